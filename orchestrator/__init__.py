@@ -1,0 +1,1 @@
+"""How sweeps are run: cells, batches, actors, the ledger, tracking."""

@@ -1,0 +1,90 @@
+"""Cells: the unit of work and of result. Frozen, canonical, with an id that is a hash of what determines the outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+Scalar = bool | int | float | str | None
+
+
+def canonical(value: object) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, floats by shortest repr."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: object, length: int = 16) -> str:
+    """Hex digest of a value's canonical form."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A registry name with its settings, e.g. task `wall` with kind and speed. Settings are sorted pairs: hashable."""
+
+    name: str
+    settings: tuple[tuple[str, Scalar], ...] = ()
+
+    @staticmethod
+    def of(name: str, settings: Mapping[str, Scalar] | None = None) -> Named:
+        """From a mapping."""
+        return Named(name, tuple(sorted((settings or {}).items())))
+
+    def as_dict(self) -> dict[str, Scalar]:
+        """The settings as a mapping."""
+        return dict(self.settings)
+
+
+@dataclass(frozen=True)
+class Point:
+    """All cells that differ only in seed: one MLflow run."""
+
+    task: Named
+    model: str
+    """World model name (zoo) or path."""
+    model_digest: str
+    """Content digest of the model's weights and card config: the same name with other weights is another point."""
+    planner: Named
+    """`name` is the planner kind; `settings` are all its settings, defaults filled in."""
+    horizon: int
+    mode: str = "open_loop"
+
+    @property
+    def point_id(self) -> str:
+        """Deterministic id; the model's *name* does not enter, its content does."""
+        identity = asdict(self)
+        del identity["model"]
+        return digest(identity)
+
+    def cell(self, seed: int) -> Cell:
+        """The point's cell for a seed."""
+        return Cell(self, seed)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (task, world model, planner + settings, horizon, mode, seed)."""
+
+    point: Point
+    seed: int
+
+    @property
+    def cell_id(self) -> str:
+        """Deterministic id of the cell."""
+        return digest([self.point.point_id, self.seed])
+
+    def to_json(self) -> str:
+        """Canonical JSON; `from_json` gives the equal cell."""
+        return canonical(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> Cell:
+        """The cell of `to_json`'s text."""
+        raw = json.loads(text)
+        point = raw["point"]
+        named = {
+            key: Named(point[key]["name"], tuple((k, v) for k, v in point[key]["settings"])) for key in ("task", "planner")
+        }
+        return Cell(Point(**{**point, **named}), raw["seed"])

@@ -1,0 +1,1 @@
+"""Batched trajectory optimisation on any world model. torch only."""

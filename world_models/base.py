@@ -1,0 +1,127 @@
+"""The world-model contract, and the two ways to unroll a model: serially and all time steps at once.
+
+Axis order is `[batch, time, feature]` everywhere. A state is the model's own (latent) state; its shape is `state_shape`.
+Time runs over *model steps*: one model step takes `action_block` environment actions, concatenated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """A learned (or analytic) dynamics model s_{t+1} = F(s_{t-h+1..t}, a_{t-h+1..t}).
+
+    Pure: no hidden state, no gradient switched off inside, any batch size.
+    """
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of one state, without batch and time."""
+        ...
+
+    @property
+    def action_dim(self) -> int:
+        """Size of one model step's action: environment action size times `action_block`."""
+        ...
+
+    @property
+    def history(self) -> int:
+        """How many states and actions a step sees, h >= 1."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of states and actions."""
+        ...
+
+    def encode(self, observation: Float[Tensor, "batch *observation"]) -> Float[Tensor, "batch *state"]:
+        """States of observations."""
+        ...
+
+    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
+        """The next state of each window of h states and the actions taken in them."""
+        ...
+
+
+@runtime_checkable
+class GoalCost(Protocol):
+    """How far states are from goals, >= 0, zero at the goal; differentiable in `states`."""
+
+    def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
+        """Cost of each state against its goal, `[n]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class SquaredDistance:
+    """Mean over features of the squared difference: the default goal cost."""
+
+    def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
+        """Mean squared difference of each state to its goal, `[n]`."""
+        return (states - goals).square().flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known when planning starts: the last h states and the h - 1 actions between them."""
+
+    states: Float[Tensor, "batch h *state"]
+    actions: Float[Tensor, "batch past action"]
+
+    @staticmethod
+    def at(model: WorldModel, state: Float[Tensor, "batch *state"]) -> Context:
+        """A context that has stood still in `state` (repeated, null actions): all that is known at a problem's start."""
+        states = state.unsqueeze(1).expand(state.shape[0], model.history, *state.shape[1:])
+        return Context(states, state.new_zeros(state.shape[0], model.history - 1, model.action_dim))
+
+    @property
+    def last(self) -> Float[Tensor, "batch *state"]:
+        """The current state s_0."""
+        return self.states[:, -1]
+
+
+def rollout(
+    model: WorldModel, context: Context, actions: Float[Tensor, "batch time action"]
+) -> Float[Tensor, "batch time *state"]:
+    """States s_1..s_T that follow from `actions` a_0..a_{T-1}, one model call a step."""
+    states, past = context.states, context.actions
+    result = []
+    for t in range(actions.shape[1]):
+        window = torch.cat([past, actions[:, t : t + 1]], 1)
+        following = model.step(states, window)
+        result.append(following)
+        states = torch.cat([states[:, 1:], following.unsqueeze(1)], 1)
+        past = window[:, 1:]
+    return torch.stack(result, 1)
+
+
+def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:
+    """All runs of h neighbours along time, `length - h + 1` of them."""
+    return sequence.unfold(1, h, 1).movedim(-1, 2)
+
+
+def lifted_step(
+    model: WorldModel,
+    context: Context,
+    states: Float[Tensor, "batch virtual *state"],
+    actions: Float[Tensor, "batch time action"],
+) -> Float[Tensor, "batch time *state"]:
+    """F(s_t, a_t) for t = 0..T-1 in **one** model call; `states` are the virtual states s_1..s_{T-1} (GRASP, idea 1)."""
+    batch, time = actions.shape[:2]
+    sequence = torch.cat([context.states, states], 1)
+    taken = torch.cat([context.actions, actions], 1)
+    h = context.states.shape[1]
+    flat = model.step(windows(sequence, h).flatten(0, 1), windows(taken, h).flatten(0, 1))
+    return flat.unflatten(0, (batch, time))
