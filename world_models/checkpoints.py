@@ -23,7 +23,7 @@ class LoadedModel:
     name: str
     model: WorldModel
     goal_cost: GoalCost
-    decode: Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n observation"]]
+    decode: Callable[[Float[Tensor, n * state]], Float[Tensor, "n observation"]]
     """Model states to state observations (what the task's `pose` reads): for success in the model and pictures."""
     card: Mapping[str, object]
     """Training config, task dynamics it was trained on (`card["dynamics"]`), errors, seconds, digests."""
@@ -33,24 +33,19 @@ class LoadedModel:
 
 def zoo_names() -> list[str]:
     """Names of the models that ship with the package."""
-    ...
 
 
 def resolve(name_or_path: str) -> Path:
     """The checkpoint folder of a zoo name or path; UserError with the nearest names otherwise."""
-    ...
 
 
 def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
     """Card and content digest without building the model (what the driver needs to make cell ids)."""
-    ...
 
 
 def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
     """Load a checkpoint; UserError for an unknown name, a truncated or foreign file."""
-    ...
 
 
 def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action_size: int) -> None:
     """UserError unless a model's card fits a task's dynamics and model-step action size."""
-    ...
