@@ -70,6 +70,11 @@ class Wall:
         require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
 
     @property
+    def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
+        """The success radius in both directions."""
+        return np.full(2, SUCCESS)
+
+    @property
     def dynamics(self) -> Mapping[str, object]:
         """The settings that change the dynamics; the kind of problem does not."""
         return {"name": self.name, "speed": self.speed, "action_block": self.action_block}
@@ -143,6 +148,12 @@ class Wall:
         """Whether the goal is nearer than 4.5 px."""
         return self.distance(poses, goals) < SUCCESS
 
+    def pose_errors(
+        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
+    ) -> dict[str, Float[np.ndarray, "*batch"]]:
+        """Position error, px."""
+        return {"position_px": self.distance(poses, goals)}
+
     def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """The arena from above, with border, wall and a red dot where the point is."""
         canvas = Canvas(size, (0.0, 0.0, SIZE, SIZE), WALL)
@@ -154,6 +165,7 @@ class Wall:
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int
-    ) -> tuple[Float[np.ndarray, "count 2"], Float[np.ndarray, "count length 2"]]:
+    ) -> tuple[Float[np.ndarray, "count time_plus_one 2"], Float[np.ndarray, "count length 2"]]:
         """Starts all over the arena, more of them at walls, door and corners; noise, pushes and walks to far places."""
-        return sample_behaviour(rng, count, length, self.speed)
+        starts, actions = sample_behaviour(rng, count, length, self.speed)
+        return self.simulate(starts, actions), actions
