@@ -54,8 +54,8 @@ class PointMaze:
         require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
 
     @property
-    def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
-        """The success radius; velocities do not count."""
+    def goal_tolerance(self) -> Float[np.ndarray, " 4"]:
+        """The success radius in both directions; velocities do not count."""
         return np.array([SUCCESS, SUCCESS, np.inf, np.inf])
 
     @property
