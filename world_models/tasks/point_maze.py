@@ -140,5 +140,4 @@ class PointMaze:
         self, rng: np.random.Generator, count: int, length: int
     ) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
         """Starts all over the maze, up to top speed and in contact; random forces, pushes at walls and ways to far places."""
-        starts, actions = sample_behaviour(rng, self.layout, Stepper(self.maze), count, length)
-        return self.simulate(starts, actions), actions
+        return sample_behaviour(rng, self.layout, Stepper(self.maze), count, length)
