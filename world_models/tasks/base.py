@@ -163,3 +163,8 @@ def check_horizon(horizon: int, action_block: int) -> None:
         horizon % action_block == 0,
         f"horizon {horizon} is no multiple of action_block {action_block}: choose {max(1, round(horizon / action_block)) * action_block}.",
     )
+
+
+def wrap_angle(angle: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Angles in radians, brought to [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi

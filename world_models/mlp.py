@@ -1,0 +1,163 @@
+"""The residual MLP world model for state observations, and its goal cost.
+
+A state is the normalised observation. One model step adds a learned change to it: s' = s + delta_scale * f(s, a).
+Normalisation lives in buffers, so a checkpoint carries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from world_models.errors import UnknownNameError, require
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "tanh": torch.tanh,
+}
+"""Activation functions by name."""
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Sizes of a `ResidualMLP`. `depth` counts hidden layers: the input layer and `depth - 1` residual blocks.
+
+    Raises UserError for a size below 1 and UnknownNameError for an unknown activation.
+    """
+
+    observation_dim: int
+    action_dim: int
+    """Size of one environment action."""
+    action_block: int = 1
+    """Environment steps a model step; the model's action is that many environment actions, concatenated."""
+    width: int = 256
+    depth: int = 3
+    activation: str = "relu"
+    layer_norm: bool = True
+    """Normalise the input of every residual block."""
+
+    def __post_init__(self) -> None:
+        for name in ("observation_dim", "action_dim", "action_block", "width", "depth"):
+            value = getattr(self, name)
+            require(
+                isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+                f"MLPConfig.{name} {value!r} is no size: give a whole number >= 1.",
+            )
+        if self.activation not in ACTIVATIONS:
+            raise UnknownNameError("activation", self.activation, ACTIVATIONS)
+
+
+class ResidualMLP(nn.Module):
+    """A `WorldModel` over state observations: residual on the state, residual blocks, LayerNorm before each block.
+
+    LayerNorm has no affine parameters: the linear layer behind it could absorb them, and they cost time.
+    """
+
+    def __init__(self, config: MLPConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, features = config.width, config.observation_dim
+        # Two input layers instead of one over a concatenation: no copy, and no work for a state gradient nobody asks for.
+        self.state_in = nn.Linear(features, width)
+        self.action_in = nn.Linear(self.action_dim, width, bias=False)
+        self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth - 1))
+        self.out = nn.Linear(width, features)
+        self.register_buffer("observation_mean", torch.zeros(features))
+        self.register_buffer("observation_std", torch.ones(features))
+        self.register_buffer("delta_scale", torch.ones(features))
+        self._activation = ACTIVATIONS[config.activation]
+
+    observation_mean: Tensor
+    observation_std: Tensor
+    delta_scale: Tensor
+    """Standard deviation of one step's change, in state units."""
+
+    def set_normalisation(
+        self,
+        mean: Float[Tensor, " observation"],
+        std: Float[Tensor, " observation"],
+        delta_std: Float[Tensor, " observation"],
+    ) -> None:
+        """Set the normalisation from data, all in observation units; `delta_std` is of a model step's change.
+
+        Raises UserError for a standard deviation that is not positive.
+        """
+        for name, value in (("std", std), ("delta_std", delta_std)):
+            require(bool((value > 0).all()), f"{name} {value.tolist()} is not positive: floor constant features.")
+        self.observation_mean.copy_(mean)
+        self.observation_std.copy_(std)
+        self.delta_scale.copy_(delta_std / std)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """`(observation_dim,)`."""
+        return (self.config.observation_dim,)
+
+    @property
+    def action_dim(self) -> int:
+        """Size of one model step's action."""
+        return self.config.action_dim * self.config.action_block
+
+    @property
+    def history(self) -> int:
+        """1: the state is Markov."""
+        return 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.out.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        return self.out.weight.dtype
+
+    def encode(self, observation: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
+        """Normalised observations."""
+        return (observation.to(self.dtype) - self.observation_mean) / self.observation_std
+
+    def decode(self, state: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
+        """Observations of states: the inverse of `encode`."""
+        return state * self.observation_std + self.observation_mean
+
+    def delta(self, state: Float[Tensor, "n observation"], action: Float[Tensor, "n action"]) -> Float[Tensor, "n observation"]:
+        """f(s, a): one step's change in units of `delta_scale` (the training target's natural scale)."""
+        hidden = self._activation(self.state_in(state) + self.action_in(action))
+        for block in self.blocks:
+            inner = functional.layer_norm(hidden, hidden.shape[1:]) if self.config.layer_norm else hidden
+            hidden = hidden + self._activation(block(inner))
+        return self.out(hidden)
+
+    def step(
+        self, states: Float[Tensor, "n 1 observation"], actions: Float[Tensor, "n 1 action"]
+    ) -> Float[Tensor, "n observation"]:
+        """The next states."""
+        state = states[:, 0]
+        return torch.addcmul(state, self.delta_scale, self.delta(state, actions[:, 0]))
+
+
+class StateGoalCost(nn.Module):
+    """A `GoalCost` over some features of the state: mean over features of weights * (s - g)^2.
+
+    Raises UserError for negative weights or weights that are all zero.
+    """
+
+    def __init__(self, weights: Float[Tensor, " observation"]) -> None:
+        super().__init__()
+        sound = bool(torch.isfinite(weights).all()) and bool((weights >= 0).all()) and bool((weights > 0).any())
+        require(sound, f"goal weights {weights.tolist()} must be finite, >= 0 and not all zero.")
+        self.register_buffer("weights", weights.clone())
+
+    weights: Tensor
+
+    def forward(self, states: Float[Tensor, "n observation"], goals: Float[Tensor, "n observation"]) -> Float[Tensor, " n"]:
+        """Cost of each state against its goal, `[n]`."""
+        return ((states - goals).square() * self.weights).mean(1)

@@ -1,0 +1,221 @@
+"""Push-T: a round pusher moves a T-shaped block; gym-pusht's physics (pymunk), relative actions, full restore of the bodies.
+
+Simulator state: agent x, y, vx, vy; block x, y, angle, vx, vy, angular velocity (px, px/s, rad, rad/s).
+Observation: agent x, y, vx, vy; block centre of gravity x, y; cos and sin of its angle.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from world_models.errors import UserError, require
+from world_models.tasks.base import Problem, check_horizon, wrap_angle
+from world_models.tasks.push_t_behaviour import Pusher, random_actions
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+ACTION_PX = 100.0
+"""A relative action of 1 asks for a target this many px away (DINO-WM's scale)."""
+ARENA = 512.0
+SUBSTEPS, DT = 10, 0.01
+STIFFNESS, FRICTION = 100.0, 20.0
+"""gym-pusht's PD controller of the agent: acceleration per px of error and per px/s of speed."""
+POSITION_TOLERANCE, ANGLE_TOLERANCE = 20.0, np.pi / 9
+"""DINO-WM's success test: |(agent, block) - goal| in px, and the block's angle in radians."""
+CENTRE = np.array([0.0, 45.0])
+"""The block's centre of gravity in its own frame, px: gym-pusht's mean of the bar's (0, 15) and the stem's (0, 75)."""
+WALL_MARGIN = 60.0
+"""Problems keep the block's centre this many px away from the arena's sides: a kinematic agent can jam it into them."""
+DRAWS = 200
+"""Draws of a scripted trajectory before a horizon is called too short for a problem."""
+
+
+class Scene:
+    """One pymunk space with gym-pusht's walls, agent and block, restored in full from a simulator state."""
+
+    def __init__(self, state: Float[np.ndarray, " simulator_state"]) -> None:
+        import pymunk
+        from gym_pusht.envs.pusht import PushTEnv
+
+        self.space = pymunk.Space()
+        self.space.damping = 0.0
+        corners = [(5, 506), (5, 5), (506, 5), (506, 506), (5, 506)]
+        for start, end in zip(corners, corners[1:], strict=False):
+            self.space.add(PushTEnv.add_segment(self.space, start, end, 2))
+        self.agent = PushTEnv.add_circle(self.space, (0, 0), 15)
+        self.block, _ = PushTEnv.add_tee(self.space, (0, 0), 0)
+        self.x, self.y, self.vx, self.vy = (float(v) for v in state[:4])
+        self.agent.position, self.agent.velocity = (self.x, self.y), (self.vx, self.vy)
+        # The angle turns the body about its centre of gravity, so it must be set before the position (field: gym-pusht's own
+        # reset does it the other way round and puts the block elsewhere).
+        self.block.angle = float(state[6])
+        self.block.position = (float(state[4]), float(state[5]))
+        self.block.velocity = (float(state[7]), float(state[8]))
+        self.block.angular_velocity = float(state[9])
+        self.space.reindex_shapes_for_body(self.agent)
+        self.space.reindex_shapes_for_body(self.block)
+
+    def state(self) -> Float[np.ndarray, " simulator_state"]:
+        """The simulator state now."""
+        block = self.block
+        position, velocity = block.position, block.velocity
+        row = [self.x, self.y, self.vx, self.vy, position.x, position.y, block.angle, velocity.x, velocity.y]
+        return np.array([*row, block.angular_velocity])
+
+    def step(self, action: Float[np.ndarray, " action"]) -> None:
+        """One environment step (0.1 s): the agent is drawn to a target `ACTION_PX * action` away, inside the arena."""
+        target_x = min(max(self.x + ACTION_PX * float(action[0]), 0.0), ARENA)
+        target_y = min(max(self.y + ACTION_PX * float(action[1]), 0.0), ARENA)
+        agent, space = self.agent, self.space
+        x, y, vx, vy = self.x, self.y, self.vx, self.vy
+        for _ in range(SUBSTEPS):
+            vx += (STIFFNESS * (target_x - x) - FRICTION * vx) * DT
+            vy += (STIFFNESS * (target_y - y) - FRICTION * vy) * DT
+            agent.velocity = (vx, vy)
+            space.step(DT)
+            x += vx * DT
+            y += vy * DT
+        self.x, self.y, self.vx, self.vy = x, y, vx, vy
+
+
+@dataclass(frozen=True)
+class PushT:
+    """Push-T with relative actions in `[-1, 1]^2 x 100 px`; one environment step is 0.1 s."""
+
+    action_block: int = 1
+
+    name = "push_t"
+    action_dim = 2
+    observation_dim = 8
+    distance_unit = "px"
+
+    def __post_init__(self) -> None:
+        require(
+            isinstance(self.action_block, int) and self.action_block >= 1,
+            f"action_block {self.action_block!r} is not a whole number >= 1: give environment steps a model step.",
+        )
+
+    @property
+    def dynamics(self) -> dict[str, object]:
+        """What a world model of this task depends on."""
+        return {"name": self.name, "action_block": self.action_block}
+
+    def problem(self, seed: int, horizon: int) -> Problem:
+        """Start at rest; the goal is where a scripted pusher has taken agent and block after `horizon` steps.
+
+        The block has moved by more than the success test forgives: doing nothing fails.
+        """
+        check_horizon(horizon, self.action_block)
+        for draw in range(DRAWS):
+            rng = np.random.default_rng([seed, horizon, draw, 0x9057])
+            start = _start(rng)
+            states, actions = _behave(start, Pusher(rng), horizon)
+            moved = np.linalg.norm(_centre(states[-1]) - _centre(start))
+            turned = abs(wrap_angle(states[-1, 6] - start[6]))
+            inside = np.abs(_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
+            if inside and (moved > 1.5 * POSITION_TOLERANCE or turned > 1.5 * ANGLE_TOLERANCE):
+                return Problem(seed, horizon, "push", start, states[-1], actions)
+        raise UserError(f"push_t: horizon {horizon} is too short to reach and move the block: choose 10 or more.")
+
+    def simulate(
+        self, states: Float[np.ndarray, "batch simulator_state"], actions: Float[np.ndarray, "batch time action"]
+    ) -> Float[np.ndarray, "batch time_plus_one simulator_state"]:
+        """Row by row in fresh pymunk spaces: contact caches never leak between rows or calls."""
+        result = np.empty((len(states), actions.shape[1] + 1, 10))
+        for row, (state, plan) in enumerate(zip(states, actions, strict=True)):
+            scene = Scene(state)
+            result[row, 0] = state
+            for t, action in enumerate(plan):
+                scene.step(action)
+                result[row, t + 1] = scene.state()
+        return result
+
+    def observe(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch observation"]:
+        """Agent position and velocity, block centre of gravity, cos and sin of the block's angle."""
+        angle = states[..., 6:7]
+        return np.concatenate([states[..., :4], _centre(states), np.cos(angle), np.sin(angle)], -1)
+
+    def pose(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch pose"]:
+        """Agent x, y, block x, y (px), block angle (rad)."""
+        angle = np.arctan2(observations[..., 7:8], observations[..., 6:7])
+        return np.concatenate([observations[..., :2], observations[..., 4:6], angle], -1)
+
+    def distance(
+        self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
+    ) -> Float[np.ndarray, "*batch"]:
+        """|(agent, block) - goal|, px."""
+        return np.linalg.norm(poses[..., :4] - goals[..., :4], axis=-1)
+
+    def reached(
+        self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
+    ) -> Bool[np.ndarray, "*batch"]:
+        """Within 20 px and pi/9 (DINO-WM)."""
+        turned = np.abs(wrap_angle(poses[..., 4] - goals[..., 4]))
+        return (self.distance(poses, goals) < POSITION_TOLERANCE) & (turned < ANGLE_TOLERANCE)
+
+    def render(self, state: Float[np.ndarray, " simulator_state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+        """Agent (blue disc) and block (grey T) from above."""
+        from PIL import Image, ImageDraw
+
+        scale = 4 * size / ARENA
+        image = Image.new("RGB", (4 * size, 4 * size), "white")
+        draw = ImageDraw.Draw(image)
+        cos, sin = np.cos(state[6]), np.sin(state[6])
+        turn = np.array([[cos, sin], [-sin, cos]])
+        for shape in ([(-60, 0), (60, 0), (60, 30), (-60, 30)], [(-15, 30), (15, 30), (15, 120), (-15, 120)]):
+            corners = (np.array(shape) @ turn + state[4:6]) * scale
+            draw.polygon([tuple(c) for c in corners], fill=(119, 136, 153))
+        x, y, r = state[0] * scale, state[1] * scale, 15 * scale
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=(0, 114, 178))
+        draw.rectangle((0, 0, 4 * size - 1, 4 * size - 1), outline=(211, 211, 211), width=max(1, round(5 * scale)))
+        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+
+    def sample(
+        self, rng: np.random.Generator, count: int, length: int
+    ) -> tuple[Float[np.ndarray, "count time simulator_state"], Float[np.ndarray, "count length action"]]:
+        """Scripted pushes with noise, and a third of smooth random actions near the block."""
+        runs = []
+        for row in range(count):
+            start = _start(rng, near=row % 2 == 0)
+            if row % 3 == 0:
+                actions = random_actions(rng, length)
+                runs.append((self.simulate(start[None], actions[None])[0], actions))
+            else:
+                runs.append(_behave(start, Pusher(rng, noise=0.3 * rng.random()), length))
+        return np.stack([states for states, _ in runs]), np.stack([actions for _, actions in runs])
+
+
+def _centre(states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch 2"]:
+    """Centre of gravity of the block, px."""
+    cos, sin = np.cos(states[..., 6]), np.sin(states[..., 6])
+    return np.stack([states[..., 4] - CENTRE[1] * sin, states[..., 5] + CENTRE[1] * cos], -1)
+
+
+def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " simulator_state"]:
+    """Agent and block at rest and apart; `near` puts the agent within 60 px of touching."""
+    centre, angle = rng.uniform(130, 382, 2), rng.uniform(-np.pi, np.pi)
+    while True:
+        agent = centre + rng.normal(0, 90, 2) if near else rng.uniform(30, 482, 2)
+        if np.linalg.norm(agent - centre) > 95 and ((agent > 20) & (agent < 492)).all():
+            break
+    origin = centre - CENTRE[1] * np.array([-np.sin(angle), np.cos(angle)])
+    return np.array([*agent, 0.0, 0.0, *origin, angle, 0.0, 0.0, 0.0])
+
+
+def _behave(
+    start: Float[np.ndarray, " simulator_state"], pusher: Pusher, length: int
+) -> tuple[Float[np.ndarray, "time simulator_state"], Float[np.ndarray, "length action"]]:
+    """Run the scripted pusher: states before and after each action, and the actions."""
+    scene = Scene(start)
+    states, actions = [start], []
+    for _ in range(length):
+        action = pusher.act(states[-1][:2], _centre(states[-1]))
+        scene.step(action)
+        states.append(scene.state())
+        actions.append(action)
+    return np.stack(states), np.stack(actions)

@@ -1,0 +1,98 @@
+"""Behaviour for Push-T: a scripted pusher (walks round the block, pushes through it, again) and smooth random actions."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+CLEARANCE = 100.0
+"""Distance from the block's centre, px, at which the agent never touches it."""
+
+
+class Pusher:
+    """Walks to a point beside the block, pushes towards (past) its centre for a while, and starts over from another side."""
+
+    def __init__(self, rng: np.random.Generator, noise: float = 0.0) -> None:
+        self.rng = rng
+        self.noise = noise
+        self.pushing = 0
+        self.side: float | None = None
+
+    def act(self, agent: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
+        """The next relative action in `[-1, 1]^2`, given agent and block centre (px)."""
+        if self.side is None:
+            self._choose(agent, block)
+        if self.pushing > 0:
+            step = self.aim * self.speed
+            self.pushing -= 1
+            if self.pushing == 0:
+                self.side = None
+        else:
+            step = self._approach(agent, block)
+        return np.clip(step + self.noise * self.rng.normal(size=2), -1.0, 1.0)
+
+    def _choose(self, agent: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]) -> None:
+        """A side to push from: mostly near the agent, and so that the block stays inside the arena."""
+        inward = np.arctan2(*(np.array([256.0, 256.0]) - block)[::-1])
+        offset = np.linalg.norm(block - 256.0) / 256.0
+        here = np.arctan2(*(agent - block)[::-1])
+        outward_side = inward + np.pi
+        near_wall = self.rng.random() < offset
+        mean = outward_side if near_wall else here
+        self.side = mean + self.rng.normal(0.0, 0.7 if near_wall else 1.2)
+        self.speed = self.rng.uniform(0.2, 0.6)
+        self.lateral = self.rng.normal(0.0, 22.0)
+        self.length = int(self.rng.integers(6, 16))
+
+    def _approach(self, agent: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
+        """Towards the chosen side, round the block; turns to pushing on arrival."""
+        assert self.side is not None
+        normal = np.array([np.cos(self.side), np.sin(self.side)])
+        tangent = np.array([-normal[1], normal[0]])
+        post = np.clip(block + CLEARANCE * normal + self.lateral * tangent, 15.0, 497.0)
+        error = post - agent
+        if np.linalg.norm(error) < 25.0:
+            self.pushing = self.length
+            self.aim = -normal + self.rng.normal(0.0, 0.15) * tangent
+            return self.aim * self.speed
+        return _towards(_detour(agent, post, block))
+
+    aim: Float[np.ndarray, " 2"]
+    speed: float
+    lateral: float
+    length: int
+
+
+def _detour(
+    agent: Float[np.ndarray, " 2"], post: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]
+) -> Float[np.ndarray, " 2"]:
+    """Offset to walk: straight to the post, or along the clearance circle when the block is in between."""
+    error = post - agent
+    along = np.clip(np.dot(block - agent, error) / max(np.dot(error, error), 1e-9), 0.0, 1.0)
+    nearest = agent + along * error
+    if np.linalg.norm(nearest - block) > 0.85 * CLEARANCE:
+        return error
+    radial = agent - block
+    distance = np.linalg.norm(radial) + 1e-9
+    tangent = np.array([-radial[1], radial[0]]) / distance
+    if np.dot(tangent, error) < 0:
+        tangent = -tangent
+    return 70.0 * tangent + (CLEARANCE - distance) * radial / distance
+
+
+def _towards(offset: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
+    """Relative action for an offset in px, at most 0.5 long."""
+    action = offset / 60.0
+    return action * min(1.0, 0.5 / (np.linalg.norm(action) + 1e-9))
+
+
+def random_actions(rng: np.random.Generator, length: int) -> Float[np.ndarray, "length 2"]:
+    """Smooth random relative actions: noise held and mixed over a random time scale."""
+    keep = rng.uniform(0.3, 0.95)
+    scale = rng.uniform(0.2, 0.9)
+    result = np.empty((length, 2))
+    action = rng.normal(0.0, scale, 2)
+    for t in range(length):
+        action = keep * action + np.sqrt(1 - keep**2) * rng.normal(0.0, scale, 2)
+        result[t] = action
+    return np.clip(result, -1.0, 1.0)
