@@ -1,1 +1,57 @@
-"""Batched trajectory optimisation on any world model. torch only."""
+"""Batched trajectory optimisation on any world model. torch only.
+
+`plans = make_planner("grasp", {"iterations": 300}).plan(model, problems, seeds)`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus
+from planners.cem import CEM, CEMSettings
+from planners.gradient import GD, GDSettings
+from planners.grasp import GRASP, GraspSettings
+from planners.settings import Scalar, Settings
+from world_models.errors import UnknownNameError
+
+PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
+    "grasp": (GraspSettings, GRASP),
+    "gd": (GDSettings, GD),
+    "cem": (CEMSettings, CEM),
+}
+"""Settings and planner class by name."""
+
+
+def _settings(name: str, settings: Mapping[str, Scalar]) -> Settings:
+    if name not in PLANNERS:
+        raise UnknownNameError("planner", name, PLANNERS)
+    return PLANNERS[name][0].of(name, settings)
+
+
+def make_planner(name: str, settings: Mapping[str, Scalar] | None = None) -> Planner:
+    """The planner called `name`; UserError for an unknown name or setting, or a value out of its limits."""
+    checked = _settings(name, settings or {})
+    return PLANNERS[name][1](checked)  # pyright: ignore[reportCallIssue]
+
+
+def full_settings(name: str, settings: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
+    """All settings of a planner with defaults filled in and numbers in canonical types: what cell ids hash."""
+    return _settings(name, settings or {}).as_dict()
+
+
+__all__ = [
+    "CEM",
+    "GD",
+    "GRASP",
+    "PLANNERS",
+    "CEMSettings",
+    "GDSettings",
+    "GraspSettings",
+    "ModelProblems",
+    "OnStep",
+    "PlanStatus",
+    "Planner",
+    "Plans",
+    "full_settings",
+    "make_planner",
+]

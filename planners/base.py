@@ -27,7 +27,7 @@ class ModelProblems:
     """A batch of problems as a planner sees them: in the model's state space, T model steps long."""
 
     context: Context
-    goal: Float[Tensor, batch * state]
+    goal: Float[Tensor, "batch *state"]
     steps: int
     low: Float[Tensor, " action"]
     high: Float[Tensor, " action"]

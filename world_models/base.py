@@ -46,11 +46,11 @@ class WorldModel(Protocol):
         """Floating type of states and actions."""
         ...
 
-    def encode(self, observation: Float[Tensor, batch * observation]) -> Float[Tensor, batch * state]:
+    def encode(self, observation: Float[Tensor, "batch *observation"]) -> Float[Tensor, "batch *state"]:
         """States of observations."""
         ...
 
-    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, n * state]:
+    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
         """The next state of each window of h states and the actions taken in them."""
         ...
 
@@ -59,7 +59,7 @@ class WorldModel(Protocol):
 class GoalCost(Protocol):
     """How far states are from goals, >= 0, zero at the goal; differentiable in `states`."""
 
-    def __call__(self, states: Float[Tensor, n * state], goals: Float[Tensor, n * state]) -> Float[Tensor, " n"]:
+    def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
         """Cost of each state against its goal, `[n]`."""
         ...
 
@@ -68,7 +68,7 @@ class GoalCost(Protocol):
 class SquaredDistance:
     """Mean over features of the squared difference: the default goal cost."""
 
-    def __call__(self, states: Float[Tensor, n * state], goals: Float[Tensor, n * state]) -> Float[Tensor, " n"]:
+    def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
         """Mean squared difference of each state to its goal, `[n]`."""
         return (states - goals).square().flatten(1).mean(1)
 
@@ -81,13 +81,13 @@ class Context:
     actions: Float[Tensor, "batch past action"]
 
     @staticmethod
-    def at(model: WorldModel, state: Float[Tensor, batch * state]) -> Context:
+    def at(model: WorldModel, state: Float[Tensor, "batch *state"]) -> Context:
         """A context that has stood still in `state` (repeated, null actions): all that is known at a problem's start."""
         states = state.unsqueeze(1).expand(state.shape[0], model.history, *state.shape[1:])
         return Context(states, state.new_zeros(state.shape[0], model.history - 1, model.action_dim))
 
     @property
-    def last(self) -> Float[Tensor, batch * state]:
+    def last(self) -> Float[Tensor, "batch *state"]:
         """The current state s_0."""
         return self.states[:, -1]
 

@@ -1,7 +1,7 @@
 """The task contract: a true simulator, how problems are drawn from seeds, and what counts as success.
 
-Everything here is numpy float64 on the CPU, batched over problems, `[batch, time, feature]`. A horizon counts environment steps.
-Actions live in `[-1, 1]`: the normalised action space in which planners work.
+Everything here is numpy float64 on the CPU, batched over problems, `[batch, time, feature]`. A horizon counts
+environment steps. Actions live in `[-1, 1]`: the normalised action space in which planners work.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Task(Protocol):
 
     @property
     def dynamics(self) -> Mapping[str, object]:
-        """The settings that change the dynamics (a world model fits a task when these agree), name and action_block included."""
+        """Name, action_block and the settings that change the dynamics: a world model fits a task when these agree."""
         ...
 
     @property
@@ -83,6 +83,11 @@ class Task(Protocol):
     @property
     def observation_dim(self) -> int:
         """Size of the state observation."""
+        ...
+
+    @property
+    def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
+        """How far each observation feature may miss the goal, in its unit; infinite where the goal does not care."""
         ...
 
     @property
@@ -123,14 +128,20 @@ class Task(Protocol):
         """The task's success test."""
         ...
 
+    def pose_errors(
+        self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
+    ) -> dict[str, Float[np.ndarray, "*batch"]]:
+        """Errors of the pose's parts by name and unit, such as `block_px`: what model cards report."""
+        ...
+
     def render(self, state: Float[np.ndarray, " simulator_state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """A picture of one simulator state."""
         ...
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int
-    ) -> tuple[Float[np.ndarray, "count simulator_state"], Float[np.ndarray, "count length action"]]:
-        """Starts and behaviour for world-model training: broad, contact-rich, drawn from `rng` alone."""
+    ) -> tuple[Float[np.ndarray, "count time_plus_one simulator_state"], Float[np.ndarray, "count length action"]]:
+        """Simulated behaviour for world-model training: broad, contact-rich, drawn from `rng` alone."""
         ...
 
 
@@ -168,10 +179,8 @@ def execute(task: Task, problems: Sequence[Problem], actions: Float[np.ndarray, 
 def check_horizon(horizon: int, action_block: int) -> None:
     """Raise UserError unless `horizon` is a positive multiple of `action_block`."""
     require(isinstance(horizon, int) and horizon > 0, f"horizon {horizon!r} is not a positive number of environment steps.")
-    require(
-        horizon % action_block == 0,
-        f"horizon {horizon} is no multiple of action_block {action_block}: choose {max(1, round(horizon / action_block)) * action_block}.",
-    )
+    near = max(1, round(horizon / action_block)) * action_block
+    require(horizon % action_block == 0, f"horizon {horizon} is no multiple of action_block {action_block}: choose {near}.")
 
 
 def wrap_angle(angle: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:

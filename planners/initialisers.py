@@ -1,0 +1,22 @@
+"""Where a search starts: actions and virtual states."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.base import ModelProblems
+
+
+def null_actions(problems: ModelProblems, action_dim: int) -> Float[Tensor, "batch time action"]:
+    """Zero actions, moved inside the bounds where these exclude zero."""
+    zeros = problems.goal.new_zeros(problems.batch, problems.steps, action_dim)
+    return torch.clamp(zeros, problems.low, problems.high)
+
+
+def interpolated_states(problems: ModelProblems) -> Float[Tensor, "batch virtual *state"]:
+    """s_t = (1 - t/T) s_0 + (t/T) g for t = 1..T-1, the virtual states' straight line (T - 1 of them, none for T = 1)."""
+    start, goal = problems.context.last.unsqueeze(1), problems.goal.unsqueeze(1)
+    share = torch.arange(1, problems.steps, device=goal.device, dtype=goal.dtype) / problems.steps
+    return torch.lerp(start, goal, share.view(1, -1, *[1] * (goal.ndim - 2)))

@@ -1,0 +1,82 @@
+"""What planners minimise, with gradients only where they are meant to flow."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.base import ModelProblems
+from world_models.base import Context, WorldModel, lifted_step, rollout
+
+_ROWS_PER_CALL = {"cpu": 2048}
+_ROWS_PER_CALL_ACCELERATOR = 1 << 16
+
+
+def final_cost(
+    model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
+) -> Float[Tensor, " batch"]:
+    """Goal cost of the state in which the rollout of `actions` ends, without gradients."""
+    with torch.no_grad():
+        return problems.goal_cost(rollout(model, problems.context, actions)[:, -1], problems.goal)
+
+
+def final_cost_gradient(
+    model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch time action"]]:
+    """The rolled-out final goal cost of each row and its gradient to the actions, through the whole rollout (shooting)."""
+    with torch.enable_grad():
+        leaf = actions.detach().requires_grad_()
+        cost = problems.goal_cost(rollout(model, problems.context, leaf)[:, -1], problems.goal)
+        (gradient,) = torch.autograd.grad(cost.sum(), leaf)
+    return cost.detach(), gradient
+
+
+def sampled_costs(
+    model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch samples time action"]
+) -> Float[Tensor, "batch samples"]:
+    """Rolled-out final goal costs of many plans a problem, a bounded number of rows at a time."""
+    batch, samples = actions.shape[:2]
+    limit = _ROWS_PER_CALL.get(actions.device.type, _ROWS_PER_CALL_ACCELERATOR)
+    result = []
+    for rows in torch.arange(batch * samples, device=actions.device).split(limit):
+        problem = rows // samples
+        context = Context(problems.context.states[problem], problems.context.actions[problem])
+        final = rollout(model, context, actions.flatten(0, 1)[rows])[:, -1]
+        result.append(problems.goal_cost(final, problems.goal[problem]))
+    return torch.cat(result).view(batch, samples)
+
+
+def goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
+    """Gradient of the goal cost of every state to that state."""
+    batch, time = states.shape[:2]
+    goals = problems.goal.unsqueeze(1).expand(batch, time, *problems.goal.shape[1:])
+    with torch.enable_grad():
+        leaf = states.detach().flatten(0, 1).requires_grad_()
+        (gradient,) = torch.autograd.grad(problems.goal_cost(leaf, goals.flatten(0, 1)).sum(), leaf)
+    return gradient.view_as(states)
+
+
+def lifted_gradients(
+    model: WorldModel,
+    problems: ModelProblems,
+    states: Float[Tensor, "batch virtual *state"],
+    actions: Float[Tensor, "batch time action"],
+    goal_weight: Float[Tensor, "#batch time"],
+) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
+    """GRASP's reshaped gradients to the virtual states s_1..s_{T-1} and to the actions (arXiv 2602.00475).
+
+    The loss of a row is sum_{t<T-1} mean((F(sg(s_t), a_t) - s_{t+1})^2) + sum_t goal_weight_t * goal_cost(F(sg(s_t), a_t), g);
+    `goal_weight` at T - 1 holds the last step's target term too, whose target is the goal. Nothing flows through the state
+    input of F, so only the action path needs the model's derivative: the states' gradient is that of the targets, closed form.
+    """
+    with torch.enable_grad():
+        leaf = actions.detach().requires_grad_()
+        predicted = lifted_step(model, problems.context, states.detach(), leaf)
+        reached = predicted.detach()
+        weight = goal_weight.view(*goal_weight.shape, *[1] * (reached.ndim - 2))
+        cotangent = goal_gradient(problems, reached) * weight
+        residual = (reached[:, :-1] - states).mul_(2 / problems.goal[0].numel())
+        cotangent[:, :-1] += residual
+        (action_gradient,) = torch.autograd.grad(predicted, leaf, cotangent)
+    return residual.neg_(), action_gradient

@@ -1,0 +1,74 @@
+"""How good a world model is: open-loop error against persistence, and whether the goal cost grows with true distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+from world_models.base import Context, GoalCost, rollout
+from world_models.data import Dataset
+from world_models.mlp import ResidualMLP
+from world_models.tasks import Task
+
+STEPS = (1, 10, 20, 50, 100)
+"""Open-loop lengths on every card, in environment steps."""
+
+
+def open_loop_errors(
+    model: ResidualMLP, task: Task, data: Dataset, steps: tuple[int, ...] = STEPS
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean pose errors after n environment steps of the data's own actions, `{part: {n: {model, persistence}}}`.
+
+    Persistence predicts that nothing moves. Lengths that the data or the action block do not allow are left out.
+    """
+    block, length = task.action_block, data.actions.shape[1]
+    count = length // block
+    observations = torch.from_numpy(data.observations[:, : count * block + 1 : block]).to(model.device, model.dtype)
+    actions = torch.from_numpy(data.actions[:, : count * block]).to(model.device, model.dtype)
+    start = model.encode(observations[:, 0])
+    with torch.no_grad():
+        states = rollout(model, Context.at(model, start), actions.reshape(len(actions), count, -1))
+        predicted = task.pose(model.decode(states).double().cpu().numpy())
+    true = task.pose(observations.double().cpu().numpy())
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for n in steps:
+        if n % block or n > length:
+            continue
+        k = n // block
+        model_error = task.pose_errors(predicted[:, k - 1], true[:, k])
+        still = task.pose_errors(true[:, 0], true[:, k])
+        for part, error in model_error.items():
+            result.setdefault(part, {})[str(n)] = {
+                "model": round(float(error.mean()), 5),
+                "persistence": round(float(still[part].mean()), 5),
+            }
+    return result
+
+
+def goal_cost_rank_correlation(
+    model: ResidualMLP, goal_cost: GoalCost, task: Task, data: Dataset, pairs: int = 4000, seed: int = 0
+) -> float:
+    """Spearman correlation of goal cost and the task's distance over random pairs of held-out observations."""
+    rng = np.random.default_rng(seed)
+    flat = data.observations.reshape(-1, data.observations.shape[2])
+    first, second = (flat[rng.integers(len(flat), size=pairs)] for _ in range(2))
+    with torch.no_grad():
+        costs = goal_cost(_encode(model, first), _encode(model, second)).double().cpu().numpy()
+    distances = task.distance(task.pose(first.astype(float)), task.pose(second.astype(float)))
+    return round(float(np.corrcoef(rankdata(costs), rankdata(distances))[0, 1]), 4)
+
+
+def goal_weights(task: Task, model: ResidualMLP) -> torch.Tensor:
+    """Weights of the goal cost `[observation]`: features count by how far they may miss; their mean is 1.
+
+    A miss by the tolerance costs the same in every feature; features that the goal does not care for weigh 0.
+    """
+    std = model.observation_std.double().cpu().numpy()
+    weights = (std / task.goal_tolerance) ** 2
+    return torch.from_numpy(weights / weights.mean()).float()
+
+
+def _encode(model: ResidualMLP, observations: Float[np.ndarray, "n observation"]) -> Float[torch.Tensor, "n state"]:
+    return model.encode(torch.from_numpy(observations).to(model.device, model.dtype))

@@ -1,0 +1,112 @@
+"""Training data: a task's behaviour run in its simulator, kept as a Parquet file with one trajectory a row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from world_models.errors import UserError
+from world_models.tasks import Task
+
+CHUNK = 50
+"""Trajectories that one random generator draws: the data do not depend on the number of processes."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Trajectories of state observations and environment actions, float32."""
+
+    observations: Float[np.ndarray, "trajectories time_plus_one observation"]
+    actions: Float[np.ndarray, "trajectories time action"]
+
+    @property
+    def digest(self) -> str:
+        """Content digest."""
+        content = hashlib.sha256(str((self.observations.shape, self.actions.shape)).encode())
+        content.update(np.ascontiguousarray(self.observations).tobytes())
+        content.update(np.ascontiguousarray(self.actions).tobytes())
+        return content.hexdigest()[:16]
+
+    def write(self, path: Path) -> None:
+        """Write to `path`, whole or not at all."""
+        columns = {
+            "observations": _lists(self.observations),
+            "actions": _lists(self.actions),
+        }
+        shape = {"observation_dim": self.observations.shape[2], "action_dim": self.actions.shape[2]}
+        table = pa.table(columns).replace_schema_metadata({"grasp": json.dumps(shape)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        pq.write_table(table, temporary, compression="zstd")
+        temporary.replace(path)
+
+    @staticmethod
+    def read(path: Path) -> Dataset:
+        """Read what `write` wrote; UserError for a file that is something else."""
+        try:
+            table = pq.read_table(path)
+            shape = json.loads((table.schema.metadata or {})[b"grasp"])
+        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            raise UserError(f"{path} is no dataset of ours ({error}): delete it and it is collected again.") from error
+        return Dataset(
+            _array(table.column("observations"), shape["observation_dim"]),
+            _array(table.column("actions"), shape["action_dim"]),
+        )
+
+
+def collect(
+    task: Task, trajectories: int, length: int, seed: int, progress: Callable[[int, int], None] | None = None
+) -> Dataset:
+    """Run the task's training behaviour in its simulator, on all cores; the result depends on the arguments only."""
+    chunks = range(-(-trajectories // CHUNK))
+    sizes = [min(CHUNK, trajectories - CHUNK * chunk) for chunk in chunks]
+    parts = []
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        runs = pool.map(_run, [task] * len(sizes), sizes, [length] * len(sizes), [(seed, chunk) for chunk in chunks])
+        for part in runs:
+            parts.append(part)
+            if progress is not None:
+                progress(len(parts), len(sizes))
+    return Dataset(np.concatenate([o for o, _ in parts]), np.concatenate([a for _, a in parts]))
+
+
+def collect_cached(
+    task: Task, trajectories: int, length: int, seed: int, folder: Path, progress: Callable[[int, int], None] | None = None
+) -> Dataset:
+    """`collect`, kept in `folder` under a name that says what it is."""
+    key = json.dumps([dict(task.dynamics), trajectories, length, seed], sort_keys=True, default=str)
+    path = folder / f"{task.name}-{trajectories}x{length}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.parquet"
+    if path.exists():
+        return Dataset.read(path)
+    data = collect(task, trajectories, length, seed, progress)
+    data.write(path)
+    return data
+
+
+def _run(
+    task: Task, count: int, length: int, seed: tuple[int, int]
+) -> tuple[Float[np.ndarray, "count time_plus_one observation"], Float[np.ndarray, "count time action"]]:
+    states, actions = task.sample(np.random.default_rng([*seed, 0xDA7A]), count, length)
+    return task.observe(states).astype(np.float32), actions.astype(np.float32)
+
+
+def _lists(values: Float[np.ndarray, "trajectories time feature"]) -> pa.FixedSizeListArray:
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1] * values.shape[2])
+
+
+def _array(column: pa.ChunkedArray, features: int) -> Float[np.ndarray, "trajectories time feature"]:
+    rows = len(column)
+    flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    return flat.reshape(rows, -1, features)

@@ -1,0 +1,28 @@
+"""Random numbers that depend on nothing but what they are for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+from jaxtyping import Float
+
+
+def stable_rng(*key: str | int | float) -> np.random.Generator:
+    """A generator seeded by a key such as task, settings, horizon and seed: the same in every process and on every machine."""
+    text = json.dumps(key, separators=(",", ":"))
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+def smooth_noise(
+    rng: np.random.Generator, count: int, length: int, size: int, memory: float = 0.9
+) -> Float[np.ndarray, "count length size"]:
+    """Autoregressive Gaussian noise with unit variance at every step; `memory` in [0, 1) is its correlation over one step."""
+    shocks = rng.standard_normal((count, length, size))
+    result = np.empty_like(shocks)
+    result[:, :1] = shocks[:, :1]
+    scale = float(np.sqrt(1.0 - memory**2))
+    for t in range(1, length):
+        result[:, t] = memory * result[:, t - 1] + scale * shocks[:, t]
+    return result

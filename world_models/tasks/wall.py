@@ -1,0 +1,171 @@
+"""DINO-WM's Wall-Single: a point in a square arena that a wall with one door divides.
+
+Geometry and success radius after Zhou et al., "DINO-WM" (arXiv 2411.04983). Lengths in px, x to the right, y down.
+Contact is sliding: the wall takes the normal part of a step and leaves the tangential part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from world_models.errors import UnknownNameError, UserError, require
+from world_models.tasks.base import Problem, check_horizon
+from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas
+from world_models.tasks.geometry import walk
+from world_models.tasks.seeding import stable_rng
+from world_models.tasks.wall_arena import (
+    DOOR_HIGH,
+    DOOR_LOW,
+    HIGH,
+    KINDS,
+    LOW,
+    SIZE,
+    WALL_LEFT,
+    WALL_RIGHT,
+    advance,
+    free_points,
+    geodesics,
+    inside_wall,
+    of_kind,
+)
+from world_models.tasks.wall_behaviour import sample_behaviour
+
+SUCCESS = 4.5
+"""A plan succeeds when it ends nearer to the goal than this."""
+MARGIN = 1.5
+"""Problems start at least this much farther from the goal than SUCCESS."""
+BUDGET = (0.7, 0.95)
+"""Which part of the distance that the horizon allows a problem's way takes."""
+
+
+@dataclass(frozen=True)
+class Wall:
+    """A point that moves `speed` px times its action a step and must pass a door. State = observation = pose = (x, y) in px.
+
+    Raises UserError for an unknown `kind` (see `KINDS`), a `speed` that is not positive or an `action_block` below 1.
+    """
+
+    kind: str = "shallow"
+    speed: float = 1.0
+    action_block: int = 1
+
+    name = "wall"
+    action_dim = 2
+    observation_dim = 2
+    distance_unit = "px"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UnknownNameError("problem kind of task wall", self.kind, KINDS)
+        try:
+            object.__setattr__(self, "speed", float(self.speed))
+        except (TypeError, ValueError):
+            raise UserError(f"wall speed {self.speed!r} is not a number: give px a step, such as 1.0.") from None
+        require(0.0 < self.speed < np.inf, f"wall speed {self.speed!r} is not positive: give px a step, such as 1.0.")
+        whole = isinstance(self.action_block, int) and self.action_block >= 1
+        require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
+
+    @property
+    def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
+        """The success radius in both directions."""
+        return np.full(2, SUCCESS)
+
+    @property
+    def dynamics(self) -> Mapping[str, object]:
+        """The settings that change the dynamics; the kind of problem does not."""
+        return {"name": self.name, "speed": self.speed, "action_block": self.action_block}
+
+    def problem(self, seed: int, horizon: int) -> Problem:
+        """The problem of a seed: a way of the wanted kind that takes 70-95 % of the distance that the horizon allows."""
+        check_horizon(horizon, self.action_block)
+        rng = stable_rng(self.name, self.kind, self.speed, horizon, seed)
+        reach = horizon * self.speed
+        far = min(BUDGET[0] * reach, KINDS[self.kind])
+        for _ in range(64):
+            starts = free_points(rng, 512)
+            goals = free_points(rng, 512)
+            turn, radius = rng.uniform(0.0, 2.0 * np.pi, 256), BUDGET[1] * reach * np.sqrt(rng.uniform(0.0, 1.0, 256))
+            near = starts[:256] + radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
+            goals[:256] = np.clip(near, LOW, HIGH)
+            usable = ~inside_wall(goals)
+            paths, lengths = geodesics(starts, goals)
+            usable &= of_kind(self.kind, paths) & (lengths >= far) & (lengths <= BUDGET[1] * reach)
+            usable &= np.hypot(*(goals - starts).T) > SUCCESS + MARGIN
+            for i in np.flatnonzero(usable):
+                built = self._build(seed, horizon, paths[i])
+                if built is not None:
+                    return built
+        raise UserError(
+            f"wall has no {self.kind!r} problem of {horizon} steps at speed {self.speed:g}: "
+            "choose a longer horizon, a higher speed or another kind."
+        )
+
+    def _build(self, seed: int, horizon: int, path: Float[np.ndarray, "corners 2"]) -> Problem | None:
+        """The problem whose reference walks along `path`; None when corners cost too many steps."""
+        try:
+            motions = walk(path, horizon, self.speed)
+        except ValueError:
+            return None
+        actions = motions / self.speed
+        goal = self.simulate(path[:1], actions[None])[0, -1]
+        return Problem(seed, horizon, self.kind, path[0].copy(), goal, actions)
+
+    def simulate(
+        self, states: Float[np.ndarray, "batch 2"], actions: Float[np.ndarray, "batch time 2"]
+    ) -> Float[np.ndarray, "batch time_plus_one 2"]:
+        """Positions before and after each action; exact at any speed. Raises UserError for starts outside the free space."""
+        outside = inside_wall(states) | ~((states >= LOW) & (states <= HIGH)).all(1)
+        if outside.any():
+            where = states[int(np.argmax(outside))].tolist()
+            raise UserError(
+                f"wall start {where} is not in the free space: keep within [{LOW:g}, {HIGH:g}] and out of the wall."
+            )
+        result = np.empty((len(states), actions.shape[1] + 1, 2))
+        result[:, 0] = states
+        for t in range(actions.shape[1]):
+            result[:, t + 1] = advance(result[:, t], self.speed * actions[:, t])
+        return result
+
+    def observe(self, states: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        """The position itself."""
+        return states
+
+    def pose(self, observations: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        """The position itself."""
+        return observations
+
+    def distance(
+        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
+    ) -> Float[np.ndarray, "*batch"]:
+        """Straight distance in px."""
+        return np.linalg.norm(poses - goals, axis=-1)
+
+    def reached(self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
+        """Whether the goal is nearer than 4.5 px."""
+        return self.distance(poses, goals) < SUCCESS
+
+    def pose_errors(
+        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
+    ) -> dict[str, Float[np.ndarray, "*batch"]]:
+        """Position error, px."""
+        return {"position_px": self.distance(poses, goals)}
+
+    def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+        """The arena from above, with border, wall and a red dot where the point is."""
+        canvas = Canvas(size, (0.0, 0.0, SIZE, SIZE), WALL)
+        canvas.box(LOW, LOW, HIGH, HIGH, PAPER)
+        canvas.box(WALL_LEFT, 0.0, WALL_RIGHT, DOOR_LOW, WALL)
+        canvas.box(WALL_LEFT, DOOR_HIGH, WALL_RIGHT, SIZE, WALL)
+        canvas.dot(float(state[0]), float(state[1]), 2.0, AGENT)
+        return canvas.array()
+
+    def sample(
+        self, rng: np.random.Generator, count: int, length: int
+    ) -> tuple[Float[np.ndarray, "count time_plus_one 2"], Float[np.ndarray, "count length 2"]]:
+        """Starts all over the arena, more of them at walls, door and corners; noise, pushes and walks to far places."""
+        starts, actions = sample_behaviour(rng, count, length, self.speed)
+        return self.simulate(starts, actions), actions

@@ -1,0 +1,82 @@
+"""The arena of task wall: its geometry, free space, motion with sliding contact and shortest ways. Lengths in px."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from world_models.tasks.geometry import FAR, blocked, path_length, shortest_paths, slide
+
+SIZE = 65.0
+"""Side of the arena with its border."""
+LOW, HIGH = 5.0, 60.0
+"""Positions stay within these in both coordinates."""
+WALL_LEFT, WALL_RIGHT = 29.0, 35.0
+DOOR_LOW, DOOR_HIGH = 6.0, 14.0
+"""The door's edges: y = 10, half height 4."""
+SOLIDS = ((WALL_LEFT, -FAR, WALL_RIGHT, DOOR_LOW), (WALL_LEFT, DOOR_HIGH, WALL_RIGHT, FAR))
+"""The wall above and below the door, unbounded outwards so that nothing passes behind it within one step."""
+CLEARANCE = 0.5
+"""Scripted ways keep this far from the door's corners, in both coordinates."""
+DETOUR = 1.0
+"""A way counts as a detour when it is longer than the straight line by more than this."""
+
+KINDS: Mapping[str, float] = {"free": 45.0, "shallow": 60.0, "deep": 75.0, "any": 60.0}
+"""Problem kinds, and the length of way that counts as far however long the horizon is (the arena ends somewhere).
+
+With the *way* the shortest path from start to goal:
+- `free`: the way is the straight line;
+- `shallow`: a detour round the wall whose first leg does not lead away from the goal (first leg . (goal - start) >= 0);
+- `deep`: a detour whose first leg leads away from the goal (< 0): who greedily approaches the goal ends at the wall;
+- `any`: any of these.
+"""
+
+
+def _ways() -> tuple[Float[np.ndarray, "_ 2"], ...]:
+    """Ways round the wall: by one corner of the door, or in at one corner and out at another on the other side."""
+    ys = (DOOR_LOW + CLEARANCE, DOOR_HIGH - CLEARANCE)
+    left = [np.array([WALL_LEFT - CLEARANCE, y]) for y in ys]
+    right = [np.array([WALL_RIGHT + CLEARANCE, y]) for y in ys]
+    through = [np.stack(pair) for a in left for b in right for pair in ((a, b), (b, a))]
+    return (*(corner[None] for corner in left + right), *through)
+
+
+WAYS = _ways()
+
+
+def advance(points: Float[np.ndarray, "n 2"], motions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+    """Where free points end that try to move by `motions`: they slide along the wall and stop at the border."""
+    return np.clip(slide(points, motions, SOLIDS), LOW, HIGH)
+
+
+def inside_wall(points: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
+    """Whether points lie strictly inside the solid part of the wall."""
+    x, y = points[..., 0], points[..., 1]
+    return (x > WALL_LEFT) & (x < WALL_RIGHT) & ((y < DOOR_LOW) | (y > DOOR_HIGH))
+
+
+def free_points(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count 2"]:
+    """Points drawn uniformly from the free space."""
+    points = rng.uniform(LOW, HIGH, (count, 2))
+    while (bad := inside_wall(points)).any():
+        points[bad] = rng.uniform(LOW, HIGH, (int(bad.sum()), 2))
+    return points
+
+
+def geodesics(
+    starts: Float[np.ndarray, "n 2"], goals: Float[np.ndarray, "n 2"]
+) -> tuple[Float[np.ndarray, "n corners 2"], Float[np.ndarray, " n"]]:
+    """Shortest ways between free points (corners padded by repeating the goal) and their lengths."""
+    paths = shortest_paths(starts, goals, SOLIDS, WAYS)
+    return paths, path_length(paths)
+
+
+def of_kind(kind: str, paths: Float[np.ndarray, "n corners 2"]) -> Bool[np.ndarray, " n"]:
+    """Which ways make problems of a kind (see `KINDS`)."""
+    straight = paths[:, -1] - paths[:, 0]
+    free = ~blocked(paths[:, 0], paths[:, -1], SOLIDS)
+    away = ((paths[:, 1] - paths[:, 0]) * straight).sum(1) < 0.0
+    detour = ~free & (path_length(paths) - np.hypot(straight[:, 0], straight[:, 1]) > DETOUR)
+    return {"free": free, "shallow": detour & ~away, "deep": detour & away, "any": np.ones_like(free)}[kind]

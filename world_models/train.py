@@ -1,0 +1,108 @@
+"""From a task to a checkpoint: collect data, fit, assess, write weights and card. Killed and started again, it goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+
+from world_models import checkpoints
+from world_models.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
+from world_models.data import collect_cached
+from world_models.errors import UnknownNameError, UserError, require
+from world_models.fitting import FitSettings, Progress, fit, new_model
+from world_models.mlp import MLPConfig, StateGoalCost
+from world_models.tasks import Task
+
+HELD_OUT_SEED = 1_000_003
+"""Data seed of the held-out trajectories that cards and tests report on: never trained on."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Data, sizes and fit of one world model. Raises UserError for nonsense, by name and value."""
+
+    trajectories: int = 2000
+    length: int = 100
+    """Environment steps of a trajectory."""
+    data_seed: int = 0
+    width: int = 256
+    depth: int = 3
+    activation: str = "relu"
+    fit: FitSettings = field(default_factory=FitSettings)
+
+    def __post_init__(self) -> None:
+        require(
+            self.trajectories >= 1 and self.length >= 2,
+            f"trajectories {self.trajectories} must be >= 1 and length {self.length} >= 2.",
+        )
+        require(self.data_seed != HELD_OUT_SEED, f"data_seed {self.data_seed} is kept for held-out trajectories.")
+
+    @staticmethod
+    def of(values: Mapping[str, object]) -> TrainSettings:
+        """From a config mapping; `fit` is a mapping too, lists become tuples."""
+        values = dict(values)
+        fit_values = values.pop("fit", {})
+        if not isinstance(fit_values, Mapping):
+            raise UserError(f"train.fit {fit_values!r} must be a mapping of fit settings.")
+        _check_names(values, TrainSettings, "training setting")
+        _check_names(fit_values, FitSettings, "fit setting")
+        tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in fit_values.items()}
+        return TrainSettings(**values, fit=FitSettings(**tuples))  # pyright: ignore[reportArgumentType]
+
+
+def train(
+    name: str,
+    task: Task,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None = None,
+    device: torch.device | str = "cpu",
+    data_folder: Path | None = None,
+) -> Path:
+    """Train the world model `name` of `task` into the checkpoint folder `out` and return it.
+
+    An interrupted run is taken up where it stopped (`out/resume.pt`). `progress(stage, done, total, loss)` is called
+    now and then.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    folder = data_folder or out.parent / "data"
+
+    def collected(done: int, total: int) -> None:
+        if progress is not None:
+            progress("collect", done, total, float("nan"))
+
+    data = collect_cached(task, settings.trajectories, settings.length, settings.data_seed, folder, collected)
+    # Pairs of neighbours must be as far apart at test time as the longest open-loop error asks for.
+    held_out = collect_cached(task, 200, 100 - 100 % task.action_block, HELD_OUT_SEED, folder, collected)
+    collect_seconds = time.monotonic() - started
+    config = MLPConfig(
+        task.observation_dim, task.action_dim, task.action_block, settings.width, settings.depth, settings.activation
+    )
+    model = new_model(data, config, settings.fit.seed)
+    resume = out / "resume.pt"
+    model = fit(model, data, settings.fit, torch.device(device), resume, progress)
+    weights = goal_weights(task, model)
+    goal_cost = StateGoalCost(weights).to(model.device)
+    card = {
+        "dynamics": dict(task.dynamics),
+        "training": asdict(settings),
+        "data": {"digest": data.digest, "trajectories": len(data.actions), "steps": data.actions[..., 0].size},
+        "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - started, 1)},
+        "open_loop_error": open_loop_errors(model, task, held_out),
+        "goal_cost_rank_correlation": goal_cost_rank_correlation(model, goal_cost, task, held_out),
+    }
+    path = checkpoints.save(out, name, model, weights, card)
+    resume.unlink(missing_ok=True)
+    return path
+
+
+def _check_names(values: Mapping[str, object], settings: type, kind: str) -> None:
+    known = [f.name for f in fields(settings)]
+    for key in values:
+        if key not in known:
+            raise UnknownNameError(kind, key, known)
