@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import torch
 
@@ -75,6 +76,14 @@ def device_name(device: str) -> str:
 def host() -> str:
     """This machine's name."""
     return socket.gethostname()
+
+
+def mask_uri(uri: str) -> str:
+    """The URI without user, password and query, fit for records and messages."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc and not parts.query:
+        return uri
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def _cpu_name() -> str:

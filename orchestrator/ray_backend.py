@@ -26,8 +26,7 @@ from orchestrator.backend import MakeEvaluator, guarded
 from orchestrator.batching import Batch
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.outcomes import failed_batch, one_line
-from orchestrator.provenance import ROOT, Provenance
-from orchestrator.tracking import mask_uri
+from orchestrator.provenance import ROOT, Provenance, mask_uri
 from world_models.errors import UserError, require
 
 IN_FLIGHT = 2
@@ -272,7 +271,9 @@ def _share(config: RayConfig, cpus: float, gpus: float) -> _Share:
     cpus_each = config.cpus_per_worker or (even if even < 1 else float(int(even)))
     for kind, asked, there in (("CPUs", workers * cpus_each, cpus), ("GPUs", workers * gpus_each, gpus)):
         if asked > there + 1e-6:
-            raise UserError(f"{workers} workers ask for {asked:g} {kind} but there are {there:g}: ask for fewer or smaller ones.")
+            raise UserError(
+                f"{workers} workers ask for {asked:g} {kind} but there are {there:g}: ask for fewer or smaller ones."
+            )
     return _Share(workers, float(cpus_each), float(gpus_each))
 
 

@@ -36,7 +36,7 @@ class LoadedModel:
     name: str
     model: WorldModel
     goal_cost: GoalCost
-    decode: Callable[[Float[Tensor, n *state]], Float[Tensor, "n observation"]]
+    decode: Callable[[Float[Tensor, n * state]], Float[Tensor, "n observation"]]
     """Model states to state observations (what the task's `pose` reads): for success in the model and pictures."""
     card: Mapping[str, object]
     """Training config, task dynamics it was trained on (`card["dynamics"]`), errors, seconds, digests."""
