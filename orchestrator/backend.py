@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from orchestrator.batching import Batch
 from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.outcomes import failed_batch, one_line
+from orchestrator.provenance import Provenance
+
+_log = logging.getLogger(__name__)
 
 
 class BatchEvaluator(Protocol):
@@ -20,6 +25,15 @@ class BatchEvaluator(Protocol):
 
 MakeEvaluator = Callable[[str], BatchEvaluator]
 """Makes a worker's evaluator for a device; picklable. `Evaluator` itself is one."""
+
+
+def guarded(evaluator: BatchEvaluator, batch: Batch, device: str) -> BatchResult:
+    """What a worker runs: an evaluator that raises costs its batch, recorded as failed, and nothing else."""
+    try:
+        return evaluator.evaluate(batch)
+    except Exception as error:
+        _log.warning("an evaluator raised", exc_info=True)
+        return failed_batch(batch, one_line(error), Provenance.here(device))
 
 
 @runtime_checkable
@@ -58,7 +72,9 @@ class InlineBackend:
 
     def run(self, batches: Iterable[Batch]) -> Iterator[BatchResult]:
         """Results in the order of the batches."""
-        raise NotImplementedError
+        evaluator = self._make_evaluator(self._device)
+        for batch in batches:
+            yield guarded(evaluator, batch, self._device)
 
     def close(self) -> None:
         """Nothing to release."""

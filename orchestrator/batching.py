@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orchestrator.cells import Cell, Point
 from world_models.errors import require
@@ -89,4 +90,4 @@ def _occupy(counts: dict[Point, int], rows: dict[Point, int], price: dict[Point,
 def _even(seeds: list[int], parts: int) -> list[list[int]]:
     """Runs of seeds whose lengths differ by at most one."""
     bounds = [round(i * len(seeds) / parts) for i in range(parts + 1)]
-    return [seeds[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [seeds[a:b] for a, b in pairwise(bounds)]
