@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sweeps.config import compose, groups
 from sweeps.outputs import Outputs
+from sweeps.terminal import say, show
 from world_models.checkpoints import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
@@ -26,14 +28,13 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
     """Print the zoo's models, or those at `paths`, with the errors on their cards."""
     names = list(paths) or zoo_names()
     require(bool(names), "the zoo is empty: build its models with `grasp train all`.")
-    table = Table(
-        title="open-loop error after n environment steps, and its share of persistence's", title_justify="left", pad_edge=False
-    )
+    title = "open-loop error after n environment steps, and its share of persistence's"
+    table = Table(title=title, title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     for column in ("model", "task", "error"):
         table.add_column(column, no_wrap=True)
     for step in STEPS:
         table.add_column(step, justify="right")
-    table.add_column("goal cost rank corr.", justify="right")
+    table.add_column("goal rank corr.", justify="right")
     table.add_column("trained in", justify="right")
     for name in names:
         card, _ = read_card(name)
@@ -43,7 +44,7 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
             facts = [_plain(card.get("goal_cost_rank_correlation")), _seconds(card)] if i == 0 else ["", ""]
             head = [name, str(_mapping(card.get("dynamics")).get("name", "-"))] if i == 0 else ["", ""]
             table.add_row(*head, part, *row, *facts, end_section=i + 1 == len(errors))
-    console.print(table, highlight=False, width=max(console.width, 120))
+    show(console, table)
     return 0
 
 
@@ -57,7 +58,7 @@ def train_models(which: str, overrides: Sequence[str], console: Console, conf: P
         Outputs(out).prepare()
     for name, task, settings, out in jobs:
         _train(name, task, settings, out / name, console)
-        console.print(f"{name} is in {out / name}; use it with world_model={out / name}", highlight=False, soft_wrap=True)
+        say(console, f"{name} is in {out / name}; use it with world_model={out / name}")
     return models(console, [str(out / name) for name, _, _, out in jobs])
 
 
@@ -92,7 +93,7 @@ def _train(name: str, task: Any, settings: TrainSettings, out: Path, console: Co
             tenth = (stage, 10 * done // max(total, 1))
             if not console.is_terminal and tenth not in told:
                 told.add(tenth)
-                console.print(f"{name}: {stage} {done}/{total}{shown}", highlight=False, soft_wrap=True)
+                say(console, f"{name}: {stage} {done}/{total}{shown}")
 
         train(name, task, settings, out, progress)
 

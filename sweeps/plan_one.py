@@ -13,6 +13,7 @@ from orchestrator.batching import Batch
 from orchestrator.evaluate import Evaluator
 from orchestrator.records import CellResult
 from sweeps.grid import Entry, Grid
+from sweeps.terminal import say, show
 from sweeps.verbs import read_job
 from world_models.errors import require
 
@@ -34,15 +35,15 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
         outcome = Evaluator(str(job.values["device"])).evaluate(Batch(entry.point, (seed,), frozenset({seed})))
     result = outcome.results[0]
     if result.status == "failed":
-        console.print(f"planning failed: {result.error}", highlight=False, soft_wrap=True)
+        say(console, f"planning failed: {result.error}")
         return 1
-    console.print(_table(grid, entry, result), highlight=False)
+    show(console, _table(grid, entry, result))
     job.outputs.plans.mkdir(parents=True, exist_ok=True)
     for artifact in outcome.artifacts:
         stem = f"{entry.task}-{entry.planner}-H{entry.point.horizon}-seed{seed}"
         file = job.outputs.plans / f"{stem}{Path(artifact.name).suffix}"
         file.write_bytes(artifact.data)
-        console.print(f"saved {file}", highlight=False, soft_wrap=True)
+        say(console, f"saved {file}")
     return 0
 
 

@@ -15,6 +15,7 @@ from orchestrator.cells import Cell
 from orchestrator.evaluate import BatchResult
 from orchestrator.records import CellResult
 from sweeps.estimate import Timings, duration
+from sweeps.terminal import say
 
 LINE_EVERY = 5.0
 """Seconds between plain lines."""
@@ -69,7 +70,7 @@ class SweepProgress:
         now = self._clock()
         if now - self._last_line >= LINE_EVERY or not self._left:
             self._last_line = now
-            self._console.print(self.line(), highlight=False, soft_wrap=True)
+            say(self._console, self.line())
 
     def _count(self, result: CellResult) -> None:
         self._left.pop(result.cell_id, None)

@@ -11,6 +11,7 @@ from statistics import fmean, median
 from typing import Any
 
 import pyarrow as pa
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -97,7 +98,7 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
     several_models = len({(row.entry.task, row.entry.point.model) for row in rows}) > len({row.entry.task for row in rows})
     references = {row.reference for row in rows if row.reference}
     incomplete = any(row.failed or row.missing for row in rows)
-    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False)
+    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)
     if several_models:
         table.add_column("model")
@@ -109,7 +110,7 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
     table.add_column("distance", justify="right", no_wrap=True)
     table.add_column("s/plan", justify="right")
     if references:
-        table.add_column(f"vs {references.pop()} (p)" if len(references) == 1 else "vs first (p)", no_wrap=True)
+        table.add_column(f"vs {references.pop()}" if len(references) == 1 else "vs first", no_wrap=True)
     if incomplete:
         table.add_column("failed", justify="right")
         table.add_column("missing", justify="right")
@@ -129,7 +130,7 @@ def _fields(row: Row) -> dict[str, str]:
     rate, point = row.success, row.entry.point
     versus = ""
     if row.versus is not None and row.versus.difference is not None:
-        versus = f"{row.versus.difference:+.2f} ({row.versus.p_value:.2g})"
+        versus = f"{row.versus.difference:+.2f} (p {row.versus.p_value:.2f})"
     return {
         "task": row.entry.task,
         "model": point.model,

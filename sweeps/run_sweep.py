@@ -10,16 +10,18 @@ from rich.console import Console
 
 from orchestrator.batching import make_batches
 from orchestrator.cells import Cell, digest
+from orchestrator.evaluate import BatchResult
 from orchestrator.ledger import Ledger
 from orchestrator.run import RunSummary, run_cells
-from orchestrator.tracking import BackgroundTracker, SweepInfo, Tracker
-from sweeps import estimate
+from orchestrator.tracking import BackgroundTracker, SweepInfo, Tracker, TrackingError
+from sweeps import estimate, terminal
 from sweeps.estimate import Timings, duration
 from sweeps.figure import success_figure
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.progress import SweepProgress
 from sweeps.report import COLUMNS, Row, headline, render_table, summarise, to_csv, to_text
+from sweeps.terminal import say
 from sweeps.verbs import Job, make_backend, read_job, whole_number
 
 
@@ -42,23 +44,23 @@ def sweep(
     job.outputs.prepare()
     job.outputs.save(job.grid, job.config_text)
     if not missing:
-        console.print(f"sweep {job.grid.name}: all {len(cells)} cells are in the ledger, nothing to plan", highlight=False)
+        say(console, f"sweep {job.grid.name}: all {len(cells)} cells are in the ledger, nothing to plan")
         rows, _ = show(job.grid, job.outputs, ledger, console)
-        _track_again(job, overrides, rows, ledger, cells)
+        _track_again(job, overrides, rows, ledger, cells, console)
         return int(any(row.failed for row in rows))
     tracker = BackgroundTracker(
         _tracker(job.outputs), _info(job, overrides, ""), ledger, list(cells.values()), job.outputs.artifacts
     )
     summary = _plan(job, ledger, missing, cells, max_rows, timings, tracker, retry_failed, console)
     rows, figure = show(job.grid, job.outputs, ledger, console)
-    console.print(
+    say(
+        console,
         f"{summary.computed} cells planned in {duration(summary.seconds)}, {summary.skipped} were there; "
         f"files in {job.outputs.sweep(job.grid.name)}; pictures and runs: grasp ui",
-        highlight=False,
     )
     trouble = tracker.finish(_info(job, overrides, headline(rows)), [figure] if figure else [])
     if trouble:
-        console.print(trouble, highlight=False, soft_wrap=True)
+        say(console, trouble)
     return int(any(row.failed for row in rows))
 
 
@@ -75,14 +77,14 @@ def _plan(
 ) -> RunSummary:
     """Plan the missing cells with a live view."""
     labels = {entry.point.point_id: entry.planner for entry in job.grid.entries}
-    console.print(
+    say(
+        console,
         f"sweep {job.grid.name}: {len(cells)} cells, {len(missing)} to plan on {job.values['backend']['name']}; "
         "Ctrl-C stops, the same command goes on",
-        highlight=False,
     )
     with make_backend(job.values["backend"]) as backend, SweepProgress(console, missing, labels, timings) as view:
 
-        def on_result(result) -> None:
+        def on_result(result: BatchResult) -> None:
             tracker.on_result(result)
             view.on_result(result)
 
@@ -106,7 +108,7 @@ def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console) -> tupl
     rows = summarise(grid, table)
     folder = outputs.sweep(grid.name)
     title = f"sweep {grid.name}"
-    console.print(render_table(rows, title), highlight=False, width=max(console.width, 110), soft_wrap=False)
+    terminal.show(console, render_table(rows, title))
     figure = folder / "success.png"
     numbers = to_csv(rows)
     file = folder / "report.csv"
@@ -122,7 +124,7 @@ def report(name: str | None, outputs: Outputs, console: Console) -> int:
     rows, _ = show(outputs.load(name), outputs, Ledger(outputs.ledger), console)
     missing = sum(row.missing for row in rows)
     if missing:
-        console.print(f"{missing} cells are missing: run the sweep again to plan them", highlight=False)
+        say(console, f"{missing} cells are missing: run the sweep again to plan them")
     return int(any(row.failed for row in rows))
 
 
@@ -132,12 +134,10 @@ def _say_plan(job: Job, missing: list[Cell], max_rows: int, timings: Timings, co
         workers = backend.workers
     batches = make_batches(missing, max_rows, workers, timings.cost) if missing else []
     grid = job.grid
-    console.print(
-        f"sweep {grid.name}: {len(grid.entries)} points x {len(grid.seeds)} seeds = {len(grid.cells())} cells", highlight=False
-    )
-    console.print(f"  new      {len(missing)} cells in {len(batches)} batches on {workers} workers", highlight=False)
-    console.print(f"  time     {_rough_time(missing, workers, timings)}", highlight=False, soft_wrap=True)
-    console.print(f"  outputs  {job.outputs.root}", highlight=False, soft_wrap=True)
+    say(console, f"sweep {grid.name}: {len(grid.entries)} points x {len(grid.seeds)} seeds = {len(grid.cells())} cells")
+    say(console, f"  new      {len(missing)} cells in {len(batches)} batches on {workers} workers")
+    say(console, f"  time     {_rough_time(missing, workers, timings)}")
+    say(console, f"  outputs  {job.outputs.root}")
 
 
 def _rough_time(missing: list[Cell], workers: int, timings: Timings) -> str:
@@ -158,9 +158,14 @@ def _info(job: Job, overrides: Sequence[str], description: str) -> SweepInfo:
     return SweepInfo(job.grid.name, job.config_text, shlex.join(["grasp", "sweep", *overrides]), description)
 
 
-def _track_again(job: Job, overrides: Sequence[str], rows: list[Row], ledger: Ledger, cells: dict[str, Cell]) -> None:
+def _track_again(
+    job: Job, overrides: Sequence[str], rows: list[Row], ledger: Ledger, cells: dict[str, Cell], console: Console
+) -> None:
     """Write to MLflow what an earlier run could not; returns at once when nothing is lacking."""
     figure = job.outputs.sweep(job.grid.name) / "success.png"
     table = ledger.table(list(cells))
     figures = [figure] if figure.exists() else []
-    _tracker(job.outputs).sync(_info(job, overrides, headline(rows)), table, job.outputs.artifacts, figures)
+    try:
+        _tracker(job.outputs).sync(_info(job, overrides, headline(rows)), table, job.outputs.artifacts, figures)
+    except TrackingError as error:
+        say(console, str(error))

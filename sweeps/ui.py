@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sweeps.outputs import Outputs
+from sweeps.terminal import say
 from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"
@@ -43,7 +44,7 @@ def serve(outputs: Outputs, port: int, console: Console, wait: Callable[[subproc
     try:
         with console.status("starting MLflow's server (about 15 s)"):
             _until_up(server, port, log)
-        console.print(where_to_click(port), highlight=False, soft_wrap=True)
+        say(console, where_to_click(port))
         return (wait or _wait)(server)
     finally:
         _stop(server)
