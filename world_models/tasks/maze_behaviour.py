@@ -97,14 +97,14 @@ def sample_starts(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.
 
 def sample_behaviour(
     rng: np.random.Generator, maze: Grid, stepper: Stepper, count: int, length: int
-) -> tuple[Float[np.ndarray, "count 4"], Float[np.ndarray, "count length 2"]]:
-    """Starts and actions within [-1, 1], drawn from `rng` alone."""
-    starts = sample_starts(rng, maze, count)
+) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
+    """States before and after each action and actions within [-1, 1], drawn from `rng` alone."""
     noise = smooth_noise(rng, count, length, 2, memory=0.93)
     loudness = rng.uniform(0.2, 1.3, (count, 1))
     jitter = rng.choice([0.0, 0.1, 0.4], (count, 1))
-    actions = np.empty((count, length, 2))
-    states, modes = starts, np.zeros(count, dtype=int)
+    states, actions = np.empty((count, length + 1, 4)), np.empty((count, length, 2))
+    states[:, 0] = sample_starts(rng, maze, count)
+    modes = np.zeros(count, dtype=int)
     held, targets, pace = np.zeros((count, 2)), np.zeros((count, 2)), np.ones(count)
     for t in range(length):
         switch = rng.random(count) < (1.0 if t == 0 else SWITCH)
@@ -113,10 +113,11 @@ def sample_behaviour(
         targets = np.where(switch[:, None], near_cells(rng, maze, rng.integers(0, len(maze.cells), count)), targets)
         pace = np.where(switch, rng.uniform(0.5, 5.0, count), pace)
         mode = modes[:, None]
-        aims = np.where(mode == FOLLOW, way_aims(maze, states[:, :2], targets), targets)
+        now = states[:, t]
+        aims = np.where(mode == FOLLOW, way_aims(maze, now[:, :2], targets), targets)
         going = (mode == FOLLOW) | (mode == GREEDY)
-        chosen = np.where(going, steer(states, aims, pace), np.where(mode == HOLD, held, 0.0))
+        chosen = np.where(going, steer(now, aims, pace), np.where(mode == HOLD, held, 0.0))
         volume = np.where(mode == WANDER, loudness, np.where(mode == COAST, 0.0, jitter))
         actions[:, t] = np.clip(chosen + volume * noise[:, t], -1.0, 1.0)
-        states = stepper.advance(states, actions[:, t])
-    return starts, actions
+        states[:, t + 1] = stepper.advance(now, actions[:, t])
+    return states, actions

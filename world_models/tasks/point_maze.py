@@ -54,6 +54,11 @@ class PointMaze:
         require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
 
     @property
+    def goal_tolerance(self) -> Float[np.ndarray, " 4"]:
+        """The success radius in both directions; velocities do not count."""
+        return np.array([SUCCESS, SUCCESS, np.inf, np.inf])
+
+    @property
     def dynamics(self) -> Mapping[str, object]:
         """The settings that change the dynamics."""
         return {"name": self.name, "maze": self.maze, "action_block": self.action_block}
@@ -116,6 +121,12 @@ class PointMaze:
         """Whether the goal is nearer than 0.5 m."""
         return self.distance(poses, goals) < SUCCESS
 
+    def pose_errors(
+        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
+    ) -> dict[str, Float[np.ndarray, "*batch"]]:
+        """Position error, m."""
+        return {"position_m": self.distance(poses, goals)}
+
     def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """The maze from above, with a red dot (twice the ball's size) where the ball is."""
         height, width = self.layout.walls.shape
@@ -127,6 +138,6 @@ class PointMaze:
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int
-    ) -> tuple[Float[np.ndarray, "count 4"], Float[np.ndarray, "count length 2"]]:
+    ) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
         """Starts all over the maze, up to top speed and in contact; random forces, pushes at walls and ways to far places."""
         return sample_behaviour(rng, self.layout, Stepper(self.maze), count, length)
