@@ -7,12 +7,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from world_models.errors import UserError
+
 Scalar = bool | int | float | str | None
 
 
 def canonical(value: object) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, floats by shortest repr."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    """The one JSON text of a value: sorted keys, no spaces, floats by shortest repr, whole floats as integers (2.0 is 2).
+
+    Raises UserError for NaN, infinities and what JSON does not know.
+    """
+    try:
+        return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{value!r} cannot be part of a cell's identity ({error}): use finite numbers and text.") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def digest(value: object, length: int = 16) -> str:
@@ -27,10 +45,13 @@ class Named:
     name: str
     settings: tuple[tuple[str, Scalar], ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", tuple(sorted(self.settings, key=lambda pair: pair[0])))
+
     @staticmethod
     def of(name: str, settings: Mapping[str, Scalar] | None = None) -> Named:
         """From a mapping."""
-        return Named(name, tuple(sorted((settings or {}).items())))
+        return Named(name, tuple((settings or {}).items()))
 
     def as_dict(self) -> dict[str, Scalar]:
         """The settings as a mapping."""

@@ -145,6 +145,15 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class Drawable(Protocol):
+    """A task that can say where its poses lie on its pictures, so that paths can be drawn over them."""
+
+    def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
+        """The moving points of a pose as (x, y) fractions of `render`'s width and height, y downwards."""
+        ...
+
+
 def pose_of(task: Task, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch pose"]:
     """Poses of simulator states."""
     return task.pose(task.observe(states))

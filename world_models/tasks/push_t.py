@@ -198,6 +198,10 @@ class PushT:
         draw.rectangle((0, 0, 4 * size - 1, 4 * size - 1), outline=(211, 211, 211), width=max(1, round(5 * scale)))
         return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
 
+    def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
+        """Agent and block centre as fractions of the arena."""
+        return np.stack([poses[..., :2], poses[..., 2:4]], -2) / ARENA
+
     def sample(
         self, rng: np.random.Generator, count: int, length: int
     ) -> tuple[Float[np.ndarray, "count time simulator_state"], Float[np.ndarray, "count length action"]]:

@@ -1,0 +1,159 @@
+"""What became of a batch, and its translation into records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from orchestrator.artifacts import Artifact
+from orchestrator.batching import Batch
+from orchestrator.cells import Cell, canonical
+from orchestrator.provenance import Provenance
+from orchestrator.records import CellResult
+from planners.base import Plans
+from world_models.tasks import Problem, Rollout, Task
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a batch: one record a cell, and the pictures that were asked for."""
+
+    results: tuple[CellResult, ...]
+    artifacts: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A planned and executed batch; row i belongs to problem i."""
+
+    task: Task
+    problems: tuple[Problem, ...]
+    plans: Plans
+    actions: Float[np.ndarray, "batch horizon action"]
+    rollout: Rollout
+    model_poses: Float[np.ndarray, "batch time pose"]
+    """Poses of the model's own rollout after each model step."""
+    goal_poses: Float[np.ndarray, "batch pose"]
+    seconds: float
+
+    @property
+    def model_distance(self) -> Float[np.ndarray, "batch time"]:
+        """Distance to the goal along the model's rollout."""
+        return self.task.distance(self.model_poses, self._goals)
+
+    @property
+    def model_reached(self) -> Bool[np.ndarray, "batch time"]:
+        """The success test along the model's rollout."""
+        return self.task.reached(self.model_poses, self._goals)
+
+    @property
+    def _goals(self) -> Float[np.ndarray, "batch time pose"]:
+        return np.broadcast_to(self.goal_poses[:, None], self.model_poses.shape)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+
+
+def failed_batch(batch: Batch, error: str, provenance: Provenance) -> BatchResult:
+    """Every cell of the batch as a failed record."""
+    return BatchResult(
+        tuple(
+            CellResult(
+                **_identity(cell),
+                **_circumstances(batch, provenance),
+                problem_kind="",
+                status="failed",
+                error=error,
+                success=False,
+                distance=None,
+                start_distance=None,
+                predicted_cost=None,
+                last_cost=None,
+                model_success=False,
+                model_distance=None,
+                steps_to_success=None,
+                plan_seconds=None,
+                batch_seconds=None,
+                evaluations=None,
+                actions=(),
+            )
+            for cell in batch.cells
+        )
+    )
+
+
+def records_of(batch: Batch, outcome: _Outcome, provenance: Provenance) -> tuple[CellResult, ...]:
+    """The records of an executed batch."""
+    rows = len(batch.seeds)
+    rollout, plans = outcome.rollout, outcome.plans
+    cost, last_cost = plans.cost.tolist(), plans.last_cost.tolist()
+    evaluations = plans.evaluations.tolist()
+    steps = rollout.steps_to_success()
+    model_distance, model_reached = outcome.model_distance[:, -1], outcome.model_reached[:, -1]
+    circumstances = _circumstances(batch, provenance)
+    return tuple(
+        CellResult(
+            **_identity(cell),
+            **circumstances,
+            problem_kind=outcome.problems[row].kind,
+            status=plans.status[row].value,
+            error=None,
+            success=bool(rollout.success[row]),
+            distance=_finite(rollout.final_distance[row]),
+            start_distance=_finite(rollout.distance[row, 0]),
+            predicted_cost=_finite(cost[row]),
+            last_cost=_finite(last_cost[row]),
+            model_success=bool(model_reached[row]),
+            model_distance=_finite(model_distance[row]),
+            steps_to_success=steps[row],
+            plan_seconds=outcome.seconds / rows,
+            batch_seconds=outcome.seconds,
+            evaluations=int(evaluations[row]),
+            actions=tuple(outcome.actions[row].ravel().tolist()),
+        )
+        for row, cell in enumerate(batch.cells)
+    )
+
+
+def _identity(cell: Cell) -> dict:
+    """The fields of a record that say which cell it is."""
+    point = cell.point
+    return {
+        "cell_id": cell.cell_id,
+        "point_id": point.point_id,
+        "task": point.task.name,
+        "task_settings": canonical(point.task.as_dict()),
+        "model": point.model,
+        "model_digest": point.model_digest,
+        "planner": point.planner.name,
+        "planner_settings": canonical(point.planner.as_dict()),
+        "horizon": point.horizon,
+        "mode": point.mode,
+        "seed": cell.seed,
+    }
+
+
+def _circumstances(batch: Batch, provenance: Provenance) -> dict:
+    """The fields of a record that say how it came about."""
+    return {
+        "batch_size": len(batch.seeds),
+        "device": provenance.device,
+        "threads": provenance.threads,
+        "host": provenance.host,
+        "torch_version": provenance.torch_version,
+        "versions": provenance.versions,
+        "git_revision": "unknown",
+        "config_digest": "",
+        "finished_at": datetime.now(UTC),
+    }
+
+
+def _finite(value: float | np.floating) -> float | None:
+    return float(value) if math.isfinite(value) else None

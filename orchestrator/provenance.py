@@ -1,0 +1,95 @@
+"""Where a result comes from: code revision, library versions, device, threads, host."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import torch
+
+from orchestrator.cells import canonical
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder that holds the packages: a checkout, or site-packages."""
+
+LIBRARIES = ("torch", "numpy", "pyarrow", "ray", "pymunk", "mujoco", "gymnasium-robotics", "gym-pusht", "grasp-orchestrator")
+"""Distributions that results depend on."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a worker knows about itself."""
+
+    device: str
+    threads: int
+    host: str
+    torch_version: str
+    versions: str
+    """JSON object."""
+
+    @staticmethod
+    def here(device: str) -> Provenance:
+        """Of this process, planning on `device`."""
+        return Provenance(device_name(device), torch.get_num_threads(), host(), str(torch.__version__), canonical(versions()))
+
+
+@cache
+def git_revision() -> str:
+    """Commit of the checkout this package lies in, with `-dirty` where it was changed; "unknown" outside a checkout."""
+    if not (ROOT / ".git").exists():
+        return "unknown"
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and the installed libraries among `LIBRARIES`."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def device_name(device: str) -> str:
+    """Kind and name of the hardware, e.g. "cpu: Intel(R) Xeon(R)" or "cuda: NVIDIA H100"."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{kind}: {_cpu_name()}"
+
+
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+def mask_uri(uri: str) -> str:
+    """The URI without user, password and query, fit for records and messages."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc and not parts.query:
+        return uri
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,147 @@
+"""What is stored of a cell: one flat record, its Arrow schema and the schema's version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Version of `SCHEMA`; a ledger part of a newer one is refused."""
+
+VERSION_KEY = b"grasp.schema_version"
+"""Where the version stands in the schema's metadata."""
+
+STATUSES = ("completed", "non_finite", "failed")
+"""How a cell can end: the planner's two statuses, and `failed` where planning or execution raised."""
+
+_COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
+    ("cell_id", pa.string(), False),
+    ("point_id", pa.string(), False),
+    ("task", pa.string(), False),
+    ("task_settings", pa.string(), False),
+    ("problem_kind", pa.string(), False),
+    ("model", pa.string(), False),
+    ("model_digest", pa.string(), False),
+    ("planner", pa.string(), False),
+    ("planner_settings", pa.string(), False),
+    ("horizon", pa.int32(), False),
+    ("mode", pa.string(), False),
+    ("seed", pa.int64(), False),
+    ("status", pa.string(), False),
+    ("error", pa.string(), True),
+    ("success", pa.bool_(), False),
+    ("distance", pa.float64(), True),
+    ("start_distance", pa.float64(), True),
+    ("predicted_cost", pa.float64(), True),
+    ("last_cost", pa.float64(), True),
+    ("model_success", pa.bool_(), False),
+    ("model_distance", pa.float64(), True),
+    ("steps_to_success", pa.int32(), True),
+    ("plan_seconds", pa.float64(), True),
+    ("batch_seconds", pa.float64(), True),
+    ("batch_size", pa.int32(), False),
+    ("evaluations", pa.int64(), True),
+    ("actions", pa.list_(pa.float32()), False),
+    ("device", pa.string(), False),
+    ("threads", pa.int32(), False),
+    ("host", pa.string(), False),
+    ("torch_version", pa.string(), False),
+    ("versions", pa.string(), False),
+    ("git_revision", pa.string(), False),
+    ("config_digest", pa.string(), False),
+    ("finished_at", pa.timestamp("us", tz="UTC"), False),
+)
+
+SCHEMA: pa.Schema = pa.schema(
+    [pa.field(name, kind, nullable) for name, kind, nullable in _COLUMNS],
+    metadata={VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+"""The ledger's columns; the version is in the metadata."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """The outcome of one cell. Numbers are finite or None (None: not known, as in a failed cell)."""
+
+    cell_id: str
+    point_id: str
+    task: str
+    task_settings: str
+    """JSON object."""
+    problem_kind: str
+    """The problem's kind as the task names it; empty when the problem could not be drawn."""
+    model: str
+    model_digest: str
+    planner: str
+    planner_settings: str
+    """JSON object, defaults filled in."""
+    horizon: int
+    """Environment steps."""
+    mode: str
+    seed: int
+    status: str
+    """One of `STATUSES`."""
+    error: str | None
+    """One line; None unless the status is `failed`."""
+    success: bool
+    """The final state of the plan passes the task's test in the simulator."""
+    distance: float | None
+    """Distance to the goal at the end, in the simulator, in the task's unit."""
+    start_distance: float | None
+    """The same at the start."""
+    predicted_cost: float | None
+    """Goal cost of the model's rollout of the plan."""
+    last_cost: float | None
+    """The same for the planner's last iterate instead of its best."""
+    model_success: bool
+    """The model's final state, decoded, passes the task's test: with `success` False the plan exploits model errors."""
+    model_distance: float | None
+    """Distance to the goal of the model's final state, decoded."""
+    steps_to_success: int | None
+    """First environment step from which on the rollout stays successful."""
+    plan_seconds: float | None
+    """The batch's planning seconds over its rows."""
+    batch_seconds: float | None
+    """Planning seconds of the whole batch."""
+    batch_size: int
+    """Rows planned together."""
+    evaluations: int | None
+    """Model steps spent."""
+    actions: tuple[float, ...]
+    """The plan, flat, time-major: horizon times environment action size numbers, which are T model-step actions."""
+    device: str
+    threads: int
+    host: str
+    torch_version: str
+    versions: str
+    """JSON object of library versions."""
+    git_revision: str
+    config_digest: str
+    finished_at: datetime
+    """UTC."""
+
+
+def to_table(results: Iterable[CellResult]) -> pa.Table:
+    """Records as an Arrow table of `SCHEMA`."""
+    return pa.Table.from_pylist([_row(result) for result in results], schema=SCHEMA)
+
+
+def from_table(table: pa.Table) -> list[CellResult]:
+    """Records of a table that has all columns of `SCHEMA`."""
+    names = [field.name for field in fields(CellResult)]
+    rows = table.select(names).to_pylist()
+    return [CellResult(**{**row, "actions": tuple(row["actions"])}) for row in rows]
+
+
+def stamped(result: CellResult, git_revision: str, config_digest: str) -> CellResult:
+    """The record with what only the driver knows."""
+    return replace(result, git_revision=git_revision, config_digest=config_digest)
+
+
+def _row(result: CellResult) -> dict[str, object]:
+    row = asdict(result)
+    row["actions"] = list(result.actions)
+    return row
