@@ -38,6 +38,14 @@ class Dataset:
         content.update(np.ascontiguousarray(self.actions).tobytes())
         return content.hexdigest()[:16]
 
+    def windows(self, length: int, stride: int) -> Dataset:
+        """Stretches of `length` environment steps that begin every `stride` steps: starts in mid-motion, not only at rest."""
+        begins = range(0, self.actions.shape[1] - length + 1, stride)
+        return Dataset(
+            np.concatenate([self.observations[:, b : b + length + 1] for b in begins]),
+            np.concatenate([self.actions[:, b : b + length] for b in begins]),
+        )
+
     def write(self, path: Path) -> None:
         """Write to `path`, whole or not at all."""
         columns = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 
 from world_models import checkpoints
 from world_models.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
-from world_models.data import collect_cached
+from world_models.data import Dataset, collect_cached
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.fitting import FitSettings, Progress, fit, new_model
 from world_models.mlp import MLPConfig, StateGoalCost
@@ -77,8 +77,7 @@ def train(
             progress("collect", done, total, float("nan"))
 
     data = collect_cached(task, settings.trajectories, settings.length, settings.data_seed, folder, collected)
-    # Pairs of neighbours must be as far apart at test time as the longest open-loop error asks for.
-    held_out = collect_cached(task, 200, 100 - 100 % task.action_block, HELD_OUT_SEED, folder, collected)
+    held_out = held_out_data(task, folder, collected)
     collect_seconds = time.monotonic() - started
     config = MLPConfig(
         task.observation_dim, task.action_dim, task.action_block, settings.width, settings.depth, settings.activation
@@ -99,6 +98,13 @@ def train(
     path = checkpoints.save(out, name, model, weights, card)
     resume.unlink(missing_ok=True)
     return path
+
+
+def held_out_data(task: Task, folder: Path, progress: Callable[[int, int], None] | None = None) -> Dataset:
+    """Held-out stretches of 100 environment steps (whole model steps), from rest and in mid-motion: what cards report on."""
+    length = 100 - 100 % task.action_block
+    stride = 25 - 25 % task.action_block or task.action_block
+    return collect_cached(task, 200, length + 2 * stride, HELD_OUT_SEED, folder, progress).windows(length, stride)
 
 
 def _check_names(values: Mapping[str, object], settings: type, kind: str) -> None:

@@ -33,6 +33,8 @@ CENTRE = np.array([0.0, 45.0])
 """The block's centre of gravity in its own frame, px: gym-pusht's mean of the bar's (0, 15) and the stem's (0, 75)."""
 WALL_MARGIN = 60.0
 """Problems keep the block's centre this many px away from the arena's sides: a kinematic agent can jam it into them."""
+HUMAN_PACE = 0.2
+"""Size of the relative actions in problems: about 10 px a step, the pace of people's Push-T demonstrations."""
 DRAWS = 200
 """Draws of a scripted trajectory before a horizon is called too short for a problem."""
 
@@ -121,10 +123,10 @@ class PushT:
         check_horizon(horizon, self.action_block)
         for draw in range(DRAWS):
             rng = np.random.default_rng([seed, horizon, draw, 0x9057])
-            start = _start(rng)
-            states, actions = _behave(start, Pusher(rng), horizon)
+            start = _start(rng, near=True)
+            states, actions = _behave(start, Pusher(rng, HUMAN_PACE), horizon)
             moved = np.linalg.norm(_centre(states[-1]) - _centre(start))
-            turned = abs(wrap_angle(states[-1, 6] - start[6]))
+            turned = abs(wrap_angle(states[-1, 6:7] - start[6:7])[0])
             inside = np.abs(_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
             if inside and (moved > 1.5 * POSITION_TOLERANCE or turned > 1.5 * ANGLE_TOLERANCE):
                 return Problem(seed, horizon, "push", start, states[-1], actions)
@@ -211,7 +213,8 @@ class PushT:
                 actions = random_actions(rng, length)
                 runs.append((self.simulate(start[None], actions[None])[0], actions))
             else:
-                runs.append(_behave(start, Pusher(rng, noise=0.3 * rng.random()), length))
+                pusher = Pusher(rng, pace=rng.uniform(0.1, 0.7), noise=0.3 * rng.random())
+                runs.append(_behave(start, pusher, length))
         return np.stack([states for states, _ in runs]), np.stack([actions for _, actions in runs])
 
 
@@ -222,10 +225,12 @@ def _centre(states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.nda
 
 
 def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " simulator_state"]:
-    """Agent and block at rest and apart; `near` puts the agent within 60 px of touching."""
+    """Agent and block at rest and apart; `near` puts the agent beside the block, as in the middle of a demonstration."""
     centre, angle = rng.uniform(130, 382, 2), rng.uniform(-np.pi, np.pi)
     while True:
-        agent = centre + rng.normal(0, 90, 2) if near else rng.uniform(30, 482, 2)
+        turn = rng.uniform(-np.pi, np.pi)
+        beside = centre + rng.uniform(95, 115) * np.array([np.cos(turn), np.sin(turn)])
+        agent = beside if near else rng.uniform(30, 482, 2)
         if np.linalg.norm(agent - centre) > 95 and ((agent > 20) & (agent < 492)).all():
             break
     origin = centre - CENTRE[1] * np.array([-np.sin(angle), np.cos(angle)])

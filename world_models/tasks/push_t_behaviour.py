@@ -12,8 +12,9 @@ CLEARANCE = 100.0
 class Pusher:
     """Walks to a point beside the block, pushes towards (past) its centre for a while, and starts over from another side."""
 
-    def __init__(self, rng: np.random.Generator, noise: float = 0.0) -> None:
+    def __init__(self, rng: np.random.Generator, pace: float, noise: float = 0.0) -> None:
         self.rng = rng
+        self.pace = pace
         self.noise = noise
         self.pushing = 0
         self.side: float | None = None
@@ -39,10 +40,10 @@ class Pusher:
         outward_side = inward + np.pi
         near_wall = self.rng.random() < offset
         mean = outward_side if near_wall else here
-        self.side = mean + self.rng.normal(0.0, 0.7 if near_wall else 1.2)
-        self.speed = self.rng.uniform(0.2, 0.6)
+        self.side = mean + self.rng.normal(0.0, 0.7)
+        self.speed = self.pace * self.rng.uniform(0.6, 1.2)
         self.lateral = self.rng.normal(0.0, 22.0)
-        self.length = int(self.rng.integers(6, 16))
+        self.length = int(self.rng.uniform(2.5, 6.0) / self.speed)
 
     def _approach(self, agent: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
         """Towards the chosen side, round the block; turns to pushing on arrival."""
@@ -55,7 +56,7 @@ class Pusher:
             self.pushing = self.length
             self.aim = -normal + self.rng.normal(0.0, 0.15) * tangent
             return self.aim * self.speed
-        return _towards(_detour(agent, post, block))
+        return _towards(_detour(agent, post, block), 1.2 * self.pace)
 
     aim: Float[np.ndarray, " 2"]
     speed: float
@@ -80,10 +81,10 @@ def _detour(
     return 70.0 * tangent + (CLEARANCE - distance) * radial / distance
 
 
-def _towards(offset: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
-    """Relative action for an offset in px, at most 0.5 long."""
+def _towards(offset: Float[np.ndarray, " 2"], longest: float) -> Float[np.ndarray, " 2"]:
+    """Relative action for an offset in px, at most `longest` long."""
     action = offset / 60.0
-    return action * min(1.0, 0.5 / (np.linalg.norm(action) + 1e-9))
+    return action * min(1.0, longest / (np.linalg.norm(action) + 1e-9))
 
 
 def random_actions(rng: np.random.Generator, length: int) -> Float[np.ndarray, "length 2"]:

@@ -70,7 +70,7 @@ class Wall:
         require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
 
     @property
-    def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
+    def goal_tolerance(self) -> Float[np.ndarray, " 2"]:
         """The success radius in both directions."""
         return np.full(2, SUCCESS)
 
@@ -167,5 +167,4 @@ class Wall:
         self, rng: np.random.Generator, count: int, length: int
     ) -> tuple[Float[np.ndarray, "count time_plus_one 2"], Float[np.ndarray, "count length 2"]]:
         """Starts all over the arena, more of them at walls, door and corners; noise, pushes and walks to far places."""
-        starts, actions = sample_behaviour(rng, count, length, self.speed)
-        return self.simulate(starts, actions), actions
+        return sample_behaviour(rng, count, length, self.speed)

@@ -23,13 +23,17 @@ CLEARANCE = 0.5
 DETOUR = 1.0
 """A way counts as a detour when it is longer than the straight line by more than this."""
 
+LONG_WAY = 1.5
+"""A detour of more than this many straight distances is deep."""
+
 KINDS: Mapping[str, float] = {"free": 45.0, "shallow": 60.0, "deep": 75.0, "any": 60.0}
 """Problem kinds, and the length of way that counts as far however long the horizon is (the arena ends somewhere).
 
 With the *way* the shortest path from start to goal:
 - `free`: the way is the straight line;
-- `shallow`: a detour round the wall whose first leg does not lead away from the goal (first leg . (goal - start) >= 0);
-- `deep`: a detour whose first leg leads away from the goal (< 0): who greedily approaches the goal ends at the wall;
+- `shallow`: a detour round the wall, at most `LONG_WAY` times the straight distance, whose first leg does not lead away from
+  the goal (first leg . (goal - start) >= 0);
+- `deep`: a longer detour, or one whose first leg leads away from the goal: who greedily approaches it ends in a dead end;
 - `any`: any of these.
 """
 
@@ -78,5 +82,7 @@ def of_kind(kind: str, paths: Float[np.ndarray, "n corners 2"]) -> Bool[np.ndarr
     straight = paths[:, -1] - paths[:, 0]
     free = ~blocked(paths[:, 0], paths[:, -1], SOLIDS)
     away = ((paths[:, 1] - paths[:, 0]) * straight).sum(1) < 0.0
-    detour = ~free & (path_length(paths) - np.hypot(straight[:, 0], straight[:, 1]) > DETOUR)
-    return {"free": free, "shallow": detour & ~away, "deep": detour & away, "any": np.ones_like(free)}[kind]
+    length, distance = path_length(paths), np.hypot(straight[:, 0], straight[:, 1])
+    detour = ~free & (length - distance > DETOUR)
+    astray = away | (length > LONG_WAY * distance)
+    return {"free": free, "shallow": detour & ~astray, "deep": detour & astray, "any": np.ones_like(free)}[kind]

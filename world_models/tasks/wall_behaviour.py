@@ -69,17 +69,17 @@ def _held_actions(
 
 def sample_behaviour(
     rng: np.random.Generator, count: int, length: int, speed: float
-) -> tuple[Float[np.ndarray, "count 2"], Float[np.ndarray, "count length 2"]]:
-    """Starts and actions, `[count, 2]` and `[count, length, 2]` within [-1, 1], drawn from `rng` alone."""
-    starts = sample_starts(rng, count)
+) -> tuple[Float[np.ndarray, "count time_plus_one 2"], Float[np.ndarray, "count length 2"]]:
+    """Positions before and after each action and actions within [-1, 1], drawn from `rng` alone."""
     noise = smooth_noise(rng, count, length, 2)
     loudness = rng.uniform(0.3, 1.2, (count, 1))
     jitter = rng.choice([0.0, 0.05, 0.3], (count, 1))
-    actions = np.empty((count, length, 2))
-    points = starts
+    states, actions = np.empty((count, length + 1, 2)), np.empty((count, length, 2))
+    states[:, 0] = sample_starts(rng, count)
     modes = np.zeros(count, dtype=int)
     held, targets, pace = np.zeros((count, 2)), np.zeros((count, 2)), np.ones(count)
     for t in range(length):
+        points = states[:, t]
         switch = rng.random(count) < (1.0 if t == 0 else SWITCH)
         modes = np.where(switch, rng.choice(len(SHARES), count, p=SHARES), modes)
         held = np.where(switch[:, None], _held_actions(rng, modes, points), held)
@@ -94,5 +94,5 @@ def sample_behaviour(
         wandering = (modes == WANDER)[:, None]
         chosen = np.where(going, wanted, np.where(wandering, 0.0, held))
         actions[:, t] = np.clip(chosen + np.where(wandering, loudness, jitter) * noise[:, t], -1.0, 1.0)
-        points = advance(points, speed * actions[:, t])
-    return starts, actions
+        states[:, t + 1] = advance(points, speed * actions[:, t])
+    return states, actions

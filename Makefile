@@ -1,0 +1,49 @@
+# Everything runs from .venv, which the first target that needs it creates. PYTHON chooses the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install sweep test check train bench report ui clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## create .venv and install everything (about 3 minutes, once)
+
+# torch goes first and alone: an open version range may pick a build with gigabytes of GPU packages.
+$(STAMP): pyproject.toml constraints.txt
+	@echo "installing into .venv (about 3 minutes, once)"
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@$(PIP) install -c constraints.txt "$(TORCH)" "setuptools>=77"
+	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]"
+	@touch $@
+
+sweep: $(STAMP)  ## plan the default sweep and print its table; run again, it plans only what is missing
+	@.venv/bin/grasp sweep
+
+test: $(STAMP)  ## run the tests
+	@.venv/bin/python -m pytest
+
+check: $(STAMP)  ## format, lint, types, import direction
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/pyright
+	@.venv/bin/lint-imports
+
+train: $(STAMP)  ## rebuild every world model of the zoo (under 30 minutes on 2 cores)
+	@.venv/bin/grasp train all out=world_models/zoo
+
+bench: $(STAMP)  ## measure planner throughput; the last line is JSON
+	@.venv/bin/python -m benchmarks.planner_throughput
+
+report: $(STAMP)  ## print the latest sweep's table again
+	@.venv/bin/grasp report
+
+ui: $(STAMP)  ## review the sweeps in MLflow's UI
+	@.venv/bin/grasp ui
+
+clean:  ## remove caches and build leftovers; .venv and outputs stay
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

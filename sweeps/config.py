@@ -1,0 +1,159 @@
+"""Hydra, and nothing else of it anywhere: overrides on the command line become one plain mapping.
+
+Every user error in an override becomes one sentence with the nearest names. What is said on the command line about a
+setting wins over everything that the files say, tuned rules included (`Composed.forced`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from world_models.errors import UnknownNameError, UserError, require
+
+CONF = Path(__file__).parent / "conf"
+"""The configs that ship with the package."""
+
+ALIASES = {"world_model": "world_models", "horizon": "horizons", "seed": "seeds"}
+"""Singular keys that people type where `sweep` and `plan` want lists."""
+
+_SETTING = re.compile(r"(planners|tasks)\.([^.]+)\.settings\.([^.]+)")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A composed config: plain containers, resolved."""
+
+    values: Mapping[str, object]
+    forced: Mapping[str, Mapping[str, object]]
+    """Planner settings given on the command line, by planner label."""
+
+    @property
+    def text(self) -> str:
+        """The config as YAML."""
+        return OmegaConf.to_yaml(OmegaConf.create(dict(self.values)))
+
+
+def groups(extra: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """Config groups and their options, `{"task": ("push_t", "wall", ...), ...}`."""
+    found: dict[str, set[str]] = {}
+    for folder in (CONF, extra) if extra else (CONF,):
+        for file in folder.glob("*/*.yaml"):
+            found.setdefault(file.parent.name, set()).add(file.stem)
+    return {name: tuple(sorted(options)) for name, options in sorted(found.items())}
+
+
+def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None) -> Composed:
+    """Compose `conf/NAME.yaml` with overrides; `extra` is a folder of the user's own configs, laid out like ours.
+
+    Raises UserError for what cannot be parsed, an unknown key or an unknown option.
+    """
+    if extra is not None:
+        require(extra.is_dir(), f"config folder {str(extra)!r} is no folder: give one that holds sweep/NAME.yaml and the like.")
+    known = groups(extra)
+    parsed = [_parse(text) for text in overrides]
+    replaced, arguments, forced = {}, [], {}
+    for override in parsed:
+        argument, key, value = _translate(override, name, known)
+        if key == "seeds":
+            replaced[key] = value  # a list does not merge into {start, count}: it takes its place
+            continue
+        arguments.append(argument)
+        setting = _SETTING.fullmatch(key)
+        if setting and setting[1] == "planners":
+            forced.setdefault(setting[2], {})[setting[3]] = value
+    if extra is not None:
+        arguments.append(f"hydra.searchpath=['file://{extra.resolve()}']")
+    return Composed({**_compose(name, arguments, known), **replaced}, forced)
+
+
+def _parse(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise UserError(f"cannot read {text!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50].") from error
+
+
+def _translate(override: Override, config: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, str, object]:
+    """Hydra's argument, key and value of an override: lists for `a,b`, checked options, settings that may be new."""
+    given = override.key_or_group
+    key = _alias(given, config)
+    if override.is_delete() or key.startswith("hydra"):
+        return cast(str, override.input_line), key, None
+    value = _value(override)
+    if key in known and key == given:
+        _check_options(key, value, known[key])
+    added = override.is_add() or override.is_force_add()
+    mark = "++" if _SETTING.fullmatch(key) or key.startswith("world_model.") else "+" if added else ""
+    return f"{mark}{key}={_text(value)}", key, value
+
+
+def _alias(key: str, config: str) -> str:
+    """The key that a shorthand stands for."""
+    if config != "train":
+        return ALIASES.get(key, key)
+    return f"world_model.{key}" if key.split(".")[0] in ("train", "task") else key
+
+
+def _value(override: Override) -> object:
+    """The value; `a,b` and `range(3)` are lists, for we have no multirun to tell them from."""
+    if not override.is_sweep_override():
+        return override.value()
+    sentence = f"{override.input_line!r} is no list of values: write {override.key_or_group}=[1,2,3]."
+    require(override.is_discrete_sweep(), sentence)
+    try:
+        return list(override.sweep_iterator())
+    except HydraException as error:
+        raise UserError(sentence) from error
+
+
+def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
+    """UserError unless the options exist and none is given twice."""
+    options = value if isinstance(value, list) else [value]
+    kind = group.replace("_", " ")
+    for option in options:
+        if option not in known:
+            raise UnknownNameError(kind, option, known)
+        require(options.count(option) == 1, f"{kind} {option!r} is given twice: name each once.")
+
+
+def _text(value: object) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, list):
+        return "[" + ",".join(_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _compose(name: str, arguments: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
+    with initialize_config_dir(str(CONF), version_base=None):
+        try:
+            return cast("dict[str, object]", OmegaConf.to_container(hydra_compose(name, list(arguments)), resolve=True))
+        except (HydraException, OmegaConfBaseException) as error:
+            missing = re.search(r"Could not override '([^']*)'", str(error))
+            if missing is None:
+                raise UserError(f"the config cannot be composed: {' '.join(str(error).split())}") from error
+            every = {*_keys(OmegaConf.to_container(hydra_compose(name), resolve=True)), *known}
+            raise UnknownNameError("config key", missing[1], every) from error
+
+
+def _keys(values: object, prefix: str = "") -> Iterator[str]:
+    """Dotted names of everything that can be set."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")

@@ -1,0 +1,258 @@
+"""What to run: a frozen `SweepSpec` that expands to points and cells, and how a config becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from orchestrator.cells import Cell, Named, Point, Scalar, canonical
+from sweeps.config import Composed, groups
+from world_models.errors import UnknownNameError, UserError, require
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """A task of the grid, with the world models and horizons it is planned with."""
+
+    label: str
+    """How tables call it: the config's name, e.g. `wall_deep`."""
+    task: Named
+    models: tuple[str, ...]
+    horizons: tuple[int, ...]
+    """Environment steps."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Settings for the points that it matches; None matches everything."""
+
+    settings: tuple[tuple[str, Scalar], ...]
+    task: str | None = None
+    """A task's name or label."""
+    horizon: int | None = None
+
+    def matches(self, entry: TaskEntry, horizon: int) -> bool:
+        """Whether the rule speaks about this task and horizon."""
+        return self.task in (None, entry.label, entry.task.name) and self.horizon in (None, horizon)
+
+
+@dataclass(frozen=True)
+class PlannerEntry:
+    """A planner of the grid; later settings win: its own, matching rules in order, the forced ones."""
+
+    label: str
+    planner: Named
+    rules: tuple[Rule, ...] = ()
+    forced: tuple[tuple[str, Scalar], ...] = ()
+    """Settings from the command line."""
+
+    def at(self, entry: TaskEntry, horizon: int) -> Named:
+        """The planner with the settings for a task and horizon; defaults are not filled in."""
+        settings = self.planner.as_dict()
+        for rule in self.rules:
+            if rule.matches(entry, horizon):
+                settings.update(rule.settings)
+        return Named.of(self.planner.name, settings | dict(self.forced))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A point of the grid and how tables call its task and planner."""
+
+    task: str
+    planner: str
+    unit: str
+    """Unit of the task's distance."""
+    point: Point
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """What expanding a grid asks of the layers below; each raises UserError for what it does not know."""
+
+    model_digest: Callable[[str], str]
+    """Content digest of a model by name or path."""
+    full_settings: Callable[[str, Mapping[str, Scalar]], Mapping[str, Scalar]]
+    """A planner's settings with its defaults filled in."""
+    distance_unit: Callable[[Named], str]
+    """Unit of a task's distance."""
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """A sweep: tasks (with models and horizons) x planners x seeds."""
+
+    name: str
+    tasks: tuple[TaskEntry, ...]
+    planners: tuple[PlannerEntry, ...]
+    seeds: tuple[int, ...]
+
+    def expand(self, lookups: Lookups) -> Grid:
+        """The grid's points, task by task.
+
+        Raises UserError when two points are the same, or what `lookups` raise.
+        """
+        digests = {model: lookups.model_digest(model) for task in self.tasks for model in task.models}
+        units = {task.label: lookups.distance_unit(task.task) for task in self.tasks}
+        entries: dict[str, Entry] = {}
+        for task, model, horizon, planner in self._combinations():
+            named = planner.at(task, horizon)
+            settings = Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
+            point = Point(task.task, model, digests[model], settings, horizon)
+            entry = Entry(task.label, planner.label, units[task.label], point)
+            other = entries.setdefault(point.point_id, entry)
+            if other is not entry:
+                raise UserError(
+                    f"{task.label} with {planner.label} and {model} at horizon {horizon} is the same as {other.task} with "
+                    f"{other.planner} and {other.point.model}: give them different settings, or name one of them only."
+                )
+        return Grid(self.name, tuple(entries.values()), self.seeds)
+
+    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, PlannerEntry]]:
+        for task in self.tasks:
+            for model in task.models:
+                for horizon in task.horizons:
+                    for planner in self.planners:
+                        yield task, model, horizon, planner
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An expanded sweep: what is planned, saved and reported."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    seeds: tuple[int, ...]
+
+    def cells(self) -> list[Cell]:
+        """All cells, point by point."""
+        return [entry.point.cell(seed) for entry in self.entries for seed in self.seeds]
+
+    def as_json(self) -> dict[str, object]:
+        """A JSON-ready form that `from_json` reads."""
+        return {"name": self.name, "seeds": list(self.seeds), "entries": [asdict(entry) for entry in self.entries]}
+
+    @staticmethod
+    def from_json(raw: Mapping[str, Any]) -> Grid:
+        """The grid that `as_json` wrote."""
+        entries = (Entry(**{**entry, "point": _point(entry["point"])}) for entry in raw["entries"])
+        return Grid(raw["name"], tuple(entries), tuple(raw["seeds"]))
+
+
+def _point(raw: Mapping[str, object]) -> Point:
+    return Cell.from_json(canonical({"point": raw, "seed": 0})).point
+
+
+def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
+    """The sweep that a composed config describes.
+
+    Raises UserError for an empty grid, duplicate values, horizons and seeds that are no such numbers, unknown names.
+    """
+    values = composed.values
+    known = groups(extra)
+    name = str(values.get("name") or "")
+    require(
+        bool(name) and all(c.isalnum() or c in "_-." for c in name),
+        f"sweep name {name!r} is no file name: use letters, digits, _ - and .",
+    )
+    tasks = _chosen("task", values.get("tasks"), known["task"])
+    planners = _chosen("planner", values.get("planners"), known["planner"])
+    for label in composed.forced:
+        require(label in planners, f"settings for planner {label!r} are given, but the sweep has {', '.join(planners)} only.")
+    return SweepSpec(
+        name,
+        tuple(_task_entry(label, raw, values) for label, raw in tasks.items()),
+        tuple(_planner_entry(label, raw, composed.forced.get(label, {})) for label, raw in planners.items()),
+        _seeds(values.get("seeds")),
+    )
+
+
+def _chosen(kind: str, raw: object, known: Collection[str]) -> dict[str, Mapping[str, object]]:
+    """The entries with a name; those without patch an option that is not chosen here."""
+    entries = cast("Mapping[str, Mapping[str, object]]", raw or {})
+    for label, entry in entries.items():
+        if not entry.get("name") and label not in known:
+            raise UnknownNameError(kind, label, known)
+    chosen = {label: entry for label, entry in entries.items() if entry.get("name")}
+    require(bool(chosen), f"the grid is empty: it has no {kind}; choose some, e.g. {kind}={','.join(sorted(known)[:2])}.")
+    return chosen
+
+
+def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, object]) -> TaskEntry:
+    models = _list(values.get("world_models")) or _list(raw.get("world_model"))
+    horizons = _list(raw.get("horizons")) if values.get("horizons") is None else _list(values["horizons"])
+    require(bool(models), f"the grid is empty: task {label!r} has no world model; set tasks.{label}.world_model.")
+    require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
+    for horizon in horizons:
+        require(
+            isinstance(horizon, int) and not isinstance(horizon, bool) and horizon > 0,
+            f"horizon {horizon!r} is not a positive number of environment steps: give e.g. horizons=[25,50].",
+        )
+    return TaskEntry(
+        label,
+        Named.of(str(raw["name"]), _settings(f"tasks.{label}", raw.get("settings"))),
+        tuple(str(model) for model in _unique("world model", models)),
+        tuple(cast("list[int]", _unique("horizon", horizons))),
+    )
+
+
+def _planner_entry(label: str, raw: Mapping[str, object], forced: Mapping[str, object]) -> PlannerEntry:
+    where = f"planners.{label}"
+    rules = []
+    for rule in cast("Sequence[Mapping[str, object]]", raw.get("overrides") or ()):
+        unknown = set(rule) - {"task", "horizon", "settings"}
+        require(not unknown, f"a rule of {where}.overrides has {sorted(unknown)}: it takes task, horizon and settings.")
+        settings = tuple(_settings(where, rule.get("settings")).items())
+        rules.append(Rule(settings, cast("str | None", rule.get("task")), cast("int | None", rule.get("horizon"))))
+    planner = Named.of(str(raw["name"]), _settings(where, raw.get("settings")))
+    return PlannerEntry(label, planner, tuple(rules), tuple(_settings(where, forced).items()))
+
+
+def _settings(where: str, raw: object) -> dict[str, Scalar]:
+    settings = cast("Mapping[str, Scalar]", raw or {})
+    for key, value in settings.items():
+        require(
+            value is None or isinstance(value, bool | int | float | str),
+            f"{where}.settings.{key} is {value!r}: a setting is one number or word; write a config file for each variant.",
+        )
+    return dict(settings)
+
+
+def _seeds(raw: object) -> tuple[int, ...]:
+    """Seeds of a count, of `{start, count}` or of a list."""
+    if isinstance(raw, Mapping):
+        start, count = raw.get("start", 0), raw.get("count", 0)
+        unknown = set(raw) - {"start", "count"}
+        require(not unknown, f"seeds has {sorted(map(str, unknown))}: it takes start and count, a list, or a number.")
+        require(_is_seed(start), f"seeds.start {start!r} is not a whole number >= 0.")
+        seeds: list[object] = [start + i for i in range(_count(count))]
+    elif isinstance(raw, list):
+        seeds = raw
+    else:
+        seeds = list(range(_count(raw)))
+    require(bool(seeds), "the grid is empty: it has no seeds; give some, e.g. seeds=8.")
+    for seed in seeds:
+        require(_is_seed(seed), f"seed {seed!r} is not a whole number >= 0.")
+    return tuple(cast("list[int]", _unique("seed", seeds)))
+
+
+def _count(value: object) -> int:
+    if not _is_seed(value):
+        raise UserError(f"seeds {value!r} is no number of seeds: give e.g. seeds=8 or seeds=[0,1,2].")
+    return cast(int, value)
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _list(value: object) -> list[object]:
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def _unique(kind: str, values: list[object]) -> list[object]:
+    for value in values:
+        require(values.count(value) == 1, f"{kind} {value!r} is given twice: name each once.")
+    return values

@@ -1,0 +1,119 @@
+"""`grasp models` and `grasp train`: the zoo's cards as a table, and rebuilding its models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sweeps.config import compose, groups
+from sweeps.outputs import Outputs
+from sweeps.terminal import say, show
+from world_models.checkpoints import read_card, zoo_names
+from world_models.errors import UnknownNameError, require
+from world_models.tasks import make_task
+from world_models.train import TrainSettings, train
+
+STEPS = ("1", "10", "20", "50", "100")
+"""Columns of the open-loop error: environment steps."""
+
+
+def models(console: Console, paths: Sequence[str] = ()) -> int:
+    """Print the zoo's models, or those at `paths`, with the errors on their cards."""
+    names = list(paths) or zoo_names()
+    require(bool(names), "the zoo is empty: build its models with `grasp train all`.")
+    title = "open-loop error after n environment steps, and its share of persistence's"
+    table = Table(title=title, title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    for column in ("model", "task", "error"):
+        table.add_column(column, no_wrap=True)
+    for step in STEPS:
+        table.add_column(step, justify="right")
+    table.add_column("goal rank corr.", justify="right")
+    table.add_column("trained in", justify="right")
+    for name in names:
+        card, _ = read_card(name)
+        errors: Mapping[str, Any] = _mapping(card.get("open_loop_error"))
+        for i, (part, by_step) in enumerate(errors.items() or [("-", {})]):
+            row = [_error(by_step.get(step)) for step in STEPS]
+            facts = [_plain(card.get("goal_cost_rank_correlation")), _seconds(card)] if i == 0 else ["", ""]
+            head = [name, str(_mapping(card.get("dynamics")).get("name", "-"))] if i == 0 else ["", ""]
+            table.add_row(*head, part, *row, *facts, end_section=i + 1 == len(errors))
+    show(console, table)
+    return 0
+
+
+def train_models(which: str, overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
+    """Train one model of `conf/world_model`, or `all`; UserError names an unknown one."""
+    known = groups(conf)["world_model"]
+    if which != "all" and which not in known:
+        raise UnknownNameError("world model", which, ("all", *known))
+    jobs = [_read(name, overrides, conf) for name in (known if which == "all" else (which,))]
+    for *_, out in jobs:
+        Outputs(out).prepare()
+    for name, task, settings, out in jobs:
+        _train(name, task, settings, out / name, console)
+        say(console, f"{name} is in {out / name}; use it with world_model={out / name}")
+    return models(console, [str(out / name) for name, _, _, out in jobs])
+
+
+def _read(name: str, overrides: Sequence[str], conf: Path | None) -> tuple[str, Any, TrainSettings, Path]:
+    values = compose("train", [f"world_model={name}", *overrides], conf).values
+    config = _mapping(values["world_model"])
+    task = _mapping(config["task"])
+    out = Path(str(values["out"])) if values["out"] else Outputs(Path(str(values["output"]))).models
+    return (
+        str(config["name"]),
+        make_task(str(task["name"]), **_mapping(task.get("settings"))),
+        TrainSettings.of(_mapping(config.get("train"))),
+        out,
+    )
+
+
+def _train(name: str, task: Any, settings: TrainSettings, out: Path, console: Console) -> None:
+    """Train with a bar on a terminal, a line at every tenth elsewhere."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        handle = bar.add_task(name, total=None)
+        told: set[tuple[str, int]] = set()
+
+        def progress(stage: str, done: int, total: int, loss: float) -> None:
+            shown = "" if math.isnan(loss) else f" loss {loss:.4g}"
+            bar.update(handle, description=f"{name}: {stage}{shown}", completed=done, total=total)
+            tenth = (stage, 10 * done // max(total, 1))
+            if not console.is_terminal and tenth not in told:
+                told.add(tenth)
+                say(console, f"{name}: {stage} {done}/{total}{shown}")
+
+        train(name, task, settings, out, progress)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _error(entry: object) -> str:
+    values = _mapping(entry)
+    if not values:
+        return "-"
+    model, still = values["model"], values["persistence"]
+    return f"{model:.3g} ({100 * model / still:.0f} %)" if still else f"{model:.3g}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-"
+
+
+def _seconds(card: Mapping[str, object]) -> str:
+    seconds = _mapping(card.get("seconds")).get("all")
+    return f"{seconds:.0f} s" if isinstance(seconds, int | float) else "-"

@@ -1,0 +1,82 @@
+"""`grasp plan`: one cell in this process, with a picture and a gif."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.batching import Batch
+from orchestrator.evaluate import Evaluator
+from orchestrator.records import CellResult
+from sweeps.grid import Entry, Grid
+from sweeps.terminal import say, show
+from sweeps.verbs import read_job
+from world_models.errors import require
+
+
+def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
+    """Plan one cell, execute it, print the outcome and save what it looks like; 1 when it failed, else 0."""
+    job = read_job("plan", overrides, conf)
+    grid = job.grid
+    if job.values["horizons"] is None:
+        longest = max(entry.point.horizon for entry in grid.entries)
+        grid = replace(grid, entries=tuple(entry for entry in grid.entries if entry.point.horizon == longest))
+    count = len(grid.cells())
+    require(
+        count == 1, f"these overrides make {count} cells and `grasp plan` takes one: use `grasp sweep`, or give one of each."
+    )
+    job.outputs.prepare()
+    entry, seed = grid.entries[0], grid.seeds[0]
+    with console.status(f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"):
+        outcome = Evaluator(str(job.values["device"])).evaluate(Batch(entry.point, (seed,), frozenset({seed})))
+    result = outcome.results[0]
+    if result.status == "failed":
+        say(console, f"planning failed: {result.error}")
+        return 1
+    show(console, _table(grid, entry, result))
+    job.outputs.plans.mkdir(parents=True, exist_ok=True)
+    for artifact in outcome.artifacts:
+        stem = f"{entry.task}-{entry.planner}-H{entry.point.horizon}-seed{seed}"
+        file = job.outputs.plans / f"{stem}{Path(artifact.name).suffix}"
+        file.write_bytes(artifact.data)
+        say(console, f"saved {file}")
+    return 0
+
+
+def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
+    point = entry.point
+    table = Table(show_header=False, box=None, pad_edge=False)
+    steps = "" if result.steps_to_success is None else f", from step {result.steps_to_success} on"
+    rows = (
+        ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
+        ("world model", f"{point.model} ({point.model_digest})"),
+        ("planner", f"{entry.planner}: {_words(point.planner.settings)}"),
+        ("in the simulator", f"{_verdict(result.success)}{steps}"),
+        (
+            "distance",
+            f"{_number(result.start_distance)} {entry.unit} at the start, {_number(result.distance)} {entry.unit} at the end",
+        ),
+        ("in the model", f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {entry.unit}"),
+        ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
+        ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
+        ("status", result.status),
+    )
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _words(settings: Sequence[tuple[str, object]]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings) or "defaults"
+
+
+def _verdict(success: bool) -> str:
+    return "success" if success else "no success"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

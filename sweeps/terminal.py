@@ -1,0 +1,16 @@
+"""Printing that does not squeeze: tables keep their columns on narrow terminals, in pipes and in files."""
+
+from __future__ import annotations
+
+from rich.console import Console, RenderableType
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: not coloured by guesswork, never broken."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def show(console: Console, table: RenderableType, width: int = 110) -> None:
+    """Print a table at least `width` columns wide."""
+    wide = Console(file=console.file, width=max(console.width, width), force_terminal=console.is_terminal)
+    wide.print(table, highlight=False)

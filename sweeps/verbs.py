@@ -1,0 +1,77 @@
+"""What the verbs share: checked grids, backends by config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cells import Named
+from sweeps.config import compose
+from sweeps.grid import Grid, Lookups, SweepSpec, spec_of
+from sweeps.outputs import Outputs
+from world_models.errors import UnknownNameError, require
+
+if TYPE_CHECKING:
+    from orchestrator.backend import Backend
+
+
+@dataclass(frozen=True)
+class Job:
+    """A composed and expanded sweep: every point of `grid` can be planned."""
+
+    grid: Grid
+    spec: SweepSpec
+    outputs: Outputs
+    values: Mapping[str, Any]
+    config_text: str
+
+
+def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
+    """Compose, expand and check a sweep before anything runs; UserError names what is wrong."""
+    composed = compose(config, overrides, conf)
+    spec = spec_of(composed, conf)
+    from orchestrator.evaluate import check_point
+
+    grid = spec.expand(lookups())
+    for entry in grid.entries:
+        check_point(entry.point)
+    return Job(grid, spec, Outputs(Path(str(composed.values["output"]))), composed.values, composed.text)
+
+
+def lookups() -> Lookups:
+    """The real ones; imports torch and the simulators."""
+    from planners import full_settings
+    from world_models.checkpoints import read_card
+    from world_models.tasks import make_task
+
+    def distance_unit(task: Named) -> str:
+        return make_task(task.name, **task.as_dict()).distance_unit
+
+    return Lookups(lambda model: read_card(model)[1], full_settings, distance_unit)
+
+
+def make_backend(settings: Mapping[str, Any]) -> Backend:
+    """The backend that the config's `backend` describes."""
+    values = dict(settings)
+    name = values.pop("name", None)
+    if name == "inline":
+        from orchestrator.backend import InlineBackend
+
+        return InlineBackend(**values)
+    if name == "ray":
+        from orchestrator.ray_backend import RayBackend, RayConfig
+
+        return RayBackend(RayConfig(**values))
+    raise UnknownNameError("backend", name, ("inline", "ray"))
+
+
+def whole_number(name: str, value: object, low: int = 1) -> int:
+    """`value` if it is a whole number >= `low`, else UserError."""
+    require(
+        isinstance(value, int) and not isinstance(value, bool) and value >= low,
+        f"{name} {value!r} is no whole number >= {low}.",
+    )
+    assert isinstance(value, int)
+    return value

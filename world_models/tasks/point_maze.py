@@ -1,0 +1,143 @@
+"""gymnasium-robotics' PointMaze: a ball in a maze, driven by forces (MuJoCo).
+
+Layouts, physics and velocity limits are of `PointMaze_UMaze-v3` and `PointMaze_Medium-v3`. Lengths in m, x to the right, y up.
+A step takes 0.01 s, and the ball goes 0.05 m a step at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from world_models.errors import UnknownNameError, UserError, require
+from world_models.tasks.base import Problem, check_horizon
+from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas
+from world_models.tasks.maze_behaviour import follow, near_cells, sample_behaviour
+from world_models.tasks.maze_grid import LAYOUTS, Grid, grid
+from world_models.tasks.maze_physics import Stepper
+from world_models.tasks.seeding import stable_rng
+
+SUCCESS = 0.5
+"""A plan succeeds when it ends nearer to the goal than this."""
+MARGIN = 0.15
+"""Problems start at least this much farther from the goal than SUCCESS."""
+ADVANCE = 0.024
+"""Way to the goal, through the maze, that a problem asks for each step of its horizon, m."""
+ACCELERATING = 12
+"""Steps that the ball needs to get going, and that the demand on the way leaves out."""
+CANDIDATES, ROUNDS = 6, 24
+"""Trajectories drawn at once, and how often, before a horizon is refused."""
+
+
+@dataclass(frozen=True)
+class PointMaze:
+    """A ball in a maze. Simulator state = observation = (x, y, velocity x, velocity y), pose = (x, y), in m and m/s.
+
+    Raises UserError for an unknown `maze` (`umaze`, `medium`) or an `action_block` below 1.
+    """
+
+    maze: str = "umaze"
+    action_block: int = 1
+
+    name = "point_maze"
+    action_dim = 2
+    observation_dim = 4
+    distance_unit = "m"
+
+    def __post_init__(self) -> None:
+        if self.maze not in LAYOUTS:
+            raise UnknownNameError("maze of task point_maze", self.maze, LAYOUTS)
+        whole = isinstance(self.action_block, int) and self.action_block >= 1
+        require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
+
+    @property
+    def goal_tolerance(self) -> Float[np.ndarray, " 4"]:
+        """The success radius in both directions; velocities do not count."""
+        return np.array([SUCCESS, SUCCESS, np.inf, np.inf])
+
+    @property
+    def dynamics(self) -> Mapping[str, object]:
+        """The settings that change the dynamics."""
+        return {"name": self.name, "maze": self.maze, "action_block": self.action_block}
+
+    @property
+    def layout(self) -> Grid:
+        """The maze's cells."""
+        return grid(self.maze)
+
+    def problem(self, seed: int, horizon: int) -> Problem:
+        """The problem of a seed: the goal is where a follower of shortest ways is after `horizon` steps from rest.
+
+        The way there, through the maze, is longer the longer the horizon, up to half of the maze's longest way.
+        """
+        check_horizon(horizon, self.action_block)
+        rng = stable_rng(self.name, self.maze, horizon, seed)
+        maze, stepper = self.layout, Stepper(self.maze)
+        asked = max(SUCCESS + MARGIN, min(ADVANCE * (horizon - ACCELERATING), maze.steps.max() / 2))
+        least = int(np.ceil(asked)) + 1
+        for _ in range(ROUNDS):
+            places = near_cells(rng, maze, rng.integers(0, len(maze.cells), CANDIDATES))
+            starts = np.concatenate([places, np.zeros_like(places)], 1)
+            states, actions = follow(rng, maze, stepper, starts, horizon, least)
+            ends = states[:, -1, :2]
+            usable = (maze.distance(places, ends) >= asked) & (self.distance(ends, places) > SUCCESS + MARGIN)
+            if usable.any():
+                i = int(usable.argmax())
+                return Problem(seed, horizon, self.maze, starts[i], states[i, -1].copy(), actions[i])
+        raise UserError(
+            f"point_maze has no problem of {horizon} steps in {self.maze!r}: the ball starts at rest and gets no farther than "
+            f"{SUCCESS + MARGIN} m; choose a horizon of 30 or more."
+        )
+
+    def simulate(
+        self, states: Float[np.ndarray, "batch 4"], actions: Float[np.ndarray, "batch time 2"]
+    ) -> Float[np.ndarray, "batch time_plus_one 4"]:
+        """States before and after each action; exact from any state, as a step depends on state and action alone."""
+        stepper = Stepper(self.maze)
+        result = np.empty((len(states), actions.shape[1] + 1, 4))
+        result[:, 0] = states
+        for t in range(actions.shape[1]):
+            result[:, t + 1] = stepper.advance(result[:, t], actions[:, t])
+        return result
+
+    def observe(self, states: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Position and velocity, the state itself."""
+        return states
+
+    def pose(self, observations: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 2"]:
+        """The position."""
+        return observations[..., :2]
+
+    def distance(
+        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
+    ) -> Float[np.ndarray, "*batch"]:
+        """Straight distance in m."""
+        return np.linalg.norm(poses - goals, axis=-1)
+
+    def reached(self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
+        """Whether the goal is nearer than 0.5 m."""
+        return self.distance(poses, goals) < SUCCESS
+
+    def pose_errors(
+        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
+    ) -> dict[str, Float[np.ndarray, "*batch"]]:
+        """Position error, m."""
+        return {"position_m": self.distance(poses, goals)}
+
+    def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+        """The maze from above, with a red dot (twice the ball's size) where the ball is."""
+        height, width = self.layout.walls.shape
+        canvas = Canvas(size, (-width / 2, height / 2, width / 2, -height / 2), WALL)
+        for x, y in self.layout.centres.tolist():
+            canvas.box(x - 0.5, y + 0.5, x + 0.5, y - 0.5, PAPER)
+        canvas.dot(float(state[0]), float(state[1]), 0.2, AGENT)
+        return canvas.array()
+
+    def sample(
+        self, rng: np.random.Generator, count: int, length: int
+    ) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
+        """Starts all over the maze, up to top speed and in contact; random forces, pushes at walls and ways to far places."""
+        return sample_behaviour(rng, self.layout, Stepper(self.maze), count, length)
