@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 import torch
@@ -48,8 +49,7 @@ def check_point(
 ) -> None:
     """UserError unless the point can be planned: task, planner, settings, horizon, mode, and a model that fits."""
     require(point.mode in MODES, f"unknown execution mode {point.mode!r}: known are {', '.join(MODES)}.")
-    task = make_task(point.task.name, **point.task.as_dict())
-    check_horizon(point.horizon, task.action_block)
+    task = _task_with_problems(make_task, point.task, point.horizon)
     make_planner(point.planner.name, point.planner.as_dict())
     card, digest = read_card(point.model)
     checkpoints.check_fit(card, task.dynamics, task.action_dim * task.action_block)
@@ -57,6 +57,15 @@ def check_point(
         digest == point.model_digest,
         f"the world model {point.model} has digest {digest}, not {point.model_digest}: it changed; run again.",
     )
+
+
+@cache
+def _task_with_problems(make_task: MakeTask, named: Named, horizon: int) -> Task:
+    """The task, once it is known to have a problem at this horizon; a sweep asks for the same ones many times."""
+    task = make_task(named.name, **named.as_dict())
+    check_horizon(horizon, task.action_block)
+    task.problem(0, horizon)
+    return task
 
 
 class Evaluator:

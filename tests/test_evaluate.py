@@ -1,0 +1,149 @@
+"""From cells to records: what is recorded is what happens when the plan is executed again."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.batching import Batch
+from orchestrator.cells import Named, Point
+from orchestrator.evaluate import Evaluator, check_point
+from planners import make_planner
+from planners.base import Plans, PlanStatus
+from tests.fakes import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point
+from world_models.checkpoints import LoadedModel
+from world_models.errors import UserError
+from world_models.tasks import execute
+
+
+def test_a_recorded_plan_can_be_executed_again_exactly() -> None:
+    batch = Batch(plane_point(12), tuple(range(5)))
+    for record in plane_evaluator().evaluate(batch).results:
+        problem = Plane().problem(record.seed, record.horizon)
+        actions = np.array(record.actions, np.float32).astype(float).reshape(1, record.horizon, 2)
+        rollout = execute(Plane(), [problem], actions)
+        assert rollout.final_distance[0] == pytest.approx(record.distance, abs=1e-6)
+        assert bool(rollout.success[0]) == record.success
+        assert rollout.steps_to_success()[0] == record.steps_to_success
+        assert rollout.distance[0, 0] == pytest.approx(record.start_distance)
+
+
+def test_records_say_what_the_model_believed() -> None:
+    honest, exploiting = (
+        plane_evaluator().evaluate(Batch(plane_point(12, model), (0, 1))) for model in ("plane", "plane_wrong")
+    )
+    assert all(
+        r.success and r.model_success and r.model_distance == pytest.approx(r.distance, abs=1e-5) for r in honest.results
+    )
+    for record in exploiting.results:
+        assert record.model_success
+        assert not record.success
+        assert record.model_distance is not None
+        assert record.model_distance < 0.05
+        assert record.distance == pytest.approx(12 * 0.05, abs=0.06)
+        assert record.steps_to_success is None
+        assert record.predicted_cost == pytest.approx(record.model_distance**2 / 2, rel=1e-3, abs=1e-9)
+
+
+def test_action_blocks_are_unfolded_into_environment_steps() -> None:
+    point = plane_point(8, "plane_2", {"action_block": 2})
+    (record,) = plane_evaluator().evaluate(Batch(point, (3,))).results
+    assert record.error is None
+    assert len(record.actions) == 8 * 2
+    assert record.success
+    assert record.model_distance == pytest.approx(record.distance, abs=1e-5)
+    assert record.evaluations is not None
+    assert record.evaluations >= GD["iterations"] * 4
+    assert record.evaluations % 4 == 0
+
+
+def test_a_cell_alone_is_the_same_as_in_a_batch() -> None:
+    evaluator = plane_evaluator()
+    together = evaluator.evaluate(Batch(plane_point(10), (4, 5, 6))).results
+    for record in together:
+        (alone,) = evaluator.evaluate(Batch(plane_point(10), (record.seed,))).results
+        assert np.allclose(alone.actions, record.actions, atol=1e-4)
+        assert (alone.success, alone.problem_kind, alone.cell_id) == (record.success, record.problem_kind, record.cell_id)
+    assert {record.batch_size for record in together} == {3}
+    assert together[0].plan_seconds == pytest.approx(together[0].batch_seconds / 3)  # pyright: ignore[reportOptionalOperand]
+
+
+def test_a_model_is_loaded_once_and_its_content_must_be_what_the_cells_say() -> None:
+    loads: list[str] = []
+
+    def load(name: str, device: str) -> LoadedModel:
+        loads.append(name)
+        return load_plane(name, device)
+
+    evaluator = Evaluator("cpu", load, make_plane)
+    for horizon in (4, 6, 8):
+        evaluator.evaluate(Batch(plane_point(horizon), (0,)))
+    assert loads == ["plane"]
+    (changed,) = evaluator.evaluate(Batch(replace(plane_point(), model_digest="other"), (0,))).results
+    assert changed.status == "failed"
+    assert changed.error is not None
+    assert DIGEST in changed.error
+
+
+class Diverging:
+    """Plans whose second row is not finite."""
+
+    def plan(self, model, problems, seeds, on_step=None) -> Plans:
+        plans = make_planner("gd", GD).plan(model, problems, seeds)
+        cost = plans.cost.clone()
+        cost[1] = math.inf
+        return replace(plans, cost=cost, status=(PlanStatus.COMPLETED, PlanStatus.NON_FINITE))
+
+
+def test_what_is_not_finite_is_a_status_and_none() -> None:
+    evaluator = Evaluator("cpu", load_plane, make_plane, lambda name, settings: Diverging())
+    good, bad = evaluator.evaluate(Batch(plane_point(), (0, 1))).results
+    assert (good.status, bad.status) == ("completed", "non_finite")
+    assert good.predicted_cost is not None
+    assert bad.predicted_cost is None
+    assert bad.distance is not None
+
+
+def test_records_say_where_they_come_from() -> None:
+    (record,) = plane_evaluator().evaluate(Batch(plane_point(), (0,))).results
+    assert record.device.startswith("cpu: ")
+    assert record.threads == torch.get_num_threads()
+    assert record.torch_version == torch.__version__
+    assert record.finished_at.utcoffset() is not None
+    assert json.loads(record.planner_settings) == {**GD, "init_noise": 0}
+
+
+def read_card(name: str) -> tuple[Mapping[str, object], str]:
+    loaded = load_plane(name, "cpu")
+    return {**loaded.card, "model": {"action_dim": 2, "action_block": loaded.model.action_dim // 2}}, DIGEST
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mode": "closed_loop"}, "unknown execution mode 'closed_loop'"),
+        ({"horizon": 0}, "horizon 0"),
+        ({"horizon": -3}, "horizon -3"),
+        ({"planner": Named.of("grps", {})}, "unknown planner 'grps': did you mean 'grasp'"),
+        ({"planner": Named.of("gd", {"lr": -0.1})}, "lr"),
+        ({"planner": Named.of("gd", {"learning_rate": 0.1})}, "learning_rate"),
+        ({"task": Named.of("plane", {"speed": 0.2})}, "speed"),
+        ({"task": Named.of("plane", {"action_block": 2})}, "action_block"),
+        ({"model_digest": "fedcba"}, "it changed"),
+    ],
+)
+def test_points_that_cannot_be_planned_are_refused_before_anything_runs(change: dict, words: str) -> None:
+    point = plane_point()
+    check_point(point, make_plane, make_planner, read_card)
+    with pytest.raises(UserError, match=words):
+        check_point(replace(point, **change), make_plane, make_planner, read_card)
+
+
+def test_a_horizon_without_problems_is_refused() -> None:
+    point = Point(Named.of("push_t"), "plane", DIGEST, Named.of("gd", GD), 2)
+    with pytest.raises(UserError, match="horizon 2 is too short"):
+        check_point(point, read_card=read_card)
