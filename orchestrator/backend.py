@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from orchestrator.batching import Batch
 from orchestrator.evaluate import BatchResult, Evaluator
@@ -15,6 +15,7 @@ from orchestrator.provenance import Provenance
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class BatchEvaluator(Protocol):
     """What a worker needs: batches in, results out."""
 
@@ -53,7 +54,7 @@ class Backend(Protocol):
         """Release everything; may be called twice."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Backend: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
@@ -79,7 +80,7 @@ class InlineBackend:
     def close(self) -> None:
         """Nothing to release."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> InlineBackend:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -20,6 +20,7 @@ from orchestrator.sweep_info import SweepInfo
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Synchroniser(Protocol):
     """What the thread drives: `Tracker`."""
 

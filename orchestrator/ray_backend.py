@@ -1,7 +1,7 @@
 """Batches on Ray actors that keep their world model loaded. The only file that imports ray.
 
 The pool is our own (ray.util.ActorPool loses what is queued behind a dead actor): at most two batches are in flight an actor,
-so that no actor waits for the driver; an actor that dies is replaced; the batch it was working on is tried once more and
+so that no actor waits for the driver; an actor that dies is replaced; what it had not answered is tried once more, alone, and
 then recorded as failed. Results are keyed by cell, so a batch that ran twice does no harm.
 """
 
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import ray
 import ray.exceptions
@@ -53,8 +53,8 @@ class RayConfig:
     address: str | None = None
     """`host:port` or `auto` of a running cluster; None starts one on this machine."""
     num_workers: int | None = None
-    cpus_per_worker: float | None = None
-    gpus_per_worker: float | None = None
+    cpus_per_worker: int | float | None = None
+    gpus_per_worker: int | float | None = None
 
     def __post_init__(self) -> None:
         workers, cpus, gpus = self.num_workers, self.cpus_per_worker, self.gpus_per_worker
@@ -82,7 +82,6 @@ class _Share:
         return max(1, int(self.cpus))
 
 
-@ray.remote(max_restarts=0, max_task_retries=0)
 class _Actor:
     """Keeps an evaluator, and with it its world models, for as long as it lives."""
 
@@ -98,7 +97,7 @@ class _Actor:
 
 @dataclass
 class _Task:
-    """A batch and how often it has killed an actor."""
+    """A batch, and how many actors died with it unanswered."""
 
     batch: Batch
     deaths: int = 0
@@ -137,13 +136,13 @@ class RayBackend:
     def run(self, batches: Iterable[Batch]) -> Iterator[BatchResult]:
         """Results as they arrive; every batch yields exactly one."""
         self._started()
-        waiting = deque(_Task(batch) for batch in batches)
-        while waiting or any(worker.sent for worker in self._pool):
-            self._send(waiting)
+        fresh, suspects = deque(_Task(batch) for batch in batches), deque[_Task]()
+        while fresh or suspects or any(worker.sent for worker in self._pool):
+            self._send(fresh, suspects)
             refs = [ref for worker in self._pool for ref in worker.sent]
             for ref in ray.wait(refs, num_returns=1)[0]:
                 worker = next(worker for worker in self._pool if ref in worker.sent)
-                yield from self._collect(worker, ref, waiting)
+                yield from self._collect(worker, ref, suspects)
 
     def close(self) -> None:
         """End the actors, and the cluster if we started it."""
@@ -155,7 +154,7 @@ class RayBackend:
                     ray.shutdown()
             self._pool, self._share, self._owns_cluster = [], None, False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> RayBackend:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -173,57 +172,59 @@ class RayBackend:
             return self._share
 
     def _actor(self, share: _Share) -> Any:
-        options = _Actor.options(num_cpus=share.cpus, num_gpus=share.gpus)
+        # Not a decorator: the type checker of the tests cannot look into a decorated class. Restarts and retries are ours.
+        remote: Any = ray.remote(_Actor)
+        options = remote.options(num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=0, max_task_retries=0)
         return options.remote(self._make_evaluator, share.device, share.threads)
 
-    def _send(self, waiting: deque[_Task]) -> None:
-        """One batch to every actor before any gets its second."""
-        for depth in range(1, IN_FLIGHT + 1):
-            for worker in self._pool:
-                if waiting and len(worker.sent) < depth:
-                    task = waiting.popleft()
-                    worker.sent[worker.handle.evaluate.remote(task.batch)] = task
+    def _send(self, fresh: deque[_Task], suspects: deque[_Task]) -> None:
+        """One batch to every actor before any gets its second. A suspect shares its actor with nothing else."""
+        for worker in self._pool:
+            if not worker.sent and (fresh or suspects):
+                self._hand(worker, (fresh or suspects).popleft())
+        for worker in self._pool:
+            alone = any(task.deaths for task in worker.sent.values())
+            while fresh and not alone and len(worker.sent) < IN_FLIGHT:
+                self._hand(worker, fresh.popleft())
 
-    def _collect(self, worker: _Worker, ref: ray.ObjectRef, waiting: deque[_Task]) -> Iterator[BatchResult]:
+    def _hand(self, worker: _Worker, task: _Task) -> None:
+        worker.sent[worker.handle.evaluate.remote(task.batch)] = task
+
+    def _collect(self, worker: _Worker, ref: ray.ObjectRef, suspects: deque[_Task]) -> Iterator[BatchResult]:
         """The result of a finished task; of an actor that died, what it had finished and what becomes of the rest."""
         try:
             result = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
             yield self._failed(worker.sent.pop(ref), error.cause if isinstance(error.cause, Exception) else error)
         except ray.exceptions.RayError as error:
-            yield from self._bury(worker, error, waiting)
+            yield from self._bury(worker, error, suspects)
         else:
             del worker.sent[ref]
             yield result
 
-    def _bury(self, worker: _Worker, error: ray.exceptions.RayError, waiting: deque[_Task]) -> Iterator[BatchResult]:
-        """Replace a dead actor. It died of the oldest task without a result; those queued behind it are innocent."""
-        innocent: list[_Task] = []
-        blamed: _Task | None = None
+    def _bury(self, worker: _Worker, error: ray.exceptions.RayError, suspects: deque[_Task]) -> Iterator[BatchResult]:
+        """Replace a dead actor. Whatever it had not answered is suspect and is tried again alone.
+
+        Which of two killed it cannot be known: the answer of the first may have died with the actor that the second killed.
+        Alone it can, so an innocent batch never fails because of its neighbour.
+        """
+        self._pool[self._pool.index(worker)] = _Worker(self._actor(self._started()))
         for ref, task in worker.sent.items():
             try:
                 result = ray.get(ref)
             except ray.exceptions.RayError:
-                if blamed is None:
-                    blamed = task
+                task.deaths += 1
+                if task.deaths < ATTEMPTS:
+                    suspects.append(task)
                 else:
-                    innocent.append(task)
+                    yield self._failed(task, error)
             else:
                 yield result
-        self._pool[self._pool.index(worker)] = _Worker(self._actor(self._started()))
-        waiting.extendleft(reversed(innocent))
-        if blamed is None:
-            return
-        blamed.deaths += 1
-        if blamed.deaths < ATTEMPTS:
-            waiting.append(blamed)
-        else:
-            yield self._failed(blamed, error)
 
     def _failed(self, task: _Task, error: Exception) -> BatchResult:
         words = one_line(error)
         if task.deaths:
-            words = f"killed its worker {task.deaths} times: {words}"[:500]
+            words = f"its worker died {task.deaths} times: {words}"[:500]
         return failed_batch(task.batch, words, Provenance.here("cpu"))
 
 
@@ -260,7 +261,7 @@ def _unreachable(address: str, reason: str) -> UserError:
     )
 
 
-def _share(config: RayConfig, cpus: float, gpus: float) -> _Share:
+def _share(config: RayConfig, cpus: int | float, gpus: int | float) -> _Share:
     """One actor a GPU where there are GPUs, else one a CPU; CPUs are shared evenly. UserError when they don't fit."""
     gpus_each = config.gpus_per_worker if config.gpus_per_worker is not None else float(gpus >= 1)
     workers = config.num_workers

@@ -1,0 +1,162 @@
+"""A world without physics for the orchestrator's tests: a point in the plane, its exact model, and evaluators with faults."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orchestrator.batching import Batch
+from orchestrator.cells import Named, Point
+from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.outcomes import failed_batch
+from orchestrator.provenance import Provenance
+from world_models.base import SquaredDistance
+from world_models.checkpoints import LoadedModel
+from world_models.errors import UserError
+from world_models.tasks import Problem, Task
+from world_models.tasks.base import check_horizon
+
+DIGEST = "0123456789abcdef"
+GD = {"iterations": 60, "lr": 0.2, "optimizer": "adam", "init_noise": 0.0}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A point that moves by `speed` times its action; its pose is its state."""
+
+    action_block: int = 1
+    speed: float = 0.1
+
+    name = "plane"
+    action_dim = 2
+    observation_dim = 2
+    distance_unit = "m"
+    goal_tolerance = np.full(2, 0.05)
+
+    @property
+    def dynamics(self) -> Mapping[str, object]:
+        return {"name": self.name, "speed": self.speed, "action_block": self.action_block}
+
+    def problem(self, seed: int, horizon: int) -> Problem:
+        check_horizon(horizon, self.action_block)
+        if seed < 0:
+            raise UserError(f"plane: seed {seed} is negative.")
+        rng = np.random.default_rng([seed, horizon])
+        actions = rng.uniform(-1, 1, (horizon, 2)) * 0.5 + rng.uniform(-0.5, 0.5, 2)
+        start = rng.normal(size=2)
+        return Problem(seed, horizon, "free", start, self.simulate(start[None], actions[None])[0, -1], actions)
+
+    def simulate(self, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return np.concatenate([states[:, None], states[:, None] + self.speed * np.cumsum(actions, 1)], 1)
+
+    def observe(self, states: np.ndarray) -> np.ndarray:
+        return states
+
+    def pose(self, observations: np.ndarray) -> np.ndarray:
+        return observations
+
+    def distance(self, poses: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(poses - goals, axis=-1)
+
+    def reached(self, poses: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        return self.distance(poses, goals) < 0.05
+
+    def pose_errors(self, poses: np.ndarray, goals: np.ndarray) -> dict[str, np.ndarray]:
+        return {"position": self.distance(poses, goals)}
+
+    def render(self, state: np.ndarray, size: int = 64) -> np.ndarray:
+        picture = np.full((size, size, 3), 255, np.uint8)
+        x, y = np.clip((state / 8 + 0.5) * size, 1, size - 2).astype(int)
+        picture[y - 1 : y + 2, x - 1 : x + 2] = (0, 114, 178)
+        return picture
+
+    def on_picture(self, poses: np.ndarray) -> np.ndarray:
+        return (poses / 8 + 0.5)[..., None, :]
+
+    def sample(self, rng: np.random.Generator, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        return rng.normal(size=(count, 2)), rng.uniform(-1, 1, (count, length, 2))
+
+
+class PlaneModel:
+    """Plane's exact dynamics, `drift` px a step wrong in x."""
+
+    state_shape = (2,)
+    history = 1
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, block: int = 1, drift: float = 0.0) -> None:
+        self.action_dim = 2 * block
+        self._drift = torch.tensor([drift, 0.0])
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return observation
+
+    def step(self, states: Tensor, actions: Tensor) -> Tensor:
+        moves = actions[:, -1].unflatten(-1, (-1, 2)).sum(1)
+        return states[:, -1] + 0.1 * moves + self._drift
+
+
+def load_plane(name: str, device: str) -> LoadedModel:
+    """`plane`, `plane_2` (two environment steps a model step), `plane_wrong` (a model that drifts)."""
+    model = PlaneModel(block=2 if name == "plane_2" else 1, drift=0.05 if name == "plane_wrong" else 0.0)
+    card = {"dynamics": Plane(2 if name == "plane_2" else 1).dynamics}
+    return LoadedModel(name, model, SquaredDistance(), lambda states: states, card, DIGEST)
+
+
+def make_plane(name: str, **settings: object) -> Task:
+    return Plane(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def plane_evaluator(device: str = "cpu") -> Evaluator:
+    return Evaluator(device, load_plane, make_plane)
+
+
+def plane_point(horizon: int = 8, model: str = "plane", task: Mapping | None = None, planner: str = "gd", **settings) -> Point:
+    return Point(Named.of("plane", task), model, DIGEST, Named.of(planner, {**GD, **settings}), horizon)
+
+
+KILL_ONCE, POISON, RAISING = 1001, 1002, 1003
+"""Seeds that kill their worker once, always, and that raise in it."""
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Makes evaluators that fail on the seeds above; `folder` remembers across processes what was killed already."""
+
+    folder: str
+
+    def __call__(self, device: str) -> FaultyEvaluator:
+        return FaultyEvaluator(Path(self.folder), device)
+
+
+class FaultyEvaluator:
+    def __init__(self, folder: Path, device: str) -> None:
+        self._folder = folder
+        self._evaluator = plane_evaluator(device)
+
+    def evaluate(self, batch: Batch) -> BatchResult:
+        with (self._folder / f"log-{os.getpid()}").open("a") as log:
+            log.write(f"{batch.point.point_id} {batch.seeds}\n")
+        if RAISING in batch.seeds:
+            raise RuntimeError("raised on purpose\nwith a second line")
+        if POISON in batch.seeds:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if KILL_ONCE in batch.seeds:
+            mark = self._folder / f"killed-{batch.point.point_id}"
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self._evaluator.evaluate(batch)
+
+
+def quick_result(point: Point, seeds: tuple[int, ...]) -> BatchResult:
+    """Failed records without planning anything: enough for the ledger."""
+    return failed_batch(Batch(point, seeds), "none", Provenance.here("cpu"))

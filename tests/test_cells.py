@@ -1,0 +1,70 @@
+"""Cells: ids say what determines an outcome, and nothing else."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.cells import Cell, Named, Point, canonical
+from world_models.errors import UserError
+
+POINT = Point(Named.of("wall", {"speed": 2.0, "kind": "deep"}), "wall", "abc", Named.of("gd", {"lr": 0.1, "sync": None}), 50)
+
+scalars = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), st.text())
+settings_of = st.dictionaries(st.text(min_size=1, max_size=8), scalars, max_size=5)
+
+
+@given(settings_of, settings_of, st.integers(1, 1000), st.integers(0, 2**40))
+def test_round_trip_through_json_keeps_cell_and_id(task: dict, planner: dict, horizon: int, seed: int) -> None:
+    cell = Point(Named.of("wall", task), "wall", "abc", Named.of("cem", planner), horizon).cell(seed)
+    again = Cell.from_json(cell.to_json())
+    assert again == cell
+    assert again.cell_id == cell.cell_id
+    assert again.point.point_id == cell.point.point_id
+    assert again.to_json() == cell.to_json()
+
+
+def test_id_changes_with_every_field_that_determines_the_outcome() -> None:
+    variants = [
+        POINT,
+        replace(POINT, task=Named.of("push_t", POINT.task.as_dict())),
+        replace(POINT, task=Named.of("wall", {"speed": 3.0, "kind": "deep"})),
+        replace(POINT, model_digest="abd"),
+        replace(POINT, planner=Named.of("cem", POINT.planner.as_dict())),
+        replace(POINT, planner=Named.of("gd", {"lr": 0.2, "sync": None})),
+        replace(POINT, planner=Named.of("gd", {"lr": 0.1})),
+        replace(POINT, horizon=51),
+        replace(POINT, mode="mpc"),
+    ]
+    cells = [variant.cell(seed) for variant in variants for seed in (0, 1)]
+    assert len({cell.cell_id for cell in cells}) == len(cells)
+    assert len({variant.point_id for variant in variants}) == len(variants)
+
+
+def test_id_does_not_depend_on_the_models_name_or_the_order_of_settings() -> None:
+    assert replace(POINT, model="elsewhere/wall").cell(3).cell_id == POINT.cell(3).cell_id
+    shuffled = replace(POINT, task=Named("wall", (("speed", 2.0), ("kind", "deep"))))
+    assert shuffled == POINT
+    assert shuffled.point_id == POINT.point_id
+    assert Named.of("wall", {"a": 1, "b": 2}) == Named.of("wall", {"b": 2, "a": 1})
+
+
+def test_whole_floats_are_integers_but_booleans_are_not() -> None:
+    def with_speed(speed: bool | float | str) -> str:
+        return replace(POINT, task=Named.of("wall", {"speed": speed})).point_id
+
+    assert with_speed(2) == with_speed(2.0)
+    assert len({with_speed(1), with_speed(True), with_speed("1"), with_speed(1.5)}) == 4
+    assert canonical({"b": 1e300, "a": [2.0, 0.1]}) == canonical({"a": (2, 0.1), "b": 10**300 * 1.0})
+
+
+def test_ids_are_the_same_in_every_version() -> None:
+    assert POINT.point_id == "3231f944af35b3d8"
+    assert POINT.cell(7).cell_id == "0b3dfa82f54ad623"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
+def test_what_has_no_canonical_form_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match="cannot be part of a cell's identity"):
+        canonical({"x": value})
