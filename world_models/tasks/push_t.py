@@ -126,7 +126,7 @@ class PushT:
             start = _start(rng, near=True)
             states, actions = _behave(start, Pusher(rng, HUMAN_PACE), horizon)
             moved = np.linalg.norm(_centre(states[-1]) - _centre(start))
-            turned = abs(wrap_angle(states[-1, 6] - start[6]))
+            turned = abs(wrap_angle(states[-1, 6:7] - start[6:7])[0])
             inside = np.abs(_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
             if inside and (moved > 1.5 * POSITION_TOLERANCE or turned > 1.5 * ANGLE_TOLERANCE):
                 return Problem(seed, horizon, "push", start, states[-1], actions)
