@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -37,6 +37,11 @@ class ModelProblems:
     def batch(self) -> int:
         """Number of problems."""
         return self.goal.shape[0]
+
+    def rows(self, rows: slice) -> ModelProblems:
+        """Some of the problems."""
+        context = Context(self.context.states[rows], self.context.actions[rows])
+        return replace(self, context=context, goal=self.goal[rows])
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class GraspSearch:
         self._noise = RowNoise(run.seeds, "states", virtual, self.states)
         self._state_optimizer = make_optimizer(settings.optimizer, self.states, settings.lr_states)
         self._action_optimizer = make_optimizer(settings.optimizer, self.actions, settings.lr_actions)
-        self._goal_weight = self.actions.new_full((1, problems.steps), settings.goal_weight)
+        self._goal_weight = self.actions.new_full((problems.batch, problems.steps), settings.goal_weight)
         self._goal_weight[:, -1] = 1 + (settings.goal_weight if settings.double_last else 0)
 
     def step(self, iteration: int) -> None:

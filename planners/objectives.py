@@ -47,36 +47,45 @@ def sampled_costs(
     return torch.cat(result).view(batch, samples)
 
 
-def goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
-    """Gradient of the goal cost of every state to that state."""
-    batch, time = states.shape[:2]
-    goals = problems.goal.unsqueeze(1).expand(batch, time, *problems.goal.shape[1:])
-    with torch.enable_grad():
-        leaf = states.detach().flatten(0, 1).requires_grad_()
-        (gradient,) = torch.autograd.grad(problems.goal_cost(leaf, goals.flatten(0, 1)).sum(), leaf)
-    return gradient.view_as(states)
-
-
 def lifted_gradients(
     model: WorldModel,
     problems: ModelProblems,
     states: Float[Tensor, "batch virtual *state"],
     actions: Float[Tensor, "batch time action"],
-    goal_weight: Float[Tensor, "#batch time"],
+    goal_weight: Float[Tensor, "batch time"],
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
     """GRASP's reshaped gradients to the virtual states s_1..s_{T-1} and to the actions (arXiv 2602.00475).
 
     The loss of a row is sum_{t<T-1} mean((F(sg(s_t), a_t) - s_{t+1})^2) + sum_t goal_weight_t * goal_cost(F(sg(s_t), a_t), g);
     `goal_weight` at T - 1 holds the last step's target term too, whose target is the goal. Nothing flows through the state
     input of F, so only the action path needs the model's derivative: the states' gradient is that of the targets, closed form.
+
+    All times of a problem go through the model in one call, and as many problems with them as keep the call's memory bounded.
     """
+    limit = _ROWS_PER_CALL.get(actions.device.type, _ROWS_PER_CALL_ACCELERATOR)
+    block = max(1, limit // problems.steps)
+    parts = [
+        _lifted_block(model, problems.rows(rows), states[rows], actions[rows], goal_weight[rows])
+        for rows in (slice(first, first + block) for first in range(0, problems.batch, block))
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _lifted_block(
+    model: WorldModel,
+    problems: ModelProblems,
+    states: Float[Tensor, "batch virtual *state"],
+    actions: Float[Tensor, "batch time action"],
+    goal_weight: Float[Tensor, "batch time"],
+) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
+    goals = problems.goal.repeat_interleave(problems.steps, 0)
     with torch.enable_grad():
         leaf = actions.detach().requires_grad_()
         predicted = lifted_step(model, problems.context, states.detach(), leaf)
-        reached = predicted.detach()
-        weight = goal_weight.view(*goal_weight.shape, *[1] * (reached.ndim - 2))
-        cotangent = goal_gradient(problems, reached) * weight
-        residual = (reached[:, :-1] - states).mul_(2 / problems.goal[0].numel())
-        cotangent[:, :-1] += residual
-        (action_gradient,) = torch.autograd.grad(predicted, leaf, cotangent)
-    return residual.neg_(), action_gradient
+        costs = problems.goal_cost(predicted.flatten(0, 1), goals)
+    cotangent = torch.zeros_like(predicted)
+    residual = torch.sub(predicted.detach()[:, :-1], states, out=cotangent[:, :-1]).mul_(2 / problems.goal[0].numel())
+    (action_gradient,) = torch.autograd.grad((predicted, costs), leaf, (cotangent, goal_weight.flatten()))
+    return residual.neg(), action_gradient

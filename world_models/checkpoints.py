@@ -71,7 +71,13 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise UserError(f"{folder / 'card.json'} says format {found!r}, expected {FORMAT!r}: it is not a model of ours.")
-    return card, content_digest(card, _read_weights(folder))
+    digest = content_digest(card, _read_weights(folder))
+    if card.get("content_digest") != digest:
+        raise UserError(
+            f"{folder / 'model.safetensors'} is truncated or does not fit its card "
+            f"(digest {digest}, the card says {card.get('content_digest')}): copy both files again."
+        )
+    return card, digest
 
 
 def content_digest(card: Mapping[str, object], weights: bytes) -> str:
