@@ -178,13 +178,13 @@ def test_models_lists_cards(model, capsys):
         ("sweep horizons=[10,10]", "given twice"),
         ("sweep planner=gd,gd", "given twice"),
         ("sweep max_rows=0 {model}", "max_rows 0 is no whole number"),
-        ("sweep planners.grasp.settings.state_noise=-0.1 {model}", "-0.1"),
+        ("sweep planners.grasp.settings.noise=-0.1 {model}", "noise -0.1 is negative"),
         ("sweep planners.grasp.settings.iteration=3 {model}", "did you mean 'iterations'"),
         ("sweep tasks.wall.settings.kind=shalow {model}", "did you mean 'shallow'"),
-        ("sweep task=push_t {model}", "world model 'tiny' takes actions of size 2"),
+        ("sweep task=push_t {model}", "world model 'tiny' was trained on wall"),
         ("sweep output=/dev/null/x {model}", "cannot write to output folder '/dev/null/x'"),
         ("sweep --conf /nowhere", "is no folder"),
-        ("plan task=wall,push_t", "use `grasp sweep`"),
+        ("plan planner=grasp,gd {model}", "use `grasp sweep`"),
         ("report nosuch output={finished}", "unknown sweep 'nosuch'"),
         ("report smok output={finished}", "did you mean 'smoke'"),
         ("report a b", "takes one sweep"),
@@ -209,6 +209,15 @@ def test_bad_input_gets_one_sentence_and_exit_code_2(words, said, model, finishe
     assert err.startswith("grasp: ")
     assert err.count("\n") == 1
     assert "Traceback" not in out + err
+
+
+def test_a_model_whose_action_size_does_not_fit_is_refused(tmp_path, capsys):
+    network = ResidualMLP(MLPConfig(observation_dim=2, action_dim=3, width=8, depth=1))
+    save(tmp_path / "odd", "odd", network, torch.ones(2), {"dynamics": dict(make_task("wall").dynamics)})
+    code, _, err = run(capsys, "sweep", *GRID, f"world_models={tmp_path / 'odd'}", f"output={tmp_path / 'out'}")
+    assert code == 2
+    assert "world model 'odd' takes actions of size 3, the task's model step has 2" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_truncated_and_a_foreign_checkpoint_are_refused(model, tmp_path, capsys):
