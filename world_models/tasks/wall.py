@@ -50,7 +50,7 @@ class Wall:
     """
 
     kind: str = "shallow"
-    speed: float = 1.0
+    speed: float | int = 1.0
     action_block: int = 1
 
     name = "wall"
@@ -90,7 +90,8 @@ class Wall:
             goals = free_points(rng, 512)
             turn, radius = rng.uniform(0.0, 2.0 * np.pi, 256), BUDGET[1] * reach * np.sqrt(rng.uniform(0.0, 1.0, 256))
             near = starts[:256] + radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
-            goals[:256] = np.clip(near, LOW, HIGH)
+            within = ((near > LOW) & (near < HIGH)).all(1)
+            goals[:256][within] = near[within]
             usable = ~inside_wall(goals)
             paths, lengths = geodesics(starts, goals)
             usable &= of_kind(self.kind, paths) & (lengths >= far) & (lengths <= BUDGET[1] * reach)
