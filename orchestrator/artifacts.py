@@ -99,7 +99,7 @@ def _background(story: Story) -> Image.Image:
     picture.paste(Image.fromarray(story.task.render(story.goal, SIZE)), (2 * _GAP + SIZE, _CAPTION))
     canvas = ImageDraw.Draw(picture)
     canvas.text((_GAP, 4), story.title, _INK, _font())
-    canvas.text((2 * _GAP + SIZE + 4, _CAPTION + 2), "goal", _INK, _font())
+    canvas.text((2 * _GAP + SIZE, 19), "goal", _INK, _font())
     left, top, right, bottom = _curve_box()
     canvas.line([(left, top), (left, bottom), (right, bottom)], _INK)
     canvas.line(_polyline(story.distance, story), _FAINT, 2)

@@ -12,7 +12,7 @@ import os
 import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,7 +69,8 @@ class Ledger:
         try:
             _write_durably(table, temporary, self.root / f"{name}.parquet")
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise UserError(f"cannot write to the ledger {self.root} ({_reason(error)}): mend that and run again.") from error
         self._next += 1
 

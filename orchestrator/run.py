@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,5 +85,6 @@ def write_artifacts(artifacts: Iterable[Artifact], folder: Path) -> None:
             temporary.write_bytes(artifact.data)
             temporary.replace(target)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise UserError(f"cannot write {target} ({error.strerror or error}): choose another output folder.") from error

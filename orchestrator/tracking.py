@@ -152,11 +152,12 @@ class Tracker:
             yield
 
     def _parent(self, store: _Store, sweep: SweepInfo, points: Sequence[PointContent]) -> Run:
-        quoted = sweep.name.replace("'", "''")
-        for run in _search(store, f"tags.`grasp.kind` = 'sweep' and tags.`grasp.sweep` = '{quoted}'"):
+        # By a digest: MLflow's filter language cannot say every name.
+        sweep_id = digest(sweep.name)
+        for run in _search(store, f"tags.`grasp.sweep_id` = '{sweep_id}'"):
             return run
         began = min((point.began for point in points), default=None)
-        tags = {"grasp.kind": "sweep", "grasp.sweep": sweep.name}
+        tags = {"grasp.kind": "sweep", "grasp.sweep": sweep.name, "grasp.sweep_id": sweep_id}
         return store.client.create_run(store.experiment_id, began, tags, sweep.name)
 
     def _marker(self, sweep: SweepInfo, table: pa.Table) -> Path | None:

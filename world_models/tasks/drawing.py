@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
@@ -13,6 +13,14 @@ WALL: Colour = (70, 78, 92)
 AGENT: Colour = (214, 69, 65)
 
 OVERSAMPLING = 4
+
+
+def fractions(
+    points: Float[np.ndarray, "*batch 2"], extent: tuple[float, float, float, float]
+) -> Float[np.ndarray, "*batch 1 2"]:
+    """Where points of a scene lie on its picture: fractions of width and height, y downwards (`Drawable`)."""
+    left, top, right, bottom = extent
+    return ((points - np.array([left, top])) / np.array([right - left, bottom - top]))[..., None, :]
 
 
 class Canvas:

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks.base import Problem, check_horizon
-from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas
+from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.maze_behaviour import follow, near_cells, sample_behaviour
 from world_models.tasks.maze_grid import LAYOUTS, Grid, grid
 from world_models.tasks.maze_physics import Stepper
@@ -129,12 +129,20 @@ class PointMaze:
 
     def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """The maze from above, with a red dot (twice the ball's size) where the ball is."""
-        height, width = self.layout.walls.shape
-        canvas = Canvas(size, (-width / 2, height / 2, width / 2, -height / 2), WALL)
+        canvas = Canvas(size, self._extent, WALL)
         for x, y in self.layout.centres.tolist():
             canvas.box(x - 0.5, y + 0.5, x + 0.5, y - 0.5, PAPER)
         canvas.dot(float(state[0]), float(state[1]), 0.2, AGENT)
         return canvas.array()
+
+    def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
+        """The ball's place on `render`'s picture."""
+        return fractions(poses, self._extent)
+
+    @property
+    def _extent(self) -> tuple[float, float, float, float]:
+        height, width = self.layout.walls.shape
+        return (-width / 2, height / 2, width / 2, -height / 2)
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int

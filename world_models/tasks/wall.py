@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks.base import Problem, check_horizon
-from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas
+from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.geometry import walk
 from world_models.tasks.seeding import stable_rng
 from world_models.tasks.wall_arena import (
@@ -38,6 +38,8 @@ SUCCESS = 4.5
 """A plan succeeds when it ends nearer to the goal than this."""
 MARGIN = 1.5
 """Problems start at least this much farther from the goal than SUCCESS."""
+EXTENT = (0.0, 0.0, float(SIZE), float(SIZE))
+"""The scene's edges on a picture: left, top, right, bottom."""
 BUDGET = (0.7, 0.95)
 """Which part of the distance that the horizon allows a problem's way takes."""
 
@@ -157,12 +159,16 @@ class Wall:
 
     def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """The arena from above, with border, wall and a red dot where the point is."""
-        canvas = Canvas(size, (0.0, 0.0, SIZE, SIZE), WALL)
+        canvas = Canvas(size, EXTENT, WALL)
         canvas.box(LOW, LOW, HIGH, HIGH, PAPER)
         canvas.box(WALL_LEFT, 0.0, WALL_RIGHT, DOOR_LOW, WALL)
         canvas.box(WALL_LEFT, DOOR_HIGH, WALL_RIGHT, SIZE, WALL)
         canvas.dot(float(state[0]), float(state[1]), 2.0, AGENT)
         return canvas.array()
+
+    def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
+        """The point's place on `render`'s picture."""
+        return fractions(poses, EXTENT)
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int
