@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sweeps.outputs import Outputs
 from sweeps.terminal import say, show
 from world_models.checkpoints import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
-from world_models.tasks import make_task
+from world_models.tasks import Task, make_task
 from world_models.train import TrainSettings, train
 
 STEPS = ("1", "10", "20", "50", "100")
@@ -54,28 +55,41 @@ def train_models(which: str, overrides: Sequence[str], console: Console, conf: P
     if which != "all" and which not in known:
         raise UnknownNameError("world model", which, ("all", *known))
     jobs = [_read(name, overrides, conf) for name in (known if which == "all" else (which,))]
-    for *_, out in jobs:
-        Outputs(out).prepare()
-    for name, task, settings, out in jobs:
-        _train(name, task, settings, out / name, console)
-        say(console, f"{name} is in {out / name}; use it with world_model={out / name}")
-    return models(console, [str(out / name) for name, _, _, out in jobs])
+    for job in jobs:
+        Outputs(job.folder.parent).prepare()
+    for job in jobs:
+        _train(job, console)
+        say(console, f"{job.name} is in {job.folder}; use it with world_model={job.folder}")
+    return models(console, [str(job.folder) for job in jobs])
 
 
-def _read(name: str, overrides: Sequence[str], conf: Path | None) -> tuple[str, Any, TrainSettings, Path]:
+@dataclass(frozen=True)
+class TrainJob:
+    """One model to train: where its checkpoint goes, and where its data are kept."""
+
+    name: str
+    task: Task
+    settings: TrainSettings
+    folder: Path
+    data: Path
+
+
+def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
     values = compose("train", [f"world_model={name}", *overrides], conf).values
     config = _mapping(values["world_model"])
     task = _mapping(config["task"])
-    out = Path(str(values["out"])) if values["out"] else Outputs(Path(str(values["output"]))).models
-    return (
+    outputs = Outputs(Path(str(values["output"])))
+    out = Path(str(values["out"])) if values["out"] else outputs.models
+    return TrainJob(
         str(config["name"]),
         make_task(str(task["name"]), **_mapping(task.get("settings"))),
         TrainSettings.of(_mapping(config.get("train"))),
-        out,
+        out / str(config["name"]),
+        outputs.data,
     )
 
 
-def _train(name: str, task: Any, settings: TrainSettings, out: Path, console: Console) -> None:
+def _train(job: TrainJob, console: Console) -> None:
     """Train with a bar on a terminal, a line at every tenth elsewhere."""
     columns = (
         TextColumn("{task.description}"),
@@ -84,18 +98,18 @@ def _train(name: str, task: Any, settings: TrainSettings, out: Path, console: Co
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        handle = bar.add_task(name, total=None)
+        handle = bar.add_task(job.name, total=None)
         told: set[tuple[str, int]] = set()
 
         def progress(stage: str, done: int, total: int, loss: float) -> None:
             shown = "" if math.isnan(loss) else f" loss {loss:.4g}"
-            bar.update(handle, description=f"{name}: {stage}{shown}", completed=done, total=total)
+            bar.update(handle, description=f"{job.name}: {stage}{shown}", completed=done, total=total)
             tenth = (stage, 10 * done // max(total, 1))
             if not console.is_terminal and tenth not in told:
                 told.add(tenth)
-                say(console, f"{name}: {stage} {done}/{total}{shown}")
+                say(console, f"{job.name}: {stage} {done}/{total}{shown}")
 
-        train(name, task, settings, out, progress)
+        train(job.name, job.task, job.settings, job.folder, progress, data_folder=job.data)
 
 
 def _mapping(value: object) -> dict[str, Any]:

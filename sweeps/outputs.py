@@ -47,6 +47,11 @@ class Outputs:
         return self.root / "models"
 
     @property
+    def data(self) -> Path:
+        """Trajectories that models are trained on."""
+        return self.root / "data"
+
+    @property
     def database(self) -> Path:
         """MLflow's SQLite file."""
         return self.root / "mlflow.db"
