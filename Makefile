@@ -1,7 +1,7 @@
 # Everything runs from .venv, which the first target that needs it creates. PYTHON chooses the interpreter (3.11 to 3.13).
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
@@ -12,12 +12,13 @@ help:  ## list the targets
 
 install: $(STAMP)  ## create .venv and install everything (about 3 minutes, once)
 
-# torch goes first and alone: an open version range may pick a build with gigabytes of GPU packages.
+# torch goes first and alone: an open version range may pick a build with gigabytes of GPU packages. Modules are compiled when
+# first imported: compiling all of them would double the time.
 $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into .venv (about 3 minutes, once)"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@$(PIP) install -c constraints.txt "$(TORCH)" "setuptools>=77"
-	@$(PIP) install -c constraints.txt --no-build-isolation -e ".[dev]"
+	@$(PIP) install --no-compile -c constraints.txt "$(TORCH)" "setuptools>=77"
+	@$(PIP) install --no-compile -c constraints.txt --no-build-isolation -e ".[dev]"
 	@touch $@
 
 sweep: $(STAMP)  ## plan the default sweep and print its table; run again, it plans only what is missing

@@ -48,11 +48,13 @@ class Settings:
     @classmethod
     def of(cls: type[S], planner: str, settings: Mapping[str, Scalar]) -> S:
         """Settings of a mapping; a name that `planner` does not take raises UnknownNameError with the nearest names."""
-        known = [field.name for field in dataclasses.fields(cls)]
+        limits = {field.name: field.metadata for field in dataclasses.fields(cls)}
         for name in settings:
-            if name not in known:
-                raise UnknownNameError(f"setting of planner {planner!r}:", name, known)
-        return cls(**settings)  # pyright: ignore[reportCallIssue]
+            if name not in limits:
+                raise UnknownNameError(f"setting of planner {planner!r}:", name, limits)
+        # Checked here as well, so that a value of a wrong type never reaches a typed constructor.
+        checked: dict[str, Any] = {name: _checked(name, value, limits[name]) for name, value in settings.items()}
+        return cls(**checked)
 
     def as_dict(self) -> dict[str, Scalar]:
         """All settings, defaults filled in, numbers in one canonical type."""

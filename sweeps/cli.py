@@ -7,12 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from world_models.errors import UnknownNameError, UserError
-
-if TYPE_CHECKING:
-    from sweeps.outputs import Outputs
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -114,12 +111,13 @@ def _configure_report(parser: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from sweeps.outputs import outputs_of
     from sweeps.run_sweep import report
 
     names = [word for word in arguments.words if "=" not in word]
     if len(names) > 1:
         raise UserError(f"grasp report takes one sweep, not {len(names)}: give {names[0]} or {names[1]}.")
-    return report(names[0] if names else None, _outputs(arguments.words), Console())
+    return report(names[0] if names else None, outputs_of(arguments.words), Console())
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
@@ -155,20 +153,13 @@ def _configure_ui(parser: argparse.ArgumentParser) -> None:
 def _ui(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from sweeps.outputs import outputs_of
     from sweeps.ui import serve
 
     stray = [word for word in arguments.words if "=" not in word]
     if stray:
         raise UserError(f"grasp ui does not take {stray[0]!r}: it shows every sweep of output=FOLDER.")
-    return serve(_outputs(arguments.words), arguments.port, Console())
-
-
-def _outputs(words: Sequence[str]) -> Outputs:
-    from sweeps.config import compose
-    from sweeps.outputs import Outputs
-
-    values = compose("config", [word for word in words if "=" in word]).values
-    return Outputs(Path(str(values["output"])))
+    return serve(outputs_of(arguments.words), arguments.port, Console())
 
 
 SWEEP_HELP = """\

@@ -79,10 +79,13 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
 
 
 def _parse(text: str) -> Override:
+    sentence = f"cannot read {text!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50]."
     try:
-        return OverridesParser.create().parse_override(text)
+        override = OverridesParser.create().parse_override(text)
     except HydraException as error:
-        raise UserError(f"cannot read {text!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50].") from error
+        raise UserError(sentence) from error
+    require(bool(override.key_or_group), sentence)
+    return override
 
 
 def _translate(override: Override, config: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, str, object]:
@@ -92,6 +95,8 @@ def _translate(override: Override, config: str, known: Mapping[str, tuple[str, .
     if override.is_delete() or key.startswith("hydra"):
         return cast(str, override.input_line), key, None
     value = _value(override)
+    if config != "train" and given in ALIASES and not isinstance(value, list):
+        value = [value]  # `seed=7` is seed 7, where `seeds=7` is seven seeds
     if key in known and key == given:
         _check_options(key, value, known[key])
     added = override.is_add() or override.is_force_add()

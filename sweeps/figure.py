@@ -1,15 +1,15 @@
-"""Success against horizon, one panel a task and model, a line a planner, with Wilson's intervals. Imports matplotlib late."""
+"""Success against horizon, one panel a task and model, a line a planner, with Wilson's intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from sweeps.report import Row
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart with every common colour vision."""
@@ -22,9 +22,6 @@ def success_figure(rows: Sequence[Row], title: str, path: Path) -> Path | None:
     rows = [row for row in rows if row.success.trials]
     if not rows:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = list(dict.fromkeys((row.entry.task, row.entry.point.model) for row in rows))
     several = len(panels) > len({task for task, _ in panels})
     planners = list(dict.fromkeys(row.entry.planner for row in rows))

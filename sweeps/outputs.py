@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.config import compose
 from sweeps.grid import Grid
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -107,6 +109,11 @@ class Outputs:
             raise UserError(
                 f"{str(file)!r} is no saved sweep of this version: run the sweep again to write it anew."
             ) from error
+
+
+def outputs_of(words: Sequence[str]) -> Outputs:
+    """The output folder that the `key=value` words among `words` name, else the default one."""
+    return Outputs(Path(str(compose("config", [word for word in words if "=" in word]).values["output"])))
 
 
 def _replace(file: Path, text: str) -> None:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from time import monotonic
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -47,7 +46,7 @@ class SweepProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SweepProgress:
         self._started = self._last_line = self._clock()
         if self._console.is_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,13 +18,13 @@ from orchestrator.run import RunSummary, run_cells
 from orchestrator.tracking import BackgroundTracker, SweepInfo, Tracker, TrackingError
 from sweeps import estimate, terminal
 from sweeps.estimate import Timings, duration
-from sweeps.figure import success_figure
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.progress import SweepProgress
 from sweeps.report import COLUMNS, Row, headline, render_table, summarise, to_csv, to_text
 from sweeps.terminal import say
 from sweeps.verbs import Job, make_backend, read_job, whole_number
+from world_models.errors import UserError
 
 
 def sweep(
@@ -43,6 +45,7 @@ def sweep(
         return 0
     job.outputs.prepare()
     job.outputs.save(job.grid, job.config_text)
+    _log_to(job.outputs.sweep(job.grid.name) / "log.txt")
     if not missing:
         say(console, f"sweep {job.grid.name}: all {len(cells)} cells are in the ledger, nothing to plan")
         rows, _ = show(job.grid, job.outputs, ledger, console)
@@ -104,19 +107,32 @@ def _plan(
 
 def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console) -> tuple[list[Row], Path | None]:
     """Print the table and write report.txt, report.csv and success.png beside the sweep's spec."""
-    table = ledger.table([cell.cell_id for cell in grid.cells()], columns=COLUMNS)
+    table = ledger.table([cell.cell_id for cell in grid.cells()], columns=[*COLUMNS, "error"])
     rows = summarise(grid, table)
-    folder = outputs.sweep(grid.name)
     title = f"sweep {grid.name}"
     terminal.show(console, render_table(rows, title))
-    figure = folder / "success.png"
-    numbers = to_csv(rows)
-    file = folder / "report.csv"
-    if not (figure.exists() and file.exists() and file.read_text() == numbers):
-        figure = success_figure(rows, title, figure)
+    errors = Counter(error for error in table["error"].to_pylist() if error)
+    for error, count in errors.most_common(3):
+        say(console, f"{count} cells failed with: {error}")
+    if errors:
+        say(console, "failed cells are planned again only when asked: grasp sweep --retry-failed")
+    return rows, _write_report(rows, title, outputs.sweep(grid.name))
+
+
+def _write_report(rows: Sequence[Row], title: str, folder: Path) -> Path | None:
+    """Write what changed; the figure's path, or None when there is nothing to draw."""
+    figure, file, numbers = folder / "success.png", folder / "report.csv", to_csv(rows)
+    if figure.exists() and file.exists() and file.read_text() == numbers:
+        return figure
+    from sweeps.figure import success_figure  # matplotlib takes a second, and most reruns change nothing
+
+    try:
+        drawn = success_figure(rows, title, figure)
         (folder / "report.txt").write_text(to_text(rows, title))
         file.write_text(numbers)
-    return rows, figure
+    except OSError as error:
+        raise UserError(f"cannot write the report to {folder} ({error.strerror}): mend that and run `grasp report`.") from error
+    return drawn
 
 
 def report(name: str | None, outputs: Outputs, console: Console) -> int:
@@ -148,6 +164,14 @@ def _rough_time(missing: list[Cell], workers: int, timings: Timings) -> str:
         return f"unknown: the ledger has no timed cell of {', '.join(unknown)} yet"
     rough = f"about {duration(seconds / workers + 10)}, from cells in the ledger"
     return f"{rough}; without {', '.join(unknown)}, never timed" if unknown else rough
+
+
+def _log_to(file: Path) -> None:
+    """Tracebacks of what the sweep survived go to a file; the terminal gets sentences."""
+    handler = logging.FileHandler(file, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logger = logging.getLogger("orchestrator")
+    logger.handlers = [handler]
 
 
 def _tracker(outputs: Outputs) -> Tracker:

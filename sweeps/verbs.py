@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchestrator.backend import Backend, InlineBackend
 from orchestrator.cells import Named
+from orchestrator.evaluate import check_point
 from sweeps.config import compose
 from sweeps.grid import Grid, Lookups, SweepSpec, spec_of
 from sweeps.outputs import Outputs
 from world_models.errors import UnknownNameError, require
-
-if TYPE_CHECKING:
-    from orchestrator.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,6 @@ def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     """Compose, expand and check a sweep before anything runs; UserError names what is wrong."""
     composed = compose(config, overrides, conf)
     spec = spec_of(composed, conf)
-    from orchestrator.evaluate import check_point
-
     grid = spec.expand(lookups())
     for entry in grid.entries:
         check_point(entry.point)
@@ -57,8 +54,6 @@ def make_backend(settings: Mapping[str, Any]) -> Backend:
     values = dict(settings)
     name = values.pop("name", None)
     if name == "inline":
-        from orchestrator.backend import InlineBackend
-
         return InlineBackend(**values)
     if name == "ray":
         from orchestrator.ray_backend import RayBackend, RayConfig

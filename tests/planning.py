@@ -1,0 +1,77 @@
+"""Worlds, problems and settings that the planner tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners import ModelProblems, Plans, Scalar, make_planner
+from world_models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums
+from world_models.base import Context, SquaredDistance, WorldModel
+from world_models.mlp import MLPConfig, ResidualMLP
+
+
+@dataclass(frozen=True)
+class Patches:
+    """A world whose states are matrices, like the patch latents of a vision model: s' = 0.9 s + a_i in row i."""
+
+    dtype: torch.dtype = torch.float32
+    state_shape: tuple[int, ...] = (2, 3)
+    action_dim: int = 2
+    history: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return observation
+
+    def step(self, states: Float[Tensor, "n 1 two three"], actions: Float[Tensor, "n 1 two"]) -> Float[Tensor, "n two three"]:
+        return 0.9 * states[:, 0] + torch.tanh(actions[:, 0]).unsqueeze(-1)
+
+
+def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:
+    torch.manual_seed(seed)
+    model = ResidualMLP(MLPConfig(observation_dim=4, action_dim=2, width=16))
+    model.delta_scale.fill_(0.1)
+    return model.to(dtype).requires_grad_(False)
+
+
+WORLDS: dict[str, Callable[[torch.dtype], WorldModel]] = {
+    "linear_quadratic": lambda dtype: LinearQuadratic.random(0, dtype=dtype),
+    "scalar": lambda dtype: LinearQuadratic.random(0, 1, 1, dtype=dtype),
+    "double_integrator": lambda dtype: DoubleIntegrator.make(dtype=dtype),
+    "pendulums": lambda dtype: Pendulums(dtype=dtype),
+    "patches": Patches,
+    "mlp": small_mlp,
+}
+
+SETTINGS: dict[str, dict[str, Scalar]] = {
+    "grasp": {"iterations": 20, "sync_every": 8, "sync_steps": 3, "init_noise": 0.1},
+    "gd": {"iterations": 20, "init_noise": 0.1},
+    "cem": {"iterations": 20, "samples": 24, "elites": 5, "min_std": 0.05},
+}
+
+
+def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float = 0.5, seed: int = 0) -> ModelProblems:
+    """Random starts and goals; actions within [-bound, bound]."""
+    generator = torch.Generator().manual_seed(seed)
+    start, goal = torch.randn(2, batch, *model.state_shape, generator=generator, dtype=torch.float64).to(model.dtype)
+    high = torch.full((model.action_dim,), bound, dtype=model.dtype)
+    return ModelProblems(Context.at(model, start), goal, steps, -high, high, SquaredDistance())
+
+
+def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:
+    """Problems by index, in that order."""
+    context = Context(problems.context.states[rows], problems.context.actions[rows])
+    return ModelProblems(context, problems.goal[rows], problems.steps, problems.low, problems.high, problems.goal_cost)
+
+
+def plan(name: str, model: WorldModel, problems: ModelProblems, seeds: list[int], **settings: Scalar) -> Plans:
+    """A short run of a planner."""
+    return make_planner(name, {**SETTINGS[name], **settings}).plan(model, problems, seeds)

@@ -1,0 +1,352 @@
+"""The command line through its real entry: sweeps that grow, bad input in one sentence, Ctrl-C, live lines."""
+
+import io
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from orchestrator.batching import Batch
+from orchestrator.cells import Named, Point
+from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.ledger import Ledger
+from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from planners import full_settings
+from sweeps.cli import VERBS, main
+from sweeps.estimate import Timings
+from sweeps.outputs import Outputs
+from sweeps.progress import LINE_EVERY, SweepProgress
+from sweeps.ui import serve
+from world_models.checkpoints import read_card, save
+from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.tasks import make_task
+
+ROOT = Path(__file__).parents[1]
+GRID = ("sweep=smoke", "horizons=[10]", "planners.gd.settings.iterations=3", "planners.grasp.settings.iterations=3")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained model of the wall: it plans badly and at once."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    network = ResidualMLP(MLPConfig(observation_dim=2, action_dim=2, width=8, depth=1))
+    return save(folder, "tiny", network, torch.ones(2), {"dynamics": dict(make_task("wall").dynamics)})
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory):
+    """The output folder of a sweep of four cells, and what it printed."""
+    folder = tmp_path_factory.mktemp("outputs")
+    words = [sys.executable, "-m", "sweeps", "sweep", *GRID, f"world_models={model}", f"output={folder}"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return folder, ended.stdout
+
+
+def run(capsys, *words):
+    """Exit code, standard output and standard error of a command line."""
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def ledger_rows(folder):
+    return Ledger(Outputs(folder).ledger).table().num_rows
+
+
+def imported_by(*words):
+    """Modules that a command line has imported when it ends."""
+    code = "import sys; from sweeps.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(ended.stdout.splitlines()[-1].split())
+
+
+def table_of(text):
+    return [line.rstrip() for line in text.splitlines() if re.search(r"\[\d\.\d\d, \d\.\d\d\]", line)]
+
+
+def test_help_is_quick_and_every_verb_teaches_with_examples(capsys):
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "sweeps", "--help"], cwd=ROOT, check=True, capture_output=True)
+    assert time.perf_counter() - started < 3  # far below 1 s on an idle machine
+    code, overview, _ = run(capsys)
+    assert code == 0
+    for verb in VERBS:
+        assert f"  {verb} " in overview
+        code, text, _ = run(capsys, verb, "--help")
+        assert code == 0
+        assert "examples\n" in text
+        assert f"grasp {verb}" in text
+
+
+def test_help_imports_nothing_heavy():
+    assert not imported_by("--help") & {"torch", "ray", "mlflow", "hydra"}
+
+
+def test_a_sweep_prints_a_table_and_writes_its_files(finished):
+    folder, printed = finished
+    assert len(table_of(printed)) == 2
+    assert ledger_rows(folder) == 4
+    sweep = folder / "sweeps" / "smoke"
+    assert {"sweep.json", "config.yaml", "report.txt", "report.csv", "success.png"} <= {f.name for f in sweep.iterdir()}
+    assert table_of((sweep / "report.txt").read_text()) == table_of(printed)
+    assert (folder / "mlflow.db").is_file()
+    assert len(list((folder / "artifacts").glob("*/*.gif"))) == 2
+
+
+def test_the_same_sweep_again_computes_nothing_and_prints_the_same_table(finished, model):
+    folder, printed = finished
+    words = [sys.executable, "-m", "sweeps", "sweep", *GRID, f"world_models={model}", f"output={folder}"]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert table_of(ended.stdout) == table_of(printed)
+    assert "nothing to plan" in ended.stdout
+    assert ledger_rows(folder) == 4
+    assert not imported_by(*words[3:]) & {"ray", "mlflow", "matplotlib"}
+
+
+def test_a_dry_run_says_what_is_new_and_changes_nothing(finished, model, capsys):
+    folder, _ = finished
+    before = sorted(path for path in folder.rglob("*"))
+    code, text, _ = run(capsys, "sweep", "--dry-run", *GRID, f"world_models={model}", f"output={folder}", "seeds=5")
+    assert code == 0
+    assert "2 points x 5 seeds = 10 cells" in text
+    assert "6 cells in" in text
+    assert "from cells in the ledger" in text
+    assert sorted(path for path in folder.rglob("*")) == before
+
+
+def test_a_dry_run_before_anything_was_run_says_that_it_does_not_know(model, tmp_path, capsys):
+    code, text, _ = run(capsys, "sweep", *GRID, f"world_models={model}", f"output={tmp_path / 'new'}", "--dry-run")
+    assert code == 0
+    assert "unknown: the ledger has no timed cell of gd, grasp yet" in text
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_report_is_the_sweeps_table(finished, capsys):
+    folder, printed = finished
+    for words in ((), ("smoke",)):
+        code, text, _ = run(capsys, "report", *words, f"output={folder}")
+        assert code == 0
+        assert table_of(text) == table_of(printed)
+
+
+def test_plan_prints_the_outcome_and_saves_a_picture_and_a_gif(model, tmp_path, capsys):
+    words = ("task=wall", "planner=gd", "horizon=20", "seed=3", f"world_model={model}", "planners.gd.settings.iterations=2")
+    code, text, _ = run(capsys, "plan", *words, f"output={tmp_path}")
+    assert code == 0
+    assert "seed 3, horizon 20" in text
+    assert "in the simulator" in text
+    for suffix in ("png", "gif"):
+        with Image.open(tmp_path / "plans" / f"wall-gd-H20-seed3.{suffix}") as image:
+            assert image.format == suffix.upper()
+    code, _, said = run(capsys, "plan", "seeds=[1,2]", f"world_model={model}", f"output={tmp_path}")
+    assert code == 2
+    assert "make 2 cells" in said
+
+
+def test_models_lists_cards(model, capsys):
+    code, text, _ = run(capsys, "models", model)
+    assert code == 0
+    assert "tiny" in text
+    assert "wall" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("swep", "did you mean 'sweep'"),
+        ("sweep --dryrun", "--dryrun"),
+        ("sweep task=wal", "did you mean 'wall'"),
+        ("sweep planner=graps", "did you mean 'grasp'"),
+        ("sweep world_models=wal_", "unknown world model 'wal_'"),
+        ("sweep sedes=3", "did you mean 'seeds'"),
+        ("sweep horizons=0", "horizon 0 is not a positive"),
+        ("sweep horizons=-3", "horizon -3 is not a positive"),
+        ("sweep seeds=[]", "the grid is empty"),
+        ("sweep planner=[]", "the grid is empty"),
+        ("sweep horizons=[10,10]", "given twice"),
+        ("sweep planner=gd,gd", "given twice"),
+        ("sweep max_rows=0 {model}", "max_rows 0 is no whole number"),
+        ("sweep planners.grasp.settings.noise=-0.1 {model}", "noise -0.1 is negative"),
+        ("sweep planners.grasp.settings.iteration=3 {model}", "did you mean 'iterations'"),
+        ("sweep tasks.wall.settings.kind=shalow {model}", "did you mean 'shallow'"),
+        ("sweep task=push_t {model}", "world model 'tiny' was trained on wall"),
+        ("sweep output=/dev/null/x {model}", "cannot write to output folder '/dev/null/x'"),
+        ("sweep --conf /nowhere", "is no folder"),
+        ("plan planner=grasp,gd {model}", "use `grasp sweep`"),
+        ("report nosuch output={finished}", "unknown sweep 'nosuch'"),
+        ("report smok output={finished}", "did you mean 'smoke'"),
+        ("report a b", "takes one sweep"),
+        ("report output=/nowhere", "no sweep has been run"),
+        ("train wal", "did you mean 'wall'"),
+        ("train wall train.step=3", "unknown training setting 'step'"),
+        ("train wall out=/dev/null/x", "cannot write"),
+        ("models nosuch", "unknown world model 'nosuch'"),
+        ("ui output=/nowhere", "no sweep has been tracked"),
+        ("ui smoke", "does not take 'smoke'"),
+        ("ui --port 0 output={finished}", "port 0 is no port"),
+        ("ui --port x", "--port"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(words, said, model, finished, capsys):
+    smoke = ("sweep=smoke",) if words.startswith("sweep ") else ()
+    text = words.format(model=f"world_models={model}", finished=finished[0])
+    verb, *rest = text.split()
+    code, out, err = run(capsys, verb, *smoke, *rest)
+    assert code == 2
+    assert said in err
+    assert err.startswith("grasp: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+
+
+def test_a_model_whose_action_size_does_not_fit_is_refused(tmp_path, capsys):
+    network = ResidualMLP(MLPConfig(observation_dim=2, action_dim=3, width=8, depth=1))
+    save(tmp_path / "odd", "odd", network, torch.ones(2), {"dynamics": dict(make_task("wall").dynamics)})
+    code, _, err = run(capsys, "sweep", *GRID, f"world_models={tmp_path / 'odd'}", f"output={tmp_path / 'out'}")
+    assert code == 2
+    assert "world model 'odd' takes actions of size 3, the task's model step has 2" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_and_a_foreign_checkpoint_are_refused(model, tmp_path, capsys):
+    for name, damage in (("truncated", lambda data: data[: len(data) // 2]), ("foreign", lambda data: b"PK\x03\x04 pickle")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "card.json").write_bytes((model / "card.json").read_bytes())
+        (folder / "model.safetensors").write_bytes(damage((model / "model.safetensors").read_bytes()))
+        code, out, err = run(capsys, "sweep", *GRID, f"world_models={folder}", f"output={tmp_path / 'out'}")
+        assert code in (1, 2)
+        assert "model.safetensors is truncated or does not fit" in out + err
+        assert "Traceback" not in out + err
+
+
+def test_a_ledger_of_a_newer_schema_is_refused_and_kept(model, tmp_path, capsys):
+    outputs = Outputs(tmp_path)
+    outputs.ledger.mkdir(parents=True)
+    newer = SCHEMA.with_metadata({VERSION_KEY: str(SCHEMA_VERSION + 1).encode()})
+    part = outputs.ledger / "part-00000000-0a0a0a0a.parquet"
+    pq.write_table(newer.empty_table(), part)
+    before = part.read_bytes()
+    code, _, err = run(capsys, "sweep", *GRID, f"world_models={model}", f"output={tmp_path}")
+    assert code == 2
+    assert f"newer than {SCHEMA_VERSION}" in err
+    assert part.read_bytes() == before
+
+
+def test_a_taken_port_is_refused_with_another_to_try(finished, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = run(capsys, "ui", "--port", port, f"output={finished[0]}")
+    assert code == 2
+    assert f"port {port} on 127.0.0.1 is taken" in err
+    assert "grasp ui --port" in err
+
+
+def test_bad_input_through_the_shell_is_one_line():
+    ended = subprocess.run(
+        [sys.executable, "-m", "sweeps", "sweep", "planner=graps"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "grasp: unknown planner 'graps': did you mean 'grasp'?\n"
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(model, tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "sweeps",
+        "sweep",
+        *GRID,
+        "seeds=300",
+        "max_rows=1",
+        f"world_models={model}",
+        f"output={tmp_path}",
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None and not list(tmp_path.glob("ledger/part-*")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "go on with: grasp sweep" in said
+    assert "Traceback" not in said
+    kept = ledger_rows(tmp_path)
+    assert 0 < kept < 600
+    ended = subprocess.run([*words, "seeds=4"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "nothing to plan" in ended.stdout or "were there" in ended.stdout
+    table = Ledger(Outputs(tmp_path).ledger).table(columns=["cell_id"])
+    assert len(set(table["cell_id"].to_pylist())) == table.num_rows >= kept
+
+
+def test_the_ui_serves_the_sweeps_runs(finished):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    pages = []
+
+    def look(server: subprocess.Popen[bytes]) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            pages.append(answer.status)
+        return 0
+
+    stream = io.StringIO()
+    assert serve(Outputs(finished[0]), port, Console(file=stream), look) == 0
+    assert pages == [200]
+    assert re.search(rf"http://127.0.0.1:{port}/#/experiments/\d+/runs", stream.getvalue().replace("\n", ""))
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def results(model, seeds, planner="gd"):
+    settings = Named.of(planner, full_settings(planner, {"iterations": 1}))
+    point = Point(Named.of("wall", {"kind": "free"}), str(model), read_card(str(model))[1], settings, 10)
+    return point, Evaluator().evaluate(Batch(point, tuple(seeds))).results
+
+
+def test_the_view_counts_cells_and_says_the_time_left(model):
+    point, done = results(model, range(4))
+    missing = {point.cell(seed).cell_id: point.cell(seed) for seed in range(8)}
+    clock, stream = Clock(), io.StringIO()
+    view = SweepProgress(Console(file=stream), missing, {point.point_id: "mine"}, Timings(), clock)
+    with view:
+        assert view.time_left() is None
+        clock.now += 8.0
+        view.on_result(BatchResult(done))
+        assert view.time_left() == pytest.approx(8.0)
+        said = stream.getvalue().strip()
+        assert said.startswith("4/8 cells  0.5/s  8 s left  mine ")
+        clock.now += LINE_EVERY / 2
+        view.on_result(BatchResult(()))
+        assert stream.getvalue().strip() == said
+
+
+def test_the_view_draws_a_bar_on_a_terminal(model):
+    point, done = results(model, [0])
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=100)
+    with SweepProgress(console, {done[0].cell_id: point.cell(0)}, {}, Timings()) as view:
+        view.on_result(BatchResult(done))
+    assert "1/1 cells" in stream.getvalue()

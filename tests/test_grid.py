@@ -1,0 +1,127 @@
+"""Grids: what they hold, that ids stay when a sweep grows, and what they refuse."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.cells import Named
+from sweeps.config import Composed
+from sweeps.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
+from world_models.errors import UserError
+
+LOOKUPS = Lookups(lambda model: f"digest of {model}", lambda name, given: {"iterations": 5, **given}, lambda task: "px")
+
+TASK = {"name": "wall", "settings": {"kind": "free"}, "world_model": "m", "horizons": [10, 20]}
+
+
+def spec(horizons=(10, 20), seeds=(0, 1), planners=("gd", "cem"), models=("m",)):
+    task = TaskEntry("wall", Named.of("wall", {"kind": "free"}), models, horizons)
+    return SweepSpec("s", (task,), tuple(PlannerEntry(name, Named.of(name)) for name in planners), seeds)
+
+
+def config(**changes):
+    values = {"name": "s", "tasks": {"wall": TASK}, "planners": {"gd": {"name": "gd"}}, "seeds": 2, "horizons": None}
+    return Composed({**values, "world_models": None, **changes}, {})
+
+
+def ids(grid):
+    return {cell.cell_id for cell in grid.cells()}
+
+
+def test_a_grid_is_the_product_of_its_axes():
+    grid = spec(models=("m", "other")).expand(LOOKUPS)
+    assert len(grid.entries) == 2 * 2 * 2
+    assert len(ids(grid)) == len(grid.cells()) == 8 * 2
+    first = grid.entries[0].point
+    assert (first.model_digest, first.planner.as_dict()) == ("digest of m", {"iterations": 5})
+
+
+axes = st.lists(st.integers(1, 50), min_size=1, max_size=4, unique=True).map(tuple)
+
+
+@settings(max_examples=50, deadline=None)
+@given(axes, axes, axes, axes)
+def test_a_sweep_that_grows_keeps_its_cells(horizons, more_horizons, seeds, more_seeds):
+    small = spec(horizons, seeds).expand(LOOKUPS)
+    union = (tuple(dict.fromkeys((*a, *b))) for a, b in ((horizons, more_horizons), (seeds, more_seeds)))
+    grown = spec(*union, planners=("cem", "gd", "grasp")).expand(LOOKUPS)
+    assert ids(small) <= ids(grown)
+
+
+def test_a_grid_round_trips_through_json():
+    grid = spec().expand(LOOKUPS)
+    again = Grid.from_json(json.loads(json.dumps(grid.as_json())))
+    assert again == grid
+    assert ids(again) == ids(grid)
+
+
+def test_rules_apply_in_order_where_task_and_horizon_match():
+    wall = TaskEntry("wall_deep", Named.of("wall"), ("m",), (10, 20))
+    rules = (
+        Rule((("lr", 1.0),)),
+        Rule((("lr", 2.0),), task="wall"),
+        Rule((("lr", 3.0),), task="wall_deep", horizon=20),
+        Rule((("lr", 4.0),), task="push_t"),
+    )
+    planner = PlannerEntry("gd", Named.of("gd", {"lr": 0.0}), rules)
+    assert [planner.at(wall, horizon).as_dict()["lr"] for horizon in (10, 20)] == [2.0, 3.0]
+
+
+def test_two_labels_for_the_same_point_are_refused_by_name():
+    planners = (PlannerEntry("gd", Named.of("gd")), PlannerEntry("copy", Named.of("gd", {"iterations": 5})))
+    with pytest.raises(UserError, match=r"copy .* is the same as .* gd"):
+        SweepSpec("s", spec().tasks, planners, (0,)).expand(LOOKUPS)
+
+
+def test_one_model_under_two_names_is_refused():
+    same = Lookups(lambda model: "one digest", LOOKUPS.full_settings, LOOKUPS.distance_unit)
+    with pytest.raises(UserError, match="the same as"):
+        spec(models=("m", "copy_of_m")).expand(same)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"horizons": [0]}, "horizon 0 is not a positive"),
+        ({"horizons": [-3]}, "horizon -3 is not a positive"),
+        ({"horizons": ["ten"]}, "horizon 'ten' is not a positive"),
+        ({"horizons": [2.5]}, "horizon 2.5 is not a positive"),
+        ({"horizons": [True]}, "horizon True is not a positive"),
+        ({"horizons": [10, 10]}, "horizon 10 is given twice"),
+        ({"horizons": []}, "the grid is empty"),
+        ({"seeds": [1, 1]}, "seed 1 is given twice"),
+        ({"seeds": []}, "the grid is empty: it has no seeds"),
+        ({"seeds": 0}, "the grid is empty: it has no seeds"),
+        ({"seeds": -3}, "seeds -3 is no number of seeds"),
+        ({"seeds": "many"}, "seeds 'many' is no number of seeds"),
+        ({"seeds": [-1]}, "seed -1 is not"),
+        ({"seeds": {"from": 3}}, "seeds has"),
+        ({"seeds": None}, "seeds None is no number"),
+        ({"planners": {}}, "the grid is empty: it has no planner"),
+        ({"tasks": None}, "the grid is empty: it has no task"),
+        ({"world_models": ["a", "a"]}, "world model 'a' is given twice"),
+        ({"name": "../up"}, "is no file name"),
+        ({"name": None}, "is no file name"),
+        ({"planners": {"gd": {"name": "gd", "settings": {"lr": [1, 2]}}}}, "planners.gd.settings.lr is"),
+        ({"planners": {"gd": {"name": "gd", "overrides": [{"tsk": "wall"}]}}}, "it takes task, horizon and settings"),
+        ({"tasks": {"wall": {**TASK, "world_model": None}}}, "task 'wall' has no world model"),
+        ({"tasks": {"wal": {"horizons": [5]}}}, "did you mean 'wall'"),
+    ],
+)
+def test_nonsense_is_refused_in_one_sentence(changes, said):
+    with pytest.raises(UserError) as caught:
+        spec_of(config(**changes))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_for_a_planner_that_is_not_there_are_refused():
+    with pytest.raises(UserError, match=r"planner 'cem'.*has gd only"):
+        spec_of(Composed(config().values, {"cem": {"samples": 3}}))
+
+
+def test_a_patch_for_a_task_that_is_not_chosen_is_left_alone():
+    tasks = {"wall": TASK, "push_t": {"horizons": [99]}}
+    assert [task.label for task in spec_of(config(tasks=tasks)).tasks] == ["wall"]

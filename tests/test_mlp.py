@@ -1,0 +1,92 @@
+"""The residual MLP: its frozen fast path is the plain network, derivatives included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from world_models.base import GoalCost, WorldModel
+from world_models.errors import UnknownNameError, UserError
+from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+
+
+def make(dtype: torch.dtype = torch.float64, **config: object) -> ResidualMLP:
+    torch.manual_seed(0)
+    model = ResidualMLP(MLPConfig(**{"observation_dim": 5, "action_dim": 2, "width": 24, **config}))  # pyright: ignore
+    model.set_normalisation(torch.randn(5), torch.rand(5) + 0.5, torch.rand(5) * 0.1 + 0.01)
+    return model.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_frozen_step_is_the_plain_step(dtype: torch.dtype, depth: int, layer_norm: bool) -> None:
+    model = make(dtype, depth=depth, layer_norm=layer_norm, action_block=3)
+    states = torch.randn(50, 1, 5, dtype=dtype, requires_grad=True)
+    actions = torch.randn(50, 1, 6, dtype=dtype, requires_grad=True)
+    cotangent = torch.randn(50, 5, dtype=dtype)
+    plain = model.step(states, actions)
+    plain_gradients = torch.autograd.grad(plain, (states, actions), cotangent)
+    model.requires_grad_(False)
+    frozen = model.step(states, actions)
+    frozen_gradients = torch.autograd.grad(frozen, (states, actions), cotangent, retain_graph=True)
+    close = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-13}
+    torch.testing.assert_close(frozen, plain, **close)
+    for one, other in zip(frozen_gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(one, other, **close)
+    again = torch.autograd.grad(frozen, (states, actions), cotangent)
+    for one, other in zip(again, frozen_gradients, strict=True):
+        assert torch.equal(one, other), "a second backward pass through one graph gives the same"
+
+
+def test_derivative_of_the_frozen_step_is_right() -> None:
+    model = make().requires_grad_(False)
+    states = torch.randn(3, 1, 5, dtype=torch.float64, requires_grad=True)
+    actions = torch.randn(3, 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(model.step, (states, actions))
+
+
+def test_a_second_derivative_is_right_with_open_weights_and_refused_with_frozen_ones() -> None:
+    model = make()
+    states, actions = torch.randn(3, 1, 5, dtype=torch.float64), torch.randn(3, 1, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda a: model.step(states, a), (actions,))
+    model.requires_grad_(False)
+    (gradient,) = torch.autograd.grad(model.step(states, actions).square().sum(), actions, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_partly_frozen_models_still_train() -> None:
+    model = make().requires_grad_(False)
+    model.out.bias.requires_grad_(True)
+    model.step(torch.randn(3, 1, 5).double(), torch.randn(3, 1, 2).double()).sum().backward()
+    assert model.out.bias.grad is not None
+
+
+def test_encode_and_decode_are_inverse_and_rows_are_independent() -> None:
+    model = make()
+    observation = torch.randn(7, 5, dtype=torch.float64)
+    torch.testing.assert_close(model.decode(model.encode(observation)), observation)
+    assert isinstance(model, WorldModel)
+    states, actions = torch.randn(7, 1, 5, dtype=torch.float64), torch.randn(7, 1, 2, dtype=torch.float64)
+    torch.testing.assert_close(model.step(states, actions)[3:4], model.step(states[3:4], actions[3:4]))
+
+
+def test_goal_cost() -> None:
+    cost = StateGoalCost(torch.tensor([1.0, 0.0, 3.0]))
+    assert isinstance(cost, GoalCost)
+    states, goals = torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    assert cost(states, goals).item() == pytest.approx((1 + 3) / 3)
+    assert cost(goals, goals).item() == 0
+    for weights in ([-1.0, 1.0], [0.0, 0.0], [float("nan"), 1.0]):
+        with pytest.raises(UserError, match="goal weights"):
+            StateGoalCost(torch.tensor(weights))
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(UserError, match="width 0"):
+        MLPConfig(observation_dim=1, action_dim=1, width=0)
+    with pytest.raises(UnknownNameError, match="did you mean 'relu'"):
+        MLPConfig(observation_dim=1, action_dim=1, activation="rellu")
+    with pytest.raises(UserError, match="std"):
+        make().set_normalisation(torch.zeros(5), torch.zeros(5), torch.ones(5))

@@ -1,0 +1,161 @@
+"""Reports: intervals and tests agree with scipy and hand-worked cases; counting is honest; figures say their n."""
+
+import csv
+import io
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.stats import binom, binomtest
+
+from orchestrator.cells import Named, Point
+from orchestrator.records import SCHEMA
+from sweeps.estimate import COLUMNS as TIMING_COLUMNS
+from sweeps.estimate import Timings, duration
+from sweeps.figure import success_figure
+from sweeps.grid import Entry, Grid
+from sweeps.outputs import Outputs
+from sweeps.report import COLUMNS, headline, summarise, to_csv, to_text
+from sweeps.statistics import Paired, paired, wilson
+from world_models.errors import UnknownNameError, UserError
+
+
+def point(planner="gd", horizon=10):
+    return Point(Named.of("wall"), "m", "d", Named.of(planner), horizon)
+
+
+def grid(planners=("grasp", "gd"), horizons=(10,), seeds=(0, 1, 2, 3)):
+    entries = (Entry("wall", planner, "px", point(planner, horizon)) for horizon in horizons for planner in planners)
+    return Grid("s", tuple(entries), seeds)
+
+
+def record(entry, seed, success=True, status="completed", distance: float | None = 1.0, seconds: float | None = 2.0):
+    cell = entry.point.cell(seed)
+    facts = {"status": status, "success": success, "model_success": True, "distance": distance, "plan_seconds": seconds}
+    return {"cell_id": cell.cell_id, "point_id": entry.point.point_id, "seed": seed, **facts}
+
+
+def table(records):
+    return pa.Table.from_pylist(records, schema=pa.schema([SCHEMA.field(name) for name in COLUMNS]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilsons_interval_is_scipys(case):
+    successes, trials = case
+    expected = binomtest(successes, trials).proportion_ci(0.95, "wilson")
+    assert wilson(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.5, 0.9])
+def test_wilsons_interval_covers_the_true_rate_about_as_often_as_it_says(rate):
+    n = 64
+    covered = sum(binom.pmf(k, n, rate) for k in range(n + 1) if wilson(k, n)[0] <= rate <= wilson(k, n)[1])
+    assert 0.92 < covered < 0.99
+
+
+def test_nothing_is_known_without_trials():
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemars_p_value_is_the_exact_binomial_one(a, b):
+    expected = binomtest(a, a + b).pvalue if a + b else 1.0
+    assert Paired(100, a, b).p_value == pytest.approx(expected)
+
+
+def test_pairs_are_common_seeds_only():
+    result = paired({0: True, 1: True, 2: False, 9: True}, {0: False, 1: True, 2: True, 7: True})
+    assert result == Paired(3, 1, 1)
+    assert result.difference == 0.0
+    assert paired({1: True}, {2: True}).difference is None
+
+
+def test_a_row_counts_successes_failures_and_what_is_missing():
+    sweep = grid()
+    grasp, gd = sweep.entries
+    records = [
+        record(grasp, 0, True, distance=1.0, seconds=1.0),
+        record(grasp, 1, False, distance=5.0, seconds=3.0),
+        record(grasp, 2, False, "failed", None, None),
+        record(gd, 0, False, "non_finite", 9.0, 2.0),
+        record(gd, 1, True),
+        record(gd, 2, True),
+        record(gd, 3, True),
+        record(gd, 99, True),
+        record(Entry("wall", "cem", "px", point("cem")), 0),
+    ]
+    first, second = summarise(sweep, table(records))
+    assert (first.success.successes, first.success.trials, first.failed, first.missing) == (1, 2, 1, 1)
+    assert (first.distance, first.plan_seconds, first.versus) == (3.0, 2.0, None)
+    assert (second.success.successes, second.success.trials, second.failed, second.missing) == (3, 4, 0, 0)
+    assert (second.reference, second.versus) == ("grasp", Paired(2, 1, 1))
+
+
+def test_the_order_of_records_does_not_matter():
+    sweep = grid(horizons=(10, 20))
+    records = [record(entry, seed, seed % 2 == 0) for entry in sweep.entries for seed in sweep.seeds]
+    assert summarise(sweep, table(records)) == summarise(sweep, table(records[::-1]))
+
+
+def test_an_empty_ledger_gives_a_table_that_says_so():
+    rows = summarise(grid(), table([]))
+    assert [row.missing for row in rows] == [4, 4]
+    assert "missing" in to_text(rows, "s")
+    assert "- | -" in headline(rows)
+    assert to_csv(rows).count("\n") == 3
+
+
+def test_csv_has_full_precision_and_the_text_has_the_interval():
+    sweep = grid(planners=("gd",))
+    rows = summarise(sweep, table([record(sweep.entries[0], seed, seed > 0, distance=1 / 3) for seed in sweep.seeds]))
+    (line,) = csv.DictReader(io.StringIO(to_csv(rows)))
+    assert float(line["success_rate"]) == 0.75
+    assert float(line["median_distance"]) == 1 / 3
+    assert (float(line["success_low"]), float(line["success_high"])) == wilson(3, 4)
+    assert "0.75 [0.30, 0.95]" in to_text(rows, "s")
+
+
+def test_the_figure_is_a_legible_png_and_absent_without_results(tmp_path):
+    sweep = grid(planners=("grasp", "cem", "gd"), horizons=(10, 20))
+    rows = summarise(sweep, table([record(entry, seed, seed > 1) for entry in sweep.entries for seed in sweep.seeds]))
+    path = success_figure(rows, "sweep s", tmp_path / "success.png")
+    assert path is not None
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert min(image.size) >= 400
+        assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
+    assert success_figure(summarise(sweep, table([])), "s", tmp_path / "none.png") is None
+
+
+def test_saved_sweeps_are_found_by_name_and_the_latest_without(tmp_path):
+    outputs = Outputs(tmp_path)
+    with pytest.raises(UserError, match="no sweep has been run"):
+        outputs.load()
+    outputs.save(grid(), "a: 1\n")
+    assert outputs.load() == outputs.load("s") == grid()
+    with pytest.raises(UnknownNameError, match="'s'"):
+        outputs.load("ss")
+    (outputs.sweep("s") / "sweep.json").write_text("{}")
+    with pytest.raises(UserError, match="run the sweep again"):
+        outputs.load("s")
+
+
+def test_times_come_from_the_point_then_from_the_planner_then_nowhere():
+    timings = Timings()
+    rows = [(point("gd", 10).point_id, "wall", "gd", 10, seconds) for seconds in (1.0, 3.0, None)]
+    timings.learn(pa.table(dict(zip(TIMING_COLUMNS, zip(*rows, strict=True), strict=True))))
+    assert timings.cell_seconds(point("gd", 10)) == 2.0
+    assert timings.cell_seconds(point("gd", 20)) == 4.0
+    assert timings.cell_seconds(point("cem", 10)) is None
+    assert timings.cost(point("cem", 10)) == 2.0
+    cells = [point("gd", 10).cell(0), point("gd", 20).cell(0), point("cem").cell(1)]
+    assert timings.total(cells) == (6.0, ["cem"])
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.7, "1 min 0 s"), (200.0, "3 min 20 s"), (7500.0, "2 h 5 min")])
+def test_durations_are_said_in_two_units(seconds, text):
+    assert duration(seconds) == text
