@@ -137,12 +137,17 @@ class RayBackend:
         """Results as they arrive; every batch yields exactly one."""
         self._started()
         fresh, suspects = deque(_Task(batch) for batch in batches), deque[_Task]()
-        while fresh or suspects or any(worker.sent for worker in self._pool):
-            self._send(fresh, suspects)
-            refs = [ref for worker in self._pool for ref in worker.sent]
-            for ref in ray.wait(refs, num_returns=1)[0]:
-                worker = next(worker for worker in self._pool if ref in worker.sent)
-                yield from self._collect(worker, ref, suspects)
+        try:
+            while fresh or suspects or any(worker.sent for worker in self._pool):
+                self._send(fresh, suspects)
+                refs = [ref for worker in self._pool for ref in worker.sent]
+                for ref in ray.wait(refs, num_returns=1)[0]:
+                    worker = next(worker for worker in self._pool if ref in worker.sent)
+                    yield from self._collect(worker, ref, suspects)
+        finally:
+            # A caller that stops early must not find these results in its next run.
+            for worker in self._pool:
+                worker.sent.clear()
 
     def close(self) -> None:
         """End the actors, and the cluster if we started it."""

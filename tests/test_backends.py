@@ -137,6 +137,12 @@ def test_failed_cells_are_run_again_only_when_asked(tmp_path: Path) -> None:
     assert set(ledger.table()["status"].to_pylist()) == {"completed"}
 
 
+def test_a_run_that_is_left_early_does_not_leak_into_the_next(backend: Backend) -> None:
+    for _ in backend.run(BATCHES):
+        break
+    assert cells_of(list(backend.run(BATCHES[3:]))) == asked(BATCHES[3:])
+
+
 def test_an_actor_that_is_killed_costs_a_retry_only(ray_backend: RayBackend, folder: Path) -> None:
     fatal = [Batch(plane_point(horizon), (KILL_ONCE, 0)) for horizon in (6, 10)]
     batches = [BATCHES[0], fatal[0], *BATCHES[1:4], fatal[1], *BATCHES[4:]]

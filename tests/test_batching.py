@@ -1,7 +1,7 @@
 """Batches cover exactly the cells, occupy every worker and are short at the tail."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.batching import Batch, make_batches
@@ -21,6 +21,7 @@ def makespan(batches: list[Batch], workers: int, price: float = 1.0) -> float:
     return max(busy)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.lists(st.integers(1, 90), min_size=1, max_size=7),
     st.integers(1, 64),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cells import Cell, Named, Point, canonical
@@ -15,6 +15,7 @@ scalars = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow
 settings_of = st.dictionaries(st.text(min_size=1, max_size=8), scalars, max_size=5)
 
 
+@settings(deadline=None)
 @given(settings_of, settings_of, st.integers(1, 1000), st.integers(0, 2**40))
 def test_round_trip_through_json_keeps_cell_and_id(task: dict, planner: dict, horizon: int, seed: int) -> None:
     cell = Point(Named.of("wall", task), "wall", "abc", Named.of("cem", planner), horizon).cell(seed)
