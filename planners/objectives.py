@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import Context, WorldModel, lifted_step, rollout
+from world_models.base import Context, WorldModel, rollout, windows
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
@@ -80,12 +80,26 @@ def _lifted_block(
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
+    h, shape = model.history, (problems.batch, problems.steps)
+    seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1)
+    taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1)
     goals = problems.goal.repeat_interleave(problems.steps, 0)
+    # The windows of actions are the leaves, so that the graph holds nothing but the model's step and the goal cost.
     with torch.enable_grad():
-        leaf = actions.detach().requires_grad_()
-        predicted = lifted_step(model, problems.context, states.detach(), leaf)
-        costs = problems.goal_cost(predicted.flatten(0, 1), goals)
+        predicted = model.step(seen, taken.requires_grad_())
+        costs = problems.goal_cost(predicted, goals)
     cotangent = torch.zeros_like(predicted)
-    residual = torch.sub(predicted.detach()[:, :-1], states, out=cotangent[:, :-1]).mul_(2 / problems.goal[0].numel())
-    (action_gradient,) = torch.autograd.grad((predicted, costs), leaf, (cotangent, goal_weight.flatten()))
-    return residual.neg(), action_gradient
+    by_time = cotangent.unflatten(0, shape)
+    residual = torch.sub(predicted.detach().unflatten(0, shape)[:, :-1], states, out=by_time[:, :-1])
+    residual.mul_(2 / problems.goal[0].numel())
+    (gradient,) = torch.autograd.grad((predicted, costs), taken, (cotangent, goal_weight.flatten()))
+    return residual.neg(), _fold(gradient.unflatten(0, shape))
+
+
+def _fold(by_window: Float[Tensor, "batch time h action"]) -> Float[Tensor, "batch time action"]:
+    """Gradients of actions from gradients of windows: an action is in up to h of them, those before the first are known."""
+    time, h = by_window.shape[1:3]
+    gradient = by_window[:, :, -1].clone()
+    for back in range(1, min(h, time)):
+        gradient[:, : time - back] += by_window[:, back:, h - 1 - back]
+    return gradient

@@ -53,7 +53,7 @@ def _forward(
 ) -> tuple[Float[Tensor, "n observation"], list[_Block], Float[Tensor, "n width"]]:
     """The next state, what each block's backward pass needs, and the input layer's output."""
     # Biases are added behind the products: addmm would first copy the bias into fresh memory, row by row.
-    into = torch.cat([weights.state_in, weights.action_in], 1).t()
+    into = torch.cat([weights.state_in.t(), weights.action_in.t()])
     first = torch.mm(torch.cat([state, action], 1), into).add_(weights.bias_in).relu_()
     hidden, kept = first, []
     for weight, bias in weights.blocks:
@@ -63,8 +63,13 @@ def _forward(
         active = torch.mm(inner, weight.t()).add_(bias).relu_()
         kept.append(_Block(hidden, mean, rstd, active))
         hidden = hidden + active
-    delta = torch.addmm(weights.bias_out, hidden, weights.out.t())
+    delta = _narrow(hidden, weights.out).add_(weights.bias_out)
     return torch.addcmul(state, weights.delta_scale, delta), kept, first
+
+
+def _narrow(wide: Float[Tensor, "n width"], weight: Float[Tensor, "few width"]) -> Float[Tensor, "n few"]:
+    """wide @ weight^T for a weight of few rows: the transposed product takes half the time (or less) on a CPU."""
+    return torch.mm(weight, wide.t()).t()
 
 
 def _input_cotangent(
@@ -98,7 +103,7 @@ class _FrozenStep(Function):
         (cotangent,) = cotangents
         inner = _input_cotangent(ctx.weights, ctx.kept, ctx.first, cotangent)
         to_state = torch.addmm(cotangent, inner, ctx.weights.state_in) if ctx.needs_input_grad[0] else None
-        to_action = inner @ ctx.weights.action_in if ctx.needs_input_grad[1] else None
+        to_action = _narrow(inner, ctx.weights.action_in.t().contiguous()) if ctx.needs_input_grad[1] else None
         return to_state, to_action, None
 
 
