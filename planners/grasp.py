@@ -17,7 +17,7 @@ from torch import Tensor
 from planners.base import ModelProblems, OnStep, Plans
 from planners.initialisers import interpolated_states, null_actions
 from planners.noise import RowNoise
-from planners.objectives import final_cost_gradient, lifted_gradients
+from planners.objectives import final_cost, final_cost_gradient, lifted_gradients
 from planners.optimizers import Adam, make_optimizer
 from planners.settings import Settings, choice, count, flag, number, per_row
 from planners.solve import Run, begin, solve
@@ -42,6 +42,9 @@ class GraspSettings(Settings):
     sync_steps: int = count(10, low=0)
     """Gradient steps on the rolled-out final cost a sync."""
     sync_lr: float = number(0.05, positive=True)
+    final_sync_steps: int = count(0, low=0)
+    """Gradient steps of one more sync after the last iteration, from the best plan so far: near misses become hits."""
+    final_sync_lr: float = number(0.01, positive=True)
     optimizer: str = choice("adam", "gd")
     """Update rule of states and actions; sync steps always use Adam."""
     reset_moments_at_sync: bool = flag(True)
@@ -101,17 +104,27 @@ class GraspSearch:
             self.states.add_(self._noise.at(iteration), alpha=sigma)
         if settings.syncs_after(iteration):
             self._sync()
+        if settings.final_sync_steps and iteration + 1 == settings.iterations:
+            run.offer(self.actions, final_cost(run.model, run.problems, self.actions))
+            run.spend(run.problems.steps)
+            self.actions.copy_(run.best_actions)
+            self._descend(settings.final_sync_steps, settings.final_sync_lr)
 
-    def _sync(self) -> None:
+    def _descend(self, steps: int, lr: float) -> None:
         """Gradient steps on the goal cost of the true, serial rollout: actions only."""
-        run, settings = self._run, self._settings
-        optimizer = Adam(self.actions, settings.sync_lr)
-        for _ in range(settings.sync_steps):
+        run = self._run
+        optimizer = Adam(self.actions, lr)
+        for _ in range(steps):
             cost, gradient = final_cost_gradient(run.model, run.problems, self.actions)
             run.spend(run.problems.steps)
             run.offer(self.actions, cost)
             optimizer.update(self.actions, gradient)
             run.project(self.actions)
+
+    def _sync(self) -> None:
+        """Bring the actions back to what the model can do, and what follows from that for the iterate."""
+        run, settings = self._run, self._settings
+        self._descend(settings.sync_steps, settings.sync_lr)
         if settings.reset_moments_at_sync:
             self._state_optimizer.reset()
             self._action_optimizer.reset()

@@ -10,10 +10,13 @@ from typing import Any
 from orchestrator.backend import Backend, InlineBackend
 from orchestrator.cells import Named
 from orchestrator.evaluate import check_point
+from planners import full_settings
 from sweeps.config import compose
 from sweeps.grid import Grid, Lookups, SweepSpec, spec_of
 from sweeps.outputs import Outputs
+from world_models.checkpoints import read_card
 from world_models.errors import UnknownNameError, require
+from world_models.tasks import make_task
 
 
 @dataclass(frozen=True)
@@ -34,14 +37,14 @@ def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     grid = spec.expand(lookups())
     for entry in grid.entries:
         check_point(entry.point)
+    # A horizon too short for the task's kind of problem would fail every cell: one problem of each says so at once.
+    for task, horizon in dict.fromkeys((entry.point.task, entry.point.horizon) for entry in grid.entries):
+        make_task(task.name, **task.as_dict()).problem(grid.seeds[0], horizon)
     return Job(grid, spec, Outputs(Path(str(composed.values["output"]))), composed.values, composed.text)
 
 
 def lookups() -> Lookups:
-    """The real ones; imports torch and the simulators."""
-    from planners import full_settings
-    from world_models.checkpoints import read_card
-    from world_models.tasks import make_task
+    """The real ones."""
 
     def distance_unit(task: Named) -> str:
         return make_task(task.name, **task.as_dict()).distance_unit

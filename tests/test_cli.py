@@ -24,6 +24,7 @@ from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from planners import full_settings
 from sweeps.cli import VERBS, main
 from sweeps.estimate import Timings
+from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs
 from sweeps.progress import LINE_EVERY, SweepProgress
 from sweeps.ui import serve
@@ -183,6 +184,7 @@ def test_models_lists_cards(model, capsys):
         ("sweep tasks.wall.settings.kind=shalow {model}", "did you mean 'shallow'"),
         ("sweep task=push_t {model}", "world model 'tiny' was trained on wall"),
         ("sweep output=/dev/null/x {model}", "cannot write to output folder '/dev/null/x'"),
+        ("sweep tasks.wall.settings.kind=deep {model}", "wall has no 'deep' problem of 10 steps"),
         ("sweep --conf /nowhere", "is no folder"),
         ("plan planner=grasp,gd {model}", "use `grasp sweep`"),
         ("report nosuch output={finished}", "unknown sweep 'nosuch'"),
@@ -200,7 +202,7 @@ def test_models_lists_cards(model, capsys):
     ],
 )
 def test_bad_input_gets_one_sentence_and_exit_code_2(words, said, model, finished, capsys):
-    smoke = ("sweep=smoke",) if words.startswith("sweep ") else ()
+    smoke = ("sweep=smoke", "horizons=[10]") if words.startswith("sweep ") else ()
     text = words.format(model=f"world_models={model}", finished=finished[0])
     verb, *rest = text.split()
     code, out, err = run(capsys, verb, *smoke, *rest)
@@ -243,6 +245,21 @@ def test_a_ledger_of_a_newer_schema_is_refused_and_kept(model, tmp_path, capsys)
     assert code == 2
     assert f"newer than {SCHEMA_VERSION}" in err
     assert part.read_bytes() == before
+
+
+def test_failed_cells_are_counted_explained_and_planned_again_only_when_asked(model, tmp_path, capsys):
+    settings = Named.of("gd", full_settings("gd", {"iterations": 1}))
+    too_short = Point(Named.of("wall", {"kind": "deep"}), str(model), read_card(str(model))[1], settings, 10)
+    outputs = Outputs(tmp_path)
+    outputs.save(Grid("failing", (Entry("wall_deep", "gd", "px", too_short),), (0, 1, 2)), "")
+    ledger = Ledger(outputs.ledger)
+    with ledger.writer():
+        ledger.append(Evaluator().evaluate(Batch(too_short, (0, 1))).results)
+    code, text, _ = run(capsys, "report", "failing", f"output={tmp_path}")
+    assert code == 1
+    assert "2 cells failed with: UserError: wall has no 'deep' problem" in text
+    assert "--retry-failed" in text
+    assert "1 cells are missing" in text
 
 
 def test_a_taken_port_is_refused_with_another_to_try(finished, capsys):

@@ -14,7 +14,7 @@ class UnknownNameError(UserError):
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         names = sorted(known)
         near = get_close_matches(str(name), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known are {', '.join(names)}."
+        hint = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known are {', '.join(names) or 'none'}."
         super().__init__(f"unknown {kind} {name!r}: {hint}")
 
 
