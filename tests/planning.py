@@ -52,7 +52,7 @@ WORLDS: dict[str, Callable[[torch.dtype], WorldModel]] = {
 }
 
 SETTINGS: dict[str, dict[str, Scalar]] = {
-    "grasp": {"iterations": 20, "sync_every": 8, "sync_steps": 3, "init_noise": 0.1},
+    "grasp": {"iterations": 20, "sync_every": 8, "sync_steps": 3, "final_sync_steps": 4, "init_noise": 0.1},
     "gd": {"iterations": 20, "init_noise": 0.1},
     "cem": {"iterations": 20, "samples": 24, "elites": 5, "min_std": 0.05},
 }

@@ -284,3 +284,26 @@ def test_blocks_of_problems_change_nothing() -> None:
     alone = lifted_gradients(model, problems.rows(row), states[row], actions[row], weights[row])
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one[row], other, rtol=0, atol=1e-12)
+
+
+def test_a_final_sync_descends_from_the_best_plan() -> None:
+    """Its plans are what Adam on the rolled-out cost makes of the best plan of the run without it, and never worse."""
+    model = small_mlp(F64)
+    problems = problems_for(model)
+    settings = GraspSettings(iterations=20, sync_every=8, sync_steps=3)
+    without = GRASP(settings).plan(model, problems, [1, 2, 3])
+    polished = GRASP(replace(settings, final_sync_steps=25, final_sync_lr=0.02)).plan(model, problems, [1, 2, 3])
+    actions = without.actions.clone()
+    leaf = torch.nn.Parameter(actions)
+    optimizer = torch.optim.Adam([leaf], lr=0.02)
+    best = without.cost
+    for _ in range(25):
+        optimizer.zero_grad()
+        cost = problems.goal_cost(rollout(model, problems.context, leaf)[:, -1], problems.goal)
+        best = torch.minimum(best, cost.detach())
+        cost.sum().backward()
+        optimizer.step()
+        leaf.data.clamp_(problems.low, problems.high)
+    last = problems.goal_cost(rollout(model, problems.context, leaf.detach())[:, -1], problems.goal)
+    torch.testing.assert_close(polished.cost, torch.minimum(best, last), rtol=1e-6, atol=1e-9)
+    assert (polished.cost < without.cost).any()
