@@ -8,6 +8,7 @@ import torch
 from world_models.base import GoalCost, WorldModel
 from world_models.errors import UnknownNameError, UserError
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.mlp_frozen import FAST_ACTIVATIONS
 
 
 def make(dtype: torch.dtype = torch.float64, **config: object) -> ResidualMLP:
@@ -20,8 +21,9 @@ def make(dtype: torch.dtype = torch.float64, **config: object) -> ResidualMLP:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("depth", [1, 2, 4])
 @pytest.mark.parametrize("layer_norm", [True, False])
-def test_frozen_step_is_the_plain_step(dtype: torch.dtype, depth: int, layer_norm: bool) -> None:
-    model = make(dtype, depth=depth, layer_norm=layer_norm, action_block=3)
+@pytest.mark.parametrize("activation", FAST_ACTIVATIONS)
+def test_frozen_step_is_the_plain_step(dtype: torch.dtype, depth: int, layer_norm: bool, activation: str) -> None:
+    model = make(dtype, depth=depth, layer_norm=layer_norm, action_block=3, activation=activation)
     states = torch.randn(50, 1, 5, dtype=dtype, requires_grad=True)
     actions = torch.randn(50, 1, 6, dtype=dtype, requires_grad=True)
     cotangent = torch.randn(50, 5, dtype=dtype)
@@ -39,8 +41,9 @@ def test_frozen_step_is_the_plain_step(dtype: torch.dtype, depth: int, layer_nor
         assert torch.equal(one, other), "a second backward pass through one graph gives the same"
 
 
-def test_derivative_of_the_frozen_step_is_right() -> None:
-    model = make().requires_grad_(False)
+@pytest.mark.parametrize("activation", FAST_ACTIVATIONS)
+def test_derivative_of_the_frozen_step_is_right(activation: str) -> None:
+    model = make(activation=activation).requires_grad_(False)
     states = torch.randn(3, 1, 5, dtype=torch.float64, requires_grad=True)
     actions = torch.randn(3, 1, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(model.step, (states, actions))

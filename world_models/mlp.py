@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.errors import UnknownNameError, require
-from world_models.mlp_frozen import FrozenWeights, frozen_step
+from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, frozen_step
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -142,11 +142,11 @@ class ResidualMLP(nn.Module):
     ) -> Float[Tensor, "n observation"]:
         """The next states.
 
-        With frozen weights and ReLU a faster path gives the same values and first derivatives, to states and actions;
+        With frozen weights and ReLU or SiLU a faster path gives the same values and first derivatives, to states and actions;
         second derivatives need a model whose weights require gradients.
         """
         state, action = states[:, 0], actions[:, 0]
-        if self.config.activation == "relu" and self._frozen():
+        if self.config.activation in FAST_ACTIVATIONS and self._frozen():
             return frozen_step(self._frozen_weights(), state, action)
         return torch.addcmul(state, self.delta_scale, self.delta(state, action))
 
@@ -167,6 +167,7 @@ class ResidualMLP(nn.Module):
             bias_out=self.out.bias,
             delta_scale=self.delta_scale,
             layer_norm=self.config.layer_norm,
+            activation=self.config.activation,
         )
 
 

@@ -13,15 +13,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
+from torch.nn.functional import silu
 
 _EPS = 1e-5
+FAST_ACTIVATIONS = ("relu", "silu")
+"""Activations that the fast path knows."""
+
 _backward_relu = torch.ops.aten.threshold_backward
+_backward_silu = torch.ops.aten.silu_backward
 _backward_norm = torch.ops.aten.native_layer_norm_backward
 
 
 @dataclass(frozen=True)
 class FrozenWeights:
-    """What a step of `ResidualMLP` with ReLU reads; `blocks` are (weight, bias) pairs."""
+    """What a step of `ResidualMLP` reads; `blocks` are (weight, bias) pairs, `activation` one of `FAST_ACTIVATIONS`."""
 
     state_in: Tensor
     action_in: Tensor
@@ -31,6 +36,7 @@ class FrozenWeights:
     bias_out: Tensor
     delta_scale: Tensor
     layer_norm: bool
+    activation: str
 
     @property
     def width(self) -> int:
@@ -40,31 +46,44 @@ class FrozenWeights:
 
 @dataclass(frozen=True)
 class _Block:
-    """What the backward pass of a residual block reads: its input, the input's LayerNorm statistics, and its active units."""
+    """What the backward pass of a residual block reads: its input, that input's LayerNorm statistics, what the activation left."""
 
     hidden: Tensor
     mean: Tensor
     rstd: Tensor
-    active: Tensor
+    left: Tensor
 
 
 def _forward(
     weights: FrozenWeights, state: Float[Tensor, "n observation"], action: Float[Tensor, "n action"]
 ) -> tuple[Float[Tensor, "n observation"], list[_Block], Float[Tensor, "n width"]]:
-    """The next state, what each block's backward pass needs, and the input layer's output."""
+    """The next state, what each block's backward pass needs, and what the input layer's activation left."""
     # Biases are added behind the products: addmm would first copy the bias into fresh memory, row by row.
     into = torch.cat([weights.state_in.t(), weights.action_in.t()])
-    first = torch.mm(torch.cat([state, action], 1), into).add_(weights.bias_in).relu_()
-    hidden, kept = first, []
+    hidden, first = _activate(weights, torch.mm(torch.cat([state, action], 1), into).add_(weights.bias_in))
+    kept = []
     for weight, bias in weights.blocks:
         inner, mean, rstd = hidden, hidden, hidden
         if weights.layer_norm:
             inner, mean, rstd = torch.native_layer_norm(hidden, [weights.width], None, None, _EPS)
-        active = torch.mm(inner, weight.t()).add_(bias).relu_()
-        kept.append(_Block(hidden, mean, rstd, active))
+        active, left = _activate(weights, torch.mm(inner, weight.t()).add_(bias))
+        kept.append(_Block(hidden, mean, rstd, left))
         hidden = hidden + active
     delta = _narrow(hidden, weights.out).add_(weights.bias_out)
     return torch.addcmul(state, weights.delta_scale, delta), kept, first
+
+
+def _activate(weights: FrozenWeights, pre: Float[Tensor, "n width"]) -> tuple[Tensor, Tensor]:
+    """The activation of `pre`, and what its derivative reads: the output of ReLU, the input of SiLU."""
+    if weights.activation == "relu":
+        active = pre.relu_()
+        return active, active
+    return silu(pre), pre
+
+
+def _backward_activation(weights: FrozenWeights, gradient: Tensor, left: Tensor) -> Float[Tensor, "n width"]:
+    """The cotangent of the activation's input."""
+    return _backward_relu(gradient, left, 0) if weights.activation == "relu" else _backward_silu(gradient, left)
 
 
 def _narrow(wide: Float[Tensor, "n width"], weight: Float[Tensor, "few width"]) -> Float[Tensor, "n few"]:
@@ -78,12 +97,12 @@ def _input_cotangent(
     """The cotangent of the input layer's pre-activation."""
     gradient = (cotangent * weights.delta_scale) @ weights.out
     for (weight, _), block in zip(reversed(weights.blocks), reversed(kept), strict=True):
-        inner = _backward_relu(gradient, block.active, 0) @ weight
+        inner = _backward_activation(weights, gradient, block.left) @ weight
         if weights.layer_norm:
             keep = [True, False, False]
             inner = _backward_norm(inner, block.hidden, [weights.width], block.mean, block.rstd, None, None, keep)[0]
         gradient = gradient.add_(inner)
-    return _backward_relu(gradient, first, 0)
+    return _backward_activation(weights, gradient, first)
 
 
 class _FrozenStep(Function):
