@@ -46,7 +46,7 @@ class FrozenWeights:
 
 @dataclass(frozen=True)
 class _Block:
-    """What the backward pass of a residual block reads: its input, that input's LayerNorm statistics, what the activation left."""
+    """What a residual block's backward pass reads: its input, that input's LayerNorm statistics, what the activation left."""
 
     hidden: Tensor
     mean: Tensor
