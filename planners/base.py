@@ -38,7 +38,7 @@ class ModelProblems:
         """Number of problems."""
         return self.goal.shape[0]
 
-    def rows(self, rows: slice) -> ModelProblems:
+    def rows(self, rows: slice | Int[Tensor, " rows"]) -> ModelProblems:
         """Some of the problems."""
         context = Context(self.context.states[rows], self.context.actions[rows])
         return replace(self, context=context, goal=self.goal[rows])

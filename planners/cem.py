@@ -9,18 +9,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from planners.attempts import AttemptSettings, with_attempts
 from planners.base import ModelProblems, OnStep, Plans
 from planners.initialisers import null_actions
 from planners.noise import RowNoise
 from planners.objectives import sampled_costs
-from planners.settings import Settings, count, number, per_row
+from planners.settings import count, number, per_row
 from planners.solve import Run, begin, solve
 from world_models.base import WorldModel
 from world_models.errors import require
 
 
 @dataclass(frozen=True)
-class CEMSettings(Settings):
+class CEMSettings(AttemptSettings):
     """CEM's hyperparameters, in normalised action units."""
 
     samples: int = count(300)
@@ -76,6 +77,10 @@ class CEM:
 
     def plan(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None = None) -> Plans:
         """One plan a problem; UserError when problems, seeds and model do not fit together."""
-        with torch.no_grad():
+
+        def attempt(problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None) -> Plans:
             run = begin(model, problems, seeds)
             return solve(run, CEMSearch(self.settings, run), self.settings.iterations, on_step)
+
+        with torch.no_grad():
+            return with_attempts(self.settings, attempt, problems, seeds, on_step)

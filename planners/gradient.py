@@ -9,18 +9,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from planners.attempts import AttemptSettings, with_attempts
 from planners.base import ModelProblems, OnStep, Plans
 from planners.initialisers import null_actions
 from planners.noise import RowNoise
 from planners.objectives import final_cost_gradient
 from planners.optimizers import make_optimizer
-from planners.settings import Settings, choice, count, number, per_row
+from planners.settings import choice, count, number, per_row
 from planners.solve import Run, begin, solve
 from world_models.base import WorldModel
 
 
 @dataclass(frozen=True)
-class GDSettings(Settings):
+class GDSettings(AttemptSettings):
     """GD's hyperparameters, in normalised action units."""
 
     iterations: int = count(300)
@@ -60,6 +61,10 @@ class GD:
 
     def plan(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None = None) -> Plans:
         """One plan a problem; UserError when problems, seeds and model do not fit together."""
-        with torch.no_grad():
+
+        def attempt(problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None) -> Plans:
             run = begin(model, problems, seeds)
             return solve(run, GDSearch(self.settings, run), self.settings.iterations, on_step)
+
+        with torch.no_grad():
+            return with_attempts(self.settings, attempt, problems, seeds, on_step)

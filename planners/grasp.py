@@ -14,18 +14,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from planners.attempts import AttemptSettings, with_attempts
 from planners.base import ModelProblems, OnStep, Plans
 from planners.initialisers import interpolated_states, null_actions
 from planners.noise import RowNoise
 from planners.objectives import final_cost, final_cost_gradient, lifted_gradients
 from planners.optimizers import Adam, make_optimizer
-from planners.settings import Settings, choice, count, flag, number, per_row
+from planners.settings import choice, count, flag, number, per_row
 from planners.solve import Run, begin, solve
 from world_models.base import WorldModel, rollout
 
 
 @dataclass(frozen=True)
-class GraspSettings(Settings):
+class GraspSettings(AttemptSettings):
     """GRASP's hyperparameters. Learning rates and noise are in normalised state and action units."""
 
     iterations: int = count(300)
@@ -143,6 +144,10 @@ class GRASP:
 
     def plan(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None = None) -> Plans:
         """One plan a problem; UserError when problems, seeds and model do not fit together."""
-        with torch.no_grad():
+
+        def attempt(problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None) -> Plans:
             run = begin(model, problems, seeds)
             return solve(run, GraspSearch(self.settings, run), self.settings.iterations, on_step)
+
+        with torch.no_grad():
+            return with_attempts(self.settings, attempt, problems, seeds, on_step)
