@@ -1,0 +1,95 @@
+"""Further attempts: only for rows that are not reached, never for the worse, and rows stay independent."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from planners import PlanStatus
+from planners.attempts import attempt_seed
+from tests.planning import SETTINGS, WORLDS, plan, problems_for, take
+from world_models.base import rollout
+
+every_planner = pytest.mark.parametrize("name", sorted(SETTINGS))
+F64 = torch.float64
+
+
+def split(costs: Tensor) -> float:
+    """A cost that some rows are below and some are above."""
+    return float(costs.sort().values[:2].mean())
+
+
+@every_planner
+def test_reached_rows_are_left_alone_and_the_others_never_get_worse(name: str) -> None:
+    model = WORLDS["pendulums"](F64)
+    problems = problems_for(model, batch=4)
+    once = plan(name, model, problems, [1, 2, 3, 4])
+    reached = split(once.cost)
+    more = plan(name, model, problems, [1, 2, 3, 4], attempts=3, reached_cost=reached)
+    left_alone = once.cost <= reached
+    assert left_alone.any()
+    assert not left_alone.all()
+    torch.testing.assert_close(more.actions[left_alone], once.actions[left_alone], rtol=0, atol=0)
+    assert (more.evaluations[left_alone] == once.evaluations[left_alone]).all()
+    assert (more.evaluations[~left_alone] >= 2 * once.evaluations[~left_alone]).all()
+    assert (more.cost <= once.cost).all()
+    assert (more.trace.diff(dim=1) <= 0).all()
+    torch.testing.assert_close(more.states, rollout(model, problems.context, more.actions))
+    torch.testing.assert_close(more.cost, problems.goal_cost(more.states[:, -1], problems.goal))
+    torch.testing.assert_close(more.trace[:, -1], more.cost, rtol=1e-9, atol=1e-12)
+
+
+@every_planner
+def test_a_cost_that_all_rows_reach_ends_after_one_attempt(name: str) -> None:
+    model = WORLDS["mlp"](F64)
+    problems = problems_for(model)
+    once = plan(name, model, problems, [1, 2, 3])
+    more = plan(name, model, problems, [1, 2, 3], attempts=5, reached_cost=float(once.cost.max()))
+    assert torch.equal(once.actions, more.actions)
+    assert torch.equal(once.evaluations, more.evaluations)
+
+
+@every_planner
+def test_rows_are_independent_over_attempts(name: str) -> None:
+    model = WORLDS["pendulums"](F64)
+    problems, seeds, order = problems_for(model, batch=4), [7, 8, 9, 10], [2, 0, 3, 1]
+    reached = split(plan(name, model, problems, seeds).cost)
+    settings = {"attempts": 3, "reached_cost": reached}
+    together = plan(name, model, problems, seeds, **settings)
+    permuted = plan(name, model, take(problems, order), [seeds[row] for row in order], **settings)
+    torch.testing.assert_close(permuted.actions, together.actions[order], rtol=1e-9, atol=1e-9)
+    for row in range(4):
+        alone = plan(name, model, take(problems, [row]), [seeds[row]], **settings)
+        torch.testing.assert_close(alone.actions[0], together.actions[row], rtol=1e-9, atol=1e-9)
+        assert alone.evaluations[0] == together.evaluations[row]
+
+
+def test_attempts_have_noise_of_their_own() -> None:
+    model = WORLDS["pendulums"](F64)
+    problems = problems_for(model)
+    first = plan("cem", model, problems, [1, 2, 3])
+    second = plan("cem", model, problems, [attempt_seed(seed, 1) for seed in (1, 2, 3)])
+    both = plan("cem", model, problems, [1, 2, 3], attempts=2)
+    torch.testing.assert_close(both.cost, torch.minimum(first.cost, second.cost))
+    assert attempt_seed(5, 0) == 5
+    assert len({attempt_seed(seed, attempt) for seed in range(50) for attempt in range(4)}) == 200
+
+
+def test_a_broken_row_is_tried_again_and_says_so_when_it_stays_broken() -> None:
+    model = WORLDS["mlp"](F64)
+    problems = problems_for(model)
+    problems.context.states[1] = torch.nan
+    done = plan("grasp", model, problems, [1, 2, 3], attempts=2)
+    assert done.status == (PlanStatus.COMPLETED, PlanStatus.NON_FINITE, PlanStatus.COMPLETED)
+    assert torch.isfinite(done.actions).all()
+
+
+def test_progress_counts_all_attempts() -> None:
+    from planners import make_planner
+
+    model = WORLDS["mlp"](F64)
+    seen: list[tuple[int, int]] = []
+    planner = make_planner("gd", {**SETTINGS["gd"], "attempts": 2})
+    planner.plan(model, problems_for(model), [1, 2, 3], lambda done, total: seen.append((done, total)))
+    assert seen == [(done + 1, 40) for done in range(40)]
