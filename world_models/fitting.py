@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,6 +34,8 @@ class FitSettings:
     """Largest gradient norm."""
     beta: float = 0.1
     """Where smooth-L1 turns from square to absolute, in standard deviations of one step's change."""
+    abrupt_share: float = 0.0
+    """Share of every batch whose window holds an abrupt change (a contact), which are rare and decide long predictions."""
     average: float = 0.999
     """Decay of the exponential average of the weights that is kept; 0 keeps the last weights."""
     seed: int = 0
@@ -46,6 +48,7 @@ class FitSettings:
         require(
             self.lr > 0 and self.beta > 0 and self.clip > 0, f"lr {self.lr}, beta {self.beta} and clip {self.clip} must be > 0."
         )
+        require(0 <= self.abrupt_share <= 1, f"abrupt_share {self.abrupt_share} must lie in [0, 1].")
         require(0 <= self.average < 1, f"average {self.average} must lie in [0, 1).")
 
     def unroll_at(self, step: int) -> int:
@@ -71,11 +74,13 @@ def new_model(data: Dataset, config: MLPConfig, seed: int) -> ResidualMLP:
 class Windows:
     """Random windows of a dataset on a device, drawn by step number alone (so that a resumed run sees the same ones)."""
 
-    def __init__(self, data: Dataset, block: int, device: torch.device, seed: int) -> None:
+    def __init__(self, data: Dataset, block: int, device: torch.device, seed: int, abrupt_share: float = 0.0) -> None:
         self.observations = torch.from_numpy(data.observations).to(device)
         self.actions = torch.from_numpy(data.actions).to(device)
         self.block = block
         self.seed = seed
+        self.abrupt = abrupt_changes(data) if abrupt_share else torch.empty(0, 2, dtype=torch.long)
+        self.abrupt_share = abrupt_share if len(self.abrupt) else 0.0
 
     def draw(
         self, step: int, batch: int, unroll: int
@@ -84,12 +89,29 @@ class Windows:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         length = unroll * self.block
         last = self.actions.shape[1] - length
-        rows = torch.randint(len(self.actions), (batch, 1), generator=generator).to(self.actions.device)
-        starts = torch.randint(last + 1, (batch, 1), generator=generator).to(self.actions.device)
+        rows = torch.randint(len(self.actions), (batch, 1), generator=generator)
+        starts = torch.randint(last + 1, (batch, 1), generator=generator)
+        if chosen := round(self.abrupt_share * batch):
+            event = self.abrupt[torch.randint(len(self.abrupt), (chosen,), generator=generator)]
+            before = torch.randint(length, (chosen, 1), generator=generator)
+            rows[:chosen] = event[:, :1]
+            starts[:chosen] = (event[:, 1:] - before).clamp(0, last)
+        rows, starts = rows.to(self.actions.device), starts.to(self.actions.device)
         moments = starts + torch.arange(0, length + 1, self.block, device=starts.device)
         taken = starts + torch.arange(length, device=starts.device)
         actions = self.actions[rows, taken].reshape(batch, unroll, -1)
         return self.observations[rows, moments], actions
+
+
+ABRUPT = 3.0
+"""A change of more than this many standard deviations of one step's change is abrupt."""
+
+
+def abrupt_changes(data: Dataset) -> Int[Tensor, "events two"]:
+    """Trajectory and time of every step in which some feature changes abruptly."""
+    change = torch.from_numpy(data.observations).diff(dim=1)
+    scale = change.std((0, 1)).clamp_min(1e-6)
+    return torch.nonzero(((change / scale).abs() > ABRUPT).any(-1))
 
 
 def unrolled_loss(
@@ -125,7 +147,7 @@ def fit(
     total = sum(settings.steps)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.05)
     first = _resume(resume_from, settings, model, average, optimiser, schedule)
-    source = Windows(data, model.config.action_block, device, settings.seed)
+    source = Windows(data, model.config.action_block, device, settings.seed, settings.abrupt_share)
     for step in range(first, total):
         observations, actions = source.draw(step, settings.batch_size, settings.unroll_at(step))
         loss = unrolled_loss(model, observations, actions, settings.beta)
