@@ -16,7 +16,7 @@ import torch
 from world_models import checkpoints
 from world_models.data import Dataset, collect, collect_cached
 from world_models.errors import UnknownNameError, UserError
-from world_models.fitting import FitSettings, Windows, fit, new_model, unrolled_loss
+from world_models.fitting import FitSettings, Windows, abrupt_changes, fit, new_model, unrolled_loss
 from world_models.mlp import MLPConfig
 from world_models.tasks import make_task
 from world_models.train import HELD_OUT_SEED, TrainSettings, train
@@ -61,6 +61,24 @@ def test_windows_hold_what_the_data_hold(data):
         at = (flat[:, :-6] == observations[row, 0]).all(-1).nonzero()
         matches = [torch.equal(flat[i, t : t + 7 : 2], observations[row]) for i, t in at.tolist()]
         assert any(matches)
+
+
+def test_windows_can_be_drawn_around_abrupt_changes():
+    rng = np.random.default_rng(0)
+    observations = rng.normal(0, 0.01, (20, 31, 3)).cumsum(1)
+    jumps = rng.integers(1, 30, 20)
+    for row, time_of in enumerate(jumps):
+        observations[row, time_of:, 1] += 5.0
+    jumpy = Dataset(observations.astype(np.float32), np.zeros((20, 30, 1), np.float32))
+    found = abrupt_changes(jumpy)
+    assert sorted(map(tuple, found.tolist())) == sorted(enumerate((jumps - 1).tolist()))
+    always = Windows(jumpy, 1, torch.device("cpu"), 0, abrupt_share=1.0).draw(3, 64, 4)[0]
+    assert ((always[:, -1, 1] - always[:, 0, 1]) > 4).all()
+    half = Windows(jumpy, 1, torch.device("cpu"), 0, abrupt_share=0.5).draw(3, 64, 4)[0]
+    assert ((half[:32, -1, 1] - half[:32, 0, 1]) > 4).all()
+    assert ((half[32:, -1, 1] - half[32:, 0, 1]) > 4).float().mean() < 0.5
+    smooth = Windows(jumpy, 1, torch.device("cpu"), 0).draw(3, 64, 4)[0]
+    assert smooth.shape == half.shape
 
 
 def test_the_loss_is_the_open_loop_error(data):
