@@ -21,8 +21,10 @@ ARGUMENTS = [
     "horizons=[20,40]",
     "seeds=24",
     "max_rows=2",
-    "planners.grasp.settings.iterations=200",
-    "planners.gd.settings.iterations=200",
+    "planners.grasp.settings.iterations=160",
+    "planners.grasp.settings.attempts=1",
+    "planners.gd.settings.iterations=100",
+    "planners.gd.settings.attempts=1",
 ]
 
 
