@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.batching import Batch
+from orchestrator.cells import Named
 from orchestrator.evaluate import Evaluator
 from orchestrator.records import CellResult
+from planners import full_settings
 from sweeps.grid import Entry, Grid
 from sweeps.terminal import say, show
 from sweeps.verbs import read_job
@@ -54,7 +56,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
     rows = (
         ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
         ("world model", f"{point.model} ({point.model_digest})"),
-        ("planner", f"{entry.planner}: {_words(point.planner.settings)}"),
+        ("planner", f"{entry.planner}: {_words(point.planner)}"),
         ("in the simulator", f"{_verdict(result.success)}{steps}"),
         (
             "distance",
@@ -70,8 +72,11 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
     return table
 
 
-def _words(settings: Sequence[tuple[str, object]]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in settings) or "defaults"
+def _words(planner: Named) -> str:
+    """The settings that are not the defaults."""
+    defaults = full_settings(planner.name)
+    changed = ", ".join(f"{key} {value}" for key, value in planner.settings if value != defaults[key])
+    return f"{changed}, else defaults" if changed else "defaults"
 
 
 def _verdict(success: bool) -> str:

@@ -82,7 +82,7 @@ def test_the_task_is_learnt_and_planned_with_the_new_planner(conf, module, monke
     assert main(["train", "glide", "--conf", str(conf), "train.trajectories=50", "train.fit.steps=[60,20]"]) == 0
     assert main(["plan", "--conf", str(conf), "task=glide", "planner=climbing", "seed=1"]) == 0
     said = capsys.readouterr().out
-    assert all(word in said for word in ("climbing: ", "iterations 20", "samples 200", "std 0.5"))
+    assert "climbing: iterations 20, samples 200, else defaults" in said
     assert (conf.parent / "outputs" / "plans" / "glide-climbing-H20-seed1.gif").is_file()
 
 
