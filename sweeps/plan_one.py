@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.batching import Batch
+from orchestrator.cells import Point, replan_every
 from orchestrator.evaluate import Evaluator
 from orchestrator.records import CellResult
 from sweeps.grid import Entry, Grid
@@ -40,7 +41,8 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     show(console, _table(grid, entry, result))
     job.outputs.plans.mkdir(parents=True, exist_ok=True)
     for artifact in outcome.artifacts:
-        stem = f"{entry.task}-{entry.planner}-H{entry.point.horizon}-seed{seed}"
+        label = entry.planner.replace(" ", "-").replace(":", "-")
+        stem = f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}"
         file = job.outputs.plans / f"{stem}{Path(artifact.name).suffix}"
         file.write_bytes(artifact.data)
         say(console, f"saved {file}")
@@ -55,6 +57,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
         ("world model", f"{point.model} ({point.model_digest})"),
         ("planner", f"{entry.planner}: {_words(point.planner.settings)}"),
+        ("execution", _mode(point)),
         ("in the simulator", f"{_verdict(result.success)}{steps}"),
         (
             "distance",
@@ -68,6 +71,11 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _mode(point: Point) -> str:
+    every = replan_every(point.mode)
+    return "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
 
 
 def _words(settings: Sequence[tuple[str, object]]) -> str:
