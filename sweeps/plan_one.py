@@ -57,7 +57,6 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
         ("world model", f"{point.model} ({point.model_digest})"),
         ("planner", f"{entry.planner}: {_words(point.planner.settings)}"),
-        ("execution", _mode(point)),
         ("in the simulator", f"{_verdict(result.success)}{steps}"),
         (
             "distance",
@@ -65,17 +64,13 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ),
         ("in the model", f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {entry.unit}"),
         ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
+        ("execution", _mode(point)),
         ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
         ("status", result.status),
     )
     for name, value in rows:
         table.add_row(name, value)
     return table
-
-
-def _mode(point: Point) -> str:
-    every = replan_every(point.mode)
-    return "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
 
 
 def _words(settings: Sequence[tuple[str, object]]) -> str:
@@ -88,3 +83,8 @@ def _verdict(success: bool) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _mode(point: Point) -> str:
+    every = replan_every(point.mode)
+    return "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"

@@ -33,7 +33,13 @@ from world_models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 
 ROOT = Path(__file__).parents[1]
-GRID = ("sweep=smoke", "horizons=[10]", "planners.gd.settings.iterations=3", "planners.grasp.settings.iterations=3")
+GRID = (
+    "sweep=smoke",
+    "horizons=[10]",
+    "planners.gd.settings.iterations=3",
+    "planners.grasp.settings.iterations=3",
+    "planners.grasp.settings.sync_every=2",
+)
 
 
 @pytest.fixture(scope="module")
