@@ -4,12 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from world_models.errors import UserError
+from world_models.errors import UnknownNameError, UserError, require
 
 Scalar = bool | int | float | str | None
+
+OPEN_LOOP = "open_loop"
+"""The execution mode in which a problem is planned once and its plan executed to the end."""
+MPC = "mpc"
+"""With `:K` behind it, the mode in which a problem is planned anew after every K environment steps."""
+
+
+def replan_every(mode: str) -> int | None:
+    """Environment steps between two plannings of a mode; None for `open_loop`.
+
+    Raises UserError for anything but `open_loop` and `mpc:K` with a whole number K >= 1.
+    """
+    if mode == OPEN_LOOP:
+        return None
+    name, _, steps = str(mode).partition(":")
+    if name != MPC:
+        raise UnknownNameError("execution mode", mode, (OPEN_LOOP, f"{MPC}:K"))
+    # One spelling a mode: it belongs to a cell's identity.
+    sentence = f"execution mode {mode!r} does not say after how many environment steps to replan: give {MPC}:K with K >= 1."
+    require(re.fullmatch("[1-9][0-9]*", steps) is not None, sentence)
+    return int(steps)
+
+
+def check_mode(mode: str, horizon: int, action_block: int) -> None:
+    """UserError unless a mode's replanning falls between model steps, at or before the horizon."""
+    every = replan_every(mode)
+    if every is None:
+        return
+    near = max(1, round(every / action_block)) * action_block
+    sentence = (
+        f"execution mode {mode!r} replans inside a model step, which takes {action_block} environment steps: choose {near}."
+    )
+    require(every % action_block == 0, sentence)
+    require(every <= horizon, f"execution mode {mode!r} never replans within horizon {horizon}: choose {horizon} or less.")
 
 
 def canonical(value: object) -> str:
@@ -70,7 +105,8 @@ class Point:
     planner: Named
     """`name` is the planner kind; `settings` are all its settings, defaults filled in."""
     horizon: int
-    mode: str = "open_loop"
+    mode: str = OPEN_LOOP
+    """`open_loop`, or `mpc:K`: planned anew after every K environment steps."""
 
     @property
     def point_id(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -14,16 +13,16 @@ from torch import Tensor
 
 from orchestrator.artifacts import Artifact, Story, draw
 from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point, Scalar
+from orchestrator.cells import OPEN_LOOP, Named, Point, Scalar, check_mode, replan_every
+from orchestrator.execution import numpy_of, plan_and_execute
 from orchestrator.outcomes import BatchResult, Outcome, failed_batch, one_line, records_of
 from orchestrator.provenance import Provenance
 from planners import make_planner as _make_planner
-from planners.base import ModelProblems, Planner
+from planners.base import Planner
 from world_models import checkpoints
-from world_models.base import Context, WorldModel
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError, require
-from world_models.tasks import Task, execute
+from world_models.tasks import Task
 from world_models.tasks import make_task as _make_task
 from world_models.tasks.base import check_horizon, pose_of
 
@@ -33,10 +32,7 @@ MakeTask = Callable[..., Task]
 MakePlanner = Callable[[str, Mapping[str, Scalar]], Planner]
 ReadCard = Callable[[str], tuple[Mapping[str, object], str]]
 
-MODES = ("open_loop",)
-"""Execution modes."""
-
-__all__ = ["MODES", "BatchResult", "Evaluator", "check_point"]
+__all__ = ["BatchResult", "Evaluator", "check_point"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +44,8 @@ def check_point(
     read_card: ReadCard = checkpoints.read_card,
 ) -> None:
     """UserError unless the point can be planned: task, planner, settings, horizon, mode, and a model that fits."""
-    require(point.mode in MODES, f"unknown execution mode {point.mode!r}: known are {', '.join(MODES)}.")
     task = _task_with_problems(make_task, point.task, point.horizon)
+    check_mode(point.mode, point.horizon, task.action_block)
     make_planner(point.planner.name, point.planner.as_dict())
     card, digest = read_card(point.model)
     checkpoints.check_fit(card, task.dynamics, task.action_dim * task.action_block)
@@ -101,36 +97,15 @@ class Evaluator:
         point = batch.point
         task = self._task(point.task)
         loaded = self._model(point)
-        model = loaded.model
         problems = tuple(task.problem(seed, point.horizon) for seed in batch.seeds)
-        goals = np.stack([problem.goal for problem in problems])
-        start = _encode(model, task.observe(np.stack([problem.start for problem in problems])))
-        bound = torch.ones(model.action_dim, dtype=model.dtype, device=model.device)
-        posed = ModelProblems(
-            context=Context.at(model, start),
-            goal=_encode(model, task.observe(goals)),
-            steps=point.horizon // task.action_block,
-            low=-bound,
-            high=bound,
-            goal_cost=loaded.goal_cost,
-        )
         planner = self._make_planner(point.planner.name, point.planner.as_dict())
-        began = time.perf_counter()
-        plans = planner.plan(model, posed, batch.seeds)
-        # Copying to the host waits for the device, so the time is the planning's.
-        flat = _numpy(plans.actions)
-        seconds = time.perf_counter() - began
-        actions = flat.reshape(len(problems), point.horizon, task.action_dim)
-        observations = _decoded(loaded, plans.states)
+        execution = plan_and_execute(task, loaded, planner, problems, batch.seeds, replan_every(point.mode))
         return Outcome(
             task=task,
             problems=problems,
-            plans=plans,
-            actions=actions,
-            rollout=execute(task, problems, actions),
-            model_poses=task.pose(observations),
-            goal_poses=pose_of(task, goals),
-            seconds=seconds,
+            execution=execution,
+            model_poses=task.pose(_decoded(loaded, execution.predicted)),
+            goal_poses=pose_of(task, np.stack([problem.goal for problem in problems])),
         )
 
     def _task(self, named: Named) -> Task:
@@ -151,36 +126,29 @@ class Evaluator:
 def _pictures(batch: Batch, outcome: Outcome) -> tuple[Artifact, ...]:
     """A gif and a still of each seed that was asked for. A picture that fails costs the picture, never the result."""
     pictures: list[Artifact] = []
+    point, rollout = batch.point, outcome.execution.rollout
+    words = [point.task.name, point.planner.name, f"H{point.horizon}", *([] if point.mode == OPEN_LOOP else [point.mode])]
     for row, cell in enumerate(batch.cells):
         if cell.seed not in batch.artifact_seeds:
             continue
         story = Story(
-            title=f"{batch.point.task.name} · {batch.point.planner.name} · H{batch.point.horizon} · seed {cell.seed}",
+            title=" · ".join([*words, f"seed {cell.seed}"]),
             task=outcome.task,
-            states=outcome.rollout.states[row],
-            distance=outcome.rollout.distance[row],
-            success=bool(outcome.rollout.success[row]),
+            states=rollout.states[row],
+            distance=rollout.distance[row],
+            success=bool(rollout.success[row]),
             goal=outcome.problems[row].goal,
-            model_poses=np.concatenate([pose_of(outcome.task, outcome.rollout.states[row, :1]), outcome.model_poses[row]]),
-            model_distance=np.concatenate([outcome.rollout.distance[row, :1], outcome.model_distance[row]]),
+            model_poses=np.concatenate([pose_of(outcome.task, rollout.states[row, :1]), outcome.model_poses[row]]),
+            model_distance=np.concatenate([rollout.distance[row, :1], outcome.model_distance[row]]),
         )
         try:
-            pictures.extend(draw(story, cell.cell_id, batch.point.point_id, cell.seed))
+            pictures.extend(draw(story, cell.cell_id, point.point_id, cell.seed))
         except Exception:
             _log.warning("no picture of cell %s", cell.cell_id, exc_info=True)
     return tuple(pictures)
 
 
-def _encode(model: WorldModel, observations: Float[np.ndarray, "batch observation"]) -> Tensor:
-    with torch.no_grad():
-        return model.encode(torch.as_tensor(observations, dtype=model.dtype, device=model.device))
-
-
-def _decoded(loaded: LoadedModel, states: Tensor) -> Float[np.ndarray, "batch time observation"]:
+def _decoded(loaded: LoadedModel, states: Float[Tensor, "batch time *state"]) -> Float[np.ndarray, "batch time observation"]:
     with torch.no_grad():
         flat = loaded.decode(states.flatten(0, 1))
-    return _numpy(flat).reshape(*states.shape[:2], -1)
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+    return numpy_of(flat).reshape(*states.shape[:2], -1)

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float
 from orchestrator.artifacts import Artifact
 from orchestrator.batching import Batch
 from orchestrator.cells import Cell, canonical
+from orchestrator.execution import Execution
 from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
-from planners.base import Plans
-from world_models.tasks import Problem, Rollout, Task
+from world_models.tasks import Problem, Task
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,19 @@ class Outcome:
 
     task: Task
     problems: tuple[Problem, ...]
-    plans: Plans
-    actions: Float[np.ndarray, "batch horizon action"]
-    rollout: Rollout
+    execution: Execution
     model_poses: Float[np.ndarray, "batch time pose"]
-    """Poses of the model's own rollout after each model step."""
+    """Poses of `execution.predicted`: what the model expected after each model step."""
     goal_poses: Float[np.ndarray, "batch pose"]
-    seconds: float
 
     @property
     def model_distance(self) -> Float[np.ndarray, "batch time"]:
-        """Distance to the goal along the model's rollout."""
+        """Distance to the goal of what the model expected."""
         return self.task.distance(self.model_poses, self._goals)
 
     @property
     def model_reached(self) -> Bool[np.ndarray, "batch time"]:
-        """The success test along the model's rollout."""
+        """The success test on what the model expected."""
         return self.task.reached(self.model_poses, self._goals)
 
     @property
@@ -89,12 +86,12 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance) -> BatchResul
     )
 
 
-def records_of(batch: Batch, outcome: _Outcome, provenance: Provenance) -> tuple[CellResult, ...]:
+def records_of(batch: Batch, outcome: Outcome, provenance: Provenance) -> tuple[CellResult, ...]:
     """The records of an executed batch."""
     rows = len(batch.seeds)
-    rollout, plans = outcome.rollout, outcome.plans
-    cost, last_cost = plans.cost.tolist(), plans.last_cost.tolist()
-    evaluations = plans.evaluations.tolist()
+    execution, rollout = outcome.execution, outcome.execution.rollout
+    cost, last_cost = execution.cost.tolist(), execution.last_cost.tolist()
+    evaluations = execution.evaluations.tolist()
     steps = rollout.steps_to_success()
     model_distance, model_reached = outcome.model_distance[:, -1], outcome.model_reached[:, -1]
     circumstances = _circumstances(batch, provenance)
@@ -103,7 +100,7 @@ def records_of(batch: Batch, outcome: _Outcome, provenance: Provenance) -> tuple
             **_identity(cell),
             **circumstances,
             problem_kind=outcome.problems[row].kind,
-            status=plans.status[row].value,
+            status=execution.status[row].value,
             error=None,
             success=bool(rollout.success[row]),
             distance=_finite(rollout.final_distance[row]),
@@ -113,10 +110,10 @@ def records_of(batch: Batch, outcome: _Outcome, provenance: Provenance) -> tuple
             model_success=bool(model_reached[row]),
             model_distance=_finite(model_distance[row]),
             steps_to_success=steps[row],
-            plan_seconds=outcome.seconds / rows,
-            batch_seconds=outcome.seconds,
+            plan_seconds=execution.seconds / rows,
+            batch_seconds=execution.seconds,
             evaluations=int(evaluations[row]),
-            actions=tuple(outcome.actions[row].ravel().tolist()),
+            actions=tuple(execution.actions[row].ravel().tolist()),
         )
         for row, cell in enumerate(batch.cells)
     )

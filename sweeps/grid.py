@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.cells import Cell, Named, Point, Scalar, canonical
+from orchestrator.cells import OPEN_LOOP, Cell, Named, Point, Scalar, canonical, replan_every
 from sweeps.config import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -59,7 +60,7 @@ class PlannerEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """A point of the grid and how tables call its task and planner."""
+    """A point of the grid and how tables call its task and planner; modes other than open loop stand behind the planner."""
 
     task: str
     planner: str
@@ -82,12 +83,13 @@ class Lookups:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep: tasks (with models and horizons) x planners x seeds."""
+    """A sweep: tasks (with models and horizons) x execution modes x planners x seeds."""
 
     name: str
     tasks: tuple[TaskEntry, ...]
     planners: tuple[PlannerEntry, ...]
     seeds: tuple[int, ...]
+    modes: tuple[str, ...] = (OPEN_LOOP,)
 
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
@@ -97,25 +99,25 @@ class SweepSpec:
         digests = {model: lookups.model_digest(model) for task in self.tasks for model in task.models}
         units = {task.label: lookups.distance_unit(task.task) for task in self.tasks}
         entries: dict[str, Entry] = {}
-        for task, model, horizon, planner in self._combinations():
+        for task, model, horizon, mode, planner in self._combinations():
             named = planner.at(task, horizon)
             settings = Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
-            point = Point(task.task, model, digests[model], settings, horizon)
-            entry = Entry(task.label, planner.label, units[task.label], point)
+            point = Point(task.task, model, digests[model], settings, horizon, mode)
+            label = planner.label if mode == OPEN_LOOP else f"{planner.label} {mode}"
+            entry = Entry(task.label, label, units[task.label], point)
             other = entries.setdefault(point.point_id, entry)
             if other is not entry:
                 raise UserError(
-                    f"{task.label} with {planner.label} and {model} at horizon {horizon} is the same as {other.task} with "
+                    f"{task.label} with {label} and {model} at horizon {horizon} is the same as {other.task} with "
                     f"{other.planner} and {other.point.model}: give them different settings, or name one of them only."
                 )
         return Grid(self.name, tuple(entries.values()), self.seeds)
 
-    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, PlannerEntry]]:
+    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, str, PlannerEntry]]:
         for task in self.tasks:
             for model in task.models:
-                for horizon in task.horizons:
-                    for planner in self.planners:
-                        yield task, model, horizon, planner
+                for horizon, mode, planner in product(task.horizons, self.modes, self.planners):
+                    yield task, model, horizon, mode, planner
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _point(raw: Mapping[str, object]) -> Point:
 def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
     """The sweep that a composed config describes.
 
-    Raises UserError for an empty grid, duplicate values, horizons and seeds that are no such numbers, unknown names.
+    Raises UserError for an empty grid, duplicate values, horizons, modes and seeds that are no such things, unknown names.
     """
     values = composed.values
     known = groups(extra)
@@ -166,6 +168,7 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
         tuple(_task_entry(label, raw, values) for label, raw in tasks.items()),
         tuple(_planner_entry(label, raw, composed.forced.get(label, {})) for label, raw in planners.items()),
         _seeds(values.get("seeds")),
+        _modes(values.get("mode", OPEN_LOOP)),
     )
 
 
@@ -218,6 +221,15 @@ def _settings(where: str, raw: object) -> dict[str, Scalar]:
             f"{where}.settings.{key} is {value!r}: a setting is one number or word; write a config file for each variant.",
         )
     return dict(settings)
+
+
+def _modes(raw: object) -> tuple[str, ...]:
+    """Execution modes of one or of a list."""
+    modes = [str(mode) for mode in _list(raw)]
+    require(bool(modes), "the grid is empty: it has no execution mode; give one or some, e.g. mode=[open_loop,mpc:10].")
+    for mode in modes:
+        replan_every(mode)
+    return tuple(cast("list[str]", _unique("mode", list(modes))))
 
 
 def _seeds(raw: object) -> tuple[int, ...]:

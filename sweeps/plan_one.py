@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.batching import Batch
-from orchestrator.cells import Named
+from orchestrator.cells import Named, Point, replan_every
 from orchestrator.evaluate import Evaluator
 from orchestrator.records import CellResult
 from planners import full_settings
@@ -42,7 +42,8 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     show(console, _table(grid, entry, result))
     job.outputs.plans.mkdir(parents=True, exist_ok=True)
     for artifact in outcome.artifacts:
-        stem = f"{entry.task}-{entry.planner}-H{entry.point.horizon}-seed{seed}"
+        label = entry.planner.replace(" ", "-").replace(":", "-")
+        stem = f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}"
         file = job.outputs.plans / f"{stem}{Path(artifact.name).suffix}"
         file.write_bytes(artifact.data)
         say(console, f"saved {file}")
@@ -64,6 +65,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ),
         ("in the model", f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {entry.unit}"),
         ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
+        ("execution", _mode(point)),
         ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
         ("status", result.status),
     )
@@ -85,3 +87,8 @@ def _verdict(success: bool) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
+
+
+def _mode(point: Point) -> str:
+    every = replan_every(point.mode)
+    return "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"

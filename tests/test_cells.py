@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cells import Cell, Named, Point, canonical
+from orchestrator.cells import Cell, Named, Point, canonical, check_mode, replan_every
 from world_models.errors import UserError
 
 POINT = Point(Named.of("wall", {"speed": 2.0, "kind": "deep"}), "wall", "abc", Named.of("gd", {"lr": 0.1, "sync": None}), 50)
@@ -36,7 +36,8 @@ def test_id_changes_with_every_field_that_determines_the_outcome() -> None:
         replace(POINT, planner=Named.of("gd", {"lr": 0.2, "sync": None})),
         replace(POINT, planner=Named.of("gd", {"lr": 0.1})),
         replace(POINT, horizon=51),
-        replace(POINT, mode="mpc"),
+        replace(POINT, mode="mpc:10"),
+        replace(POINT, mode="mpc:5"),
     ]
     cells = [variant.cell(seed) for variant in variants for seed in (0, 1)]
     assert len({cell.cell_id for cell in cells}) == len(cells)
@@ -63,6 +64,34 @@ def test_whole_floats_are_integers_but_booleans_are_not() -> None:
 def test_ids_are_the_same_in_every_version() -> None:
     assert POINT.point_id == "3231f944af35b3d8"
     assert POINT.cell(7).cell_id == "0b3dfa82f54ad623"
+
+
+def test_modes_say_when_to_replan() -> None:
+    assert [replan_every(mode) for mode in ("open_loop", "mpc:1", "mpc:10")] == [None, 1, 10]
+    for mode, horizon, block in (("open_loop", 7, 7), ("mpc:10", 10, 5), ("mpc:5", 20, 5), ("mpc:3", 4, 1)):
+        check_mode(mode, horizon, block)
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("mcp:10", "unknown execution mode 'mcp:10': did you mean 'mpc:K'?"),
+        ("openloop", "unknown execution mode 'openloop': did you mean 'open_loop'?"),
+        ("mpc", "'mpc' does not say after how many environment steps to replan: give mpc:K with K >= 1"),
+        ("mpc:0", "'mpc:0' does not say"),
+        ("mpc:-5", "'mpc:-5' does not say"),
+        ("mpc:2.5", "'mpc:2.5' does not say"),
+        ("mpc:05", "'mpc:05' does not say"),
+        ("mpc:7", "'mpc:7' replans inside a model step, which takes 5 environment steps: choose 5"),
+        ("mpc:2", "'mpc:2' replans inside a model step, which takes 5 environment steps: choose 5"),
+        ("mpc:25", "'mpc:25' never replans within horizon 20: choose 20 or less"),
+    ],
+)
+def test_modes_that_make_no_sense_are_refused_in_one_sentence(mode: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_mode(mode, 20, 5)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])

@@ -162,6 +162,23 @@ def test_plan_prints_the_outcome_and_saves_a_picture_and_a_gif(model, tmp_path, 
     assert "make 2 cells" in said
 
 
+def test_plan_replans_and_says_so(model, tmp_path, capsys):
+    words = ("plan", "task=wall", "planner=gd", "horizon=20", "seed=3", f"world_model={model}", f"output={tmp_path}")
+    code, text, _ = run(capsys, *words, "mode=mpc:10", "planners.gd.settings.iterations=2")
+    assert code == 0
+    assert "MPC, planned anew after every 10 environment steps" in text
+    for suffix in ("png", "gif"):
+        with Image.open(tmp_path / "plans" / f"wall-gd-mpc-10-H20-seed3.{suffix}") as image:
+            assert image.format == suffix.upper()
+
+
+def test_a_sweep_over_modes_is_two_points(model, tmp_path, capsys):
+    words = ("sweep", "--dry-run", *GRID, f"world_models={model}", f"output={tmp_path}", "mode=open_loop,mpc:5")
+    code, text, _ = run(capsys, *words)
+    assert code == 0
+    assert "4 points x 2 seeds = 8 cells" in text
+
+
 def test_models_lists_cards(model, capsys):
     code, text, _ = run(capsys, "models", model)
     assert code == 0
@@ -184,6 +201,11 @@ def test_models_lists_cards(model, capsys):
         ("sweep planner=[]", "the grid is empty"),
         ("sweep horizons=[10,10]", "given twice"),
         ("sweep planner=gd,gd", "given twice"),
+        ("sweep mode=mcp:5", "unknown execution mode 'mcp:5': did you mean 'mpc:K'?"),
+        ("sweep mode=[]", "the grid is empty: it has no execution mode"),
+        ("sweep mode=mpc:0", "give mpc:K with K >= 1"),
+        ("sweep mode=open_loop,mpc:20 {model}", "'mpc:20' never replans within horizon 10: choose 10 or less"),
+        ("sweep tasks.wall.settings.action_block=5 mode=mpc:3 {model}", "replans inside a model step"),
         ("sweep max_rows=0 {model}", "max_rows 0 is no whole number"),
         ("sweep planners.grasp.settings.noise=-0.1 {model}", "noise -0.1 is negative"),
         ("sweep planners.grasp.settings.iteration=3 {model}", "did you mean 'iterations'"),

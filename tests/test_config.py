@@ -84,6 +84,20 @@ def test_seeds_are_a_count_a_list_or_a_start_and_a_count(text, seeds):
     assert spec_of(compose("config", [text])).seeds == seeds
 
 
+@pytest.mark.parametrize(
+    ("texts", "modes"),
+    [
+        ([], ("open_loop",)),
+        (["mode=mpc:10"], ("mpc:10",)),
+        (["mode=open_loop,mpc:10"], ("open_loop", "mpc:10")),
+        (["mode=[open_loop,mpc:10]"], ("open_loop", "mpc:10")),
+    ],
+)
+@pytest.mark.parametrize("verb", ["config", "plan"])
+def test_modes_are_one_or_several(verb, texts, modes):
+    assert spec_of(compose(verb, texts)).modes == modes
+
+
 def test_a_setting_of_the_command_line_wins_over_files_and_rules(tmp_path):
     planner = tmp_path / "planner"
     planner.mkdir()

@@ -2,16 +2,22 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from orchestrator.artifacts import Artifact, Story, draw
+from orchestrator.backend import InlineBackend
 from orchestrator.batching import Batch
 from orchestrator.cells import Named, Point
 from orchestrator.evaluate import Evaluator, check_point
+from orchestrator.ledger import Ledger
+from orchestrator.run import run_cells
 from planners import make_planner
 from planners.base import Plans, PlanStatus
 from tests.fakes import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point
@@ -61,11 +67,80 @@ def test_action_blocks_are_unfolded_into_environment_steps() -> None:
     assert record.evaluations % 4 == 0
 
 
-def test_a_cell_alone_is_the_same_as_in_a_batch() -> None:
-    evaluator = plane_evaluator()
-    together = evaluator.evaluate(Batch(plane_point(10), (4, 5, 6))).results
+def replanned(every: int, **settings) -> Point:
+    return replace(plane_point(12, **settings), mode=f"mpc:{every}")
+
+
+def test_a_replanned_cell_is_recorded_with_what_it_did_and_cost() -> None:
+    evaluator, seeds = plane_evaluator(), (0, 1, 2)
+    once = evaluator.evaluate(Batch(plane_point(12), seeds)).results
+    whole = evaluator.evaluate(Batch(replanned(12), seeds)).results
+    parts = evaluator.evaluate(Batch(replanned(4), seeds)).results
+    for a, b, c in zip(once, whole, parts, strict=True):
+        assert (a.mode, b.mode, c.mode) == ("open_loop", "mpc:12", "mpc:4")
+        assert len({a.cell_id, b.cell_id, c.cell_id}) == 3
+        varies = {"cell_id", "point_id", "mode", "plan_seconds", "batch_seconds", "finished_at"}
+        assert {k: v for k, v in asdict(a).items() if k not in varies} == {
+            k: v for k, v in asdict(b).items() if k not in varies
+        }
+        assert a.evaluations is not None
+        assert c.evaluations is not None
+        # 60 iterations and three more rollouts, of 12, 8 and 4 steps: those of the first planning and of two shorter ones.
+        assert c.evaluations == a.evaluations * (12 + 8 + 4) // 12
+        assert c.plan_seconds == pytest.approx((c.batch_seconds or 0) / 3)
+        problem = Plane().problem(c.seed, 12)
+        rollout = execute(Plane(), [problem], np.array(c.actions).reshape(1, 12, 2))
+        assert rollout.final_distance[0] == pytest.approx(c.distance, abs=1e-6)
+        assert c.success
+        assert c.model_success
+        assert c.model_distance == pytest.approx(c.distance, abs=1e-5)
+        assert c.predicted_cost == pytest.approx((c.model_distance or 0) ** 2 / 2, rel=1e-3, abs=1e-9)
+
+
+def test_a_replanned_cell_believes_in_its_last_plan() -> None:
+    # The model misses 0.05 a step: what it expects of the last four steps, started from the truth, is the goal.
+    wrong = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
+    for record in plane_evaluator().evaluate(Batch(wrong, (0, 1))).results:
+        assert record.model_success
+        assert not record.success
+        assert record.distance == pytest.approx(4 * 0.05, abs=0.06)
+
+
+def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    stories: list[Story] = []
+
+    def remembered(story: Story, *words: object) -> tuple[Artifact, Artifact]:
+        stories.append(story)
+        return draw(story, *words)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("orchestrator.evaluate.draw", remembered)
+    batch = Batch(replace(plane_point(12, "plane_wrong"), mode="mpc:4"), (3, 4), frozenset({4}))
+    result = plane_evaluator().evaluate(batch)
+    assert [artifact.name for artifact in result.artifacts] == ["4.gif", "4.png"]
+    (story,) = stories
+    assert story.title == "plane · gd · H12 · mpc:4 · seed 4"
+    missed = np.linalg.norm(story.model_poses - story.states, axis=1)
+    # The model's error grows by 0.05 a step until the truth is seen again.
+    assert missed == pytest.approx([0.0] + [0.05, 0.10, 0.15, 0.20] * 3, abs=1e-5)
+
+
+def test_two_modes_are_points_of_their_own_in_the_ledger(tmp_path: Path) -> None:
+    points = [plane_point(12), replanned(4), replanned(6)]
+    cells = [point.cell(seed) for point in points for seed in range(3)]
+    ledger, backend = Ledger(tmp_path), InlineBackend(make_evaluator=plane_evaluator)
+    assert run_cells(cells, ledger, backend).computed == 9
+    assert run_cells(cells, ledger, backend).computed == 0
+    rows = ledger.table().to_pylist()
+    assert Counter(row["mode"] for row in rows) == {"open_loop": 3, "mpc:4": 3, "mpc:6": 3}
+    assert {row["cell_id"] for row in rows} == {cell.cell_id for cell in cells}
+
+
+@pytest.mark.parametrize("mode", ["open_loop", "mpc:4"])
+def test_a_cell_alone_is_the_same_as_in_a_batch(mode: str) -> None:
+    evaluator, point = plane_evaluator(), replace(plane_point(10), mode=mode)
+    together = evaluator.evaluate(Batch(point, (4, 5, 6))).results
     for record in together:
-        (alone,) = evaluator.evaluate(Batch(plane_point(10), (record.seed,))).results
+        (alone,) = evaluator.evaluate(Batch(point, (record.seed,))).results
         assert np.allclose(alone.actions, record.actions, atol=1e-4)
         assert (alone.success, alone.problem_kind, alone.cell_id) == (record.success, record.problem_kind, record.cell_id)
     assert {record.batch_size for record in together} == {3}
@@ -92,7 +167,7 @@ def test_a_model_is_loaded_once_and_its_content_must_be_what_the_cells_say() -> 
 class Diverging:
     """Plans whose second row is not finite."""
 
-    def plan(self, model, problems, seeds, on_step=None) -> Plans:
+    def plan(self, model, problems, seeds, on_step=None, start=None) -> Plans:
         plans = make_planner("gd", GD).plan(model, problems, seeds)
         cost = plans.cost.clone()
         cost[1] = math.inf
@@ -125,7 +200,9 @@ def read_card(name: str) -> tuple[Mapping[str, object], str]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mode": "closed_loop"}, "unknown execution mode 'closed_loop'"),
+        ({"mode": "closed_loop"}, "unknown execution mode 'closed_loop': did you mean 'open_loop'"),
+        ({"mode": "mpc:9"}, "'mpc:9' never replans within horizon 8: choose 8 or less"),
+        ({"mode": "mpc:0"}, "'mpc:0' does not say after how many environment steps"),
         ({"horizon": 0}, "horizon 0"),
         ({"horizon": -3}, "horizon -3"),
         ({"planner": Named.of("grps", {})}, "unknown planner 'grps': did you mean 'grasp'"),
@@ -141,6 +218,13 @@ def test_points_that_cannot_be_planned_are_refused_before_anything_runs(change: 
     check_point(point, make_plane, make_planner, read_card)
     with pytest.raises(UserError, match=words):
         check_point(replace(point, **change), make_plane, make_planner, read_card)
+
+
+def test_a_mode_that_replans_inside_a_model_step_is_refused() -> None:
+    point = replace(plane_point(8, "plane_2", {"action_block": 2}), mode="mpc:4")
+    check_point(point, make_plane, make_planner, read_card)
+    with pytest.raises(UserError, match="'mpc:3' replans inside a model step, which takes 2 environment steps: choose 4"):
+        check_point(replace(point, mode="mpc:3"), make_plane, make_planner, read_card)
 
 
 def test_a_horizon_without_problems_is_refused() -> None:

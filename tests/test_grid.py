@@ -1,6 +1,7 @@
 """Grids: what they hold, that ids stay when a sweep grows, and what they refuse."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,31 @@ def test_a_sweep_that_grows_keeps_its_cells(horizons, more_horizons, seeds, more
     union = (tuple(dict.fromkeys((*a, *b))) for a, b in ((horizons, more_horizons), (seeds, more_seeds)))
     grown = spec(*union, planners=("cem", "gd", "grasp")).expand(LOOKUPS)
     assert ids(small) <= ids(grown)
+
+
+def test_modes_are_an_axis_whose_open_loop_cells_are_those_of_a_sweep_without_it():
+    plain = spec().expand(LOOKUPS)
+    both = replace(spec(), modes=("open_loop", "mpc:5")).expand(LOOKUPS)
+    assert len(both.entries) == 2 * len(plain.entries)
+    assert len(ids(both)) == 2 * len(ids(plain))
+    assert [entry for entry in both.entries if entry.point.mode == "open_loop"] == list(plain.entries)
+    first = [entry for entry in both.entries if entry.point.horizon == 10]
+    assert [entry.planner for entry in first] == ["gd", "cem", "gd mpc:5", "cem mpc:5"]
+    assert [entry.point.mode for entry in first] == ["open_loop", "open_loop", "mpc:5", "mpc:5"]
+    assert Grid.from_json(json.loads(json.dumps(both.as_json()))) == both
+
+
+@pytest.mark.parametrize(
+    ("changes", "modes"),
+    [
+        ({}, ("open_loop",)),
+        ({"mode": "open_loop"}, ("open_loop",)),
+        ({"mode": "mpc:10"}, ("mpc:10",)),
+        ({"mode": ["mpc:10", "open_loop"]}, ("mpc:10", "open_loop")),
+    ],
+)
+def test_a_mode_or_a_list_of_modes(changes, modes):
+    assert spec_of(config(**changes)).modes == modes
 
 
 def test_a_grid_round_trips_through_json():
@@ -102,6 +128,12 @@ def test_one_model_under_two_names_is_refused():
         ({"planners": {}}, "the grid is empty: it has no planner"),
         ({"tasks": None}, "the grid is empty: it has no task"),
         ({"world_models": ["a", "a"]}, "world model 'a' is given twice"),
+        ({"mode": []}, "the grid is empty: it has no execution mode"),
+        ({"mode": None}, "the grid is empty: it has no execution mode"),
+        ({"mode": ["mpc:5", "mpc:5"]}, "mode 'mpc:5' is given twice"),
+        ({"mode": "mcp:5"}, "unknown execution mode 'mcp:5': did you mean 'mpc:K'?"),
+        ({"mode": ["open_loop", "mpc:0"]}, "execution mode 'mpc:0' does not say"),
+        ({"mode": 10}, "unknown execution mode '10'"),
         ({"name": "../up"}, "is no file name"),
         ({"name": None}, "is no file name"),
         ({"planners": {"gd": {"name": "gd", "settings": {"lr": [1, 2]}}}}, "planners.gd.settings.lr is"),

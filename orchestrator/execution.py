@@ -1,0 +1,170 @@
+"""How plans are executed: open loop, or replanned from what the simulator has come to (MPC). A batch goes in lockstep.
+
+Open loop is MPC whose first plan is executed to the end: there is one loop for both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
+from planners.initialisers import linear
+from world_models.base import Context, WorldModel
+from world_models.checkpoints import LoadedModel
+from world_models.tasks import Problem, Rollout, Task, execute
+
+_SEVERITY = (PlanStatus.REACHED, PlanStatus.COMPLETED, PlanStatus.OUT_OF_BUDGET, PlanStatus.NON_FINITE)
+"""The worse the later."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What was executed of a batch's plans and what came of it; row i belongs to problem i."""
+
+    actions: Float[np.ndarray, "batch horizon action"]
+    """Environment actions; from the problem's start they lead to `rollout` again."""
+    rollout: Rollout
+    predicted: Float[Tensor, "batch time *state"]
+    """The model's states s_1..s_T, each as the plan predicted it that was being executed; the last is the last plan's end."""
+    cost: Float[Tensor, " batch"]
+    """Goal cost that the last plan predicted."""
+    last_cost: Float[Tensor, " batch"]
+    """The same for its planner's last iterate."""
+    status: tuple[PlanStatus, ...]
+    """The worst of a row's plannings: non-finite, out of budget, completed, reached."""
+    evaluations: Int[Tensor, " batch"]
+    """Model steps of all plannings."""
+    seconds: float
+    """Of all plannings of the batch."""
+
+
+def plan_and_execute(
+    task: Task,
+    loaded: LoadedModel,
+    planner: Planner,
+    problems: Sequence[Problem],
+    seeds: Sequence[int],
+    replan_every: int | None = None,
+) -> Execution:
+    """Plan problems of one horizon and execute the plans, after `replan_every` environment steps (None: never) anew.
+
+    A replanning sees the simulator's states and what is left of the horizon, and starts from what is left of the plan before.
+    """
+    horizon, block = problems[0].horizon, task.action_block
+    stride = horizon if replan_every is None else replan_every
+    starts = np.stack([problem.start for problem in problems])
+    goal = encode(loaded.model, task.observe(np.stack([problem.goal for problem in problems])))
+    actions, states = np.empty((len(problems), 0, task.action_dim)), starts[:, None]
+    plans, taken, seconds = None, 0, 0.0
+    parts: list[tuple[Plans, int]] = []
+    for number, done in enumerate(range(0, horizon, stride)):
+        if done:
+            # From the start, for a simulator may hold more than its states say: Push-T's contacts do.
+            states = task.simulate(starts, np.clip(actions, -1.0, 1.0))
+        posed = _posed(task, loaded, states, actions, goal, (horizon - done) // block)
+        start = None if plans is None else _left_of(plans, taken, loaded.model, posed)
+        began = time.perf_counter()
+        plans = planner.plan(loaded.model, posed, [planning_seed(seed, number) for seed in seeds], start=start)
+        # Copying to the host waits for the device, so the time is the planning's.
+        planned = numpy_of(plans.actions)
+        seconds += time.perf_counter() - began
+        taken = min(stride, horizon - done) // block
+        parts.append((plans, taken))
+        actions = np.concatenate([actions, planned[:, :taken].reshape(len(problems), -1, task.action_dim)], 1)
+    return _execution(parts, actions, execute(task, problems, actions), seconds)
+
+
+def planning_seed(seed: int, number: int) -> int:
+    """The seed of a problem's noise in a planning; the first planning (number 0) has the cell's own."""
+    if number == 0:
+        return seed
+    digest = hashlib.blake2b(f"{seed}/planning {number}".encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "little")
+
+
+def encode(model: WorldModel, observations: Float[np.ndarray, "batch observation"]) -> Float[Tensor, "batch *state"]:
+    """The model's states of state observations."""
+    with torch.no_grad():
+        return model.encode(torch.as_tensor(observations, dtype=model.dtype, device=model.device))
+
+
+def numpy_of(tensor: Tensor) -> np.ndarray:
+    """The tensor on the host, in float64."""
+    return tensor.detach().to("cpu", torch.float64).numpy()
+
+
+def _posed(
+    task: Task,
+    loaded: LoadedModel,
+    states: Float[np.ndarray, "batch time_plus_one simulator_state"],
+    actions: Float[np.ndarray, "batch time action"],
+    goal: Float[Tensor, "batch *state"],
+    steps: int,
+) -> ModelProblems:
+    """The problems as they stand after some environment steps, with `steps` model steps left."""
+    model = loaded.model
+    bound = torch.ones(model.action_dim, dtype=model.dtype, device=model.device)
+    return ModelProblems(
+        context=_context(model, task, states, actions),
+        goal=goal,
+        steps=steps,
+        low=-bound,
+        high=bound,
+        goal_cost=loaded.goal_cost,
+    )
+
+
+def _context(
+    model: WorldModel,
+    task: Task,
+    states: Float[np.ndarray, "batch time_plus_one simulator_state"],
+    actions: Float[np.ndarray, "batch time action"],
+) -> Context:
+    """The last `history` states seen, a model step apart, and the actions between them; before the start all stood still."""
+    seen = states[:, :: task.action_block][:, -model.history :]
+    batch, known = seen.shape[:2]
+    encoded = encode(model, task.observe(seen.reshape(batch * known, -1))).unflatten(0, (batch, known))
+    still = Context.at(model, encoded[:, 0])
+    if known == 1:
+        return still
+    taken = actions.reshape(batch, -1, model.action_dim)[:, 1 - known :]
+    past = torch.as_tensor(taken, dtype=model.dtype, device=model.device)
+    return Context(torch.cat([still.states[:, known:], encoded], 1), torch.cat([still.actions[:, known - 1 :], past], 1))
+
+
+def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblems) -> Start:
+    """What is left of the plans; a row whose rollout became non-finite starts afresh."""
+    left = plans.after(taken)
+    sound = torch.isfinite(left.actions).flatten(1).all(1) & torch.isfinite(left.states).flatten(1).all(1)
+    fresh = linear(model, problems)
+
+    def chosen(old: Tensor, new: Tensor) -> Tensor:
+        return torch.where(sound.view(-1, *[1] * (old.ndim - 1)), old, new)
+
+    return Start(chosen(left.actions, fresh.actions), chosen(left.states, fresh.states))
+
+
+def _execution(
+    parts: Sequence[tuple[Plans, int]], actions: Float[np.ndarray, "batch horizon action"], rollout: Rollout, seconds: float
+) -> Execution:
+    """The plannings of a batch, each with the number of its model steps that were executed, as one."""
+    last = parts[-1][0]
+    statuses = zip(*(plans.status for plans, _ in parts), strict=True)
+    return Execution(
+        actions=actions,
+        rollout=rollout,
+        predicted=torch.cat([plans.states[:, :taken] for plans, taken in parts], 1),
+        cost=last.cost,
+        last_cost=last.last_cost,
+        status=tuple(max(row, key=_SEVERITY.index) for row in statuses),
+        evaluations=torch.stack([plans.evaluations for plans, _ in parts]).sum(0),
+        seconds=seconds,
+    )
