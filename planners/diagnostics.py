@@ -48,7 +48,7 @@ class Curvature:
 
 
 def twice_differentiable(model: WorldModel) -> WorldModel:
-    """A copy of a network whose weights require gradients (frozen ones may refuse second derivatives); other models as they are."""
+    """A copy of a network whose weights require gradients, for frozen ones may refuse this; other models as they are."""
     if isinstance(model, nn.Module):
         return copy.deepcopy(model).requires_grad_(True)
     return model
