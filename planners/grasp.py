@@ -18,7 +18,7 @@ from planners.attempts import AttemptSettings, with_attempts
 from planners.base import ModelProblems, OnStep, Plans
 from planners.initialisers import interpolated_states, null_actions
 from planners.noise import RowNoise
-from planners.objectives import final_cost, final_cost_gradient, lifted_gradients
+from planners.objectives import final_cost, final_cost_gradient, full_lifted_gradients, lifted_gradients
 from planners.optimizers import Adam, make_optimizer
 from planners.settings import choice, count, flag, number, per_row
 from planners.solve import Run, begin, solve
@@ -52,6 +52,8 @@ class GraspSettings(AttemptSettings):
     """Start Adam's moments afresh after each sync."""
     reset_states_after_sync: bool = flag(False)
     """Put the virtual states on the rollout of the synced actions."""
+    stop_gradient: bool = flag(True)
+    """The reshaped gradient: nothing flows through the model's state input. Off for ablations only."""
     double_last: bool = flag(True)
     """The last step, whose target is the goal, also has a dense goal term."""
     init_noise: float = number(0.0)
@@ -93,9 +95,8 @@ class GraspSearch:
     def step(self, iteration: int) -> None:
         """One lifted update with noise, and a sync when one is due."""
         run, settings = self._run, self._settings
-        state_gradient, action_gradient = lifted_gradients(
-            run.model, run.problems, self.states, self.actions, self._goal_weight
-        )
+        gradients = lifted_gradients if settings.stop_gradient else full_lifted_gradients
+        state_gradient, action_gradient = gradients(run.model, run.problems, self.states, self.actions, self._goal_weight)
         run.spend(run.problems.steps)
         self._state_optimizer.update(self.states, state_gradient)
         self._action_optimizer.update(self.actions, action_gradient)
