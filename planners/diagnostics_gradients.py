@@ -13,6 +13,7 @@ from torch import Tensor
 from planners.base import ModelProblems
 from planners.initialisers import interpolated_states, null_actions
 from planners.objectives import final_cost_gradient, lifted_gradients
+from planners.optimizers import Adam
 from world_models.base import WorldModel
 
 FLOOR = 1e-12
@@ -42,10 +43,9 @@ def shooting_iterate(
 ) -> Float[Tensor, "batch time action"]:
     """Actions after some Adam steps of gradient descent through the rollout, from null actions, within bounds."""
     actions = null_actions(problems, model.action_dim)
-    optimizer = torch.optim.Adam([actions], lr)
+    optimizer = Adam(actions, lr)
     for _ in range(iterations):
-        _, actions.grad = final_cost_gradient(model, problems, actions)
-        optimizer.step()
+        optimizer.update(actions, final_cost_gradient(model, problems, actions)[1])
         actions.clamp_(problems.low, problems.high)
     return actions
 
@@ -55,12 +55,13 @@ def lifted_iterate(
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
     """Virtual states and actions after some of GRASP's updates with noise, before any sync; a seed a row draws its noise."""
     actions, states = null_actions(problems, model.action_dim), interpolated_states(problems)
-    optimizer = torch.optim.Adam([{"params": [states], "lr": phase.lr_states}, {"params": [actions], "lr": phase.lr_actions}])
+    state_optimizer, action_optimizer = Adam(states, phase.lr_states), Adam(actions, phase.lr_actions)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     weights = phase.weights(problems)
     for _ in range(iterations):
-        states.grad, actions.grad = lifted_gradients(model, problems, states, actions, weights)
-        optimizer.step()
+        to_states, to_actions = lifted_gradients(model, problems, states, actions, weights)
+        state_optimizer.update(states, to_states)
+        action_optimizer.update(actions, to_actions)
         actions.clamp_(problems.low, problems.high)
         noise = torch.stack([torch.randn(states.shape[1:], generator=generator) for generator in generators])
         states.add_(noise.to(states), alpha=phase.noise)

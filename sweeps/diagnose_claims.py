@@ -75,8 +75,8 @@ def is_level(found: Growth) -> bool:
 
 
 EXPONENTIAL_RULE = (
-    "exponential: the value at the longest T is more than twice that at the shortest (lower end of the 95 % bootstrap interval), "
-    "and an exponential fits better than a power of T in 95 % of the resamples; partly: at some places only"
+    "exponential: the value at the longest T is more than twice that at the shortest (lower end of its 95 % interval), and "
+    "an exponential fits better than a power of T in 95 % of the resamples; partly: at some places only"
 )
 LEVEL_RULE = (
     "not exponential: the value at the longest T is at most twice that at the shortest (upper end of the interval), or a power "

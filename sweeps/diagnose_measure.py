@@ -39,7 +39,9 @@ RADII = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 CONTROL_GAIN = 1.1
 """The control world multiplies its state by this each step."""
 
-LANCZOS = 16
+LANCZOS = 12
+"""Iterations for each extreme eigenvalue."""
+
 DENSE_FEATURES, DENSE_VARIABLES = 32, 640
 """Condition numbers are left out (NaN) beyond these sizes: their matrices are dense."""
 
