@@ -206,6 +206,7 @@ examples
   grasp diagnose task=wall world_model=outputs/models/wall problems=32
   grasp diagnose seeds.count=64 ablation.attempts=3     more problems for the ablation, and three attempts each
   grasp diagnose planners.grasp.settings.noise=0.2      GRASP with another setting, and its parts taken away
+  grasp diagnose backend=ray                            the ablation on Ray actors
 """
 
 REPORT_HELP = """\

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
 
-from orchestrator.backend import InlineBackend
 from orchestrator.cells import digest
 from orchestrator.ledger import Ledger
 from orchestrator.run import run_cells
@@ -45,6 +44,7 @@ from sweeps.estimate import Timings, duration
 from sweeps.progress import LINE_EVERY, SweepProgress
 from sweeps.report import COLUMNS, Row, render_table, summarise, to_csv
 from sweeps.terminal import say, show
+from sweeps.verbs import make_backend
 from world_models import checkpoints
 from world_models.errors import UserError
 
@@ -65,6 +65,7 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
     began = monotonic()
     asked = read_diagnosis(overrides, conf)
     asked.outputs.prepare()
+    torch.set_num_threads(asked.threads)
     first, last = asked.horizons[0], asked.horizons[-1]
     say(
         console,
@@ -119,7 +120,7 @@ def _ablate(asked: Diagnosis, console: Console) -> tuple[Row, ...]:
         timings.learn(ledger.table(columns=estimate.COLUMNS))
         labels = {entry.point.point_id: entry.planner for entry in grid.entries}
         say(console, f"ablation: {len(missing)} of {len(cells)} cells to plan")
-        with InlineBackend(asked.device) as backend, SweepProgress(console, missing, labels, timings) as view:
+        with make_backend(asked.backend) as backend, SweepProgress(console, missing, labels, timings) as view:
             run_cells(
                 list(cells.values()),
                 ledger,
@@ -225,8 +226,8 @@ def _brittle_lines(row: BrittleRow) -> Iterable[Sequence[object]]:
 
 def _track(asked: Diagnosis, findings: Findings, files: Sequence[Path], command: str) -> str | None:
     """The ablation as a sweep of its own in MLflow, with figures, tables and verdicts on its page; what failed, if anything."""
-    lines = ["| claim | verdict | measured |", "|---|---|---|"]
-    lines += [f"| {c.statement} | **{c.verdict.value}** | {c.measured} |" for c in findings.claims]
+    lines = ["What was measured and the rules are in tables/claims.csv.", "", "| claim | verdict | figure |", "|---|---|---|"]
+    lines += [f"| {c.statement} | **{c.verdict.value}** | {c.figure} |" for c in findings.claims]
     info = SweepInfo(asked.name, asked.config_text, command, "\n".join(lines))
     tracker = Tracker(asked.outputs.tracking_uri, asked.outputs.tracking_artifacts)
     table = Ledger(asked.outputs.ledger).table([cell.cell_id for cell in asked.grid.cells()])

@@ -42,7 +42,7 @@ def curvature_figure(rows: Sequence[CurvatureRow], title: str, path: Path) -> Pa
             axis.grid(alpha=0.3)
         line[0].set_ylabel(label)
     for axis, place in zip(axes[0], places, strict=True):
-        axis.set_title(f"at {place}" if "iterations" not in place else place, fontsize=10)
+        axis.set_title(_place(place), fontsize=10)
     for axis in axes[-1]:
         axis.set_xlabel("plan length T (model steps)")
     return _save(figure, axes[0, 0], f"{title}: curvature of the objective (Gauss-Newton), median and quartiles", path)
@@ -62,7 +62,7 @@ def gradients_figure(rows: Sequence[GradientRow], title: str, path: Path) -> Pat
             _band(upper, list(range(data.shape[1])), data, objective)
             ratios = np.stack([10 ** early_over_late(row.norms).cpu().numpy() for row in mine], 1)
             _band(lower, horizons, ratios, objective)
-        upper.set_title(f"at {place}" if "iterations" not in place else place, fontsize=10)
+        upper.set_title(_place(place), fontsize=10)
         upper.set_xlabel(f"time step t of the action (H = {horizons[-1]})")
         upper.set_ylim(1e-4, 2)
         lower.axhline(1, color="0.5", linewidth=0.8)
@@ -75,7 +75,7 @@ def gradients_figure(rows: Sequence[GradientRow], title: str, path: Path) -> Pat
     axes[1, 0].set_ylabel("early / late gradient")
     low, high = axes[1, 0].get_ylim()
     axes[1, 0].set_ylim(max(1e-6, min(low, 0.05)), min(1e6, max(high, 20)))
-    return _save(figure, axes[0, 0], f"{title}: gradients by time step, median and quartiles over problems", path)
+    return _save(figure, axes[1, 0], f"{title}: gradients by time step, median and quartiles over problems", path)
 
 
 def brittleness_figure(row: BrittleRow, title: str, path: Path) -> Path:
@@ -83,15 +83,17 @@ def brittleness_figure(row: BrittleRow, title: str, path: Path) -> Path:
     figure = _figure(5.2, 4.2)
     axis = figure.subplots()
     radii = np.array(row.measured.radii)
-    _curve(axis, radii, row.measured.removed.cpu().numpy(), "predicted, best s' within the step", COLOURS[1], "o")
-    _curve(axis, radii, row.measured.removed_by_one_step.cpu().numpy(), "predicted, one gradient step", COLOURS[4], "s")
+    _curve(axis, radii, row.measured.removed.cpu().numpy(), "predicted, best s' within the step", COLOURS[1], "o", 9)
+    _curve(axis, radii, row.measured.removed_by_one_step.cpu().numpy(), "predicted, one gradient step", COLOURS[4], "s", 6)
     if row.truly_removed is not None:
-        _curve(axis, radii, row.truly_removed.cpu().numpy(), "in the simulator, from the same s'", COLOURS[0], "D")
+        _curve(axis, radii, row.truly_removed.cpu().numpy(), "in the simulator, from the same s'", COLOURS[0], "D", 4)
     axis.plot(radii, radii, color="0.4", linestyle="--", label="a sound model: as much as the step")
-    axis.axvline(0.1, color="0.6", linestyle=":", linewidth=1)
-    axis.axhline(0.5, color="0.6", linestyle=":", linewidth=1)
+    axis.plot([radii[0], 0.1], [0.5, 0.5], color="0.6", linestyle=":", linewidth=1)
+    axis.plot([0.1, 0.1], [0.5, 1.0], color="0.6", linestyle=":", linewidth=1)
+    axis.text(radii[0], 0.55, "brittle", color="0.4", fontsize=9)
     axis.set_xscale("log")
-    axis.set_ylim(-0.05, 1.05)
+    axis.set_yscale("log")
+    axis.set_ylim(radii[0] / 2, 1.3)
     axis.set_xlabel("step ||s' - s|| / ||g - s||")
     axis.set_ylabel("share of the distance to the goal removed")
     axis.grid(alpha=0.3)
@@ -145,18 +147,23 @@ def _band(axis: Axes, x: Sequence[int], data: np.ndarray, objective: str) -> Non
     axis.fill_between(x, low, high, color=COLOUR[objective], alpha=0.2, linewidth=0)
 
 
-def _curve(axis: Axes, x: np.ndarray, data: np.ndarray, label: str, colour: str, marker: str) -> None:
+def _curve(axis: Axes, x: np.ndarray, data: np.ndarray, label: str, colour: str, marker: str, size: int) -> None:
     """Median and quartiles along the second axis of `data`; columns that are NaN throughout stay out."""
     known = np.isfinite(data).any(1)
     low, middle, high = np.nanquantile(data[known], (0.25, 0.5, 0.75), axis=1)
-    axis.plot(x[known], middle, color=colour, marker=marker, markersize=5, label=label)
-    axis.fill_between(x[known], low, high, color=colour, alpha=0.2, linewidth=0)
+    axis.plot(x[known], middle, color=colour, marker=marker, markersize=size, fillstyle="none", label=label)
+    # The axis is logarithmic: what adds to the distance instead of removing some lies below it.
+    axis.fill_between(x[known], np.maximum(low, 1e-9), np.maximum(high, 1e-9), color=colour, alpha=0.2, linewidth=0)
 
 
 def _figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _place(name: str) -> str:
+    return name if "iterations" in name else f"at {name}"
 
 
 def _save(figure: Figure, axis: Axes, title: str, path: Path, columns: int = 3) -> Path:

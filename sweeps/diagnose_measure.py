@@ -146,18 +146,16 @@ class Subject:
 
 def places(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], probe: Probe) -> Iterator[Place]:
     """Null actions with virtual states on a line, random actions with their rollout, and GD's and GRASP's own iterates."""
+    drawn = [
+        torch.rand(problems.steps, model.action_dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        for seed in seeds
+    ]
+    actions = torch.lerp(problems.low, problems.high, torch.stack(drawn).to(problems.goal))
+    with torch.no_grad():
+        yield Place(RANDOM, actions, rollout(model, problems.context, actions)[:, :-1], actions)
     for name, iterations in zip((NULL, *probe.descended), (0, probe.early, probe.late), strict=True):
         shooting = shooting_iterate(model, problems, iterations, probe.gd_lr)
-        states, lifted = lifted_iterate(model, problems, seeds, iterations, probe.phase)
-        yield Place(name, shooting, states, lifted)
-    drawn = torch.stack(
-        [
-            torch.rand(problems.steps, model.action_dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            for seed in seeds
-        ]
-    ).to(problems.goal)
-    actions = torch.lerp(problems.low.expand_as(drawn), problems.high.expand_as(drawn), drawn)
-    yield Place(RANDOM, actions, rollout(model, problems.context, actions)[:, :-1], actions)
+        yield Place(name, shooting, *lifted_iterate(model, problems, seeds, iterations, probe.phase))
 
 
 def measure_horizon(subject: Subject, horizon: int, probe: Probe) -> tuple[list[CurvatureRow], list[GradientRow]]:

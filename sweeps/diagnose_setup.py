@@ -54,7 +54,10 @@ class Diagnosis:
     """How many of the grid's seeds curvature and gradients are measured on."""
     probe: Probe
     outputs: Outputs
+    backend: Mapping[str, Any]
+    """Where the ablation is planned."""
     device: str
+    threads: int
     config_text: str
 
     @property
@@ -90,7 +93,9 @@ def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> Diagnosis:
         problems=count,
         probe=_probe(values["places"], grid.entries[0]),
         outputs=Outputs(Path(str(values["output"]))),
+        backend=_backend(values["backend"], str(values["device"])),
         device=str(values["device"]),
+        threads=whole_number("threads", values["threads"]),
         config_text=composed.text,
     )
 
@@ -135,6 +140,11 @@ def _variants(planner: PlannerEntry, common: object) -> tuple[PlannerEntry, ...]
         replace(planner, label=label, forced=tuple({**shared, **changes}.items()))
         for label, changes in {BASE: {}, **ABLATIONS}.items()
     )
+
+
+def _backend(settings: Mapping[str, Any], device: str) -> Mapping[str, Any]:
+    """The config's backend; in this process it plans on the device that is measured on."""
+    return {"device": device, **settings} if settings.get("name") == "inline" else settings
 
 
 def _probe(places: Mapping[str, Any], base: Entry) -> Probe:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from planners import ModelProblems
+from planners import ModelProblems, make_planner
 from planners.diagnostics import (
     curvature,
     extreme_eigenvalue,
@@ -27,6 +27,7 @@ from planners.diagnostics_gradients import (
     shooting_iterate,
 )
 from planners.diagnostics_growth import bootstrap_median, growth
+from planners.initialisers import interpolated_states
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients, lifted_loss
 from tests.planning import problems_for, small_mlp
 from world_models.analytic import LinearQuadratic, Pendulums, reachability
@@ -118,6 +119,21 @@ def test_full_gradients_of_one_step_have_no_states():
     to_states, to_actions = full_lifted_gradients(model, problems, states, actions, weights(problems))
     assert to_states.shape == (3, 0, 4)
     assert to_actions.abs().sum() > 0
+
+
+@pytest.mark.parametrize("stop_gradient", [True, False])
+def test_grasp_steps_along_the_gradients_that_its_setting_names(stop_gradient):
+    model = smooth_mlp()
+    problems = problems_for(model, steps=5, bound=10.0)
+    rates = {"optimizer": "gd", "lr_actions": 0.3, "lr_states": 0.2, "noise": 0.0, "goal_weight": 0.3}
+    settings = {"iterations": 1, "sync_every": 0, "stop_gradient": stop_gradient, **rates}
+    plans = make_planner("grasp", settings).plan(model, problems, range(3))
+    states, actions = interpolated_states(problems), torch.zeros(3, 5, 2, dtype=F64)
+    gradients = lifted_gradients if stop_gradient else full_lifted_gradients
+    step = gradients(model, problems, states, actions, weights(problems))[1]
+    torch.testing.assert_close(plans.last_cost, final_cost(model, problems, actions - 0.3 * step))
+    other = lifted_gradients(model, problems, states, actions, weights(problems))[1]
+    assert torch.equal(step, other) == stop_gradient
 
 
 @pytest.mark.parametrize("steps", [1, 3, 12])
