@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,15 @@ class Tracker:
                 _log_sweep(store, parent, sweep, table, points, figures)
                 self._mark(self._marker(sweep, table))
         return True
+
+    def attach(self, sweep: SweepInfo, tags: Mapping[str, str], files: Sequence[Path]) -> None:
+        """Further tags and files for a sweep's own run, under `tables`; what is there is replaced. Raises TrackingError."""
+        with self._told():
+            store = self._store()
+            run_id = self._parent(store, sweep, []).info.run_id
+            for file in files:
+                store.client.log_artifact(run_id, str(file), "tables")
+            _log_batch(store.client, run_id, {}, clipped(tags, TAG_LIMIT))
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from planners.cem import check_elites, refit
 from planners.gradient import Descent
 from planners.noise import RowNoise
-from planners.objectives import final_cost, lifted_gradients
+from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
 from planners.optimizers import make_optimizer
 from planners.run import Rows, Run
 from planners.sampling import elites_of, offered_costs
@@ -64,6 +64,8 @@ class GraspSettings(SearchSettings):
     """Start Adam's moments afresh after each sync."""
     reset_states_after_sync: bool = flag(False)
     """Put the virtual states on the rollout of the synced actions."""
+    stop_gradient: bool = flag(True)
+    """The reshaped gradient: nothing flows through the model's state input. Off for ablations only."""
     double_last: bool = flag(True)
     """The last step, whose target is the goal, also has a dense goal term."""
     init_noise: Number = number(0.0)
@@ -126,9 +128,8 @@ class GraspSearch:
         run, settings = self._run, self._settings
         if settings.final_goal_weight is not None:
             self._goal_weight = self._goal_weights(iteration)
-        state_gradient, action_gradient = lifted_gradients(
-            run.model, run.problems, self.states, self.actions, self._goal_weight
-        )
+        gradients = lifted_gradients if settings.stop_gradient else full_lifted_gradients
+        state_gradient, action_gradient = gradients(run.model, run.problems, self.states, self.actions, self._goal_weight)
         run.spend(run.problems.steps)
         self._state_optimizer.update(self.states, state_gradient)
         self._action_optimizer.update(self.actions, action_gradient)

@@ -104,6 +104,14 @@ def _plan(arguments: argparse.Namespace) -> int:
     return plan(arguments.overrides, Console(), arguments.conf)
 
 
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from sweeps.diagnose import diagnose
+
+    return diagnose(arguments.overrides, Console(), arguments.conf)
+
+
 def _configure_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="SWEEP", help="name of a sweep (default: the latest); output=FOLDER")
 
@@ -186,6 +194,21 @@ examples
   grasp plan task=wall world_model=outputs/models/wall planners.grasp.settings.iterations=500
 """
 
+DIAGNOSE_HELP = """\
+Measures on one task and world model what GRASP is built on, and says of each claim whether it is shown: how the curvature of
+the shooting and of the lifted objective grows with the horizon, gradients by time step, brittle state gradients, and what
+success and time become when noise, sync, detachment or goal term are taken away. Figures and tables go to
+OUTPUT/diagnose/TASK-MODEL and to MLflow. The rule behind each verdict is in claims.csv and in docs/diagnose.md.
+
+examples
+  grasp diagnose                                        the wall and its own model, under 5 minutes
+  grasp diagnose task=push_t horizons=[10,20,30,40,50]
+  grasp diagnose task=wall world_model=outputs/models/wall problems=32
+  grasp diagnose seeds.count=64 ablation.attempts=3     more problems for the ablation, and three attempts each
+  grasp diagnose planners.grasp.settings.noise=0.2      GRASP with another setting, and its parts taken away
+  grasp diagnose backend=ray                            the ablation on Ray actors
+"""
+
 REPORT_HELP = """\
 Prints the table of a sweep from the ledger and writes report.txt, report.csv and success.png to OUTPUT/sweeps/SWEEP.
 
@@ -224,6 +247,7 @@ examples
 VERBS = {
     "sweep": Verb("plan a grid of cells and print a table of success rates", SWEEP_HELP, _configure_sweep, _sweep),
     "plan": Verb("plan one cell and save what it looks like", PLAN_HELP, _overrides, _plan),
+    "diagnose": Verb("measure what GRASP's claims come to on a task and model", DIAGNOSE_HELP, _overrides, _diagnose),
     "report": Verb("print a sweep's table again, and write its files", REPORT_HELP, _configure_report, _report),
     "train": Verb("train world models", TRAIN_HELP, _configure_train, _train),
     "models": Verb("list the world models that ship, with their errors", MODELS_HELP, _configure_models, _models),

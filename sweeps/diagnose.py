@@ -1,0 +1,281 @@
+"""`grasp diagnose`: does a task and model show what GRASP claims? Figures, tables and a verdict a claim."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from torch import Tensor
+
+from orchestrator.cells import digest
+from orchestrator.ledger import Ledger
+from orchestrator.run import run_cells
+from orchestrator.tracking import SweepInfo, Tracker, TrackingError
+from planners.diagnostics_gradients import normalised
+from sweeps import estimate
+from sweeps.diagnose_claims import (
+    Claim,
+    ablation_claim,
+    brittle_claim,
+    control_claim,
+    curvature_claims,
+    gradient_claims,
+)
+from sweeps.diagnose_measure import (
+    BrittleRow,
+    CurvatureRow,
+    GradientRow,
+    Subject,
+    measure_brittleness,
+    measure_control,
+    measure_horizon,
+)
+from sweeps.diagnose_setup import CLAIMED, Diagnosis, read_diagnosis
+from sweeps.estimate import Timings, duration
+from sweeps.progress import LINE_EVERY, SweepProgress
+from sweeps.report import COLUMNS, Row, render_table, summarise, to_csv
+from sweeps.terminal import say, show
+from sweeps.verbs import make_backend
+from world_models import checkpoints
+from world_models.errors import UserError
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was measured."""
+
+    curvatures: tuple[CurvatureRow, ...]
+    gradients: tuple[GradientRow, ...]
+    brittle: BrittleRow
+    ablation: tuple[Row, ...]
+    claims: tuple[Claim, ...]
+
+
+def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
+    """Measure, print the table of claims, write figures and tables to a folder and to MLflow; 1 when cells failed, else 0."""
+    began = monotonic()
+    asked = read_diagnosis(overrides, conf)
+    asked.outputs.prepare()
+    torch.set_num_threads(asked.threads)
+    first, last = asked.horizons[0], asked.horizons[-1]
+    say(
+        console,
+        f"{asked.name}: {len(asked.horizons)} horizons from {first} to {last} on {asked.problems} problems, "
+        f"then GRASP whole and with parts taken away at H = {last} on {len(asked.grid.seeds)} problems",
+    )
+    curvatures, gradients, brittle = _measure(asked, console)
+    ablation = _ablate(asked, console)
+    claims = (
+        *[control_claim(curvatures), *curvature_claims(curvatures), *gradient_claims(gradients), brittle_claim(brittle)],
+        *_ablation_claims(asked, ablation),
+    )
+    findings = Findings(curvatures, gradients, brittle, ablation, claims)
+    title = f"{asked.task_label} with {Path(asked.model).name}"
+    show(console, render_table(ablation, f"ablation of {title}"))
+    show(console, claims_table(claims, title), 140)
+    files = _write(findings, title, asked.folder)
+    trouble = _track(asked, findings, files, shlex.join(["grasp", "diagnose", *overrides]))
+    if trouble:
+        say(console, trouble)
+    say(console, f"{duration(monotonic() - began)}; figures and tables are in {asked.folder}; runs: grasp ui")
+    return int(any(row.failed for row in ablation))
+
+
+def _measure(asked: Diagnosis, console: Console) -> tuple[tuple[CurvatureRow, ...], tuple[GradientRow, ...], BrittleRow]:
+    """Everything but the ablation; in float64, for growth by many powers of ten."""
+    loaded = checkpoints.load(asked.model, asked.device, torch.float64)
+    seeds, longest = asked.grid.seeds, asked.horizons[-1]
+    subject = Subject(asked.task, loaded, seeds[: asked.problems], longest)
+    curvatures: list[CurvatureRow] = []
+    gradients: list[GradientRow] = []
+    with _Bar(console, sum(asked.horizons)) as bar:
+        for horizon in asked.horizons:
+            bar.say(f"curvature and gradients at H = {horizon}")
+            found = measure_horizon(subject, horizon, asked.probe)
+            curvatures += [*found[0], measure_control(horizon // asked.task.action_block, horizon, asked.problems)]
+            gradients += found[1]
+            bar.advance(horizon)
+        bar.say("state gradients")
+        brittle = measure_brittleness(Subject(asked.task, loaded, seeds, longest))
+    return tuple(curvatures), tuple(gradients), brittle
+
+
+def _ablate(asked: Diagnosis, console: Console) -> tuple[Row, ...]:
+    """The ordinary evaluation of the ablation's grid: what the ledger has is not planned again."""
+    grid, ledger = asked.grid, Ledger(asked.outputs.ledger)
+    cells = {cell.cell_id: cell for cell in grid.cells()}
+    finished = ledger.finished(cells)
+    missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in finished}
+    if missing:
+        timings = Timings()
+        timings.learn(ledger.table(columns=estimate.COLUMNS))
+        labels = {entry.point.point_id: entry.planner for entry in grid.entries}
+        say(console, f"ablation: {len(missing)} of {len(cells)} cells to plan")
+        with make_backend(asked.backend) as backend, SweepProgress(console, missing, labels, timings) as view:
+            run_cells(
+                list(cells.values()),
+                ledger,
+                backend,
+                on_result=view.on_result,
+                artifacts=asked.outputs.artifacts,
+                config_digest=digest(asked.config_text),
+            )
+    return tuple(summarise(grid, ledger.table(list(cells), columns=list(COLUMNS))))
+
+
+def _ablation_claims(asked: Diagnosis, rows: Sequence[Row]) -> list[Claim]:
+    """A claim for each part of GRASP."""
+    table = Ledger(asked.outputs.ledger).table(
+        [cell.cell_id for cell in asked.grid.cells()], columns=["point_id", "seed", "evaluations"]
+    )
+    effort = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
+    base = rows[0]
+    claims = []
+    for row in (row for row in rows if row.entry.planner in CLAIMED):
+        pairs = [
+            (effort.get((row.entry.point.point_id, s)), effort.get((base.entry.point.point_id, s))) for s in asked.grid.seeds
+        ]
+        claims.append(ablation_claim(row, base, torch.tensor([mine / whole for mine, whole in pairs if mine and whole])))
+    return claims
+
+
+def claims_table(claims: Iterable[Claim], title: str) -> Table:
+    """Claim, what was measured, verdict, figure."""
+    table = Table(title=f"claims: {title}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_lines=True)
+    table.add_column("claim", ratio=3)
+    table.add_column("measured", ratio=6)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("figure", no_wrap=True)
+    for claim in claims:
+        table.add_row(claim.statement, claim.measured.replace("; ", "\n"), claim.verdict.value, claim.figure)
+    return table
+
+
+def _write(findings: Findings, title: str, folder: Path) -> list[Path]:
+    """Figures first, then tables; UserError when the folder can't be written."""
+    from sweeps.diagnose_figures import ablation_figure, brittleness_figure, curvature_figure, gradients_figure
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [
+            curvature_figure(findings.curvatures, title, folder / "curvature.png"),
+            gradients_figure(findings.gradients, title, folder / "gradients.png"),
+            brittleness_figure(findings.brittle, title, folder / "brittleness.png"),
+            ablation_figure(findings.ablation, title, folder / "ablation.png"),
+            _csv(folder / "claims.csv", ("claim", "verdict", "measured", "rule", "figure"), _claim_lines(findings.claims)),
+            _csv(folder / "curvature.csv", CURVATURE_COLUMNS, _curvature_lines(findings.curvatures)),
+            _csv(folder / "gradients.csv", GRADIENT_COLUMNS, _gradient_lines(findings.gradients)),
+            _csv(folder / "brittleness.csv", BRITTLE_COLUMNS, _brittle_lines(findings.brittle)),
+        ]
+        (folder / "ablation.csv").write_text(to_csv(findings.ablation))
+    except OSError as error:
+        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another with output=FOLDER.") from error
+    return [*written, folder / "ablation.csv"]
+
+
+CURVATURE_COLUMNS = ("objective", "place", "horizon", "T", "problem", "gauss_newton", "hessian", "condition")
+GRADIENT_COLUMNS = ("objective", "place", "horizon", "t", "lower_quartile", "median", "upper_quartile")
+BRITTLE_COLUMNS = ("radius", "problem", "removed", "removed_by_one_step", "truly_removed")
+
+
+def _csv(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(lines)
+    return path
+
+
+def _claim_lines(claims: Iterable[Claim]) -> Iterable[Sequence[object]]:
+    return ((c.statement, c.verdict.value, c.measured, c.rule, c.figure) for c in claims)
+
+
+def _curvature_lines(rows: Iterable[CurvatureRow]) -> Iterable[Sequence[object]]:
+    for row in rows:
+        columns = row.values.gauss_newton.tolist(), row.values.hessian.tolist(), row.condition.tolist()
+        for problem, values in enumerate(zip(*columns, strict=True)):
+            yield row.objective, row.place, row.horizon, row.steps, problem, *values
+
+
+def _gradient_lines(rows: Iterable[GradientRow]) -> Iterable[Sequence[object]]:
+    """Quartiles over problems of the norm as a share of the plan's largest."""
+    for row in rows:
+        quartiles = normalised(row.norms).quantile(torch.tensor([0.25, 0.5, 0.75]).to(row.norms), dim=0)
+        for t, values in enumerate(quartiles.T.tolist()):
+            yield row.objective, row.place, row.horizon, t, *values
+
+
+def _brittle_lines(row: BrittleRow) -> Iterable[Sequence[object]]:
+    def listed(values: Tensor | None, radius: int, problem: int) -> object:
+        return "" if values is None else float(values[radius, problem])
+
+    for i, radius in enumerate(row.measured.radii):
+        for problem in range(row.measured.removed.shape[1]):
+            columns = row.measured.removed, row.measured.removed_by_one_step, row.truly_removed
+            yield radius, problem, *(listed(values, i, problem) for values in columns)
+
+
+def _track(asked: Diagnosis, findings: Findings, files: Sequence[Path], command: str) -> str | None:
+    """The ablation as a sweep of its own in MLflow, with figures, tables and verdicts on its page; what failed, if anything."""
+    lines = ["What was measured and the rules are in tables/claims.csv.", "", "| claim | verdict | figure |", "|---|---|---|"]
+    lines += [f"| {c.statement} | **{c.verdict.value}** | {c.figure} |" for c in findings.claims]
+    info = SweepInfo(asked.name, asked.config_text, command, "\n".join(lines))
+    tracker = Tracker(asked.outputs.tracking_uri, asked.outputs.tracking_artifacts)
+    table = Ledger(asked.outputs.ledger).table([cell.cell_id for cell in asked.grid.cells()])
+    try:
+        tracker.sync(info, table, asked.outputs.artifacts, [file for file in files if file.suffix == ".png"])
+        tracker.attach(
+            info, {f"verdict/{c.key}": c.verdict.value for c in findings.claims}, [f for f in files if f.suffix == ".csv"]
+        )
+    except TrackingError as error:
+        return str(error)
+    return None
+
+
+class _Bar:
+    """Progress of the measurements: a bar on a terminal, plain lines elsewhere, with the time left."""
+
+    def __init__(self, console: Console, total: int) -> None:
+        self._console = console
+        self._total = total
+        self._done = 0
+        self._doing = ""
+        self._began = self._last = monotonic()
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def say(self, doing: str) -> None:
+        """What is being measured now."""
+        self._doing = doing
+        self._show()
+
+    def advance(self, amount: int) -> None:
+        """So much is done."""
+        self._done += amount
+        self._show()
+
+    def _show(self) -> None:
+        elapsed = monotonic() - self._began
+        left = elapsed * (self._total - self._done) / self._done if self._done else 0.0
+        words = [self._doing, f"{100 * self._done // self._total} %"] + ([f"{duration(left)} left"] if left else [])
+        self._bar.update(self._task, completed=self._done, description="  ".join(words))
+        if not self._console.is_terminal and monotonic() - self._last >= LINE_EVERY:
+            self._last = monotonic()
+            say(self._console, "  ".join(words))

@@ -1,0 +1,159 @@
+"""What `grasp diagnose` is asked for: a task, a model, GRASP whole and with parts taken away; checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from orchestrator.cells import Scalar
+from orchestrator.evaluate import check_point
+from planners.diagnostics_gradients import LiftedPhase
+from sweeps.config import compose
+from sweeps.diagnose_measure import Probe
+from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.outputs import Outputs
+from sweeps.verbs import lookups, whole_number
+from world_models.errors import UserError, require
+from world_models.tasks import Task, make_task
+from world_models.tasks.base import check_horizon
+
+BASE = "grasp"
+"""How the ablation calls the whole planner."""
+
+ABLATIONS: Mapping[str, Mapping[str, Scalar]] = {
+    "no noise": {"noise": 0.0, "init_noise": 0.0},
+    "no sync": {"sync_steps": 0, "final_sync_steps": 0},
+    "no detach": {"stop_gradient": False},
+    "no goal term": {"goal_weight": 0.0},
+    "no detach, no goal term": {"stop_gradient": False, "goal_weight": 0.0},
+}
+"""GRASP's settings with a part taken away."""
+
+CLAIMED = tuple(list(ABLATIONS)[:4])
+"""Those that a claim is about; the last is there because the goal term mends what the detachment breaks."""
+
+HORIZONS = 8
+"""How many horizons are measured where none are named."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A checked request."""
+
+    name: str
+    task_label: str
+    task: Task
+    model: str
+    horizons: tuple[int, ...]
+    """Environment steps, ascending."""
+    grid: Grid
+    """The ablation: its entries are `BASE` and `ABLATIONS` at the longest horizon."""
+    problems: int
+    """How many of the grid's seeds curvature and gradients are measured on."""
+    probe: Probe
+    outputs: Outputs
+    backend: Mapping[str, Any]
+    """Where the ablation is planned."""
+    device: str
+    threads: int
+    config_text: str
+
+    @property
+    def folder(self) -> Path:
+        """Where figures and tables go."""
+        return self.outputs.root / "diagnose" / self.name.removeprefix("diagnose-")
+
+
+def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> Diagnosis:
+    """Compose and check; UserError names what is wrong."""
+    composed = compose("diagnose", overrides, conf)
+    values: Mapping[str, Any] = composed.values
+    entry, planner = _single(spec_of(composed, conf))
+    task = make_task(entry.task.name, **entry.task.as_dict())
+    horizons = _horizons(values["horizons"], entry, task)
+    longest = replace(entry, horizons=horizons[-1:])
+    name = f"diagnose-{entry.label}-{Path(entry.models[0]).name}"
+    seeds = spec_of(composed, conf).seeds
+    spec = SweepSpec(name, (longest,), _variants(planner, values["ablation"]), seeds)
+    grid = spec.expand(lookups())
+    for point in (each.point for each in grid.entries):
+        check_point(point)
+    task.problem(seeds[0], horizons[-1])
+    count = whole_number("problems", values["problems"], low=2)
+    require(count <= len(seeds), f"problems {count} exceeds the {len(seeds)} seeds: give fewer, or seeds.count={count}.")
+    return Diagnosis(
+        name=name,
+        task_label=entry.label,
+        task=task,
+        model=entry.models[0],
+        horizons=horizons,
+        grid=grid,
+        problems=count,
+        probe=_probe(values["places"], grid.entries[0]),
+        outputs=Outputs(Path(str(values["output"]))),
+        backend=_backend(values["backend"], str(values["device"])),
+        device=str(values["device"]),
+        threads=whole_number("threads", values["threads"]),
+        config_text=composed.text,
+    )
+
+
+def _single(spec: SweepSpec) -> tuple[TaskEntry, PlannerEntry]:
+    """The one task and planner of a spec."""
+    for kind, found in (
+        ("task", [task.label for task in spec.tasks]),
+        ("planner", [planner.label for planner in spec.planners]),
+        ("world_model", list(spec.tasks[0].models)),
+    ):
+        require(len(found) == 1, f"grasp diagnose takes one {kind}, not {len(found)}: give one of {', '.join(found)}.")
+    kind = spec.planners[0].planner.name
+    require(
+        kind == "grasp",
+        f"planner {spec.planners[0].label!r} is {kind}: grasp diagnose takes GRASP apart, so give planner=grasp.",
+    )
+    return spec.tasks[0], spec.planners[0]
+
+
+def _horizons(given: object, entry: TaskEntry, task: Task) -> tuple[int, ...]:
+    """The horizons given, ascending, or evenly spaced ones up to the task's longest."""
+    block = task.action_block
+    if given is None:
+        longest = max(entry.horizons)
+        spaced = {max(1, round(longest * i / HORIZONS / block)) * block for i in range(1, HORIZONS)}
+        return (*sorted(spaced - {longest}), longest)
+    for horizon in entry.horizons:
+        check_horizon(horizon, block)
+    require(
+        len(entry.horizons) >= 3,
+        f"horizons {list(entry.horizons)} are too few: growth is fitted over at least 3, e.g. horizons=[10,20,30,40,50].",
+    )
+    return tuple(sorted(entry.horizons))
+
+
+def _variants(planner: PlannerEntry, common: object) -> tuple[PlannerEntry, ...]:
+    """The planner whole, and once for each ablation; what the command line says wins over `common` alone."""
+    require(isinstance(common, Mapping | None), f"ablation {common!r} holds no settings: give e.g. ablation.attempts=1.")
+    shared = {**cast("Mapping[str, Scalar]", common or {}), **dict(planner.forced)}
+    return tuple(
+        replace(planner, label=label, forced=tuple({**shared, **changes}.items()))
+        for label, changes in {BASE: {}, **ABLATIONS}.items()
+    )
+
+
+def _backend(settings: Mapping[str, Any], device: str) -> Mapping[str, Any]:
+    """The config's backend; in this process it plans on the device that is measured on."""
+    return {"device": device, **settings} if settings.get("name") == "inline" else settings
+
+
+def _probe(places: Mapping[str, Any], base: Entry) -> Probe:
+    """How iterates are made, from the config and GRASP's settings at the longest horizon."""
+    settings = base.point.planner.as_dict()
+    numbers = {key: settings[key] for key in ("lr_states", "lr_actions", "noise", "goal_weight")}
+    early, late = (whole_number(f"places.{key}", places.get(key)) for key in ("early", "late"))
+    require(early < late, f"places.early {early} does not come before places.late {late}: give a smaller number.")
+    lr = places.get("gd_lr")
+    if isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0:
+        raise UserError(f"places.gd_lr {lr!r} is no learning rate: give a number > 0.")
+    return Probe(LiftedPhase(**{key: float(cast(float, value)) for key, value in numbers.items()}), float(lr), early, late)

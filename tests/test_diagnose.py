@@ -1,0 +1,327 @@
+"""`grasp diagnose` through the real command line, its verdicts, its files and what MLflow keeps of it."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from PIL import Image
+from rich.console import Console
+
+from orchestrator.cells import Named, Point
+from orchestrator.ledger import Ledger
+from planners.diagnostics import Curvature
+from planners.diagnostics_brittle import Brittleness
+from planners.diagnostics_growth import growth
+from sweeps.cli import main
+from sweeps.diagnose import claims_table
+from sweeps.diagnose_claims import (
+    Verdict,
+    ablation_claim,
+    brittle_claim,
+    control_claim,
+    curvature_claims,
+    gradient_claims,
+    is_exponential,
+    is_level,
+    overall,
+)
+from sweeps.diagnose_measure import (
+    CONTROL_GAIN,
+    LIFTED,
+    RADII,
+    SHOOTING,
+    BrittleRow,
+    CurvatureRow,
+    GradientRow,
+    Subject,
+    control_curvature,
+    measure_brittleness,
+    measure_control,
+)
+from sweeps.diagnose_setup import ABLATIONS, BASE, CLAIMED, read_diagnosis
+from sweeps.grid import Entry
+from sweeps.outputs import Outputs
+from sweeps.report import Row
+from sweeps.statistics import Paired, Rate
+from tests.fakes import Plane
+from world_models.analytic import LinearQuadratic
+from world_models.base import SquaredDistance
+from world_models.checkpoints import LoadedModel, save
+from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.tasks import make_task
+
+F64 = torch.float64
+TINY = ("horizons=[12,4,8]", "problems=2", "seeds=[20000,20001,20002]", "places.early=1", "places.late=2")
+QUICK = ("planners.grasp.settings.iterations=4", "planners.grasp.settings.sync_every=2")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained model of the wall."""
+    torch.manual_seed(0)
+    network = ResidualMLP(MLPConfig(observation_dim=2, action_dim=2, width=8, depth=2))
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    return save(folder, "tiny", network, torch.ones(2), {"dynamics": dict(make_task("wall").dynamics)})
+
+
+@pytest.fixture(scope="module")
+def words(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("outputs")
+    return ["diagnose", *TINY, *QUICK, f"world_model={model}", f"output={folder}"]
+
+
+@pytest.fixture(scope="module")
+def diagnosed(words):
+    """The outputs of a tiny diagnosis."""
+    assert main(words) == 0
+    return Outputs(Path(words[-1].split("=")[1]))
+
+
+def lines(file: Path) -> list[dict[str, str]]:
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_it_writes_figures_and_tables(diagnosed):
+    folder = diagnosed.root / "diagnose" / "wall-tiny"
+    for name in ("curvature", "gradients", "brittleness", "ablation"):
+        with Image.open(folder / f"{name}.png") as image:
+            assert min(image.size) > 300
+    claims = {line["claim"]: line for line in lines(folder / "claims.csv")}
+    assert len(claims) == 12
+    assert {line["verdict"] for line in claims.values()} <= {verdict.value for verdict in Verdict}
+    assert all((folder / line["figure"]).is_file() and line["rule"] for line in claims.values())
+    curvature = lines(folder / "curvature.csv")
+    assert {line["objective"] for line in curvature} == {"shooting", "lifted", "control"}
+    assert {line["horizon"] for line in curvature} == {"4", "8", "12"}
+    assert {line["place"] for line in curvature} == {"null actions", "random actions", "after 2 iterations"}
+    gradients = lines(folder / "gradients.csv")
+    assert len([line for line in gradients if line["horizon"] == "12"]) == 2 * 3 * 12
+    assert [line["planner"] for line in lines(folder / "ablation.csv")] == [BASE, *ABLATIONS]
+    assert len(lines(folder / "brittleness.csv")) == len(RADII) * 3
+
+
+def test_the_ablation_is_in_the_ledger_and_is_not_planned_again(diagnosed, words, capsys):
+    table = Ledger(diagnosed.ledger).table().to_pylist()
+    assert len(table) == 3 * (1 + len(ABLATIONS))
+    assert {row["status"] for row in table} == {"completed"}
+    assert {row["seed"] for row in table} == {20000, 20001, 20002}
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "cells to plan" not in said
+    assert "instrument check" in said
+    assert "passed" in said
+    assert Ledger(diagnosed.ledger).table().num_rows == len(table)
+
+
+def test_mlflow_keeps_figures_tables_and_verdicts(diagnosed):
+    client = MlflowClient(tracking_uri=diagnosed.tracking_uri)
+    experiment = client.get_experiment_by_name("grasp")
+    assert experiment is not None
+    (parent,) = client.search_runs([experiment.experiment_id], "tags.`grasp.kind` = 'sweep'")
+    assert parent.info.run_name == "diagnose-wall-tiny"
+    assert parent.data.tags["verdict/control"] == "passed"
+    assert {f"verdict/ablation_{name.replace(' ', '_')}" for name in CLAIMED} <= parent.data.tags.keys()
+    assert "| instrument check" in parent.data.tags["mlflow.note.content"]
+    files = {
+        kind: {Path(f.path).name for f in client.list_artifacts(parent.info.run_id, kind)} for kind in ("figures", "tables")
+    }
+    assert files["figures"] == {"curvature.png", "gradients.png", "brittleness.png", "ablation.png"}
+    assert files["tables"] == {f"{name}.csv" for name in ("claims", "curvature", "gradients", "brittleness", "ablation")}
+    read = client.download_artifacts(parent.info.run_id, "tables/claims.csv")
+    assert Path(read).read_text() == (diagnosed.root / "diagnose" / "wall-tiny" / "claims.csv").read_text()
+    children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    assert len(children) == 1 + len(ABLATIONS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("task=wal", "did you mean 'wall'"),
+        ("task=wall,push_t", "takes one task, not 2"),
+        ("planner=gd", "planner 'gd' is gd: grasp diagnose takes GRASP apart"),
+        ("world_models=[wall,push_t]", "takes one world_model, not 2"),
+        ("world_model=nosuch", "unknown world model 'nosuch'"),
+        ("horizons=[10,20]", "horizons [10, 20] are too few"),
+        ("horizons=[10,20,-3]", "horizon -3 is not a positive"),
+        ("problems=0", "problems 0 is no whole number >= 2"),
+        ("problems=40", "problems 40 exceeds the 32 seeds"),
+        ("places.early=50", "places.early 50 does not come before places.late 40"),
+        ("places.gd_lr=0", "places.gd_lr 0 is no learning rate"),
+        ("ablation.attempts=0", "attempts 0 is below 1"),
+        ("ablation=3", "ablation 3 holds no settings"),
+        ("horizons=[5,6,7] task=wall_deep", "wall has no 'deep' problem of 7 steps"),
+        ("output=/dev/null/x", "cannot write to output folder"),
+        ("problem=3", "did you mean 'problems'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(words, said, capsys):
+    assert main(["diagnose", *words.split()]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_horizons_default_to_eight_up_to_the_tasks_longest_and_the_command_line_wins(tmp_path):
+    asked = read_diagnosis([f"output={tmp_path}", "planners.grasp.settings.noise=0.25", "ablation.attempts=2"], None)
+    assert asked.horizons == (6, 12, 19, 25, 31, 38, 44, 50)
+    assert asked.probe.phase.noise == 0.25
+    settings = {entry.planner: entry.point.planner.as_dict() for entry in asked.grid.entries}
+    assert settings[BASE]["noise"] == 0.25
+    assert settings["no noise"]["noise"] == 0
+    assert settings["no detach"] == {**settings[BASE], "stop_gradient": False}
+    assert {each["attempts"] for each in settings.values()} == {2}
+    assert min(asked.grid.seeds) >= 20000
+
+
+def test_shorter_horizons_keep_the_start_and_stay_reachable():
+    world = LinearQuadratic(torch.eye(2, dtype=F64), 0.1 * torch.eye(2, dtype=F64))
+    loaded = LoadedModel("plane", world, SquaredDistance(), lambda states: states, {}, "0")
+    task = Plane()
+    subject = Subject(task, loaded, (1, 2, 3), 10)
+    short, whole = subject.problems(4), subject.problems(10)
+    torch.testing.assert_close(short.context.last, whole.context.last)
+    assert (short.steps, whole.steps) == (4, 10)
+    problem = task.problem(2, 10)
+    assert whole.goal[1].tolist() == pytest.approx(problem.goal.tolist())
+    reached = problem.start + 0.1 * problem.reference_actions[:4].sum(0)
+    assert short.goal[1].tolist() == pytest.approx(reached.tolist())
+    row = measure_brittleness(subject)
+    expected = torch.tensor(RADII, dtype=F64).unsqueeze(1).expand(-1, 3)
+    torch.testing.assert_close(row.measured.removed, expected, atol=1e-3, rtol=0)
+    assert row.truly_removed is not None
+    torch.testing.assert_close(row.truly_removed, expected, atol=1e-3, rtol=0)
+    assert brittle_claim(row).verdict == Verdict.NOT_SHOWN
+
+
+class Wavy(LinearQuadratic):
+    """A model that was fooled: what it predicts swings by half a metre when the state moves by a few millimetres."""
+
+    def step(self, states, actions):
+        return states[:, -1] + 0.5 * (500 * states[:, -1]).sin() + actions[:, -1] @ self.B.T
+
+
+def test_the_simulator_says_where_a_model_was_fooled():
+    eye = torch.eye(2, dtype=F64)
+    loaded = LoadedModel("plane", Wavy(eye, 0.1 * eye), SquaredDistance(), lambda states: states, {}, "0")
+    row = measure_brittleness(Subject(Plane(), loaded, tuple(range(16)), 20))
+    claim = brittle_claim(row)
+    assert claim.verdict == Verdict.SHOWN
+    assert row.truly_removed is not None
+    assert float(row.truly_removed[RADII.index(0.1)].max()) <= 0.1 + 1e-9
+    assert float(row.measured.removed[RADII.index(0.1)].median()) > 0.5
+
+
+def test_states_that_cannot_be_are_left_out_of_the_truth():
+    task = make_task("wall", kind="free")
+    nowhere = LinearQuadratic(torch.eye(2, dtype=F64), torch.eye(2, dtype=F64))
+    loaded = LoadedModel("wall", nowhere, SquaredDistance(), lambda states: states + 1000, {}, "0")
+    row = measure_brittleness(Subject(task, loaded, (20000, 20001), 10))
+    assert row.truly_removed is not None
+    assert bool(row.truly_removed.isnan().all())
+    assert "no such state exists" in brittle_claim(row).measured
+
+
+def curvature_rows(shooting, lifted):
+    """Rows whose values are functions of T, a little different from problem to problem."""
+    spread = 1 + 0.01 * torch.arange(6, dtype=F64)
+    rows = []
+    for steps in (5, 10, 15, 20, 30, 40):
+        for objective, value in ((SHOOTING, shooting), (LIFTED, lifted)):
+            values = value(steps) * spread
+            rows.append(CurvatureRow(objective, "here", steps, steps, Curvature(values, values), values))
+        rows.append(measure_control(steps, steps))
+    return rows
+
+
+def verdicts(claims):
+    return {claim.key: claim.verdict for claim in claims}
+
+
+def test_curvature_verdicts_follow_their_rules():
+    claimed = verdicts(curvature_claims(curvature_rows(lambda T: 1.3**T, lambda T: 2.0)))
+    assert set(claimed.values()) == {Verdict.SHOWN}
+    refuted = verdicts(curvature_claims(curvature_rows(lambda T: T**1.5, lambda T: 1.2**T)))
+    assert set(refuted.values()) == {Verdict.NOT_SHOWN}
+    small = verdicts(curvature_claims(curvature_rows(lambda T: 1.001**T, lambda T: T**2.0)))
+    assert small["shooting_curvature"] == Verdict.NOT_SHOWN
+    assert small["lifted_curvature"] == Verdict.SHOWN
+
+
+def test_condition_numbers_that_were_not_measured_make_no_claim():
+    rows = curvature_rows(lambda T: 1.3**T, lambda T: 2.0)
+    unknown = [CurvatureRow(r.objective, r.place, r.horizon, r.steps, r.values, r.condition * torch.nan) for r in rows]
+    assert set(verdicts(curvature_claims(unknown))) == {"shooting_curvature", "lifted_curvature"}
+
+
+def test_an_exponential_is_no_power_and_the_other_way_round():
+    lengths, T = (5, 10, 20, 40), torch.tensor([5.0, 10, 20, 40], dtype=F64)
+    for values, exponential, level in (((0.2 * T).exp(), True, False), (T**2, False, True), (T**0, False, True)):
+        found = growth(lengths, values.expand(4, -1))
+        assert (is_exponential(found), is_level(found)) == (exponential, level)
+
+
+def test_the_instrument_is_checked_in_closed_form():
+    rows = [measure_control(steps, steps) for steps in (2, 10, 20, 40)]
+    assert control_curvature(2) == pytest.approx(1 + CONTROL_GAIN**2)
+    assert control_claim(rows).verdict == Verdict.PASSED
+    broken = CurvatureRow(rows[3].objective, rows[3].place, 40, 39, rows[3].values, rows[3].condition)
+    assert control_claim([*rows[:3], broken]).verdict == Verdict.FAILED
+
+
+def test_gradient_verdicts_follow_their_rules():
+    fading = 0.7 ** torch.arange(20, 0, -1, dtype=F64).expand(6, -1)
+    level = torch.ones(6, 20, dtype=F64)
+    rows = [GradientRow(SHOOTING, "here", 20, fading), GradientRow(LIFTED, "here", 20, level)]
+    assert set(verdicts(gradient_claims(rows)).values()) == {Verdict.SHOWN}
+    swapped = [GradientRow(SHOOTING, "here", 20, level), GradientRow(LIFTED, "here", 20, fading)]
+    assert set(verdicts(gradient_claims(swapped)).values()) == {Verdict.NOT_SHOWN}
+    mixed = verdicts(gradient_claims([*rows, GradientRow(SHOOTING, "there", 20, level)]))
+    assert mixed["shooting_gradients"] == Verdict.PARTLY
+    shorter = GradientRow(SHOOTING, "here", 10, level)
+    assert verdicts(gradient_claims([*rows, shorter]))["shooting_gradients"] == Verdict.SHOWN
+    assert overall([False, False]) == Verdict.NOT_SHOWN
+
+
+def ablated(only_ablated: int, only_base: int, label: str = "no noise") -> Row:
+    point = Point(Named("wall"), "wall", "0", Named("grasp"), 50)
+    versus = Paired(32, only_ablated, only_base)
+    return Row(Entry("wall", label, "px", point), Rate(20, 32), Rate(20, 32), 1.0, 0.5, BASE, versus, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("only_ablated", "only_base", "effort", "verdict"),
+    [
+        (0, 10, 1.0, Verdict.SHOWN),
+        (10, 0, 1.0, Verdict.OPPOSITE),
+        (3, 5, 1.0, Verdict.NOT_SHOWN),
+        (3, 5, 1.5, Verdict.SHOWN),
+        (10, 0, 1.5, Verdict.OPPOSITE),
+    ],
+)
+def test_ablation_verdicts_are_paired_tests(only_ablated, only_base, effort, verdict):
+    row = ablated(only_ablated, only_base)
+    assert ablation_claim(row, row, torch.full((32,), effort)).verdict == verdict
+
+
+def test_the_table_says_all_of_every_claim():
+    claim = ablation_claim(ablated(0, 10), ablated(0, 10), torch.ones(32))
+    stream = io.StringIO()
+    Console(file=stream, width=150).print(claims_table([claim], "the wall"))
+    said = " ".join(stream.getvalue().split())
+    for words in ("no noise: lowers success", "20/32", "shown", "ablation.png"):
+        assert words in said
+
+
+def test_a_brittle_world_is_shown_by_half_of_its_problems_not_by_a_few():
+    def row(shares):
+        removed = torch.tensor(shares, dtype=F64).expand(len(RADII), -1)
+        return BrittleRow(Brittleness(RADII, removed, removed, torch.zeros(*removed.shape, 2)), None)
+
+    assert brittle_claim(row([0.95] * 16)).verdict == Verdict.SHOWN
+    assert brittle_claim(row([0.95] * 6 + [0.1] * 10)).verdict == Verdict.NOT_SHOWN
+    assert "cannot be set" in brittle_claim(row([0.1] * 4)).measured
