@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from planners.noise import RowNoise
 from planners.objectives import final_cost_gradient
 from planners.optimizers import make_optimizer
+from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.search import SearchPlanner, SearchSettings
-from planners.settings import Count, Number, any_positive, choice, number, per_row
+from planners.settings import Number, any_positive, choice, number, per_row
 
 
 @dataclass(frozen=True)
@@ -26,58 +26,28 @@ class GDSettings(SearchSettings):
     """Standard deviation of the noise on the initial actions."""
 
 
-class Descent:
+class Descent(Refiner):
     """Gradient steps on the goal cost of the true, serial rollout: actions only; every rollout is offered to the run."""
 
     def __init__(
         self, run: Run, actions: Float[Tensor, "batch time action"], optimizer: str, lr: Number, rows: Rows | None = None
     ) -> None:
-        self._run = run
-        self._rows = rows
-        self._problems = run.problems if rows is None else run.problems.rows(rows.to(actions.device))
+        super().__init__(run, actions, rows)
         self._optimizer = make_optimizer(optimizer, actions, lr)
-        self.actions = actions
-        """Changed in place."""
 
     def step(self) -> None:
         """One gradient step; the rollout that the gradient needs checks the iterate before it."""
-        run = self._run
-        cost, gradient = final_cost_gradient(run.model, self._problems, self.actions)
-        run.spend(run.problems.steps, self._rows)
-        run.offer(self.actions, cost, self._rows)
+        run = self.run
+        cost, gradient = final_cost_gradient(run.model, self.problems, self.actions)
+        run.spend(run.problems.steps, self.rows)
+        run.offer(self.actions, cost, self.rows)
         self._optimizer.update(self.actions, gradient)
         run.project(self.actions)
 
-    def run_for(self, steps: Count) -> None:
-        """So many steps; where they differ by row, each row ends after its own."""
-        if not isinstance(steps, Tensor):
-            for _ in range(steps):
-                self.step()
-            return
-        result, going = self.actions, torch.arange(len(steps))
-        self.actions = result.clone()
-        for done in range(int(steps.max())):
-            stay = torch.nonzero(steps[going] > done).flatten()
-            if len(stay) < len(going):
-                result[going.to(result.device)] = self.actions
-                going = going[stay]
-                self._narrow(stay)
-            self.step()
-        result[going.to(result.device)] = self.actions
-        self.actions = result
-
-    def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows, after the run has been narrowed."""
-        self.actions = self.actions[rows.to(self.actions.device)]
+    def narrow(self, rows: Rows) -> None:
+        """Leave the other rows' moments out."""
+        super().narrow(rows)
         self._optimizer.keep(rows)
-        self._problems = self._run.problems
-
-    def _narrow(self, stay: Rows) -> None:
-        """Go on with some of the rows while the run goes on with all."""
-        there = stay.to(self.actions.device)
-        self._rows = stay if self._rows is None else self._rows[stay]
-        self.actions, self._problems = self.actions[there], self._problems.rows(there)
-        self._optimizer.keep(stay)
 
 
 class GDSearch:

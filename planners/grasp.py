@@ -15,6 +15,7 @@ from torch import Tensor
 
 from planners.cem import check_elites, refit
 from planners.gradient import Descent
+from planners.newton import LevenbergMarquardt
 from planners.noise import RowNoise
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
 from planners.optimizers import make_optimizer
@@ -43,20 +44,24 @@ class GraspSettings(SearchSettings):
     """Weight of the dense goal term; what is good depends on the model's scale by orders of magnitude."""
     final_goal_weight: Number | None = number(None)
     """Where the weight of the dense goal term ends, linearly over the run. None: it stays."""
-    sync: str = choice("gd", "cem", "none")
-    """What brings the actions back to the true rollout: gradient steps, the cross-entropy method around them, or nothing."""
+    sync: str = choice("gd", "cem", "newton", "none")
+    """What brings the actions back to the true rollout: gradient steps, the cross-entropy method around them, damped
+    Gauss-Newton steps (small states only), or nothing."""
     sync_every: Count = count(25, low=0, by_row=True)
     """Iterations between syncs; 0 never syncs."""
     sync_steps: Count = count(10, low=0, by_row=True)
-    """Steps on the rolled-out final cost a sync: of gradient descent, or rounds of sampling."""
+    """Steps on the rolled-out final cost a sync: of gradient descent or Gauss-Newton, or rounds of sampling."""
     sync_lr: Number = number(0.05, positive=True)
     sync_samples: int = count(64)
     """Plans drawn a round of a CEM sync."""
     sync_elites: int = count(8)
     sync_std: Number = number(0.3, positive=True)
     """Standard deviation of the actions at the start of a CEM sync."""
+    sync_damping: Number = number(0.01, positive=True)
+    """Damping at the start of a sync by Gauss-Newton steps, relative to the mean curvature."""
     final_sync_steps: Count = count(0, low=0, by_row=True)
-    """Gradient steps of one more sync after the last iteration, from the best plan so far: near misses become hits."""
+    """Steps of one more sync after the last iteration, from the best plan so far: near misses become hits. They are Gauss-Newton
+    steps where the syncs' are, else gradient steps."""
     final_sync_lr: Number = number(0.01, positive=True)
     optimizer: str = choice("adam", "gd")
     """Update rule of states and actions; sync steps always use Adam."""
@@ -169,6 +174,8 @@ class GraspSearch:
         actions = self.actions if there is None else self.actions[there]
         if settings.sync == "gd":
             Descent(run, actions, "adam", settings.sync_lr, rows).run_for(settings.sync_steps)
+        elif settings.sync == "newton":
+            LevenbergMarquardt(run, actions, settings.sync_damping, rows).run_for(settings.sync_steps)
         else:
             self._sample(iteration, settings, actions, rows)
         if there is not None:
@@ -209,7 +216,10 @@ class GraspSearch:
         run.offer(last, final_cost(run.model, problems, last), rows)
         run.spend(problems.steps, rows)
         actions = run.best(rows).clone()
-        Descent(run, actions, "adam", settings.final_sync_lr, rows).run_for(settings.final_sync_steps)
+        if settings.sync == "newton":
+            LevenbergMarquardt(run, actions, settings.sync_damping, rows).run_for(settings.final_sync_steps)
+        else:
+            Descent(run, actions, "adam", settings.final_sync_lr, rows).run_for(settings.final_sync_steps)
         self.actions[slice(None) if there is None else there] = actions
 
     def _part(self, rows: Rows | None) -> tuple[GraspSettings, Tensor | None]:

@@ -47,6 +47,12 @@ def sampled_costs(
     return torch.cat(result).view(batch, samples)
 
 
+def blocks(batch: int, steps: int, device: torch.device) -> list[slice]:
+    """Runs of problems that share a model call over all their times: as many as keep the call's memory bounded."""
+    size = max(1, _ROWS_PER_CALL.get(device.type, _ROWS_PER_CALL_ACCELERATOR) // steps)
+    return [slice(first, first + size) for first in range(0, batch, size)]
+
+
 def lifted_gradients(
     model: WorldModel,
     problems: ModelProblems,
@@ -62,11 +68,9 @@ def lifted_gradients(
 
     All times of a problem go through the model in one call, and as many problems with them as keep the call's memory bounded.
     """
-    limit = _ROWS_PER_CALL.get(actions.device.type, _ROWS_PER_CALL_ACCELERATOR)
-    block = max(1, limit // problems.steps)
     parts = [
         _lifted_block(model, problems.rows(rows), states[rows], actions[rows], goal_weight[rows])
-        for rows in (slice(first, first + block) for first in range(0, problems.batch, block))
+        for rows in blocks(problems.batch, problems.steps, actions.device)
     ]
     if len(parts) == 1:
         return parts[0]

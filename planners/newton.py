@@ -1,0 +1,173 @@
+"""Damped Gauss-Newton steps on the rolled-out goal cost: the model is linearised at all times of a rollout in parallel.
+
+Near a goal, gradient descent through a long rollout creeps: the rollout's Jacobian is badly conditioned. A Levenberg-Marquardt
+step solves for the smallest change of the actions that closes the gap, whatever the conditioning. It needs the Jacobian of the
+last state, one backward pass a state feature; since the states of the rollout are known, all times share these passes.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.base import ModelProblems
+from planners.objectives import blocks
+from planners.refine import Refiner
+from planners.run import Rows, Run
+from planners.settings import Number
+from world_models.base import WorldModel, rollout, windows
+from world_models.errors import require
+
+MAX_FEATURES = 64
+"""States of more numbers than this would cost too many backward passes."""
+
+_LESS, _MORE = 1 / 3, 4.0
+
+
+def check_state_size(model: WorldModel) -> None:
+    """UserError for a model whose states are too large for Gauss-Newton steps."""
+    size = torch.Size(model.state_shape).numel()
+    sentence = (
+        f"Gauss-Newton steps need states of at most {MAX_FEATURES} numbers, and this model's have {size}: choose gd or cem."
+    )
+    require(size <= MAX_FEATURES, sentence)
+
+
+def final_state_jacobian(
+    model: WorldModel,
+    problems: ModelProblems,
+    actions: Float[Tensor, "batch time action"],
+    states: Float[Tensor, "batch time *state"],
+) -> Float[Tensor, "batch features time action"]:
+    """The derivative of a rollout's last state (flattened) to its actions; `states` are the rollout's s_1..s_T."""
+    parts = [
+        _jacobian_block(model, problems.rows(rows), actions[rows], states[rows])
+        for rows in blocks(problems.batch, problems.steps, actions.device)
+    ]
+    return torch.cat(parts)
+
+
+def _jacobian_block(
+    model: WorldModel,
+    problems: ModelProblems,
+    actions: Float[Tensor, "batch time action"],
+    states: Float[Tensor, "batch time *state"],
+) -> Float[Tensor, "batch features time action"]:
+    batch, time, h = problems.batch, problems.steps, model.history
+    with torch.enable_grad():
+        seen = windows(torch.cat([problems.context.states, states[:, :-1]], 1), h).flatten(0, 1).contiguous().requires_grad_()
+        taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1).contiguous().requires_grad_()
+        predicted = model.step(seen, taken).flatten(1)
+    features = predicted.shape[1]
+    to_states = predicted.new_empty(batch, time, features, h, features)
+    to_actions = predicted.new_empty(batch, time, features, h, actions.shape[2])
+    for feature in range(features):
+        cotangent = torch.zeros_like(predicted)
+        cotangent[:, feature] = 1
+        gradients = torch.autograd.grad(predicted, (seen, taken), cotangent, retain_graph=feature + 1 < features)
+        to_states[:, :, feature] = gradients[0].reshape(batch, time, h, features)
+        to_actions[:, :, feature] = gradients[1].reshape(batch, time, h, actions.shape[2])
+    return _chained(to_states, to_actions)
+
+
+def _chained(
+    to_states: Float[Tensor, "batch time out h features"], to_actions: Float[Tensor, "batch time out h action"]
+) -> Float[Tensor, "batch out time action"]:
+    """The chain rule backwards through time; a step's window reaches back to states and actions before its own."""
+    batch, time, features, h = to_states.shape[:4]
+    adjoint = [to_states.new_zeros(batch, features, features) for _ in range(time + 1)]
+    adjoint[time] = torch.eye(features, dtype=to_states.dtype, device=to_states.device).expand(batch, -1, -1)
+    jacobian = to_actions.new_zeros(batch, features, time, to_actions.shape[4])
+    for t in reversed(range(time)):
+        for back in range(min(h, t + 1)):
+            slot = h - 1 - back
+            adjoint[t - back] = torch.baddbmm(adjoint[t - back], adjoint[t + 1], to_states[:, t, :, slot])
+            jacobian[:, :, t - back] += adjoint[t + 1] @ to_actions[:, t, :, slot]
+    return jacobian
+
+
+def goal_quadratic(
+    problems: ModelProblems, states: Float[Tensor, "batch *state"]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"], Float[Tensor, "batch features features"]]:
+    """Goal cost of states, its gradient, and its second derivative with negative curvature left out."""
+    batch, features = states.shape[0], states[0].numel()
+    with torch.enable_grad():
+        leaf = states.detach().clone().requires_grad_()
+        cost = problems.goal_cost(leaf, problems.goal)
+        (gradient,) = torch.autograd.grad(cost.sum(), leaf, create_graph=True)
+        flat = gradient.reshape(batch, features)
+        rows = [_second(flat[:, i], leaf).reshape(batch, features) for i in range(features)]
+    hessian = torch.stack(rows, 1).double().nan_to_num()
+    values, vectors = torch.linalg.eigh((hessian + hessian.mT) / 2)
+    curved = (vectors * values.clamp_min(0).unsqueeze(1)) @ vectors.mT
+    return cost.detach(), flat.detach(), curved.to(states.dtype)
+
+
+def _second(gradient: Float[Tensor, " batch"], leaf: Float[Tensor, "batch *state"]) -> Float[Tensor, "batch *state"]:
+    if not gradient.requires_grad:
+        return torch.zeros_like(leaf)
+    (second,) = torch.autograd.grad(gradient.sum(), leaf, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(leaf) if second is None else second
+
+
+class LevenbergMarquardt(Refiner):
+    """Levenberg-Marquardt on the actions of a run; each row has a damping of its own, and only ever moves downhill."""
+
+    def __init__(
+        self, run: Run, actions: Float[Tensor, "batch time action"], damping: Number, rows: Rows | None = None
+    ) -> None:
+        check_state_size(run.model)
+        super().__init__(run, actions, rows)
+        self._damping = torch.as_tensor(damping).to(actions).expand(len(actions)).clone()
+        self._rollout: tuple[Float[Tensor, "batch time *state"], Float[Tensor, " batch"]] | None = None
+        """States and cost of the actions, once they are known."""
+
+    def step(self) -> None:
+        """Propose a step for each row and keep it where the rolled-out cost falls."""
+        states, cost = self._rolled_out(self.actions) if self._rollout is None else self._rollout
+        proposal = self.actions + self._direction(states)
+        self.run.project(proposal)
+        new_states, new_cost = self._rolled_out(proposal)
+        better = new_cost < cost
+        self._damping = (self._damping * torch.where(better, _LESS, _MORE)).clamp_(1e-8, 1e8)
+        self.actions.copy_(torch.where(better[:, None, None], proposal, self.actions))
+        moved = torch.where(better.view(-1, *[1] * (states.ndim - 1)), new_states, states)
+        self._rollout = moved, torch.where(better, new_cost, cost)
+
+    def narrow(self, rows: Rows) -> None:
+        """Leave the other rows' dampings and rollouts out."""
+        super().narrow(rows)
+        there = rows.to(self.actions.device)
+        self._damping = self._damping[there]
+        if self._rollout is not None:
+            self._rollout = self._rollout[0][there], self._rollout[1][there]
+
+    def _rolled_out(
+        self, actions: Float[Tensor, "batch time action"]
+    ) -> tuple[Float[Tensor, "batch time *state"], Float[Tensor, " batch"]]:
+        """States and goal costs of actions, offered to the run."""
+        run, problems = self.run, self.problems
+        states = rollout(run.model, problems.context, actions)
+        cost = problems.goal_cost(states[:, -1], problems.goal)
+        run.spend(problems.steps, self.rows)
+        run.offer(actions, cost, self.rows)
+        return states, cost
+
+    def _direction(self, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time action"]:
+        """-J^T (d I + H J J^T)^-1 g: the minimum of the damped quadratic model, by a system of the state's size.
+
+        J is the last state's Jacobian, g and H are the goal cost's derivatives there. The damping d is relative to the mean
+        eigenvalue of H J J^T, so that it means the same on every task.
+        """
+        run, problems = self.run, self.problems
+        jacobian = final_state_jacobian(run.model, problems, self.actions, states)
+        run.spend(problems.steps, self.rows)
+        flat = jacobian.flatten(2).double()
+        _, gradient, hessian = goal_quadratic(problems, states[:, -1])
+        system = hessian.double() @ flat @ flat.mT
+        scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
+        damped = torch.diag_embed((self._damping.double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
+        # solve_ex: a non-finite row must not raise for its neighbours.
+        weights = torch.linalg.solve_ex(system + damped, gradient.double().unsqueeze(2)).result
+        return (flat.mT @ weights).neg().to(self.actions).view_as(self.actions)
