@@ -4,6 +4,7 @@ outputs/ledger/           every finished cell of every sweep (Parquet)
 outputs/sweeps/NAME/      sweep.json, config.yaml, report.txt, report.csv, success.png
 outputs/artifacts/POINT/  SEED.gif, SEED.png of a few cells a point
 outputs/plans/            pictures of `grasp plan`
+outputs/diagnose/         figures and tables of `grasp diagnose`
 outputs/mlflow.db, outputs/mlartifacts/, outputs/mlmarkers/
 """
 
