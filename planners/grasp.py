@@ -60,8 +60,8 @@ class GraspSettings(SearchSettings):
     sync_damping: Number = number(0.01, positive=True)
     """Damping at the start of a sync by Gauss-Newton steps, relative to the mean curvature."""
     final_sync_steps: Count = count(0, low=0, by_row=True)
-    """Steps of one more sync after the last iteration, from the best plan so far: near misses become hits. They are Gauss-Newton
-    steps where the syncs' are, else gradient steps."""
+    """Steps of one more sync after the last iteration, from the best plan so far: near misses become hits. These are
+    Gauss-Newton steps where the syncs' are, else gradient steps."""
     final_sync_lr: Number = number(0.01, positive=True)
     optimizer: str = choice("adam", "gd")
     """Update rule of states and actions; sync steps always use Adam."""
@@ -82,7 +82,7 @@ class GraspSettings(SearchSettings):
         check_elites(self.sync_elites, self.sync_samples, "sync_elites", "sync_samples")
         late = first_above(self.sync_every, self.iterations)
         if self.sync != "none" and late is not None:
-            sentence = f"sync_every {late[0]} exceeds iterations {late[1]}: no sync would come; choose 0 if none is wanted."
+            sentence = f"sync_every {late[0]:g} exceeds iterations {late[1]:g}: no sync would come; choose 0 if none is wanted."
             require(False, sentence)
 
     def noise_at(self, iteration: int) -> Number:

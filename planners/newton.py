@@ -8,7 +8,7 @@ last state, one backward pass a state feature; since the states of the rollout a
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from planners.base import ModelProblems
@@ -22,7 +22,7 @@ from world_models.errors import require
 MAX_FEATURES = 64
 """States of more numbers than this would cost too many backward passes."""
 
-_LESS, _MORE = 1 / 3, 4.0
+_LESS, _MORE = 0.3, 10.0
 
 
 def check_state_size(model: WorldModel) -> None:
@@ -158,16 +158,25 @@ class LevenbergMarquardt(Refiner):
         """-J^T (d I + H J J^T)^-1 g: the minimum of the damped quadratic model, by a system of the state's size.
 
         J is the last state's Jacobian, g and H are the goal cost's derivatives there. The damping d is relative to the mean
-        eigenvalue of H J J^T, so that it means the same on every task.
+        eigenvalue of H J J^T, so that it means the same on every task. Actions on a bound that descent would push outwards are
+        held there (Bertsekas 1982): the others must do without them.
         """
         run, problems = self.run, self.problems
         jacobian = final_state_jacobian(run.model, problems, self.actions, states)
         run.spend(problems.steps, self.rows)
-        flat = jacobian.flatten(2).double()
         _, gradient, hessian = goal_quadratic(problems, states[:, -1])
+        flat = (jacobian * self._free(jacobian, gradient).unsqueeze(1)).flatten(2).double()
         system = hessian.double() @ flat @ flat.mT
         scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
         damped = torch.diag_embed((self._damping.double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
         # solve_ex: a non-finite row must not raise for its neighbours.
         weights = torch.linalg.solve_ex(system + damped, gradient.double().unsqueeze(2)).result
         return (flat.mT @ weights).neg().to(self.actions).view_as(self.actions)
+
+    def _free(
+        self, jacobian: Float[Tensor, "batch features time action"], gradient: Float[Tensor, "batch features"]
+    ) -> Bool[Tensor, "batch time action"]:
+        """Which actions may move in the direction of descent without leaving the bounds at once."""
+        slope = torch.einsum("bf,bfta->bta", gradient, jacobian)
+        low, high = self.actions <= self.problems.low, self.actions >= self.problems.high
+        return ~((low & (slope > 0)) | (high & (slope < 0)))

@@ -1,4 +1,4 @@
-"""What steps on the rolled-out cost have in common: they change rows' actions in place, each row for its own number of steps."""
+"""What refines actions on the rolled-out cost: steps that change rows in place, each row for its own number of them."""
 
 from __future__ import annotations
 

@@ -181,4 +181,4 @@ def first_above(left: Count | Number, right: Count | Number) -> tuple[float, flo
     """The first pair of values, row by row, of which `left` exceeds `right`; None where no row does."""
     lefts, rights = torch.broadcast_tensors(torch.as_tensor(left).reshape(-1), torch.as_tensor(right).reshape(-1))
     rows = torch.nonzero(lefts > rights).flatten().tolist()
-    return (lefts[rows[0]].item(), rights[rows[0]].item()) if rows else None
+    return (float(lefts[rows[0]]), float(rights[rows[0]])) if rows else None

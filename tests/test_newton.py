@@ -1,0 +1,159 @@
+"""Gauss-Newton steps: exact Jacobians, one step to the goal of a linear world, rows that do not meet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from planners import GRASP, GraspSettings, ModelProblems, PlanStatus
+from planners.newton import LevenbergMarquardt, final_state_jacobian, goal_quadratic
+from planners.run import Run, begin
+from planners.settings import Settings
+from tests.planning import WORLDS, problems_for, small_mlp, take
+from world_models.analytic import LinearQuadratic
+from world_models.base import Context, SquaredDistance, rollout
+from world_models.errors import UserError
+from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+
+F64 = torch.float64
+
+
+def some_actions(problems: ModelProblems, size: int, scale: float = 0.3) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return scale * torch.randn(problems.batch, problems.steps, size, generator=generator, dtype=F64)
+
+
+@pytest.mark.parametrize("world", sorted(WORLDS))
+@pytest.mark.parametrize("steps", [1, 5])
+def test_the_jacobian_is_autograds_through_the_rollout(world: str, steps: int) -> None:
+    model = WORLDS[world](F64)
+    problems = problems_for(model, batch=2, steps=steps)
+    actions = some_actions(problems, model.action_dim)
+    states = rollout(model, problems.context, actions)
+    ours = final_state_jacobian(model, problems, actions, states)
+    for row in range(2):
+        context = take(problems, [row]).context
+
+        def last(plan: torch.Tensor, context: Context = context) -> torch.Tensor:
+            return rollout(model, context, plan.unsqueeze(0))[0, -1].flatten()
+
+        theirs = torch.autograd.functional.jacobian(last, actions[row])
+        torch.testing.assert_close(ours[row], theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_more_problems_than_a_call_takes_change_nothing() -> None:
+    model = small_mlp(F64)
+    problems = problems_for(model, batch=5, steps=700)
+    actions = some_actions(problems, 2)
+    states = rollout(model, problems.context, actions)
+    row = slice(4, 5)
+    alone = final_state_jacobian(model, problems.rows(row), actions[row], states[row])
+    torch.testing.assert_close(final_state_jacobian(model, problems, actions, states)[row], alone, rtol=1e-9, atol=1e-12)
+
+
+def test_the_goals_quadratic_is_exact_for_a_quadratic_and_convex_for_any() -> None:
+    model = small_mlp(F64)
+    cost = StateGoalCost(torch.tensor([1.0, 0.0, 2.0, 0.5], dtype=F64))
+    problems = replace(problems_for(model), goal_cost=cost)
+    states = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=F64)
+    value, gradient, hessian = goal_quadratic(problems, states)
+    gap = states - problems.goal
+    torch.testing.assert_close(value, cost(states, problems.goal))
+    torch.testing.assert_close(gradient, 2 * cost.weights * gap / 4)
+    torch.testing.assert_close(hessian, torch.diag(cost.weights / 2).expand(3, 4, 4))
+
+    def saturating(states: torch.Tensor, goals: torch.Tensor) -> torch.Tensor:
+        return 1 - torch.exp(-(states - goals).square().sum(1))
+
+    curved = goal_quadratic(replace(problems, goal_cost=saturating), states)[2]
+    assert (torch.linalg.eigvalsh(curved) >= -1e-12).all()
+
+
+def linear_run(batch: int = 4) -> Run:
+    """A linear world whose goals plans within the bounds reach."""
+    model = LinearQuadratic.random(2, dtype=F64)
+    generator = torch.Generator().manual_seed(1)
+    context = Context.at(model, torch.randn(batch, 4, generator=generator, dtype=F64))
+    known = torch.rand(batch, 12, 2, generator=generator, dtype=F64) - 0.5
+    bound = torch.full((2,), 5.0, dtype=F64)
+    problems = ModelProblems(context, rollout(model, context, known)[:, -1], 12, -bound, bound, SquaredDistance())
+    return begin(model, problems, range(batch))
+
+
+def test_one_step_without_damping_is_the_least_norm_plan_of_a_linear_world() -> None:
+    run = linear_run()
+    model = run.model
+    assert isinstance(model, LinearQuadratic)
+    newton = LevenbergMarquardt(run, run.start.actions.clone(), 1e-12)
+    newton.step()
+    assert (run.best_cost < 1e-12).all()
+    least = model.least_norm(run.problems.context.last, run.problems.goal, 12)
+    torch.testing.assert_close(newton.actions, least, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("world", ["mlp", "pendulums", "patches"])
+def test_cost_never_rises_and_bounds_hold(world: str) -> None:
+    model = WORLDS[world](F64)
+    problems = problems_for(model, bound=0.2)
+    run = begin(model, problems, [1, 2, 3])
+    newton = LevenbergMarquardt(run, run.start.actions.clone(), 0.01)
+    costs = []
+    for _ in range(12):
+        newton.step()
+        costs.append(problems.goal_cost(rollout(model, problems.context, newton.actions)[:, -1], problems.goal))
+        assert (newton.actions >= problems.low).all()
+        assert (newton.actions <= problems.high).all()
+    assert (torch.stack(costs).diff(dim=0) <= 0).all()
+    assert (costs[-1] < run.trace[0]).all()
+    torch.testing.assert_close(run.best_cost, costs[-1])
+
+
+def test_each_row_takes_its_own_number_of_steps() -> None:
+    steps = torch.tensor([3, 0, 5, 1])
+    run = linear_run()
+    together = LevenbergMarquardt(run, run.start.actions.clone(), torch.tensor([0.5, 0.1, 2.0, 0.3]))
+    together.run_for(steps)
+    for row in range(4):
+        alone = begin(run.model, take(run.problems, [row]), [row])
+        newton = LevenbergMarquardt(alone, alone.start.actions.clone(), [0.5, 0.1, 2.0, 0.3][row])
+        newton.run_for(int(steps[row]))
+        torch.testing.assert_close(together.actions[row], newton.actions[0], rtol=1e-9, atol=1e-12)
+        assert run.evaluations[row] == alone.evaluations[0]
+
+
+def test_a_broken_row_leaves_its_neighbours_bit_for_bit() -> None:
+    model = small_mlp(torch.float32)
+    sound = problems_for(model)
+    broken = sound.context.states.clone()
+    broken[1] = torch.nan
+    planner = GRASP(GraspSettings(iterations=10, sync="newton", sync_every=5, sync_steps=2, final_sync_steps=2))
+    before = planner.plan(model, sound, [1, 2, 3])
+    after = planner.plan(model, replace(sound, context=Context(broken, sound.context.actions)), [1, 2, 3])
+    assert after.status == (PlanStatus.COMPLETED, PlanStatus.NON_FINITE, PlanStatus.COMPLETED)
+    for row in (0, 2):
+        assert torch.equal(before.actions[row], after.actions[row])
+
+
+def test_mixed_settings_equal_separate_runs() -> None:
+    model = small_mlp(F64)
+    problems = problems_for(model, batch=3)
+    own = [
+        GraspSettings(
+            iterations=20, sync="newton", sync_every=4 + i, sync_steps=1 + i, final_sync_steps=i, sync_damping=0.1 * (i + 1)
+        )
+        for i in range(3)
+    ]
+    together = GRASP(Settings.stack(own)).plan(model, problems, [1, 2, 3])
+    for row in range(3):
+        alone = GRASP(own[row]).plan(model, take(problems, [row]), [row + 1])
+        torch.testing.assert_close(together.actions[row], alone.actions[0], rtol=1e-5, atol=1e-5)
+        assert together.evaluations[row] == alone.evaluations[0]
+
+
+def test_large_states_are_refused_before_anything_is_planned() -> None:
+    model = ResidualMLP(MLPConfig(observation_dim=65, action_dim=2, width=8)).requires_grad_(False)
+    planner = GRASP(GraspSettings(iterations=10, sync="newton", sync_every=5))
+    with pytest.raises(UserError, match="at most 64 numbers, and this model's have 65"):
+        planner.plan(model, problems_for(model), [1, 2, 3])
