@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from orchestrator.cells import Cell, Point
+from orchestrator.cells import Cell, Point, planned_steps
 from world_models.errors import require
 
 MIN_ROWS = 4
@@ -35,7 +35,7 @@ class Batch:
 
 def horizon_cost(point: Point) -> float:
     """A guess that needs no history: relative seconds a row."""
-    return float(point.horizon)
+    return float(planned_steps(point.mode, point.horizon))
 
 
 def make_batches(

@@ -73,6 +73,11 @@ def digest(value: object, length: int = 16) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
 
+def planned_steps(mode: str, horizon: int) -> int:
+    """Environment steps that all plannings of a cell plan together: what its planning costs, relatively."""
+    return sum(range(horizon, 0, -(replan_every(mode) or horizon)))
+
+
 @dataclass(frozen=True)
 class Named:
     """A registry name with its settings, e.g. task `wall` with kind and speed. Settings are sorted pairs: hashable."""

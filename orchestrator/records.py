@@ -83,6 +83,7 @@ class CellResult:
     horizon: int
     """Environment steps."""
     mode: str
+    """`open_loop`, or `mpc:K`: replanned every K environment steps."""
     seed: int
     status: str
     """One of `STATUSES`."""
@@ -95,25 +96,29 @@ class CellResult:
     start_distance: float | None
     """The same at the start."""
     predicted_cost: float | None
-    """Goal cost of the model's rollout of the plan."""
+    """Goal cost of the model's rollout of the plan; of the last one where a cell was replanned."""
     last_cost: float | None
     """The same for the planner's last iterate instead of its best."""
     model_success: bool
-    """The model's final state, decoded, passes the task's test: with `success` False the plan exploits model errors."""
+    """The model's final state, decoded, passes the task's test: with `success` False the plan exploits model errors.
+
+    Of a replanned cell it is where the last plan's rollout ends, which began at the true state.
+    """
     model_distance: float | None
-    """Distance to the goal of the model's final state, decoded."""
+    """Distance to the goal of that state."""
     steps_to_success: int | None
     """First environment step from which on the rollout stays successful."""
     plan_seconds: float | None
-    """The batch's planning seconds over its rows."""
+    """The batch's planning seconds, replannings included, over its rows."""
     batch_seconds: float | None
     """Planning seconds of the whole batch."""
     batch_size: int
     """Rows planned together."""
     evaluations: int | None
-    """Model steps spent."""
+    """Model steps spent, replannings included."""
     actions: tuple[float, ...]
-    """The plan, flat, time-major: horizon times environment action size numbers, which are T model-step actions."""
+    """The actions that were executed, flat, time-major: horizon times environment action size numbers, which are T model-step
+    actions."""
     device: str
     threads: int
     host: str

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.cells import digest
+from orchestrator.cells import OPEN_LOOP, digest
 
 Row = Mapping[str, Any]
 """A ledger row."""
@@ -111,7 +111,8 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
         params[group] = first[group]
         for key, value in json.loads(first[f"{group}_settings"]).items():
             params[f"{group}.{key}"] = str(value)
-    name = f"{first['task']} · {first['planner']} · H{first['horizon']}"
+    mode = "" if first["mode"] == OPEN_LOOP else f" · {first['mode']}"
+    name = f"{first['task']} · {first['planner']} · H{first['horizon']}{mode}"
     return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), tuple(rows))
 
 

@@ -180,6 +180,7 @@ examples
   grasp sweep task=push_t planner=grasp,cem seeds=16    one task, two planners, 16 seeds
   grasp sweep name=long task=wall horizons=[50,100]     under its own name, so that `grasp report long` finds it
   grasp sweep planners.grasp.settings.iterations=200    one setting; it wins over the tuned rules in conf/planner
+  grasp sweep mode=open_loop,mpc:10                     plans executed to the end, and replanned every 10 environment steps
   grasp sweep seeds.start=100 backend=inline            other problems, in this process, without Ray
   grasp sweep --conf my_conf sweep=mine                 my_conf/sweep/mine.yaml
 """
@@ -192,6 +193,7 @@ examples
   grasp plan                                            the wall with GRASP
   grasp plan task=push_t planner=cem horizon=50 seed=3
   grasp plan task=wall world_model=outputs/models/wall planners.grasp.settings.iterations=500
+  grasp plan task=push_t mode=mpc:10                    replanned every 10 environment steps
 """
 
 DIAGNOSE_HELP = """\

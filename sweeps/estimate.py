@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from orchestrator.cells import Cell, Point
+from orchestrator.cells import Cell, Point, planned_steps
 
-COLUMNS = ("point_id", "task", "planner", "horizon", "plan_seconds")
+COLUMNS = ("point_id", "task", "planner", "mode", "horizon", "plan_seconds")
 """What `Timings.learn` reads of a ledger."""
 
 Key = tuple[str, ...]
@@ -32,19 +32,19 @@ class _Mean:
 
 @dataclass
 class Timings:
-    """Mean planning seconds a cell: of the point itself, else scaled by the horizon from the nearest that is known."""
+    """Mean planning seconds a cell: of the point itself, else scaled by the steps planned from the nearest that is known."""
 
     _points: dict[str, _Mean] = field(default_factory=lambda: defaultdict(_Mean))
     _a_step: dict[Key, _Mean] = field(default_factory=lambda: defaultdict(_Mean))
-    """Seconds a cell and environment step, by (planner, task), (planner,) and ()."""
+    """Seconds a cell and environment step planned, by (planner, task), (planner,) and ()."""
 
-    def add(self, point_id: str, task: str, planner: str, horizon: int, seconds: float | None) -> None:
+    def add(self, point_id: str, task: str, planner: str, mode: str, horizon: int, seconds: float | None) -> None:
         """One finished cell; without seconds (it failed) nothing is learnt."""
         if seconds is None:
             return
         self._points[point_id].add(seconds)
         for key in ((planner, task), (planner,), ()):
-            self._a_step[key].add(seconds / horizon)
+            self._a_step[key].add(seconds / planned_steps(mode, horizon))
 
     def learn(self, table: pa.Table) -> None:
         """All cells of a ledger table with `COLUMNS`."""
@@ -59,7 +59,7 @@ class Timings:
             return known.value
         for key in ((point.planner.name, point.task.name), (point.planner.name,)):
             if key in self._a_step:
-                return self._a_step[key].value * point.horizon
+                return self._a_step[key].value * planned_steps(point.mode, point.horizon)
         return None
 
     def cost(self, point: Point) -> float:
@@ -67,7 +67,7 @@ class Timings:
         known = self.cell_seconds(point)
         if known is not None:
             return known
-        return point.horizon * (self._a_step[()].value if () in self._a_step else 1.0)
+        return planned_steps(point.mode, point.horizon) * (self._a_step[()].value if () in self._a_step else 1.0)
 
     def total(self, cells: Iterable[Cell]) -> tuple[float, list[str]]:
         """Planning seconds of cells on one worker, and the planners that were left out because nothing is known."""

@@ -77,7 +77,8 @@ class SweepProgress:
             self._failed += 1
             return
         self._planned_seconds += result.plan_seconds or 0.0
-        self._timings.add(result.point_id, result.task, result.planner, result.horizon, result.plan_seconds)
+        identity = result.point_id, result.task, result.planner, result.mode, result.horizon
+        self._timings.add(*identity, result.plan_seconds)
         self._outcomes[self._labels.get(result.point_id, result.planner)].append(result.success)
 
     def time_left(self) -> float | None:

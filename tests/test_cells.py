@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cells import Cell, Named, Point, canonical, check_mode, replan_every
+from orchestrator.cells import Cell, Named, Point, canonical, check_mode, planned_steps, replan_every
 from world_models.errors import UserError
 
 POINT = Point(Named.of("wall", {"speed": 2.0, "kind": "deep"}), "wall", "abc", Named.of("gd", {"lr": 0.1, "sync": None}), 50)
@@ -68,6 +68,7 @@ def test_ids_are_the_same_in_every_version() -> None:
 
 def test_modes_say_when_to_replan() -> None:
     assert [replan_every(mode) for mode in ("open_loop", "mpc:1", "mpc:10")] == [None, 1, 10]
+    assert [planned_steps(mode, 10) for mode in ("open_loop", "mpc:10", "mpc:4", "mpc:1")] == [10, 10, 10 + 6 + 2, 55]
     for mode, horizon, block in (("open_loop", 7, 7), ("mpc:10", 10, 5), ("mpc:5", 20, 5), ("mpc:3", 4, 1)):
         check_mode(mode, horizon, block)
 

@@ -286,5 +286,6 @@ def test_the_worst_status_counts() -> None:
         ([spent, completed, reached], spent),
         ([completed, spent, bad], bad),
         ([bad, reached, reached], bad),
+        *([[status] * 3, status] for status in PlanStatus),
     ):
         assert run(task, loaded, Ending(statuses), drawn(task, 1, horizon=9), 3).status == (worst,)

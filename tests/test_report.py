@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -146,14 +147,17 @@ def test_saved_sweeps_are_found_by_name_and_the_latest_without(tmp_path):
 
 def test_times_come_from_the_point_then_from_the_planner_then_nowhere():
     timings = Timings()
-    rows = [(point("gd", 10).point_id, "wall", "gd", 10, seconds) for seconds in (1.0, 3.0, None)]
+    rows = [(point("gd", 10).point_id, "wall", "gd", "open_loop", 10, seconds) for seconds in (1.0, 3.0, None)]
     timings.learn(pa.table(dict(zip(TIMING_COLUMNS, zip(*rows, strict=True), strict=True))))
     assert timings.cell_seconds(point("gd", 10)) == 2.0
     assert timings.cell_seconds(point("gd", 20)) == 4.0
+    assert timings.cell_seconds(replace(point("gd", 10), mode="mpc:4")) == pytest.approx(2.0 * (10 + 6 + 2) / 10)
+    timings.add("another", "wall", "gd", "mpc:4", 10, 2.0 * (10 + 6 + 2) / 10)
+    assert timings.cell_seconds(point("gd", 20)) == pytest.approx(4.0), "replanned cells teach the same seconds a step"
     assert timings.cell_seconds(point("cem", 10)) is None
-    assert timings.cost(point("cem", 10)) == 2.0
+    assert timings.cost(point("cem", 10)) == pytest.approx(2.0)
     cells = [point("gd", 10).cell(0), point("gd", 20).cell(0), point("cem").cell(1)]
-    assert timings.total(cells) == (6.0, ["cem"])
+    assert timings.total(cells) == (pytest.approx(6.0), ["cem"])
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.7, "1 min 0 s"), (200.0, "3 min 20 s"), (7500.0, "2 h 5 min")])

@@ -221,6 +221,11 @@ def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
     assert wilson(successes, n) == pytest.approx((reference.low, reference.high), abs=1e-12)
 
 
+def test_runs_say_how_plans_were_executed(bench: Bench) -> None:
+    bench.plan([plane_point(4).cell(0), replace(plane_point(4), mode="mpc:2").cell(0)])
+    assert [point.name for point in contents(bench.ledger.table())] == ["plane · gd · H4", "plane · gd · H4 · mpc:2"]
+
+
 def test_long_settings_are_clipped_and_secrets_masked(bench: Bench) -> None:
     bench.plan([plane_point(4).cell(0)])
     table = bench.ledger.table()
