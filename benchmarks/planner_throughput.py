@@ -22,7 +22,7 @@ from torch import Tensor
 
 from planners import GraspSettings, ModelProblems
 from planners.grasp import GraspSearch
-from planners.solve import begin
+from planners.run import begin
 from world_models.base import Context
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 
@@ -128,7 +128,7 @@ class SerialLoop:
         self._optimizer.step()
         with torch.no_grad():
             self.actions.clamp_(self._problems.low, self._problems.high)
-            self.states.add_(torch.randn_like(self.states), alpha=SETTINGS.noise)
+            self.states.add_(torch.randn_like(self.states), alpha=float(SETTINGS.noise))
 
 
 def batched(model: ResidualMLP, steps: int) -> Callable[[], None]:

@@ -8,14 +8,16 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from planners.base import PlanStatus
+
 SCHEMA_VERSION = 1
 """Version of `SCHEMA`; a ledger part of a newer one is refused."""
 
 VERSION_KEY = b"grasp.schema_version"
 """Where the version stands in the schema's metadata."""
 
-STATUSES = ("completed", "non_finite", "failed")
-"""How a cell can end: the planner's two statuses, and `failed` where planning or execution raised."""
+STATUSES = (*(status.value for status in PlanStatus), "failed")
+"""How a cell can end: as the planner says, and `failed` where planning or execution raised."""
 
 _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("cell_id", pa.string(), False),

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus
+from planners.base import ModelProblems, OnStep, Planner, PlannerMemoryError, Plans, PlanStatus, Start
 from planners.cem import CEM, CEMSettings
 from planners.gradient import GD, GDSettings
 from planners.grasp import GRASP, GraspSettings
-from planners.settings import Scalar, Settings
+from planners.search import SearchPlanner, SearchSettings
+from planners.settings import Scalar, Setting, Settings
 from world_models.errors import UnknownNameError
 
 PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
@@ -22,13 +23,13 @@ PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
 """Settings and planner class by name."""
 
 
-def _settings(name: str, settings: Mapping[str, Scalar]) -> Settings:
+def _settings(name: str, settings: Mapping[str, Setting]) -> Settings:
     if name not in PLANNERS:
         raise UnknownNameError("planner", name, PLANNERS)
     return PLANNERS[name][0].of(name, settings)
 
 
-def make_planner(name: str, settings: Mapping[str, Scalar] | None = None) -> Planner:
+def make_planner(name: str, settings: Mapping[str, Setting] | None = None) -> Planner:
     """The planner called `name`; UserError for an unknown name or setting, or a value out of its limits."""
     checked = _settings(name, settings or {})
     return PLANNERS[name][1](checked)  # pyright: ignore[reportCallIssue]
@@ -51,7 +52,11 @@ __all__ = [
     "OnStep",
     "PlanStatus",
     "Planner",
+    "PlannerMemoryError",
     "Plans",
+    "SearchPlanner",
+    "SearchSettings",
+    "Start",
     "full_settings",
     "make_planner",
 ]

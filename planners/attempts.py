@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from planners.base import ModelProblems, OnStep, Plans
-from planners.settings import Settings, count, number
-
-Attempt = Callable[[ModelProblems, Sequence[int], OnStep | None], Plans]
-"""Plans some problems with one seed each."""
-
-
-@dataclass(frozen=True)
-class AttemptSettings(Settings):
-    """How often a problem is tried; every planner has these."""
-
-    attempts: int = count(1)
-    """Tries a problem gets at most, each with noise of its own; the best rolled-out plan of all is kept."""
-    reached_cost: float = number(0.0)
-    """A problem whose rolled-out goal cost is at most this is not tried again."""
+from planners.base import Plans
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
     """The seed of a problem's noise in an attempt; the first attempt has the problem's own."""
-    if attempt == 0:
-        return seed
-    return int.from_bytes(hashlib.blake2b(f"{seed}/attempt {attempt}".encode(), digest_size=6).digest(), "little")
+    return seed if attempt == 0 else _derived(f"{seed}/attempt {attempt}")
 
 
-def with_attempts(
-    settings: AttemptSettings, attempt: Attempt, problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None
-) -> Plans:
-    """The best of up to `settings.attempts` tries; each later one plans only the problems that are not reached yet."""
-    plans = attempt(problems, seeds, _progress(on_step, 0, settings.attempts))
-    for number_of in range(1, settings.attempts):
-        open_rows = torch.nonzero(~(plans.cost <= settings.reached_cost)).flatten()
-        if len(open_rows) == 0:
-            break
-        again = [attempt_seed(seeds[row], number_of) for row in open_rows.tolist()]
-        further = attempt(problems.rows(open_rows), again, _progress(on_step, number_of, settings.attempts))
-        plans = _merged(plans, further, open_rows)
-    return plans
+def restart_seed(seed: int, restart: int) -> int:
+    """The seed of one of the rows that plan a problem beside each other; the first row has the problem's own."""
+    return seed if restart == 0 else _derived(f"{seed}/restart {restart}")
 
 
-def _progress(on_step: OnStep | None, attempt: int, attempts: int) -> OnStep | None:
-    if on_step is None:
-        return None
-    return lambda done, total: on_step(attempt * total + done, attempts * total)
+def _derived(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little")
 
 
-def _merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
+def merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
     """Both attempts' plans: the better one of each row, evaluations added, traces one after the other."""
     improved = (further.cost < plans.cost[rows]) | ~torch.isfinite(plans.cost[rows])
     better, taken = rows[improved], torch.nonzero(improved).flatten()
@@ -72,7 +42,7 @@ def _merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
         cost=chosen(plans.cost, further.cost),
         last_cost=plans.last_cost.index_copy(0, rows, further.last_cost),
         status=tuple(status),
-        evaluations=plans.evaluations.index_add(0, rows, further.evaluations),
+        evaluations=plans.evaluations.index_add(0, rows.cpu(), further.evaluations),
         trace=torch.cat([plans.trace, _continued(plans.trace, further.trace, rows)], 1),
     )
 

@@ -18,8 +18,24 @@ class PlanStatus(Enum):
 
     COMPLETED = "completed"
     """All iterations ran."""
+    REACHED = "reached"
+    """The goal was reached in the model to within `finish_cost`, and the row left early."""
+    OUT_OF_BUDGET = "out_of_budget"
+    """The budget of model evaluations or seconds was spent first; the plan is the best until then."""
     NON_FINITE = "non_finite"
     """The row's iterate became infinite or NaN; the plan is the best finite one before (or the initial one)."""
+
+
+class PlannerMemoryError(RuntimeError):
+    """Planning needed more memory than there is; `batch` is the number of problems that were planned together."""
+
+    def __init__(self, batch: int, device: str) -> None:
+        super().__init__(f"out of memory on {device} with {batch} problems in one batch: plan fewer of them together.")
+        self.batch = batch
+        self.device = device
+
+    def __reduce__(self) -> tuple[type[PlannerMemoryError], tuple[int, str]]:
+        return type(self), (self.batch, self.device)
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,18 @@ class ModelProblems:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a search starts: actions a_0..a_{T-1} and virtual states s_1..s_{T-1}."""
+
+    actions: Float[Tensor, "batch time action"]
+    states: Float[Tensor, "batch virtual *state"]
+
+    def rows(self, rows: Int[Tensor, " rows"]) -> Start:
+        """The start of some rows."""
+        return Start(self.actions[rows], self.states[rows])
+
+
+@dataclass(frozen=True)
 class Plans:
     """What a planner returns, row by row; `actions` are the best rolled-out plan that was seen."""
 
@@ -57,9 +85,13 @@ class Plans:
     """The same for the last iterate instead of the best."""
     status: tuple[PlanStatus, ...]
     evaluations: Int[Tensor, " batch"]
-    """Model steps spent a row (one step of one state counts one)."""
+    """Model steps spent a problem (one step of one state counts one)."""
     trace: Float[Tensor, "batch checks"]
     """Best rolled-out cost so far at every check: never worsens."""
+
+    def after(self, steps: int) -> Start:
+        """What is left of the plans once `steps` of their model steps were taken: the warm start of a replanning."""
+        return Start(self.actions[:, steps:], self.states[:, steps:-1])
 
 
 OnStep = Callable[[int, int], None]
@@ -70,6 +102,13 @@ OnStep = Callable[[int, int], None]
 class Planner(Protocol):
     """An optimiser over action sequences. Never logs, draws, sleeps or asks a simulator."""
 
-    def plan(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None = None) -> Plans:
-        """One plan a problem. Row i's noise depends on `seeds[i]` and the iteration only."""
+    def plan(
+        self,
+        model: WorldModel,
+        problems: ModelProblems,
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        start: Start | None = None,
+    ) -> Plans:
+        """One plan a problem, from `start` if given. Row i's noise depends on `seeds[i]` and the iteration only."""
         ...

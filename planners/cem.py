@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.attempts import AttemptSettings, with_attempts
-from planners.base import ModelProblems, OnStep, Plans
-from planners.initialisers import null_actions
 from planners.noise import RowNoise
-from planners.objectives import sampled_costs
-from planners.settings import count, number, per_row
-from planners.solve import Run, begin, solve
-from world_models.base import WorldModel
+from planners.run import Rows, Run
+from planners.sampling import elites_of, offered_costs
+from planners.search import SearchPlanner, SearchSettings
+from planners.settings import Count, Number, count, number, per_row
 from world_models.errors import require
 
 
 @dataclass(frozen=True)
-class CEMSettings(AttemptSettings):
+class CEMSettings(SearchSettings):
     """CEM's hyperparameters, in normalised action units."""
 
+    iterations: Count = count(30, by_row=True)
     samples: int = count(300)
     """Plans drawn an iteration; one of them is the mean itself."""
     elites: int = count(30)
-    iterations: int = count(30)
-    std: float = number(1.0, positive=True)
+    std: Number = number(1.0, positive=True)
     """Initial standard deviation of every action."""
-    min_std: float = number(0.0)
-    momentum: float = number(0.0, high=1.0)
+    min_std: Number = number(0.0)
+    momentum: Number = number(0.0, high=1.0)
     """Share of the old mean and standard deviation that is kept."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        sentence = f"elites {self.elites} exceeds samples {self.samples}: choose at most as many elites as samples."
-        require(self.elites <= self.samples, sentence)
+    def check(self) -> None:
+        """Elites are some of the samples."""
+        super().check()
+        check_elites(self.elites, self.samples)
+
+
+def check_elites(elites: int, samples: int, elites_name: str = "elites", samples_name: str = "samples") -> None:
+    """UserError for more elites than samples."""
+    sentence = f"{elites_name} {elites} exceeds {samples_name} {samples}: choose at most as many elites as samples."
+    require(elites <= samples, sentence)
 
 
 class CEMSearch:
@@ -46,41 +48,46 @@ class CEMSearch:
     def __init__(self, settings: CEMSettings, run: Run) -> None:
         self._settings = settings
         self._run = run
-        self.actions: Float[Tensor, "batch time action"] = null_actions(run.problems, run.model.action_dim)
-        self._std = torch.full_like(self.actions, settings.std)
+        self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self._std = torch.ones_like(self.actions) * per_row(settings.std, self.actions)
         shape = (settings.samples, *self.actions.shape[1:])
         self._noise = RowNoise(run.seeds, "samples", shape, self.actions)
 
     def step(self, iteration: int) -> None:
         """Draw plans, roll them out, fit the distribution to the best."""
-        run, settings = self._run, self._settings
-        noise = self._noise.at(iteration)
-        plans = torch.addcmul(self.actions.unsqueeze(1), noise, self._std.unsqueeze(1))
+        settings = self._settings
+        plans = torch.addcmul(self.actions.unsqueeze(1), self._noise.at(iteration), self._std.unsqueeze(1))
         plans[:, 0] = self.actions
-        run.project(plans)
-        cost = sampled_costs(run.model, run.problems, plans)
-        run.spend(settings.samples * run.problems.steps)
-        ranked = torch.where(torch.isfinite(cost), cost, torch.inf)
-        best = ranked.topk(settings.elites, dim=1, largest=False, sorted=True)
-        elites = plans.take_along_dim(best.indices[:, :, None, None], 1)
-        run.offer(elites[:, 0], best.values[:, 0])
-        keep = per_row(settings.momentum, self.actions)
-        self.actions = elites.mean(1) * (1 - keep) + self.actions * keep
-        self._std = (elites.std(1, correction=0) * (1 - keep) + self._std * keep).clamp_min_(settings.min_std)
+        elites = elites_of(plans, offered_costs(self._run, plans), settings.elites)
+        self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        there = rows.to(self.actions.device)
+        self.actions, self._std = self.actions[there], self._std[there]
+        self._noise.keep(rows)
+        self._settings = self._settings.rows(rows)
+
+
+def refit(
+    mean: Float[Tensor, "batch time action"],
+    std: Float[Tensor, "batch time action"],
+    elites: Float[Tensor, "batch elites time action"],
+    momentum: Number,
+    min_std: Number,
+) -> tuple[Float[Tensor, "batch time action"], Float[Tensor, "batch time action"]]:
+    """Mean and standard deviation of the elites, with `momentum` of the old ones."""
+    keep, least = per_row(momentum, mean), per_row(min_std, mean)
+    new_std = elites.std(1, correction=0) * (1 - keep) + std * keep
+    return elites.mean(1) * (1 - keep) + mean * keep, new_std.clamp_min(least)
 
 
 @dataclass(frozen=True)
-class CEM:
+class CEM(SearchPlanner[CEMSettings]):
     """The CEM planner: `CEM(CEMSettings(...)).plan(model, problems, seeds)`."""
 
     settings: CEMSettings = CEMSettings()
 
-    def plan(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None = None) -> Plans:
-        """One plan a problem; UserError when problems, seeds and model do not fit together."""
-
-        def attempt(problems: ModelProblems, seeds: Sequence[int], on_step: OnStep | None) -> Plans:
-            run = begin(model, problems, seeds)
-            return solve(run, CEMSearch(self.settings, run), self.settings.iterations, on_step)
-
-        with torch.no_grad():
-            return with_attempts(self.settings, attempt, problems, seeds, on_step)
+    def search(self, settings: CEMSettings, run: Run) -> CEMSearch:
+        """Mean and standard deviation of the plans."""
+        return CEMSearch(settings, run)

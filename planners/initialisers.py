@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.base import ModelProblems
+from planners.base import ModelProblems, Start
+from world_models.base import WorldModel, rollout
 
 
 def null_actions(problems: ModelProblems, action_dim: int) -> Float[Tensor, "batch time action"]:
@@ -20,3 +21,14 @@ def interpolated_states(problems: ModelProblems) -> Float[Tensor, "batch virtual
     start, goal = problems.context.last.unsqueeze(1), problems.goal.unsqueeze(1)
     share = torch.arange(1, problems.steps, device=goal.device, dtype=goal.dtype) / problems.steps
     return torch.lerp(start, goal, share.view(1, -1, *[1] * (goal.ndim - 2)))
+
+
+def linear(model: WorldModel, problems: ModelProblems) -> Start:
+    """Null actions, virtual states on the straight line from start to goal (arXiv 2602.00475)."""
+    return Start(null_actions(problems, model.action_dim), interpolated_states(problems))
+
+
+def zeros(model: WorldModel, problems: ModelProblems) -> Start:
+    """Null actions, virtual states where these lead in the model."""
+    actions = null_actions(problems, model.action_dim)
+    return Start(actions, rollout(model, problems.context, actions)[:, :-1])

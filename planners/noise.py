@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _CHUNK_NUMBERS = 1 << 16
@@ -46,6 +46,12 @@ class RowNoise:
             self._values = self._draw(chunk)
             self._chunk = chunk
         return self._values[offset]
+
+    def keep(self, rows: Int[Tensor, " rows"]) -> None:
+        """Go on with these of the rows; `rows` are on the CPU."""
+        self._seeds = tuple(self._seeds[row] for row in rows.tolist())
+        if self._chunk >= 0:
+            self._values = self._values[:, rows.to(self._values.device)]
 
     def _draw(self, chunk: int) -> Float[Tensor, "iterations batch *shape"]:
         values = torch.empty(self._length, len(self._seeds), *self._shape)

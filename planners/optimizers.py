@@ -8,7 +8,10 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.settings import per_row
+from planners.run import Rows
+from planners.settings import Number, per_row
+
+_FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 
 @runtime_checkable
@@ -19,53 +22,85 @@ class Optimizer(Protocol):
         """Take one step in place."""
         ...
 
-    def reset(self) -> None:
-        """Forget all moments."""
+    def reset(self, rows: Rows | None = None) -> None:
+        """Forget all moments, or those of some rows."""
+        ...
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
         ...
 
 
 class Adam:
     """Adam (Kingma and Ba 2015) with torch.optim.Adam's defaults; `lr` is a number or a tensor `[batch]`."""
 
-    def __init__(self, like: Float[Tensor, "batch *rest"], lr: float | Tensor) -> None:
+    def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number) -> None:
         self._lr = per_row(lr, like)
         self._first = like.new_zeros(like.shape)
         self._second = like.new_zeros(like.shape)
-        self._steps = 0
+        self._steps: int | Tensor = 0
+        """A tensor `[batch, ...]` once rows were reset apart from the others."""
 
     def update(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "batch *rest"]) -> None:
         """variable -= lr * m_hat / (sqrt(v_hat) + 1e-8)."""
-        self._steps += 1
-        self._first.lerp_(gradient, 0.1)
-        self._second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        correction = 1 - 0.9**self._steps
-        root = self._second.sqrt().div_(math.sqrt(1 - 0.999**self._steps)).add_(1e-8)
+        self._steps = self._steps + 1
+        self._first.lerp_(gradient, 1 - _FIRST)
+        self._second.mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
+        root = self._second.sqrt()
+        if isinstance(self._steps, Tensor):
+            root = root.div_((1 - _SECOND**self._steps).sqrt()).add_(_EPS)
+            variable.sub_(self._first.div(root).mul_(self._lr / (1 - _FIRST**self._steps)))
+            return
+        root.div_(math.sqrt(1 - _SECOND**self._steps)).add_(_EPS)
+        correction = 1 - _FIRST**self._steps
         if isinstance(self._lr, Tensor):
             variable.sub_(self._first.div(root).mul_(self._lr / correction))
         else:
             variable.addcdiv_(self._first, root, value=-self._lr / correction)
 
-    def reset(self) -> None:
-        """Forget both moments and the step count."""
-        self._first.zero_()
-        self._second.zero_()
-        self._steps = 0
+    def reset(self, rows: Rows | None = None) -> None:
+        """Forget both moments and the step count, of all rows or of some."""
+        if rows is None:
+            self._first.zero_()
+            self._second.zero_()
+            self._steps = 0
+            return
+        there = rows.to(self._first.device)
+        if not isinstance(self._steps, Tensor):
+            shape = (self._first.shape[0], *[1] * (self._first.ndim - 1))
+            self._steps = self._first.new_full(shape, self._steps)
+        for value in (self._first, self._second, self._steps):
+            value[there] = 0
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        there = rows.to(self._first.device)
+        self._first, self._second = self._first[there], self._second[there]
+        if isinstance(self._steps, Tensor):
+            self._steps = self._steps[there]
+        if isinstance(self._lr, Tensor):
+            self._lr = self._lr[there]
 
 
 class GradientDescent:
     """variable -= lr * gradient."""
 
-    def __init__(self, lr: float | Tensor) -> None:
-        self._lr = lr
+    def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number) -> None:
+        self._lr = per_row(lr, like)
 
     def update(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "batch *rest"]) -> None:
         """Take one step in place."""
-        variable.sub_(gradient * per_row(self._lr, variable))
+        variable.sub_(gradient * self._lr)
 
-    def reset(self) -> None:
+    def reset(self, rows: Rows | None = None) -> None:
         """Nothing to forget."""
 
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        if isinstance(self._lr, Tensor):
+            self._lr = self._lr[rows.to(self._lr.device)]
 
-def make_optimizer(name: str, like: Float[Tensor, "batch *rest"], lr: float | Tensor) -> Optimizer:
+
+def make_optimizer(name: str, like: Float[Tensor, "batch *rest"], lr: Number) -> Optimizer:
     """`adam` or `gd` for a variable shaped like `like`."""
-    return Adam(like, lr) if name == "adam" else GradientDescent(lr)
+    return Adam(like, lr) if name == "adam" else GradientDescent(like, lr)

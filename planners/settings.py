@@ -1,29 +1,40 @@
-"""Planner settings: frozen dataclasses whose fields carry their own limits, checked by name and value when built."""
+"""Planner settings: frozen dataclasses whose fields carry their own limits, checked by name and value when built.
+
+A number may be a tensor `[batch]`: each problem of a batch is then planned with a value of its own.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from world_models.errors import UnknownNameError, UserError, require
 
 Scalar = bool | int | float | str | None
+Setting = Scalar | Tensor
+Number = float | Tensor
+"""A number for all rows, or one a row: `[batch]`, float64 on the CPU."""
+Count = int | Tensor
+"""A whole number for all rows, or one a row: `[batch]`, int64 on the CPU."""
 
 S = TypeVar("S", bound="Settings")
 
 
-def count(default: int, low: int = 1) -> Any:
-    """A field that holds a whole number >= `low`."""
-    return dataclasses.field(default=default, metadata={"kind": "count", "low": low})
+def count(default: int | None, low: int = 1, by_row: bool = False) -> Any:
+    """A field that holds a whole number >= `low`; `by_row` ones may differ between rows, None is allowed as a default."""
+    return dataclasses.field(default=default, metadata={"kind": "count", "low": low, "by_row": by_row})
 
 
-def number(default: float, low: float = 0.0, high: float = math.inf, positive: bool = False) -> Any:
-    """A field that holds a finite number in `[low, high]`; `positive` refuses 0."""
-    return dataclasses.field(default=default, metadata={"kind": "number", "low": low, "high": high, "positive": positive})
+def number(default: float | None, low: float = 0.0, high: float = math.inf, positive: bool = False, by_row: bool = True) -> Any:
+    """A field that holds a finite number in `[low, high]`; `positive` refuses 0, None is allowed as a default."""
+    metadata = {"kind": "number", "low": low, "high": high, "positive": positive, "by_row": by_row}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def flag(default: bool) -> Any:
@@ -42,33 +53,104 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = _checked(field.name, getattr(self, field.name), field.metadata)
-            object.__setattr__(self, field.name, value)
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        self.check()
+
+    def check(self) -> None:
+        """Raise UserError where settings that are sound one by one conflict; subclasses extend it."""
+        lengths = {name: len(value) for name, value in self.tensors().items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise UserError(f"settings by row of different lengths ({told}): give one value a problem.")
 
     @classmethod
-    def of(cls: type[S], planner: str, settings: Mapping[str, Scalar]) -> S:
+    def of(cls: type[S], planner: str, settings: Mapping[str, Setting]) -> S:
         """Settings of a mapping; a name that `planner` does not take raises UnknownNameError with the nearest names."""
-        limits = {field.name: field.metadata for field in dataclasses.fields(cls)}
+        fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in settings:
-            if name not in limits:
-                raise UnknownNameError(f"setting of planner {planner!r}:", name, limits)
+            if name not in fields:
+                raise UnknownNameError(f"setting of planner {planner!r}:", name, fields)
         # Checked here as well, so that a value of a wrong type never reaches a typed constructor.
-        checked: dict[str, Any] = {name: _checked(name, value, limits[name]) for name, value in settings.items()}
+        checked: dict[str, Any] = {name: _checked(fields[name], value) for name, value in settings.items()}
         return cls(**checked)
 
+    @staticmethod
+    def stack(rows: Sequence[S]) -> S:
+        """One settings object for a batch whose row i is planned with `rows[i]`.
+
+        Raises UserError for a setting that differs and cannot differ between the rows of one batch.
+        """
+        first = rows[0]
+        mixed: dict[str, Any] = {}
+        for field in dataclasses.fields(first):
+            values = [getattr(settings, field.name) for settings in rows]
+            if any(value != values[0] for value in values):
+                sentence = (
+                    f"{field.name} {values} cannot differ between the rows of one batch: plan them in batches of their own."
+                )
+                require(bool(field.metadata.get("by_row")) and None not in values, sentence)
+                mixed[field.name] = torch.tensor(values, dtype=_dtype(field))
+        return dataclasses.replace(first, **mixed)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The settings that have one value a row."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def rows(self: S, rows: Int[Tensor, " rows"]) -> S:
+        """The settings of some rows; the same object where none differs by row."""
+        tensors = self.tensors()
+        if not tensors:
+            return self
+        return dataclasses.replace(self, **{name: value[rows.cpu()] for name, value in tensors.items()})
+
+    def to(self: S, device: torch.device) -> S:
+        """The settings with what differs by row on a device, in the searches' own use."""
+        moved = dataclasses.replace(self) if self.tensors() else self
+        for name, value in self.tensors().items():
+            # Past __post_init__, which would bring them back to the CPU.
+            object.__setattr__(moved, name, value.to(device))
+        return moved
+
+    def check_rows(self, batch: int) -> None:
+        """UserError for a tensor setting that has not one value a problem."""
+        for name, value in self.tensors().items():
+            require(len(value) == batch, f"{name} has {len(value)} values for {batch} problems: give one number, or one each.")
+
     def as_dict(self) -> dict[str, Scalar]:
-        """All settings, defaults filled in, numbers in one canonical type."""
+        """All settings, defaults filled in, numbers in one canonical type. UserError for settings by row."""
+        for name in self.tensors():
+            raise UserError(f"{name} differs by row: only settings with one value for all rows have a canonical form.")
         return dataclasses.asdict(self)
 
 
-def _checked(name: str, value: object, limits: Mapping[str, Any]) -> object:
+def _dtype(field: dataclasses.Field) -> torch.dtype:
+    return torch.int64 if field.metadata["kind"] == "count" else torch.float64
+
+
+def _checked(field: dataclasses.Field, value: object) -> object:
     """`value` in the field's canonical type, or UserError."""
+    name, limits = field.name, field.metadata
+    if value is None and field.default is None:
+        return None
     if limits["kind"] == "flag":
         require(isinstance(value, bool), f"{name} {value!r} is neither true nor false: give one of them.")
         return value
     if limits["kind"] == "choice":
         require(value in limits["names"], f"{name} {value!r} is unknown: give one of {', '.join(limits['names'])}.")
         return value
+    if isinstance(value, Tensor):
+        shape = tuple(value.shape)
+        require(
+            bool(limits["by_row"]), f"{name} {value.tolist()} cannot differ between the rows of one batch: give one number."
+        )
+        require(len(shape) == 1 and shape[0] > 0, f"{name} has shape {shape}: give one number, or one a problem.")
+        entries = [_checked_number(name, entry, limits) for entry in value.tolist()]
+        return torch.tensor(entries, dtype=_dtype(field))
+    return _checked_number(name, value, limits)
+
+
+def _checked_number(name: str, value: object, limits: Mapping[str, Any]) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{name} {value!r} is no finite number: give a number >= {limits['low']:g}.")
     low = limits["low"]
@@ -83,8 +165,20 @@ def _checked(name: str, value: object, limits: Mapping[str, Any]) -> object:
     return float(value)
 
 
-def per_row(value: float | Tensor, like: Tensor) -> float | Tensor:
+def per_row(value: Number, like: Tensor) -> Number:
     """A setting ready to multiply `like` `[batch, ...]`: a number as it is, a tensor `[batch]` with axes added behind."""
     if isinstance(value, Tensor):
-        return value.reshape(-1, *[1] * (like.ndim - 1))
+        return value.to(like).reshape(-1, *[1] * (like.ndim - 1))
     return value
+
+
+def any_positive(value: Number) -> bool:
+    """Whether a setting is positive in any row."""
+    return bool((value > 0).any()) if isinstance(value, Tensor) else value > 0
+
+
+def first_above(left: Count | Number, right: Count | Number) -> tuple[float, float] | None:
+    """The first pair of values, row by row, of which `left` exceeds `right`; None where no row does."""
+    lefts, rights = torch.broadcast_tensors(torch.as_tensor(left).reshape(-1), torch.as_tensor(right).reshape(-1))
+    rows = torch.nonzero(lefts > rights).flatten().tolist()
+    return (lefts[rows[0]].item(), rights[rows[0]].item()) if rows else None

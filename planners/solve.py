@@ -1,126 +1,115 @@
-"""The one loop that runs every planner: iterations, checks of rolled-out plans, best so far, row status, trace."""
+"""The one loop that runs every search: iterations, rows that leave early, budgets, row status."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+import time
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from planners.base import ModelProblems, OnStep, Plans, PlanStatus
-from planners.initialisers import null_actions
+from planners.base import OnStep, Plans, PlanStatus
 from planners.objectives import final_cost
-from world_models.base import WorldModel, rollout
-from world_models.errors import require
+from planners.run import Run, Search
+from world_models.base import rollout
 
 
-@dataclass
-class Run:
-    """One call of a planner: what to plan, and the best rolled-out plan seen so far of each row."""
+@dataclass(frozen=True)
+class Limits:
+    """When the rows of a run end, whichever comes first."""
 
-    model: WorldModel
-    problems: ModelProblems
-    seeds: tuple[int, ...]
-    best_actions: Float[Tensor, "batch time action"]
-    best_cost: Float[Tensor, " batch"]
-    failed: Bool[Tensor, " batch"]
-    trace: list[Float[Tensor, " batch"]] = field(default_factory=list)
-    evaluations: int = 0
-
-    def offer(self, actions: Float[Tensor, "batch time action"], cost: Float[Tensor, " batch"]) -> None:
-        """A check: plans and their rolled-out goal costs. Better rows are kept; a non-finite cost marks its row."""
-        finite = torch.isfinite(cost)
-        better = finite & (cost < self.best_cost)
-        self.failed |= ~finite
-        self.best_cost = torch.where(better, cost, self.best_cost)
-        self.best_actions = torch.where(better[:, None, None], actions, self.best_actions)
-        self.trace.append(self.best_cost)
-
-    def spend(self, model_steps: int) -> None:
-        """Count model steps that every row has taken."""
-        self.evaluations += model_steps
-
-    def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
-        """Move actions inside the bounds, in place."""
-        actions.clamp_(self.problems.low, self.problems.high)
+    iterations: Int[Tensor, " rows"]
+    """On the CPU."""
+    finish_cost: Float[Tensor, " rows"]
+    """A rolled-out goal cost at or below this ends all rows of its problem."""
+    evaluations: Int[Tensor, " rows"] | None = None
+    """Model steps a row, on the CPU; an iteration that has begun is ended."""
+    deadline: float | None = None
+    """In seconds of `time.perf_counter`."""
+    restarts: int = 1
+    """Rows a problem, one behind the other."""
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc keep freed tensors for the next ones instead of handing their pages back to the kernel.
-
-    Freeing one large block raises its threshold for doing so; without that, an iteration spends a third of its time on page
-    faults. Nothing is touched, so it costs microseconds and no memory.
-    """
-    torch.empty(31 << 20, dtype=torch.uint8)
-
-
-@runtime_checkable
-class Search(Protocol):
-    """A planner's moving parts during one run."""
-
-    @property
-    def actions(self) -> Float[Tensor, "batch time action"]:
-        """The current iterate."""
-        ...
-
-    def step(self, iteration: int) -> None:
-        """One iteration; offers whatever it rolled out to the run."""
-        ...
-
-
-def begin(model: WorldModel, problems: ModelProblems, seeds: Sequence[int]) -> Run:
-    """A fresh run; UserError when problems, seeds and model do not fit together."""
-    batch, history = problems.batch, problems.context.states.shape[1]
-    _keep_freed_memory()
-    require(batch >= 1, "no problems to plan: give at least one.")
-    require(len(seeds) == batch, f"{len(seeds)} seeds for {batch} problems: give one a problem.")
-    require(problems.steps >= 1, f"steps {problems.steps} is no plan length: give a whole number >= 1.")
-    require(history == model.history, f"a context of {history} states for a model with history {model.history}.")
-    bounds = tuple(problems.low.shape), tuple(problems.high.shape)
-    sizes = f"action bounds of shapes {bounds[0]} and {bounds[1]} for a model with actions of size {model.action_dim}."
-    require(bounds == ((model.action_dim,), (model.action_dim,)), sizes)
-    require(bool((problems.low <= problems.high).all()), f"lower bounds {problems.low.tolist()} exceed the upper ones.")
-    actions = null_actions(problems, model.action_dim)
-    cost = actions.new_full((batch,), torch.inf)
-    return Run(model, problems, tuple(seeds), actions, cost, torch.zeros_like(cost, dtype=torch.bool))
-
-
-def solve(run: Run, search: Search, iterations: int, on_step: OnStep | None) -> Plans:
-    """Run a search to its end and return the best rolled-out plan of each row.
+def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None) -> Plans:
+    """Run a search to its end and return the best rolled-out plan of each problem.
 
     A row that turns non-finite is reported as such with the best plan from before; the rows beside it go on untouched.
     """
+    last_cost = run.best_cost.clone()
+    status = [PlanStatus.COMPLETED] * len(run.rows)
+    total, iteration = int(limits.iterations.max()), 0
     with torch.no_grad():
-        run.best_actions = search.actions.clone()
-        _check(run, search)
-        for iteration in range(iterations):
+        run.offer(search.actions, final_cost(run.model, run.problems, search.actions))
+        run.spend(run.problems.steps)
+        while _narrow(run, search, _leaving(run, limits, iteration, status), last_cost):
             search.step(iteration)
+            iteration += 1
             if on_step is not None:
-                on_step(iteration + 1, iterations)
-        last_cost = _check(run, search)
-        return _plans(run, last_cost)
+                on_step(iteration, total)
+        if on_step is not None and iteration < total:
+            on_step(total, total)
+        return _plans(run, last_cost, status, limits.restarts)
 
 
-def _check(run: Run, search: Search) -> Float[Tensor, " batch"]:
-    cost = final_cost(run.model, run.problems, search.actions)
-    run.spend(run.problems.steps)
-    run.offer(search.actions, cost)
-    return cost
+def _narrow(run: Run, search: Search, leaving: Bool[Tensor, " searched"], last_cost: Float[Tensor, " all_rows"]) -> bool:
+    """Check the rows that end a last time and go on with the others; False when there is none."""
+    if not leaving.any():
+        return True
+    _check_last(run, search, torch.nonzero(leaving).flatten(), last_cost)
+    if leaving.all():
+        return False
+    stay = torch.nonzero(~leaving).flatten()
+    run.keep(stay)
+    search.keep(stay)
+    return True
 
 
-def _plans(run: Run, last_cost: Float[Tensor, " batch"]) -> Plans:
-    states = rollout(run.model, run.problems.context, run.best_actions)
-    run.spend(run.problems.steps)
-    status = tuple(PlanStatus.NON_FINITE if bad else PlanStatus.COMPLETED for bad in run.failed.tolist())
+def _leaving(run: Run, limits: Limits, iteration: int, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
+    """Which searched rows end before `iteration`; notes why in `status`. Waits for the device only when there is news."""
+    done = limits.iterations[run.rows] <= iteration
+    spent = torch.zeros_like(done)
+    if limits.evaluations is not None:
+        spent |= run.evaluations[run.rows] >= limits.evaluations[run.rows]
+    if limits.deadline is not None and time.perf_counter() >= limits.deadline:
+        spent |= True
+    reached = torch.zeros_like(done)
+    if run.news:
+        run.news = False
+        by_problem = (run.best_cost <= limits.finish_cost).view(-1, limits.restarts).any(1)
+        reached = by_problem.repeat_interleave(limits.restarts).cpu()[run.rows]
+    for rows, reason in ((spent & ~done, PlanStatus.OUT_OF_BUDGET), (reached, PlanStatus.REACHED)):
+        for row in run.rows[rows].tolist():
+            status[row] = reason
+    return done | spent | reached
+
+
+def _check_last(run: Run, search: Search, rows: Int[Tensor, " rows"], last_cost: Float[Tensor, " all_rows"]) -> None:
+    """The last check of rows that end."""
+    everyone = len(rows) == len(run.rows)
+    there = rows.to(last_cost.device)
+    actions = search.actions if everyone else search.actions[there]
+    cost = final_cost(run.model, run.problems if everyone else run.problems.rows(there), actions)
+    run.spend(run.problems.steps, rows)
+    run.offer(actions, cost, rows)
+    last_cost[run.rows[rows].to(last_cost.device)] = cost
+
+
+def _plans(run: Run, last_cost: Float[Tensor, " all_rows"], status: list[PlanStatus], restarts: int) -> Plans:
+    """The best row of each problem."""
+    by_problem = run.best_cost.view(-1, restarts)
+    first = torch.arange(by_problem.shape[0], device=by_problem.device) * restarts
+    chosen = first + by_problem.argmin(1)
+    problems = run.all_problems.rows(chosen)
+    actions = run.best_actions[chosen]
+    states = rollout(run.model, problems.context, actions)
+    ended = [PlanStatus.NON_FINITE if bad else why for bad, why in zip(run.failed.tolist(), status, strict=True)]
     return Plans(
-        actions=run.best_actions,
+        actions=actions,
         states=states,
-        cost=run.problems.goal_cost(states[:, -1], run.problems.goal),
-        last_cost=last_cost,
-        status=status,
-        evaluations=torch.full((run.problems.batch,), run.evaluations),
-        trace=torch.stack(run.trace, 1),
+        cost=problems.goal_cost(states[:, -1], problems.goal),
+        last_cost=last_cost[chosen],
+        status=tuple(ended[row] for row in chosen.tolist()),
+        evaluations=run.evaluations.view(-1, restarts).sum(1) + problems.steps,
+        trace=torch.stack(run.trace, 1).unflatten(0, (-1, restarts)).amin(1),
     )

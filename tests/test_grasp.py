@@ -13,7 +13,7 @@ from planners import GRASP, GraspSettings, ModelProblems
 from planners.grasp import GraspSearch
 from planners.noise import RowNoise
 from planners.objectives import lifted_gradients
-from planners.solve import begin
+from planners.run import begin
 from tests.planning import WORLDS, problems_for, small_mlp
 from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout, windows
@@ -136,7 +136,7 @@ def test_one_adam_step_is_the_formula() -> None:
     settings = GraspSettings(noise=0.3, sync_every=0, init_noise=0.2)
     search = GraspSearch(settings, begin(model, problems, [1, 2, 3]))
     states, actions = search.states.clone(), search.actions.clone()
-    weights = torch.full((3, 6), settings.goal_weight, dtype=F64)
+    weights = torch.full((3, 6), 0.02, dtype=F64)
     weights[:, -1] += 1
     gradients = lifted_gradients(model, problems, states, actions, weights)
     search.step(0)

@@ -1,0 +1,135 @@
+"""One call of a planner: what is planned, the best rolled-out plan of each row so far, and what it has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from planners.base import ModelProblems, Start
+from planners.initialisers import linear
+from world_models.base import WorldModel
+from world_models.errors import require
+
+Rows = Int[Tensor, " rows"]
+"""Indices of rows, on the CPU."""
+
+
+@runtime_checkable
+class Search(Protocol):
+    """A planner's moving parts during one run."""
+
+    @property
+    def actions(self) -> Float[Tensor, "batch time action"]:
+        """The current iterate."""
+        ...
+
+    def step(self, iteration: int) -> None:
+        """One iteration; offers whatever it rolled out to the run, and counts what that has cost."""
+        ...
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows; the others are finished. The run itself has been narrowed before."""
+        ...
+
+
+class Run:
+    """What a search plans: `problems`, `seeds` and `start` hold the rows that are still searched.
+
+    Best plans, costs, failures and evaluations are kept for all rows that the run began with, finished or not.
+    """
+
+    def __init__(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start) -> None:
+        self.model = model
+        self.all_problems = self.problems = problems
+        self.seeds = tuple(seeds)
+        self.start = start
+        batch, device = problems.batch, problems.goal.device
+        self.best_actions = start.actions.clone()
+        self.best_cost = problems.goal.new_full((batch,), torch.inf)
+        self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
+        self.evaluations = torch.zeros(batch, dtype=torch.int64)
+        self.trace: list[Float[Tensor, " all_rows"]] = []
+        self.rows: Rows = torch.arange(batch)
+        self.news = False
+        """Whether anything was offered since this was last set to False."""
+        self._where = self.rows.to(device)
+
+    def offer(
+        self, actions: Float[Tensor, "batch time action"], cost: Float[Tensor, " batch"], rows: Rows | None = None
+    ) -> None:
+        """A check: plans and their rolled-out goal costs. Better rows are kept; a non-finite cost marks its row.
+
+        `rows` says which of the searched rows these are, if not all.
+        """
+        where = self._where if rows is None else self._where[rows.to(self._where.device)]
+        finite, best = torch.isfinite(cost), self.best_cost[where]
+        better = finite & (cost < best)
+        self.failed[where] |= ~finite
+        self.best_cost[where] = torch.where(better, cost, best)
+        self.best_actions[where] = torch.where(better[:, None, None], actions, self.best_actions[where])
+        self.trace.append(self.best_cost.clone())
+        self.news = True
+
+    def best(self, rows: Rows | None = None) -> Float[Tensor, "batch time action"]:
+        """The best plans so far of the rows that are still searched, or of some of them."""
+        return self.best_actions[self._where if rows is None else self._where[rows.to(self._where.device)]]
+
+    def spend(self, model_steps: int, rows: Rows | None = None) -> None:
+        """Count model steps that every searched row has taken, or that `rows` of them have."""
+        self.evaluations[self.rows if rows is None else self.rows[rows]] += model_steps
+
+    def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
+        """Move actions inside the bounds, in place."""
+        actions.clamp_(self.problems.low, self.problems.high)
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the searched rows."""
+        there = rows.to(self._where.device)
+        self.problems = self.problems.rows(there)
+        self.seeds = tuple(self.seeds[row] for row in rows.tolist())
+        self.start = self.start.rows(there)
+        self.rows, self._where = self.rows[rows], self._where[there]
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed tensors for the next ones instead of handing their pages back to the kernel.
+
+    Freeing one large block raises its threshold for doing so; without that, an iteration spends a third of its time on page
+    faults. Nothing is touched, so it costs microseconds and no memory.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
+
+
+def check_problems(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start | None) -> None:
+    """UserError unless problems, seeds, start and model fit together."""
+    batch, history = problems.batch, problems.context.states.shape[1]
+    require(batch >= 1, "no problems to plan: give at least one.")
+    require(len(seeds) == batch, f"{len(seeds)} seeds for {batch} problems: give one a problem.")
+    require(problems.steps >= 1, f"steps {problems.steps} is no plan length: give a whole number >= 1.")
+    require(history == model.history, f"a context of {history} states for a model with history {model.history}.")
+    bounds = tuple(problems.low.shape), tuple(problems.high.shape)
+    sizes = f"action bounds of shapes {bounds[0]} and {bounds[1]} for a model with actions of size {model.action_dim}."
+    require(bounds == ((model.action_dim,), (model.action_dim,)), sizes)
+    require(bool((problems.low <= problems.high).all()), f"lower bounds {problems.low.tolist()} exceed the upper ones.")
+    if start is not None:
+        shapes = tuple(start.actions.shape), tuple(start.states.shape)
+        wanted = (batch, problems.steps, model.action_dim), (batch, problems.steps - 1, *model.state_shape)
+        sentence = f"a start of shapes {shapes[0]} and {shapes[1]} for plans of shapes {wanted[0]} and {wanted[1]}."
+        require(shapes == wanted, sentence)
+
+
+def begin(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start | None = None) -> Run:
+    """A fresh run, from null actions and a straight line of states if no start is given.
+
+    UserError when problems, seeds, start and model do not fit together.
+    """
+    check_problems(model, problems, seeds, start)
+    _keep_freed_memory()
+    if start is None:
+        start = linear(model, problems)
+    inside = torch.clamp(start.actions, problems.low, problems.high)
+    return Run(model, problems, seeds, Start(inside, start.states.clone()))

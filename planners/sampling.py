@@ -1,0 +1,55 @@
+"""What the sampling planners share: plans drawn around a mean, their rolled-out costs, elites."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.objectives import sampled_costs
+from planners.run import Rows, Run
+
+
+def coloured(
+    white: Float[Tensor, "batch samples time action"], exponent: Float[Tensor, "batch 1 1 1"] | float
+) -> Float[Tensor, "batch samples time action"]:
+    """White noise turned into noise whose power falls with frequency as f^-exponent, of variance 1 (Timmer and Koenig 1995).
+
+    Exponent 0 is white noise, 2 a random walk: neighbouring actions become alike, and plans go somewhere.
+    """
+    time = white.shape[2]
+    if time == 1:
+        return white
+    spectrum = torch.fft.rfft(white, dim=2, norm="ortho")
+    # The constant part has no frequency of its own: it counts as the slowest one.
+    frequency = torch.fft.rfftfreq(time, device=white.device, dtype=white.dtype).clamp_min(1 / time).view(1, 1, -1, 1)
+    gain = frequency ** (-exponent / 2)
+    # The power of the real signal: all but the constant and (for even lengths) the last part stand for two frequencies.
+    twice = torch.full_like(frequency, 2.0)
+    twice[:, :, 0] = 1
+    if time % 2 == 0:
+        twice[:, :, -1] = 1
+    power = (gain.square() * twice).sum(2, keepdim=True) / time
+    return torch.fft.irfft(spectrum * gain / power.sqrt(), n=time, dim=2, norm="ortho")
+
+
+def offered_costs(
+    run: Run, plans: Float[Tensor, "batch samples time action"], rows: Rows | None = None
+) -> Float[Tensor, "batch samples"]:
+    """Rolled-out costs of plans, brought inside the bounds in place; infinite where not finite. Each row's best is offered."""
+    run.project(plans)
+    problems = run.problems if rows is None else run.problems.rows(rows.to(plans.device))
+    cost = sampled_costs(run.model, problems, plans)
+    run.spend(plans.shape[1] * problems.steps, rows)
+    ranked = torch.where(torch.isfinite(cost), cost, torch.inf)
+    best = ranked.argmin(1)
+    run.offer(plans[torch.arange(len(best), device=best.device), best], ranked.amin(1), rows)
+    return ranked
+
+
+def elites_of(
+    plans: Float[Tensor, "batch samples time action"], cost: Float[Tensor, "batch samples"], count: int
+) -> Float[Tensor, "batch elites time action"]:
+    """The plans of the lowest costs, best first."""
+    best = cost.topk(count, dim=1, largest=False, sorted=True).indices
+    return plans.take_along_dim(best[:, :, None, None], 1)
