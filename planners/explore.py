@@ -1,0 +1,127 @@
+"""Explore: a tree of model rollouts that looks for a way to the goal before any gradient is followed.
+
+Descent on the goal cost ends in the first dead end on its way; a tree of rollouts does not. The branches that end nearest the
+goal are brought to the full length and are plans to start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from planners.base import ModelProblems
+from planners.initialisers import null_actions
+from planners.noise import RowNoise
+from planners.tree import ExploreSettings, Tree, take
+from world_models.base import Context, WorldModel, rollout
+from world_models.errors import require
+
+__all__ = ["Branches", "ExploreSettings", "explore"]
+
+_ELSEWHERE = 20.0
+"""Log of the factor by which a plan beside one that is taken already counts as dearer."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Plans that a tree found, best first: where a search may start."""
+
+    actions: Float[Tensor, "batch branches time action"]
+    states: Float[Tensor, "batch branches time *state"]
+    """The model's rollout s_1..s_T of `actions`."""
+    cost: Float[Tensor, "batch branches"]
+    """Goal cost of the last state; infinite where the model's rollout is not finite."""
+    evaluations: int
+    """Model steps spent a problem."""
+
+
+def explore(
+    model: WorldModel,
+    problems: ModelProblems,
+    seeds: Sequence[int],
+    branches: int = 1,
+    settings: ExploreSettings | None = None,
+) -> Branches:
+    """Plans of full length that end near their goals, `branches` different ones a problem, best first.
+
+    A branch that gets there early is completed in three ways, of which the one that ends nearest the goal counts: waiting at
+    the end, waiting at the start (null actions), and the same way at a slower pace. Row i's draws depend on `seeds[i]` only.
+    Raises UserError for `branches` < 1 or seeds that do not fit the problems.
+    """
+    chosen = settings or ExploreSettings()
+    require(branches >= 1, f"branches {branches!r} is no count: give a whole number >= 1.")
+    require(len(seeds) == problems.batch, f"{len(seeds)} seeds for {problems.batch} problems: give one a problem.")
+    with torch.no_grad():
+        tree = Tree(model, problems, chosen)
+        draws = RowNoise(seeds, "explore draws", (2, tree.capacity), problems.goal)
+        pushes = RowNoise(seeds, "explore actions", (chosen.nodes, model.action_dim), problems.goal)
+        for turn in range(chosen.rounds):
+            tree.extend(tree.draw(draws.at(turn)), pushes.at(turn))
+        return _best(model, problems, tree, branches)
+
+
+def _best(model: WorldModel, problems: ModelProblems, tree: Tree, branches: int) -> Branches:
+    """The best completions of the tree's best nodes, different ones."""
+    count = min(tree.settings.candidates * branches, tree.size)
+    nodes = tree.cost[:, : tree.size].topk(count, dim=1, largest=False).indices
+    way, depth = tree.way(nodes), take(tree.depth, nodes)
+    plans = torch.stack(_completions(problems, way, depth), 2).flatten(1, 2)
+    context = Context(*(_repeat(part, plans.shape[1]) for part in (problems.context.states, problems.context.actions)))
+    states = rollout(model, context, plans.flatten(0, 1))
+    cost = problems.goal_cost(states[:, -1], _repeat(problems.goal, plans.shape[1])).view(plans.shape[:2])
+    states = states.unflatten(0, plans.shape[:2])
+    cost = torch.where(torch.isfinite(cost), cost, torch.inf)
+    chosen = _different(states, cost, branches)
+    evaluations = tree.evaluations + plans.shape[1] * problems.steps
+    return Branches(take(plans, chosen), take(states, chosen), take(cost, chosen), evaluations)
+
+
+def _completions(
+    problems: ModelProblems, way: Float[Tensor, "batch nodes time action"], depth: Int[Tensor, "batch nodes"]
+) -> list[Float[Tensor, "batch nodes time action"]]:
+    """Plans of full length: wait at the end, wait at the start, and slow down so that the last step ends the way."""
+    steps, time = problems.steps, torch.arange(problems.steps, device=way.device)
+    null = null_actions(problems, way.shape[3])[:, None].expand_as(way)
+    walked = depth.unsqueeze(2)
+    late = (time - (steps - walked)).clamp_min(0).unsqueeze(3).expand_as(way)
+    waited = torch.where((time < walked).unsqueeze(3), way, null)
+    started = torch.where((time >= steps - walked).unsqueeze(3), way.gather(2, late), null)
+    return [waited, started, _slower(problems, way, walked)]
+
+
+def _slower(
+    problems: ModelProblems, way: Float[Tensor, "batch nodes time action"], depth: Int[Tensor, "batch nodes 1"]
+) -> Float[Tensor, "batch nodes time action"]:
+    """The way stretched over all steps: after any share of the time the same share of its summed actions is done."""
+    steps = problems.steps
+    summed = torch.nn.functional.pad(way.cumsum(2), (0, 0, 1, 0))
+    at = torch.arange(steps + 1, device=way.device) * depth / steps
+    below = at.floor().long().clamp_max(steps - 1).unsqueeze(3).expand(*summed.shape[:3], way.shape[3])
+    done = torch.lerp(summed.gather(2, below), summed.gather(2, below + 1), at.unsqueeze(3).to(way.dtype) - below)
+    return done.diff(dim=2).clamp_(problems.low, problems.high)
+
+
+def _different(
+    states: Float[Tensor, "batch plans time *state"], cost: Float[Tensor, "batch plans"], count: int
+) -> Int[Tensor, "batch count"]:
+    """The cheapest plan, then again and again the cheapest that goes elsewhere than those taken, sorted by cost."""
+    flat = states.flatten(2).nan_to_num()
+    radius = torch.cdist(flat, flat).mean((1, 2)).clamp_min(torch.finfo(flat.dtype).tiny ** 0.5)
+    score = cost.clamp_min(torch.finfo(cost.dtype).tiny).log()
+    taken: list[Tensor] = []
+    for _ in range(count):
+        best = score.argmin(1, keepdim=True)
+        taken.append(best)
+        apart = torch.cdist(take(flat, best), flat)[:, 0] / radius.unsqueeze(1)
+        score = score + _ELSEWHERE * (-(2 * apart).square()).exp()
+        score = score.scatter(1, best, torch.inf)
+    chosen = torch.cat(taken, 1)
+    return chosen.gather(1, take(cost, chosen).argsort(dim=1, stable=True))
+
+
+def _repeat(values: Tensor, count: int) -> Tensor:
+    return values.repeat_interleave(count, 0)
