@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import Context, WorldModel, rollout, windows
+from world_models.base import Context, WorldModel, lifted_step, rollout, windows
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
@@ -103,3 +103,51 @@ def _fold(by_window: Float[Tensor, "batch time h action"]) -> Float[Tensor, "bat
     for back in range(1, min(h, time)):
         gradient[:, : time - back] += by_window[:, back:, h - 1 - back]
     return gradient
+
+
+def lifted_loss(
+    model: WorldModel,
+    problems: ModelProblems,
+    states: Float[Tensor, "batch virtual *state"],
+    actions: Float[Tensor, "batch time action"],
+    goal_weight: Float[Tensor, "batch time"],
+) -> Float[Tensor, " batch"]:
+    """The loss of `lifted_gradients` with nothing detached: what a lifted planner without the reshaped gradient descends."""
+    return target_loss(problems, lifted_step(model, problems.context, states, actions), states, goal_weight)
+
+
+def target_loss(
+    problems: ModelProblems,
+    predicted: Float[Tensor, "batch time *state"],
+    states: Float[Tensor, "batch virtual *state"],
+    goal_weight: Float[Tensor, "batch time"],
+) -> Float[Tensor, " batch"]:
+    """How far predictions F(s_t, a_t) are from the virtual states that they should reach, and from the goal."""
+    goals = problems.goal.repeat_interleave(problems.steps, 0)
+    costs = problems.goal_cost(predicted.flatten(0, 1), goals).unflatten(0, (problems.batch, problems.steps))
+    residuals = (predicted[:, :-1] - states).square().flatten(2).mean(2)
+    return residuals.sum(1) + (goal_weight * costs).sum(1)
+
+
+def full_lifted_gradients(
+    model: WorldModel,
+    problems: ModelProblems,
+    states: Float[Tensor, "batch virtual *state"],
+    actions: Float[Tensor, "batch time action"],
+    goal_weight: Float[Tensor, "batch time"],
+) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
+    """Gradients of `lifted_loss` to the virtual states and the actions: GRASP's ablation "no detach", LatCo's first-order part.
+
+    Unlike `lifted_gradients`, gradients flow through the state input of the model too. As many problems share a call as keep
+    its memory bounded.
+    """
+    limit = _ROWS_PER_CALL.get(actions.device.type, _ROWS_PER_CALL_ACCELERATOR)
+    block = max(1, limit // problems.steps)
+    parts = []
+    for first in range(0, problems.batch, block):
+        rows = slice(first, first + block)
+        with torch.enable_grad():
+            leaves = states[rows].detach().requires_grad_(), actions[rows].detach().requires_grad_()
+            loss = lifted_loss(model, problems.rows(rows), *leaves, goal_weight[rows])
+            parts.append(torch.autograd.grad(loss.sum(), leaves))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
