@@ -55,6 +55,10 @@ SETTINGS: dict[str, dict[str, Scalar]] = {
     "grasp": {"iterations": 20, "sync_every": 8, "sync_steps": 3, "final_sync_steps": 4, "init_noise": 0.1},
     "gd": {"iterations": 20, "init_noise": 0.1},
     "cem": {"iterations": 20, "samples": 24, "elites": 5, "min_std": 0.05},
+    "icem": {"iterations": 20, "samples": 24, "elites": 5, "min_std": 0.05, "shrink": 1.1},
+    "mppi": {"iterations": 20, "samples": 24},
+    "latco": {"iterations": 20, "check_every": 4, "update_every": 3, "goal_weight": 0.1, "init_noise": 0.1},
+    "random_shooting": {"iterations": 20, "samples": 24},
 }
 
 
