@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from planners.attempts import attempt_seed, merged, restart_seed
-from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, Start
+from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, PlanStatus, Start
 from planners.initialisers import linear, zeros
 from planners.run import Run, Search, begin, check_problems
 from planners.settings import Count, Number, Settings, choice, count, number
@@ -36,7 +36,8 @@ class SearchSettings(Settings):
     reached_cost: Number = number(0.0)
     """A problem whose rolled-out goal cost is at most this is not tried again."""
     finish_cost: Number = number(0.0)
-    """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others go on faster."""
+    """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others go on faster;
+    it is not tried again."""
     max_evaluations: int | None = count(None)
     """Model steps a problem; the iteration in which they are spent is its last. None: no limit."""
     max_seconds: float | None = number(None, positive=True, by_row=False)
@@ -146,8 +147,11 @@ def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: I
 
 def _open_rows(settings: SearchSettings, plans: Plans) -> Int[Tensor, " rows"]:
     """The problems that are worth a further attempt, on the CPU."""
-    reached = torch.as_tensor(settings.reached_cost, dtype=torch.float64).to(plans.cost)
-    wanting = ~(plans.cost <= reached).cpu()
+    left_early = torch.tensor([status is PlanStatus.REACHED for status in plans.status])
+    enough = torch.maximum(
+        *(torch.as_tensor(cost, dtype=torch.float64) for cost in (settings.reached_cost, settings.finish_cost))
+    )
+    wanting = ~(left_early | (plans.cost <= enough.to(plans.cost)).cpu())
     if settings.max_evaluations is not None:
         wanting &= plans.evaluations < settings.max_evaluations
     return torch.nonzero(wanting).flatten()
