@@ -11,6 +11,10 @@ from planners.base import ModelProblems, OnStep, Planner, PlannerMemoryError, Pl
 from planners.cem import CEM, CEMSettings
 from planners.gradient import GD, GDSettings
 from planners.grasp import GRASP, GraspSettings
+from planners.icem import ICEM, ICEMSettings
+from planners.latco import LatCo, LatCoSettings
+from planners.mppi import MPPI, MPPISettings
+from planners.random_shooting import RandomShooting, RandomShootingSettings
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Scalar, Setting, Settings
 from world_models.errors import UnknownNameError
@@ -19,6 +23,10 @@ PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
     "grasp": (GraspSettings, GRASP),
     "gd": (GDSettings, GD),
     "cem": (CEMSettings, CEM),
+    "icem": (ICEMSettings, ICEM),
+    "mppi": (MPPISettings, MPPI),
+    "latco": (LatCoSettings, LatCo),
+    "random_shooting": (RandomShootingSettings, RandomShooting),
 }
 """Settings and planner class by name."""
 
@@ -44,16 +52,24 @@ __all__ = [
     "CEM",
     "GD",
     "GRASP",
+    "ICEM",
+    "MPPI",
     "PLANNERS",
     "CEMSettings",
     "GDSettings",
     "GraspSettings",
+    "ICEMSettings",
+    "LatCo",
+    "LatCoSettings",
+    "MPPISettings",
     "ModelProblems",
     "OnStep",
     "PlanStatus",
     "Planner",
     "PlannerMemoryError",
     "Plans",
+    "RandomShooting",
+    "RandomShootingSettings",
     "SearchPlanner",
     "SearchSettings",
     "Start",

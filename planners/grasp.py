@@ -91,7 +91,7 @@ class GraspSettings(SearchSettings):
             phase = self._phase()
             return self.noise * (1 - (iteration % phase) / phase)
         if self.noise_schedule == "cosine":
-            angle = math.pi * iteration / self.iterations
+            angle = math.pi * iteration / _exact(self.iterations)
             return self.noise * 0.5 * (1 + (angle.cos() if isinstance(angle, Tensor) else math.cos(angle)))
         return self.noise
 
@@ -99,14 +99,14 @@ class GraspSettings(SearchSettings):
         """The weight of the dense goal term in `iteration`."""
         if self.final_goal_weight is None:
             return self.goal_weight
-        return self.goal_weight + (self.final_goal_weight - self.goal_weight) * (iteration / self.iterations)
+        return self.goal_weight + (self.final_goal_weight - self.goal_weight) * (iteration / _exact(self.iterations))
 
     def _phase(self) -> Count:
         """Iterations between syncs, or all."""
         if isinstance(self.sync_every, Tensor):
             every = torch.as_tensor(self.iterations, device=self.sync_every.device)
-            return torch.where(self.sync_every > 0, self.sync_every, every)
-        return self.sync_every or self.iterations
+            return _exact(torch.where(self.sync_every > 0, self.sync_every, every))
+        return self.sync_every or _exact(self.iterations)
 
 
 class GraspSearch:
@@ -225,6 +225,11 @@ class GraspSearch:
     def _part(self, rows: Rows | None) -> tuple[GraspSettings, Tensor | None]:
         """The settings of some rows, and the rows on the device."""
         return (self._settings, None) if rows is None else (self._settings.rows(rows), rows.to(self.actions.device))
+
+
+def _exact(value: Count) -> Count:
+    """Whole numbers by row in float64, for quotients that are those of Python's numbers (of integers torch makes float32)."""
+    return value.double() if isinstance(value, Tensor) else value
 
 
 def _due(every: Count, steps: Count, iteration: int, wanted: bool) -> tuple[Rows | None, ...]:

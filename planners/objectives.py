@@ -115,9 +115,11 @@ def lifted_loss(
     states: Float[Tensor, "batch virtual *state"],
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
+    dynamics_weight: Float[Tensor, "batch virtual"] | None = None,
 ) -> Float[Tensor, " batch"]:
     """The loss of `lifted_gradients` with nothing detached: what a lifted planner without the reshaped gradient descends."""
-    return target_loss(problems, lifted_step(model, problems.context, states, actions), states, goal_weight)
+    predicted = lifted_step(model, problems.context, states, actions)
+    return target_loss(problems, predicted, states, goal_weight, dynamics_weight)
 
 
 def target_loss(
@@ -125,12 +127,25 @@ def target_loss(
     predicted: Float[Tensor, "batch time *state"],
     states: Float[Tensor, "batch virtual *state"],
     goal_weight: Float[Tensor, "batch time"],
+    dynamics_weight: Float[Tensor, "batch virtual"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """How far predictions F(s_t, a_t) are from the virtual states that they should reach, and from the goal."""
+    """How far predictions F(s_t, a_t) are from the virtual states that they should reach, and from the goal.
+
+    `dynamics_weight` weighs the misses of s_1..s_{T-1}; without it they all count 1.
+    """
     goals = problems.goal.repeat_interleave(problems.steps, 0)
     costs = problems.goal_cost(predicted.flatten(0, 1), goals).unflatten(0, (problems.batch, problems.steps))
-    residuals = (predicted[:, :-1] - states).square().flatten(2).mean(2)
-    return residuals.sum(1) + (goal_weight * costs).sum(1)
+    misses = dynamics_misses(predicted, states)
+    if dynamics_weight is not None:
+        misses = misses * dynamics_weight
+    return misses.sum(1) + (goal_weight * costs).sum(1)
+
+
+def dynamics_misses(
+    predicted: Float[Tensor, "batch time *state"], states: Float[Tensor, "batch virtual *state"]
+) -> Float[Tensor, "batch virtual"]:
+    """Mean squared distance over features of each virtual state to the prediction that should reach it."""
+    return (predicted[:, :-1] - states).square().flatten(2).mean(2)
 
 
 def full_lifted_gradients(
@@ -139,19 +154,18 @@ def full_lifted_gradients(
     states: Float[Tensor, "batch virtual *state"],
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
+    dynamics_weight: Float[Tensor, "batch virtual"] | None = None,
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
     """Gradients of `lifted_loss` to the virtual states and the actions: GRASP's ablation "no detach", LatCo's first-order part.
 
     Unlike `lifted_gradients`, gradients flow through the state input of the model too. As many problems share a call as keep
     its memory bounded.
     """
-    limit = _ROWS_PER_CALL.get(actions.device.type, _ROWS_PER_CALL_ACCELERATOR)
-    block = max(1, limit // problems.steps)
     parts = []
-    for first in range(0, problems.batch, block):
-        rows = slice(first, first + block)
+    for rows in blocks(problems.batch, problems.steps, actions.device):
         with torch.enable_grad():
             leaves = states[rows].detach().requires_grad_(), actions[rows].detach().requires_grad_()
-            loss = lifted_loss(model, problems.rows(rows), *leaves, goal_weight[rows])
+            weight = None if dynamics_weight is None else dynamics_weight[rows]
+            loss = lifted_loss(model, problems.rows(rows), *leaves, goal_weight[rows], weight)
             parts.append(torch.autograd.grad(loss.sum(), leaves))
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from planners.objectives import sampled_costs
 from planners.run import Rows, Run
+from planners.settings import Number, any_positive, per_row
 
 
 def coloured(
@@ -33,6 +34,17 @@ def coloured(
     return torch.fft.irfft(spectrum * gain / power.sqrt(), n=time, dim=2, norm="ortho")
 
 
+def drawn(
+    mean: Float[Tensor, "batch time action"],
+    std: Float[Tensor, "batch time action"],
+    white: Float[Tensor, "batch samples time action"],
+    noise_exponent: Number,
+) -> Float[Tensor, "batch samples time action"]:
+    """Plans mean + std * noise, where the noise is `white` brought to the colour of each row's `noise_exponent`."""
+    noise = coloured(white, per_row(noise_exponent, white)) if any_positive(noise_exponent) else white
+    return torch.addcmul(mean.unsqueeze(1), noise, std.unsqueeze(1))
+
+
 def offered_costs(
     run: Run, plans: Float[Tensor, "batch samples time action"], rows: Rows | None = None
 ) -> Float[Tensor, "batch samples"]:
@@ -51,5 +63,12 @@ def elites_of(
     plans: Float[Tensor, "batch samples time action"], cost: Float[Tensor, "batch samples"], count: int
 ) -> Float[Tensor, "batch elites time action"]:
     """The plans of the lowest costs, best first."""
-    best = cost.topk(count, dim=1, largest=False, sorted=True).indices
-    return plans.take_along_dim(best[:, :, None, None], 1)
+    return ranked_elites(plans, cost, count)[0]
+
+
+def ranked_elites(
+    plans: Float[Tensor, "batch samples time action"], cost: Float[Tensor, "batch samples"], count: int
+) -> tuple[Float[Tensor, "batch elites time action"], Float[Tensor, "batch elites"]]:
+    """The plans of the lowest costs and these costs, best first."""
+    lowest = cost.topk(count, dim=1, largest=False, sorted=True)
+    return plans.take_along_dim(lowest.indices[:, :, None, None], 1), lowest.values

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
 import torch
@@ -14,14 +14,19 @@ from jaxtyping import Int
 from torch import Tensor
 
 from planners.attempts import attempt_seed, merged, restart_seed
-from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, Start
+from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, PlanStatus, Start
+from planners.explore import explore
 from planners.initialisers import linear, zeros
 from planners.run import Run, Search, begin, check_problems
 from planners.settings import Count, Number, Settings, choice, count, number
 from planners.solve import Limits, solve
+from planners.tree import ExploreSettings
 from world_models.base import WorldModel
 
 S = TypeVar("S", bound="SearchSettings")
+
+
+_TREE = ExploreSettings()
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,31 @@ class SearchSettings(Settings):
     reached_cost: Number = number(0.0)
     """A problem whose rolled-out goal cost is at most this is not tried again."""
     finish_cost: Number = number(0.0)
-    """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others go on faster."""
+    """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others go on faster;
+    it is not tried again."""
     max_evaluations: int | None = count(None)
     """Model steps a problem; the iteration in which they are spent is its last. None: no limit."""
     max_seconds: float | None = number(None, positive=True, by_row=False)
     """Wall seconds a problem: B problems planned together may take B times as long. None: no limit."""
-    init: str = choice("linear", "zeros")
+    init: str = choice("linear", "zeros", "explore")
     """Where a search starts: null actions, with virtual states on the straight line to the goal (`linear`) or where null
-    actions lead (`zeros`)."""
+    actions lead (`zeros`); or the branches of a tree of model rollouts that end nearest the goal (`explore`), as many as there
+    are restarts, from a new tree in each attempt. The `explore_` settings are those of `planners.tree.ExploreSettings`."""
+    explore_rounds: int = count(_TREE.rounds)
+    explore_nodes: int = count(_TREE.nodes)
+    explore_hold: int = count(_TREE.hold)
+    explore_spread: float = number(_TREE.spread, positive=True, by_row=False)
+    explore_keep: float = number(_TREE.keep, high=1.0, by_row=False)
+    explore_radius: float = number(_TREE.radius, positive=True, by_row=False)
+    explore_novelty: float = number(_TREE.novelty, by_row=False)
+    explore_goal_share: float = number(_TREE.goal_share, high=1.0, by_row=False)
+    explore_greed: float = number(_TREE.greed, by_row=False)
+    explore_candidates: int = count(_TREE.candidates)
+
+    def tree(self) -> ExploreSettings:
+        """The settings of a tree."""
+        names = [field.name for field in fields(ExploreSettings)]
+        return ExploreSettings(**{name: getattr(self, f"explore_{name}") for name in names})
 
 
 @dataclass(frozen=True)
@@ -111,14 +133,17 @@ class _Call(Generic[S]):
         """One run from its start to its end; `spent` are the model steps of the attempts before."""
         restarts = settings.restarts
         own = [attempt_seed(seed, number_of) for seed in seeds]
-        if start is None:
-            start = (linear if settings.init == "linear" else zeros)(self.model, problems)
         rows = torch.arange(problems.batch).repeat_interleave(restarts)
+        there = rows.to(problems.goal.device)
+        if start is not None:
+            start, explored = start.rows(there), 0
+        else:
+            start, explored = _start(settings, self.model, problems, own)
         if restarts > 1:
-            there = rows.to(problems.goal.device)
-            problems, settings, start = problems.rows(there), settings.rows(rows), start.rows(there)
+            problems, settings = problems.rows(there), settings.rows(rows)
             own = [restart_seed(seed, restart) for seed in own for restart in range(restarts)]
         run = begin(self.model, problems, own, start)
+        run.spend(explored)
         limits = _limits(settings, run, self.deadline, None if spent is None else spent[rows])
         return solve(run, self.planner.search(settings, run), limits, self._progress(number_of, settings.attempts))
 
@@ -127,6 +152,19 @@ class _Call(Generic[S]):
         if on_step is None:
             return None
         return lambda done, total: on_step(attempt * total + done, attempts * total)
+
+
+def _start(settings: SearchSettings, model: WorldModel, problems: ModelProblems, seeds: Sequence[int]) -> tuple[Start, int]:
+    """Where the rows of an attempt start, `restarts` a problem, and the model steps that each row's share of it took."""
+    restarts = settings.restarts
+    if settings.init == "explore":
+        branches = explore(model, problems, seeds, restarts, settings.tree())
+        states = branches.states[:, :, :-1].flatten(0, 1)
+        # The tree is the problem's: its cost is split between the restarts, rounded up.
+        return Start(branches.actions.flatten(0, 1), states), -(-branches.evaluations // restarts)
+    start = (linear if settings.init == "linear" else zeros)(model, problems)
+    rows = torch.arange(problems.batch, device=problems.goal.device).repeat_interleave(restarts)
+    return start.rows(rows), problems.steps if settings.init == "zeros" else 0
 
 
 def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: Int[Tensor, " rows"] | None) -> Limits:
@@ -146,8 +184,11 @@ def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: I
 
 def _open_rows(settings: SearchSettings, plans: Plans) -> Int[Tensor, " rows"]:
     """The problems that are worth a further attempt, on the CPU."""
-    reached = torch.as_tensor(settings.reached_cost, dtype=torch.float64).to(plans.cost)
-    wanting = ~(plans.cost <= reached).cpu()
+    left_early = torch.tensor([status is PlanStatus.REACHED for status in plans.status])
+    enough = torch.maximum(
+        *(torch.as_tensor(cost, dtype=torch.float64) for cost in (settings.reached_cost, settings.finish_cost))
+    )
+    wanting = ~(left_early | (plans.cost <= enough.to(plans.cost)).cpu())
     if settings.max_evaluations is not None:
         wanting &= plans.evaluations < settings.max_evaluations
     return torch.nonzero(wanting).flatten()

@@ -78,9 +78,12 @@ class Settings:
     def stack(rows: Sequence[S]) -> S:
         """One settings object for a batch whose row i is planned with `rows[i]`.
 
-        Raises UserError for a setting that differs and cannot differ between the rows of one batch.
+        Raises UserError for a setting that differs and cannot differ between the rows of one batch, or that differs by row
+        already.
         """
         first = rows[0]
+        for settings in rows:
+            settings.as_dict()
         mixed: dict[str, Any] = {}
         for field in dataclasses.fields(first):
             values = [getattr(settings, field.name) for settings in rows]
@@ -177,7 +180,7 @@ def any_positive(value: Number) -> bool:
     return bool((value > 0).any()) if isinstance(value, Tensor) else value > 0
 
 
-def first_above(left: Count | Number, right: Count | Number) -> tuple[float, float] | None:
+def first_above(left: Count | Number, right: Count | Number) -> tuple[int | float, int | float] | None:
     """The first pair of values, row by row, of which `left` exceeds `right`; None where no row does."""
     lefts, rights = torch.broadcast_tensors(torch.as_tensor(left).reshape(-1), torch.as_tensor(right).reshape(-1))
     rows = torch.nonzero(lefts > rights).flatten().tolist()

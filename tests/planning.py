@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from planners import ModelProblems, Plans, Scalar, make_planner
+from planners.settings import Setting
 from world_models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums
 from world_models.base import Context, SquaredDistance, WorldModel
 from world_models.mlp import MLPConfig, ResidualMLP
@@ -35,6 +36,45 @@ class Patches:
         return 0.9 * states[:, 0] + torch.tanh(actions[:, 0]).unsqueeze(-1)
 
 
+@dataclass
+class Counting:
+    """A world that counts the states it steps; `calls` holds the numbers one by one."""
+
+    world: WorldModel
+    calls: list[int] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(self.calls)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return self.world.state_shape
+
+    @property
+    def action_dim(self) -> int:
+        return self.world.action_dim
+
+    @property
+    def history(self) -> int:
+        return self.world.history
+
+    @property
+    def device(self) -> torch.device:
+        return self.world.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.world.dtype
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.world.encode(observation)
+
+    def step(self, states: Tensor, actions: Tensor) -> Tensor:
+        self.calls.append(states.shape[0])
+        return self.world.step(states, actions)
+
+
 def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:
     torch.manual_seed(seed)
     model = ResidualMLP(MLPConfig(observation_dim=4, action_dim=2, width=16))
@@ -52,10 +92,15 @@ WORLDS: dict[str, Callable[[torch.dtype], WorldModel]] = {
 }
 
 SETTINGS: dict[str, dict[str, Scalar]] = {
-    "grasp": {"iterations": 20, "sync_every": 8, "sync_steps": 3, "final_sync_steps": 4, "init_noise": 0.1},
-    "gd": {"iterations": 20, "init_noise": 0.1},
-    "cem": {"iterations": 20, "samples": 24, "elites": 5, "min_std": 0.05},
+    "grasp": {"iterations": 12, "sync_every": 5, "sync_steps": 3, "final_sync_steps": 4, "init_noise": 0.1},
+    "gd": {"iterations": 12, "init_noise": 0.1},
+    "cem": {"iterations": 12, "samples": 24, "elites": 5, "min_std": 0.05},
+    "icem": {"iterations": 12, "samples": 24, "elites": 5, "min_std": 0.05, "shrink": 1.1},
+    "mppi": {"iterations": 12, "samples": 24},
+    "latco": {"iterations": 12, "check_every": 4, "update_every": 3, "goal_weight": 0.1, "init_noise": 0.1},
+    "random_shooting": {"iterations": 12, "samples": 24},
 }
+"""A short run of each planner that uses all of its parts."""
 
 
 def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float = 0.5, seed: int = 0) -> ModelProblems:
@@ -72,6 +117,6 @@ def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:
     return ModelProblems(context, problems.goal[rows], problems.steps, problems.low, problems.high, problems.goal_cost)
 
 
-def plan(name: str, model: WorldModel, problems: ModelProblems, seeds: list[int], **settings: Scalar) -> Plans:
+def plan(name: str, model: WorldModel, problems: ModelProblems, seeds: list[int], **settings: Setting) -> Plans:
     """A short run of a planner."""
     return make_planner(name, {**SETTINGS[name], **settings}).plan(model, problems, seeds)

@@ -1,0 +1,108 @@
+"""iCEM: the cross-entropy method made sample-efficient (Pinneri et al. 2020, arXiv 2008.06389), batched over problems.
+
+What it adds to CEM: noise that is coloured over time, elites that stay among the candidates of the next iteration, fewer and
+fewer samples, and the mean as a candidate of the last iteration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.cem import check_elites, refit
+from planners.noise import RowNoise
+from planners.run import Rows, Run
+from planners.sampling import drawn, offered_costs, ranked_elites
+from planners.search import SearchPlanner, SearchSettings
+from planners.settings import Count, Number, count, number, per_row
+
+
+@dataclass(frozen=True)
+class ICEMSettings(SearchSettings):
+    """iCEM's hyperparameters, in normalised action units."""
+
+    iterations: Count = count(30, by_row=True)
+    samples: int = count(300)
+    """Plans drawn in the first iteration."""
+    elites: int = count(30)
+    shrink: float = number(1.05, low=1.0, by_row=False)
+    """Iteration i draws samples / shrink^i plans, but at least twice as many as elites (and never more than at first)."""
+    std: Number = number(1.0, positive=True)
+    """Initial standard deviation of every action."""
+    min_std: Number = number(0.0)
+    noise_exponent: Number = number(1.0)
+    """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
+    kept_elites: Number = number(0.3, high=1.0)
+    """Share of the elites that stay candidates in the next iteration; they are not rolled out again."""
+    momentum: Number = number(0.1, high=1.0)
+    """Share of the old mean and standard deviation that is kept."""
+
+    def check(self) -> None:
+        """Elites are some of the samples."""
+        super().check()
+        check_elites(self.elites, self.samples)
+
+    def samples_at(self, iteration: int) -> int:
+        """Plans drawn in an iteration."""
+        return max(int(self.samples * self.shrink**-iteration), min(2 * self.elites, self.samples))
+
+
+class ICEMSearch:
+    """The iterate of an iCEM run: the action distribution and the elites that were kept; `actions` is the mean."""
+
+    def __init__(self, settings: ICEMSettings, run: Run) -> None:
+        self._run = run
+        self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self._settings = settings.to(self.actions.device)
+        self._std = torch.ones_like(self.actions) * per_row(self._settings.std, self.actions)
+        self._elites = self.actions.new_empty(len(self.actions), 0, *self.actions.shape[1:])
+        self._elite_costs = self._elites.new_empty(self._elites.shape[:2])
+        # Iterations of fewer samples take the first ones of this shape, so that a row's noise never depends on the batch.
+        self._noise = RowNoise(run.seeds, "samples", (settings.samples, *self.actions.shape[1:]), self.actions)
+
+    def step(self, iteration: int) -> None:
+        """Draw plans, roll them out, fit the distribution to the best of them and of the kept elites."""
+        settings = self._settings
+        white = self._noise.at(iteration)[:, : settings.samples_at(iteration)]
+        plans = drawn(self.actions, self._std, white, settings.noise_exponent)
+        plans[:, 0] = torch.where(self._last(iteration), self.actions, plans[:, 0])
+        cost = torch.cat([self._elite_costs, offered_costs(self._run, plans)], 1)
+        elites, elite_costs = ranked_elites(torch.cat([self._elites, plans], 1), cost, settings.elites)
+        self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)
+        self._elites, self._elite_costs = self._kept(elites, elite_costs)
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        there = rows.to(self.actions.device)
+        self.actions, self._std = self.actions[there], self._std[there]
+        self._elites, self._elite_costs = self._elites[there], self._elite_costs[there]
+        self._noise.keep(rows)
+        self._settings = self._settings.rows(rows).to(self.actions.device)
+
+    def _last(self, iteration: int) -> Tensor:
+        """Whether this is a row's last iteration."""
+        ends = torch.as_tensor(self._settings.iterations, device=self.actions.device)
+        return (ends == iteration + 1).view(-1, 1, 1)
+
+    def _kept(
+        self, elites: Float[Tensor, "batch elites time action"], costs: Float[Tensor, "batch elites"]
+    ) -> tuple[Float[Tensor, "batch kept time action"], Float[Tensor, "batch kept"]]:
+        """The share of the elites that stay; where rows keep fewer than others, the surplus has no chance to be chosen."""
+        share = torch.as_tensor(self._settings.kept_elites, device=costs.device)
+        counts = (share * self._settings.elites).round().view(-1, 1)
+        place = torch.arange(costs.shape[1], device=costs.device)
+        return elites, torch.where(place < counts, costs, torch.inf)
+
+
+@dataclass(frozen=True)
+class ICEM(SearchPlanner[ICEMSettings]):
+    """The iCEM planner: `ICEM(ICEMSettings(...)).plan(model, problems, seeds)`."""
+
+    settings: ICEMSettings = ICEMSettings()
+
+    def search(self, settings: ICEMSettings, run: Run) -> ICEMSearch:
+        """Mean, standard deviation and elites."""
+        return ICEMSearch(settings, run)

@@ -1,0 +1,86 @@
+"""MPPI: model predictive path integral control (Williams et al. 2017, arXiv 1707.02342) as a planner, batched over problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.noise import RowNoise
+from planners.run import Rows, Run
+from planners.sampling import drawn, offered_costs
+from planners.search import SearchPlanner, SearchSettings
+from planners.settings import Count, Number, count, number, per_row
+
+
+@dataclass(frozen=True)
+class MPPISettings(SearchSettings):
+    """MPPI's hyperparameters, in normalised action units."""
+
+    iterations: Count = count(30, by_row=True)
+    samples: int = count(300)
+    """Plans drawn an iteration; one of them is the mean itself."""
+    temperature: Number = number(0.05, positive=True)
+    """Relative to how far the median plan of an iteration is behind its best: small follows the best, large the crowd."""
+    std: Number = number(1.0, positive=True)
+    """Standard deviation of every action in the first iteration."""
+    std_decay: Number = number(0.85, high=1.0, positive=True)
+    """What the standard deviation is multiplied by after each iteration: below 1 the plan converges."""
+    noise_exponent: Number = number(0.0)
+    """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
+
+
+class MPPISearch:
+    """The iterate of an MPPI run: the mean plan."""
+
+    def __init__(self, settings: MPPISettings, run: Run) -> None:
+        self._run = run
+        self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self._settings = settings.to(self.actions.device)
+        self._noise = RowNoise(run.seeds, "samples", (settings.samples, *self.actions.shape[1:]), self.actions)
+
+    def step(self, iteration: int) -> None:
+        """Draw plans, roll them out, take their mean weighted by how good they are."""
+        settings = self._settings
+        std = torch.ones_like(self.actions) * per_row(settings.std * settings.std_decay**iteration, self.actions)
+        plans = drawn(self.actions, std, self._noise.at(iteration), settings.noise_exponent)
+        plans[:, 0] = self.actions
+        weights = path_weights(offered_costs(self._run, plans), per_row(settings.temperature, plans[:, :, 0, 0]))
+        self.actions = torch.einsum("bn,bnta->bta", weights, plans)
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        self.actions = self.actions[rows.to(self.actions.device)]
+        self._noise.keep(rows)
+        self._settings = self._settings.rows(rows).to(self.actions.device)
+
+
+def path_weights(
+    cost: Float[Tensor, "batch samples"], temperature: Float[Tensor, "batch 1"] | float
+) -> Float[Tensor, "batch samples"]:
+    """w_i proportional to exp(-(c_i - min c) / (temperature * (median c - min c))), summing to 1 in each row.
+
+    Costs differ between tasks, and between a run's start and its end, by orders of magnitude: measured from the best in units
+    of the median's distance to it, weights do not change when all costs are shifted or scaled. Infinite costs weigh nothing and
+    are not in the median; a row without a finite cost weighs all plans alike.
+    """
+    ranked = cost.sort(1).values
+    finite = torch.isfinite(cost)
+    middle = (finite.sum(1, keepdim=True) - 1).clamp_min(0) // 2
+    best, median = ranked[:, :1], ranked.gather(1, middle)
+    spread = ((median - best) * temperature).clamp_min(torch.finfo(cost.dtype).tiny)
+    exponent = torch.where(finite, -(cost - best) / spread, -torch.inf)
+    return torch.where(finite.any(1, keepdim=True), exponent, 0.0).softmax(1)
+
+
+@dataclass(frozen=True)
+class MPPI(SearchPlanner[MPPISettings]):
+    """The MPPI planner: `MPPI(MPPISettings(...)).plan(model, problems, seeds)`."""
+
+    settings: MPPISettings = MPPISettings()
+
+    def search(self, settings: MPPISettings, run: Run) -> MPPISearch:
+        """The mean plan."""
+        return MPPISearch(settings, run)

@@ -1,0 +1,83 @@
+"""Random shooting: the best of many random plans. The floor that every other planner has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.noise import RowNoise
+from planners.run import Rows, Run
+from planners.sampling import offered_costs
+from planners.search import SearchPlanner, SearchSettings
+from planners.settings import Count, Number, count, number, per_row
+
+_FAR = 20.0
+"""Bounds further apart than so many `std` are no range to draw from: nearly all draws would be absurdly strong."""
+
+
+@dataclass(frozen=True)
+class RandomShootingSettings(SearchSettings):
+    """Random shooting's hyperparameters, in normalised action units."""
+
+    iterations: Count = count(30, by_row=True)
+    samples: int = count(300)
+    """Plans drawn an iteration."""
+    std: Number = number(1.0, positive=True)
+    """Standard deviation of the actions whose bounds are infinite or more than 20 of it apart; the others are drawn uniformly
+    between their bounds."""
+
+
+class RandomShootingSearch:
+    """Nothing but draws: the iterate is the best plan so far, at first the start's."""
+
+    def __init__(self, settings: RandomShootingSettings, run: Run) -> None:
+        self._settings = settings
+        self._run = run
+        self._centre = run.start.actions.clone()
+        shape = (settings.samples, *self._centre.shape[1:])
+        self._noise = RowNoise(run.seeds, "samples", shape, self._centre)
+
+    @property
+    def actions(self) -> Float[Tensor, "batch time action"]:
+        """The best plans so far."""
+        return self._run.best()
+
+    def step(self, iteration: int) -> None:
+        """Draw plans and roll them out; the run keeps the best."""
+        problems, noise = self._run.problems, self._noise.at(iteration)
+        offered_costs(self._run, spread(noise, self._centre, problems.low, problems.high, self._settings.std))
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        self._centre = self._centre[rows.to(self._centre.device)]
+        self._noise.keep(rows)
+        self._settings = self._settings.rows(rows)
+
+
+def spread(
+    noise: Float[Tensor, "batch samples time action"],
+    centre: Float[Tensor, "batch time action"],
+    low: Float[Tensor, " action"],
+    high: Float[Tensor, " action"],
+    std: Number,
+) -> Float[Tensor, "batch samples time action"]:
+    """Standard normal noise as plans: uniform between the bounds, or centre + std * noise (outside them, too) where these are
+    infinite or more than 20 `std` apart."""
+    std = per_row(std, noise)
+    normal = centre.unsqueeze(1) + std * noise
+    uniform = torch.lerp(low, high, torch.special.ndtr(noise))
+    return torch.where(high - low <= _FAR * std, uniform, normal)
+
+
+@dataclass(frozen=True)
+class RandomShooting(SearchPlanner[RandomShootingSettings]):
+    """The floor: `RandomShooting(RandomShootingSettings(...)).plan(model, problems, seeds)`."""
+
+    settings: RandomShootingSettings = RandomShootingSettings()
+
+    def search(self, settings: RandomShootingSettings, run: Run) -> RandomShootingSearch:
+        """Draws around nothing."""
+        return RandomShootingSearch(settings, run)
