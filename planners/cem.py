@@ -46,9 +46,9 @@ class CEMSearch:
     """The iterate of a CEM run: mean and standard deviation of the action distribution; `actions` is the mean."""
 
     def __init__(self, settings: CEMSettings, run: Run) -> None:
-        self._settings = settings
         self._run = run
         self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self._settings = settings.to(self.actions.device)
         self._std = torch.ones_like(self.actions) * per_row(settings.std, self.actions)
         shape = (settings.samples, *self.actions.shape[1:])
         self._noise = RowNoise(run.seeds, "samples", shape, self.actions)
@@ -66,7 +66,7 @@ class CEMSearch:
         there = rows.to(self.actions.device)
         self.actions, self._std = self.actions[there], self._std[there]
         self._noise.keep(rows)
-        self._settings = self._settings.rows(rows)
+        self._settings = self._settings.rows(rows).to(self.actions.device)
 
 
 def refit(

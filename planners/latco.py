@@ -60,7 +60,7 @@ class LatCoSearch:
             self.states += start.at(0) * per_row(settings.init_noise, self.states)
         self._state_optimizer = make_optimizer(settings.optimizer, self.states, settings.lr_states)
         self._action_optimizer = make_optimizer(settings.optimizer, self.actions, settings.lr_actions)
-        self._settings = settings.to(self.actions.device)
+        self._settings = settings
         self.log_multipliers: Float[Tensor, "batch virtual"] = self._by_step(settings.multiplier).log()
         self._goal_weight = self._goal_weights()
 
@@ -86,7 +86,7 @@ class LatCoSearch:
         self.log_multipliers, self._goal_weight = self.log_multipliers[there], self._goal_weight[there]
         self._state_optimizer.keep(rows)
         self._action_optimizer.keep(rows)
-        self._settings = self._settings.rows(rows).to(self.actions.device)
+        self._settings = self._settings.rows(rows)
 
     def _update(self, rows: Rows) -> None:
         """log multiplier += lr * log(violation / tolerance), where the logarithm counts as 1 at most (and -1 at least)."""
@@ -119,7 +119,7 @@ class LatCoSearch:
 
 def _due(every: Count, iteration: int, batch: int) -> tuple[Rows, ...]:
     """The rows whose turn it is after `iteration`: one set of them, or none."""
-    rows = torch.nonzero((iteration + 1) % torch.as_tensor(every).cpu().expand(batch) == 0).flatten()
+    rows = torch.nonzero((iteration + 1) % torch.as_tensor(every).expand(batch) == 0).flatten()
     return (rows,) if len(rows) else ()
 
 
