@@ -40,7 +40,8 @@ def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None) -> P
     status = [PlanStatus.COMPLETED] * len(run.rows)
     total, iteration = int(limits.iterations.max()), 0
     with torch.no_grad():
-        run.offer(search.actions, final_cost(run.model, run.problems, search.actions))
+        # The start itself, before a search puts noise on it: no plan is worse than what it was given.
+        run.offer(run.start.actions, final_cost(run.model, run.problems, run.start.actions))
         run.spend(run.problems.steps)
         while _narrow(run, search, _leaving(run, limits, iteration, status), last_cost):
             search.step(iteration)

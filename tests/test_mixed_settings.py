@@ -40,6 +40,7 @@ VALUES: dict[str, tuple[Scalar, ...]] = {
 """Settings whose default cannot be simply scaled."""
 BESIDE: dict[tuple[str | None, str], dict[str, Scalar]] = {
     (None, "reached_cost"): {"attempts": 2},
+    ("grasp", "sync_damping"): {"sync": "newton"},
     ("grasp", "sync_std"): {"sync": "cem"},
     ("random_shooting", "std"): {"bound": 40.0},
 }
