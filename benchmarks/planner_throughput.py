@@ -1,11 +1,16 @@
-"""How fast GRASP iterates: `python -m benchmarks.planner_throughput` (about a minute, one thread, CPU).
+"""How fast GRASP iterates: `python -m benchmarks.planner_throughput` (about two minutes, one thread, CPU).
 
 All is measured side by side in one run, on one thread, in short interleaved rounds of which the least disturbed counts.
-- `ratio_T*`: milliseconds per iteration and problem of a plain serial loop over t with batch 1 (autograd through the model's
-  layers, torch.optim.Adam: how the method is usually coded) over ours with 64 problems a batch. Same weights, same settings,
-  noise included, no sync on both sides. `same_step_ratio_T*` lends the serial loop our frozen step as well.
-- `gemm_share_T*`: our arithmetic rate over that of large matrix products. What counts as arithmetic are the matrix products
-  of the model's forward pass and of the part of the backward pass that GRASP needs; everything else is overhead.
+- `ratio_T*`: milliseconds per iteration and problem of a plain serial loop over t with batch 1 (float32, autograd through the
+  model's layers, torch.optim.Adam: how the method is usually coded) over ours with 64 problems a batch. Same weights, same
+  settings, noise included, no sync on both sides. `same_step_ratio_T*` lends the serial loop our step as well.
+- `gemm_share_T*`: our arithmetic rate over that of large float32 matrix products. What counts as arithmetic are the matrix
+  products of the model's forward pass and of the part of the backward pass that GRASP needs; everything else is overhead. Ours
+  runs at the planners' default precision: where that is bfloat16 pairs on AMX tiles, the share may exceed 1, for another unit
+  does the work. `gemm_share_bf16_T*` therefore sets the tile products that were done beside large bfloat16 matrix products.
+- Keys with `_fp32`: ours held to float32 (precision `highest`), with torch's own matrix products.
+- `sync_share`: the part of GRASP's time that its syncs take, default settings, T = 50.
+- `growth`: time per lifted iteration and time step at T = 200 over that at T = 50.
 The last line is JSON.
 """
 
@@ -14,7 +19,7 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +30,18 @@ from planners.grasp import GraspSearch
 from planners.run import begin
 from world_models.base import Context
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.native.mlp import mlp_library
+from world_models.precision import matmul_precision
 
 BATCH = 64
 HORIZONS = (10, 50, 200)
 SETTINGS = GraspSettings(iterations=1_000_000, sync_every=0)
+WITH_SYNC = GraspSettings(iterations=1_000_000)
+SYNC_STEPS = 50
+PRECISION = "high"
+"""The planners' default."""
 GEMM = 1024
-ROUNDS = 60
+ROUNDS = 30
 ROUND_SECONDS = 0.05
 
 ModelStep = Callable[[ResidualMLP, Tensor, Tensor], Tensor]
@@ -38,27 +49,23 @@ ModelStep = Callable[[ResidualMLP, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per iteration, the least disturbed round of each."""
+    """Seconds per iteration, the least disturbed round of each; of the matrix products, seconds each."""
 
     steps: int
     serial: float
     serial_same_step: float
     ours: float
+    ours_fp32: float
     gemm: float
+    gemm_bf16: float
 
-    @property
-    def ratio(self) -> float:
-        """The plain serial loop's time per problem over ours."""
-        return self.serial / (self.ours / BATCH)
+    def ratio(self, serial: float, ours: float) -> float:
+        """A serial loop's time per problem over that of one of ours."""
+        return serial / (ours / BATCH)
 
-    @property
-    def same_step_ratio(self) -> float:
-        """The same for a serial loop that has our frozen step."""
-        return self.serial_same_step / (self.ours / BATCH)
-
-    def share(self, flops: float) -> float:
-        """Our arithmetic rate over that of large matrix products."""
-        return (flops * BATCH * self.steps / self.ours) / (2 * GEMM**3 / self.gemm)
+    def share(self, flops: float, ours: float, gemm: float) -> float:
+        """The arithmetic rate of one of ours over that of large matrix products."""
+        return (flops * BATCH * self.steps / ours) / (2 * GEMM**3 / gemm)
 
 
 def make_model() -> ResidualMLP:
@@ -76,13 +83,16 @@ def make_problems(model: ResidualMLP, batch: int, steps: int) -> ModelProblems:
     return ModelProblems(Context.at(model, start), goal, steps, -bound, bound, StateGoalCost(torch.ones(*model.state_shape)))
 
 
-def needed_flops(model: ResidualMLP) -> float:
-    """Floating-point operations of the matrix products that one lifted state needs: forward, and backward to its action."""
+def needed_flops(model: ResidualMLP, forward_terms: int = 1) -> float:
+    """Floating-point operations of the matrix products that one lifted state needs: forward, and backward to its action.
+
+    `forward_terms` are the products that one forward product is made of.
+    """
     width, features, action = model.config.width, model.config.observation_dim, model.action_dim
     hidden = (model.config.depth - 1) * width * width
     forward = width * (features + action) + hidden + width * features
     backward = width * features + hidden + width * action
-    return 2.0 * (forward + backward)
+    return 2.0 * (forward_terms * forward + backward)
 
 
 def plain_step(model: ResidualMLP, state: Tensor, action: Tensor) -> Tensor:
@@ -131,14 +141,15 @@ class SerialLoop:
             self.states.add_(torch.randn_like(self.states), alpha=float(SETTINGS.noise))
 
 
-def batched(model: ResidualMLP, steps: int) -> Callable[[], None]:
-    """One iteration of ours on `BATCH` problems, as the solve loop takes it."""
-    search = GraspSearch(SETTINGS, begin(model, make_problems(model, BATCH, steps), range(BATCH)))
-    done = iter(range(SETTINGS.iterations))
+def batched(model: ResidualMLP, steps: int, settings: GraspSettings, precision: str, iterations: int) -> Callable[[], None]:
+    """Some iterations of ours on `BATCH` problems, as the solve loop takes them."""
+    search = GraspSearch(settings, begin(model, make_problems(model, BATCH, steps), range(BATCH)))
+    done = iter(range(settings.iterations))
 
     def iterate() -> None:
-        with torch.no_grad():
-            search.step(next(done))
+        with torch.no_grad(), matmul_precision(precision, model.device):
+            for _ in range(iterations):
+                search.step(next(done))
 
     return iterate
 
@@ -152,36 +163,74 @@ def seconds_per_call(function: Callable[[], object]) -> float:
     return elapsed / calls
 
 
-def measure(model: ResidualMLP, steps: int) -> Timing:
-    """Interleaved rounds at one plan length."""
-    problem = make_problems(model, 1, steps)
-    serial, same_step = (SerialLoop(model, problem, step) for step in (plain_step, frozen_step))
-    ours = batched(model, steps)
-    left, right = torch.randn(2, GEMM, GEMM)
-    product = torch.empty(GEMM, GEMM)
-    contestants = (serial.step, same_step.step, ours, lambda: torch.mm(left, right, out=product))
+def least(contestants: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds a call of each, in interleaved rounds, the least disturbed one."""
     for function in contestants:
         function()
     rounds = [[seconds_per_call(function) for function in contestants] for _ in range(ROUNDS)]
-    return Timing(steps, *(min(column) for column in zip(*rounds, strict=True)))
+    return [min(column) for column in zip(*rounds, strict=True)]
+
+
+def measure(model: ResidualMLP, steps: int) -> Timing:
+    """All contestants at one plan length."""
+    problem = make_problems(model, 1, steps)
+    serial, same_step = (SerialLoop(model, problem, step) for step in (plain_step, frozen_step))
+    ours = [batched(model, steps, SETTINGS, precision, 1) for precision in (PRECISION, "highest")]
+    left, right = torch.randn(2, GEMM, GEMM)
+    low_left, low_right = left.bfloat16(), right.bfloat16()
+
+    def same_step_serial() -> None:
+        with matmul_precision(PRECISION, model.device):
+            same_step.step()
+
+    products = (lambda: torch.mm(left, right), lambda: torch.mm(low_left, low_right))
+    return Timing(steps, *least((serial.step, same_step_serial, *ours, *products)))
+
+
+def sync_shares(model: ResidualMLP) -> tuple[float, float]:
+    """The part of the time that syncs take, at the default precision and in float32."""
+    period = int(WITH_SYNC.sync_every)
+    pairs = [(settings, precision) for precision in (PRECISION, "highest") for settings in (SETTINGS, WITH_SYNC)]
+    without, whole, without_fp32, whole_fp32 = least([batched(model, SYNC_STEPS, *pair, period) for pair in pairs])
+    return 1 - without / whole, 1 - without_fp32 / whole_fp32
+
+
+def row(timing: Timing, flops: float, tile_flops: float) -> dict[str, float]:
+    """One plan length's keys; printed as a line of the table too."""
+    ratio, share = timing.ratio(timing.serial, timing.ours), timing.share(flops, timing.ours, timing.gemm)
+    gemm = 2 * GEMM**3 / timing.gemm / 1e9
+    times = f"{timing.steps:>4} {1e3 * timing.serial:>10.2f} {1e3 * timing.ours / BATCH:>9.4f} {ratio:>7.1f}"
+    fp32 = timing.ratio(timing.serial, timing.ours_fp32)
+    print(f"{times} {1e3 * timing.ours_fp32 / BATCH:>9.4f} {fp32:>7.1f} {share * gemm:>8.1f} {gemm:>7.1f} {share:>6.2f}")
+    values = {
+        "ratio": ratio,
+        "same_step_ratio": timing.ratio(timing.serial_same_step, timing.ours),
+        "gemm_share": share,
+        "ratio_fp32": fp32,
+        "gemm_share_fp32": timing.share(flops, timing.ours_fp32, timing.gemm),
+        "gemm_share_bf16": timing.share(tile_flops, timing.ours, timing.gemm_bf16),
+    }
+    return {f"{name}_T{timing.steps}": round(value, 3) for name, value in values.items()}
 
 
 def main() -> None:
     """Print a table and, as the last line, JSON."""
     torch.set_num_threads(1)
-    model = make_model()
-    parameters, flops = sum(p.numel() for p in model.parameters()), needed_flops(model)
-    print(f"GRASP's lifted iteration, MLP with {parameters:,} parameters, {platform.machine()}, torch {torch.__version__}")
-    print("   T  serial ms   ours ms   ratio  same step  GFLOP/s    GEMM  share   (ms per iteration and problem)")
+    model, library = make_model(), mlp_library()
+    kernel = f"no kernel: {library}" if isinstance(library, str) else "kernel in C"
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"GRASP, lifted, MLP with {parameters:,} parameters, {platform.machine()}, torch {torch.__version__}, {kernel}")
+    print("   T  serial ms   ours ms   ratio   fp32 ms   ratio  GFLOP/s    GEMM  share   (ms per iteration and problem)")
+    flops, tile_flops = needed_flops(model), needed_flops(model, 1 if isinstance(library, str) else 3)
+    timings = {steps: measure(model, steps) for steps in HORIZONS}
     result: dict[str, float] = {}
-    for steps in HORIZONS:
-        timing = measure(model, steps)
-        share, gemm = timing.share(flops), 2 * GEMM**3 / timing.gemm / 1e9
-        times = f"{steps:>4} {1e3 * timing.serial:>10.2f} {1e3 * timing.ours / BATCH:>9.4f} {timing.ratio:>7.1f}"
-        print(f"{times} {timing.same_step_ratio:>10.1f} {share * gemm:>8.1f} {gemm:>7.1f} {share:>6.2f}")
-        result[f"ratio_T{steps}"] = round(timing.ratio, 1)
-        result[f"same_step_ratio_T{steps}"] = round(timing.same_step_ratio, 1)
-        result[f"gemm_share_T{steps}"] = round(share, 3)
+    for timing in timings.values():
+        result |= row(timing, flops, tile_flops)
+    shares = sync_shares(model)
+    short, long = timings[50], timings[200]
+    growth = (long.ours / short.ours / 4, long.ours_fp32 / short.ours_fp32 / 4)
+    names = ("sync_share", "sync_share_fp32", "growth", "growth_fp32")
+    result |= {name: round(value, 3) for name, value in zip(names, (*shares, *growth), strict=True)}
     print(json.dumps(result))
 
 

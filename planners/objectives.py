@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import Context, WorldModel, lifted_step, rollout, windows
+from world_models.base import Context, GoalGradient, WorldModel, lifted_step, rollout, step_pullback, windows
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
@@ -68,12 +68,10 @@ def lifted_gradients(
 
     All times of a problem go through the model in one call, and as many problems with them as keep the call's memory bounded.
     """
-    parts = [
-        _lifted_block(model, problems.rows(rows), states[rows], actions[rows], goal_weight[rows])
-        for rows in blocks(problems.batch, problems.steps, actions.device)
-    ]
-    if len(parts) == 1:
-        return parts[0]
+    together = blocks(problems.batch, problems.steps, actions.device)
+    if len(together) == 1:
+        return _lifted_block(model, problems, states, actions, goal_weight)
+    parts = [_lifted_block(model, problems.rows(rows), states[rows], actions[rows], goal_weight[rows]) for rows in together]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
@@ -87,23 +85,32 @@ def _lifted_block(
     h, shape = model.history, (problems.batch, problems.steps)
     seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1)
     taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1)
-    goals = problems.goal.repeat_interleave(problems.steps, 0)
-    # The windows of actions are the leaves, so that the graph holds nothing but the model's step and the goal cost.
+    flat, pullback = step_pullback(model, seen, taken)
+    predicted = flat.unflatten(0, shape)
+    to_states = (states - predicted[:, :-1]).mul_(2 / flat[0].numel())
+    cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (predicted.ndim - 2)))
+    cotangent[:, :-1] -= to_states
+    return to_states, _fold(pullback(cotangent.flatten(0, 1)).unflatten(0, shape))
+
+
+def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
+    """The derivative of each state's goal cost: in closed form where the cost has one."""
+    goals = problems.goal.unsqueeze(1)
+    if isinstance(problems.goal_cost, GoalGradient):
+        return problems.goal_cost.gradient(states, goals)
     with torch.enable_grad():
-        predicted = model.step(seen, taken.requires_grad_())
-        costs = problems.goal_cost(predicted, goals)
-    cotangent = torch.zeros_like(predicted)
-    by_time = cotangent.unflatten(0, shape)
-    residual = torch.sub(predicted.detach().unflatten(0, shape)[:, :-1], states, out=by_time[:, :-1])
-    residual.mul_(2 / problems.goal[0].numel())
-    (gradient,) = torch.autograd.grad((predicted, costs), taken, (cotangent, goal_weight.flatten()))
-    return residual.neg(), _fold(gradient.unflatten(0, shape))
+        leaf = states.detach().flatten(0, 1).requires_grad_()
+        costs = problems.goal_cost(leaf, goals.expand_as(states).flatten(0, 1))
+        return torch.autograd.grad(costs.sum(), leaf)[0].view_as(states)
 
 
 def _fold(by_window: Float[Tensor, "batch time h action"]) -> Float[Tensor, "batch time action"]:
     """Gradients of actions from gradients of windows: an action is in up to h of them, those before the first are known."""
     time, h = by_window.shape[1:3]
-    gradient = by_window[:, :, -1].clone()
+    gradient = by_window[:, :, -1]
+    if h == 1:
+        return gradient
+    gradient = gradient.clone()
     for back in range(1, min(h, time)):
         gradient[:, : time - back] += by_window[:, back:, h - 1 - back]
     return gradient

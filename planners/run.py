@@ -80,7 +80,10 @@ class Run:
 
     def spend(self, model_steps: int, rows: Rows | None = None) -> None:
         """Count model steps that every searched row has taken, or that `rows` of them have."""
-        self.evaluations[self.rows if rows is None else self.rows[rows]] += model_steps
+        if rows is None and len(self.rows) == len(self.evaluations):
+            self.evaluations += model_steps
+        else:
+            self.evaluations[self.rows if rows is None else self.rows[rows]] += model_steps
 
     def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
         """Move actions inside the bounds, in place."""

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 import torch
 
-from world_models.base import GoalCost, WorldModel
+from world_models.base import (
+    Context,
+    GoalCost,
+    GoalGradient,
+    SquaredDistance,
+    WorldModel,
+    autograd_pullback,
+    rollout,
+    serial_rollout,
+    step_pullback,
+)
 from world_models.errors import UnknownNameError, UserError
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.mlp_frozen import FAST_ACTIVATIONS
@@ -57,6 +70,71 @@ def test_a_second_derivative_is_right_with_open_weights_and_refused_with_frozen_
     (gradient,) = torch.autograd.grad(model.step(states, actions).square().sum(), actions, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", FAST_ACTIVATIONS)
+def test_the_frozen_rollout_is_the_serial_one(dtype: torch.dtype, activation: str) -> None:
+    model = make(dtype, activation=activation)
+    start = torch.randn(6, 1, 5, dtype=dtype, requires_grad=True)
+    actions = torch.randn(6, 9, 2, dtype=dtype, requires_grad=True)
+    cotangent = torch.randn(6, 9, 5, dtype=dtype)
+
+    def unrolled() -> tuple[torch.Tensor, ...]:
+        states = rollout(model, Context(start, start.new_zeros(6, 0, 2)), actions)
+        return states, *torch.autograd.grad(states, (start, actions), cotangent)
+
+    plain = unrolled()
+    context = Context(start, start.new_zeros(6, 0, 2))
+    torch.testing.assert_close(plain[0], serial_rollout(model, context, actions))
+    model.requires_grad_(False)
+    for one, other in zip(unrolled(), plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=1e-6)
+    (last_only,) = torch.autograd.grad(rollout(model, context, actions)[:, -1].sum(), actions)
+    (reference,) = torch.autograd.grad(serial_rollout(model, context, actions)[:, -1].sum(), actions)
+    torch.testing.assert_close(last_only, reference, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("activation", ["relu", "silu", "tanh"])
+def test_the_pullback_is_autograds(frozen: bool, activation: str) -> None:
+    model = make(activation=activation).requires_grad_(not frozen)
+    states, actions = torch.randn(7, 1, 5, dtype=torch.float64), torch.randn(7, 1, 2, dtype=torch.float64)
+    cotangent = torch.randn(7, 5, dtype=torch.float64)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            following, pullback = step_pullback(model, states, actions)
+            reference, autograds = autograd_pullback(model, states, actions)
+            torch.testing.assert_close(following, reference, rtol=1e-12, atol=1e-13)
+            torch.testing.assert_close(pullback(cotangent), autograds(cotangent), rtol=1e-12, atol=1e-13)
+            assert not following.requires_grad
+
+
+def test_changed_weights_are_noticed_and_copies_stand_alone() -> None:
+    model = make(torch.float32).requires_grad_(False)
+    states, actions = torch.randn(3, 1, 5), torch.randn(3, 1, 2)
+    before = model.step(states, actions)
+    twin, restored = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    with torch.no_grad():
+        model.out.weight.mul_(2)
+        model.state_in.weight.add_(0.1)
+    after = model.step(states, actions)
+    expected = torch.addcmul(states[:, 0], model.delta_scale, model.delta(states[:, 0], actions[:, 0]))
+    torch.testing.assert_close(after, expected)
+    assert not torch.allclose(after, before)
+    for other in (twin, restored):
+        assert torch.equal(other.step(states, actions), before)
+    wide = model.double()
+    assert wide.step(states.double(), actions.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("cost", [SquaredDistance(), StateGoalCost(torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64))])
+def test_goal_gradients_are_autograds(cost: GoalCost) -> None:
+    assert isinstance(cost, GoalGradient)
+    states, goals = torch.randn(4, 5, 3, dtype=torch.float64), torch.randn(4, 1, 3, dtype=torch.float64)
+    leaf = states.clone().requires_grad_()
+    costs = cost(leaf.flatten(0, 1), goals.expand_as(states).flatten(0, 1))
+    torch.testing.assert_close(cost.gradient(states, goals), torch.autograd.grad(costs.sum(), leaf)[0])
 
 
 def test_partly_frozen_models_still_train() -> None:

@@ -6,6 +6,7 @@ Time runs over *model steps*: one model step takes `action_block` environment ac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -64,6 +65,17 @@ class GoalCost(Protocol):
         ...
 
 
+@runtime_checkable
+class GoalGradient(Protocol):
+    """A goal cost that knows its derivative."""
+
+    def gradient(
+        self, states: Float[Tensor, "batch time *state"], goals: Float[Tensor, "batch 1 *state"]
+    ) -> Float[Tensor, "batch time *state"]:
+        """The derivative of each state's cost to the state; new memory."""
+        ...
+
+
 @dataclass(frozen=True)
 class SquaredDistance:
     """Mean over features of the squared difference: the default goal cost."""
@@ -71,6 +83,12 @@ class SquaredDistance:
     def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
         """Mean squared difference of each state to its goal, `[n]`."""
         return (states - goals).square().flatten(1).mean(1)
+
+    def gradient(
+        self, states: Float[Tensor, "batch time *state"], goals: Float[Tensor, "batch 1 *state"]
+    ) -> Float[Tensor, "batch time *state"]:
+        """2 (s - g) / features."""
+        return (states - goals).mul_(2 / goals[0].numel())
 
 
 @dataclass(frozen=True)
@@ -92,7 +110,25 @@ class Context:
         return self.states[:, -1]
 
 
+@runtime_checkable
+class RolloutModel(Protocol):
+    """A world model that unrolls itself faster than one `step` after the other."""
+
+    def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time *state"]:
+        """The same as `serial_rollout(self, context, actions)`, derivatives included."""
+        ...
+
+
 def rollout(
+    model: WorldModel, context: Context, actions: Float[Tensor, "batch time action"]
+) -> Float[Tensor, "batch time *state"]:
+    """States s_1..s_T that follow from `actions` a_0..a_{T-1}: the model's own `rollout` if it has one."""
+    if isinstance(model, RolloutModel):
+        return model.rollout(context, actions)
+    return serial_rollout(model, context, actions)
+
+
+def serial_rollout(
     model: WorldModel, context: Context, actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, "batch time *state"]:
     """States s_1..s_T that follow from `actions` a_0..a_{T-1}, one model call a step."""
@@ -105,6 +141,44 @@ def rollout(
         states = torch.cat([states[:, 1:], following.unsqueeze(1)], 1)
         past = window[:, 1:]
     return torch.stack(result, 1)
+
+
+Pullback = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n h action"]]
+"""Takes the cotangents of next states to those of the actions that led there; to be called once."""
+
+
+@runtime_checkable
+class PullbackModel(Protocol):
+    """A world model that derives its step to the actions without an autograd graph."""
+
+    def step_pullback(
+        self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
+    ) -> tuple[Float[Tensor, "n *state"], Pullback]:
+        """The same as `autograd_pullback(self, states, actions)`."""
+        ...
+
+
+def step_pullback(
+    model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
+) -> tuple[Float[Tensor, "n *state"], Pullback]:
+    """The next states, and their derivative to the actions only: the model's own `step_pullback` if it has one."""
+    if isinstance(model, PullbackModel):
+        return model.step_pullback(states, actions)
+    return autograd_pullback(model, states, actions)
+
+
+def autograd_pullback(
+    model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
+) -> tuple[Float[Tensor, "n *state"], Pullback]:
+    """The next states, and their derivative to the actions through the graph of one model call."""
+    with torch.enable_grad():
+        leaf = actions.detach().requires_grad_()
+        following = model.step(states.detach(), leaf)
+
+    def pullback(cotangent: Float[Tensor, "n *state"]) -> Float[Tensor, "n h action"]:
+        return torch.autograd.grad(following, leaf, cotangent)[0]
+
+    return following.detach(), pullback
 
 
 def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from world_models.base import Context, Pullback, autograd_pullback, serial_rollout
 from world_models.errors import UnknownNameError, require
-from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, frozen_step
+from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, frozen_pullback, frozen_rollout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -74,6 +76,7 @@ class ResidualMLP(nn.Module):
         self.register_buffer("observation_std", torch.ones(features))
         self.register_buffer("delta_scale", torch.ones(features))
         self._activation = ACTIVATIONS[config.activation]
+        self._prepared: tuple[object, FrozenWeights] | None = None
 
     observation_mean: Tensor
     observation_std: Tensor
@@ -146,18 +149,49 @@ class ResidualMLP(nn.Module):
         second derivatives need a model whose weights require gradients.
         """
         state, action = states[:, 0], actions[:, 0]
-        if self.config.activation in FAST_ACTIVATIONS and self._frozen():
-            return frozen_step(self._frozen_weights(), state, action)
+        weights = self._frozen_weights()
+        if weights is not None:
+            return frozen_rollout(weights, state, actions)[:, 0]
         return torch.addcmul(state, self.delta_scale, self.delta(state, action))
 
-    def _frozen(self) -> bool:
-        layers = (self.state_in, self.action_in, *self._blocks(), self.out)
-        return not any(x.weight.requires_grad or (x.bias is not None and x.bias.requires_grad) for x in layers)
+    def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time observation"]:
+        """States s_1..s_T: with frozen weights one autograd node for all steps."""
+        weights = self._frozen_weights()
+        if weights is not None:
+            return frozen_rollout(weights, context.last, actions)
+        return serial_rollout(self, context, actions)
+
+    def step_pullback(
+        self, states: Float[Tensor, "n 1 observation"], actions: Float[Tensor, "n 1 action"]
+    ) -> tuple[Float[Tensor, "n observation"], Pullback]:
+        """The next states and their derivative to the actions; with frozen weights autograd has no part in it."""
+        weights = self._frozen_weights()
+        if weights is None:
+            return autograd_pullback(self, states, actions)
+        following, pullback = frozen_pullback(weights, states[:, 0], actions)
+        return following[:, 0], lambda cotangent: pullback(cotangent.unsqueeze(1))
+
+    def _frozen_weights(self) -> FrozenWeights | None:
+        """The weights in a form that lives as long as they stay as they are; None while any of them may be trained."""
+        read = self._read()
+        if self.config.activation not in FAST_ACTIVATIONS or any(tensor.requires_grad for tensor in read):
+            return None
+        version = tuple((tensor.data_ptr(), tensor.dtype, _version(tensor)) for tensor in read)
+        if self._prepared is None or self._prepared[0] != version:
+            self._prepared = (version, self._weights())
+        return self._prepared[1]
+
+    def _read(self) -> tuple[Tensor, ...]:
+        """Everything that a step reads."""
+        # Straight from the dictionaries: attribute look-ups of modules cost more than all else that planning does here.
+        modules = self._modules
+        layers = (modules["state_in"], modules["action_in"], *self._blocks(), modules["out"])
+        return (*(tensor for layer in layers for tensor in _parameters(layer)), self.delta_scale)
 
     def _blocks(self) -> tuple[nn.Linear, ...]:
         return tuple(self.blocks)  # pyright: ignore[reportReturnType]
 
-    def _frozen_weights(self) -> FrozenWeights:
+    def _weights(self) -> FrozenWeights:
         return FrozenWeights(
             state_in=self.state_in.weight,
             action_in=self.action_in.weight,
@@ -169,6 +203,19 @@ class ResidualMLP(nn.Module):
             layer_norm=self.config.layer_norm,
             activation=self.config.activation,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes along: all but what is derived from the weights."""
+        return {**self.__dict__, "_prepared": None}
+
+
+def _parameters(layer: nn.Module | None) -> list[Tensor]:
+    return [] if layer is None else [tensor for tensor in layer._parameters.values() if tensor is not None]
+
+
+def _version(tensor: Tensor) -> object:
+    """Equal as long as the tensor is not changed in place; tensors of inference mode do not count changes, so never equal."""
+    return object() if tensor.is_inference() else tensor._version
 
 
 class StateGoalCost(nn.Module):
@@ -188,3 +235,9 @@ class StateGoalCost(nn.Module):
     def forward(self, states: Float[Tensor, "n observation"], goals: Float[Tensor, "n observation"]) -> Float[Tensor, " n"]:
         """Cost of each state against its goal, `[n]`."""
         return ((states - goals).square() * self.weights).mean(1)
+
+    def gradient(
+        self, states: Float[Tensor, "batch time observation"], goals: Float[Tensor, "batch 1 observation"]
+    ) -> Float[Tensor, "batch time observation"]:
+        """2 weights (s - g) / features."""
+        return (states - goals).mul_(self.weights * (2 / self.weights.numel()))

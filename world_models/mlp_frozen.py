@@ -1,12 +1,18 @@
-"""The residual MLP's step for frozen weights: the same function with a hand-written derivative, for planning speed.
+"""The residual MLP's step and rollout for frozen weights: the same functions with hand-written derivatives, for planning speed.
 
-Planning differentiates the step to actions and states, never to weights. Knowing that, the forward pass works in place and
-keeps only what the backward pass reads, which spares much of the memory traffic and bookkeeping around the matrix products.
+Planning differentiates the model to actions and states, never to weights. Knowing that, the forward pass works in place and
+keeps only what the backward pass reads, and a rollout of T steps is one autograd node instead of a chain of them.
+
+Two ways compute it: torch operations, in any floating type on any device; and, where leave to round is given
+(`world_models.precision`) and the processor has AMX, a kernel in C (`world_models.native`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import silu
+
+from world_models.native.build import NativeUnavailableError
+from world_models.native.mlp import Layers, NativeMLP, fits
+from world_models.precision import current_precision
 
 _EPS = 1e-5
 FAST_ACTIVATIONS = ("relu", "silu")
@@ -28,13 +38,13 @@ _backward_norm = torch.ops.aten.native_layer_norm_backward
 class FrozenWeights:
     """What a step of `ResidualMLP` reads; `blocks` are (weight, bias) pairs, `activation` one of `FAST_ACTIVATIONS`."""
 
-    state_in: Tensor
-    action_in: Tensor
-    bias_in: Tensor
-    blocks: tuple[tuple[Tensor, Tensor], ...]
-    out: Tensor
-    bias_out: Tensor
-    delta_scale: Tensor
+    state_in: Float[Tensor, "width observation"]
+    action_in: Float[Tensor, "width action"]
+    bias_in: Float[Tensor, " width"]
+    blocks: tuple[tuple[Float[Tensor, "width width"], Float[Tensor, " width"]], ...]
+    out: Float[Tensor, "observation width"]
+    bias_out: Float[Tensor, " observation"]
+    delta_scale: Float[Tensor, " observation"]
     layer_norm: bool
     activation: str
 
@@ -42,6 +52,48 @@ class FrozenWeights:
     def width(self) -> int:
         """Width of the hidden layers."""
         return self.state_in.shape[0]
+
+    @property
+    def features(self) -> int:
+        """Size of a state."""
+        return self.state_in.shape[1]
+
+    @cached_property
+    def into(self) -> Float[Tensor, "inputs width"]:
+        """The input layer's weight for states and actions side by side."""
+        return torch.cat([self.state_in.t(), self.action_in.t()])
+
+    @cached_property
+    def action_out(self) -> Float[Tensor, "action width"]:
+        """The input layer's weight for actions, laid out for the backward pass."""
+        return self.action_in.t().contiguous()
+
+    @cached_property
+    def high(self) -> NativeMLP | None:
+        """The kernel that keeps 16 bits of values and 8 of gradients, if there is one."""
+        return self._native(3)
+
+    @cached_property
+    def medium(self) -> NativeMLP | None:
+        """The kernel that keeps 8 bits, if there is one."""
+        return self._native(1)
+
+    @property
+    def layers(self) -> Layers:
+        """The same weights from first to last layer, as the kernel takes them."""
+        return Layers(
+            weights=(self.into.t(), *(weight for weight, _ in self.blocks), self.out),
+            biases=(self.bias_in, *(bias for _, bias in self.blocks), self.bias_out),
+            delta_scale=self.delta_scale,
+            layer_norm=self.layer_norm,
+            activation=self.activation,
+        )
+
+    def _native(self, terms: int) -> NativeMLP | None:
+        try:
+            return NativeMLP(self.layers, terms) if fits(self.layers) else None
+        except NativeUnavailableError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -54,13 +106,20 @@ class _Block:
     left: Tensor
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What a step's backward pass reads: its blocks, and what the input layer's activation left."""
+
+    blocks: list[_Block]
+    first: Tensor
+
+
 def _forward(
     weights: FrozenWeights, state: Float[Tensor, "n observation"], action: Float[Tensor, "n action"]
-) -> tuple[Float[Tensor, "n observation"], list[_Block], Float[Tensor, "n width"]]:
-    """The next state, what each block's backward pass needs, and what the input layer's activation left."""
+) -> tuple[Float[Tensor, "n observation"], _Step]:
+    """The next state, and what the backward pass needs."""
     # Biases are added behind the products: addmm would first copy the bias into fresh memory, row by row.
-    into = torch.cat([weights.state_in.t(), weights.action_in.t()])
-    hidden, first = _activate(weights, torch.mm(torch.cat([state, action], 1), into).add_(weights.bias_in))
+    hidden, first = _activate(weights, torch.mm(torch.cat([state, action], 1), weights.into).add_(weights.bias_in))
     kept = []
     for weight, bias in weights.blocks:
         inner, mean, rstd = hidden, hidden, hidden
@@ -70,7 +129,7 @@ def _forward(
         kept.append(_Block(hidden, mean, rstd, left))
         hidden = hidden + active
     delta = _narrow(hidden, weights.out).add_(weights.bias_out)
-    return torch.addcmul(state, weights.delta_scale, delta), kept, first
+    return torch.addcmul(state, weights.delta_scale, delta), _Step(kept, first)
 
 
 def _activate(weights: FrozenWeights, pre: Float[Tensor, "n width"]) -> tuple[Tensor, Tensor]:
@@ -91,43 +150,116 @@ def _narrow(wide: Float[Tensor, "n width"], weight: Float[Tensor, "few width"]) 
     return torch.mm(weight, wide.t()).t()
 
 
-def _input_cotangent(
-    weights: FrozenWeights, kept: list[_Block], first: Float[Tensor, "n width"], cotangent: Float[Tensor, "n observation"]
-) -> Float[Tensor, "n width"]:
+def _backward(weights: FrozenWeights, kept: _Step, cotangent: Float[Tensor, "n observation"]) -> Float[Tensor, "n width"]:
     """The cotangent of the input layer's pre-activation."""
     gradient = (cotangent * weights.delta_scale) @ weights.out
-    for (weight, _), block in zip(reversed(weights.blocks), reversed(kept), strict=True):
+    for (weight, _), block in zip(reversed(weights.blocks), reversed(kept.blocks), strict=True):
         inner = _backward_activation(weights, gradient, block.left) @ weight
         if weights.layer_norm:
             keep = [True, False, False]
             inner = _backward_norm(inner, block.hidden, [weights.width], block.mean, block.rstd, None, None, keep)[0]
         gradient = gradient.add_(inner)
-    return _backward_activation(weights, gradient, first)
+    return _backward_activation(weights, gradient, kept.first)
 
 
-class _FrozenStep(Function):
-    """`step` as one autograd node, differentiable once; torch refuses a second derivative."""
+def _unroll(
+    weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
+) -> tuple[Float[Tensor, "n time observation"], list[_Step]]:
+    """States s_1..s_T and, with `keep`, what `_unroll_back` needs."""
+    states, steps = [start], []
+    with _no_autocast(start):
+        for action in actions.unbind(1):
+            following, kept = _forward(weights, states[-1], action)
+            states.append(following)
+            if keep:
+                steps.append(kept)
+    return torch.stack(states[1:], 1), steps
+
+
+def _unroll_back(
+    weights: FrozenWeights, steps: list[_Step], cotangents: Float[Tensor, "n time observation"], to_start: bool
+) -> tuple[Float[Tensor, "n observation"] | None, Float[Tensor, "n time action"]]:
+    """The cotangents of start (if asked for) and actions from those of the states."""
+    carry, to_actions = None, []
+    with _no_autocast(cotangents):
+        for t in reversed(range(len(steps))):
+            cotangent = cotangents[:, t] if carry is None else cotangents[:, t] + carry
+            inner = _backward(weights, steps[t], cotangent)
+            to_actions.append(_narrow(inner, weights.action_out))
+            if t > 0 or to_start:
+                carry = torch.addmm(cotangent, inner, weights.state_in)
+    return carry if to_start else None, torch.stack(to_actions[::-1], 1)
+
+
+class _TorchRollout(Function):
+    """States s_1..s_T as one autograd node of torch operations, differentiable once."""
 
     @staticmethod
-    def forward(ctx: Any, state: Tensor, action: Tensor, weights: FrozenWeights) -> Tensor:
-        following, ctx.kept, ctx.first = _forward(weights, state, action)
+    def forward(ctx: Any, start: Tensor, actions: Tensor, weights: FrozenWeights) -> Tensor:
+        states, ctx.kept = _unroll(weights, start, actions, any(ctx.needs_input_grad))
         ctx.weights = weights
-        return following
+        return states
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *cotangents: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None]:
-        (cotangent,) = cotangents
-        inner = _input_cotangent(ctx.weights, ctx.kept, ctx.first, cotangent)
-        to_state = torch.addmm(cotangent, inner, ctx.weights.state_in) if ctx.needs_input_grad[0] else None
-        to_action = _narrow(inner, ctx.weights.action_in.t().contiguous()) if ctx.needs_input_grad[1] else None
-        return to_state, to_action, None
+        return *_unroll_back(ctx.weights, ctx.kept, cotangents[0], ctx.needs_input_grad[0]), None
 
 
-def frozen_step(
-    weights: FrozenWeights, state: Float[Tensor, "n observation"], action: Float[Tensor, "n action"]
-) -> Float[Tensor, "n observation"]:
-    """The next states, differentiable once in state and action; raises RuntimeError where a second derivative is asked for."""
-    return _FrozenStep.apply(state, action, weights)  # pyright: ignore[reportReturnType]
+class _NativeRollout(Function):
+    """The same as one call of the kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, actions: Tensor, native: NativeMLP) -> Tensor:
+        states, ctx.kept = native.forward(start, actions, any(ctx.needs_input_grad))
+        ctx.native = native
+        return states
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *cotangents: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None]:
+        return *ctx.native.backward(cotangents[0], ctx.kept, ctx.needs_input_grad[0]), None
+
+
+def _no_autocast(like: Tensor) -> AbstractContextManager[object]:
+    """Types are chosen here by hand: an autocast around the forward pass would not be around the backward pass."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def _allowed(weights: FrozenWeights) -> NativeMLP | None:
+    """The kernel that the current precision allows, if there is one."""
+    precision = current_precision()
+    if precision == "highest":
+        return None
+    return weights.high if precision == "high" else weights.medium
+
+
+def frozen_rollout(
+    weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
+) -> Float[Tensor, "n time observation"]:
+    """States s_1..s_T, differentiable once in start and actions; raises RuntimeError where a second derivative is asked for.
+
+    Rounds as much as the `current_precision` allows where that makes it faster.
+    """
+    native = _allowed(weights)
+    if native is not None:
+        return _NativeRollout.apply(start, actions, native)  # pyright: ignore[reportReturnType]
+    return _TorchRollout.apply(start, actions, weights)  # pyright: ignore[reportReturnType]
+
+
+def frozen_pullback(
+    weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
+) -> tuple[Float[Tensor, "n time observation"], Callable[[Tensor], Tensor]]:
+    """The same states, and their derivative to the actions as a function of the states' cotangents, without autograd."""
+    native = _allowed(weights)
+    with torch.no_grad():
+        if native is None:
+            states, steps = _unroll(weights, start, actions, keep=True)
+            return states, torch.no_grad()(lambda cotangents: _unroll_back(weights, steps, cotangents, to_start=False)[1])
+        states, kept = native.forward(start, actions, keep=True)
+        return states, lambda cotangents: native.backward(cotangents, kept, to_start=False)[1]

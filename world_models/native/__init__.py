@@ -1,0 +1,1 @@
+"""Kernels in C for what planning repeats most; compiled once a machine, and done without where that cannot be."""

@@ -1,0 +1,84 @@
+"""Compiling a C file of this package into a shared library, once for each version of source, flags and compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+_SECONDS = 120
+
+
+class NativeUnavailableError(Exception):
+    """Why a kernel cannot be used here, in one sentence; callers fall back to torch."""
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: `$XDG_CACHE_HOME` or `~/.cache`, then `grasp-orchestrator`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path("~/.cache").expanduser()) / "grasp-orchestrator"
+
+
+def load_library(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
+    """The shared library of a C file beside this one; headers beside it count as part of it.
+
+    Raises NativeUnavailableError where there is no C compiler or it fails.
+    """
+    compiler = _compiler()
+    digest = hashlib.sha256("\0".join((compiler, *flags)).encode())
+    for path in (HERE / source, *sorted(HERE.glob("*.h"))):
+        digest.update(path.read_bytes())
+    name = f"{Path(source).stem}-{digest.hexdigest()[:16]}.so"
+    try:
+        folder = _private(cache_folder())
+        if not (folder / name).exists():
+            _compile(compiler, flags, HERE / source, folder / name)
+        return ctypes.CDLL(str(folder / name))
+    except OSError:
+        return _load_for_this_process(compiler, flags, HERE / source)
+
+
+def _load_for_this_process(compiler: str, flags: tuple[str, ...], source: Path) -> ctypes.CDLL:
+    """Without a trusted folder to write to, or in one without leave to execute: compile anew and keep nothing."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            _compile(compiler, flags, source, Path(folder) / "kernel.so")
+            return ctypes.CDLL(str(Path(folder) / "kernel.so"))
+    except OSError as error:
+        raise NativeUnavailableError(f"the kernel can be compiled or loaded nowhere: {error}.") from error
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    raise NativeUnavailableError("there is no C compiler: install gcc or clang, or name one in CC.")
+
+
+def _private(folder: Path) -> Path:
+    """The folder, made if need be; OSError unless it is this user's own (code is loaded from it)."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(f"{folder} can be written by others")
+    return folder
+
+
+def _compile(compiler: str, flags: tuple[str, ...], source: Path, target: Path) -> None:
+    """Compile under a name of its own, then rename: processes that compile at the same time don't meet."""
+    part = target.with_suffix(f".{os.getpid()}")
+    command = [compiler, *flags, "-shared", "-fPIC", "-o", str(part), str(source), "-lm"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NativeUnavailableError(f"{compiler} took more than {_SECONDS} s.") from error
+    if done.returncode != 0:
+        first = next(iter(done.stderr.strip().splitlines()), "no message")
+        raise NativeUnavailableError(f"{compiler} failed: {first}")
+    part.replace(target)

@@ -1,0 +1,226 @@
+/* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles (bfloat16 products, float32 sums).
+ *
+ * Rows go through all layers and all time steps in blocks of ROWS, so that nothing but what the derivative needs ever leaves the
+ * core's caches. A forward product takes `terms` passes: 1 rounds both sides to bfloat16; 3 takes each number as the sum of two
+ * bfloat16 numbers (about 16 bits) and leaves out the product of the two low parts. A backward product takes one pass: of a
+ * derivative 8 bits do. Everything between the products is float32.
+ * A row's arithmetic never depends on the rows beside it. NaN and infinity pass through, as in float32.
+ */
+#include "tiles.h"
+
+enum { MOST_LANES = 1024 / LANES };
+
+typedef struct {
+    int64_t observation, action, width, depth, layer_norm, silu, terms;
+    const Matrix *forward, *backward; /* depth + 1 each: input layer, blocks, output layer; backward ones are transposed */
+    const float *const *bias;
+    const float *scale;
+} Model;
+
+typedef struct {
+    float *hidden, *out; /* [ROWS, outputs of a product] */
+    bf16 *hi, *lo;       /* [ROWS, inputs of the next product] */
+    float *line, *carry; /* [ROWS, padded observation and action] */
+} Scratch;
+
+/* What a block's backward pass reads of one time step: slopes of the activations (a bit a unit for relu), the normalised
+ * inputs of the blocks, and the reciprocal standard deviations. */
+typedef struct {
+    char *slopes;
+    bf16 *normed;
+    float *rstd;
+} Kept;
+
+/* Asks the operating system for the tile registers; 0 when it has none to give. */
+int mlp_init(void) { return tiles_granted(); }
+
+INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 2 * width : width / 8; }
+
+/* Bytes that a block of ROWS rows keeps for one time step. */
+int64_t mlp_kept_bytes(const Model *m) {
+    return ROWS * (m->depth * slope_bytes(m->width, m->silu) + (m->depth - 1) * (2 * m->width + 4));
+}
+
+INLINE int64_t line_floats(const Model *m) {
+    const int64_t in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
+    return ROWS * (in > out ? in : out);
+}
+
+/* Bytes of scratch memory that a call needs. */
+int64_t mlp_scratch_bytes(const Model *m) {
+    const int64_t line = line_floats(m), wide = ROWS * m->width;
+    return 4 * (3 * (wide > line ? wide : line) + 2 * line);
+}
+
+INLINE Scratch scratch_in(const Model *m, float *memory) {
+    const int64_t line = line_floats(m), wide = ROWS * m->width, size = wide > line ? wide : line;
+    bf16 *hi = (bf16 *)(memory + 2 * size);
+    float *lines = memory + 3 * size;
+    return (Scratch){memory, memory + size, hi, hi + size, lines, lines + line};
+}
+
+INLINE Kept kept_in(const Model *m, char *memory, int64_t width, int silu) {
+    char *normed = memory + ROWS * m->depth * slope_bytes(width, silu);
+    return (Kept){memory, (bf16 *)normed, (float *)(normed + ROWS * (m->depth - 1) * width * 2)};
+}
+
+
+INLINE Kept kept_row(Kept k, int64_t layer, int64_t row, int64_t width, int silu) {
+    const int64_t at = layer * ROWS + row;
+    return (Kept){k.slopes + at * slope_bytes(width, silu), k.normed + at * width, k.rstd + at};
+}
+
+/* hidden (+)= activation(out + bias), then normalised and split for the next product. */
+INLINE void forward_row(float *hidden, const float *out, const float *bias, bf16 *hi, bf16 *lo, const Kept *kept, int first,
+                        int last, int norm, int64_t width, int silu, int terms) {
+    __m512 v[MOST_LANES];
+    UNROLL for (int64_t i = 0; i < width; i += LANES) {
+        const __m512 pre = _mm512_add_ps(_mm512_loadu_ps(out + i), _mm512_loadu_ps(bias + i));
+        const __m512 active = activate(pre, silu, kept ? kept->slopes : 0, i);
+        v[i / LANES] = first ? active : _mm512_add_ps(active, _mm512_loadu_ps(hidden + i));
+        if (!last) _mm512_storeu_ps(hidden + i, v[i / LANES]);
+    }
+    if (norm && !last) {
+        const __m512 mean = _mm512_set1_ps(dot(v, 0, width) / width);
+        UNROLL for (int64_t i = 0; i < width / LANES; i++) v[i] = _mm512_sub_ps(v[i], mean);
+        const float rstd = 1 / sqrtf(dot(v, v, width) / width + 1e-5f);
+        UNROLL for (int64_t i = 0; i < width / LANES; i++) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(rstd));
+        if (kept) *kept->rstd = rstd;
+    }
+    UNROLL for (int64_t i = 0; i < width; i += LANES) {
+        const __m256i top = split(v[i / LANES], terms, hi + i, lo + i);
+        if (kept && !last) store(kept->normed + i, top);
+    }
+}
+
+/* One step of ROWS rows: from the input layer's operand in s to the output layer's product in s->out. */
+INLINE void forward_block(const Model *m, const Scratch *s, char *memory, int64_t width, int silu, int terms) {
+    const Kept all = kept_in(m, memory, width, silu);
+    product(s->hi, s->lo, &m->forward[0], terms, s->out);
+    for (int64_t l = 0; l < m->depth; l++) {
+        const int first = l == 0, last = l == m->depth - 1;
+        for (int64_t r = 0; r < ROWS; r++) {
+            const Kept row = kept_row(all, l, r, width, silu);
+            const int64_t at = r * width;
+            forward_row(s->hidden + at, s->out + at, m->bias[l], s->hi + at, s->lo + at, memory ? &row : 0, first, last,
+                        m->layer_norm, width, silu, terms);
+        }
+        product(s->hi, s->lo, &m->forward[l + 1], terms, s->out);
+    }
+}
+
+/* g += the cotangent of a block's input through its LayerNorm; g times the slopes before it, split for the next product. */
+INLINE void backward_row(float *g, const float *inner, const Kept *kept, bf16 *hi, int norm, int64_t width, int silu) {
+    __m512 v[MOST_LANES], x[MOST_LANES];
+    UNROLL for (int64_t i = 0; i < width; i += LANES) v[i / LANES] = _mm512_loadu_ps(inner + i);
+    if (norm) {
+        UNROLL for (int64_t i = 0; i < width; i += LANES) x[i / LANES] = load(kept->normed + i);
+        const __m512 mean = _mm512_set1_ps(dot(v, 0, width) / width), along = _mm512_set1_ps(dot(v, x, width) / width);
+        UNROLL for (int64_t i = 0; i < width / LANES; i++) {
+            v[i] = _mm512_fnmadd_ps(x[i], along, _mm512_sub_ps(v[i], mean));
+            v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(*kept->rstd));
+        }
+    }
+    UNROLL for (int64_t i = 0; i < width; i += LANES) {
+        const __m512 sum = _mm512_add_ps(v[i / LANES], _mm512_loadu_ps(g + i));
+        _mm512_storeu_ps(g + i, sum);
+        store(hi + i, rounded(times_slope(sum, silu, kept->slopes, i)));
+    }
+}
+
+/* One step back: from the output layer's cotangent in s to that of the input layer's input in s->out. */
+INLINE void backward_block(const Model *m, const Scratch *s, char *memory, int64_t width, int silu) {
+    const Kept all = kept_in(m, memory, width, silu);
+    product(s->hi, s->lo, &m->backward[m->depth], 1, s->hidden);
+    for (int64_t r = 0; r < ROWS; r++) {
+        const Kept row = kept_row(all, m->depth - 1, r, width, silu);
+        const int64_t at = r * width;
+        UNROLL for (int64_t i = 0; i < width; i += LANES) {
+            const __m512 g = _mm512_loadu_ps(s->hidden + at + i);
+            split(times_slope(g, silu, row.slopes, i), 1, s->hi + at + i, s->lo + at + i);
+        }
+    }
+    for (int64_t l = m->depth - 1; l > 0; l--) {
+        product(s->hi, s->lo, &m->backward[l], 1, s->out);
+        for (int64_t r = 0; r < ROWS; r++) {
+            const Kept row = kept_row(all, l - 1, r, width, silu);
+            const int64_t at = r * width;
+            backward_row(s->hidden + at, s->out + at, &row, s->hi + at, m->layer_norm, width, silu);
+        }
+    }
+    product(s->hi, s->lo, &m->backward[0], 1, s->out);
+}
+
+/* The blocks with all that shapes their loops known to the compiler. */
+static void forward_step(const Model *m, const Scratch *s, char *memory) {
+    if (m->width == 256 && m->silu && m->terms == 3) forward_block(m, s, memory, 256, 1, 3);
+    else if (m->width == 256 && m->terms == 3) forward_block(m, s, memory, 256, 0, 3);
+    else forward_block(m, s, memory, m->width, m->silu, m->terms);
+}
+
+static void backward_step(const Model *m, const Scratch *s, char *memory) {
+    if (m->width == 256 && m->silu) backward_block(m, s, memory, 256, 1);
+    else if (m->width == 256) backward_block(m, s, memory, 256, 0);
+    else backward_block(m, s, memory, m->width, m->silu);
+}
+
+static void split_lines(const Scratch *s, const float *x, int64_t floats) {
+    for (int64_t i = 0; i < floats; i += LANES) split(_mm512_loadu_ps(x + i), 3, s->hi + i, s->lo + i);
+}
+
+/* states [n, time, observation] that follow from start [n, observation] and actions [n, time, action]; what the backward pass
+ * reads goes to `kept` (mlp_kept_bytes for each block of rows and step), unless that is null. */
+void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, const float *actions, float *states, char *kept,
+                 float *memory) {
+    load_tiles();
+    const Scratch s = scratch_in(m, memory);
+    const int64_t D = m->observation, A = m->action, in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
+    const int64_t bytes = kept ? mlp_kept_bytes(m) : 0;
+    memset(s.line, 0, 4 * ROWS * in);
+    for (int64_t first = 0; first < n; first += ROWS) {
+        const int64_t rows = n - first < ROWS ? n - first : ROWS;
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < D; i++) s.line[r * in + i] = start[(first + r) * D + i];
+        for (int64_t t = 0; t < time; t++, kept += bytes) {
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t i = 0; i < A; i++) s.line[r * in + D + i] = actions[((first + r) * time + t) * A + i];
+            split_lines(&s, s.line, ROWS * in);
+            forward_step(m, &s, kept);
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t i = 0; i < D; i++) {
+                    s.line[r * in + i] += m->scale[i] * (s.out[r * out + i] + m->bias[m->depth][i]);
+                    states[((first + r) * time + t) * D + i] = s.line[r * in + i];
+                }
+        }
+    }
+    _tile_release();
+}
+
+/* The cotangents of start (unless null) and actions from those of all states. */
+void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangent, char *kept, float *to_start, float *to_actions,
+                  float *memory) {
+    load_tiles();
+    const Scratch s = scratch_in(m, memory);
+    const int64_t D = m->observation, A = m->action, out = m->backward[m->depth].inputs, in = m->backward[0].outputs;
+    const int64_t bytes = mlp_kept_bytes(m);
+    memset(s.line, 0, 4 * ROWS * out);
+    for (int64_t first = 0; first < n; first += ROWS, kept += time * bytes) {
+        const int64_t rows = n - first < ROWS ? n - first : ROWS;
+        memset(s.carry, 0, 4 * ROWS * D);
+        for (int64_t t = time - 1; t >= 0; t--) {
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t i = 0; i < D; i++) {
+                    s.carry[r * D + i] += cotangent[((first + r) * time + t) * D + i];
+                    s.line[r * out + i] = s.carry[r * D + i] * m->scale[i];
+                }
+            split_lines(&s, s.line, ROWS * out);
+            backward_step(m, &s, kept + t * bytes);
+            for (int64_t r = 0; r < rows; r++) {
+                for (int64_t i = 0; i < D; i++) s.carry[r * D + i] += s.out[r * in + i];
+                for (int64_t i = 0; i < A; i++) to_actions[((first + r) * time + t) * A + i] = s.out[r * in + D + i];
+            }
+        }
+        if (to_start) memcpy(to_start + first * D, s.carry, 4 * rows * D);
+    }
+    _tile_release();
+}

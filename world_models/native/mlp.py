@@ -1,0 +1,210 @@
+"""The residual MLP's rollout on AMX cores: what `mlp.c` computes, as functions of tensors."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from world_models.native.build import NativeUnavailableError, load_library
+
+_EXTENSIONS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "fma", "amx-tile", "amx-bf16")
+"""What the kernel is compiled for, as compilers spell it."""
+_NEEDS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "fma", "amx_tile", "amx_bf16")
+"""The same as Linux spells it."""
+_FLAGS = ("-O3", "-std=gnu11", *(f"-m{name}" for name in _EXTENSIONS))
+_ROWS = 32
+_TILE = 32
+_MOST_WIDTH = 1024
+_BLOCKS_A_THREAD = 32
+"""Blocks of rows times steps below which another thread costs more than it spares."""
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = (
+        ("hi", ctypes.c_void_p),
+        ("lo", ctypes.c_void_p),
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+    )
+
+
+_COUNTS = ("observation", "action", "width", "depth", "layer_norm", "silu", "terms")
+
+
+class _Model(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _COUNTS),
+        *((name, ctypes.c_void_p) for name in ("forward", "backward", "bias", "scale")),
+    )
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What the kernel reads of a model: weights `[outputs, inputs]` and biases from input layer to output layer."""
+
+    weights: tuple[Float[Tensor, "_ _"], ...]
+    """The input layer's inputs are the state's features, then the action's."""
+    biases: tuple[Float[Tensor, " _"], ...]
+    delta_scale: Float[Tensor, " observation"]
+    layer_norm: bool
+    activation: str
+
+
+@cache
+def mlp_library() -> ctypes.CDLL | str:
+    """The compiled kernel, or a sentence that says why there is none on this machine."""
+    has = _processor()
+    lacking = [name for name in _NEEDS if name not in has]
+    if lacking:
+        return f"this is no processor under Linux with {', '.join(lacking)}."
+    try:
+        library = load_library("mlp.c", _FLAGS)
+    except NativeUnavailableError as error:
+        return str(error)
+    pointer, count = ctypes.c_void_p, ctypes.c_int64
+    library.mlp_kept_bytes.restype = library.mlp_scratch_bytes.restype = count
+    library.mlp_kept_bytes.argtypes = library.mlp_scratch_bytes.argtypes = (pointer,)
+    library.mlp_forward.argtypes = (pointer, count, count, *[pointer] * 5)
+    library.mlp_backward.argtypes = (pointer, count, count, *[pointer] * 5)
+    library.mlp_forward.restype = library.mlp_backward.restype = None
+    return library if library.mlp_init() else "the operating system grants no AMX tile registers."
+
+
+def fits(layers: Layers) -> bool:
+    """Whether the kernel can compute this model: float32 on a CPU, ReLU or SiLU, a width of whole tiles."""
+    width, like = layers.weights[0].shape[0], layers.delta_scale
+    sizes = width % _TILE == 0 and width <= _MOST_WIDTH
+    return sizes and like.device.type == "cpu" and like.dtype == torch.float32 and layers.activation in ("relu", "silu")
+
+
+class NativeMLP:
+    """A model laid out for the kernel; raises NativeUnavailableError where there is no kernel.
+
+    `terms` are those of a forward product: 3 keeps 16 bits of every number, 1 keeps 8, as backward products always do.
+    """
+
+    def __init__(self, layers: Layers, terms: int) -> None:
+        library = mlp_library()
+        if isinstance(library, str):
+            raise NativeUnavailableError(library)
+        self._library = library
+        first, last = layers.weights[0], layers.weights[-1]
+        self._features, self._actions = last.shape[0], first.shape[1] - last.shape[0]
+        self._held: list[object] = []
+        counts = (
+            self._features, self._actions, first.shape[0], len(layers.weights) - 1,
+            int(layers.layer_norm), int(layers.activation == "silu"), terms,
+        )  # fmt: skip
+        biases = [bias.detach().contiguous() for bias in layers.biases]
+        scale = layers.delta_scale.detach().contiguous()
+        pointers = (ctypes.c_void_p * len(biases))(*[bias.data_ptr() for bias in biases])
+        matrices = (self._matrices([w.t() for w in layers.weights]), self._matrices(layers.weights))
+        self._held += [biases, scale, pointers, *matrices]
+        self._model = _Model(*counts, *(ctypes.addressof(array) for array in (*matrices, pointers)), scale.data_ptr())
+        self._address = ctypes.addressof(self._model)
+        self._kept_bytes = library.mlp_kept_bytes(self._address)
+        self._scratch_bytes = library.mlp_scratch_bytes(self._address)
+
+    def _matrices(self, matrices: Sequence[Tensor]) -> ctypes.Array[_Matrix]:
+        return (_Matrix * len(matrices))(*[self._matrix(x) for x in matrices])
+
+    def _matrix(self, matrix: Float[Tensor, "inputs outputs"]) -> _Matrix:
+        inputs, outputs = (_padded(size) for size in matrix.shape)
+        full = matrix.new_zeros(inputs, outputs)
+        full[: matrix.shape[0], : matrix.shape[1]] = matrix.detach()
+        high = full.bfloat16()
+        parts = [_tiled(part) for part in (high, (full - high).bfloat16())]
+        self._held += parts
+        return _Matrix(parts[0].data_ptr(), parts[1].data_ptr(), inputs, outputs)
+
+    def forward(
+        self, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
+    ) -> tuple[Float[Tensor, "n time observation"], Tensor]:
+        """States s_1..s_T, and with `keep` what `backward` reads (else nothing)."""
+        start, actions = start.contiguous(), actions.contiguous()
+        rows, time = actions.shape[:2]
+        states = start.new_empty(rows, time, self._features)
+        kept = self._memory(_blocks(rows) * time * self._kept_bytes if keep else 0)
+
+        def part(first: int, count: int) -> None:
+            scratch = self._memory(self._scratch_bytes)
+            self._library.mlp_forward(
+                self._address, count, time, _at(start, first), _at(actions, first), _at(states, first),
+                self._kept_at(kept, first, time) if keep else None, scratch.data_ptr(),
+            )  # fmt: skip
+
+        _in_parts(part, rows, time)
+        return states, kept
+
+    def backward(
+        self, cotangent: Float[Tensor, "n time observation"], kept: Tensor, to_start: bool
+    ) -> tuple[Float[Tensor, "n observation"] | None, Float[Tensor, "n time action"]]:
+        """Cotangents of start (if asked for) and actions from those of the states."""
+        cotangent = cotangent.contiguous()
+        rows, time = cotangent.shape[:2]
+        start = cotangent.new_empty(rows, self._features) if to_start else None
+        actions = cotangent.new_empty(rows, time, self._actions)
+
+        def part(first: int, count: int) -> None:
+            scratch = self._memory(self._scratch_bytes)
+            self._library.mlp_backward(
+                self._address, count, time, _at(cotangent, first), self._kept_at(kept, first, time),
+                None if start is None else _at(start, first), _at(actions, first), scratch.data_ptr(),
+            )  # fmt: skip
+
+        _in_parts(part, rows, time)
+        return start, actions
+
+    def _memory(self, size: int) -> Tensor:
+        return torch.empty(size, dtype=torch.uint8)
+
+    def _kept_at(self, kept: Tensor, first: int, time: int) -> int:
+        return kept.data_ptr() + first // _ROWS * time * self._kept_bytes
+
+
+def _processor() -> frozenset[str]:
+    """The processor's extensions; none where the system is not Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def _padded(size: int) -> int:
+    return -(-size // _TILE) * _TILE
+
+
+def _blocks(rows: int) -> int:
+    return -(-rows // _ROWS)
+
+
+def _tiled(matrix: Tensor) -> Tensor:
+    """Tiles of 16 pairs of inputs x 16 outputs, the tiles of one column of outputs behind each other."""
+    inputs, outputs = matrix.shape
+    return matrix.view(inputs // 32, 16, 2, outputs // 16, 16).permute(3, 0, 1, 4, 2).contiguous()
+
+
+def _at(tensor: Tensor, row: int) -> int:
+    return tensor.data_ptr() + row * tensor.stride(0) * tensor.element_size()
+
+
+def _in_parts(part: Callable[[int, int], None], rows: int, time: int) -> None:
+    """Run `part(first row, rows)` over all rows, in as many threads as torch has leave to use where that pays."""
+    blocks = _blocks(rows)
+    threads = min(torch.get_num_threads(), blocks, blocks * time // _BLOCKS_A_THREAD)
+    if threads <= 1:
+        part(0, rows)
+        return
+    each = -(-blocks // threads) * _ROWS
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(part, first, min(each, rows - first)) for first in range(0, rows, each)]:
+            done.result()
