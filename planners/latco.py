@@ -34,7 +34,7 @@ class LatCoSettings(SearchSettings):
     """Initial weight of every step's mean squared dynamics violation; the rolled-out final cost weighs 1."""
     lr_multipliers: Number = number(0.1)
     """Each update multiplies a multiplier by (violation / tolerance)^lr, by a factor of e^lr at most."""
-    tolerance: Number = number(1e-4, positive=True)
+    tolerance: Number = number(1e-5, positive=True)
     """Mean squared violation of a step that the multipliers aim at."""
     update_every: Count = count(5, by_row=True)
     """Iterations between updates of the multipliers."""

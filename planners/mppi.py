@@ -28,7 +28,7 @@ class MPPISettings(SearchSettings):
     """Standard deviation of every action in the first iteration."""
     std_decay: Number = number(0.85, high=1.0, positive=True)
     """What the standard deviation is multiplied by after each iteration: below 1 the plan converges."""
-    noise_exponent: Number = number(0.0)
+    noise_exponent: Number = number(1.0)
     """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
 
 

@@ -102,7 +102,7 @@ def test_path_weights_of_costs_that_are_infinite_or_all_alike() -> None:
 def test_mppis_mean_is_the_weighted_mean_of_its_draws() -> None:
     model = small_mlp(F64)
     problems = problems_for(model)
-    settings = MPPISettings(samples=7, temperature=0.3, std=0.4, std_decay=0.5)
+    settings = MPPISettings(samples=7, temperature=0.3, std=0.4, std_decay=0.5, noise_exponent=0.0)
     search = MPPISearch(settings, begin(model, problems, [1, 2, 3]))
     noise = RowNoise([1, 2, 3], "samples", (7, 6, 2), search.actions)
     for iteration in range(3):
