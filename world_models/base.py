@@ -183,6 +183,8 @@ def autograd_pullback(
 
 def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:
     """All runs of h neighbours along time, `length - h + 1` of them."""
+    if h == 1:
+        return sequence.unsqueeze(2)
     return sequence.unfold(1, h, 1).movedim(-1, 2)
 
 

@@ -37,9 +37,10 @@ static int tiles_granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_R
 #define LOAD_ROWS(from) \
     _tile_loadd(4, (from) + 32 * k, stride); \
     _tile_loadd(5, (from) + 32 * k + 16 * m->inputs, stride)
+/* Weights stream by from the second cache: the hint keeps them from driving the rows out of the first. */
 #define LOAD_WEIGHTS(from) \
-    _tile_loadd(6, (from), 64); \
-    _tile_loadd(7, (from) + TILE * steps, 64)
+    _tile_stream_loadd(6, (from), 64); \
+    _tile_stream_loadd(7, (from) + TILE * steps, 64)
 #define MULTIPLY() \
     _tile_dpbf16ps(0, 4, 6); \
     _tile_dpbf16ps(1, 4, 7); \
