@@ -50,7 +50,7 @@ def with_effort(dtype: torch.dtype, steps: int = 6) -> Known:
     return Known(model, problems, world.optimal(start, goal, steps, effort=0.02)[0])
 
 
-def from_rest_to_rest(dtype: torch.dtype, share: float, steps: int = 8) -> Known:
+def from_rest_to_rest(dtype: torch.dtype, share: float, steps: int = 6) -> Known:
     """A double integrator travels `share` of what it can reach from rest to rest: 1 leaves no choice but bang-bang."""
     model = DoubleIntegrator.make(dims=1, dt=0.5, dtype=dtype)
     goal = torch.tensor([[share * model.reach(steps), 0.0]], dtype=dtype) * torch.tensor([[1.0], [-1.0], [0.5]], dtype=dtype)
@@ -60,12 +60,12 @@ def from_rest_to_rest(dtype: torch.dtype, share: float, steps: int = 8) -> Known
 
 
 OPTIMA: dict[str, Callable[[torch.dtype], Known]] = {
-    "linear_quadratic": lambda dtype: reachable(LinearQuadratic.random(0, dtype=dtype), 6),
-    "scalar": lambda dtype: reachable(LinearQuadratic.random(0, 1, 1, dtype=dtype), 6),
+    "linear_quadratic": lambda dtype: reachable(LinearQuadratic.random(0, dtype=dtype), 7),
+    "scalar": lambda dtype: reachable(LinearQuadratic.random(0, 1, 1, dtype=dtype), 4),
     "with_effort": with_effort,
     "double_integrator": lambda dtype: from_rest_to_rest(dtype, 0.7),
     "bang_bang": lambda dtype: from_rest_to_rest(dtype, 1.0),
-    "pendulums": lambda dtype: reachable(Pendulums(dtype=dtype), 8),
-    "patches": lambda dtype: reachable(Patches(dtype), 6),
+    "pendulums": lambda dtype: reachable(Pendulums(dtype=dtype), 5),
+    "patches": lambda dtype: reachable(Patches(dtype), 4),
 }
 """By world and problem, for one precision."""

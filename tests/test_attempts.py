@@ -23,7 +23,7 @@ def split(costs: Tensor) -> float:
 @every_planner
 def test_reached_rows_are_left_alone_and_the_others_never_get_worse(name: str) -> None:
     model = WORLDS["pendulums"](F64)
-    problems = problems_for(model, batch=4, steps=4)
+    problems = problems_for(model, batch=4, steps=3)
     once = plan(name, model, problems, [1, 2, 3, 4])
     reached = split(once.cost)
     more = plan(name, model, problems, [1, 2, 3, 4], attempts=3, reached_cost=reached)
@@ -43,7 +43,7 @@ def test_reached_rows_are_left_alone_and_the_others_never_get_worse(name: str) -
 @every_planner
 def test_a_cost_that_all_rows_reach_ends_after_one_attempt(name: str) -> None:
     model = WORLDS["mlp"](F64)
-    problems = problems_for(model, steps=4)
+    problems = problems_for(model, steps=3)
     once = plan(name, model, problems, [1, 2, 3])
     more = plan(name, model, problems, [1, 2, 3], attempts=5, reached_cost=float(once.cost.max()))
     assert torch.equal(once.actions, more.actions)
@@ -53,7 +53,7 @@ def test_a_cost_that_all_rows_reach_ends_after_one_attempt(name: str) -> None:
 @every_planner
 def test_rows_are_independent_over_attempts(name: str) -> None:
     model = WORLDS["pendulums"](F64)
-    problems, seeds, order = problems_for(model, batch=4, steps=4), [7, 8, 9, 10], [2, 0, 3, 1]
+    problems, seeds, order = problems_for(model, batch=4, steps=3), [7, 8, 9, 10], [2, 0, 3, 1]
     reached = split(plan(name, model, problems, seeds).cost)
     settings = {"attempts": 3, "reached_cost": reached}
     together = plan(name, model, problems, seeds, **settings)
@@ -67,7 +67,7 @@ def test_rows_are_independent_over_attempts(name: str) -> None:
 
 def test_attempts_have_noise_of_their_own() -> None:
     model = WORLDS["pendulums"](F64)
-    problems = problems_for(model, steps=4)
+    problems = problems_for(model, steps=3)
     first = plan("cem", model, problems, [1, 2, 3])
     second = plan("cem", model, problems, [attempt_seed(seed, 1) for seed in (1, 2, 3)])
     both = plan("cem", model, problems, [1, 2, 3], attempts=2)
@@ -78,7 +78,7 @@ def test_attempts_have_noise_of_their_own() -> None:
 
 def test_a_broken_row_is_tried_again_and_says_so_when_it_stays_broken() -> None:
     model = WORLDS["mlp"](F64)
-    problems = problems_for(model, steps=4)
+    problems = problems_for(model, steps=3)
     problems.context.states[1] = torch.nan
     done = plan("grasp", model, problems, [1, 2, 3], attempts=2)
     assert done.status == (PlanStatus.COMPLETED, PlanStatus.NON_FINITE, PlanStatus.COMPLETED)

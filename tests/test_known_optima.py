@@ -41,7 +41,7 @@ def test_the_only_plan_that_reaches_is_found(name: str) -> None:
     known = from_rest_to_rest(torch.float64, 1.0)
     assert isinstance(known.model, DoubleIntegrator)
     done = make_planner(name, BUDGETS[name]).plan(known.model, known.problems.rows(slice(0, 2)), [1, 2])
-    thrust = known.model.bang_bang(8)
+    thrust = known.model.bang_bang(6)
     missing = (done.actions - torch.stack([thrust, -thrust])).abs()
     assert missing[:, [0, 1, -2, -1]].max() < 0.1
     assert missing.mean() < 0.25

@@ -63,7 +63,7 @@ def assert_equal_apart(
     name: str, rows: list[dict[str, Scalar]], problems: ModelProblems | None = None, seeds: Sequence[int] = (1, 2, 3)
 ) -> list[Plans]:
     """Plan rows together and one by one, and compare; returns the plans one by one."""
-    problems = problems or problems_for(MODEL, steps=4)
+    problems = problems or problems_for(MODEL, steps=3)
     kind, planner = PLANNERS[name]
     stacked = kind.stack([kind.of(name, row) for row in rows])
     together = planner(stacked).plan(MODEL, problems, seeds)  # pyright: ignore[reportCallIssue]

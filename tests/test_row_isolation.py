@@ -32,7 +32,7 @@ class Cliff(LinearQuadratic):
 )
 def test_a_row_that_cannot_be_planned_leaves_its_neighbours_bit_for_bit(name: str, start: float, more: dict) -> None:
     model = small_mlp(torch.float32)
-    sound = problems_for(model, steps=4)
+    sound = problems_for(model, steps=3)
     broken = sound.context.states.clone()
     broken[1] = start
     before = plan(name, model, sound, [1, 2, 3], **more)
@@ -64,7 +64,7 @@ def test_a_row_that_turns_nan_keeps_its_best_plan_from_before(name: str) -> None
 @every_planner
 def test_a_goal_of_nan_is_one_rows_own_trouble(name: str) -> None:
     model = small_mlp(torch.float32)
-    sound = problems_for(model, steps=4)
+    sound = problems_for(model, steps=3)
     goal = sound.goal.clone()
     goal[0] = torch.nan
     before = plan(name, model, sound, [1, 2, 3])
