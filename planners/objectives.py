@@ -86,11 +86,13 @@ def _lifted_block(
     seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1)
     taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1)
     flat, pullback = step_pullback(model, seen, taken)
-    predicted = flat.unflatten(0, shape)
-    to_states = (states - predicted[:, :-1]).mul_(2 / flat[0].numel())
-    cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (predicted.ndim - 2)))
-    cotangent[:, :-1] -= to_states
-    return to_states, _fold(pullback(cotangent.flatten(0, 1)).unflatten(0, shape))
+    # Views, not unflatten: it is Python, and what runs between two model calls runs with cold caches.
+    predicted = flat.view(*shape, *flat.shape[1:])
+    to_states = torch.sub(states, predicted[:, :-1]).mul_(2 * len(flat) / flat.numel())
+    cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (flat.ndim - 1)))
+    cotangent[:, :-1].sub_(to_states)
+    by_window = pullback(cotangent.flatten(0, 1))
+    return to_states, _fold(by_window.view(*shape, *by_window.shape[1:]))
 
 
 def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:

@@ -76,7 +76,7 @@ class ResidualMLP(nn.Module):
         self.register_buffer("observation_std", torch.ones(features))
         self.register_buffer("delta_scale", torch.ones(features))
         self._activation = ACTIVATIONS[config.activation]
-        self._prepared: tuple[object, FrozenWeights] | None = None
+        self._prepared: tuple[object, FrozenWeights | None] | None = None
 
     observation_mean: Tensor
     observation_std: Tensor
@@ -174,11 +174,10 @@ class ResidualMLP(nn.Module):
     def _frozen_weights(self) -> FrozenWeights | None:
         """The weights in a form that lives as long as they stay as they are; None while any of them may be trained."""
         read = self._read()
-        if self.config.activation not in FAST_ACTIVATIONS or any(tensor.requires_grad for tensor in read):
-            return None
-        version = tuple((tensor.data_ptr(), tensor.dtype, _version(tensor)) for tensor in read)
+        version = [(tensor.data_ptr(), tensor.dtype, tensor.requires_grad, _version(tensor)) for tensor in read]
         if self._prepared is None or self._prepared[0] != version:
-            self._prepared = (version, self._weights())
+            open_weights = self.config.activation not in FAST_ACTIVATIONS or any(tensor.requires_grad for tensor in read)
+            self._prepared = (version, None if open_weights else self._weights())
         return self._prepared[1]
 
     def _read(self) -> tuple[Tensor, ...]:
