@@ -7,7 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import Context, GoalGradient, WorldModel, lifted_step, rollout, step_pullback, windows
+from world_models.base import (
+    Context,
+    LiftedModel,
+    QuadraticCost,
+    WorldModel,
+    lifted_step,
+    rollout,
+    step_pullback,
+    windows,
+)
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
@@ -68,6 +77,11 @@ def lifted_gradients(
 
     All times of a problem go through the model in one call, and as many problems with them as keep the call's memory bounded.
     """
+    if isinstance(model, LiftedModel) and isinstance(problems.goal_cost, QuadraticCost):
+        weights = problems.goal_cost.feature_weights(problems.goal)
+        gradients = model.lifted_gradients(problems.context, states, actions, problems.goal, goal_weight, weights)
+        if gradients is not None:
+            return gradients
     together = blocks(problems.batch, problems.steps, actions.device)
     if len(together) == 1:
         return _lifted_block(model, problems, states, actions, goal_weight)
@@ -98,8 +112,9 @@ def _lifted_block(
 def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
     """The derivative of each state's goal cost: in closed form where the cost has one."""
     goals = problems.goal.unsqueeze(1)
-    if isinstance(problems.goal_cost, GoalGradient):
-        return problems.goal_cost.gradient(states, goals)
+    if isinstance(problems.goal_cost, QuadraticCost):
+        weights = problems.goal_cost.feature_weights(problems.goal)
+        return (states - goals).mul_(weights * (2 / weights.numel()))
     with torch.enable_grad():
         leaf = states.detach().flatten(0, 1).requires_grad_()
         costs = problems.goal_cost(leaf, goals.expand_as(states).flatten(0, 1))
