@@ -38,6 +38,8 @@ HORIZONS = (10, 50, 200)
 SETTINGS = GraspSettings(iterations=1_000_000, sync_every=0)
 WITH_SYNC = GraspSettings(iterations=1_000_000)
 SYNC_STEPS = 50
+ITERATIONS = 10
+"""Of ours, a timed call."""
 PRECISION = "high"
 """The planners' default."""
 GEMM = 1024
@@ -142,7 +144,7 @@ class SerialLoop:
 
 
 def batched(model: ResidualMLP, steps: int, settings: GraspSettings, precision: str, iterations: int) -> Callable[[], None]:
-    """Some iterations of ours on `BATCH` problems, as the solve loop takes them."""
+    """Some iterations of ours on `BATCH` problems, taken as `plan` takes them."""
     search = GraspSearch(settings, begin(model, make_problems(model, BATCH, steps), range(BATCH)))
     done = iter(range(settings.iterations))
 
@@ -175,7 +177,7 @@ def measure(model: ResidualMLP, steps: int) -> Timing:
     """All contestants at one plan length."""
     problem = make_problems(model, 1, steps)
     serial, same_step = (SerialLoop(model, problem, step) for step in (plain_step, frozen_step))
-    ours = [batched(model, steps, SETTINGS, precision, 1) for precision in (PRECISION, "highest")]
+    ours = [batched(model, steps, SETTINGS, precision, ITERATIONS) for precision in (PRECISION, "highest")]
     left, right = torch.randn(2, GEMM, GEMM)
     low_left, low_right = left.bfloat16(), right.bfloat16()
 
@@ -184,7 +186,8 @@ def measure(model: ResidualMLP, steps: int) -> Timing:
             same_step.step()
 
     products = (lambda: torch.mm(left, right), lambda: torch.mm(low_left, low_right))
-    return Timing(steps, *least((serial.step, same_step_serial, *ours, *products)))
+    plain, same, high, fp32, *matrices = least((serial.step, same_step_serial, *ours, *products))
+    return Timing(steps, plain, same, high / ITERATIONS, fp32 / ITERATIONS, *matrices)
 
 
 def sync_shares(model: ResidualMLP) -> tuple[float, float]:

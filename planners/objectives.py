@@ -7,7 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import Context, GoalGradient, WorldModel, lifted_step, rollout, step_pullback, windows
+from world_models.base import (
+    Context,
+    LiftedModel,
+    QuadraticCost,
+    WorldModel,
+    lifted_step,
+    rollout,
+    step_pullback,
+    windows,
+)
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
@@ -68,6 +77,11 @@ def lifted_gradients(
 
     All times of a problem go through the model in one call, and as many problems with them as keep the call's memory bounded.
     """
+    if isinstance(model, LiftedModel) and isinstance(problems.goal_cost, QuadraticCost):
+        weights = problems.goal_cost.feature_weights(problems.goal)
+        gradients = model.lifted_gradients(problems.context, states, actions, problems.goal, goal_weight, weights)
+        if gradients is not None:
+            return gradients
     together = blocks(problems.batch, problems.steps, actions.device)
     if len(together) == 1:
         return _lifted_block(model, problems, states, actions, goal_weight)
@@ -86,18 +100,21 @@ def _lifted_block(
     seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1)
     taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1)
     flat, pullback = step_pullback(model, seen, taken)
-    predicted = flat.unflatten(0, shape)
-    to_states = (states - predicted[:, :-1]).mul_(2 / flat[0].numel())
-    cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (predicted.ndim - 2)))
-    cotangent[:, :-1] -= to_states
-    return to_states, _fold(pullback(cotangent.flatten(0, 1)).unflatten(0, shape))
+    # Views, not unflatten: it is Python, and what runs between two model calls runs with cold caches.
+    predicted = flat.view(*shape, *flat.shape[1:])
+    to_states = torch.sub(states, predicted[:, :-1]).mul_(2 * len(flat) / flat.numel())
+    cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (flat.ndim - 1)))
+    cotangent[:, :-1].sub_(to_states)
+    by_window = pullback(cotangent.flatten(0, 1))
+    return to_states, _fold(by_window.view(*shape, *by_window.shape[1:]))
 
 
 def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
     """The derivative of each state's goal cost: in closed form where the cost has one."""
     goals = problems.goal.unsqueeze(1)
-    if isinstance(problems.goal_cost, GoalGradient):
-        return problems.goal_cost.gradient(states, goals)
+    if isinstance(problems.goal_cost, QuadraticCost):
+        weights = problems.goal_cost.feature_weights(problems.goal)
+        return (states - goals).mul_(weights * (2 / weights.numel()))
     with torch.enable_grad():
         leaf = states.detach().flatten(0, 1).requires_grad_()
         costs = problems.goal_cost(leaf, goals.expand_as(states).flatten(0, 1))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from planners import GRASP, GraspSettings
+from planners.objectives import lifted_gradients
 from tests.planning import problems_for
 from world_models.base import Context, rollout, step_pullback
 from world_models.errors import UnknownNameError
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.native import build
 from world_models.native import mlp as native
 from world_models.native.build import NativeUnavailableError, load_library
@@ -80,6 +82,33 @@ def test_values_to_16_bits_and_gradients_to_8(config: dict[str, object], rows: i
     assert torch.equal(following, high[0][:, 0])
     (alone,) = unrolled(model, "high", given[0], given[1][:, :1], given[2][:, :1])[2:]
     assert torch.equal(pullback(given[2][:, 0]), alone)
+
+
+@needs_kernel
+@pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_lifted_gradients_are_those_of_the_general_way(activation: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(activation=activation)
+    cost = StateGoalCost(torch.tensor([1.0, 0.0, 2.0, 0.5, 3.0]))
+    problems = replace(problems_for(model, batch=7, steps=steps), goal_cost=cost)
+    states, actions, weight = torch.randn(7, steps - 1, 5), torch.randn(7, steps, 2), torch.rand(7, steps)
+    exact = lifted_gradients(model, problems, states, actions, weight)
+    with matmul_precision("high", CPU):
+        whole = lifted_gradients(model, problems, states, actions, weight)
+        rows = [slice(row, row + 1) for row in range(7)]
+        apart = [lifted_gradients(model, problems.rows(r), states[r], actions[r], weight[r]) for r in rows]
+        monkeypatch.setattr(native, "_BLOCKS_A_THREAD", 1)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        threaded = lifted_gradients(model, problems, states, actions, weight)
+        monkeypatch.setattr(ResidualMLP, "lifted_gradients", lambda *_: None)
+        general = lifted_gradients(model, problems, states, actions, weight)
+    for part in range(2):
+        assert torch.equal(whole[part], torch.cat([gradients[part] for gradients in apart]))
+        assert torch.equal(whole[part], threaded[part])
+        torch.testing.assert_close(whole[part], general[part], rtol=1e-2, atol=1e-3)
+    assert error(whole[1], exact[1]) < 2e-2
+    if steps > 1:
+        assert error(whole[0], exact[0]) < 1e-5
 
 
 @needs_kernel

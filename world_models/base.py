@@ -66,13 +66,11 @@ class GoalCost(Protocol):
 
 
 @runtime_checkable
-class GoalGradient(Protocol):
-    """A goal cost that knows its derivative."""
+class QuadraticCost(Protocol):
+    """A goal cost mean_i w_i (s_i - g_i)^2 over features i: planners need no autograd for it."""
 
-    def gradient(
-        self, states: Float[Tensor, "batch time *state"], goals: Float[Tensor, "batch 1 *state"]
-    ) -> Float[Tensor, "batch time *state"]:
-        """The derivative of each state's cost to the state; new memory."""
+    def feature_weights(self, goals: Float[Tensor, "batch *state"]) -> Float[Tensor, "*state"]:
+        """The weights w, on the device and in the type of `goals`."""
         ...
 
 
@@ -84,11 +82,9 @@ class SquaredDistance:
         """Mean squared difference of each state to its goal, `[n]`."""
         return (states - goals).square().flatten(1).mean(1)
 
-    def gradient(
-        self, states: Float[Tensor, "batch time *state"], goals: Float[Tensor, "batch 1 *state"]
-    ) -> Float[Tensor, "batch time *state"]:
-        """2 (s - g) / features."""
-        return (states - goals).mul_(2 / goals[0].numel())
+    def feature_weights(self, goals: Float[Tensor, "batch *state"]) -> Float[Tensor, "*state"]:
+        """Ones."""
+        return goals.new_ones(goals.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -179,6 +175,23 @@ def autograd_pullback(
         return torch.autograd.grad(following, leaf, cotangent)[0]
 
     return following.detach(), pullback
+
+
+@runtime_checkable
+class LiftedModel(Protocol):
+    """A world model that computes GRASP's reshaped gradients in one go, where that is faster than step and pullback."""
+
+    def lifted_gradients(
+        self,
+        context: Context,
+        states: Float[Tensor, "batch virtual *state"],
+        actions: Float[Tensor, "batch time action"],
+        goals: Float[Tensor, "batch *state"],
+        goal_weight: Float[Tensor, "batch time"],
+        feature_weights: Float[Tensor, "*state"],
+    ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]] | None:
+        """What `planners.objectives.lifted_gradients` returns for a `QuadraticCost`; None where it is not faster."""
+        ...
 
 
 def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:

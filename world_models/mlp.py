@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from world_models.base import Context, Pullback, autograd_pullback, serial_rollout
 from world_models.errors import UnknownNameError, require
-from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, frozen_pullback, frozen_rollout
+from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, allowed_kernel, frozen_pullback, frozen_rollout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -76,7 +76,7 @@ class ResidualMLP(nn.Module):
         self.register_buffer("observation_std", torch.ones(features))
         self.register_buffer("delta_scale", torch.ones(features))
         self._activation = ACTIVATIONS[config.activation]
-        self._prepared: tuple[object, FrozenWeights] | None = None
+        self._prepared: tuple[object, FrozenWeights | None] | None = None
 
     observation_mean: Tensor
     observation_std: Tensor
@@ -171,14 +171,29 @@ class ResidualMLP(nn.Module):
         following, pullback = frozen_pullback(weights, states[:, 0], actions)
         return following[:, 0], lambda cotangent: pullback(cotangent.unsqueeze(1))
 
+    def lifted_gradients(
+        self,
+        context: Context,
+        states: Float[Tensor, "batch virtual observation"],
+        actions: Float[Tensor, "batch time action"],
+        goals: Float[Tensor, "batch observation"],
+        goal_weight: Float[Tensor, "batch time"],
+        feature_weights: Float[Tensor, " observation"],
+    ) -> tuple[Float[Tensor, "batch virtual observation"], Float[Tensor, "batch time action"]] | None:
+        """GRASP's reshaped gradients from the kernel, where there is one (`world_models.base.LiftedModel`)."""
+        weights = self._frozen_weights()
+        native = None if weights is None else allowed_kernel(weights)
+        if native is None:
+            return None
+        return native.lifted_gradients(torch.cat([context.states, states], 1), actions, goals, goal_weight, feature_weights)
+
     def _frozen_weights(self) -> FrozenWeights | None:
         """The weights in a form that lives as long as they stay as they are; None while any of them may be trained."""
         read = self._read()
-        if self.config.activation not in FAST_ACTIVATIONS or any(tensor.requires_grad for tensor in read):
-            return None
-        version = tuple((tensor.data_ptr(), tensor.dtype, _version(tensor)) for tensor in read)
+        version = [(tensor.data_ptr(), tensor.dtype, tensor.requires_grad, _version(tensor)) for tensor in read]
         if self._prepared is None or self._prepared[0] != version:
-            self._prepared = (version, self._weights())
+            open_weights = self.config.activation not in FAST_ACTIVATIONS or any(tensor.requires_grad for tensor in read)
+            self._prepared = (version, None if open_weights else self._weights())
         return self._prepared[1]
 
     def _read(self) -> tuple[Tensor, ...]:
@@ -236,8 +251,6 @@ class StateGoalCost(nn.Module):
         """Cost of each state against its goal, `[n]`."""
         return ((states - goals).square() * self.weights).mean(1)
 
-    def gradient(
-        self, states: Float[Tensor, "batch time observation"], goals: Float[Tensor, "batch 1 observation"]
-    ) -> Float[Tensor, "batch time observation"]:
-        """2 weights (s - g) / features."""
-        return (states - goals).mul_(self.weights * (2 / self.weights.numel()))
+    def feature_weights(self, goals: Float[Tensor, "batch observation"]) -> Float[Tensor, " observation"]:
+        """The weights."""
+        return self.weights

@@ -231,7 +231,7 @@ def _no_autocast(like: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
-def _allowed(weights: FrozenWeights) -> NativeMLP | None:
+def allowed_kernel(weights: FrozenWeights) -> NativeMLP | None:
     """The kernel that the current precision allows, if there is one."""
     precision = current_precision()
     if precision == "highest":
@@ -246,7 +246,7 @@ def frozen_rollout(
 
     Rounds as much as the `current_precision` allows where that makes it faster.
     """
-    native = _allowed(weights)
+    native = allowed_kernel(weights)
     if native is not None:
         return _NativeRollout.apply(start, actions, native)  # pyright: ignore[reportReturnType]
     return _TorchRollout.apply(start, actions, weights)  # pyright: ignore[reportReturnType]
@@ -256,7 +256,7 @@ def frozen_pullback(
     weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
 ) -> tuple[Float[Tensor, "n time observation"], Callable[[Tensor], Tensor]]:
     """The same states, and their derivative to the actions as a function of the states' cotangents, without autograd."""
-    native = _allowed(weights)
+    native = allowed_kernel(weights)
     with torch.no_grad():
         if native is None:
             states, steps = _unroll(weights, start, actions, keep=True)

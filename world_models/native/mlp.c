@@ -224,3 +224,47 @@ void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangen
     }
     _tile_release();
 }
+
+/* GRASP's reshaped gradients of rows first.. of the flat [problems, time] grid: a step forward, the cotangent of its prediction
+ * F, and the step back, block by block, so that what the step back reads stays in the caches.
+ *   sequence [problems, time, observation]: s_0..s_{T-1}, of which s_1.. are the virtual states and the targets
+ *   loss of a row: mean((F - s_{t+1})^2) for t < T - 1, plus goal_weight [problems, time] * mean(features * (F - goal)^2)
+ * to_states has the shape of sequence; its last time step is not written. */
+void mlp_lifted(const Model *m, int64_t first, int64_t n, int64_t time, const float *sequence, const float *actions,
+                const float *goals, const float *goal_weight, const float *features, float *to_states, float *to_actions,
+                char *kept, float *memory) {
+    load_tiles();
+    const Scratch s = scratch_in(m, memory);
+    const int64_t D = m->observation, A = m->action, in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
+    const float unit = 2.f / D;
+    for (const int64_t end = first + n; first < end; first += ROWS) {
+        const int64_t rows = end - first < ROWS ? end - first : ROWS;
+        memset(s.line, 0, 4 * ROWS * in);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t i = 0; i < D; i++) s.line[r * in + i] = sequence[(first + r) * D + i];
+            for (int64_t i = 0; i < A; i++) s.line[r * in + D + i] = actions[(first + r) * A + i];
+        }
+        split_lines(&s, s.line, ROWS * in);
+        forward_step(m, &s, kept);
+        memset(s.carry, 0, 4 * ROWS * out);
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t row = first + r, problem = row / time, last = row % time == time - 1;
+            for (int64_t i = 0; i < D; i++) {
+                const float delta = s.out[r * out + i] + m->bias[m->depth][i];
+                const float next = s.line[r * in + i] + m->scale[i] * delta;
+                float cotangent = goal_weight[row] * (unit * features[i]) * (next - goals[problem * D + i]);
+                if (!last) {
+                    const float residual = unit * (next - sequence[(row + 1) * D + i]);
+                    to_states[row * D + i] = -residual;
+                    cotangent += residual;
+                }
+                s.carry[r * out + i] = cotangent * m->scale[i];
+            }
+        }
+        split_lines(&s, s.carry, ROWS * out);
+        backward_step(m, &s, kept);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t i = 0; i < A; i++) to_actions[(first + r) * A + i] = s.out[r * in + D + i];
+    }
+    _tile_release();
+}

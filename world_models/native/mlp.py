@@ -74,6 +74,8 @@ def mlp_library() -> ctypes.CDLL | str:
     library.mlp_kept_bytes.argtypes = library.mlp_scratch_bytes.argtypes = (pointer,)
     library.mlp_forward.argtypes = (pointer, count, count, *[pointer] * 5)
     library.mlp_backward.argtypes = (pointer, count, count, *[pointer] * 5)
+    library.mlp_lifted.argtypes = (pointer, count, count, count, *[pointer] * 9)
+    library.mlp_lifted.restype = None
     library.mlp_forward.restype = library.mlp_backward.restype = None
     return library if library.mlp_init() else "the operating system grants no AMX tile registers."
 
@@ -162,6 +164,27 @@ class NativeMLP:
 
         _in_parts(part, rows, time)
         return start, actions
+
+    def lifted_gradients(
+        self,
+        sequence: Float[Tensor, "batch time observation"],
+        actions: Float[Tensor, "batch time action"],
+        goals: Float[Tensor, "batch observation"],
+        goal_weight: Float[Tensor, "batch time"],
+        features: Float[Tensor, " observation"],
+    ) -> tuple[Float[Tensor, "batch virtual observation"], Float[Tensor, "batch time action"]]:
+        """See `world_models.base.LiftedModel`; `sequence` holds s_0..s_{T-1}."""
+        batch, time = actions.shape[:2]
+        given = [x.contiguous() for x in (sequence, actions, goals, goal_weight, features)]
+        results = torch.empty_like(given[0]), torch.empty_like(given[1])
+        pointers = [x.data_ptr() for x in (*given, *results)]
+
+        def part(first: int, count: int) -> None:
+            memory = self._memory(self._kept_bytes), self._memory(self._scratch_bytes)
+            self._library.mlp_lifted(self._address, first, count, time, *pointers, *(x.data_ptr() for x in memory))
+
+        _in_parts(part, batch * time, 1)
+        return results[0][:, :-1], results[1]
 
     def _memory(self, size: int) -> Tensor:
         return torch.empty(size, dtype=torch.uint8)
