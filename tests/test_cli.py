@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -321,7 +322,9 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(model, tmp_p
         f"world_models={model}",
         f"output={tmp_path}",
     ]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Whatever started the tests in the background has Ctrl-C ignored, and children inherit that.
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline and process.poll() is None and not list(tmp_path.glob("ledger/part-*")):
         time.sleep(0.02)
