@@ -201,7 +201,7 @@ def test_states_that_are_not_finite_are_no_way():
     assert (found.states[:, 0, -1].amax((1, 2)) > 0.2).all(), "it still goes to the edge"
 
 
-@pytest.mark.parametrize("name", ["pendulums", "mlp"])
+@pytest.mark.parametrize("name", ["pendulums", "patches"])
 @pytest.mark.parametrize("steps", [1, 5])
 def test_evaluations_are_the_model_steps_of_a_problem(name: str, steps: int):
     model = Counting(WORLDS[name](torch.float64))
