@@ -35,7 +35,8 @@ def test_it_holds_the_four_packages_and_nothing_else(wheel):
 
 def test_it_holds_every_module_config_and_model(wheel):
     for package in PACKAGES:
-        wanted = [path for path in (ROOT / package).rglob("*") if path.suffix in (".py", ".yaml", ".json", ".safetensors")]
+        kinds = (".py", ".yaml", ".json", ".safetensors", ".c", ".h")
+        wanted = [path for path in (ROOT / package).rglob("*") if path.suffix in kinds]
         assert wanted
         assert {path.relative_to(ROOT).as_posix() for path in wanted} <= set(wheel)
 

@@ -1,9 +1,10 @@
-/* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles (bfloat16 products, float32 sums).
+/* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles
+ * (bfloat16 products, float32 sums).
  *
- * Rows go through all layers and all time steps in blocks of ROWS, so that nothing but what the derivative needs ever leaves the
- * core's caches. A forward product takes `terms` passes: 1 rounds both sides to bfloat16; 3 takes each number as the sum of two
- * bfloat16 numbers (about 16 bits) and leaves out the product of the two low parts. A backward product takes one pass: of a
- * derivative 8 bits do. Everything between the products is float32.
+ * Rows go through all layers and all time steps in blocks of ROWS, so that nothing but what the derivative needs ever
+ * leaves the core's caches. A forward product takes `terms` passes: 1 rounds both sides to bfloat16; 3 takes each number as
+ * the sum of two bfloat16 numbers (about 16 bits) and leaves out the product of the two low parts. A backward product takes
+ * one pass: of a derivative 8 bits do. Everything between the products is float32.
  * A row's arithmetic never depends on the rows beside it. NaN and infinity pass through, as in float32.
  */
 #include "tiles.h"
@@ -197,8 +198,8 @@ void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, co
 }
 
 /* The cotangents of start (unless null) and actions from those of all states. */
-void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangent, char *kept, float *to_start, float *to_actions,
-                  float *memory) {
+void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangent, char *kept, float *to_start,
+                  float *to_actions, float *memory) {
     load_tiles();
     const Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, out = m->backward[m->depth].inputs, in = m->backward[0].outputs;

@@ -48,7 +48,8 @@ static int tiles_granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_R
     _tile_dpbf16ps(3, 5, 7)
 
 /* out [ROWS, outputs] = left [ROWS, inputs] @ m; two tiles of rows by two of outputs at a time. */
-static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, const Matrix *m, int terms, float *out) {
+static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, const Matrix *m, int terms,
+                                              float *out) {
     const int64_t steps = m->inputs / 32, stride = 2 * m->inputs, row = 4 * m->outputs;
     FENCE();
     for (int64_t pair = 0; pair < m->outputs / 32; pair++) {
