@@ -36,16 +36,11 @@ class Patches:
         return 0.9 * states[:, 0] + torch.tanh(actions[:, 0]).unsqueeze(-1)
 
 
-@dataclass
-class Counting:
-    """A world that counts the states it steps; `calls` holds the numbers one by one."""
+@dataclass(frozen=True)
+class Wrapped:
+    """A world model that stands before another and passes everything on."""
 
     world: WorldModel
-    calls: list[int] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        return sum(self.calls)
 
     @property
     def state_shape(self) -> tuple[int, ...]:
@@ -70,9 +65,23 @@ class Counting:
     def encode(self, observation: Tensor) -> Tensor:
         return self.world.encode(observation)
 
-    def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        self.calls.append(states.shape[0])
+    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
         return self.world.step(states, actions)
+
+
+@dataclass(frozen=True)
+class Counting(Wrapped):
+    """A world that counts the states it steps, call by call."""
+
+    calls: list[int] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(self.calls)
+
+    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
+        self.calls.append(states.shape[0])
+        return super().step(states, actions)
 
 
 def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:

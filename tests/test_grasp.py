@@ -14,7 +14,7 @@ from planners.grasp import GraspSearch
 from planners.noise import RowNoise
 from planners.objectives import lifted_gradients
 from planners.run import begin
-from tests.planning import WORLDS, problems_for, small_mlp
+from tests.planning import WORLDS, Wrapped, problems_for, small_mlp
 from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout, windows
 from world_models.mlp import StateGoalCost
@@ -76,34 +76,10 @@ def test_gradients_equal_autograd_of_the_loss_written_out(world: str) -> None:
 
 
 @dataclass(frozen=True)
-class TwistedStates:
+class TwistedStates(Wrapped):
     """The same world in value, with another Jacobian to its state input."""
 
-    world: WorldModel
-    factor: float
-
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return self.world.state_shape
-
-    @property
-    def action_dim(self) -> int:
-        return self.world.action_dim
-
-    @property
-    def history(self) -> int:
-        return self.world.history
-
-    @property
-    def device(self) -> torch.device:
-        return self.world.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.world.dtype
-
-    def encode(self, observation: Tensor) -> Tensor:
-        return self.world.encode(observation)
+    factor: float = 1.0
 
     def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
         return self.world.step(states, actions) + (self.factor * (states - states.detach())).sum(1)
