@@ -81,5 +81,18 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"state": goal_cost}, "state", model.decode)
 
 
-FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {f"{PREFIX}residual-mlp/1": _residual_mlp}
+def _patches(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
+
+    config = PatchConfig.of(model_config(card))
+    model = PatchModel(config)
+    model.load_state_dict(tensors)
+    return Parts(model, {"latent": goal_cost_of(config)}, "latent", None, Sensors.of(card))
+
+
+FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
+    f"{PREFIX}residual-mlp/1": _residual_mlp,
+    f"{PREFIX}dino-wm/1": _patches,
+    f"{PREFIX}jepa-wms/1": _patches,
+}
 """Makers by format; architectures are imported when first asked for."""

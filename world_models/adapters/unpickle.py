@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from world_models.adapters.pickle_machine import DamagedPickleError, Machine
@@ -56,6 +58,9 @@ ALWAYS = (
 OPTIMISERS = ("torch.optim.*", "torch.amp.grad_scaler.*", "torch.cuda.amp.grad_scaler.*", "accelerate.*")
 """Names of pickled optimisers, which checkpoints hold beside the modules; read and left unused."""
 
+Storages = Callable[[object], object]
+"""What a persistent id of a pickle refers to."""
+
 MAX_DIMENSIONS = 16
 """Axes of a tensor."""
 
@@ -89,6 +94,11 @@ def read_object(path: Path, allowed: ClassNames) -> object:
 
     UserError, one sentence, where the file is empty, damaged, a zip bomb, or names anything outside `allowed`.
     """
+    return _interpret(path, lambda storages: _machine(allowed, storages))
+
+
+def _interpret(path: Path, machine: Callable[[Storages], Machine]) -> object:
+    """The object of a file, as a machine that is made for the file's storages sees it."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -98,9 +108,10 @@ def read_object(path: Path, allowed: ClassNames) -> object:
     require(size > 0, f"{path} is empty (0 bytes): copy the checkpoint again.")
     try:
         if beginning.startswith(b"PK"):
-            with zipfile.ZipFile(path) as archive:
-                return _Archive(archive, size).read(allowed)
-        return _machine(allowed, _no_storage).run(_plain_pickle(path, beginning))
+            with zipfile.ZipFile(path) as file:
+                archive = _Archive(file, size)
+                return machine(archive.storage).run(archive.pickle())
+        return machine(_no_storage).run(_plain_pickle(path))
     except DamagedPickleError as error:
         raise UserError(f"{path} is no readable checkpoint ({error}): copy it again, or check that it is one.") from error
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -110,6 +121,44 @@ def read_object(path: Path, allowed: ClassNames) -> object:
         raise UserError(
             f"{path} names {error}, which no known checkpoint holds: it is refused, and nothing was run."
         ) from error
+
+
+def names_in(path: Path) -> frozenset[str]:
+    """All classes and functions that a file names, without reading its storages: tells kinds of checkpoints apart, cheaply.
+
+    Empty for safetensors. UserError where the file is empty or damaged.
+    """
+    if path.suffix == ".safetensors":
+        return frozenset()
+    found: set[str] = set()
+
+    def name(dotted: str) -> Name:
+        found.add(dotted)
+        return Name(dotted)
+
+    def construct(target: object, arguments: tuple[object, ...]) -> object:
+        if not isinstance(target, Name):
+            raise DamagedPickleError("it constructs from what is no class")
+        return {} if target.name == "collections.OrderedDict" else ModuleRecord(target.name)
+
+    _interpret(path, lambda _: Machine(name, construct, lambda _: None))
+    return frozenset(found)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict by name, from a safetensors file or a PyTorch file without modules.
+
+    UserError where the file is damaged, holds anything but tensors and plain values, or lies about their sizes.
+    """
+    if path.suffix != ".safetensors":
+        return {name: value for name, value in read_modules(path, ClassNames(())).items() if isinstance(value, Tensor)}
+    try:
+        return parse_safetensors(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give the path of a checkpoint file.") from error
+    except (SafetensorError, ValueError, KeyError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}): copy the checkpoint again.") from error
 
 
 def describe(value: object) -> str:
@@ -133,8 +182,7 @@ class _Storage:
     flat: Tensor
 
 
-def _machine(allowed: ClassNames, persistent: object) -> Machine:
-    assert callable(persistent)
+def _machine(allowed: ClassNames, storages: Storages) -> Machine:
     known: dict[str, Name] = {}
 
     def name(dotted: str) -> Name:
@@ -142,7 +190,7 @@ def _machine(allowed: ClassNames, persistent: object) -> Machine:
             raise _RefusedError(_printable(dotted))
         return known.setdefault(dotted, Name(dotted))
 
-    return Machine(name, _construct, persistent)
+    return Machine(name, _construct, storages)
 
 
 def _construct(target: object, arguments: tuple[object, ...]) -> object:
@@ -190,7 +238,7 @@ def _no_storage(identity: object) -> object:
     raise DamagedPickleError("it refers to storages outside of itself")
 
 
-def _plain_pickle(path: Path, beginning: bytes) -> bytes:
+def _plain_pickle(path: Path) -> bytes:
     content = path.read_bytes()
     if content[:20].find(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") >= 0:
         raise DamagedPickleError(
@@ -222,19 +270,18 @@ class _Archive:
         if total > size:
             raise DamagedPickleError(f"its zip claims {total} bytes in a file of {size}")
 
-    def read(self, allowed: ClassNames) -> object:
-        """The object of `data.pkl`."""
+    def pickle(self) -> bytes:
+        """The content of `data.pkl`."""
         if self._text("byteorder", "little") != "little":
             raise DamagedPickleError("it was written on a big-endian machine")
-        content = self._archive.read(self._folder + "data.pkl")
-        return _machine(allowed, self._storage).run(content)
+        return self._archive.read(self._folder + "data.pkl")
 
     def _text(self, name: str, default: str) -> str:
         if self._folder + name not in self._entries:
             return default
         return self._archive.read(self._folder + name)[:16].decode("ascii", "replace").strip()
 
-    def _storage(self, identity: object) -> _Storage:
+    def storage(self, identity: object) -> _Storage:
         """What `("storage", class, key, location, elements)` refers to, on the CPU."""
         if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
             raise DamagedPickleError("it refers to storages in an unknown way")
