@@ -17,7 +17,7 @@ from world_models.adapters.base import Found, Imported
 from world_models.adapters.dinov2 import NAMES
 from world_models.adapters.patch_import import WEIGHTS, assemble, check_task, count_parameters, embedding, encoder_tensors
 from world_models.adapters.patch_model import PatchConfig
-from world_models.adapters.unpickle import ALWAYS, ClassNames, names_in, read_modules
+from world_models.adapters.unpickle import ClassNames, names_in, read_modules
 from world_models.errors import UserError, require
 from world_models.formats import PREFIX as FORMAT_PREFIX
 from world_models.tasks.base import Task
@@ -25,6 +25,8 @@ from world_models.tasks.base import Task
 KIND = "jepa-wms"
 FORMAT = f"{FORMAT_PREFIX}jepa-wms/1"
 
+PLAIN = ClassNames(())
+"""Tensors and plain values only."""
 HEADS = 16
 """`pred_num_heads` of every published configuration."""
 SIDE = 16
@@ -59,9 +61,9 @@ def recognise(path: Path) -> Found | None:
 
     UserError for one that is damaged, or whose encoder or predictor is not read.
     """
-    if path.is_dir() or path.suffix == ".safetensors" or not names_in(path) <= set(ALWAYS):
+    if path.is_dir() or path.suffix == ".safetensors" or any(name not in PLAIN for name in names_in(path)):
         return None
-    parts = read_modules(path, ClassNames(()))
+    parts = read_modules(path, PLAIN)
     if not _looks_right(parts):
         return None
     layout = _layout(parts, path)
@@ -87,7 +89,7 @@ def recognise(path: Path) -> Found | None:
 def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
     """The model as ours, for a task; UserError where it does not fit the task or the encoder's weights are missing."""
     units = check_task(found, task)
-    layout = _layout(read_modules(found.path, ClassNames(())), found.path)
+    layout = _layout(read_modules(found.path, PLAIN), found.path)
     encoder, encoder_weights = encoder_tensors(None, None, encoder_path, found.path)
     wanted = NAMES[ENCODER_WIDTH]
     require(
@@ -135,12 +137,12 @@ def _looks_right(parts: Mapping[str, object]) -> bool:
 def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     """The state dicts that are read; UserError for an architecture that is not."""
     predictor = _state(parts, "predictor")
+    body = embedding(_state(parts, "proprio_encoder"), "proprioception", path) if parts.get("proprio_encoder") else None
     own = any(".adaLN_modulation." in name for name in predictor)
     if own:
-        _check_modulated(predictor, path)
+        _check_modulated(predictor, body, path)
     elif "pos_embedding" not in predictor:
         raise UserError(f"{path} holds the predictor of V-JEPA 2-AC, which is not read: only jepa-wm and dino-wm models are.")
-    body = embedding(_state(parts, "proprio_encoder"), "proprioception", path) if parts.get("proprio_encoder") else None
     if "action_encoder.weight" in predictor and "action_encoder.bias" in predictor:
         action = predictor.pop("action_encoder.weight"), predictor.pop("action_encoder.bias")
     else:
@@ -173,12 +175,15 @@ def _width(
     return position.shape[2] - action[0].shape[0] - (body[0].shape[0] if body else 0)
 
 
-def _check_modulated(predictor: Mapping[str, Tensor], path: Path) -> None:
+def _check_modulated(predictor: Mapping[str, Tensor], body: tuple[Tensor, Tensor] | None, path: Path) -> None:
     """UserError for variants of the modulated predictor that are not read."""
     needed = ("predictor_embed.weight", "predictor_norm.weight", "predictor_blocks.0.mlp.fc1.weight")
     for name in needed:
         require(name in predictor and predictor[name].ndim > 0, f"{path}: its predictor has no {name}: the file is damaged.")
     require(predictor["predictor_embed.weight"].ndim == 2, f"{path}: its predictor_embed is no matrix: the file is damaged.")
+    width, full = predictor["predictor_embed.weight"].shape[0], predictor["predictor_norm.weight"].shape[0]
+    token = body is not None and full != width + body[0].shape[0]
+    require(not token, f"{path} gives proprioception to its predictor as a token, which is not read: only as features is.")
     gated = "predictor_blocks.0.mlp.fc3.weight" in predictor
     require(not gated, f"{path}: its predictor has gated MLPs (SwiGLU), which are not read.")
 
