@@ -126,8 +126,8 @@ def test_the_published_layout_loads_and_equals_the_formulas(classes: Classes, tm
 
 
 def test_the_checkpoint_in_float32_agrees_with_itself_in_float64(classes: Classes, tmp_path: Path) -> None:
-    path, _ = dino_wm_file(tmp_path, classes, DinoWM())
-    weights, _ = dinov2_file(tmp_path)
+    path, _ = dino_wm_file(tmp_path, classes, DinoWM(depth=2))
+    weights, _ = dinov2_file(tmp_path, depth=1)
     found = dino_wm.recognise(path)
     assert found is not None
     task = make_task("push_t", action_block=5)
@@ -327,7 +327,7 @@ def test_weights_of_another_encoder_and_shapes_that_do_not_fit_are_refused(class
     layer = content["predictor"].transformer.layers[0][1].net
     layer[4] = nn.Linear(layer[1].out_features, 7)
     torch.save(content, path)
-    weights, _ = dinov2_file(tmp_path)
+    weights, _ = dinov2_file(tmp_path, depth=1)
     with pytest.raises(UserError, match=r"transformer.layers.0.1.net.4.weight should be \(404, 2048\) and is \(7, 2048\)"):
         dino_wm.convert(found, task, weights)
 

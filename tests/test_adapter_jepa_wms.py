@@ -94,7 +94,7 @@ def test_variants_that_are_not_read_are_named(own: bool, changes: dict[str, obje
 
 def test_shapes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     task = make_task("push_t", action_block=5)
-    weights, _ = dinov2_file(tmp_path)
+    weights, _ = dinov2_file(tmp_path, depth=1)
     path = damaged(tmp_path, True, predictor={"predictor_blocks.3.attn.qkv.weight": torch.ones(3, 400)})
     found = jepa_wms.recognise(path)
     assert found is not None
