@@ -99,14 +99,14 @@ def compressed(folder: Path) -> Path:
     return archive(folder / "bomb.pth", pickled(value), {"0": bytes(2**22)}, zipfile.ZIP_DEFLATED)
 
 
-def nested(folder: Path, depth: int = 200_000) -> Path:
+def nested(folder: Path, depth: int = 30_000) -> Path:
     """A list in a list in a list, deeper than Python's stack."""
     path = folder / "nested.ckpt"
     path.write_bytes(b"\x80\x02" + b"]" * depth + b"a" * (depth - 1) + b".")
     return path
 
 
-def nested_key(folder: Path, depth: int = 200_000) -> Path:
+def nested_key(folder: Path, depth: int = 30_000) -> Path:
     """A dictionary whose key is a tuple in a tuple in a tuple: hashing it would recurse."""
     path = folder / "nested_key.ckpt"
     path.write_bytes(b"\x80\x02})" + b"\x85" * depth + b"K\x01s.")

@@ -19,7 +19,7 @@ from tests.published import DinoWM, classes, dino_wm_file, dinov2_file, dinov2_s
 from world_models import checkpoints
 from world_models.adapters import dino_wm, jepa_wms
 from world_models.adapters.base import Imported
-from world_models.adapters.dinov2 import DinoConfig, DinoV2
+from world_models.adapters.dinov2 import DinoConfig, DinoV2, read_dinov2
 from world_models.adapters.patch_import import RENDERING
 from world_models.adapters.patch_model import PatchConfig, PatchGoalCost, PatchModel
 from world_models.adapters.trained_units import trained_units
@@ -330,6 +330,38 @@ def test_weights_of_another_encoder_and_shapes_that_do_not_fit_are_refused(class
     weights, _ = dinov2_file(tmp_path, depth=1)
     with pytest.raises(UserError, match=r"transformer.layers.0.1.net.4.weight should be \(404, 2048\) and is \(7, 2048\)"):
         dino_wm.convert(found, task, weights)
+
+
+WRONG = (torch.tensor(3.0), torch.ones(2, 3))
+"""Shapes that fit nowhere, or by accident."""
+
+
+def test_any_tensor_of_a_wrong_shape_gives_a_sentence(classes: Classes, tmp_path: Path) -> None:
+    """Each weight of the predictor and of the encoder in turn: missing, or of a wrong shape."""
+    sizes = DinoWM(visual=24, patches=4, frames=2, depth=1, heads=2, head_dim=8, hidden=32, embedding=5)
+    path, _ = dino_wm_file(tmp_path, classes, sizes)
+    weights, encoder = dinov2_file(tmp_path, width=24, depth=1, hidden=48, positions=10)
+    task = make_task("push_t", action_block=5)
+    content = torch.load(path, weights_only=False)
+    for part in ("predictor", "action_encoder", "proprio_encoder"):
+        for module in content[part].modules():
+            for name, good in list(module._parameters.items()):
+                for value in (None, *WRONG):
+                    if good is None or (value is not None and value.shape == good.shape):
+                        continue
+                    module._parameters[name] = value
+                    torch.save(content, path)
+                    with pytest.raises(UserError) as error:
+                        dino_wm.convert(dino_wm.recognise(path), task, weights)  # pyright: ignore
+                    assert "\n" not in str(error.value)
+                module._parameters[name] = good
+    for name in encoder:
+        for value in (None, *WRONG):
+            changed = {key: held for key, held in encoder.items() if key != name} | ({} if value is None else {name: value})
+            torch.save(changed, weights)
+            if name != "mask_token":
+                with pytest.raises(UserError):
+                    read_dinov2(weights)
 
 
 @pytest.mark.parametrize("adapter", [dino_wm, jepa_wms])

@@ -22,6 +22,7 @@ from world_models.adapters.patch_import import (
     count_parameters,
     embedding,
     encoder_tensors,
+    shape_of,
     square_side,
 )
 from world_models.adapters.patch_model import PatchConfig
@@ -105,7 +106,8 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         f"{encoder_path} has tokens of width {encoder.width}, {found.path} takes {layout.width}: give the weights of "
         f"{NAMES.get(layout.width, 'its encoder')}.",
     )
-    first = layout.predictor["transformer.layers.0.0.to_qkv.weight"]
+    queries = shape_of(layout.predictor, "transformer.layers.0.0.to_qkv.weight", 2, found.path)[0]
+    hidden = shape_of(layout.predictor, "transformer.layers.0.1.net.1.weight", 2, found.path)[0]
     config = PatchConfig(
         action_dim=task.action_dim,
         action_block=task.action_block,
@@ -115,8 +117,8 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         side=layout.side,
         depth=_depth(layout.predictor),
         heads=layout.heads,
-        hidden=layout.predictor["transformer.layers.0.1.net.1.weight"].shape[0],
-        head_dim=first.shape[0] // (3 * layout.heads),
+        hidden=hidden,
+        head_dim=queries // (3 * layout.heads),
         action_embedding=layout.action[0].shape[0],
         action_repeats=_number(layout.settings, "num_action_repeat", 1),
         proprioception=layout.body[0].shape[1] if layout.body else 0,
@@ -144,20 +146,19 @@ def _read(path: Path) -> _Layout:
     body = None
     if isinstance(parts.get("proprio_encoder"), ModuleRecord):
         body = embedding(_module(parts, "proprio_encoder", path).state_dict(), "proprioception", path)
-    position, heads, patches = state.get("pos_embedding"), *_attention(predictor, path)
-    if position is None or position.ndim != 3 or "transformer.layers.0.0.to_qkv.weight" not in state:
-        raise UserError(f"{path}: its predictor has no positions of known shape: the file is of another architecture.")
+    heads, patches = _attention(predictor, path)
+    _, positions, token = shape_of(state, "pos_embedding", 3, path)
     _check_settings(settings, path)
     added = action[0].shape[0] * _number(settings, "num_action_repeat", 1)
     added += body[0].shape[0] * _number(settings, "num_proprio_repeat", 1) if body else 0
-    width = position.shape[2] - added
-    if width not in NAMES and position.shape[2] in NAMES:
+    width = token - added
+    if width not in NAMES and token in NAMES:
         raise UserError(
             f"{path} keeps actions as tokens of their own (concat_dim 0), which is not read: train with concat_dim 1."
         )
     require(width > 0 and patches > 0, f"{path}: its tokens are narrower than the actions in them: the file is damaged.")
-    frames, rest = divmod(position.shape[1], patches)
-    require(rest == 0 and frames > 0, f"{path}: {position.shape[1]} positions are no frames of {patches} patches.")
+    frames, rest = divmod(positions, patches)
+    require(rest == 0 and frames > 0, f"{path}: {positions} positions are no frames of {patches} patches.")
     encoder = parts.get("encoder")
     held = None
     if isinstance(encoder, ModuleRecord):

@@ -27,6 +27,9 @@ NAMES: Mapping[int, str] = {384: "dinov2_vits14", 768: "dinov2_vitb14", 1024: "d
 POSITION_OFFSET = 0.1
 """Added to the number of patches when positions are interpolated: the published models were evaluated with it."""
 
+PUBLISHED = "dinov2_vits14_pretrain.pth of facebookresearch/dinov2"
+"""What users are asked for."""
+
 PREFIX = "encoder."
 """Where our checkpoints keep the encoder's tensors."""
 
@@ -115,12 +118,13 @@ def read_dinov2(path: Path) -> tuple[DinoConfig, dict[str, Tensor]]:
 
 def check_dinov2(tensors: Mapping[str, Tensor], source: str) -> tuple[DinoConfig, dict[str, Tensor]]:
     """Sizes and tensors of a DINOv2 state dict from `source`; UserError where keys or shapes are others."""
-    needed = ("cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "norm.weight")
-    missing = [name for name in needed if name not in tensors or not tensors[name].ndim]
-    if missing:
-        raise UserError(f"{source} holds no DINOv2 weights ({missing[0]} is missing): give dinov2_vits14_pretrain.pth.")
-    registers = tensors["register_tokens"].shape[1] if "register_tokens" in tensors else 0
-    blocks = {int(found[1]) for name in tensors if (found := re.match(r"blocks\.(\d+)\.", name))}
+    needed = {"cls_token": 3, "pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}
+    for name, axes in needed.items():
+        sound = name in tensors and tensors[name].ndim == axes and all(tensors[name].shape)
+        require(sound, f"{source} holds no DINOv2 weights ({name} is missing or of another shape): give {PUBLISHED}.")
+    held = tensors.get("register_tokens")
+    registers = held.shape[1] if held is not None and held.ndim == 3 else 0
+    blocks = {found[1] for name in tensors if (found := re.match(r"blocks\.(\d+)\.", name))}
     width = tensors["cls_token"].shape[-1]
     require(width % HEAD_DIM == 0 or width < HEAD_DIM, f"{source} has tokens of width {width}: no published DINOv2 has.")
     config = DinoConfig(
@@ -141,6 +145,7 @@ def check_dinov2(tensors: Mapping[str, Tensor], source: str) -> tuple[DinoConfig
 
 
 def _shapes(config: DinoConfig) -> dict[str, torch.Size]:
-    require(config.depth <= 64 and config.width <= 4096 and config.hidden <= 16384, "a DINOv2 of this size is not known.")
+    sound = config.depth <= 64 and config.registers <= 64 and config.patch <= 64
+    require(sound and max(config.width, config.hidden, config.grid) <= 16384, "a DINOv2 of this size is not known.")
     with torch.device("meta"):
         return {name: value.shape for name, value in DinoV2(config).state_dict().items()}

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
 from world_models.adapters.dinov2 import NAMES
-from world_models.adapters.patch_import import WEIGHTS, assemble, check_task, count_parameters, embedding, encoder_tensors
+from world_models.adapters.patch_import import (
+    WEIGHTS,
+    assemble,
+    check_task,
+    count_parameters,
+    embedding,
+    encoder_tensors,
+    shape_of,
+)
 from world_models.adapters.patch_model import PatchConfig
 from world_models.adapters.unpickle import ClassNames, names_in, read_modules
 from world_models.errors import UserError, require
@@ -96,8 +104,9 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         encoder.width == ENCODER_WIDTH, f"{encoder_path} has tokens of width {encoder.width}: give the weights of {wanted}."
     )
     own = layout.kind == "modulated-vit"
-    state = layout.predictor
-    hidden = state["predictor_blocks.0.mlp.fc1.weight" if own else "transformer.layers.0.1.net.1.weight"].shape[0]
+    state, path = layout.predictor, found.path
+    widen = "predictor_blocks.0.mlp.fc1.weight" if own else "transformer.layers.0.1.net.1.weight"
+    heads = 3 * HEADS if own else shape_of(state, "transformer.layers.0.0.to_qkv.weight", 2, path)[0]
     config = PatchConfig(
         action_dim=task.action_dim,
         action_block=task.action_block,
@@ -107,9 +116,9 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         side=SIDE,
         depth=layout.depth,
         heads=HEADS,
-        hidden=hidden,
-        head_dim=0 if own else state["transformer.layers.0.0.to_qkv.weight"].shape[0] // (3 * HEADS),
-        width=state["predictor_embed.weight"].shape[0] if own else ENCODER_WIDTH,
+        hidden=shape_of(state, widen, 2, path)[0],
+        head_dim=heads // (3 * HEADS),
+        width=shape_of(state, "predictor_embed.weight", 2, path)[0] if own else ENCODER_WIDTH,
         action_embedding=layout.action[0].shape[0],
         proprioception=layout.body[0].shape[1] if layout.body else 0,
         body_embedding=layout.body[0].shape[0] if layout.body else 0,
@@ -144,6 +153,7 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     elif "pos_embedding" not in predictor:
         raise UserError(f"{path} holds the predictor of V-JEPA 2-AC, which is not read: only jepa-wm and dino-wm models are.")
     if "action_encoder.weight" in predictor and "action_encoder.bias" in predictor:
+        shape_of(predictor, "action_encoder.weight", 2, path)
         action = predictor.pop("action_encoder.weight"), predictor.pop("action_encoder.bias")
     else:
         action = embedding(_state(parts, "action_encoder"), "action", path)
@@ -152,7 +162,7 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
             not any(key.startswith("mlp.") for key in _state(parts, name)),
             f"{path}: its {name} ends in an MLP, which is not read: only single layers are.",
         )
-    width = predictor["predictor_embed.weight"].shape[1] if own else _width(predictor, action, body, path)
+    width = shape_of(predictor, "predictor_embed.weight", 2, path)[1] if own else _width(predictor, action, body, path)
     require(
         width == ENCODER_WIDTH,
         f"{path} takes tokens of width {width}, as of DINOv3 or V-JEPA 2: only models on DINOv2 ViT-S/14 "
@@ -170,18 +180,14 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
 def _width(
     predictor: Mapping[str, Tensor], action: tuple[Tensor, Tensor], body: tuple[Tensor, Tensor] | None, path: Path
 ) -> int:
-    position = predictor["pos_embedding"]
-    require(position.ndim == 3, f"{path}: its positions have no known shape: the file is of another architecture.")
-    return position.shape[2] - action[0].shape[0] - (body[0].shape[0] if body else 0)
+    held = action[0].shape[0] + (body[0].shape[0] if body else 0)
+    return shape_of(predictor, "pos_embedding", 3, path)[2] - held
 
 
 def _check_modulated(predictor: Mapping[str, Tensor], body: tuple[Tensor, Tensor] | None, path: Path) -> None:
     """UserError for variants of the modulated predictor that are not read."""
-    needed = ("predictor_embed.weight", "predictor_norm.weight", "predictor_blocks.0.mlp.fc1.weight")
-    for name in needed:
-        require(name in predictor and predictor[name].ndim > 0, f"{path}: its predictor has no {name}: the file is damaged.")
-    require(predictor["predictor_embed.weight"].ndim == 2, f"{path}: its predictor_embed is no matrix: the file is damaged.")
-    width, full = predictor["predictor_embed.weight"].shape[0], predictor["predictor_norm.weight"].shape[0]
+    width = shape_of(predictor, "predictor_embed.weight", 2, path)[0]
+    full = shape_of(predictor, "predictor_norm.weight", 1, path)[0]
     token = body is not None and full != width + body[0].shape[0]
     require(not token, f"{path} gives proprioception to its predictor as a token, which is not read: only as features is.")
     gated = "predictor_blocks.0.mlp.fc3.weight" in predictor

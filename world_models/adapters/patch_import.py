@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
-from world_models.adapters.dinov2 import PREFIX, DinoConfig, read_dinov2
+from world_models.adapters.dinov2 import PREFIX, PUBLISHED, DinoConfig, read_dinov2
 from world_models.adapters.patch_model import PatchConfig, check_tensors
 from world_models.adapters.trained_units import TrainedUnits, trained_units
 from world_models.errors import UserError, require
@@ -24,6 +24,16 @@ RENDERING = (
     "published."
 )
 """A note on every imported card."""
+
+
+def shape_of(tensors: Mapping[str, Tensor], name: str, axes: int, source: Path) -> torch.Size:
+    """The shape of a tensor that must be there with this number of axes, none of them empty; UserError otherwise."""
+    if name not in tensors:
+        raise UserError(f"{source}: its predictor has no {name}: the file is damaged, or of another architecture.")
+    shape = tensors[name].shape
+    sound = len(shape) == axes and all(shape)
+    require(sound, f"{source}: {name} of its predictor has the shape {tuple(shape)}: the file is of another architecture.")
+    return shape
 
 
 def embedding(tensors: Mapping[str, Tensor], name: str, source: Path) -> tuple[Tensor, Tensor]:
@@ -68,10 +78,7 @@ def encoder_tensors(
     if held is not None and config is not None:
         return config, dict(held)
     if encoder_path is None:
-        raise UserError(
-            f"{source} leaves its encoder out: name the DINOv2 weights file (dinov2_vits14_pretrain.pth of "
-            "facebookresearch/dinov2) with --encoder."
-        )
+        raise UserError(f"{source} leaves its encoder out: name the DINOv2 weights file ({PUBLISHED}) with --encoder.")
     return read_dinov2(encoder_path)
 
 

@@ -22,10 +22,13 @@ from world_models.errors import UnknownNameError, UserError, require
 PREDICTORS = ("causal-vit", "modulated-vit")
 """Kinds of predictors: DINO-WM's and jepa-wms'."""
 
+LARGEST = 65_536
+"""More than any size of any such model."""
+
 
 @dataclass(frozen=True)
 class PatchConfig:
-    """Sizes of a patch model; UserError for a predictor that is not known or a history beyond its frames."""
+    """Sizes of a patch model; UserError for a predictor that is not known, or for sizes out of range."""
 
     action_dim: int
     action_block: int
@@ -67,6 +70,23 @@ class PatchConfig:
     def __post_init__(self) -> None:
         if self.predictor not in PREDICTORS:
             raise UnknownNameError("predictor", self.predictor, PREDICTORS)
+        for name in (
+            "action_dim",
+            "action_block",
+            "history",
+            "side",
+            "depth",
+            "heads",
+            "hidden",
+            "head_dim",
+            "width",
+            "picture",
+        ):
+            _check_size(name, getattr(self, name), 1)
+        for name in ("action_embedding", "action_repeats", "body_repeats"):
+            _check_size(name, getattr(self, name), 1)
+        for name in ("proprioception", "body_embedding", "quarter_turns"):
+            _check_size(name, getattr(self, name), 0)
         require(
             1 <= self.history <= self.frames, f"a history of {self.history} does not fit positions of {self.frames} frames."
         )
@@ -94,6 +114,11 @@ class PatchConfig:
     def as_card(self) -> dict[str, object]:
         """The entry of a model card."""
         return asdict(self)
+
+
+def _check_size(name: str, value: object, least: int) -> None:
+    sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST
+    require(sound, f"size {name} {value!r} of a patch model is no whole number between {least} and {LARGEST}.")
 
 
 class Units(nn.Module):
