@@ -89,7 +89,8 @@ def _patches(card: Card, tensors: Tensors) -> Parts:
     with torch.device("meta"):  # no time is spent on weights that the file replaces
         model = PatchModel(config)
     model.load_state_dict(tensors, assign=True)
-    return Parts(model, {"latent": goal_cost_of(config)}, "latent", None, Sensors.of(card))
+    decode = model.decode if config.body_is_observation else None
+    return Parts(model, {"latent": goal_cost_of(config)}, "latent", decode, Sensors.of(card))
 
 
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {

@@ -92,7 +92,8 @@ def assemble(
     normalised: bool = True,
 ) -> Imported:
     """The imported model; UserError where a tensor does not fit the others."""
-    config = replace(config, quarter_turns=units.quarter_turns)
+    whole = units.body_is_observation and config.proprioception > 0 and config.body_embedding >= config.proprioception
+    config = replace(config, quarter_turns=units.quarter_turns, body_is_observation=whole)
     full = {**tensors, **{PREFIX + name: value for name, value in encoder.items()}}
     full["action_units.weight"], full["action_units.bias"] = units.action.tensors(normalised)
     if config.proprioception:

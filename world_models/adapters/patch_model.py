@@ -65,6 +65,8 @@ class PatchConfig:
     """Side of the pictures that the model is shown, px."""
     pixel_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     pixel_std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    body_is_observation: bool = False
+    """Whether the body is all that the task's state observation holds, so that it can be read off the model's states."""
     encoder: DinoConfig = field(default_factory=DinoConfig)
 
     def __post_init__(self) -> None:
@@ -203,6 +205,19 @@ class PatchModel(nn.Module):
         own = self.action_units(actions.unflatten(-1, (self.config.action_block, self.config.action_dim)))
         embedded = self.action_encoder(own.flatten(-2))
         return self.predictor(states, embedded.repeat(1, 1, self.config.action_repeats))
+
+    def decode(self, states: Float[Tensor, "n patches state"]) -> Float[Tensor, "n observation"]:
+        """State observations, in the task's units, read off the embedded body; for `body_is_observation` only.
+
+        The least-squares inverse of the body's encoder, applied to the mean of the body's copies.
+        """
+        assert self.body_encoder is not None
+        assert self.body_units is not None
+        first = self.config.encoder.width
+        copies = states[..., first:].unflatten(-1, (self.config.body_repeats, -1)).mean((1, 2))
+        weight = self.body_encoder.weight @ self.body_units.weight
+        bias = self.body_encoder.bias + self.body_encoder.weight @ self.body_units.bias
+        return (copies - bias) @ torch.linalg.pinv(weight).T
 
     def _prepared(self, pixels: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 side side"]:
         """Pictures as the encoder takes them: turned, normalised, in the size it was shown and then in that of its patches."""

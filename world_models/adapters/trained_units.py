@@ -47,6 +47,8 @@ class TrainedUnits:
     body: Affine
     quarter_turns: int = 0
     """How far pictures must be turned, counter-clockwise."""
+    body_is_observation: bool = True
+    """Whether the task's state observation is what its body feels."""
 
 
 def trained_units(task: Task) -> TrainedUnits:
@@ -79,6 +81,7 @@ _PUSH_T = TrainedUnits(
         (236.6155, 264.5674, -2.93032027, 2.54307914),
         (101.1202, 87.0112, 74.84556075, 74.14009094),
     ),
+    body_is_observation=False,
 )
 
 
