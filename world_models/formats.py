@@ -81,5 +81,21 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"state": goal_cost}, "state", model.decode)
 
 
-FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {f"{PREFIX}residual-mlp/1": _residual_mlp}
+def _tdmpc2(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.tdmpc2 import parts
+
+    return parts(card, tensors)
+
+
+def _lewm(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.lewm import parts
+
+    return parts(card, tensors)
+
+
+FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
+    f"{PREFIX}residual-mlp/1": _residual_mlp,
+    f"{PREFIX}tdmpc2/1": _tdmpc2,
+    f"{PREFIX}lewm/1": _lewm,
+}
 """Makers by format; architectures are imported when first asked for."""
