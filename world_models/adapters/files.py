@@ -19,6 +19,8 @@ KNOWN = ClassNames(
     (
         *("models.*", "jepa.*", "module.*", "stable_worldmodel.*", "stable_pretraining.*", "transformers.*"),
         *("app.*", "src.*", "tensordict.*", "omegaconf.*", "functools.partial", *OPTIMISERS),
+        # TD-MPC2 saves the empty shells of its value functions beside their weights.
+        "torch._utils._rebuild_meta_tensor_no_storage",
     )
 )
 """Classes that published checkpoints of any kind name: they become inert records, whatever they are called."""
