@@ -120,7 +120,9 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
         say(console, f"note: {note}")
     if readout is not None:
         say(console, _readout_line(readout))
-    settings_words = " ".join(f"tasks.{task.name}.settings.{key}={value}" for key, value in task.dynamics.items() if key != "name")
+    settings_words = " ".join(
+        f"tasks.{task.name}.settings.{key}={value}" for key, value in task.dynamics.items() if key != "name"
+    )
     say(console, f"plan with it: grasp plan task={task.name} {settings_words} world_model={folder}")
     return 0
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from world_models.adapters.base import Convert, Found, Recognise
+from world_models.adapters.base import Found, Imported
 from world_models.adapters.files import read_content, weight_file
 from world_models.adapters.unpickle import describe
 from world_models.errors import UnknownNameError, UserError
+from world_models.tasks.base import Task
 
 MODULES: Mapping[str, str] = {"tdmpc2": "tdmpc2", "lewm": "lewm"}
 """Modules of this package by kind, imported when first asked for."""
@@ -22,10 +22,10 @@ DINOV2 = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qk
 
 @dataclass(frozen=True)
 class Adapter:
-    """The two functions of a kind."""
+    """The two functions of a kind (`base.Recognise`, `base.Convert`)."""
 
-    recognise: Recognise
-    convert: Convert
+    recognise: Callable[[Path], Found | None]
+    convert: Callable[[Found, Task, Path | None], Imported]
 
 
 def adapter(kind: str) -> Adapter:
@@ -33,7 +33,7 @@ def adapter(kind: str) -> Adapter:
     if kind not in MODULES:
         raise UnknownNameError("kind of checkpoint", kind, MODULES)
     module = importlib.import_module(f"world_models.adapters.{MODULES[kind]}")
-    return Adapter(cast(Recognise, module.recognise), cast(Convert, module.convert))
+    return Adapter(module.recognise, module.convert)
 
 
 def recognise(path: Path) -> Found:

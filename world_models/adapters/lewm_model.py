@@ -60,6 +60,7 @@ class LeWMConfig:
                 require(sound, f"LeWM size {field.name} {value!r} is no whole number >= 1.")
         if self.projector_norm not in NORMS:
             raise UnknownNameError("projector norm", self.projector_norm, NORMS)
+        _ = self.vit
 
     @property
     def vit(self) -> VitSizes:

@@ -59,7 +59,7 @@ class Vit(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def forward(self, pixels: UInt8[Tensor, "n height width 3"]) -> Float[Tensor, "n width"]:
+    def forward(self, pixels: UInt8[Tensor, "n rows columns 3"]) -> Float[Tensor, "n width"]:
         """Class tokens of pictures in [0, 255].
 
         UserError for pictures of another size than the position embeddings are made for.
@@ -84,7 +84,7 @@ class _Embeddings(nn.Module):
         self.position_embeddings = nn.Parameter(torch.zeros(1, sizes.patches + 1, width))
         self.patch_embeddings = nn.ModuleDict({"projection": nn.Conv2d(3, width, patch, stride=patch)})
 
-    def forward(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n tokens width"]:
+    def forward(self, pictures: Float[Tensor, "n 3 rows columns"]) -> Float[Tensor, "n tokens width"]:
         patches = self.patch_embeddings["projection"](pictures).flatten(2).transpose(1, 2)
         return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], 1) + self.position_embeddings
 

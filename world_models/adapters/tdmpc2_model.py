@@ -32,9 +32,9 @@ class TDMPC2Config:
     action_block: int = 1
     """Environment steps a model step; the model's action is that many environment actions, concatenated."""
     latent_dim: int = 512
-    encoder_widths: tuple[int, ...] = (256,)
+    encoder_widths: Sequence[int] = (256,)
     """Hidden layers of the encoder."""
-    dynamics_widths: tuple[int, ...] = (512, 512)
+    dynamics_widths: Sequence[int] = (512, 512)
     """Hidden layers of the dynamics."""
     simnorm_group: int = SIMNORM_GROUP
 
