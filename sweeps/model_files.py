@@ -208,7 +208,7 @@ def _with_action_units(imported: Imported, task: Task, options: ImportOptions) -
         if values is None:
             continue
         option = f"--{key.replace('_', '-')}"
-        require(key in tensors, f"{option} is not for this kind of checkpoint: it takes actions in [-1, 1]; leave it out.")
+        require(key in tensors, f"{option} is not for this kind of checkpoint: its units of actions are known; leave it out.")
         require(len(values) == task.action_dim, f"{option} has {len(values)} numbers, actions have {task.action_dim}.")
         require(key == ACTION_MEAN or min(values) > 0, f"{option} {values} must be positive.")
         tensors[key] = torch.tensor(values)

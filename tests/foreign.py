@@ -146,8 +146,8 @@ def classes_of(*names: str) -> Iterator[dict[str, type[nn.Module]]]:
         made[dotted] = type(name, (nn.Module,), {"__module__": module, "__qualname__": name})
         parts = module.split(".")
         for end in range(1, len(parts) + 1):
-            holder = sys.modules.setdefault(".".join(parts[:end]), types.ModuleType(parts[end - 1]))
-        setattr(holder, name, made[dotted])
+            sys.modules.setdefault(".".join(parts[:end]), types.ModuleType(parts[end - 1]))
+        setattr(sys.modules[module], name, made[dotted])
     try:
         yield made
     finally:

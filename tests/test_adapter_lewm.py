@@ -11,6 +11,7 @@ from planners import PLANNERS
 from tests.foreign import SMALL, LeWMSizes, lewm_state, problems, save_whole_module, stored
 from tests.planning import plan as plan_with
 from world_models.adapters import lewm
+from world_models.adapters.lewm_model import LeWM
 from world_models.base import Sight
 from world_models.errors import UserError
 from world_models.tasks import make_task
@@ -188,7 +189,9 @@ def test_it_plans_with_every_planner(small, name):
 
 def test_gradients_agree_with_finite_differences(tmp_path):
     tiny = LeWMSizes(image=14, vit=64, vit_depth=1, latent=4, width=6, depth=2, inner=64, mlp=5, projector=5)
-    model = imported_from(tmp_path, lewm_state(tiny)).model.double()
+    model = imported_from(tmp_path, lewm_state(tiny)).model
+    assert isinstance(model, LeWM)
+    model.double()
     states, actions = torch.randn(2, 3, 4).double().requires_grad_(), torch.randn(2, 3, 10).double().requires_grad_()
     assert torch.autograd.gradcheck(model.step, (states, actions))
     assert torch.autograd.gradgradcheck(lambda a: model.step(states.detach(), a).square().sum(), (actions,))
@@ -232,6 +235,7 @@ def test_config_json_tells_the_heads(tmp_path):
 
 def test_actions_of_a_task_without_statistics_pass_as_they_are(tmp_path):
     loaded = imported_from(tmp_path, lewm_state(SMALL), make_task("wall", action_block=5))
+    assert isinstance(loaded.model, LeWM)
     assert loaded.model.action_mean.tolist() == [0, 0]
     assert loaded.model.action_std.tolist() == [1, 1]
 

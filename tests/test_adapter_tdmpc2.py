@@ -9,7 +9,7 @@ from planners import PLANNERS
 from tests.foreign import problems, stored, tdmpc2_state
 from tests.planning import SETTINGS
 from tests.planning import plan as plan_with
-from world_models.adapters import tdmpc2
+from world_models.adapters import kinds, tdmpc2
 from world_models.adapters.tdmpc2_model import TDMPC2, TDMPC2Config
 from world_models.errors import UserError
 from world_models.tasks import make_task
@@ -40,6 +40,7 @@ def imported(tmp_path_factory):
     torch.save({"model": state}, folder / "agent.pt")
     task = make_task("push_t", action_block=5)
     found = tdmpc2.recognise(folder / "agent.pt")
+    assert found is not None
     return state, found, stored(tdmpc2.convert(found, task), task, folder / "imported")
 
 
@@ -123,7 +124,7 @@ def test_what_is_not_supported_is_refused(tmp_path, change, sentence):
     torch.save({"model": {key: value for key, value in state.items() if value is not None}}, tmp_path / "agent.pt")
     task = make_task("push_t", action_block=5)
     with pytest.raises(UserError, match=sentence):
-        tdmpc2.convert(tdmpc2.recognise(tmp_path / "agent.pt"), task)
+        stored(tdmpc2.convert(kinds.recognise(tmp_path / "agent.pt"), task), task, tmp_path / "imported")
 
 
 def test_it_must_fit_the_task(imported):

@@ -93,9 +93,20 @@ def _lewm(card: Card, tensors: Tensors) -> Parts:
     return parts(card, tensors)
 
 
+def _patches(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
+
+    config = PatchConfig.of(model_config(card))
+    model = PatchModel(config)
+    model.load_state_dict(tensors)
+    return Parts(model, {"latent": goal_cost_of(config)}, "latent", None, Sensors.of(card))
+
+
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
     f"{PREFIX}residual-mlp/1": _residual_mlp,
     f"{PREFIX}tdmpc2/1": _tdmpc2,
     f"{PREFIX}lewm/1": _lewm,
+    f"{PREFIX}dino-wm/1": _patches,
+    f"{PREFIX}jepa-wms/1": _patches,
 }
 """Makers by format; architectures are imported when first asked for."""

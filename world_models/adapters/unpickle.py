@@ -7,33 +7,20 @@ Layout of the zip: https://docs.pytorch.org/docs/stable/notes/serialization.html
 
 from __future__ import annotations
 
-import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
 from world_models.adapters.pickle_machine import DamagedPickleError, Machine
 from world_models.adapters.records import ModuleRecord, Name
+from world_models.adapters.torch_zip import DTYPES, Archive, rebuilt
 from world_models.errors import UserError, require
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "torch.FloatStorage": torch.float32,
-    "torch.DoubleStorage": torch.float64,
-    "torch.HalfStorage": torch.float16,
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.LongStorage": torch.int64,
-    "torch.IntStorage": torch.int32,
-    "torch.ShortStorage": torch.int16,
-    "torch.CharStorage": torch.int8,
-    "torch.ByteStorage": torch.uint8,
-    "torch.BoolStorage": torch.bool,
-}
-"""Element types by the storage classes that files name."""
 
 ALWAYS = (
     *DTYPES,
@@ -56,8 +43,8 @@ ALWAYS = (
 OPTIMISERS = ("torch.optim.*", "torch.amp.grad_scaler.*", "torch.cuda.amp.grad_scaler.*", "accelerate.*")
 """Names of pickled optimisers, which checkpoints hold beside the modules; read and left unused."""
 
-MAX_DIMENSIONS = 16
-"""Axes of a tensor."""
+Storages = Callable[[object], object]
+"""What a persistent id of a pickle refers to."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +76,11 @@ def read_object(path: Path, allowed: ClassNames) -> object:
 
     UserError, one sentence, where the file is empty, damaged, a zip bomb, or names anything outside `allowed`.
     """
+    return _interpret(path, lambda storages: _machine(allowed, storages))
+
+
+def _interpret(path: Path, machine: Callable[[Storages], Machine]) -> object:
+    """The object of a file, as a machine that is made for the file's storages sees it."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -98,9 +90,10 @@ def read_object(path: Path, allowed: ClassNames) -> object:
     require(size > 0, f"{path} is empty (0 bytes): copy the checkpoint again.")
     try:
         if beginning.startswith(b"PK"):
-            with zipfile.ZipFile(path) as archive:
-                return _Archive(archive, size).read(allowed)
-        return _machine(allowed, _no_storage).run(_plain_pickle(path, beginning))
+            with zipfile.ZipFile(path) as file:
+                archive = Archive(file, size)
+                return machine(archive.storage).run(archive.pickle())
+        return machine(_no_storage).run(_plain_pickle(path))
     except DamagedPickleError as error:
         raise UserError(f"{path} is no readable checkpoint ({error}): copy it again, or check that it is one.") from error
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -110,6 +103,44 @@ def read_object(path: Path, allowed: ClassNames) -> object:
         raise UserError(
             f"{path} names {error}, which no known checkpoint holds: it is refused, and nothing was run."
         ) from error
+
+
+def names_in(path: Path) -> frozenset[str]:
+    """All classes and functions that a file names, without reading its storages: tells kinds of checkpoints apart, cheaply.
+
+    Empty for safetensors. UserError where the file is empty or damaged.
+    """
+    if path.suffix == ".safetensors":
+        return frozenset()
+    found: set[str] = set()
+
+    def name(dotted: str) -> Name:
+        found.add(dotted)
+        return Name(dotted)
+
+    def construct(target: object, arguments: tuple[object, ...]) -> object:
+        if not isinstance(target, Name):
+            raise DamagedPickleError("it constructs from what is no class")
+        return {} if target.name == "collections.OrderedDict" else ModuleRecord(target.name)
+
+    _interpret(path, lambda _: Machine(name, construct, lambda _: None))
+    return frozenset(found)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict by name, from a safetensors file or a PyTorch file without modules.
+
+    UserError where the file is damaged, holds anything but tensors and plain values, or lies about their sizes.
+    """
+    if path.suffix != ".safetensors":
+        return {name: value for name, value in read_modules(path, ClassNames(())).items() if isinstance(value, Tensor)}
+    try:
+        return parse_safetensors(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give the path of a checkpoint file.") from error
+    except (SafetensorError, ValueError, KeyError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}): copy the checkpoint again.") from error
 
 
 def describe(value: object) -> str:
@@ -126,15 +157,7 @@ class _RefusedError(Exception):
     """A name that is not allowed; the message is the name."""
 
 
-@dataclass(frozen=True)
-class _Storage:
-    """A flat tensor of everything that one storage of the file holds."""
-
-    flat: Tensor
-
-
-def _machine(allowed: ClassNames, persistent: object) -> Machine:
-    assert callable(persistent)
+def _machine(allowed: ClassNames, storages: Storages) -> Machine:
     known: dict[str, Name] = {}
 
     def name(dotted: str) -> Name:
@@ -142,7 +165,7 @@ def _machine(allowed: ClassNames, persistent: object) -> Machine:
             raise _RefusedError(_printable(dotted))
         return known.setdefault(dotted, Name(dotted))
 
-    return Machine(name, _construct, persistent)
+    return Machine(name, _construct, storages)
 
 
 def _construct(target: object, arguments: tuple[object, ...]) -> object:
@@ -156,7 +179,7 @@ def _construct(target: object, arguments: tuple[object, ...]) -> object:
     if target.name == "torch.Size":
         return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else ModuleRecord(target.name, arguments)
     if target.name == "torch._utils._rebuild_tensor_v2":
-        return _tensor(arguments)
+        return rebuilt(arguments)
     if target.name == "torch._utils._rebuild_parameter":
         if not arguments or not isinstance(arguments[0], Tensor):
             raise DamagedPickleError("it has a parameter without a tensor")
@@ -164,95 +187,17 @@ def _construct(target: object, arguments: tuple[object, ...]) -> object:
     return ModuleRecord(target.name, arguments)
 
 
-def _tensor(arguments: tuple[object, ...]) -> Tensor:
-    """A view of a storage of the file, after a check that it stays inside and repeats nothing."""
-    storage, offset, shape, strides = (*arguments, None, None, None, None)[:4]
-    if not (isinstance(storage, _Storage) and isinstance(offset, int) and _counts(shape) and _counts(strides)):
-        raise DamagedPickleError("it describes a tensor in an unknown way")
-    assert isinstance(shape, tuple)
-    assert isinstance(strides, tuple)
-    if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
-        raise DamagedPickleError("it describes a tensor in an unknown way")
-    held, wanted = storage.flat.numel(), math.prod(shape)
-    end = offset + 1 + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) if wanted else 0
-    if offset < 0 or wanted > held or end > held:
-        raise DamagedPickleError(f"it describes a tensor of {wanted} elements in a storage of {held}")
-    if not wanted:
-        return storage.flat.new_empty(shape)
-    return storage.flat.as_strided(shape, strides, offset)
-
-
-def _counts(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(part, int) and 0 <= part < 2**31 for part in value)
-
-
 def _no_storage(identity: object) -> object:
     raise DamagedPickleError("it refers to storages outside of itself")
 
 
-def _plain_pickle(path: Path, beginning: bytes) -> bytes:
+def _plain_pickle(path: Path) -> bytes:
     content = path.read_bytes()
     if content[:20].find(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") >= 0:
         raise DamagedPickleError(
             "it has the layout of PyTorch before 1.6, which is not read: save it again with a newer PyTorch"
         )
     return content
-
-
-class _Archive:
-    """The zip layout: `NAME/data.pkl` beside `NAME/data/KEY`, stored without compression."""
-
-    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
-        self._archive = archive
-        self._entries = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in self._entries if name.count("/") <= 1 and name.split("/")[-1] == "data.pkl"]
-        if len(pickles) != 1:
-            raise DamagedPickleError("its zip holds no data.pkl, so no PyTorch wrote it")
-        self._folder = pickles[0].removesuffix("data.pkl")
-        self._check_sizes(size)
-        self._storages: dict[str, _Storage] = {}
-
-    def _check_sizes(self, size: int) -> None:
-        entries = self._archive.infolist()
-        if len(entries) != len(self._entries):
-            raise DamagedPickleError("its zip holds two entries of one name")
-        if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in entries):
-            raise DamagedPickleError("its zip is compressed, which PyTorch never does")
-        total = sum(info.file_size for info in entries)
-        if total > size:
-            raise DamagedPickleError(f"its zip claims {total} bytes in a file of {size}")
-
-    def read(self, allowed: ClassNames) -> object:
-        """The object of `data.pkl`."""
-        if self._text("byteorder", "little") != "little":
-            raise DamagedPickleError("it was written on a big-endian machine")
-        content = self._archive.read(self._folder + "data.pkl")
-        return _machine(allowed, self._storage).run(content)
-
-    def _text(self, name: str, default: str) -> str:
-        if self._folder + name not in self._entries:
-            return default
-        return self._archive.read(self._folder + name)[:16].decode("ascii", "replace").strip()
-
-    def _storage(self, identity: object) -> _Storage:
-        """What `("storage", class, key, location, elements)` refers to, on the CPU."""
-        if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
-            raise DamagedPickleError("it refers to storages in an unknown way")
-        _, kind, key, _, count = identity
-        if not (isinstance(kind, Name) and kind.name in DTYPES and isinstance(key, str) and isinstance(count, int)):
-            raise DamagedPickleError("it refers to storages in an unknown way")
-        if key not in self._storages:
-            self._storages[key] = self._load(key, DTYPES[kind.name], count)
-        return self._storages[key]
-
-    def _load(self, key: str, dtype: torch.dtype, count: int) -> _Storage:
-        entry = self._entries.get(f"{self._folder}data/{key}")
-        held = entry.file_size if entry else 0
-        if count < 0 or held != count * dtype.itemsize:
-            raise DamagedPickleError(f"storage {key[:20]!r} should have {count} elements and has {held} bytes")
-        if entry is None or not count:
-            return _Storage(torch.empty(0, dtype=dtype))
-        return _Storage(torch.frombuffer(bytearray(self._archive.read(entry)), dtype=dtype))
 
 
 def names_of(values: Mapping[str, object] | Sequence[object]) -> list[str]:
