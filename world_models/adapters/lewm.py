@@ -114,8 +114,9 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
 def parts(card: Card, tensors: Tensors) -> Parts:
     """The model of an imported checkpoint (`world_models.formats`)."""
     decode = take_readout(tensors)
-    model = LeWM(LeWMConfig(**model_config(card)))
-    model.load_state_dict(tensors)
+    with torch.device("meta"):
+        model = LeWM(LeWMConfig(**model_config(card)))
+    model.load_state_dict(tensors, assign=True)
     return Parts(model, {"latent": SquaredDistance()}, "latent", decode, Sensors.of(card))
 
 

@@ -21,10 +21,13 @@ from world_models.errors import UnknownNameError, require
 ADALN_EPS = 1e-6
 """Epsilon of the two norms that the actions modulate; all other norms of the predictor have torch's default."""
 
+LARGEST = 65_536
+"""More than any size of any such model."""
+
 
 @dataclass(frozen=True)
 class LeWMConfig:
-    """Sizes of a `LeWM`. Raises UserError for a size below 1, UnknownNameError for an unknown projector norm."""
+    """Sizes of a `LeWM`. Raises UserError for a size out of 1 to `LARGEST`, UnknownNameError for an unknown projector norm."""
 
     action_dim: int
     """Size of one environment action."""
@@ -56,8 +59,8 @@ class LeWMConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "projector_norm":
-                sound = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-                require(sound, f"LeWM size {field.name} {value!r} is no whole number >= 1.")
+                sound = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+                require(sound, f"LeWM size {field.name} {value!r} is no whole number between 1 and {LARGEST}.")
         if self.projector_norm not in NORMS:
             raise UnknownNameError("projector norm", self.projector_norm, NORMS)
         _ = self.vit

@@ -53,8 +53,9 @@ class Vit(nn.Module):
         self.embeddings = _Embeddings(sizes)
         self.layers = nn.ModuleList(_Layer(sizes) for _ in range(sizes.depth))
         self.layernorm = nn.LayerNorm(sizes.width, eps=EPS)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD), persistent=False)
+        # On the CPU even where the other tensors are only shapes (device "meta"): no checkpoint brings these.
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN, device="cpu"), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD, device="cpu"), persistent=False)
 
     mean: Tensor
     std: Tensor
