@@ -20,7 +20,7 @@ from sweeps.outputs import outputs_of
 from sweeps.terminal import say, show
 from world_models import checkpoints
 from world_models.adapters.base import Found, Imported
-from world_models.adapters.fit_readout import Readout, fit_readout
+from world_models.adapters.fit_readout import HELD_OUT, STATES, Readout, fit_readout
 from world_models.adapters.kinds import adapter, recognise
 from world_models.errors import UserError, require
 from world_models.formats import assemble
@@ -109,6 +109,8 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
     card = _card(found, imported, task)
     parts = assemble({"format": imported.format, "model": imported.config, **card}, dict(tensors))
     card["goal_costs"] = list(parts.goal_costs)
+    if options.readout:
+        say(console, f"fitting a readout: {parts.sensors.kind} of {STATES + HELD_OUT} simulator states are encoded ...")
     readout = fit_readout(parts.model, parts.sensors, task) if options.readout else None
     if readout is not None:
         tensors, card["readout"] = {**tensors, **readout.tensors}, readout.as_card()
