@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -97,8 +98,9 @@ def _patches(card: Card, tensors: Tensors) -> Parts:
     from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
 
     config = PatchConfig.of(model_config(card))
-    model = PatchModel(config)
-    model.load_state_dict(tensors)
+    with torch.device("meta"):  # no time is spent on weights that the file replaces
+        model = PatchModel(config)
+    model.load_state_dict(tensors, assign=True)
     return Parts(model, {"latent": goal_cost_of(config)}, "latent", None, Sensors.of(card))
 
 
