@@ -12,10 +12,17 @@ from safetensors.torch import save_file
 
 from sweeps.cli import main
 from tests.foreign import SMALL, lewm_state, tdmpc2_state
+from tests.published import DinoWM, classes, dino_wm_file, dinov2_file, jepa_wms_file
 from world_models import checkpoints
 from world_models.tasks import make_task
 
+__all__ = ["classes"]
+
 SMALL_AGENT = {"latent": 32, "hidden": 24, "encoder": 16}
+
+SHOOTING = "planners.random_shooting.settings"
+FEW = ["planner=random_shooting", f"{SHOOTING}.iterations=2", f"{SHOOTING}.samples=4"]
+"""The smallest of plannings."""
 
 
 def refused(capsys, *words):
@@ -89,6 +96,42 @@ def test_an_imported_model_is_listed_inspected_and_planned_with(agent, tmp_path,
     ]
     few = ["planners.random_shooting.settings.iterations=2", "planners.random_shooting.settings.samples=8", "seed=10000"]
     assert main([*plan, *few, f"output={tmp_path}", "size=32"]) == 0
+
+
+def quick_plan(folder, tmp_path):
+    """Exit code of a short plan from pictures with an imported model."""
+    task = ["plan", "task=push_t", "tasks.push_t.settings.action_block=5", f"world_model={folder}", "horizon=25", "seed=10000"]
+    return main([*task, *FEW, f"output={tmp_path}", "size=32"])
+
+
+def test_lewm_plans_from_pictures(lewm, tmp_path, capsys):
+    assert main(["models", "import", str(lewm), "--name", "eyes", "--task", "push_t", f"output={tmp_path}"]) == 0
+    assert "Mean and deviation of actions: of the published training data" in capsys.readouterr().out
+    assert quick_plan(tmp_path / "models" / "eyes", tmp_path) == 0
+
+
+def test_dino_wm_is_imported_with_its_encoder_and_plans(classes, tmp_path, capsys):
+    sizes = DinoWM(visual=24, patches=4, frames=2, depth=1, heads=2, head_dim=8, hidden=32, embedding=5)
+    path, _ = dino_wm_file(tmp_path, classes, sizes)
+    encoder, _ = dinov2_file(tmp_path, width=24, depth=1, hidden=48, positions=10)
+    assert main(["models", "inspect", str(path.parent)]) == 0
+    shown = capsys.readouterr().out
+    assert "dino-wm" in shown
+    assert "dinov2_vits14 weights" in shown
+    rows = {line.split()[0]: line for line in shown.splitlines() if line.strip()}
+    assert "proprioception of 2 features, not 4" in rows["wall"]
+    assert "action_block=5" in rows["push_t"]
+    words = ["import", str(path), "--name", "patches", "--task", "push_t", f"output={tmp_path}"]
+    assert "dinov2" in refused(capsys, *words)
+    assert main(["models", *words, "--encoder", str(encoder)]) == 0
+    assert quick_plan(tmp_path / "models" / "patches", tmp_path) == 0
+
+
+def test_jepa_wms_is_told_from_the_others(tmp_path, capsys):
+    path, _ = jepa_wms_file(tmp_path, own=True)
+    assert main(["models", "inspect", str(path)]) == 0
+    assert "jepa-wm" in capsys.readouterr().out
+    assert "dinov2" in refused(capsys, "import", str(path), "--name", "x", "--task", "push_t", f"output={tmp_path}")
 
 
 def test_a_readout_tells_the_state_from_the_latent(tmp_path):

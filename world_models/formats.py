@@ -96,12 +96,13 @@ def _lewm(card: Card, tensors: Tensors) -> Parts:
 
 def _patches(card: Card, tensors: Tensors) -> Parts:
     from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
+    from world_models.adapters.readout import take_readout
 
-    config = PatchConfig.of(model_config(card))
+    config, decode = PatchConfig.of(model_config(card)), take_readout(tensors)
     with torch.device("meta"):  # no time is spent on weights that the file replaces
         model = PatchModel(config)
     model.load_state_dict(tensors, assign=True)
-    return Parts(model, {"latent": goal_cost_of(config)}, "latent", None, Sensors.of(card))
+    return Parts(model, {"latent": goal_cost_of(config)}, "latent", decode, Sensors.of(card))
 
 
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
