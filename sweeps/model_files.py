@@ -131,9 +131,12 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
 
 def misfit(found: Found, task: Task) -> tuple[str | None, int]:
     """Why a checkpoint's sizes cannot be this task's (None: they can), and the action_block that they ask for."""
+    trained = str(found.sizes.get("environment", task.name))
     block = found.action_block or max(found.action_size // task.action_dim, 1)
     if found.action_size != task.action_dim * block:
         return f"actions of {task.action_dim} numbers do not make up {found.action_size}", block
+    if trained.replace("_", "") != task.name.replace("_", ""):
+        return f"it was trained on {trained}", block
     if found.observation_dim is not None and found.observation_dim != task.observation_dim:
         return f"observations of {task.observation_dim} features, not {found.observation_dim}", block
     if found.observation_dim is None and not isinstance(task, Visible):

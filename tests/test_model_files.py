@@ -127,6 +127,14 @@ def test_dino_wm_is_imported_with_its_encoder_and_plans(classes, tmp_path, capsy
     assert quick_plan(tmp_path / "models" / "patches", tmp_path) == 0
 
 
+def test_a_file_that_says_its_environment_fits_that_only(classes, tmp_path, capsys):
+    path, _ = dino_wm_file(tmp_path, classes, DinoWM(depth=1), "env: {name: pusht}\nframeskip: 5\nimg_size: 224\n")
+    assert main(["models", "inspect", str(path)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "it was trained on pusht" in rows["point_maze"]
+    assert "action_block=5" in rows["push_t"]
+
+
 def test_jepa_wms_is_told_from_the_others(tmp_path, capsys):
     path, _ = jepa_wms_file(tmp_path, own=True)
     assert main(["models", "inspect", str(path)]) == 0
