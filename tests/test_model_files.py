@@ -283,6 +283,14 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path, capsys):
     assert not (tmp_path / "models").exists()
 
 
+def test_a_hostile_card_is_refused(tmp_path, capsys):
+    """A checkpoint folder that looks like ours."""
+    (tmp_path / "model.safetensors").write_bytes(_lying_header(HEADERS["beyond_the_end"]))
+    for text in ("[" * 100_000, "{", "[1]", '{"format": "someone-else/9"}', '{"format": "grasp-orchestrator/lewm/1"}'):
+        (tmp_path / "card.json").write_text(text)
+        refused(capsys, "inspect", str(tmp_path))
+
+
 def test_a_damaged_config_is_refused(tmp_path, capsys):
     torch.save(lewm_state(SMALL), tmp_path / "weights.pt")
     for text in ("[" * 100_000, "{", "[1]"):
