@@ -85,7 +85,7 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
     folder = resolve(name_or_path)
     try:
         card = json.loads((folder / "card.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'card.json'} cannot be read ({error}): train or copy the model again.") from error
     if not isinstance(card, dict) or not str(card.get("format")).startswith(PREFIX):
         found = card.get("format") if isinstance(card, dict) else type(card).__name__

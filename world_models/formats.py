@@ -82,19 +82,35 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"state": goal_cost}, "state", model.decode)
 
 
+def _tdmpc2(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.tdmpc2 import parts
+
+    return parts(card, tensors)
+
+
+def _lewm(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.lewm import parts
+
+    return parts(card, tensors)
+
+
 def _patches(card: Card, tensors: Tensors) -> Parts:
     from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
+    from world_models.adapters.readout import take_readout
 
-    config = PatchConfig.of(model_config(card))
+    config, decode = PatchConfig.of(model_config(card)), take_readout(tensors)
     with torch.device("meta"):  # no time is spent on weights that the file replaces
         model = PatchModel(config)
     model.load_state_dict(tensors, assign=True)
-    decode = model.decode if config.body_is_observation else None
+    if decode is None and config.body_is_observation:
+        decode = model.decode
     return Parts(model, {"latent": goal_cost_of(config)}, "latent", decode, Sensors.of(card))
 
 
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
     f"{PREFIX}residual-mlp/1": _residual_mlp,
+    f"{PREFIX}tdmpc2/1": _tdmpc2,
+    f"{PREFIX}lewm/1": _lewm,
     f"{PREFIX}dino-wm/1": _patches,
     f"{PREFIX}jepa-wms/1": _patches,
 }
