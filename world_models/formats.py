@@ -81,5 +81,16 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"state": goal_cost}, "state", model.decode)
 
 
-FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {f"{PREFIX}residual-mlp/1": _residual_mlp}
+def _ensemble(card: Card, tensors: Tensors) -> Parts:
+    from world_models.ensemble_checkpoints import assemble_ensemble
+
+    return assemble_ensemble(card, tensors)
+
+
+ENSEMBLE = f"{PREFIX}ensemble/1"
+
+FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
+    f"{PREFIX}residual-mlp/1": _residual_mlp,
+    ENSEMBLE: _ensemble,
+}
 """Makers by format; architectures are imported when first asked for."""
