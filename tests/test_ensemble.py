@@ -1,4 +1,4 @@
-"""Ensembles: the step is the formula, its fast derivatives are autograd's, the penalty is a price, checkpoints and training hold."""
+"""Ensembles: the step is the formula, its derivatives are autograd's, disagreement has a price; checkpoints and training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_step_is_the_formula() -> None:
     following = model.step(states, actions)
     for row in range(5):
         own = [member.step(states[row : row + 1, :, :4], actions[row : row + 1])[0] for member in members()]
-        mean = sum(own) / 3
+        mean = torch.stack(own).mean(0)
         total = 0.0
         for prediction in own:
             for i, scale in enumerate((0.1, 0.2, 0.3, 0.4)):
@@ -273,5 +273,6 @@ def test_training_makes_one_checkpoint_of_members_and_goes_on_where_it_stopped(t
     assert card["open_loop_error"]["position_px"]["1"]["model"] < card["open_loop_error"]["position_px"]["1"]["persistence"]
     alone = TrainSettings.of({**SETTINGS, "ensemble": 1, "fit": {**SETTINGS["fit"], "seed": 6}})
     single = checkpoints.load(str(train("s", task, alone, tmp_path / "s", data_folder=tmp_path / "data")))
+    assert isinstance(single.model, ResidualMLP)
     for key, value in single.model.state_dict().items():
         torch.testing.assert_close(loaded.model.members[1].state_dict()[key], value, rtol=0, atol=0)
