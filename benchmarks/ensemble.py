@@ -10,6 +10,9 @@ rate in the model less that in the simulator. The last line is JSON:
 - `ratio_interval`: 95 % by bootstrap over problems, of `ratio` and of `ratio_single`.
 - `slowdown`: the ensemble's planning time over a member's, same settings.
 The price was chosen on other problems than those reported: `--choose` prints that table. Models are kept in outputs/.
+
+What it showed so far: the price closes the gap by making plans cautious in the model, not by making them better. True success did
+not rise (0.38 without, 0.28 with a price of 3; at a price of 1, on other problems, 0.55 and 0.48 with gaps of 0.44 and 0.33).
 """
 
 from __future__ import annotations
@@ -44,10 +47,10 @@ TASK = make_task("wall", kind="shallow")
 HORIZON = 50
 WALKS, LENGTH = 100, 100
 MEMBERS = 5
-PRICE = 1.0
+PRICE = 3.0
 PRICES = (0.0, 0.3, 0.6, 1.0, 2.0, 3.0)
 """What `--choose` compares."""
-REPORTED, CHOOSING = range(10_000, 10_064), range(20_000, 20_024)
+REPORTED, CHOOSING = range(11_000, 11_064), range(20_000, 20_024)
 """Problem seeds."""
 GRASP = {
     "iterations": 320, "noise": 0.6, "noise_schedule": "linear", "init_noise": 0.3, "goal_weight": 1.2, "lr_states": 0.28,
