@@ -12,7 +12,7 @@ rate in the model less that in the simulator. The last line is JSON:
 The price was chosen on other problems than those reported: `--choose` prints that table. Models are kept in outputs/.
 
 What it showed so far: the price closes the gap by making plans cautious in the model, not by making them better. True success
-did not rise (0.38 without, 0.28 with a price of 3; at a price of 1, on other problems, 0.55 and 0.48 with gaps of 0.44 and 0.33).
+did not rise (0.38 without, 0.28 with a price of 3; at a price of 1, on other problems: 0.55 and 0.48, gaps 0.44 and 0.33).
 """
 
 from __future__ import annotations
