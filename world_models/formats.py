@@ -107,11 +107,20 @@ def _patches(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"latent": goal_cost_of(config)}, "latent", decode, Sensors.of(card))
 
 
+def _ensemble(card: Card, tensors: Tensors) -> Parts:
+    from world_models.ensemble_checkpoints import assemble_ensemble
+
+    return assemble_ensemble(card, tensors)
+
+
+ENSEMBLE = f"{PREFIX}ensemble/1"
+
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
     f"{PREFIX}residual-mlp/1": _residual_mlp,
     f"{PREFIX}tdmpc2/1": _tdmpc2,
     f"{PREFIX}lewm/1": _lewm,
     f"{PREFIX}dino-wm/1": _patches,
     f"{PREFIX}jepa-wms/1": _patches,
+    ENSEMBLE: _ensemble,
 }
 """Makers by format; architectures are imported when first asked for."""

@@ -104,19 +104,25 @@ def config_beside(path: Path, name: str = "config.json") -> Mapping[str, object]
 
 
 def weight_file(path: Path) -> Path:
-    """The checkpoint file that a path names: itself, or the only file with weights in a folder.
+    """The checkpoint file that a path names: itself, or the only file with weights in a folder or in its `checkpoints`.
 
     UserError for a path that does not exist, or a folder with no or several such files.
     """
     if path.is_file():
         return path
     require(path.is_dir(), f"{path} does not exist: give the path of a checkpoint file or folder.")
-    files = sorted(file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES and file.is_file())
+    folders = [path, path / "checkpoints"]
+    found = [sorted(file for file in folder.iterdir() if _has_weights(file)) for folder in folders if folder.is_dir()]
+    files = next((each for each in found if each), [])
     if not files:
         raise UserError(f"{path} holds no file with weights ({', '.join(WEIGHT_SUFFIXES)}): give the path of one.")
     if len(files) > 1:
         raise UserError(f"{path} holds {len(files)} files with weights: give one of them, such as {files[-1]}.")
     return files[0]
+
+
+def _has_weights(file: Path) -> bool:
+    return file.suffix in WEIGHT_SUFFIXES and file.is_file()
 
 
 def _is_safetensors(path: Path) -> bool:
