@@ -44,6 +44,14 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """What the model expected of a plan: from the start, and after each model step."""
+
+    poses: Float[np.ndarray, "model_time_plus_one pose"]
+    distance: Float[np.ndarray, " model_time_plus_one"]
+
+
+@dataclass(frozen=True)
 class Story:
     """What a picture tells: one plan in the simulator and in the model."""
 
@@ -53,9 +61,8 @@ class Story:
     distance: Float[np.ndarray, " time_plus_one"]
     success: bool
     goal: Float[np.ndarray, " simulator_state"]
-    model_poses: Float[np.ndarray, "model_time_plus_one pose"]
-    """Start, and the decoded state after each model step."""
-    model_distance: Float[np.ndarray, " model_time_plus_one"]
+    expected: Expectation | None
+    """None where the model's states cannot be decoded."""
 
 
 def draw(story: Story, cell_id: str, point_id: str, seed: int) -> tuple[Artifact, Artifact]:
@@ -81,8 +88,9 @@ def _frame(story: Story, background: Image.Image, goal: np.ndarray, time: int) -
     seen = _ghosted(story.task.render(story.states[time], SIZE), goal)
     picture.paste(Image.fromarray(seen), (_GAP, _CAPTION))
     canvas = ImageDraw.Draw(picture)
-    for trail, colour in ((story.model_poses, _ORANGE), (pose_of(story.task, story.states[: time + 1]), _BLUE)):
-        _trail(canvas, story.task, trail, colour)
+    if story.expected is not None:
+        _trail(canvas, story.task, story.expected.poses, _ORANGE)
+    _trail(canvas, story.task, pose_of(story.task, story.states[: time + 1]), _BLUE)
     _curve(canvas, story, time)
     unit = story.task.distance_unit
     canvas.text((_GAP, 19), f"step {time}/{len(story.states) - 1}  {story.distance[time]:.3g} {unit}", _INK, _font())
@@ -105,7 +113,8 @@ def _background(story: Story) -> Image.Image:
     canvas.line(_polyline(story.distance, story), _FAINT, 2)
     canvas.text((left, bottom + 2), f"distance to goal ({story.task.distance_unit}):", _INK, _font())
     canvas.text((left + 138, bottom + 2), "simulator", _BLUE, _font())
-    canvas.text((left + 194, bottom + 2), "model", _ORANGE, _font())
+    if story.expected is not None:
+        canvas.text((left + 194, bottom + 2), "model", _ORANGE, _font())
     return picture
 
 
@@ -128,8 +137,8 @@ def _trail(canvas: ImageDraw.ImageDraw, task: Task, poses: Float[np.ndarray, "ti
 
 def _curve(canvas: ImageDraw.ImageDraw, story: Story, time: int) -> None:
     """Distance to the goal: the simulator's up to now, the model's whole."""
-    imagined = _polyline(story.model_distance, story)
-    canvas.line(imagined, _ORANGE, 1)
+    if story.expected is not None:
+        canvas.line(_polyline(story.expected.distance, story), _ORANGE, 1)
     so_far = _polyline(story.distance, story)[: time + 1]
     if len(so_far) > 1:
         canvas.line(so_far, _BLUE, 2)
@@ -145,7 +154,7 @@ def _curve_box() -> tuple[int, int, int, int]:
 def _polyline(values: Float[np.ndarray, " time"], story: Story) -> list[tuple[float, float]]:
     """A curve over the whole width; both curves share the vertical scale, which starts at zero."""
     left, top, right, bottom = _curve_box()
-    known = np.concatenate([story.distance, story.model_distance])
+    known = story.distance if story.expected is None else np.concatenate([story.distance, story.expected.distance])
     highest = float(known[np.isfinite(known)].max(initial=1e-9))
     x = np.linspace(left, right, len(values))
     y = bottom - np.nan_to_num(values / highest, nan=1.0, posinf=1.0) * (bottom - top - 4)

@@ -112,12 +112,21 @@ class Point:
     horizon: int
     mode: str = OPEN_LOOP
     """`open_loop`, or `mpc:K`: planned anew after every K environment steps."""
+    goal_cost: str | None = None
+    """Which of the model's goal costs is planned with; None: the model's own."""
+    disagreement: float = 0.0
+    """Weight of an ensemble's disagreement in the goal cost."""
 
     @property
     def point_id(self) -> str:
         """Deterministic id; the model's *name* does not enter, its content does."""
         identity = asdict(self)
         del identity["model"]
+        # A point that leaves these to the model has the id that it had before there was a choice.
+        if self.goal_cost is None:
+            del identity["goal_cost"]
+        if self.disagreement == 0.0:
+            del identity["disagreement"]
         return digest(identity)
 
     def cell(self, seed: int) -> Cell:
@@ -149,4 +158,5 @@ class Cell:
         named = {
             key: Named(point[key]["name"], tuple((k, v) for k, v in point[key]["settings"])) for key in ("task", "planner")
         }
-        return Cell(Point(**{**point, **named}), raw["seed"])
+        weight = float(point.get("disagreement", 0.0))  # whole floats are written as integers
+        return Cell(Point(**{**point, **named, "disagreement": weight}), raw["seed"])

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrator.artifacts import Artifact, Story, draw
+from orchestrator.artifacts import Artifact, Expectation, Story, draw
 from orchestrator.batching import Batch
 from orchestrator.cells import OPEN_LOOP, Named, Point, Scalar, check_mode, replan_every
 from orchestrator.execution import numpy_of, plan_and_execute
@@ -22,6 +22,7 @@ from planners.base import Planner
 from world_models import checkpoints
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError, require
+from world_models.sensors import Sensors
 from world_models.tasks import Task
 from world_models.tasks import make_task as _make_task
 from world_models.tasks.base import check_horizon, pose_of
@@ -49,6 +50,8 @@ def check_point(
     make_planner(point.planner.name, point.planner.as_dict())
     card, digest = read_card(point.model)
     checkpoints.check_fit(card, task.dynamics, task.action_dim * task.action_block)
+    checkpoints.check_goal_cost(card, point.goal_cost, point.disagreement)
+    Sensors.of(card).check(task, card.get("name"))
     require(
         digest == point.model_digest,
         f"the world model {point.model} has digest {digest}, not {point.model_digest}: it changed; run again.",
@@ -104,7 +107,7 @@ class Evaluator:
             task=task,
             problems=problems,
             execution=execution,
-            model_poses=task.pose(_decoded(loaded, execution.predicted)),
+            model_poses=_poses(task, loaded, execution.predicted),
             goal_poses=pose_of(task, np.stack([problem.goal for problem in problems])),
         )
 
@@ -120,7 +123,7 @@ class Evaluator:
             if loaded.digest != point.model_digest:
                 raise UserError(f"the world model {point.model} changed: digest {loaded.digest}, not {point.model_digest}.")
             self._models[point.model_digest] = loaded
-        return self._models[point.model_digest]
+        return self._models[point.model_digest].with_goal_cost(point.goal_cost, point.disagreement)
 
 
 def _pictures(batch: Batch, outcome: Outcome) -> tuple[Artifact, ...]:
@@ -128,6 +131,7 @@ def _pictures(batch: Batch, outcome: Outcome) -> tuple[Artifact, ...]:
     pictures: list[Artifact] = []
     point, rollout = batch.point, outcome.execution.rollout
     words = [point.task.name, point.planner.name, f"H{point.horizon}", *([] if point.mode == OPEN_LOOP else [point.mode])]
+    words += [point.goal_cost] if point.goal_cost else []
     for row, cell in enumerate(batch.cells):
         if cell.seed not in batch.artifact_seeds:
             continue
@@ -138,8 +142,7 @@ def _pictures(batch: Batch, outcome: Outcome) -> tuple[Artifact, ...]:
             distance=rollout.distance[row],
             success=bool(rollout.success[row]),
             goal=outcome.problems[row].goal,
-            model_poses=np.concatenate([pose_of(outcome.task, rollout.states[row, :1]), outcome.model_poses[row]]),
-            model_distance=np.concatenate([rollout.distance[row, :1], outcome.model_distance[row]]),
+            expected=_expectation(outcome, row),
         )
         try:
             pictures.extend(draw(story, cell.cell_id, point.point_id, cell.seed))
@@ -148,7 +151,23 @@ def _pictures(batch: Batch, outcome: Outcome) -> tuple[Artifact, ...]:
     return tuple(pictures)
 
 
-def _decoded(loaded: LoadedModel, states: Float[Tensor, "batch time *state"]) -> Float[np.ndarray, "batch time observation"]:
+def _expectation(outcome: Outcome, row: int) -> Expectation | None:
+    """What the model expected of a plan, from the start on."""
+    if outcome.model_poses is None or outcome.model_distance is None:
+        return None
+    rollout = outcome.execution.rollout
+    return Expectation(
+        poses=np.concatenate([pose_of(outcome.task, rollout.states[row, :1]), outcome.model_poses[row]]),
+        distance=np.concatenate([rollout.distance[row, :1], outcome.model_distance[row]]),
+    )
+
+
+def _poses(
+    task: Task, loaded: LoadedModel, states: Float[Tensor, "batch time *state"]
+) -> Float[np.ndarray, "batch time pose"] | None:
+    """Poses of model states; None where the model cannot decode them."""
+    if loaded.decode is None:
+        return None
     with torch.no_grad():
         flat = loaded.decode(states.flatten(0, 1))
-    return numpy_of(flat).reshape(*states.shape[:2], -1)
+    return task.pose(numpy_of(flat).reshape(*states.shape[:2], -1))

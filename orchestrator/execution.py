@@ -61,7 +61,7 @@ def plan_and_execute(
     horizon, block = problems[0].horizon, task.action_block
     stride = horizon if replan_every is None else replan_every
     starts = np.stack([problem.start for problem in problems])
-    goal = encode(loaded.model, task.observe(np.stack([problem.goal for problem in problems])))
+    goal = loaded.sensors.encode(loaded.model, task, np.stack([problem.goal for problem in problems]))
     actions, states = np.empty((len(problems), 0, task.action_dim)), starts[:, None]
     plans, taken, seconds = None, 0, 0.0
     parts: list[tuple[Plans, int]] = []
@@ -90,12 +90,6 @@ def planning_seed(seed: int, number: int) -> int:
     return int.from_bytes(digest, "little")
 
 
-def encode(model: WorldModel, observations: Float[np.ndarray, "batch observation"]) -> Float[Tensor, "batch *state"]:
-    """The model's states of state observations."""
-    with torch.no_grad():
-        return model.encode(torch.as_tensor(observations, dtype=model.dtype, device=model.device))
-
-
 def numpy_of(tensor: Tensor) -> np.ndarray:
     """The tensor on the host, in float64."""
     return tensor.detach().to("cpu", torch.float64).numpy()
@@ -113,7 +107,7 @@ def _posed(
     model = loaded.model
     bound = torch.ones(model.action_dim, dtype=model.dtype, device=model.device)
     return ModelProblems(
-        context=_context(model, task, states, actions),
+        context=_context(loaded, task, states, actions),
         goal=goal,
         steps=steps,
         low=-bound,
@@ -123,15 +117,16 @@ def _posed(
 
 
 def _context(
-    model: WorldModel,
+    loaded: LoadedModel,
     task: Task,
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
 ) -> Context:
     """The last `history` states seen, a model step apart, and the actions between them; before the start all stood still."""
+    model = loaded.model
     seen = states[:, :: task.action_block][:, -model.history :]
     batch, known = seen.shape[:2]
-    encoded = encode(model, task.observe(seen.reshape(batch * known, -1))).unflatten(0, (batch, known))
+    encoded = loaded.sensors.encode(model, task, seen.reshape(batch * known, -1)).unflatten(0, (batch, known))
     still = Context.at(model, encoded[:, 0])
     if known == 1:
         return still

@@ -33,23 +33,22 @@ class Outcome:
     task: Task
     problems: tuple[Problem, ...]
     execution: Execution
-    model_poses: Float[np.ndarray, "batch time pose"]
-    """Poses of `execution.predicted`: what the model expected after each model step."""
+    model_poses: Float[np.ndarray, "batch time pose"] | None
+    """Poses of `execution.predicted`: what the model expected after each model step; None: they cannot be decoded."""
     goal_poses: Float[np.ndarray, "batch pose"]
 
     @property
-    def model_distance(self) -> Float[np.ndarray, "batch time"]:
+    def model_distance(self) -> Float[np.ndarray, "batch time"] | None:
         """Distance to the goal of what the model expected."""
-        return self.task.distance(self.model_poses, self._goals)
+        return None if self.model_poses is None else self.task.distance(self.model_poses, self._goals(self.model_poses))
 
     @property
-    def model_reached(self) -> Bool[np.ndarray, "batch time"]:
+    def model_reached(self) -> Bool[np.ndarray, "batch time"] | None:
         """The success test on what the model expected."""
-        return self.task.reached(self.model_poses, self._goals)
+        return None if self.model_poses is None else self.task.reached(self.model_poses, self._goals(self.model_poses))
 
-    @property
-    def _goals(self) -> Float[np.ndarray, "batch time pose"]:
-        return np.broadcast_to(self.goal_poses[:, None], self.model_poses.shape)
+    def _goals(self, poses: Float[np.ndarray, "batch time pose"]) -> Float[np.ndarray, "batch time pose"]:
+        return np.broadcast_to(self.goal_poses[:, None], poses.shape)
 
 
 def one_line(error: BaseException) -> str:
@@ -73,7 +72,7 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance) -> BatchResul
                 start_distance=None,
                 predicted_cost=None,
                 last_cost=None,
-                model_success=False,
+                model_success=None,
                 model_distance=None,
                 steps_to_success=None,
                 plan_seconds=None,
@@ -93,7 +92,7 @@ def records_of(batch: Batch, outcome: Outcome, provenance: Provenance) -> tuple[
     cost, last_cost = execution.cost.tolist(), execution.last_cost.tolist()
     evaluations = execution.evaluations.tolist()
     steps = rollout.steps_to_success()
-    model_distance, model_reached = outcome.model_distance[:, -1], outcome.model_reached[:, -1]
+    expected, reached = outcome.model_distance, outcome.model_reached
     circumstances = _circumstances(batch, provenance)
     return tuple(
         CellResult(
@@ -107,8 +106,8 @@ def records_of(batch: Batch, outcome: Outcome, provenance: Provenance) -> tuple[
             start_distance=_finite(rollout.distance[row, 0]),
             predicted_cost=_finite(cost[row]),
             last_cost=_finite(last_cost[row]),
-            model_success=bool(model_reached[row]),
-            model_distance=_finite(model_distance[row]),
+            model_success=None if reached is None else bool(reached[row, -1]),
+            model_distance=None if expected is None else _finite(expected[row, -1]),
             steps_to_success=steps[row],
             plan_seconds=execution.seconds / rows,
             batch_seconds=execution.seconds,
@@ -133,6 +132,8 @@ def _identity(cell: Cell) -> dict:
         "planner_settings": canonical(point.planner.as_dict()),
         "horizon": point.horizon,
         "mode": point.mode,
+        "goal_cost": point.goal_cost,
+        "disagreement": point.disagreement or None,
         "seed": cell.seed,
     }
 

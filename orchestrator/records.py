@@ -10,8 +10,11 @@ import pyarrow as pa
 
 from planners.base import PlanStatus
 
-SCHEMA_VERSION = 1
-"""Version of `SCHEMA`; a ledger part of a newer one is refused."""
+SCHEMA_VERSION = 2
+"""Version of `SCHEMA`; a ledger part of a newer one is refused, columns that an older one lacks are null.
+
+2 added `goal_cost` and `disagreement`, and `model_success` may be null.
+"""
 
 VERSION_KEY = b"grasp.schema_version"
 """Where the version stands in the schema's metadata."""
@@ -31,6 +34,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("planner_settings", pa.string(), False),
     ("horizon", pa.int32(), False),
     ("mode", pa.string(), False),
+    ("goal_cost", pa.string(), True),
+    ("disagreement", pa.float64(), True),
     ("seed", pa.int64(), False),
     ("status", pa.string(), False),
     ("error", pa.string(), True),
@@ -39,7 +44,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("start_distance", pa.float64(), True),
     ("predicted_cost", pa.float64(), True),
     ("last_cost", pa.float64(), True),
-    ("model_success", pa.bool_(), False),
+    ("model_success", pa.bool_(), True),
     ("model_distance", pa.float64(), True),
     ("steps_to_success", pa.int32(), True),
     ("plan_seconds", pa.float64(), True),
@@ -84,6 +89,10 @@ class CellResult:
     """Environment steps."""
     mode: str
     """`open_loop`, or `mpc:K`: replanned every K environment steps."""
+    goal_cost: str | None
+    """Which of the model's goal costs was planned with; None: the model's own."""
+    disagreement: float | None
+    """Weight of an ensemble's disagreement in the goal cost; None: 0."""
     seed: int
     status: str
     """One of `STATUSES`."""
@@ -99,8 +108,10 @@ class CellResult:
     """Goal cost of the model's rollout of the plan; of the last one where a cell was replanned."""
     last_cost: float | None
     """The same for the planner's last iterate instead of its best."""
-    model_success: bool
+    model_success: bool | None
     """The model's final state, decoded, passes the task's test: with `success` False the plan exploits model errors.
+
+    None where the model's states cannot be decoded.
 
     Of a replanned cell it is where the last plan's rollout ends, which began at the true state.
     """

@@ -107,12 +107,15 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
         "mode": first["mode"],
     }
     params = {"horizon": str(first["horizon"]), "mode": first["mode"], "model_digest": first["model_digest"]}
+    params["goal_cost"] = first["goal_cost"] or "the model's own"
+    if first["disagreement"]:
+        params["disagreement"] = str(first["disagreement"])
     for group in ("task", "planner"):
         params[group] = first[group]
         for key, value in json.loads(first[f"{group}_settings"]).items():
             params[f"{group}.{key}"] = str(value)
-    mode = "" if first["mode"] == OPEN_LOOP else f" · {first['mode']}"
-    name = f"{first['task']} · {first['planner']} · H{first['horizon']}{mode}"
+    words = [first["task"], first["planner"], f"H{first['horizon']}", *([] if first["mode"] == OPEN_LOOP else [first["mode"]])]
+    name = " · ".join([*words, *([first["goal_cost"]] if first["goal_cost"] else [])])
     return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), tuple(rows))
 
 
@@ -127,8 +130,10 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
         "cells": float(n),
         "failed": float(sum(row["status"] == "failed" for row in rows)),
         "non_finite": float(sum(row["status"] == "non_finite" for row in rows)),
-        "model_success_rate": fmean(row["model_success"] for row in rows),
     }
+    believed = [row["model_success"] for row in rows if row["model_success"] is not None]
+    if believed:
+        values["model_success_rate"] = fmean(believed)
     for key in ("distance", "plan_seconds", "evaluations", "steps_to_success"):
         known = [float(row[key]) for row in rows if row[key] is not None]
         if known:

@@ -25,7 +25,7 @@ from world_models.errors import UnknownNameError, UserError, require
 CONF = Path(__file__).parent / "conf"
 """The configs that ship with the package."""
 
-ALIASES = {"world_model": "world_models", "horizon": "horizons", "seed": "seeds"}
+ALIASES = {"world_model": "world_models", "horizon": "horizons", "seed": "seeds", "goal_cost": "goal_costs"}
 """Singular keys that people type where `sweep` and `plan` want lists."""
 
 _SETTING = re.compile(r"(planners|tasks)\.([^.]+)\.settings\.([^.]+)")

@@ -25,6 +25,7 @@ from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError
+from world_models.formats import Decode
 from world_models.tasks import Task
 
 SHOOTING, LIFTED, CONTROL = "shooting", "lifted", "control"
@@ -127,9 +128,7 @@ class Subject:
 
     def encode(self, states: Float[np.ndarray, "batch simulator_state"]) -> Tensor:
         """Model states of simulator states."""
-        observed = torch.as_tensor(self.task.observe(states), dtype=self.model.dtype, device=self.model.device)
-        with torch.no_grad():
-            return self.model.encode(observed)
+        return self.loaded.sensors.encode(self.model, self.task, states)
 
     def problems(self, horizon: int) -> ModelProblems:
         """The problems at a horizon, in environment steps."""
@@ -228,17 +227,20 @@ def measure_brittleness(subject: Subject) -> BrittleRow:
 def _truly_removed(subject: Subject, problems: ModelProblems, measured: Brittleness) -> Float[Tensor, "radii batch"] | None:
     """What the simulator does from the states found; None unless its states are what the model observes."""
     observed = subject.task.observe(subject.starts)
-    if observed.shape != subject.starts.shape or not np.allclose(observed, subject.starts):
+    decode = subject.loaded.decode
+    if decode is None or observed.shape != subject.starts.shape or not np.allclose(observed, subject.starts):
         return None
-    before = _true_distance(subject, problems, problems.context.last)
-    return torch.stack([1 - _true_distance(subject, problems, states) / before for states in measured.states])
+    before = _true_distance(subject, decode, problems, problems.context.last)
+    return torch.stack([1 - _true_distance(subject, decode, problems, states) / before for states in measured.states])
 
 
-def _true_distance(subject: Subject, problems: ModelProblems, states: Float[Tensor, "batch *state"]) -> Float[Tensor, " batch"]:
+def _true_distance(
+    subject: Subject, decode: Decode, problems: ModelProblems, states: Float[Tensor, "batch *state"]
+) -> Float[Tensor, " batch"]:
     """Distance to the goal, in the model's state space, after the simulator stood still in `states` for a model step."""
     still = np.zeros((1, subject.task.action_block, subject.task.action_dim))
     with torch.no_grad():
-        observations = subject.loaded.decode(states).cpu().double().numpy()
+        observations = decode(states).cpu().double().numpy()
     found = np.full_like(observations, np.nan)
     for row, observation in enumerate(observations):
         try:

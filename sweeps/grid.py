@@ -79,17 +79,39 @@ class Lookups:
     """A planner's settings with its defaults filled in."""
     distance_unit: Callable[[Named], str]
     """Unit of a task's distance."""
+    own_goal_cost: Callable[[str], str]
+    """Name of the goal cost that a model plans with unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the grid's points are planned and executed, whatever the planner."""
+
+    mode: str
+    goal_cost: str | None
+    disagreement: float
+
+
+def point_words(point: Point) -> list[str]:
+    """What tables say behind the planner of a point that is not planned in the ordinary way."""
+    words = [] if point.mode == OPEN_LOOP else [point.mode]
+    words += [] if point.goal_cost is None else [point.goal_cost]
+    return words + ([] if point.disagreement == 0.0 else [f"disagreement {point.disagreement:g}"])
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep: tasks (with models and horizons) x execution modes x planners x seeds."""
+    """A sweep: tasks (with models and horizons) x execution modes x goal costs x disagreements x planners x seeds."""
 
     name: str
     tasks: tuple[TaskEntry, ...]
     planners: tuple[PlannerEntry, ...]
     seeds: tuple[int, ...]
     modes: tuple[str, ...] = (OPEN_LOOP,)
+    goal_costs: tuple[str | None, ...] = (None,)
+    """Of the model's goal costs; None: its own."""
+    disagreements: tuple[float, ...] = (0.0,)
+    """Weights of an ensemble's disagreement in the goal cost."""
 
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
@@ -99,11 +121,12 @@ class SweepSpec:
         digests = {model: lookups.model_digest(model) for task in self.tasks for model in task.models}
         units = {task.label: lookups.distance_unit(task.task) for task in self.tasks}
         entries: dict[str, Entry] = {}
-        for task, model, horizon, mode, planner in self._combinations():
+        for task, model, horizon, way, planner in self._combinations():
             named = planner.at(task, horizon)
             settings = Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
-            point = Point(task.task, model, digests[model], settings, horizon, mode)
-            label = planner.label if mode == OPEN_LOOP else f"{planner.label} {mode}"
+            goal_cost = None if way.goal_cost == lookups.own_goal_cost(model) else way.goal_cost
+            point = Point(task.task, model, digests[model], settings, horizon, way.mode, goal_cost, way.disagreement)
+            label = " ".join([planner.label, *point_words(point)])
             entry = Entry(task.label, label, units[task.label], point)
             other = entries.setdefault(point.point_id, entry)
             if other is not entry:
@@ -113,11 +136,12 @@ class SweepSpec:
                 )
         return Grid(self.name, tuple(entries.values()), self.seeds)
 
-    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, str, PlannerEntry]]:
+    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, Way, PlannerEntry]]:
+        ways = [Way(*each) for each in product(self.modes, self.goal_costs, self.disagreements)]
         for task in self.tasks:
             for model in task.models:
-                for horizon, mode, planner in product(task.horizons, self.modes, self.planners):
-                    yield task, model, horizon, mode, planner
+                for horizon, way, planner in product(task.horizons, ways, self.planners):
+                    yield task, model, horizon, way, planner
 
 
 @dataclass(frozen=True)
@@ -169,6 +193,8 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
         tuple(_planner_entry(label, raw, composed.forced.get(label, {})) for label, raw in planners.items()),
         _seeds(values.get("seeds")),
         _modes(values.get("mode", OPEN_LOOP)),
+        _goal_costs(values.get("goal_costs")),
+        _disagreements(values.get("disagreement", 0.0)),
     )
 
 
@@ -230,6 +256,19 @@ def _modes(raw: object) -> tuple[str, ...]:
     for mode in modes:
         replan_every(mode)
     return tuple(cast("list[str]", _unique("mode", list(modes))))
+
+
+def _goal_costs(raw: object) -> tuple[str | None, ...]:
+    """Names of one or of a list; null is the model's own."""
+    return tuple(None if name is None else str(name) for name in _unique("goal cost", _list(raw))) or (None,)
+
+
+def _disagreements(raw: object) -> tuple[float, ...]:
+    """Weights of one or of a list."""
+    for value in _list(raw):
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        require(sound, f"disagreement {value!r} is no weight >= 0: give e.g. disagreement=0.1.")
+    return tuple(float(cast(float, value)) for value in _unique("disagreement", _list(raw))) or (0.0,)
 
 
 def _seeds(raw: object) -> tuple[int, ...]:

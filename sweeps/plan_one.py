@@ -63,7 +63,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
             "distance",
             f"{_number(result.start_distance)} {entry.unit} at the start, {_number(result.distance)} {entry.unit} at the end",
         ),
-        ("in the model", f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {entry.unit}"),
+        ("in the model", _belief(result, entry.unit)),
         ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
         ("execution", _mode(point)),
         ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
@@ -81,6 +81,12 @@ def _words(planner: Named) -> str:
     return f"{changed}, else defaults" if changed else "defaults"
 
 
+def _belief(result: CellResult, unit: str) -> str:
+    if result.model_success is None:
+        return "unknown: the model's states cannot be decoded"
+    return f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {unit}"
+
+
 def _verdict(success: bool) -> str:
     return "success" if success else "no success"
 
@@ -91,4 +97,6 @@ def _number(value: float | None) -> str:
 
 def _mode(point: Point) -> str:
     every = replan_every(point.mode)
-    return "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
+    words = "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
+    words += f", goal cost {point.goal_cost}" if point.goal_cost else ""
+    return words + (f", disagreement {point.disagreement:g}" if point.disagreement else "")

@@ -72,6 +72,7 @@ def _row(entry: Entry, reference: Entry, cells: dict[str, dict[int, dict[str, An
     ran = _ran(records)
     distances = [r["distance"] for r in ran.values() if r["distance"] is not None]
     seconds = [r["plan_seconds"] for r in ran.values() if r["plan_seconds"] is not None]
+    believed = [r["model_success"] for r in ran.values() if r["model_success"] is not None]
     versus = None
     if reference is not entry:
         other = _ran(cells.get(reference.point.point_id, {}))
@@ -79,7 +80,7 @@ def _row(entry: Entry, reference: Entry, cells: dict[str, dict[int, dict[str, An
     return Row(
         entry,
         Rate(sum(r["success"] for r in ran.values()), len(ran)),
-        Rate(sum(r["model_success"] for r in ran.values()), len(ran)),
+        Rate(sum(believed), len(believed)),
         median(distances) if distances else None,
         fmean(seconds) if seconds else None,
         None if reference is entry else reference.planner,
@@ -184,6 +185,9 @@ def _record(row: Row) -> dict[str, object]:
         "model_digest": point.model_digest,
         "horizon": point.horizon,
         "planner": row.entry.planner,
+        "mode": point.mode,
+        "goal_cost": point.goal_cost,
+        "disagreement": point.disagreement,
         "point_id": point.point_id,
         "n": row.success.trials,
         "success_rate": row.success.value,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from planners import full_settings
 from sweeps.config import compose
 from sweeps.grid import Grid, Lookups, SweepSpec, spec_of
 from sweeps.outputs import Outputs
-from world_models.checkpoints import read_card
+from world_models.checkpoints import own_goal_cost, read_card
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
 
@@ -35,8 +36,9 @@ def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     composed = compose(config, overrides, conf)
     spec = spec_of(composed, conf)
     grid = spec.expand(lookups())
+    known_card = cache(read_card)
     for entry in grid.entries:
-        check_point(entry.point)
+        check_point(entry.point, read_card=known_card)
     # A horizon too short for the task's kind of problem would fail every cell: one problem of each says so at once.
     for task, horizon in dict.fromkeys((entry.point.task, entry.point.horizon) for entry in grid.entries):
         make_task(task.name, **task.as_dict()).problem(grid.seeds[0], horizon)
@@ -49,7 +51,9 @@ def lookups() -> Lookups:
     def distance_unit(task: Named) -> str:
         return make_task(task.name, **task.as_dict()).distance_unit
 
-    return Lookups(lambda model: read_card(model)[1], full_settings, distance_unit)
+    # A sweep asks for the same few cards at every point, and a card is only read with all its weights.
+    card = cache(read_card)
+    return Lookups(lambda model: card(model)[1], full_settings, distance_unit, lambda model: own_goal_cost(card(model)[0]))
 
 
 def make_backend(settings: Mapping[str, Any]) -> Backend:

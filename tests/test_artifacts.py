@@ -2,6 +2,7 @@
 
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from orchestrator import evaluate
-from orchestrator.artifacts import MAX_FRAMES, SIZE, Artifact, Story, draw, frame_times
+from orchestrator.artifacts import MAX_FRAMES, SIZE, Artifact, Expectation, Story, draw, frame_times
 from orchestrator.batching import Batch
 from orchestrator.run import write_artifacts
 from tests.fakes import Plane, plane_evaluator, plane_point
@@ -24,7 +25,15 @@ def story(task: Task, horizon: int, seed: int = 3) -> Story:
     poses = pose_of(task, rollout.states[0])[:: task.action_block]
     distance = rollout.distance[0][:: task.action_block]
     success = bool(rollout.success[0])
-    return Story(f"{task.name} · grasp", task, rollout.states[0], rollout.distance[0], success, problem.goal, poses, distance)
+    return Story(
+        f"{task.name} · grasp",
+        task,
+        rollout.states[0],
+        rollout.distance[0],
+        success,
+        problem.goal,
+        Expectation(poses, distance),
+    )
 
 
 def frames(artifact: Artifact) -> list[Image.Image]:
@@ -86,10 +95,23 @@ def test_paths_lie_where_the_picture_shows_the_point(name: str) -> None:
 
 def test_what_is_not_finite_is_drawn_too() -> None:
     told = story(Plane(), 8)
-    poses, distance = told.model_poses.copy(), told.model_distance.copy()
+    assert told.expected is not None
+    poses, distance = told.expected.poses.copy(), told.expected.distance.copy()
     poses[3:], distance[3:] = np.nan, np.inf
-    broken = Story(told.title, told.task, told.states, told.distance, False, told.goal, poses, distance)
+    broken = Story(told.title, told.task, told.states, told.distance, False, told.goal, Expectation(poses, distance))
     assert len(draw(broken, "cell", "point", 3)) == 2
+
+
+def test_without_an_expectation_the_simulator_is_drawn_alone() -> None:
+    told = story(Plane(), 8)
+    alone = replace(told, expected=None)
+    with_model, without = (np.asarray(frames(draw(each, "cell", "point", 3)[0])[-1]).astype(int) for each in (told, alone))
+    assert with_model.shape == without.shape
+
+    def orange(picture: np.ndarray) -> int:
+        return int((np.abs(picture - (230, 159, 0)).max(-1) < 40).sum())
+
+    assert orange(without) == 0 < orange(with_model)
 
 
 def test_a_picture_that_fails_costs_the_picture_only(monkeypatch: pytest.MonkeyPatch) -> None:

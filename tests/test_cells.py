@@ -18,7 +18,8 @@ settings_of = st.dictionaries(st.text(min_size=1, max_size=8), scalars, max_size
 @settings(deadline=None)
 @given(settings_of, settings_of, st.integers(1, 1000), st.integers(0, 2**40))
 def test_round_trip_through_json_keeps_cell_and_id(task: dict, planner: dict, horizon: int, seed: int) -> None:
-    cell = Point(Named.of("wall", task), "wall", "abc", Named.of("cem", planner), horizon).cell(seed)
+    point = Point(Named.of("wall", task), "wall", "abc", Named.of("cem", planner), horizon)
+    cell = replace(point, goal_cost="probe" if seed % 2 else None, disagreement=float(horizon % 3)).cell(seed)
     again = Cell.from_json(cell.to_json())
     assert again == cell
     assert again.cell_id == cell.cell_id
@@ -38,6 +39,10 @@ def test_id_changes_with_every_field_that_determines_the_outcome() -> None:
         replace(POINT, horizon=51),
         replace(POINT, mode="mpc:10"),
         replace(POINT, mode="mpc:5"),
+        replace(POINT, goal_cost="latent"),
+        replace(POINT, goal_cost="temporal"),
+        replace(POINT, disagreement=0.1),
+        replace(POINT, disagreement=1.0),
     ]
     cells = [variant.cell(seed) for variant in variants for seed in (0, 1)]
     assert len({cell.cell_id for cell in cells}) == len(cells)

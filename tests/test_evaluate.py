@@ -118,8 +118,9 @@ def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: 
     result = plane_evaluator().evaluate(batch)
     assert [artifact.name for artifact in result.artifacts] == ["4.gif", "4.png"]
     (story,) = stories
+    assert story.expected is not None
     assert story.title == "plane · gd · H12 · mpc:4 · seed 4"
-    missed = np.linalg.norm(story.model_poses - story.states, axis=1)
+    missed = np.linalg.norm(story.expected.poses - story.states, axis=1)
     # The model's error grows by 0.05 a step until the truth is seen again.
     assert missed == pytest.approx([0.0] + [0.05, 0.10, 0.15, 0.20] * 3, abs=1e-5)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.execution import Execution, encode, plan_and_execute, planning_seed
+from orchestrator.execution import Execution, plan_and_execute, planning_seed
 from planners import ModelProblems, Plans, PlanStatus, Start, make_planner
 from planners.base import Planner
 from planners.initialisers import linear
@@ -94,7 +94,10 @@ def same(a: Execution, b: Execution) -> bool:
 def test_open_loop_plans_once_and_executes_the_plan(name: str, block: int) -> None:
     task, loaded = plane(block)
     problems, planner = drawn(task), make_planner(name, QUICK[name])
-    goal, start = (encode(loaded.model, np.stack([getattr(p, which) for p in problems])) for which in ("goal", "start"))
+    goal, start = (
+        loaded.sensors.encode(loaded.model, task, np.stack([getattr(p, which) for p in problems]))
+        for which in ("goal", "start")
+    )
     ones = torch.ones(2 * block)
     posed = ModelProblems(Context.at(loaded.model, start), goal, 12 // block, -ones, ones, loaded.goal_cost)
     plans = planner.plan(loaded.model, posed, [problem.seed for problem in problems])

@@ -12,7 +12,9 @@ from sweeps.config import Composed
 from sweeps.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
 from world_models.errors import UserError
 
-LOOKUPS = Lookups(lambda model: f"digest of {model}", lambda name, given: {"iterations": 5, **given}, lambda task: "px")
+LOOKUPS = Lookups(
+    lambda model: f"digest of {model}", lambda name, given: {"iterations": 5, **given}, lambda task: "px", lambda model: "state"
+)
 
 TASK = {"name": "wall", "settings": {"kind": "free"}, "world_model": "m", "horizons": [10, 20]}
 
@@ -76,6 +78,23 @@ def test_a_mode_or_a_list_of_modes(changes, modes):
     assert spec_of(config(**changes)).modes == modes
 
 
+def test_goal_costs_are_an_axis_and_a_models_own_needs_no_naming():
+    plain = spec().expand(LOOKUPS)
+    named = replace(spec(), goal_costs=("state", "probe"), disagreements=(0.0, 0.5)).expand(LOOKUPS)
+    own = [entry for entry in named.entries if entry.point.goal_cost is None and not entry.point.disagreement]
+    assert {entry.point.point_id for entry in own} == {entry.point.point_id for entry in plain.entries}
+    assert len(named.entries) == 4 * len(plain.entries)
+    said = {entry.planner for entry in named.entries if entry.planner.startswith("gd")}
+    assert said == {"gd", "gd disagreement 0.5", "gd probe", "gd probe disagreement 0.5"}
+    assert Grid.from_json(json.loads(json.dumps(named.as_json()))) == named
+
+
+@pytest.mark.parametrize("value", [-0.1, "much", True, float("nan"), float("inf")])
+def test_disagreements_that_are_no_weights_are_refused(value):
+    with pytest.raises(UserError, match="is no weight >= 0"):
+        spec_of(config(disagreement=value))
+
+
 def test_a_grid_round_trips_through_json():
     grid = spec().expand(LOOKUPS)
     again = Grid.from_json(json.loads(json.dumps(grid.as_json())))
@@ -102,7 +121,7 @@ def test_two_labels_for_the_same_point_are_refused_by_name():
 
 
 def test_one_model_under_two_names_is_refused():
-    same = Lookups(lambda model: "one digest", LOOKUPS.full_settings, LOOKUPS.distance_unit)
+    same = replace(LOOKUPS, model_digest=lambda model: "one digest")
     with pytest.raises(UserError, match="the same as"):
         spec(models=("m", "copy_of_m")).expand(same)
 

@@ -16,10 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.batching import Batch
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger import Ledger
 from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, CellResult, from_table, to_table
-from tests.fakes import plane_point, quick_result
+from tests.fakes import plane_evaluator, plane_point, quick_result
 from world_models.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,6 +152,28 @@ def write_part(root: Path, version: bytes | None) -> None:
     metadata = {} if version is None else {VERSION_KEY: version}
     table = pa.table({"cell_id": ["a"]}).replace_schema_metadata(metadata)
     pq.write_table(table, root / "part-00000000-00000000.parquet")
+
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("ledger-*.parquet"))
+"""A part of every schema version: three cells of `plane_point(6)`, as that version wrote them."""
+
+
+def test_there_is_a_golden_part_of_every_schema_version() -> None:
+    assert [path.stem for path in GOLDEN] == [f"ledger-{version + 1}" for version in range(SCHEMA_VERSION)]
+
+
+@pytest.mark.parametrize("part", GOLDEN, ids=lambda path: path.stem)
+def test_parts_of_every_schema_version_are_read_and_their_cells_are_not_planned_again(part: Path, tmp_path: Path) -> None:
+    (tmp_path / "part-00000000-00000000.parquet").write_bytes(part.read_bytes())
+    ledger, cells = Ledger(tmp_path), [plane_point(6).cell(seed) for seed in range(4)]
+    assert ledger.finished(cell.cell_id for cell in cells) == {cell.cell_id for cell in cells[:3]}
+    records = from_table(ledger.table())
+    assert [record.seed for record in records] == [0, 1, 2]
+    assert all(record.success and record.model_success for record in records)
+    assert {(record.goal_cost, record.disagreement) for record in records} == {(None, None)}
+    with ledger.writer():
+        ledger.append(plane_evaluator().evaluate(Batch(plane_point(6), (3,))).results)
+    assert len(from_table(Ledger(tmp_path).table())) == 4
 
 
 def test_a_newer_schema_is_refused_with_its_version(tmp_path: Path) -> None:

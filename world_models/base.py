@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a model with eyes observes."""
+
+    pixels: UInt8[Tensor, "batch height width 3"]
+    proprioception: Float[Tensor, "batch feature"]
+    """What the body knows of itself; no features for a model that takes none."""
 
 
 @runtime_checkable
@@ -47,8 +56,8 @@ class WorldModel(Protocol):
         """Floating type of states and actions."""
         ...
 
-    def encode(self, observation: Float[Tensor, "batch *observation"]) -> Float[Tensor, "batch *state"]:
-        """States of observations."""
+    def encode(self, observation: Any) -> Float[Tensor, "batch *state"]:
+        """States of observations: state observations `[batch, observation]`, or a `Sight` for a model of pixels."""
         ...
 
     def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,16 +17,16 @@ from safetensors.torch import save as serialise_tensors
 from torch import Tensor
 
 from world_models.base import GoalCost, WorldModel
-from world_models.errors import UnknownNameError, UserError, require
-from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.errors import UnknownNameError, UserError
+from world_models.formats import GOAL_WEIGHTS, PREFIX, Decode, assemble, known_format
+from world_models.mlp import ResidualMLP
+from world_models.sensors import STATE, Sensors
 
 ZOO = Path(__file__).parent / "zoo"
 """Models that ship with the package, a folder each."""
 
-FORMAT = "grasp-orchestrator/residual-mlp/1"
-"""What `card["format"]` says; another value is refused."""
-
-GOAL_WEIGHTS = "goal_cost.weights"
+STATE_GOAL_COSTS = ("state",)
+"""Goal costs of a model whose card names none."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,31 @@ class LoadedModel:
     name: str
     model: WorldModel
     goal_cost: GoalCost
-    decode: Callable[[Float[Tensor, n * state]], Float[Tensor, "n observation"]]
-    """Model states to state observations (what the task's `pose` reads): for success in the model and pictures."""
+    """The chosen one; the model's own at first."""
+    decode: Decode | None
+    """Model states to state observations (what the task's `pose` reads): for success in the model and pictures.
+
+    None where nobody knows how: then neither is known.
+    """
     card: Mapping[str, object]
     """Training config, task dynamics it was trained on (`card["dynamics"]`), errors, seconds, digests."""
     digest: str
     """Content digest of weights and config."""
+    sensors: Sensors = STATE
+    goal_costs: Mapping[str, GoalCost] = field(default_factory=dict)
+    """All that the model has, by name."""
+
+    def with_goal_cost(self, name: str | None, disagreement: float = 0.0) -> LoadedModel:
+        """The same model with another of its goal costs (None: its own).
+
+        Raises UnknownNameError for one that it has not, UserError for a `disagreement` of a model that is no ensemble.
+        """
+        check_goal_cost(self.card, name, disagreement)
+        if name is None:
+            return self
+        if name not in self.goal_costs:
+            raise UnknownNameError(f"goal cost of world model {self.name!r}", name, self.goal_costs)
+        return replace(self, goal_cost=self.goal_costs[name])
 
 
 def zoo_names() -> list[str]:
@@ -68,9 +87,10 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
         card = json.loads((folder / "card.json").read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'card.json'} cannot be read ({error}): train or copy the model again.") from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or not str(card.get("format")).startswith(PREFIX):
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
-        raise UserError(f"{folder / 'card.json'} says format {found!r}, expected {FORMAT!r}: it is not a model of ours.")
+        raise UserError(f"{folder / 'card.json'} says format {found!r}, expected {PREFIX}...: it is not a model of ours.")
+    known_format(card)
     digest = content_digest(card, _read_weights(folder))
     if card.get("content_digest") != digest:
         raise UserError(
@@ -81,8 +101,12 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
 
 
 def content_digest(card: Mapping[str, object], weights: bytes) -> str:
-    """Digest of what determines a model's outputs: sizes, dynamics, weights. Not of when or how long it was trained."""
-    config = json.dumps([card.get("model"), card.get("dynamics")], sort_keys=True)
+    """Digest of what determines a model's outputs: sizes, dynamics, senses, its own goal cost, weights.
+
+    Not of when or how long it was trained.
+    """
+    senses = [card.get(key) for key in ("format", "sensors", "goal_cost")] if "goal_cost" in card else []
+    config = json.dumps([card.get("model"), card.get("dynamics"), *senses], sort_keys=True)
     return hashlib.sha256(config.encode() + weights).hexdigest()[:16]
 
 
@@ -91,36 +115,72 @@ def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dty
     card, digest = read_card(name_or_path)
     folder = resolve(name_or_path)
     try:
-        tensors = parse_tensors(_read_weights(folder))
-        goal_cost = StateGoalCost(tensors.pop(GOAL_WEIGHTS))
-        config = card["model"]
-        require(isinstance(config, dict), "its sizes are missing")
-        model = ResidualMLP(MLPConfig(**config))  # pyright: ignore[reportCallIssue]
-        model.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, UserError) as error:
+        parts = assemble(card, parse_tensors(_read_weights(folder)))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{folder / 'model.safetensors'} is truncated or does not fit its card ({reason}): copy it again."
         ) from error
-    model = model.to(device=device, dtype=dtype).requires_grad_(False).eval()
-    goal_cost = goal_cost.to(device=device, dtype=dtype)
-    return LoadedModel(folder.name, model, goal_cost, model.decode, card, digest)
+    for module in parts.modules():
+        module.to(device=device, dtype=dtype).requires_grad_(False).eval()
+    goal_cost = parts.goal_costs[parts.default_goal_cost]
+    return LoadedModel(folder.name, parts.model, goal_cost, parts.decode, card, digest, parts.sensors, parts.goal_costs)
 
 
 def save(
     folder: Path, name: str, model: ResidualMLP, goal_weights: Float[Tensor, " observation"], card: Mapping[str, object]
 ) -> Path:
-    """Write a checkpoint folder; weights first and the card last, each whole or not at all."""
+    """Write a state model's checkpoint folder."""
+    tensors = {**model.state_dict(), GOAL_WEIGHTS: goal_weights}
+    return write(folder, f"{PREFIX}residual-mlp/1", name, asdict(model.config), tensors, card)
+
+
+def write(
+    folder: Path,
+    format: str,
+    name: str,
+    config: Mapping[str, object],
+    tensors: Mapping[str, Tensor],
+    card: Mapping[str, object],
+) -> Path:
+    """Write a checkpoint folder; weights first and the card last, each whole or not at all.
+
+    `config` holds the architecture's sizes, `action_dim` (of one environment action) and `action_block` among them. Floats
+    are stored in float32. A card with several goal costs lists them in `goal_costs` and names its own in `goal_cost`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {key: value.detach().float().cpu().contiguous() for key, value in model.state_dict().items()}
-    weights = serialise_tensors({**tensors, GOAL_WEIGHTS: goal_weights.float().cpu()})
-    full = {"format": FORMAT, "name": name, "model": asdict(model.config), **card}
+    weights = serialise_tensors({key: _stored(value) for key, value in tensors.items()})
+    full = {"format": format, "name": name, "model": dict(config), **card}
     full["content_digest"] = content_digest(full, weights)
     for file, content in (("model.safetensors", weights), ("card.json", (json.dumps(full, indent=2) + "\n").encode())):
         temporary = folder / f"{file}.{os.getpid()}.tmp"
         temporary.write_bytes(content)
         temporary.replace(folder / file)
     return folder
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """As it goes into the file: on the host, in float32 if it is floating, with memory of its own."""
+    stored = tensor.detach().cpu()
+    return (stored.float() if stored.is_floating_point() else stored).clone(memory_format=torch.contiguous_format)
+
+
+def own_goal_cost(card: Mapping[str, object]) -> str:
+    """Name of the goal cost that a model plans with unless told otherwise."""
+    return str(card.get("goal_cost", STATE_GOAL_COSTS[0]))
+
+
+def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: float) -> None:
+    """UserError unless the model of a card has the goal cost (None: its own) and, where asked for, a disagreement."""
+    known = card.get("goal_costs", STATE_GOAL_COSTS)
+    assert isinstance(known, list | tuple)
+    if name is not None and name not in known:
+        raise UnknownNameError(f"goal cost of world model {card.get('name')!r}", name, known)
+    if disagreement != 0.0:
+        raise UserError(
+            f"disagreement {disagreement:g} needs an ensemble, and world model {card.get('name')!r} is none: train one with "
+            "train.ensemble=5, or leave it out."
+        )
 
 
 def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action_size: int) -> None:

@@ -146,6 +146,24 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class Visible(Protocol):
+    """A task that models of pixels can look at."""
+
+    @property
+    def proprioception_dim(self) -> int:
+        """Features of `proprioception`."""
+        ...
+
+    def pixels(self, states: Float[np.ndarray, "batch simulator_state"], size: int) -> UInt8[np.ndarray, "batch size size 3"]:
+        """Pictures of simulator states, quickly."""
+        ...
+
+    def proprioception(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch proprioception"]:
+        """What the body knows of itself, in the task's units: its position, and its velocity where it has one."""
+        ...
+
+
+@runtime_checkable
 class Drawable(Protocol):
     """A task that can say where its poses lie on its pictures, so that paths can be drawn over them."""
 

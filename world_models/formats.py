@@ -1,0 +1,85 @@
+"""The kinds of checkpoints: what `card["format"]` says, and how its tensors become a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from world_models.base import GoalCost, WorldModel
+from world_models.errors import UnknownNameError, require
+from world_models.sensors import STATE, Sensors
+
+PREFIX = "grasp-orchestrator/"
+
+Decode = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n observation"]]
+"""Model states to state observations, which a task's `pose` reads."""
+
+Card = Mapping[str, object]
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a checkpoint's tensors make. Whatever holds weights is an `nn.Module`."""
+
+    model: WorldModel
+    goal_costs: Mapping[str, GoalCost]
+    """By name."""
+    default_goal_cost: str
+    decode: Decode | None
+    """None where nobody knows how to read observations off the model's states."""
+    sensors: Sensors = STATE
+
+    def __post_init__(self) -> None:
+        if self.default_goal_cost not in self.goal_costs:
+            raise UnknownNameError("goal cost", self.default_goal_cost, self.goal_costs)
+
+    def modules(self) -> list[nn.Module]:
+        """All that holds weights."""
+        found = (self.model, self.decode, *self.goal_costs.values())
+        return [part for part in found if isinstance(part, nn.Module)]
+
+
+def assemble(card: Card, tensors: Tensors) -> Parts:
+    """The parts of a checkpoint of any known format.
+
+    Raises UnknownNameError for a format that is not known; tensors that do not fit raise what torch raises.
+    """
+    return FORMATS[known_format(card)](card, tensors)
+
+
+def known_format(card: Card) -> str:
+    """The card's format; UnknownNameError for one that is not known."""
+    name = str(card.get("format"))
+    if name not in FORMATS:
+        raise UnknownNameError("checkpoint format", name, FORMATS)
+    return name
+
+
+def model_config(card: Card) -> dict[str, Any]:
+    """The sizes on a card; UserError when they are missing."""
+    config = card.get("model")
+    require(isinstance(config, dict), "its sizes are missing")
+    assert isinstance(config, dict)
+    return dict(config)
+
+
+GOAL_WEIGHTS = "goal_cost.weights"
+"""Where a state model's checkpoint keeps the weights of its goal cost."""
+
+
+def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
+    from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+
+    goal_cost = StateGoalCost(tensors.pop(GOAL_WEIGHTS))
+    model = ResidualMLP(MLPConfig(**model_config(card)))
+    model.load_state_dict(tensors)
+    return Parts(model, {"state": goal_cost}, "state", model.decode)
+
+
+FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {f"{PREFIX}residual-mlp/1": _residual_mlp}
+"""Makers by format; architectures are imported when first asked for."""

@@ -1,0 +1,97 @@
+"""What a world model looks at: state observations, or pictures with or without proprioception."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from world_models.base import Sight, WorldModel
+from world_models.errors import UnknownNameError, UserError, require
+from world_models.tasks import Task
+from world_models.tasks.base import Visible
+
+KINDS = ("state", "pixels")
+"""What a model may look at."""
+
+PICTURES_AT_ONCE = 256
+"""Pictures that are encoded in one call: bounds the memory of large encoders."""
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """A model's senses; models of states see the task's state observations.
+
+    Raises UserError for an unknown kind, a size below 1 or a negative number of features.
+    """
+
+    kind: str = "state"
+    """One of `KINDS`."""
+    size: int = 64
+    """Side of the pictures, px."""
+    proprioception: int = 0
+    """Features of proprioception that the model takes; 0: none."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise UnknownNameError("kind of sensors", self.kind, KINDS)
+        require(self.size >= 1 and self.proprioception >= 0, f"pictures of {self.size} px with {self.proprioception} features.")
+
+    def observe(
+        self, task: Task, states: Float[np.ndarray, "n simulator_state"], device: torch.device, dtype: torch.dtype
+    ) -> Float[Tensor, "n observation"] | Sight:
+        """What the model is shown of simulator states."""
+        if self.kind == "state":
+            return torch.as_tensor(task.observe(states), dtype=dtype, device=device)
+        require(isinstance(task, Visible), f"task {task.name!r} shows no pictures: choose a model of states for it.")
+        assert isinstance(task, Visible)
+        felt = task.proprioception(states)[:, : self.proprioception]
+        return Sight(
+            torch.from_numpy(task.pixels(states, self.size)).to(device),
+            torch.as_tensor(felt, dtype=dtype, device=device),
+        )
+
+    def encode(
+        self, model: WorldModel, task: Task, states: Float[np.ndarray, "n simulator_state"]
+    ) -> Float[Tensor, "n *state"]:
+        """The model's states of simulator states, without gradients."""
+        at_once = len(states) if self.kind == "state" else PICTURES_AT_ONCE
+        with torch.no_grad():
+            parts = [
+                model.encode(self.observe(task, states[first : first + at_once], model.device, model.dtype))
+                for first in range(0, len(states), max(at_once, 1))
+            ]
+        return torch.cat(parts)
+
+    def check(self, task: Task, name: object) -> None:
+        """UserError unless the task gives the proprioception that the model called `name` takes."""
+        if self.kind == "state":
+            return
+        require(isinstance(task, Visible), f"world model {name!r} looks at pictures, and task {task.name!r} has none.")
+        assert isinstance(task, Visible)
+        require(
+            self.proprioception in (0, task.proprioception_dim),
+            f"world model {name!r} takes {self.proprioception} features of proprioception, task {task.name!r} has "
+            f"{task.proprioception_dim}: choose the task that it was trained on.",
+        )
+
+    def as_card(self) -> Mapping[str, object]:
+        """The entry of a model card."""
+        return asdict(self)
+
+    @staticmethod
+    def of(card: Mapping[str, object]) -> Sensors:
+        """From a model card; without an entry the model sees states. UserError for an entry that is something else."""
+        entry = card.get("sensors", {})
+        try:
+            return Sensors(**entry)  # pyright: ignore[reportCallIssue]
+        except TypeError as error:
+            raise UserError(f"sensors {entry!r} of a model card are not kind, size and proprioception.") from error
+
+
+STATE = Sensors()
+"""Of a model of states."""
