@@ -10,13 +10,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+class SoftArgmax(nn.Module):
+    """Where each feature map is bright: the mean place (x, y in [-1, 1]) under a softmax over the map's cells.
+
+    After Finn et al., "Deep Spatial Autoencoders for Visuomotor Learning" (arXiv 1509.06113).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.full((channels,), 4.0))
+
+    def forward(self, maps: Float[Tensor, "n channel height width"]) -> Float[Tensor, "n places"]:
+        """Places, `[n, 2 * channel]`."""
+        height, width = maps.shape[2:]
+        x = torch.linspace(-1.0, 1.0, width, device=maps.device, dtype=maps.dtype)
+        y = torch.linspace(-1.0, 1.0, height, device=maps.device, dtype=maps.dtype)
+        bright = torch.softmax(maps.flatten(2) * self.sharpness.unsqueeze(1), 2).unflatten(2, (height, width))
+        return torch.cat([bright.sum(2) @ x, bright.sum(3) @ y], 1)
+
+
 class ConvEncoder(nn.Module):
-    """4 x 4 patches, then two convolutions that halve the picture twice, then one hidden layer. `size` is a multiple of 16."""
+    """Convolutions over 4 x 4 patches; latents are read off places of features and off a coarse map. `size`: a multiple of 16."""
 
     def __init__(self, size: int, latent: int, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, width, 4, 4),
+        self.fine = nn.Sequential(nn.Conv2d(3, width, 4, 4), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1))
+        self.places = SoftArgmax(width)
+        self.coarse = nn.Sequential(
             nn.SiLU(),
             nn.Conv2d(width, 2 * width, 3, 2, 1),
             nn.SiLU(),
@@ -24,13 +44,15 @@ class ConvEncoder(nn.Module):
             nn.SiLU(),
             nn.Flatten(),
             nn.Linear(2 * width * (size // 16) ** 2, 4 * width),
-            nn.SiLU(),
-            nn.Linear(4 * width, latent),
         )
+        self.hidden = nn.Sequential(nn.Linear(6 * width, 4 * width), nn.SiLU(), nn.Linear(4 * width, latent))
+        self.direct = nn.Linear(2 * width, latent)
 
     def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
-        """Latents of pictures in [-0.5, 0.5]."""
-        return self.layers(pictures)
+        """Latents of pictures whose mean was taken off."""
+        maps = self.fine(pictures)
+        places = self.places(maps)
+        return self.direct(places) + self.hidden(torch.cat([places, self.coarse(maps)], 1))
 
 
 class Block(nn.Module):
@@ -70,7 +92,7 @@ class ViTEncoder(nn.Module):
         self.out = nn.Linear(width, latent)
 
     def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
-        """Latents of pictures in [-0.5, 0.5]."""
+        """Latents of pictures whose mean was taken off."""
         tokens = self.patches(pictures).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.summary.expand(len(tokens), -1, -1), tokens], 1) + self.positions
         return self.out(self.norm(self.blocks(tokens)[:, 0]))

@@ -81,5 +81,14 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"state": goal_cost}, "state", model.decode)
 
 
-FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {f"{PREFIX}residual-mlp/1": _residual_mlp}
+def _jepa(card: Card, tensors: Tensors) -> Parts:
+    from world_models.pixel_parts import parts
+
+    return parts(card, tensors)
+
+
+FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
+    f"{PREFIX}residual-mlp/1": _residual_mlp,
+    f"{PREFIX}jepa/1": _jepa,
+}
 """Makers by format; architectures are imported when first asked for."""

@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from torch import Tensor
 from world_models.data import CHUNK
 from world_models.errors import UserError, require
 from world_models.tasks import Task
+from world_models.tasks.base import Visible
 
 LARGEST = 256
 """Largest side of a picture, px: a pixel's number has to fit 16 bits."""
@@ -130,15 +132,26 @@ def collect_frames(
     progress: Callable[[int, int], None] | None = None,
 ) -> Frames:
     """Run and draw the task's training behaviour on all cores; kept in `folder` under a name that says what it is."""
+    seen = visible(task)
     require(0 < size <= LARGEST, f"picture size {size} must lie within 1 and {LARGEST} px.")
     key = json.dumps([dict(task.dynamics), trajectories, length, seed, size, "frames"], sort_keys=True, default=str)
     name = f"{task.name}-{trajectories}x{length}-{size}px-{hashlib.sha256(key.encode()).hexdigest()[:12]}.arrow"
     if not (folder / name).exists():
-        _collect(task, trajectories, length, seed, size, progress).write(folder / name)
+        _collect(seen, trajectories, length, seed, size, progress).write(folder / name)
     return Frames.read(folder / name)
 
 
-def background_of(task: Task, size: int) -> UInt8[np.ndarray, "area 3"]:
+class VisibleTask(Task, Visible, Protocol):
+    """A task that can be drawn quickly."""
+
+
+def visible(task: Task) -> VisibleTask:
+    """The same task; UserError for one that shows no pictures."""
+    require(isinstance(task, Visible), f"task {task.name!r} shows no pictures: train a model of states for it.")
+    return cast(VisibleTask, task)
+
+
+def background_of(task: VisibleTask, size: int) -> UInt8[np.ndarray, "area 3"]:
     """What a task's pictures have in common: the median colour of every pixel."""
     states, _ = task.sample(np.random.default_rng(0xBAC6), 101, 1)
     pictures = task.pixels(states[:, 0], size)
@@ -146,7 +159,7 @@ def background_of(task: Task, size: int) -> UInt8[np.ndarray, "area 3"]:
 
 
 def _collect(
-    task: Task, trajectories: int, length: int, seed: int, size: int, progress: Callable[[int, int], None] | None
+    task: VisibleTask, trajectories: int, length: int, seed: int, size: int, progress: Callable[[int, int], None] | None
 ) -> Frames:
     sizes = [min(CHUNK, trajectories - begin) for begin in range(0, trajectories, CHUNK)]
     background = background_of(task, size)
@@ -170,7 +183,7 @@ def _collect(
     )
 
 
-def _run(task: Task, count: int, length: int, seed: tuple[int, int], background: UInt8[np.ndarray, "area 3"]) -> Frames:
+def _run(task: VisibleTask, count: int, length: int, seed: tuple[int, int], background: UInt8[np.ndarray, "area 3"]) -> Frames:
     # The same generator as world_models.data: a state model and a pixel model of a task learn from the same behaviour.
     states, actions = task.sample(np.random.default_rng([*seed, 0xDA7A]), count, length)
     flat = states.reshape(-1, states.shape[2])

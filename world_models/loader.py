@@ -32,9 +32,7 @@ class Prefetch(Generic[Batch]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """End the thread."""
         self._stop.set()
         while self._thread.is_alive():
