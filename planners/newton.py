@@ -43,7 +43,7 @@ def final_state_jacobian(
     """The derivative of a rollout's last state (flattened) to its actions; `states` are the rollout's s_1..s_T."""
     parts = [
         _jacobian_block(model, problems.rows(rows), actions[rows], states[rows])
-        for rows in blocks(problems.batch, problems.steps, actions.device)
+        for rows in blocks(model, problems, actions.device)
     ]
     return torch.cat(parts)
 

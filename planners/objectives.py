@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +22,20 @@ from world_models.base import (
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
+_NUMBERS_PER_CALL = {"cpu": 1 << 22}
+_NUMBERS_PER_CALL_ACCELERATOR = 1 << 26
+"""Numbers in the windows of states that a call sees; a network's activations are some hundred times that."""
+
+
+def rows_per_call(model: WorldModel, device: torch.device) -> int:
+    """How many windows of states go through a model in one call: what keeps caches warm and memory bounded."""
+    return min(_ROWS_PER_CALL.get(device.type, _ROWS_PER_CALL_ACCELERATOR), _rows_in_memory(model, device))
+
+
+def _rows_in_memory(model: WorldModel, device: torch.device) -> int:
+    """How many windows of states a graph may hold."""
+    numbers = _NUMBERS_PER_CALL.get(device.type, _NUMBERS_PER_CALL_ACCELERATOR)
+    return max(1, numbers // (model.history * math.prod(model.state_shape)))
 
 
 def final_cost(
@@ -33,12 +49,20 @@ def final_cost(
 def final_cost_gradient(
     model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch time action"]]:
-    """The rolled-out final goal cost of each row and its gradient to the actions, through the whole rollout (shooting)."""
-    with torch.enable_grad():
-        leaf = actions.detach().requires_grad_()
-        cost = problems.goal_cost(rollout(model, problems.context, leaf)[:, -1], problems.goal)
-        (gradient,) = torch.autograd.grad(cost.sum(), leaf)
-    return cost.detach(), gradient
+    """The rolled-out final goal cost of each row and its gradient to the actions, through the whole rollout (shooting).
+
+    As many problems share a rollout as keep the memory of its graph bounded.
+    """
+    parts = []
+    for rows in _cut(problems, _rows_in_memory(model, actions.device)):
+        with torch.enable_grad():
+            leaf = actions[rows].detach().requires_grad_()
+            part = problems if leaf.shape[0] == problems.batch else problems.rows(rows)
+            cost = part.goal_cost(rollout(model, part.context, leaf)[:, -1], part.goal)
+            parts.append((cost.detach(), torch.autograd.grad(cost.sum(), leaf)[0]))
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([cost for cost, _ in parts]), torch.cat([gradient for _, gradient in parts])
 
 
 def sampled_costs(
@@ -46,7 +70,7 @@ def sampled_costs(
 ) -> Float[Tensor, "batch samples"]:
     """Rolled-out final goal costs of many plans a problem, a bounded number of rows at a time."""
     batch, samples = actions.shape[:2]
-    limit = _ROWS_PER_CALL.get(actions.device.type, _ROWS_PER_CALL_ACCELERATOR)
+    limit = rows_per_call(model, actions.device)
     result = []
     for rows in torch.arange(batch * samples, device=actions.device).split(limit):
         problem = rows // samples
@@ -56,10 +80,14 @@ def sampled_costs(
     return torch.cat(result).view(batch, samples)
 
 
-def blocks(batch: int, steps: int, device: torch.device) -> list[slice]:
+def blocks(model: WorldModel, problems: ModelProblems, device: torch.device) -> list[slice]:
     """Runs of problems that share a model call over all their times: as many as keep the call's memory bounded."""
-    size = max(1, _ROWS_PER_CALL.get(device.type, _ROWS_PER_CALL_ACCELERATOR) // steps)
-    return [slice(first, first + size) for first in range(0, batch, size)]
+    return _cut(problems, rows_per_call(model, device))
+
+
+def _cut(problems: ModelProblems, windows: int) -> list[slice]:
+    size = max(1, windows // problems.steps)
+    return [slice(first, first + size) for first in range(0, problems.batch, size)]
 
 
 def lifted_gradients(
@@ -82,7 +110,7 @@ def lifted_gradients(
         gradients = model.lifted_gradients(problems.context, states, actions, problems.goal, goal_weight, weights)
         if gradients is not None:
             return gradients
-    together = blocks(problems.batch, problems.steps, actions.device)
+    together = blocks(model, problems, actions.device)
     if len(together) == 1:
         return _lifted_block(model, problems, states, actions, goal_weight)
     parts = [_lifted_block(model, problems.rows(rows), states[rows], actions[rows], goal_weight[rows]) for rows in together]
@@ -186,7 +214,7 @@ def full_lifted_gradients(
     its memory bounded.
     """
     parts = []
-    for rows in blocks(problems.batch, problems.steps, actions.device):
+    for rows in blocks(model, problems, actions.device):
         with torch.enable_grad():
             leaves = states[rows].detach().requires_grad_(), actions[rows].detach().requires_grad_()
             weight = None if dynamics_weight is None else dynamics_weight[rows]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from planners import CEM, CEMSettings, objectives
+from planners import CEM, CEMSettings, make_planner, objectives
 from tests.planning import problems_for, small_mlp
 from world_models.analytic import LinearQuadratic
 from world_models.base import Context, rollout
@@ -35,12 +35,15 @@ def test_the_mean_is_a_sample() -> None:
     assert torch.equal(done.actions, torch.zeros_like(done.actions))
 
 
-def test_cutting_rows_into_calls_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", ["_ROWS_PER_CALL", "_NUMBERS_PER_CALL"])
+@pytest.mark.parametrize("name", ["cem", "gd", "grasp"])
+def test_cutting_rows_into_calls_changes_nothing(monkeypatch: pytest.MonkeyPatch, bound: str, name: str) -> None:
     model = small_mlp(F64)
     problems = problems_for(model)
-    whole = CEM(CEMSettings(iterations=5, samples=40, elites=6)).plan(model, problems, [1, 2, 3])
-    monkeypatch.setattr(objectives, "_ROWS_PER_CALL", {"cpu": 17})
-    cut = CEM(CEMSettings(iterations=5, samples=40, elites=6)).plan(model, problems, [1, 2, 3])
+    planner = make_planner(name, {"iterations": 6} | ({"sync_every": 3, "sync_steps": 2} if name == "grasp" else {}))
+    whole = planner.plan(model, problems, [1, 2, 3])
+    monkeypatch.setattr(objectives, bound, {"cpu": 17})
+    cut = planner.plan(model, problems, [1, 2, 3])
     torch.testing.assert_close(cut.actions, whole.actions, rtol=0, atol=1e-9)
 
 
