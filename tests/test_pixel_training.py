@@ -181,7 +181,7 @@ def test_unrolls_grow_stage_by_stage():
         ({"temporal": None}, UserError, "goal_cost 'temporal' is none that is trained"),
         ({"trajectories": 0}, UserError, "trajectories 0"),
         ({"data_seed": 1_000_003}, UserError, "kept for held-out"),
-        ({"probe": {"lr": 0}}, UserError, "lr 0"),
+        ({"probe": {"lr": 0.0}}, UserError, r"lr 0\.0"),
         ({"probe": {"save_every": 0}}, UserError, "save_every 0"),
     ],
 )
