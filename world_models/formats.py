@@ -82,6 +82,12 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"state": goal_cost}, "state", model.decode)
 
 
+def _jepa(card: Card, tensors: Tensors) -> Parts:
+    from world_models.pixel_parts import parts
+
+    return parts(card, tensors)
+
+
 def _tdmpc2(card: Card, tensors: Tensors) -> Parts:
     from world_models.adapters.tdmpc2 import parts
 
@@ -117,6 +123,7 @@ ENSEMBLE = f"{PREFIX}ensemble/1"
 
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
     f"{PREFIX}residual-mlp/1": _residual_mlp,
+    f"{PREFIX}jepa/1": _jepa,
     f"{PREFIX}tdmpc2/1": _tdmpc2,
     f"{PREFIX}lewm/1": _lewm,
     f"{PREFIX}dino-wm/1": _patches,

@@ -164,6 +164,20 @@ class Visible(Protocol):
 
 
 @runtime_checkable
+class PathDistance(Protocol):
+    """A task that knows how long the shortest way between two poses is, for judging goal costs."""
+
+    @property
+    def distance_bands(self) -> tuple[float, ...]:
+        """Lower edges of the bands of distance within which goal costs are judged, from 0 on; the last one is open."""
+        ...
+
+    def path_distance(self, poses: Float[np.ndarray, "n pose"], goals: Float[np.ndarray, "n pose"]) -> Float[np.ndarray, " n"]:
+        """Length of the shortest way, in `distance_unit`."""
+        ...
+
+
+@runtime_checkable
 class Drawable(Protocol):
     """A task that can say where its poses lie on its pictures, so that paths can be drawn over them."""
 

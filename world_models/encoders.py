@@ -1,0 +1,102 @@
+"""Picture encoders: pixels to one latent vector. `conv` is quick on a CPU, `vit` is a small vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SoftArgmax(nn.Module):
+    """Where each feature map is bright: the mean place (x, y in [-1, 1]) under a softmax over the map's cells.
+
+    After Finn et al., "Deep Spatial Autoencoders for Visuomotor Learning" (arXiv 1509.06113).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.sharpness = nn.Parameter(torch.full((channels,), 4.0))
+
+    def forward(self, maps: Float[Tensor, "n channel height width"]) -> Float[Tensor, "n places"]:
+        """Places, `[n, 2 * channel]`."""
+        height, width = maps.shape[2:]
+        x = torch.linspace(-1.0, 1.0, width, device=maps.device, dtype=maps.dtype)
+        y = torch.linspace(-1.0, 1.0, height, device=maps.device, dtype=maps.dtype)
+        bright = torch.softmax(maps.flatten(2) * self.sharpness.unsqueeze(1), 2).unflatten(2, (height, width))
+        return torch.cat([bright.sum(2) @ x, bright.sum(3) @ y], 1)
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions over 4 x 4 patches; latents are read off places of features and a coarse map. `size`: a multiple of 16."""
+
+    def __init__(self, size: int, latent: int, width: int) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(nn.Conv2d(3, width, 4, 4), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1))
+        self.places = SoftArgmax(width)
+        self.coarse = nn.Sequential(
+            nn.SiLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(2 * width, 2 * width, 3, 2, 1),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(2 * width * (size // 16) ** 2, 4 * width),
+        )
+        self.hidden = nn.Sequential(nn.Linear(6 * width, 4 * width), nn.SiLU(), nn.Linear(4 * width, latent))
+        self.direct = nn.Linear(2 * width, latent)
+
+    def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
+        """Latents of pictures whose mean was taken off."""
+        maps = self.fine(pictures)
+        places = self.places(maps)
+        return self.direct(places) + self.hidden(torch.cat([places, self.coarse(maps)], 1))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block with full attention over the patches."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_hidden = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.hidden = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Float[Tensor, "n token width"]) -> Float[Tensor, "n token width"]:
+        """Tokens after attention and the hidden layer."""
+        mixed = self.queries_keys_values(self.norm_attention(tokens)).chunk(3, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in mixed)
+        attended = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        tokens = tokens + self.out(attended)
+        return tokens + self.hidden(self.norm_hidden(tokens))
+
+
+class ViTEncoder(nn.Module):
+    """A vision transformer over 8 x 8 patches with learned positions; the latent is read off a token of its own."""
+
+    PATCH = 8
+    HEADS = 4
+    DEPTH = 4
+
+    def __init__(self, size: int, latent: int, width: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, self.PATCH, self.PATCH)
+        self.summary = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, (size // self.PATCH) ** 2 + 1, width))
+        self.blocks = nn.Sequential(*(Block(width, self.HEADS) for _ in range(self.DEPTH)))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, latent)
+
+    def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
+        """Latents of pictures whose mean was taken off."""
+        tokens = self.patches(pictures).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.summary.expand(len(tokens), -1, -1), tokens], 1) + self.positions
+        return self.out(self.norm(self.blocks(tokens)[:, 0]))
+
+
+ENCODERS: dict[str, Callable[[int, int, int], nn.Module]] = {"conv": ConvEncoder, "vit": ViTEncoder}
+"""Makers by name; they take picture size, latent size and width."""

@@ -1,0 +1,146 @@
+"""What a pixel model's card says: open-loop errors by the probe, and how its goal costs grow with true distance, by bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import rankdata
+from torch import Tensor
+
+from world_models.assess import STEPS
+from world_models.base import Context, GoalCost, SquaredDistance, rollout
+from world_models.encoder_stage import about_labels
+from world_models.frames import Frames
+from world_models.jepa import JEPA
+from world_models.probe import Probe
+from world_models.tasks import Task
+from world_models.tasks.base import PathDistance
+from world_models.windows import rows_of
+
+if TYPE_CHECKING:
+    from world_models.train_pixels import PixelTrainSettings, TrainedPixels
+
+PER_BAND = 2000
+"""Pairs that a band's rank correlation is taken over; fewer than a tenth of it are too few to tell."""
+BANDS = 5
+"""Bands of equal numbers, for tasks that name none."""
+EXTRA_STEPS = (25,)
+
+
+def pixel_card(trained: TrainedPixels, task: Task, settings: PixelTrainSettings, held_out: Frames) -> Mapping[str, object]:
+    """Entries of the card that are measured on held-out trajectories, and what the model was trained on."""
+    model = trained.model
+    states = encode_frames(model, held_out)
+    costs: dict[str, GoalCost] = {"latent": SquaredDistance(), "probe": trained.probe_cost}
+    labels = {"encoder": about_labels(settings.encoder), "latent": "none", "probe": "observation"}
+    if trained.temporal is not None:
+        costs["temporal"] = trained.temporal
+        labels["temporal"] = "none"
+    return {
+        "dynamics": dict(task.dynamics),
+        "training": asdict(settings),
+        "labels": labels,
+        "open_loop_error": probe_errors(model, trained.probe, task, held_out, states),
+        "goal_cost_rank_correlation": rank_correlations(costs, task, held_out.observations, states),
+    }
+
+
+@torch.no_grad()
+def encode_frames(model: JEPA, frames: Frames) -> Float[Tensor, "trajectories time_plus_one state"]:
+    """States of all frames, on the model's device."""
+    felt = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1).to(model.device)
+    parts = [
+        model.normalise(model.embed(frames.pixels(rows).to(model.device)), felt[rows]) for rows in rows_of(len(felt), 1024)
+    ]
+    return torch.cat(parts).unflatten(0, (frames.trajectories, frames.length + 1))
+
+
+@torch.no_grad()
+def probe_errors(
+    model: JEPA,
+    probe: Probe,
+    task: Task,
+    frames: Frames,
+    states: Float[Tensor, "trajectories time_plus_one state"],
+    steps: tuple[int, ...] = (*STEPS, *EXTRA_STEPS),
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean pose errors of the probe after n environment steps of the data's own actions, `{part: {n: {...}}}`.
+
+    `readout` is the probe's own error on the encoded picture of that moment: no prediction in it. Persistence predicts that
+    nothing moves.
+    """
+    block = task.action_block
+    count = frames.length // block
+    actions = torch.from_numpy(frames.actions[:, : count * block].copy()).to(model.device, model.dtype)
+    seen = states[:, : count * block + 1 : block]
+    future = rollout(model, Context.at(model, seen[:, 0]), actions.reshape(len(actions), count, -1))
+    predicted, read = (task.pose(probe(part).double().cpu().numpy()) for part in (future, seen))
+    true = task.pose(frames.observations[:, : count * block + 1 : block].astype(np.float64))
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for n in sorted(steps):
+        if n % block or n > frames.length:
+            continue
+        k = n // block
+        errors = {
+            "model": task.pose_errors(predicted[:, k - 1], true[:, k]),
+            "persistence": task.pose_errors(true[:, 0], true[:, k]),
+            "readout": task.pose_errors(read[:, k], true[:, k]),
+        }
+        for part in errors["model"]:
+            entry = {kind: round(float(values[part].mean()), 5) for kind, values in errors.items()}
+            result.setdefault(part, {})[str(n)] = entry
+    return result
+
+
+@torch.no_grad()
+def rank_correlations(
+    costs: Mapping[str, GoalCost],
+    task: Task,
+    observations: Float[np.ndarray, "trajectories time observation"],
+    states: Float[Tensor, "trajectories time state"],
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Spearman correlation of each goal cost with the true way between held-out observations: `all`, and within each band.
+
+    The way is the task's path distance where it knows one, else its distance.
+    """
+    rng = np.random.default_rng(seed)
+    flat = observations.reshape(-1, observations.shape[2]).astype(np.float64)
+    flat_states = states.flatten(0, 1)
+    first, second = _pairs(rng, observations.shape[0], observations.shape[1])
+    a, b = task.pose(flat[first]), task.pose(flat[second])
+    far = task.path_distance(a, b) if isinstance(task, PathDistance) else task.distance(a, b)
+    if isinstance(task, PathDistance):
+        edges = [*task.distance_bands, np.inf]
+    else:
+        edges = [*np.quantile(far, np.linspace(0, 1, BANDS + 1))[:-1], np.inf]
+    random = len(first) // 2
+    chosen = {"all": np.arange(random)[: 2 * PER_BAND]}
+    for low, high in pairwise(edges):
+        within = np.flatnonzero((far >= low) & (far < high) & (far > 0))
+        if len(within) >= PER_BAND // 10:
+            name = f"{low:.3g}-{high:.3g}" if np.isfinite(high) else f"{low:.3g}+"
+            chosen[name] = rng.permutation(within)[:PER_BAND]
+    result: dict[str, dict[str, float]] = {}
+    for name, cost in costs.items():
+        result[name] = {}
+        for band, rows in chosen.items():
+            costs_of = cost(flat_states[first[rows]], flat_states[second[rows]]).double().cpu().numpy()
+            result[name][band] = round(float(np.corrcoef(rankdata(costs_of), rankdata(far[rows]))[0, 1]), 4)
+    return result
+
+
+def _pairs(rng: np.random.Generator, trajectories: int, times: int, count: int = 40_000):
+    """Random pairs of observations, then as many from within trajectories, which are near each other."""
+    total = trajectories * times
+    rows = rng.integers(trajectories, size=count)
+    near = rows[:, None] * times + rng.integers(times, size=(count, 2))
+    return np.concatenate([rng.integers(total, size=count), near[:, 0]]), np.concatenate(
+        [rng.integers(total, size=count), near[:, 1]]
+    )

@@ -1,0 +1,36 @@
+"""Frozen settings from config mappings, nested ones too."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from world_models.errors import UnknownNameError, UserError
+
+Settings = TypeVar("Settings")
+
+
+def settings_of(kind: type[Settings], values: Mapping[str, object], where: str) -> Settings:
+    """The settings dataclass `kind` with some fields set; lists become tuples, mappings the dataclass that the field wants.
+
+    Raises UnknownNameError for a field that is not known, UserError for one that should be a mapping.
+    """
+    assert dataclasses.is_dataclass(kind)
+    known = {f.name for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise UnknownNameError(f"setting of {where}", key, known)
+        nested = next((t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)), None)
+        if nested is not None and value is not None:
+            if not isinstance(value, Mapping):
+                raise UserError(f"{where}.{key} {value!r} must be a mapping of settings.")
+            value = settings_of(nested, value, f"{where}.{key}")  # pyright: ignore[reportArgumentType]
+        found[key] = tuple(value) if isinstance(value, list) else value
+    try:
+        return kind(**found)
+    except TypeError as error:
+        raise UserError(f"{where}: {error}.") from error

@@ -1,0 +1,210 @@
+"""Training a pixel model in stages: encoder, predictor on frozen latents, goal costs on frozen latents; then its card.
+
+Only the first stage sees pictures. After it every frame is encoded once, and long predictions are learned on latents, cheaply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from world_models import checkpoints
+from world_models.encoder_stage import EncoderSettings, EncoderStage
+from world_models.errors import require
+from world_models.fit_pixels import LoopReport, Stage, run_stage
+from world_models.fitting import Progress
+from world_models.formats import PREFIX
+from world_models.frames import Frames, collect_frames
+from world_models.jepa import JEPA, JEPAConfig
+from world_models.latent_stages import (
+    PredictorSettings,
+    ProbeSettings,
+    TemporalSettings,
+    fit_probe,
+    predictor_stage,
+    temporal_stage,
+)
+from world_models.pixel_card import encode_frames, pixel_card
+from world_models.probe import Probe, ProbeCost
+from world_models.sensors import Sensors
+from world_models.settings_of import settings_of
+from world_models.tasks import Task
+from world_models.temporal import TemporalCost
+from world_models.train import HELD_OUT_SEED
+from world_models.windows import States
+
+FORMAT = f"{PREFIX}jepa/1"
+HELD_OUT = 100
+"""Held-out trajectories that cards report on."""
+
+
+@dataclass(frozen=True)
+class PixelTrainSettings:
+    """Data, sizes and fit of one pixel model. Raises UserError for nonsense, by name and value."""
+
+    trajectories: int = 2000
+    length: int = 100
+    """Environment steps of a trajectory."""
+    data_seed: int = 0
+    size: int = 64
+    """Side of the pictures, px."""
+    proprioception: bool = False
+    """Whether the model takes the task's proprioception beside pictures."""
+    model: Mapping[str, object] = field(default_factory=dict)
+    """Fields of `JEPAConfig` that differ from their defaults."""
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    predictor: PredictorSettings = field(default_factory=PredictorSettings)
+    temporal: TemporalSettings | None = field(default_factory=TemporalSettings)
+    """None: no such goal cost."""
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
+    goal_cost: str = "temporal"
+    """What plans use unless told otherwise: `latent`, `temporal` or `probe`."""
+
+    def __post_init__(self) -> None:
+        require(
+            self.trajectories >= 1 and self.length >= 2,
+            f"trajectories {self.trajectories} must be >= 1 and length {self.length} >= 2.",
+        )
+        require(self.data_seed != HELD_OUT_SEED, f"data_seed {self.data_seed} is kept for held-out trajectories.")
+        known = ("latent", "probe") if self.temporal is None else ("latent", "probe", "temporal")
+        require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is none that is trained: choose one of {known}.")
+
+    @staticmethod
+    def of(values: Mapping[str, object]) -> PixelTrainSettings:
+        """From a config mapping with a mapping a stage; lists become tuples. UserError for unknown names."""
+        return settings_of(PixelTrainSettings, values, "train")
+
+
+def train_pixels(
+    name: str,
+    task: Task,
+    settings: PixelTrainSettings,
+    out: Path,
+    progress: Progress | None = None,
+    device: torch.device | str = "cpu",
+    data_folder: Path | None = None,
+) -> Path:
+    """Train the pixel model `name` of `task` into the checkpoint folder `out` and return it.
+
+    A run that was interrupted or killed is taken up where it saved (`out/resume-*.pt`). `progress(stage, done, total, loss)`
+    is called now and then.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    folder = data_folder or out.parent / "data"
+
+    def collect(trajectories: int, seed: int) -> Frames:
+        def collected(done: int, total: int) -> None:
+            if progress is not None:
+                progress("collect", done, total, float("nan"))
+
+        return collect_frames(task, trajectories, settings.length, seed, settings.size, folder, collected)
+
+    frames = collect(settings.trajectories, settings.data_seed)
+    held_out = collect(HELD_OUT, HELD_OUT_SEED)
+    collect_seconds = time.monotonic() - began
+    trainer = PixelTrainer(task, settings, torch.device(device), out, progress)
+    trained = trainer.train(frames)
+    earlier = sum(report.earlier for report in trainer.reports.values())
+    card = {
+        **pixel_card(trained, task, settings, held_out),
+        "data": {"digest": frames.digest, "trajectories": frames.trajectories, "frames": frames.observations[..., 0].size},
+        "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - began + earlier, 1)},
+        "loss_curves": {stage: [round(loss, 5) for loss in report.curve] for stage, report in trainer.reports.items()},
+    }
+    path = save(out, name, trained, card)
+    for left in out.glob("resume-*.pt"):
+        left.unlink()
+    return path
+
+
+@dataclass(frozen=True)
+class TrainedPixels:
+    """What training makes."""
+
+    model: JEPA
+    temporal: TemporalCost | None
+    probe: Probe
+    probe_cost: ProbeCost
+    goal_cost: str
+
+
+def save(folder: Path, name: str, trained: TrainedPixels, card: Mapping[str, object]) -> Path:
+    """Write the checkpoint folder of a pixel model."""
+    model, temporal = trained.model, trained.temporal
+    tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
+    tensors |= {f"probe_cost.{key}": value for key, value in trained.probe_cost.state_dict().items()}
+    config: dict[str, object] = {**asdict(model.config), "probe_width": trained.probe.width}
+    if temporal is not None:
+        tensors |= {f"temporal.{key}": value for key, value in temporal.state_dict().items()}
+        config["temporal"] = asdict(temporal.config)
+    senses = Sensors("pixels", model.config.size, model.config.proprioception)
+    costs = ["latent", "probe"] if temporal is None else ["latent", "probe", "temporal"]
+    facts = {"sensors": senses.as_card(), "goal_costs": costs, "goal_cost": trained.goal_cost}
+    return checkpoints.write(folder, FORMAT, name, config, tensors, {**facts, **card})
+
+
+class PixelTrainer:
+    """The stages, each taken up where it was saved."""
+
+    def __init__(
+        self, task: Task, settings: PixelTrainSettings, device: torch.device, folder: Path | None, progress: Progress | None
+    ) -> None:
+        self.task, self.settings, self.device, self.folder, self.progress = task, settings, device, folder, progress
+        self.reports: dict[str, LoopReport] = {}
+        """What each stage did."""
+
+    def train(self, frames: Frames) -> TrainedPixels:
+        """All stages."""
+        settings = self.settings
+        model = self.encoder(frames)
+        states = model.calibrate(encode_frames(model, frames))
+        data = States(states, torch.from_numpy(frames.actions.copy()).to(self.device), self.task.action_block)
+        about = frames.digest + _digest(model)
+        self._run(predictor_stage(model, data, settings.predictor, about))
+        temporal = None
+        if settings.temporal is not None:
+            temporal, stage = temporal_stage(data, settings.temporal, about)
+            self._run(stage)
+            temporal.calibrate(states)
+            temporal.requires_grad_(False)
+        labels = torch.from_numpy(frames.observations.copy()).to(self.device)
+        probe, stage = fit_probe(data, labels, settings.probe, about)
+        self._run(stage)
+        probe.requires_grad_(False)
+        weights = torch.from_numpy(1.0 / self.task.goal_tolerance**2).float()
+        cost = ProbeCost(probe, weights / (weights * probe.std.cpu().square()).mean())
+        return TrainedPixels(model.requires_grad_(False).eval(), temporal, probe, cost.to(self.device), settings.goal_cost)
+
+    def encoder(self, frames: Frames) -> JEPA:
+        """The first stage; the model's predictor is but half trained."""
+        settings, task = self.settings, self.task
+        torch.manual_seed(settings.encoder.seed)
+        senses = frames.proprioception.shape[2] if settings.proprioception else 0
+        sizes = {
+            "action_dim": task.action_dim,
+            "action_block": task.action_block,
+            "size": settings.size,
+            "proprioception": senses,
+        }
+        model = JEPA(JEPAConfig(**{**settings.model, **sizes}))  # pyright: ignore[reportArgumentType]
+        stage = EncoderStage(model, frames, settings.encoder).to(self.device)
+        self._run(stage.stage(repr((frames.digest, asdict(model.config)))))
+        return model
+
+    def _run(self, stage: Stage) -> None:
+        self.reports[stage.name] = run_stage(stage, self.folder, self.progress)
+
+
+def _digest(model: JEPA) -> str:
+    """Of the trained encoder: what later stages depend on."""
+    content = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        if not key.startswith("predictor."):
+            content.update(value.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]
