@@ -1,4 +1,4 @@
-"""Pictures of planar scenes: drawn large in a scene's own coordinates, then shrunk, so that edges are smooth."""
+"""Pictures of planar scenes: drawn large in their own coordinates, then shrunk, so that edges are smooth; dots in batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+from world_models.tasks.raster import Colour, Shape, disc, draw
 
 PAPER: Colour = (250, 250, 247)
 WALL: Colour = (70, 78, 92)
@@ -45,13 +45,13 @@ class Canvas:
         if (high >= low).all():
             self.pen.rectangle((*low.tolist(), *high.tolist()), fill=colour)
 
-    def dot(self, x: float, y: float, radius: float, colour: Colour) -> None:
-        """A filled disc; `radius` in scene units."""
-        left, _, right, _ = self.extent
-        reach = radius / abs(right - left) * self.size * OVERSAMPLING
-        u, v = self.pixel(x, y)
-        self.pen.ellipse((u - reach, v - reach, u + reach, v + reach), fill=colour)
-
     def array(self) -> UInt8[np.ndarray, "size size 3"]:
         """The finished picture."""
         return np.asarray(self.image.resize((self.size, self.size), Image.Resampling.BOX), dtype=np.uint8).copy()
+
+    def dots(self, points: Float[np.ndarray, "n 2"], radius: float, colour: Colour) -> UInt8[np.ndarray, "n size size 3"]:
+        """A picture for each point: what is drawn so far and a filled disc there; `radius` in scene units."""
+        left, top, right, bottom = self.extent
+        places = (points - np.array([left, top])) / np.array([right - left, bottom - top]) * self.size
+        reach = radius / abs(right - left) * self.size
+        return draw(self.array(), [Shape(places, reach, disc(reach), colour)])

@@ -127,13 +127,25 @@ class PointMaze:
         """Position error, m."""
         return {"position_m": self.distance(poses, goals)}
 
-    def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+    @property
+    def proprioception_dim(self) -> int:
+        """4."""
+        return 4
+
+    def proprioception(self, states: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Position and velocity, m and m/s."""
+        return states
+
+    def pixels(self, states: Float[np.ndarray, "n 4"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
         """The maze from above, with a red dot (twice the ball's size) where the ball is."""
         canvas = Canvas(size, self._extent, WALL)
         for x, y in self.layout.centres.tolist():
             canvas.box(x - 0.5, y + 0.5, x + 0.5, y - 0.5, PAPER)
-        canvas.dot(float(state[0]), float(state[1]), 0.2, AGENT)
-        return canvas.array()
+        return canvas.dots(states[:, :2], 0.2, AGENT)
+
+    def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+        """The picture of one state."""
+        return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
         """The ball's place on `render`'s picture."""

@@ -17,20 +17,18 @@ from jaxtyping import Bool, Float, UInt8
 from world_models.errors import UserError, require
 from world_models.tasks.base import Problem, check_horizon, wrap_angle
 from world_models.tasks.push_t_behaviour import Pusher, random_actions
+from world_models.tasks.push_t_shapes import ARENA, CENTRE, block_centre, pictures
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 ACTION_PX = 100.0
 """A relative action of 1 asks for a target this many px away (DINO-WM's scale)."""
-ARENA = 512.0
 SUBSTEPS, DT = 10, 0.01
 STIFFNESS, FRICTION = 100.0, 20.0
 """gym-pusht's PD controller of the agent: acceleration per px of error and per px/s of speed."""
 POSITION_TOLERANCE, ANGLE_TOLERANCE = 20.0, np.pi / 9
 """DINO-WM's success test: |(agent, block) - goal| in px, and the block's angle in radians."""
-CENTRE = np.array([0.0, 45.0])
-"""The block's centre of gravity in its own frame, px: gym-pusht's mean of the bar's (0, 15) and the stem's (0, 75)."""
 WALL_MARGIN = 60.0
 """Problems keep the block's centre this many px away from the arena's sides: a kinematic agent can jam it into them."""
 HUMAN_PACE = 0.2
@@ -125,9 +123,9 @@ class PushT:
             rng = np.random.default_rng([seed, horizon, draw, 0x9057])
             start = _start(rng, near=True)
             states, actions = _behave(start, Pusher(rng, HUMAN_PACE), horizon)
-            moved = np.linalg.norm(_centre(states[-1]) - _centre(start))
+            moved = np.linalg.norm(block_centre(states[-1]) - block_centre(start))
             turned = abs(wrap_angle(states[-1, 6:7] - start[6:7])[0])
-            inside = np.abs(_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
+            inside = np.abs(block_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
             if inside and (moved > 1.5 * POSITION_TOLERANCE or turned > 1.5 * ANGLE_TOLERANCE):
                 return Problem(seed, horizon, "push", start, states[-1], actions)
         raise UserError(f"push_t: horizon {horizon} is too short to reach and move the block: choose 10 or more.")
@@ -147,7 +145,7 @@ class PushT:
 
     def observe(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch observation"]:
         """Agent position and velocity, block centre, cos and sin of the block's angle, agent in the block's frame."""
-        centre = _centre(states)
+        centre = block_centre(states)
         cos, sin = np.cos(states[..., 6]), np.sin(states[..., 6])
         right, down = states[..., 0] - centre[..., 0], states[..., 1] - centre[..., 1]
         derived = np.stack([cos, sin, cos * right + sin * down, cos * down - sin * right], -1)
@@ -181,22 +179,22 @@ class PushT:
             "angle_deg": np.degrees(np.abs(wrap_angle(poses[..., 4] - goals[..., 4]))),
         }
 
-    def render(self, state: Float[np.ndarray, " simulator_state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """Agent (blue disc) and block (grey T) from above."""
-        from PIL import Image, ImageDraw
+    @property
+    def proprioception_dim(self) -> int:
+        """4."""
+        return 4
 
-        scale = 4 * size / ARENA
-        image = Image.new("RGB", (4 * size, 4 * size), "white")
-        draw = ImageDraw.Draw(image)
-        cos, sin = np.cos(state[6]), np.sin(state[6])
-        turn = np.array([[cos, sin], [-sin, cos]])
-        for shape in ([(-60, 0), (60, 0), (60, 30), (-60, 30)], [(-15, 30), (15, 30), (15, 120), (-15, 120)]):
-            corners = (np.array(shape) @ turn + state[4:6]) * scale
-            draw.polygon([tuple(c) for c in corners], fill=(119, 136, 153))
-        x, y, r = state[0] * scale, state[1] * scale, 15 * scale
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=(0, 114, 178))
-        draw.rectangle((0, 0, 4 * size - 1, 4 * size - 1), outline=(211, 211, 211), width=max(1, round(5 * scale)))
-        return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+    def proprioception(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch 4"]:
+        """The agent's position and velocity, px and px/s."""
+        return states[..., :4]
+
+    def pixels(self, states: Float[np.ndarray, "n simulator_state"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
+        """Agent (blue disc) and block (grey T) from above."""
+        return pictures(states, size)
+
+    def render(self, state: Float[np.ndarray, " simulator_state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+        """The picture of one state."""
+        return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
         """Agent and block centre as fractions of the arena."""
@@ -216,12 +214,6 @@ class PushT:
                 pusher = Pusher(rng, pace=rng.uniform(0.1, 0.7), noise=0.3 * rng.random())
                 runs.append(_behave(start, pusher, length))
         return np.stack([states for states, _ in runs]), np.stack([actions for _, actions in runs])
-
-
-def _centre(states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch 2"]:
-    """Centre of gravity of the block, px."""
-    cos, sin = np.cos(states[..., 6]), np.sin(states[..., 6])
-    return np.stack([states[..., 4] - CENTRE[1] * sin, states[..., 5] + CENTRE[1] * cos], -1)
 
 
 def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " simulator_state"]:
@@ -244,7 +236,7 @@ def _behave(
     scene = Scene(start)
     states, actions = [start], []
     for _ in range(length):
-        action = pusher.act(states[-1][:2], _centre(states[-1]))
+        action = pusher.act(states[-1][:2], block_centre(states[-1]))
         scene.step(action)
         states.append(scene.state())
         actions.append(action)

@@ -157,14 +157,26 @@ class Wall:
         """Position error, px."""
         return {"position_px": self.distance(poses, goals)}
 
-    def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+    @property
+    def proprioception_dim(self) -> int:
+        """2."""
+        return 2
+
+    def proprioception(self, states: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        """The position, px."""
+        return states
+
+    def pixels(self, states: Float[np.ndarray, "n 2"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
         """The arena from above, with border, wall and a red dot where the point is."""
         canvas = Canvas(size, EXTENT, WALL)
         canvas.box(LOW, LOW, HIGH, HIGH, PAPER)
         canvas.box(WALL_LEFT, 0.0, WALL_RIGHT, DOOR_LOW, WALL)
         canvas.box(WALL_LEFT, DOOR_HIGH, WALL_RIGHT, SIZE, WALL)
-        canvas.dot(float(state[0]), float(state[1]), 2.0, AGENT)
-        return canvas.array()
+        return canvas.dots(states, 2.0, AGENT)
+
+    def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+        """The picture of one state."""
+        return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
         """The point's place on `render`'s picture."""

@@ -1,0 +1,102 @@
+"""Batches of small pictures: one background, and shapes blended into it by how much of each pixel they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+Colour = tuple[int, int, int]
+
+Coverage = Callable[
+    [slice, Float[np.ndarray, "n 1 side"], Float[np.ndarray, "n side 1"]],
+    Float[np.ndarray, "n side side"],
+]
+"""How much of each pixel a shape covers, below 0 for none and above 1 for all, in the pictures of a slice: given how far the
+middles of pixel columns and rows lie to the right of and below the shape's place, in pixels."""
+
+_BATCH = 256
+"""Pictures that are drawn together: what they need stays in the cache."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One shape in each of a batch of pictures."""
+
+    places: Float[np.ndarray, "count 2"]
+    """Where it is: x and y in pixels, y downwards."""
+    reach: float
+    """How many pixels it reaches from its place."""
+    coverage: Coverage
+    colour: Colour
+
+
+def draw(background: UInt8[np.ndarray, "size size 3"], shapes: Sequence[Shape]) -> UInt8[np.ndarray, "count size size 3"]:
+    """Pictures of the background with shapes over it, in order; what lies outside is cut off."""
+    size, count = len(background), len(shapes[0].places)
+    margin = max(_side(shape) for shape in shapes)
+    padded = np.pad(background, ((margin, margin), (margin, margin), (0, 0)))
+    result = np.empty((count, size, size, 3), np.uint8)
+    for first in range(0, count, _BATCH):
+        rows = slice(first, min(first + _BATCH, count))
+        pictures = np.repeat(padded[None], rows.stop - first, 0)
+        for shape in shapes:
+            _stamp(pictures, shape, rows, margin)
+        result[rows] = pictures[:, margin : margin + size, margin : margin + size]
+    return result
+
+
+def disc(radius: float) -> Coverage:
+    """The coverage of a disc; `radius` in pixels."""
+
+    def coverage(
+        _: slice, right: Float[np.ndarray, "n 1 side"], down: Float[np.ndarray, "n side 1"]
+    ) -> Float[np.ndarray, "n side side"]:
+        return radius + 0.5 - np.sqrt(right * right + down * down)
+
+    return coverage
+
+
+def turned_boxes(angles: Float[np.ndarray, " count"], boxes: Sequence[tuple[float, float, float, float]]) -> Coverage:
+    """The coverage of a union of boxes (left, top, right, bottom, in pixels from the place) turned by angles from x to y."""
+    cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+    def coverage(
+        rows: slice, right: Float[np.ndarray, "n 1 side"], down: Float[np.ndarray, "n side 1"]
+    ) -> Float[np.ndarray, "n side side"]:
+        cos, sin = cosines[rows, None, None], sines[rows, None, None]
+        x, y = cos * right + sin * down, cos * down - sin * right
+        parts = [_between(x, left, far) * _between(y, top, bottom) for left, top, far, bottom in boxes]
+        return np.maximum.reduce(parts)
+
+    return coverage
+
+
+def _between(values: Float[np.ndarray, "n side side"], low: float, high: float) -> Float[np.ndarray, "n side side"]:
+    """How much of a pixel's width about each value lies between `low` and `high`."""
+    distance = np.abs(values - (low + high) / 2)
+    return np.clip((high - low) / 2 + 0.5 - distance, 0.0, min(1.0, high - low), out=distance)
+
+
+def _side(shape: Shape) -> int:
+    """Pixels along the side of the patch that holds a shape wherever its place lies within a pixel."""
+    return 2 * int(np.ceil(shape.reach + 0.5)) + 1
+
+
+def _stamp(pictures: UInt8[np.ndarray, "n padded padded 3"], shape: Shape, batch: slice, margin: int) -> None:
+    """Blend a shape into padded pictures, in place."""
+    count, padded = pictures.shape[:2]
+    side = _side(shape)
+    # Far outside, or nowhere: the patch stays in the margin, where the shape does not reach it.
+    places = np.nan_to_num(shape.places[batch] + margin, nan=-1e6).clip(-1e6, 1e6)
+    corners = (np.floor(places).astype(np.int64) - side // 2).clip(0, padded - side)
+    columns, rows = corners[:, 0, None] + np.arange(side), corners[:, 1, None] + np.arange(side)
+    right = (columns + 0.5 - places[:, :1]).astype(np.float32)[:, None, :]
+    down = (rows + 0.5 - places[:, 1:]).astype(np.float32)[:, :, None]
+    share = np.clip(shape.coverage(batch, right, down), 0.0, 1.0)[..., None]
+    index = (np.arange(count)[:, None, None] * padded + rows[:, :, None]) * padded + columns[:, None, :]
+    flat = pictures.reshape(-1, 3)
+    before = flat[index].astype(np.float32)
+    flat[index] = (before + share * (np.array(shape.colour, np.float32) - before) + 0.5).astype(np.uint8)
