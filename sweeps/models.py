@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +21,7 @@ from world_models.checkpoints import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import Task, make_task
 from world_models.train import TrainSettings, train
+from world_models.train_pixels import PixelTrainSettings, train_pixels
 
 STEPS = ("1", "10", "20", "50", "100")
 """Columns of the open-loop error: environment steps."""
@@ -42,7 +44,7 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
         errors: Mapping[str, Any] = _mapping(card.get("open_loop_error"))
         for i, (part, by_step) in enumerate(errors.items() or [("-", {})]):
             row = [_error(by_step.get(step)) for step in STEPS]
-            facts = [_plain(card.get("goal_cost_rank_correlation")), _seconds(card)] if i == 0 else ["", ""]
+            facts = [_rank(card), _seconds(card)] if i == 0 else ["", ""]
             head = [name, str(_mapping(card.get("dynamics")).get("name", "-"))] if i == 0 else ["", ""]
             table.add_row(*head, part, *row, *facts, end_section=i + 1 == len(errors))
     show(console, table)
@@ -69,7 +71,7 @@ class TrainJob:
 
     name: str
     task: Task
-    settings: TrainSettings
+    settings: TrainSettings | PixelTrainSettings
     folder: Path
     data: Path
 
@@ -83,10 +85,19 @@ def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
     return TrainJob(
         str(config["name"]),
         make_task(str(task["name"]), **_mapping(task.get("settings"))),
-        TrainSettings.of(_mapping(config.get("train"))),
+        _settings(str(config.get("kind", "mlp")), _mapping(config.get("train"))),
         out / str(config["name"]),
         outputs.data,
     )
+
+
+def _settings(kind: str, values: Mapping[str, object]) -> TrainSettings | PixelTrainSettings:
+    """Of the recipe that `kind` names: `mlp` for a model of states, `jepa` for one of pictures."""
+    if kind == "mlp":
+        return TrainSettings.of(values)
+    if kind == "jepa":
+        return PixelTrainSettings.of(values)
+    raise UnknownNameError("kind of world model", kind, ("jepa", "mlp"))
 
 
 def _train(job: TrainJob, console: Console) -> None:
@@ -109,7 +120,11 @@ def _train(job: TrainJob, console: Console) -> None:
                 told.add(tenth)
                 say(console, f"{job.name}: {stage} {done}/{total}{shown}")
 
-        train(job.name, job.task, job.settings, job.folder, progress, data_folder=job.data)
+        if isinstance(job.settings, TrainSettings):
+            train(job.name, job.task, job.settings, job.folder, progress, data_folder=job.data)
+        else:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            train_pixels(job.name, job.task, job.settings, job.folder, progress, device, job.data)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -124,7 +139,11 @@ def _error(entry: object) -> str:
     return f"{model:.3g} ({100 * model / still:.0f} %)" if still else f"{model:.3g}"
 
 
-def _plain(value: object) -> str:
+def _rank(card: Mapping[str, object]) -> str:
+    """Of the model's own goal cost over all distances."""
+    value = card.get("goal_cost_rank_correlation")
+    if isinstance(value, Mapping):
+        value = _mapping(value.get(card.get("goal_cost"))).get("all")
     return f"{value:.3f}" if isinstance(value, float) else "-"
 
 

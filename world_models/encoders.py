@@ -30,7 +30,7 @@ class SoftArgmax(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions over 4 x 4 patches; latents are read off places of features and off a coarse map. `size`: a multiple of 16."""
+    """Convolutions over 4 x 4 patches; latents are read off places of features and a coarse map. `size`: a multiple of 16."""
 
     def __init__(self, size: int, latent: int, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The training loop of pixel models: one loop for every stage (encoder, predictor, heads); a killed run goes on where it saved."""
+"""The training loop of pixel models: one loop for every stage; a killed run goes on where it saved."""
 
 from __future__ import annotations
 

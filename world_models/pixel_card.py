@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -121,7 +122,7 @@ def rank_correlations(
         edges = [*np.quantile(far, np.linspace(0, 1, BANDS + 1))[:-1], np.inf]
     random = len(first) // 2
     chosen = {"all": np.arange(random)[: 2 * PER_BAND]}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         within = np.flatnonzero((far >= low) & (far < high) & (far > 0))
         if len(within) >= PER_BAND // 10:
             name = f"{low:.3g}-{high:.3g}" if np.isfinite(high) else f"{low:.3g}+"

@@ -151,6 +151,15 @@ class Wall:
         """Whether the goal is nearer than 4.5 px."""
         return self.distance(poses, goals) < SUCCESS
 
+    @property
+    def distance_bands(self) -> tuple[float, ...]:
+        """Lower edges of the bands of path distance within which goal costs are judged, px."""
+        return (0.0, 5.0, 10.0, 20.0, 40.0)
+
+    def path_distance(self, poses: Float[np.ndarray, "n 2"], goals: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
+        """Length of the shortest way round the wall, px."""
+        return geodesics(poses, goals)[1]
+
     def pose_errors(
         self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
     ) -> dict[str, Float[np.ndarray, "*batch"]]:
