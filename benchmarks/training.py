@@ -18,6 +18,7 @@ import torch
 from sweeps.config import compose
 from world_models.fit_pixels import LoopReport
 from world_models.frames import collect_frames
+from world_models.pixel_card import encode_frames
 from world_models.tasks import make_task
 from world_models.train_pixels import PixelTrainer, PixelTrainSettings
 
@@ -41,7 +42,7 @@ def main() -> None:
         model = trainer.encoder(frames)
         report = trainer.reports["encoder"]
         began = time.monotonic()
-        trainer.encode(model, frames)
+        encode_frames(model, frames)
         encoded = collected / (time.monotonic() - began)
     seen = report.steps * settings.encoder.batch_size * (model.history + settings.encoder.unroll)
     figures = {

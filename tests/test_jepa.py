@@ -83,8 +83,8 @@ def test_calibration_gives_states_mean_zero_and_keeps_the_latents_shape():
     model = small(action_block=2)
     raw = torch.randn(50, 40, 5) * torch.tensor([3.0, 3.0, 0.1, 0.1, 0.0]) + 7.0
     model.state_mean.fill_(1.0)
-    model.calibrate((raw - model.state_mean) / model.state_std)
-    states = (raw - model.state_mean) / model.state_std
+    states = model.calibrate((raw - model.state_mean) / model.state_std)
+    torch.testing.assert_close(states, (raw - model.state_mean) / model.state_std)
     torch.testing.assert_close(states.mean((0, 1)), torch.zeros(5), atol=1e-3, rtol=0)
     assert states[..., :2].std((0, 1)).sub(1).abs().max() < 0.05
     assert states[..., 2:].std((0, 1)).max() < 0.05  # what hardly varies stays small

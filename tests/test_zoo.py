@@ -18,6 +18,10 @@ LIMITS = {
 """Mean open-loop error after so many environment steps."""
 
 
+STATE_MODELS = [name for name in checkpoints.zoo_names() if "sensors" not in checkpoints.read_card(name)[0]]
+"""Models of pictures have tests of their own: tests/test_zoo_pixels.py."""
+
+
 def task_of(card):
     settings = dict(card["dynamics"])
     return make_task(settings.pop("name"), **settings)
@@ -37,7 +41,7 @@ def held_out():
     return get
 
 
-@pytest.mark.parametrize("name", checkpoints.zoo_names())
+@pytest.mark.parametrize("name", STATE_MODELS)
 def test_open_loop_error_is_within_its_limit(name, held_out):
     loaded = checkpoints.load(name)
     task = task_of(loaded.card)
@@ -51,7 +55,7 @@ def test_open_loop_error_is_within_its_limit(name, held_out):
         assert error["model"] <= 0.1 * error["persistence"], error
 
 
-@pytest.mark.parametrize("name", checkpoints.zoo_names())
+@pytest.mark.parametrize("name", STATE_MODELS)
 def test_cards_say_what_is_measured(name, held_out):
     loaded = checkpoints.load(name)
     errors = open_loop_errors(loaded.model, task_of(loaded.card), held_out(name))
@@ -77,12 +81,12 @@ def test_the_wall_model_never_goes_through_the_wall():
     assert depth.max() < 1.0, f"a push went {depth.max():.2f} px into the wall"
 
 
-@pytest.mark.parametrize("name", checkpoints.zoo_names())
+@pytest.mark.parametrize("name", STATE_MODELS)
 def test_weights_are_small_enough_to_ship(name):
     assert (checkpoints.resolve(name) / "model.safetensors").stat().st_size < 4e6
 
 
-@pytest.mark.parametrize("name", checkpoints.zoo_names())
+@pytest.mark.parametrize("name", STATE_MODELS)
 def test_action_gradients_agree_with_finite_differences(name):
     loaded = checkpoints.load(name, dtype=torch.float64)
     torch.manual_seed(0)

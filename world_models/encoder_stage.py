@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -159,8 +159,3 @@ def _head(features: int, out: int, width: int = 128) -> nn.Sequential:
 def about_labels(settings: EncoderSettings) -> str:
     """What a card says of the labels that shaped the encoder."""
     return settings.labels if settings.labels in LABELS[1:] and settings.label_weight else "none"
-
-
-def as_words(settings: EncoderSettings) -> str:
-    """All settings, for the identity of a run."""
-    return repr(asdict(settings))

@@ -153,8 +153,8 @@ class JEPA(nn.Module):
         require(features >= wanted, f"{features} features of proprioception: the model takes {wanted}.")
         return self.normalise(self.embed(observation.pixels), observation.proprioception)
 
-    def calibrate(self, states: Float[Tensor, "trajectories time state"]) -> None:
-        """Set the normalisation from these (so far normalised otherwise) states.
+    def calibrate(self, states: Float[Tensor, "trajectories time state"]) -> Float[Tensor, "trajectories time state"]:
+        """Set the normalisation from these (so far normalised otherwise) states, and return them as they are from now on.
 
         All features of the latent share one scale, so that directions in which nothing happens stay small.
         """
@@ -167,6 +167,7 @@ class JEPA(nn.Module):
         self.state_mean.copy_(raw.mean((0, 1)))
         self.state_std.copy_(std.clamp_min(1e-6))
         self.delta_scale.copy_(usual.clamp_min(1e-6))
+        return (raw - self.state_mean) / self.state_std
 
     def delta(self, states: Float[Tensor, "n h state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n state"]:
         """f: one step's change in units of `delta_scale` (the training target's natural scale)."""

@@ -93,15 +93,25 @@ Method = Callable[[TemporalCost, Pairs, Float[Tensor, ""]], Float[Tensor, ""]]
 
 TOLERANCE = 0.05
 """How far steps may be too long (root mean square, in parts) before their price rises."""
+NEAR_WEIGHT = 0.5
+"""Weight of the distances within trajectories among those that are to grow."""
+SOFTEST = 0.1
+"""Steps added to distances before their logarithm is taken."""
 
 
 def quasimetric(cost: TemporalCost, pairs: Pairs, price: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """Minus the mean distance of strangers, and the priced excess of steps that are too long; the price itself rises by it."""
+    """Distances grow, priced where a way is shown to be shorter; the price itself rises by what is broken.
+
+    It is logarithms that grow, of strangers' distances and of those within trajectories. Distances themselves would do for
+    long ranges, but then short ones come out uneven: a part more of a long way gains more than the same part of a short one.
+    """
     far = cost.steps_apart(pairs.first, pairs.strangers())
-    excess = (cost.steps_apart(pairs.first, pairs.second) / pairs.apart.clamp_min(0.05) - 1.0).clamp_min(0.0)
+    near = cost.steps_apart(pairs.first, pairs.second)
+    excess = (near / pairs.apart.clamp_min(0.05) - 1.0).clamp_min(0.0)
     broken = excess.square().mean() - TOLERANCE**2
     value = functional.softplus(price)
-    return value.detach() * broken - value * broken.detach() - far.mean() / 30.0
+    growth = (far + SOFTEST).log().mean() + NEAR_WEIGHT * (near + SOFTEST).log().mean()
+    return value.detach() * broken - value * broken.detach() - growth
 
 
 def contrastive(cost: TemporalCost, pairs: Pairs, price: Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from world_models import checkpoints
 from world_models.encoder_stage import EncoderSettings, EncoderStage
@@ -31,14 +29,14 @@ from world_models.latent_stages import (
     predictor_stage,
     temporal_stage,
 )
-from world_models.pixel_card import pixel_card
+from world_models.pixel_card import encode_frames, pixel_card
 from world_models.probe import Probe, ProbeCost
 from world_models.sensors import Sensors
 from world_models.settings_of import settings_of
 from world_models.tasks import Task
 from world_models.temporal import TemporalCost
 from world_models.train import HELD_OUT_SEED
-from world_models.windows import States, rows_of
+from world_models.windows import States
 
 FORMAT = f"{PREFIX}jepa/1"
 HELD_OUT = 100
@@ -164,9 +162,7 @@ class PixelTrainer:
         """All stages."""
         settings = self.settings
         model = self.encoder(frames)
-        states = self.encode(model, frames)
-        model.calibrate(states)
-        states = self.encode(model, frames)
+        states = model.calibrate(encode_frames(model, frames))
         data = States(states, torch.from_numpy(frames.actions.copy()).to(self.device), self.task.action_block)
         about = frames.digest + _digest(model)
         self._run(predictor_stage(model, data, settings.predictor, about))
@@ -199,19 +195,6 @@ class PixelTrainer:
         stage = EncoderStage(model, frames, settings.encoder).to(self.device)
         self._run(stage.stage(repr((frames.digest, asdict(model.config)))))
         return model
-
-    @torch.no_grad()
-    def encode(self, model: JEPA, frames: Frames) -> Float[Tensor, "trajectories time_plus_one state"]:
-        """States of all frames, on the training device."""
-        felt = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1)
-        parts = []
-        total = len(felt)
-        for rows in rows_of(total, 1024):
-            latents = model.embed(frames.pixels(rows).to(self.device))
-            parts.append(model.normalise(latents, felt[rows].to(self.device)))
-            if self.progress is not None and rows[-1] // 65536 > rows[0] // 65536:
-                self.progress("encode", int(rows[-1]) + 1, total, float("nan"))
-        return torch.cat(parts).unflatten(0, (frames.trajectories, frames.length + 1))
 
     def _run(self, stage: Stage) -> None:
         self.reports[stage.name] = run_stage(stage, self.folder, self.progress)
