@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -54,6 +55,10 @@ class ConvEncoder(nn.Module):
         maps = self.fine(pictures)
         places = self.places(maps)
         return self.direct(places) + self.hidden(torch.cat([places, self.coarse(maps)], 1))
+
+    def outputs(self) -> tuple[nn.Linear, ...]:
+        """The linear layers whose sum the latents are."""
+        return (self.direct, cast(nn.Linear, self.hidden[-1]))
 
 
 class Moments(nn.Module):
@@ -113,6 +118,10 @@ class MomentsEncoder(nn.Module):
         features = self.moments(functional.relu(self.colours(pictures)))
         return self.direct(features) + self.hidden(features)
 
+    def outputs(self) -> tuple[nn.Linear, ...]:
+        """The linear layers whose sum the latents are."""
+        return (self.direct, cast(nn.Linear, self.hidden[-1]))
+
 
 class Block(nn.Module):
     """A pre-norm transformer block with full attention over the patches."""
@@ -155,6 +164,10 @@ class ViTEncoder(nn.Module):
         tokens = self.patches(pictures).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.summary.expand(len(tokens), -1, -1), tokens], 1) + self.positions
         return self.out(self.norm(self.blocks(tokens)[:, 0]))
+
+    def outputs(self) -> tuple[nn.Linear, ...]:
+        """The linear layers whose sum the latents are."""
+        return (self.out,)
 
 
 ENCODERS: dict[str, Callable[[int, int, int], nn.Module]] = {"conv": ConvEncoder, "vit": ViTEncoder, "moments": MomentsEncoder}

@@ -58,7 +58,8 @@ def encode_frames(model: JEPA, frames: Frames) -> Float[Tensor, "trajectories ti
     """States of all frames, on the model's device."""
     felt = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1).to(model.device)
     parts = [
-        model.normalise(model.embed(frames.pixels(rows).to(model.device)), felt[rows]) for rows in rows_of(len(felt), ENCODED_AT_ONCE)
+        model.normalise(model.embed(frames.pixels(rows).to(model.device)), felt[rows])
+        for rows in rows_of(len(felt), ENCODED_AT_ONCE)
     ]
     return torch.cat(parts).unflatten(0, (frames.trajectories, frames.length + 1))
 
