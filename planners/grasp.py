@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planners.cem import check_elites, refit
 from planners.gradient import Descent
-from planners.newton import LevenbergMarquardt
+from planners.newton import LevenbergMarquardt, states_fit
 from planners.noise import RowNoise
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
 from planners.optimizers import make_optimizer
@@ -44,9 +44,10 @@ class GraspSettings(SearchSettings):
     """Weight of the dense goal term; what is good depends on the model's scale by orders of magnitude."""
     final_goal_weight: Number | None = number(None)
     """Where the weight of the dense goal term ends, linearly over the run. None: it stays."""
-    sync: str = choice("gd", "cem", "newton", "none")
+    sync: str = choice("gd", "cem", "newton", "auto", "none")
     """What brings the actions back to the true rollout: gradient steps, the cross-entropy method around them, damped
-    Gauss-Newton steps (small states only), or nothing."""
+    Gauss-Newton steps (small states only), Gauss-Newton steps where the states are small enough and gradient steps elsewhere,
+    or nothing."""
     sync_every: Count = count(25, low=0, by_row=True)
     """Iterations between syncs; 0 never syncs."""
     sync_steps: Count = count(10, low=0, by_row=True)
@@ -115,6 +116,8 @@ class GraspSearch:
     def __init__(self, settings: GraspSettings, run: Run) -> None:
         self._settings = settings
         self._run = run
+        newton = settings.sync == "newton" or (settings.sync == "auto" and states_fit(run.model))
+        self._sync_kind = "newton" if newton else "gd" if settings.sync == "auto" else settings.sync
         self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
         self.states: Float[Tensor, "batch virtual *state"] = run.start.states.clone()
         virtual = self.states.shape[1:]
@@ -172,9 +175,9 @@ class GraspSearch:
         run = self._run
         settings, there = self._part(rows)
         actions = self.actions if there is None else self.actions[there]
-        if settings.sync == "gd":
+        if self._sync_kind == "gd":
             Descent(run, actions, "adam", settings.sync_lr, rows).run_for(settings.sync_steps)
-        elif settings.sync == "newton":
+        elif self._sync_kind == "newton":
             LevenbergMarquardt(run, actions, settings.sync_damping, rows).run_for(settings.sync_steps)
         else:
             self._sample(iteration, settings, actions, rows)
@@ -216,7 +219,7 @@ class GraspSearch:
         run.offer(last, final_cost(run.model, problems, last), rows)
         run.spend(problems.steps, rows)
         actions = run.best(rows).clone()
-        if settings.sync == "newton":
+        if self._sync_kind == "newton":
             LevenbergMarquardt(run, actions, settings.sync_damping, rows).run_for(settings.final_sync_steps)
         else:
             Descent(run, actions, "adam", settings.final_sync_lr, rows).run_for(settings.final_sync_steps)

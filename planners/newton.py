@@ -25,13 +25,18 @@ MAX_FEATURES = 64
 _LESS, _MORE = 0.3, 10.0
 
 
+def states_fit(model: WorldModel) -> bool:
+    """Whether a model's states are small enough for Gauss-Newton steps."""
+    return torch.Size(model.state_shape).numel() <= MAX_FEATURES
+
+
 def check_state_size(model: WorldModel) -> None:
     """UserError for a model whose states are too large for Gauss-Newton steps."""
     size = torch.Size(model.state_shape).numel()
     sentence = (
         f"Gauss-Newton steps need states of at most {MAX_FEATURES} numbers, and this model's have {size}: choose gd or cem."
     )
-    require(size <= MAX_FEATURES, sentence)
+    require(states_fit(model), sentence)
 
 
 def final_state_jacobian(

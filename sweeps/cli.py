@@ -142,15 +142,25 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _configure_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="*", metavar="MODEL", help="zoo names or checkpoint folders (default: the zoo)")
+    parser.add_argument(
+        "words", nargs="*", metavar="inspect PATH | import PATH | MODEL", help="see below; default: list the zoo"
+    )
+    parser.add_argument("--name", help="import: name of the model, a folder of OUTPUT/models")
+    parser.add_argument("--task", help="import: task to plan on; its settings follow as key=value")
+    parser.add_argument("--encoder", type=Path, metavar="FILE", help="import: encoder weights that the checkpoint lacks")
+    parser.add_argument("--action-mean", type=_numbers, metavar="A,B", help="import: mean of the training data's actions")
+    parser.add_argument("--action-std", type=_numbers, metavar="A,B", help="import: their standard deviation")
+    parser.add_argument("--readout", action="store_true", help="import: fit a linear readout, for success in the model")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 def _models(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
+    from sweeps.model_files import run
 
-    from sweeps.models import models
-
-    return models(Console(), arguments.paths)
+    return run(arguments)
 
 
 def _configure_ui(parser: argparse.ArgumentParser) -> None:
@@ -230,12 +240,17 @@ examples
 """
 
 MODELS_HELP = """\
-The error is between predicted and true position after n steps of the data's own actions, without looking at the simulator in
-between; in brackets its share of the error of predicting that nothing moves.
+Lists the models that ship, or those that are named. The error is between predicted and true position after n steps of the
+data's own actions, without looking at the simulator in between; in brackets its share of the error of predicting that nothing
+moves. `inspect` says what a checkpoint file is and which tasks it fits, `import` makes it one of ours; neither runs anything
+that a file holds. docs/checkpoints.md tells which kinds are read.
 
 examples
   grasp models
   grasp models outputs/models/wall
+  grasp models inspect lewm/weights.pt
+  grasp models import lewm/weights.pt --name lewm --task push_t --readout
+  grasp models import agent.pt --name mine --task wall action_block=1 speed=1.0
 """
 
 UI_HELP = """\
@@ -252,7 +267,9 @@ VERBS = {
     "diagnose": Verb("measure what GRASP's claims come to on a task and model", DIAGNOSE_HELP, _overrides, _diagnose),
     "report": Verb("print a sweep's table again, and write its files", REPORT_HELP, _configure_report, _report),
     "train": Verb("train world models", TRAIN_HELP, _configure_train, _train),
-    "models": Verb("list the world models that ship, with their errors", MODELS_HELP, _configure_models, _models),
+    "models": Verb(
+        "list world models with their errors; inspect and import checkpoints", MODELS_HELP, _configure_models, _models
+    ),
     "ui": Verb("review sweeps in MLflow's UI", UI_HELP, _configure_ui, _ui),
 }
 """Verbs by name, in the order of the overview."""

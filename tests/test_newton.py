@@ -157,3 +157,14 @@ def test_large_states_are_refused_before_anything_is_planned() -> None:
     planner = GRASP(GraspSettings(iterations=10, sync="newton", sync_every=5))
     with pytest.raises(UserError, match="at most 64 numbers, and this model's have 65"):
         planner.plan(model, problems_for(model), [1, 2, 3])
+
+
+@pytest.mark.parametrize(("features", "taken"), [(4, "newton"), (65, "gd")])
+def test_auto_takes_gauss_newton_steps_where_states_are_small_and_gradient_steps_elsewhere(features: int, taken: str) -> None:
+    torch.manual_seed(0)
+    model = ResidualMLP(MLPConfig(features, 2, width=8, depth=2)).double().requires_grad_(False)
+    problems = problems_for(model)
+    settings = GraspSettings(iterations=6, sync_every=3, sync_steps=2, final_sync_steps=2)
+    automatic, named = (GRASP(replace(settings, sync=sync)).plan(model, problems, [1, 2, 3]) for sync in ("auto", taken))
+    assert torch.equal(automatic.actions, named.actions)
+    assert torch.equal(automatic.evaluations, named.evaluations)

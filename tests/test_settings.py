@@ -31,7 +31,7 @@ from world_models.errors import UnknownNameError, UserError
         ("cem", {"samples": 0}, "samples 0 is below 1"),
         ("grasp", {"sync_every": 301}, "sync_every 301 exceeds iterations 300"),
         ("grasp", {"sync_elites": 65}, "sync_elites 65 exceeds sync_samples 64"),
-        ("grasp", {"sync": "adam"}, "sync 'adam' is unknown: give one of gd, cem, newton, none"),
+        ("grasp", {"sync": "adam"}, "sync 'adam' is unknown: give one of gd, cem, newton, auto, none"),
         ("icem", {"elites": 301}, "elites 301 exceeds samples 300"),
         ("icem", {"shrink": 0.9}, "shrink 0.9 is below 1"),
         ("icem", {"kept_elites": 1.1}, "kept_elites 1.1 is above 1"),

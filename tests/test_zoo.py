@@ -45,7 +45,7 @@ def held_out():
 def test_open_loop_error_is_within_its_limit(name, held_out):
     loaded = checkpoints.load(name)
     task = task_of(loaded.card)
-    errors = open_loop_errors(loaded.model, task, held_out(name))
+    errors = open_loop_errors(loaded.model, loaded.decode, task, held_out(name))
     if name in LIMITS:
         part, limits = LIMITS[name]
         measured = {n: errors[part][n]["model"] for n in limits}
@@ -58,7 +58,7 @@ def test_open_loop_error_is_within_its_limit(name, held_out):
 @pytest.mark.parametrize("name", STATE_MODELS)
 def test_cards_say_what_is_measured(name, held_out):
     loaded = checkpoints.load(name)
-    errors = open_loop_errors(loaded.model, task_of(loaded.card), held_out(name))
+    errors = open_loop_errors(loaded.model, loaded.decode, task_of(loaded.card), held_out(name))
     for part, by_steps in errors.items():
         for steps in ("1", "50"):
             said = loaded.card["open_loop_error"][part][steps]

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from world_models.base import Context, GoalCost, rollout
+from world_models.base import Context, GoalCost, WorldModel, rollout
 from world_models.data import Dataset
+from world_models.formats import Decode
 from world_models.mlp import ResidualMLP
 from world_models.tasks import Task
 
@@ -17,11 +18,12 @@ STEPS = (1, 10, 20, 50, 100)
 
 
 def open_loop_errors(
-    model: ResidualMLP, task: Task, data: Dataset, steps: tuple[int, ...] = STEPS
+    model: WorldModel, decode: Decode, task: Task, data: Dataset, steps: tuple[int, ...] = STEPS
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Mean pose errors after n environment steps of the data's own actions, `{part: {n: {model, persistence}}}`.
 
-    Persistence predicts that nothing moves. Lengths that the data or the action block do not allow are left out.
+    `decode` reads observations off the model's states. Persistence predicts that nothing moves. Lengths that the data or the
+    action block do not allow are left out.
     """
     block, length = task.action_block, data.actions.shape[1]
     count = length // block
@@ -30,7 +32,7 @@ def open_loop_errors(
     start = model.encode(observations[:, 0])
     with torch.no_grad():
         states = rollout(model, Context.at(model, start), actions.reshape(len(actions), count, -1))
-        predicted = task.pose(model.decode(states).double().cpu().numpy())
+        predicted = task.pose(decode(states.flatten(0, 1)).unflatten(0, states.shape[:2]).double().cpu().numpy())
     true = task.pose(observations.double().cpu().numpy())
     result: dict[str, dict[str, dict[str, float]]] = {}
     for n in steps:
@@ -48,7 +50,7 @@ def open_loop_errors(
 
 
 def goal_cost_rank_correlation(
-    model: ResidualMLP, goal_cost: GoalCost, task: Task, data: Dataset, pairs: int = 4000, seed: int = 0
+    model: WorldModel, goal_cost: GoalCost, task: Task, data: Dataset, pairs: int = 4000, seed: int = 0
 ) -> float:
     """Spearman correlation of goal cost and the task's distance over random pairs of held-out observations."""
     rng = np.random.default_rng(seed)
@@ -70,5 +72,5 @@ def goal_weights(task: Task, model: ResidualMLP) -> torch.Tensor:
     return torch.from_numpy(weights / weights.mean()).float()
 
 
-def _encode(model: ResidualMLP, observations: Float[np.ndarray, "n observation"]) -> Float[torch.Tensor, "n state"]:
+def _encode(model: WorldModel, observations: Float[np.ndarray, "n observation"]) -> Float[torch.Tensor, "n state"]:
     return model.encode(torch.from_numpy(observations).to(model.device, model.dtype))

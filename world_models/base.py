@@ -186,6 +186,45 @@ def autograd_pullback(
     return following.detach(), pullback
 
 
+Vjp = Callable[[Float[Tensor, "n *state"]], tuple[Float[Tensor, "n h *state"], Float[Tensor, "n h action"]]]
+"""Takes the cotangents of next states to those of the states and actions that led there; to be called once."""
+
+
+@runtime_checkable
+class VjpModel(Protocol):
+    """A world model that derives its step to states and actions without an autograd graph."""
+
+    def step_vjp(
+        self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
+    ) -> tuple[Float[Tensor, "n *state"], Vjp]:
+        """The same as `autograd_vjp(self, states, actions)`."""
+        ...
+
+
+def step_vjp(
+    model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
+) -> tuple[Float[Tensor, "n *state"], Vjp]:
+    """The next states, and their derivative to states and actions: the model's own `step_vjp` if it has one."""
+    if isinstance(model, VjpModel):
+        return model.step_vjp(states, actions)
+    return autograd_vjp(model, states, actions)
+
+
+def autograd_vjp(
+    model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
+) -> tuple[Float[Tensor, "n *state"], Vjp]:
+    """The next states, and their derivative to states and actions through the graph of one model call."""
+    with torch.enable_grad():
+        leaves = states.detach().requires_grad_(), actions.detach().requires_grad_()
+        following = model.step(*leaves)
+
+    def vjp(cotangent: Float[Tensor, "n *state"]) -> tuple[Float[Tensor, "n h *state"], Float[Tensor, "n h action"]]:
+        to_states, to_actions = torch.autograd.grad(following, leaves, cotangent)
+        return to_states, to_actions
+
+    return following.detach(), vjp
+
+
 @runtime_checkable
 class LiftedModel(Protocol):
     """A world model that computes GRASP's reshaped gradients in one go, where that is faster than step and pullback."""

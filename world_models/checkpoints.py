@@ -17,8 +17,9 @@ from safetensors.torch import save as serialise_tensors
 from torch import Tensor
 
 from world_models.base import GoalCost, WorldModel
+from world_models.ensemble import check_price, priced
 from world_models.errors import UnknownNameError, UserError
-from world_models.formats import GOAL_WEIGHTS, PREFIX, Decode, assemble, known_format
+from world_models.formats import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Decode, assemble, known_format
 from world_models.mlp import ResidualMLP
 from world_models.sensors import STATE, Sensors
 
@@ -51,16 +52,15 @@ class LoadedModel:
     """All that the model has, by name."""
 
     def with_goal_cost(self, name: str | None, disagreement: float = 0.0) -> LoadedModel:
-        """The same model with another of its goal costs (None: its own).
+        """The same model with another of its goal costs (None: its own), and a price of an ensemble's disagreement.
 
         Raises UnknownNameError for one that it has not, UserError for a `disagreement` of a model that is no ensemble.
         """
         check_goal_cost(self.card, name, disagreement)
-        if name is None:
-            return self
-        if name not in self.goal_costs:
+        if name is not None and name not in self.goal_costs:
             raise UnknownNameError(f"goal cost of world model {self.name!r}", name, self.goal_costs)
-        return replace(self, goal_cost=self.goal_costs[name])
+        chosen = self.goal_cost if name is None else self.goal_costs[name]
+        return replace(self, goal_cost=priced(chosen, disagreement) if disagreement else chosen)
 
 
 def zoo_names() -> list[str]:
@@ -85,7 +85,7 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
     folder = resolve(name_or_path)
     try:
         card = json.loads((folder / "card.json").read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder / 'card.json'} cannot be read ({error}): train or copy the model again.") from error
     if not isinstance(card, dict) or not str(card.get("format")).startswith(PREFIX):
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
@@ -125,6 +125,12 @@ def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dty
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
     goal_cost = parts.goal_costs[parts.default_goal_cost]
     return LoadedModel(folder.name, parts.model, goal_cost, parts.decode, card, digest, parts.sensors, parts.goal_costs)
+
+
+def read_tensors(name_or_path: str) -> dict[str, Tensor]:
+    """A checkpoint's tensors on the host, as they are stored; UserError for what `load` would refuse."""
+    read_card(name_or_path)
+    return parse_tensors(_read_weights(resolve(name_or_path)))
 
 
 def save(
@@ -176,7 +182,8 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
     assert isinstance(known, list | tuple)
     if name is not None and name not in known:
         raise UnknownNameError(f"goal cost of world model {card.get('name')!r}", name, known)
-    if disagreement != 0.0:
+    check_price(disagreement)
+    if disagreement != 0.0 and card.get("format") != ENSEMBLE:
         raise UserError(
             f"disagreement {disagreement:g} needs an ensemble, and world model {card.get('name')!r} is none: train one with "
             "train.ensemble=5, or leave it out."

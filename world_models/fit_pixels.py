@@ -52,6 +52,9 @@ class LoopReport:
     curve: list[float] = field(default_factory=list)
     """Mean loss of every `CURVE` steps, of the whole stage however often it was interrupted."""
     seconds: float = 0.0
+    """Of this process."""
+    earlier: float = 0.0
+    """Seconds that killed runs spent until they saved."""
     waited: float = 0.0
     """Seconds that the loop waited for batches."""
     steps: int = 0
@@ -111,6 +114,7 @@ class _Run:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimiser, settings.lr, total_steps=total + 1, pct_start=0.1)
         self.report = LoopReport()
         self.recent: list[float] = []
+        self._began = time.monotonic()
 
     def train(self, step: int, batch: Any) -> None:
         """One gradient step."""
@@ -147,6 +151,7 @@ class _Run:
             "schedule": self._schedule.state_dict(),
             "curve": self.report.curve,
             "recent": self.recent,
+            "seconds": self.report.earlier + time.monotonic() - self._began,
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
@@ -165,7 +170,7 @@ class _Run:
             self._average[name].copy_(value)
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
-        self.report.curve, self.recent = state["curve"], state["recent"]
+        self.report.curve, self.recent, self.report.earlier = state["curve"], state["recent"], state["seconds"]
         return int(state["step"])
 
     def _identity(self) -> str:

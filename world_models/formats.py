@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -87,8 +88,46 @@ def _jepa(card: Card, tensors: Tensors) -> Parts:
     return parts(card, tensors)
 
 
+def _tdmpc2(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.tdmpc2 import parts
+
+    return parts(card, tensors)
+
+
+def _lewm(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.lewm import parts
+
+    return parts(card, tensors)
+
+
+def _patches(card: Card, tensors: Tensors) -> Parts:
+    from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
+    from world_models.adapters.readout import take_readout
+
+    config, decode = PatchConfig.of(model_config(card)), take_readout(tensors)
+    with torch.device("meta"):  # no time is spent on weights that the file replaces
+        model = PatchModel(config)
+    model.load_state_dict(tensors, assign=True)
+    if decode is None and config.body_is_observation:
+        decode = model.decode
+    return Parts(model, {"latent": goal_cost_of(config)}, "latent", decode, Sensors.of(card))
+
+
+def _ensemble(card: Card, tensors: Tensors) -> Parts:
+    from world_models.ensemble_checkpoints import assemble_ensemble
+
+    return assemble_ensemble(card, tensors)
+
+
+ENSEMBLE = f"{PREFIX}ensemble/1"
+
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
     f"{PREFIX}residual-mlp/1": _residual_mlp,
     f"{PREFIX}jepa/1": _jepa,
+    f"{PREFIX}tdmpc2/1": _tdmpc2,
+    f"{PREFIX}lewm/1": _lewm,
+    f"{PREFIX}dino-wm/1": _patches,
+    f"{PREFIX}jepa-wms/1": _patches,
+    ENSEMBLE: _ensemble,
 }
 """Makers by format; architectures are imported when first asked for."""

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.base import Context, Pullback, autograd_pullback, serial_rollout
+from world_models.base import Context, Pullback, Vjp, autograd_pullback, autograd_vjp, serial_rollout
 from world_models.errors import UnknownNameError, require
-from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, allowed_kernel, frozen_pullback, frozen_rollout
+from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, allowed_kernel, frozen_pullback, frozen_rollout, frozen_vjp
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -170,6 +170,21 @@ class ResidualMLP(nn.Module):
             return autograd_pullback(self, states, actions)
         following, pullback = frozen_pullback(weights, states[:, 0], actions)
         return following[:, 0], lambda cotangent: pullback(cotangent.unsqueeze(1))
+
+    def step_vjp(
+        self, states: Float[Tensor, "n 1 observation"], actions: Float[Tensor, "n 1 action"]
+    ) -> tuple[Float[Tensor, "n observation"], Vjp]:
+        """The next states and their derivative to states and actions; with frozen weights autograd has no part in it."""
+        weights = self._frozen_weights()
+        if weights is None:
+            return autograd_vjp(self, states, actions)
+        following, vjp = frozen_vjp(weights, states[:, 0], actions)
+
+        def back(cotangent: Float[Tensor, "n observation"]) -> tuple[Tensor, Tensor]:
+            to_state, to_actions = vjp(cotangent.unsqueeze(1))
+            return to_state.unsqueeze(1), to_actions
+
+        return following[:, 0], back
 
     def lifted_gradients(
         self,

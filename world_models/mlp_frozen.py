@@ -263,3 +263,22 @@ def frozen_pullback(
             return states, torch.no_grad()(lambda cotangents: _unroll_back(weights, steps, cotangents, to_start=False)[1])
         states, kept = native.forward(start, actions, keep=True)
         return states, lambda cotangents: native.backward(cotangents, kept, to_start=False)[1]
+
+
+def frozen_vjp(
+    weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
+) -> tuple[Float[Tensor, "n time observation"], Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """Like `frozen_pullback`, to the cotangents of both start and actions."""
+    native = allowed_kernel(weights)
+    with torch.no_grad():
+        if native is not None:
+            states, kept = native.forward(start, actions, keep=True)
+            return states, lambda cotangents: _both(native.backward(cotangents, kept, to_start=True))
+        states, steps = _unroll(weights, start, actions, keep=True)
+        return states, torch.no_grad()(lambda cotangents: _both(_unroll_back(weights, steps, cotangents, to_start=True)))
+
+
+def _both(cotangents: tuple[Tensor | None, Tensor]) -> tuple[Tensor, Tensor]:
+    start, actions = cotangents
+    assert start is not None, "asked for"
+    return start, actions

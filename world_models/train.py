@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -12,8 +14,10 @@ import torch
 from world_models import checkpoints
 from world_models.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
 from world_models.data import Dataset, collect_cached
+from world_models.ensemble_checkpoints import combine
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.fitting import FitSettings, Progress, fit, new_model
+from world_models.formats import Parts
 from world_models.mlp import MLPConfig, StateGoalCost
 from world_models.tasks import Task
 
@@ -33,8 +37,12 @@ class TrainSettings:
     depth: int = 3
     activation: str = "relu"
     fit: FitSettings = field(default_factory=FitSettings)
+    ensemble: int = 1
+    """Members, trained from seeds `fit.seed` on; a planner may pay for their disagreement."""
 
     def __post_init__(self) -> None:
+        whole = isinstance(self.ensemble, int) and not isinstance(self.ensemble, bool) and self.ensemble >= 1
+        require(whole, f"ensemble {self.ensemble!r} is no number of members: give 1 for a single model, or 5.")
         require(
             self.trajectories >= 1 and self.length >= 2,
             f"trajectories {self.trajectories} must be >= 1 and length {self.length} >= 2.",
@@ -68,6 +76,8 @@ def train(
     An interrupted run is taken up where it stopped (`out/resume.pt`). `progress(stage, done, total, loss)` is called
     now and then.
     """
+    if settings.ensemble > 1:
+        return _train_ensemble(name, task, settings, out, progress, device, data_folder or out.parent / "data")
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     folder = data_folder or out.parent / "data"
@@ -92,12 +102,65 @@ def train(
         "training": asdict(settings),
         "data": {"digest": data.digest, "trajectories": len(data.actions), "steps": data.actions[..., 0].size},
         "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - started, 1)},
-        "open_loop_error": open_loop_errors(model, task, held_out),
+        "open_loop_error": open_loop_errors(model, model.decode, task, held_out),
         "goal_cost_rank_correlation": goal_cost_rank_correlation(model, goal_cost, task, held_out),
     }
     path = checkpoints.save(out, name, model, weights, card)
     resume.unlink(missing_ok=True)
     return path
+
+
+def _train_ensemble(
+    name: str,
+    task: Task,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None,
+    device: torch.device | str,
+    data_folder: Path,
+) -> Path:
+    """Train the members one after the other in folders of their own, and write them as one; finished members are kept."""
+    started = time.monotonic()
+    folders = []
+    for k in range(settings.ensemble):
+        own = replace(settings, ensemble=1, fit=replace(settings.fit, seed=settings.fit.seed + k))
+        folder = out / "members" / str(k)
+        if not _is_trained(folder, task, own):
+            train(name, task, own, folder, _of_member(progress, k, settings.ensemble), device, data_folder)
+        folders.append(folder)
+    held_out = held_out_data(task, data_folder)
+
+    def described(parts: Parts) -> Mapping[str, object]:
+        model, decode = parts.model, parts.decode
+        assert decode is not None, "state models decode"
+        return {
+            "training": asdict(settings),
+            "data": checkpoints.read_card(str(folders[0]))[0]["data"],
+            "seconds": {"all": round(time.monotonic() - started, 1)},
+            "open_loop_error": open_loop_errors(model, decode, task, held_out),
+            "goal_cost_rank_correlation": goal_cost_rank_correlation(
+                model, parts.goal_costs[parts.default_goal_cost], task, held_out
+            ),
+        }
+
+    change_scale = checkpoints.read_tensors(str(folders[0]))["delta_scale"]
+    path = combine(out, name, folders, change_scale, described)
+    shutil.rmtree(out / "members")
+    return path
+
+
+def _is_trained(folder: Path, task: Task, settings: TrainSettings) -> bool:
+    """Whether a member's folder holds what these settings make."""
+    if not (folder / "card.json").is_file():
+        return False
+    card, _ = checkpoints.read_card(str(folder))
+    return [card["training"], card["dynamics"]] == json.loads(json.dumps([asdict(settings), dict(task.dynamics)]))
+
+
+def _of_member(progress: Progress | None, member: int, count: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda stage, done, total, loss: progress(f"{stage} {member + 1} of {count}", done, total, loss)
 
 
 def held_out_data(task: Task, folder: Path, progress: Callable[[int, int], None] | None = None) -> Dataset:

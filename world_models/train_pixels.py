@@ -113,10 +113,11 @@ def train_pixels(
     collect_seconds = time.monotonic() - began
     trainer = PixelTrainer(task, settings, torch.device(device), out, progress)
     trained = trainer.train(frames)
+    earlier = sum(report.earlier for report in trainer.reports.values())
     card = {
         **pixel_card(trained, task, settings, held_out),
         "data": {"digest": frames.digest, "trajectories": frames.trajectories, "frames": frames.observations[..., 0].size},
-        "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - began, 1)},
+        "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - began + earlier, 1)},
         "loss_curves": {stage: [round(loss, 5) for loss in report.curve] for stage, report in trainer.reports.items()},
     }
     path = save(out, name, trained, card)

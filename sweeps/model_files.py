@@ -1,0 +1,242 @@
+"""`grasp models inspect` and `grasp models import`: what a checkpoint file is, and making it one of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from sweeps.models import models
+from sweeps.outputs import outputs_of
+from sweeps.terminal import say, show
+from world_models import checkpoints
+from world_models.adapters.base import Found, Imported
+from world_models.adapters.fit_readout import HELD_OUT, STATES, Readout, fit_readout
+from world_models.adapters.kinds import adapter, recognise
+from world_models.errors import UserError, require
+from world_models.formats import assemble
+from world_models.sensors import Sensors
+from world_models.tasks import TASKS, Task, make_task
+from world_models.tasks.base import Visible
+
+VERBS = (["inspect"], ["import"])
+"""First words that are not models to list."""
+ACTION_MEAN, ACTION_STD = "action_mean", "action_std"
+"""Tensors with which adapters bring our actions to a model's units."""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What `grasp models import` was asked for."""
+
+    name: str | None = None
+    task: str | None = None
+    encoder: Path | None = None
+    action_mean: tuple[float, ...] | None = None
+    action_std: tuple[float, ...] | None = None
+    readout: bool = False
+
+    def any(self) -> bool:
+        """Whether any option was given."""
+        return self != ImportOptions()
+
+
+def run(arguments: Namespace, console: Console | None = None) -> int:
+    """`grasp models ...`: list, inspect or import."""
+    console = console or Console()
+    verb, rest = (arguments.words[0], arguments.words[1:]) if arguments.words[:1] in VERBS else ("list", arguments.words)
+    options = ImportOptions(
+        arguments.name, arguments.task, arguments.encoder, arguments.action_mean, arguments.action_std, arguments.readout
+    )
+    require(verb == "import" or not options.any(), f"options are for grasp models import, not for {verb}: leave them out.")
+    if verb == "list":
+        return models(console, rest)
+    paths = [word for word in rest if "=" not in word or Path(word).exists()]
+    require(len(paths) == 1, f"grasp models {verb} takes one checkpoint, not {len(paths)}: give the path of a file or folder.")
+    words = [word for word in rest if word not in paths]
+    if verb == "import":
+        return import_model(console, Path(paths[0]), options, words)
+    require(not words, f"grasp models inspect takes no settings such as {words[0] if words else ''!r}: give only a path.")
+    return inspect(console, Path(paths[0]))
+
+
+def inspect(console: Console, path: Path) -> int:
+    """Print what a checkpoint is, its sizes, what it needs, and which tasks it fits; UserError for what is none."""
+    if (path / "card.json").is_file():
+        return _inspect_own(console, path)
+    found = recognise(path)
+    table = Table(title=f"{found.path}: {found.kind}", title_justify="left", pad_edge=False, box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, value in {**found.sizes, **_interface(found)}.items():
+        table.add_row(name, str(value))
+    table.add_row("needs", ", ".join(found.needs) or "nothing else")
+    show(console, table)
+    fits = Table(title="fits", title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    for column in ("task", "sizes fit", "with"):
+        fits.add_column(column)
+    for name in TASKS:
+        problem, block = misfit(found, make_task(name))
+        fits.add_row(name, "yes" if problem is None else "no", f"action_block={block}" if problem is None else problem)
+    show(console, fits)
+    for note in filter(None, found.notes):
+        say(console, f"note: {note}")
+    return 0
+
+
+def import_model(console: Console, path: Path, options: ImportOptions, words: Sequence[str]) -> int:
+    """Convert a checkpoint to OUTPUT/models/NAME for a task; UserError where it does not fit or something is missing."""
+    name = _name(options.name)
+    output = [word for word in words if word.startswith("output=")]
+    settings = _settings([word for word in words if not word.startswith("output=")])
+    outputs = outputs_of(output)
+    folder = outputs.models / name
+    require(not folder.exists(), f"{folder} exists: choose another --name, or delete it first.")
+    require(not (path / "card.json").is_file(), f"{path} is a checkpoint of ours: use it with world_model={path}.")
+    found = recognise(path)
+    task = _task(found, options.task, settings)
+    imported = adapter(found.kind).convert(found, task, options.encoder)
+    tensors = _with_action_units(imported, task, options)
+    card = _card(found, imported, task)
+    parts = assemble({"format": imported.format, "model": imported.config, **card}, dict(tensors))
+    card["goal_costs"] = list(parts.goal_costs)
+    if options.readout:
+        say(console, f"fitting a readout: {parts.sensors.kind} of {STATES + HELD_OUT} simulator states are encoded ...")
+    readout = fit_readout(parts.model, parts.sensors, task) if options.readout else None
+    if readout is not None:
+        tensors, card["readout"] = {**tensors, **readout.tensors}, readout.as_card()
+    outputs.prepare()
+    checkpoints.write(folder, imported.format, name, imported.config, tensors, card)
+    loaded = checkpoints.load(str(folder))
+    say(console, f"{found.kind} checkpoint {found.path} is now {folder} (digest {loaded.digest})")
+    for note in filter(None, imported.notes):
+        say(console, f"note: {note}")
+    if readout is not None:
+        say(console, _readout_line(readout))
+    settings_words = " ".join(
+        f"tasks.{task.name}.settings.{key}={value}" for key, value in task.dynamics.items() if key != "name"
+    )
+    say(console, f"plan with it: grasp plan task={task.name} {settings_words} world_model={folder}")
+    return 0
+
+
+def misfit(found: Found, task: Task) -> tuple[str | None, int]:
+    """Why a checkpoint's sizes cannot be this task's (None: they can), and the action_block that they ask for."""
+    trained = str(found.sizes.get("environment", task.name))
+    block = found.action_block or max(found.action_size // task.action_dim, 1)
+    if found.action_size != task.action_dim * block:
+        return f"actions of {task.action_dim} numbers do not make up {found.action_size}", block
+    if trained.replace("_", "") != task.name.replace("_", ""):
+        return f"it was trained on {trained}", block
+    if found.observation_dim is not None and found.observation_dim != task.observation_dim:
+        return f"observations of {task.observation_dim} features, not {found.observation_dim}", block
+    if found.observation_dim is None and not isinstance(task, Visible):
+        return "shows no pictures", block
+    if found.proprioception_dim and isinstance(task, Visible) and found.proprioception_dim != task.proprioception_dim:
+        return f"proprioception of {task.proprioception_dim} features, not {found.proprioception_dim}", block
+    return None, block
+
+
+def _inspect_own(console: Console, path: Path) -> int:
+    card, digest = checkpoints.read_card(str(path))
+    sensors, dynamics, config = Sensors.of(card), card.get("dynamics"), card.get("model")
+    table = Table(title=f"{path}: {card.get('format')}", title_justify="left", pad_edge=False, box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_row("digest", digest)
+    table.add_row("looks at", "states" if sensors.kind == "state" else f"pictures of {sensors.size} px")
+    table.add_row("goal cost", checkpoints.own_goal_cost(card))
+    for title, values in (("task", dynamics), ("sizes", config)):
+        if isinstance(values, Mapping):
+            table.add_row(title, ", ".join(f"{key} {value}" for key, value in values.items()))
+    show(console, table)
+    return 0
+
+
+def _interface(found: Found) -> dict[str, str]:
+    block = f" ({found.action_block} environment steps)" if found.action_block else ""
+    own = {"action": f"{found.action_size} numbers a model step{block}"}
+    return {**own, "proprioception": f"{found.proprioception_dim} features"} if found.proprioception_dim else own
+
+
+def _name(name: str | None) -> str:
+    require(name is not None, "an imported model needs a name: give --name.")
+    assert name is not None
+    sound = re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) is not None
+    require(sound, f"--name {name!r} is no folder name: use letters, digits, '.', '_' and '-'.")
+    return name
+
+
+def _settings(words: Sequence[str]) -> dict[str, object]:
+    """Task settings of `key=value` words: whole numbers, numbers, or text."""
+    settings: dict[str, object] = {}
+    for word in words:
+        key, separator, text = word.partition("=")
+        require(
+            bool(separator) and key.isidentifier(), f"{word!r} is no task setting: write key=value, such as action_block=5."
+        )
+        settings[key] = _value(text)
+    return settings
+
+
+def _value(text: str) -> object:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _task(found: Found, name: str | None, settings: Mapping[str, object]) -> Task:
+    """The task that was asked for; without an `action_block` the one that the checkpoint's sizes ask for."""
+    if name is None:
+        fitting = [task for task in TASKS if misfit(found, make_task(task))[0] is None]
+        raise UserError(f"{found.path} needs a task: give --task ({' or '.join(fitting) or 'none of ours fits its sizes'}).")
+    _, block = misfit(found, make_task(name, **{**settings, "action_block": 1}))
+    return make_task(name, **{"action_block": block, **settings})
+
+
+def _with_action_units(imported: Imported, task: Task, options: ImportOptions) -> dict[str, Tensor]:
+    """The tensors, with the mean and deviation of actions that were given in place of the adapter's."""
+    tensors = dict(imported.tensors)
+    for key, values in ((ACTION_MEAN, options.action_mean), (ACTION_STD, options.action_std)):
+        if values is None:
+            continue
+        option = f"--{key.replace('_', '-')}"
+        require(key in tensors, f"{option} is not for this kind of checkpoint: its units of actions are known; leave it out.")
+        require(len(values) == task.action_dim, f"{option} has {len(values)} numbers, actions have {task.action_dim}.")
+        require(key == ACTION_MEAN or min(values) > 0, f"{option} {values} must be positive.")
+        tensors[key] = torch.tensor(values)
+    return tensors
+
+
+def _card(found: Found, imported: Imported, task: Task) -> dict[str, object]:
+    with found.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "dynamics": dict(task.dynamics),
+        "sensors": dict(imported.sensors),
+        "goal_cost": imported.goal_cost,
+        "imported": {
+            "kind": found.kind,
+            "file": found.path.name,
+            "sha256": digest,
+            "sizes": dict(found.sizes),
+            "notes": [note for note in imported.notes if note],
+        },
+    }
+
+
+def _readout_line(readout: Readout) -> str:
+    errors = ", ".join(f"{name} {value:.3g}" for name, value in readout.errors.items())
+    return f"readout of the state from the latent, error on held-out states: {errors}"

@@ -1,0 +1,134 @@
+"""Reads what a checkpoint file holds, whatever wrote it: safetensors, or PyTorch's pickles through the restricted unpickler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_tensors
+from torch import Tensor
+
+from world_models.adapters.records import ModuleRecord
+from world_models.adapters.unpickle import OPTIMISERS, ClassNames, read_object
+from world_models.errors import UserError, require
+
+KNOWN = ClassNames(
+    (
+        *("models.*", "jepa.*", "module.*", "stable_worldmodel.*", "stable_pretraining.*", "transformers.*"),
+        *("app.*", "src.*", "tensordict.*", "omegaconf.*", "functools.partial", *OPTIMISERS),
+        # TD-MPC2 saves the empty shells of its value functions beside their weights.
+        "torch._utils._rebuild_meta_tensor_no_storage",
+    )
+)
+"""Classes that published checkpoints of any kind name: they become inert records, whatever they are called."""
+
+WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".safetensors")
+"""How files with weights end."""
+
+LENGTH_BYTES = 8
+"""A safetensors file begins with the length of its header, and the header with a brace."""
+
+
+def read_content(path: Path) -> dict[str, object]:
+    """The top-level entries of a checkpoint file: tensors, records of modules, or plain values, by name.
+
+    A file that is one pickled module gives its `state_dict`. UserError, one sentence, for what is no checkpoint or not safe.
+    """
+    if _is_safetensors(path):
+        return dict(read_safetensors(path))
+    found = read_object(path, KNOWN)
+    if isinstance(found, ModuleRecord):
+        return {str(name): value for name, value in (found.items or found.state_dict()).items()}
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds a {type(found).__name__}, not a mapping of weights: it is no checkpoint.")
+    return {str(name): value for name, value in found.items()}
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; UserError where its header does not fit what follows."""
+    content = path.read_bytes()
+    require(len(content) > LENGTH_BYTES, f"{path} has {len(content)} bytes, too few for a checkpoint: copy it again.")
+    try:
+        return parse_tensors(content)
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is truncated or no sound safetensors file ({reason}): copy it again.") from error
+
+
+def tensors_in(content: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors among some entries."""
+    return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+
+
+def nested(content: Mapping[str, object], *names: str) -> Mapping[str, object]:
+    """The first of some entries that is itself a mapping or a module; without one `content` as it is."""
+    for name in names:
+        value = content.get(name)
+        if isinstance(value, ModuleRecord):
+            return value.items or value.state_dict()  # pyright: ignore[reportReturnType]
+        if isinstance(value, Mapping):
+            return value
+    return content
+
+
+def fitted(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that a model wants, whole and finite.
+
+    UserError, one sentence, for one that is missing, has another shape or is not finite, and for more than are wanted.
+    """
+    for name, like in wanted.items():
+        if name not in found:
+            raise UserError(f"{path} lacks the tensor {name}: it is truncated or of another make.")
+        if found[name].shape != like.shape:
+            raise UserError(f"{path}: tensor {name} has shape {list(found[name].shape)}, expected {list(like.shape)}.")
+        require(bool(torch.isfinite(found[name]).all()), f"{path}: tensor {name} is not finite: the model is broken.")
+    stray = sorted(set(found) - set(wanted))
+    require(not stray, f"{path} has the tensor {stray[0] if stray else ''}, which this architecture does not: another make.")
+    return {name: found[name] for name in wanted}
+
+
+def config_beside(path: Path, name: str = "config.json") -> Mapping[str, object]:
+    """The JSON mapping in a file of the same folder; empty where there is none, UserError where it is something else."""
+    file = path.parent / name
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} cannot be read ({error}): copy it again, or move it away.") from error
+    require(isinstance(found, dict), f"{file} holds no mapping: copy it again, or move it away.")
+    return found
+
+
+def weight_file(path: Path) -> Path:
+    """The checkpoint file that a path names: itself, or the only file with weights in a folder or in its `checkpoints`.
+
+    UserError for a path that does not exist, or a folder with no or several such files.
+    """
+    if path.is_file():
+        return path
+    require(path.is_dir(), f"{path} does not exist: give the path of a checkpoint file or folder.")
+    folders = [path, path / "checkpoints"]
+    found = [sorted(file for file in folder.iterdir() if _has_weights(file)) for folder in folders if folder.is_dir()]
+    files = next((each for each in found if each), [])
+    if not files:
+        raise UserError(f"{path} holds no file with weights ({', '.join(WEIGHT_SUFFIXES)}): give the path of one.")
+    if len(files) > 1:
+        raise UserError(f"{path} holds {len(files)} files with weights: give one of them, such as {files[-1]}.")
+    return files[0]
+
+
+def _has_weights(file: Path) -> bool:
+    return file.suffix in WEIGHT_SUFFIXES and file.is_file()
+
+
+def _is_safetensors(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(LENGTH_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): give the path of a checkpoint file.") from error
+    return path.suffix == ".safetensors" or beginning[LENGTH_BYTES:] == b"{"

@@ -1,0 +1,58 @@
+"""The kinds of foreign checkpoints that are read, and which of them a file is."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from world_models.adapters.base import Found, Imported
+from world_models.adapters.files import read_content, weight_file
+from world_models.adapters.unpickle import describe
+from world_models.errors import UnknownNameError, UserError
+from world_models.tasks.base import Task
+
+MODULES: Mapping[str, str] = {"dino-wm": "dino_wm", "jepa-wms": "jepa_wms", "tdmpc2": "tdmpc2", "lewm": "lewm"}
+"""Modules of this package by kind, imported when first asked for."""
+
+DINOV2 = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"}
+"""Tensors that tell a file with the weights of a DINOv2 encoder."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The two functions of a kind (`base.Recognise`, `base.Convert`)."""
+
+    recognise: Callable[[Path], Found | None]
+    convert: Callable[[Found, Task, Path | None], Imported]
+
+
+def adapter(kind: str) -> Adapter:
+    """The adapter of a kind; UnknownNameError for another."""
+    if kind not in MODULES:
+        raise UnknownNameError("kind of checkpoint", kind, MODULES)
+    module = importlib.import_module(f"world_models.adapters.{MODULES[kind]}")
+    return Adapter(module.recognise, module.convert)
+
+
+def recognise(path: Path) -> Found:
+    """What a checkpoint file, or the only one in a folder, is. Nothing in it is executed.
+
+    UserError, one sentence, for a file that is damaged, hostile or of a kind that nobody here knows.
+    """
+    file = weight_file(path)
+    for kind in MODULES:
+        found = adapter(kind).recognise(file)
+        if found is not None:
+            return found
+    raise UserError(_unknown(file))
+
+
+def _unknown(file: Path) -> str:
+    content = read_content(file)
+    if set(content) >= DINOV2:
+        return f"{file} holds the weights of a DINOv2 encoder, not of a world model: give it with --encoder beside one."
+    held = ", ".join(f"{name[:60]!r} ({describe(value)})" for name, value in list(content.items())[:4]) or "nothing"
+    more = f" and {len(content) - 4} more entries" if len(content) > 4 else ""
+    return f"{file} is no checkpoint of a known kind ({', '.join(MODULES)}): it holds {held}{more}."

@@ -1,0 +1,269 @@
+"""LeWM as a `WorldModel` over pixels (Maes et al., "LeWorldModel", arXiv 2603.19312): a small ViT and a causal predictor.
+
+A state is the projected class token of one picture. One model step sees the last h states and blocks of actions, and gives
+the next state: a transformer whose blocks are modulated by the embedded actions (AdaLN-zero), then a projector.
+Layers are named as in published files, with transformers 5's names inside the ViT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from world_models.adapters.lewm_vit import Vit, VitSizes
+from world_models.base import Sight
+from world_models.errors import UnknownNameError, require
+
+ADALN_EPS = 1e-6
+"""Epsilon of the two norms that the actions modulate; all other norms of the predictor have torch's default."""
+
+LARGEST = 65_536
+"""More than any size of any such model."""
+
+
+@dataclass(frozen=True)
+class LeWMConfig:
+    """Sizes of a `LeWM`. Raises UserError for a size out of 1 to `LARGEST`, UnknownNameError for an unknown projector norm."""
+
+    action_dim: int
+    """Size of one environment action."""
+    action_block: int = 5
+    """Environment steps a model step; the model's action is that many environment actions, concatenated."""
+    history: int = 3
+    image_size: int = 224
+    patch_size: int = 14
+    vit_width: int = 192
+    vit_depth: int = 12
+    vit_heads: int = 3
+    vit_mlp: int = 768
+    latent_dim: int = 192
+    """Size of a state: what the projector gives."""
+    projector_width: int = 2048
+    projector_norm: str = "batch"
+    """Norm inside the projectors: `batch` (with fixed statistics), `layer` or `none`."""
+    action_width: int = 10
+    """Channels after the action encoder's first layer."""
+    action_hidden: int = 768
+    width: int = 192
+    """Width of the predictor."""
+    depth: int = 6
+    heads: int = 16
+    head_dim: int = 64
+    mlp: int = 2048
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "projector_norm":
+                sound = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
+                require(sound, f"LeWM size {field.name} {value!r} is no whole number between 1 and {LARGEST}.")
+        if self.projector_norm not in NORMS:
+            raise UnknownNameError("projector norm", self.projector_norm, NORMS)
+        _ = self.vit
+
+    @property
+    def vit(self) -> VitSizes:
+        """Sizes of the picture encoder."""
+        return VitSizes(self.image_size, self.patch_size, self.vit_width, self.vit_depth, self.vit_heads, self.vit_mlp)
+
+
+class FixedBatchNorm(nn.Module):
+    """Batch normalisation with the statistics of training, in whatever mode the model is."""
+
+    eps = 1e-5
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.register_buffer("running_mean", torch.zeros(features))
+        self.register_buffer("running_var", torch.ones(features))
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, x: Float[Tensor, "n features"]) -> Float[Tensor, "n features"]:
+        """Normalised features."""
+        return (x - self.running_mean) * torch.rsqrt(self.running_var + self.eps) * self.weight + self.bias
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": FixedBatchNorm,
+    "layer": nn.LayerNorm,
+    "none": lambda features: nn.Identity(),
+}
+"""Norms of the projectors by name."""
+
+
+class Projector(nn.Module):
+    """Linear, norm, GELU, linear."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, norm: str) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(inputs, hidden), NORMS[norm](hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+    def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
+        """Projections."""
+        return self.net(x)
+
+
+class ActionEncoder(nn.Module):
+    """Embeds each block of actions by itself: a linear layer (stored as a convolution of size 1), then an MLP with SiLU."""
+
+    def __init__(self, inputs: int, channels: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv1d(inputs, channels, kernel_size=1)
+        self.embed = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n h latent"]:
+        """Embeddings of blocks."""
+        return self.embed(nn.functional.linear(actions, self.patch_embed.weight[..., 0], self.patch_embed.bias))
+
+
+class CausalAttention(nn.Module):
+    """Self-attention in which a frame sees itself and what came before."""
+
+    def __init__(self, width: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.to_qkv = nn.Linear(width, 3 * heads * head_dim, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(heads * head_dim, width))
+
+    def forward(self, x: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
+        """Mixed frames."""
+        query, key, value = self.to_qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        # A handful of frames: written out, attention is as fast as the fused kernel and can be derived twice.
+        scores = query @ key.mT * query.shape[-1] ** -0.5
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        mixed = scores.masked_fill(later, -torch.inf).softmax(-1) @ value
+        return self.to_out(mixed.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """LayerNorm, then an MLP with GELU."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        # Index 3 is where published files have dropout, so that the second linear layer is number 4.
+        self.net = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
+        )
+
+    def forward(self, x: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
+        """Transformed frames."""
+        return self.net(x)
+
+
+class Block(nn.Module):
+    """A transformer block whose two branches are shifted, scaled and gated by the action's embedding."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.attn = CausalAttention(width, config.heads, config.head_dim)
+        self.mlp = FeedForward(width, config.mlp)
+        self.norm = nn.LayerNorm(width, eps=ADALN_EPS, elementwise_affine=False)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Float[Tensor, "n h width"], condition: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
+        """Frames after attention and MLP."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.adaLN_modulation(condition).chunk(6, -1)
+        x = x + gate * self.attn(self.norm(x) * (1 + scale) + shift)
+        return x + mlp_gate * self.mlp(self.norm(x) * (1 + mlp_scale) + mlp_shift)
+
+
+class Transformer(nn.Module):
+    """Blocks between optional projections to and from their width, with a norm behind the last."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        latent, width = config.latent_dim, config.width
+        same = latent == width
+        self.input_proj = nn.Identity() if same else nn.Linear(latent, width)
+        self.cond_proj = nn.Identity() if same else nn.Linear(latent, width)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(width)
+        self.output_proj = nn.Identity() if same else nn.Linear(width, latent)
+
+    def forward(self, x: Float[Tensor, "n h latent"], condition: Float[Tensor, "n h latent"]) -> Float[Tensor, "n latent"]:
+        """What follows the last frame."""
+        x, condition = self.input_proj(x), self.cond_proj(condition)
+        for layer in self.layers:
+            x = layer(x, condition)
+        return self.output_proj(self.norm(x[:, -1]))
+
+
+class Predictor(nn.Module):
+    """The transformer over frames with their place in time."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        self.pos_embedding = nn.Parameter(torch.zeros(1, config.history, config.latent_dim))
+        self.transformer = Transformer(config)
+
+    def forward(self, states: Float[Tensor, "n h latent"], condition: Float[Tensor, "n h latent"]) -> Float[Tensor, "n latent"]:
+        """What follows the last state, before its projection."""
+        return self.transformer(states + self.pos_embedding[:, : states.shape[1]], condition)
+
+
+class LeWM(nn.Module):
+    """Encoder, action encoder and predictor; actions in [-1, 1], brought to the model's units by mean and deviation."""
+
+    def __init__(self, config: LeWMConfig) -> None:
+        super().__init__()
+        self.config = config
+        latent, hidden, norm = config.latent_dim, config.projector_width, config.projector_norm
+        self.encoder = Vit(config.vit)
+        self.projector = Projector(config.vit_width, hidden, latent, norm)
+        self.action_encoder = ActionEncoder(self.action_dim, config.action_width, config.action_hidden, latent)
+        self.predictor = Predictor(config)
+        self.pred_proj = Projector(latent, hidden, latent, norm)
+        self.register_buffer("action_mean", torch.zeros(config.action_dim))
+        self.register_buffer("action_std", torch.ones(config.action_dim))
+
+    action_mean: Tensor
+    """Mean of the environment actions that the model was trained on, in our units."""
+    action_std: Tensor
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """`(latent_dim,)`."""
+        return (self.config.latent_dim,)
+
+    @property
+    def action_dim(self) -> int:
+        """Size of one model step's action."""
+        return self.config.action_dim * self.config.action_block
+
+    @property
+    def history(self) -> int:
+        """How many states and actions a step sees."""
+        return self.config.history
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.action_mean.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        return self.action_mean.dtype
+
+    def encode(self, observation: Sight) -> Float[Tensor, "batch latent"]:
+        """Projected class tokens of pictures; proprioception is not looked at.
+
+        UserError for pictures of another size than the model's.
+        """
+        return self.projector(self.encoder(observation.pixels))
+
+    def step(self, states: Float[Tensor, "n h latent"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n latent"]:
+        """The next states of windows of h states and the blocks of actions taken in them."""
+        blocks = actions.unflatten(-1, (self.config.action_block, self.config.action_dim))
+        standard = ((blocks - self.action_mean) / self.action_std).flatten(-2)
+        return self.pred_proj(self.predictor(states, self.action_encoder(standard)))

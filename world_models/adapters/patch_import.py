@@ -1,0 +1,115 @@
+"""What the importers of DINO-WM and jepa-wms share: fitting a file to a task, and putting its tensors under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from world_models.adapters.base import Found, Imported
+from world_models.adapters.dinov2 import PREFIX, PUBLISHED, DinoConfig, read_dinov2
+from world_models.adapters.patch_model import PatchConfig, check_tensors
+from world_models.adapters.trained_units import TrainedUnits, trained_units
+from world_models.errors import UserError, require
+from world_models.tasks.base import Task
+
+WEIGHTS = "dinov2_vits14 weights"
+"""What `Found.needs` says when the file leaves the encoder out."""
+
+RENDERING = (
+    "Its pictures were drawn by its authors' simulator, ours are drawn by grasp-orchestrator: expect it to plan worse than "
+    "published."
+)
+"""A note on every imported card."""
+
+
+def shape_of(tensors: Mapping[str, Tensor], name: str, axes: int, source: Path) -> torch.Size:
+    """The shape of a tensor that must be there with this number of axes, none of them empty; UserError otherwise."""
+    if name not in tensors:
+        raise UserError(f"{source}: its predictor has no {name}: the file is damaged, or of another architecture.")
+    shape = tensors[name].shape
+    sound = len(shape) == axes and all(shape)
+    require(sound, f"{source}: {name} of its predictor has the shape {tuple(shape)}: the file is of another architecture.")
+    return shape
+
+
+def embedding(tensors: Mapping[str, Tensor], name: str, source: Path) -> tuple[Tensor, Tensor]:
+    """Weight `[embedding, input]` and bias of an embedding that the file keeps as a convolution of one step.
+
+    UserError where the file lacks it or the convolution spans several steps.
+    """
+    weight, bias = tensors.get("patch_embed.weight"), tensors.get("patch_embed.bias")
+    if weight is None or bias is None or weight.ndim != 3 or bias.shape != weight.shape[:1]:
+        raise UserError(f"{source}: its {name} encoder has no patch_embed of known shape: the file is of another architecture.")
+    steps = weight.shape[2]
+    require(steps == 1, f"{source}: its {name} encoder spans {steps} steps, and only 1 is read: the file is of another make.")
+    return weight[:, :, 0], bias
+
+
+def check_task(found: Found, task: Task) -> TrainedUnits:
+    """The units of a task that a file fits; UserError where its actions or its body have other sizes than the task's."""
+    units = trained_units(task)
+    trained = found.sizes.get("environment", units.environment)
+    require(
+        trained == units.environment,
+        f"{found.path} was trained on {trained}, not on {task.name}: choose the task that it was trained on.",
+    )
+    size = task.action_dim * task.action_block
+    if size != found.action_size:
+        block = found.action_size / task.action_dim
+        hint = f"set action_block={block:g}" if block.is_integer() else "choose the task that it was trained on"
+        raise UserError(f"{found.path} takes actions of size {found.action_size}, {task.name}'s model step has {size}: {hint}.")
+    body = len(units.body.mean)
+    require(
+        found.proprioception_dim in (0, body),
+        f"{found.path} takes {found.proprioception_dim} features of proprioception, {task.name} has {body}: "
+        "choose the task that it was trained on.",
+    )
+    return units
+
+
+def encoder_tensors(
+    held: Mapping[str, Tensor] | None, config: DinoConfig | None, encoder_path: Path | None, source: Path
+) -> tuple[DinoConfig, dict[str, Tensor]]:
+    """Sizes and tensors of the encoder, from the checkpoint itself or from the weights file that the user names."""
+    if held is not None and config is not None:
+        return config, dict(held)
+    if encoder_path is None:
+        raise UserError(f"{source} leaves its encoder out: name the DINOv2 weights file ({PUBLISHED}) with --encoder.")
+    return read_dinov2(encoder_path)
+
+
+def assemble(
+    found: Found,
+    form: str,
+    config: PatchConfig,
+    units: TrainedUnits,
+    tensors: Mapping[str, Tensor],
+    encoder: Mapping[str, Tensor],
+    normalised: bool = True,
+) -> Imported:
+    """The imported model; UserError where a tensor does not fit the others."""
+    whole = units.body_is_observation and config.proprioception > 0 and config.body_embedding >= config.proprioception
+    config = replace(config, quarter_turns=units.quarter_turns, body_is_observation=whole)
+    full = {**tensors, **{PREFIX + name: value for name, value in encoder.items()}}
+    full["action_units.weight"], full["action_units.bias"] = units.action.tensors(normalised)
+    if config.proprioception:
+        full["body_units.weight"], full["body_units.bias"] = units.body.tensors(normalised)
+    sensors = {"kind": "pixels", "size": config.picture, "proprioception": config.proprioception}
+    kept = check_tensors(config, full, str(found.path))
+    return Imported(form, config.as_card(), kept, sensors, "latent", (*found.notes, RENDERING))
+
+
+def square_side(patches: int, source: Path) -> int:
+    """Patches along a picture's side; UserError where they make no square."""
+    side = round(patches**0.5)
+    require(side * side == patches, f"{source}: {patches} patches make no square picture: the file is of another architecture.")
+    return side
+
+
+def count_parameters(tensors: Mapping[str, Tensor]) -> int:
+    """Numbers in some floating tensors."""
+    return sum(value.numel() for value in tensors.values() if torch.is_floating_point(value))

@@ -1,0 +1,283 @@
+"""A world model of DINOv2 patch tokens: DINO-WM's and jepa-wms', which differ in their predictor and a few sizes.
+
+A state is a matrix [patches, visual + body]: each patch's token, and the embedded proprioception repeated onto every patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from world_models.adapters.dinov2 import DinoConfig, DinoV2
+from world_models.adapters.patch_predictors import CausalViT, ModulatedViT
+from world_models.base import Sight
+from world_models.errors import UnknownNameError, UserError, require
+
+PREDICTORS = ("causal-vit", "modulated-vit")
+"""Kinds of predictors: DINO-WM's and jepa-wms'."""
+
+LARGEST = 65_536
+"""More than any size of any such model."""
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """Sizes of a patch model; UserError for a predictor that is not known, or for sizes out of range."""
+
+    action_dim: int
+    action_block: int
+    predictor: str
+    """One of `PREDICTORS`."""
+    history: int
+    """Frames that a step sees."""
+    frames: int
+    """Frames that the predictor's positions were made for."""
+    side: int
+    """Patches along a picture's side."""
+    depth: int
+    heads: int
+    hidden: int
+    head_dim: int = 64
+    """Width of a head of the causal ViT; the other's heads share the tokens' width."""
+    width: int = 384
+    """Width of the visual part inside the modulated ViT."""
+    action_embedding: int = 10
+    action_repeats: int = 1
+    """How often the causal ViT's tokens hold the embedded action, one copy after the other."""
+    proprioception: int = 0
+    """Features that the body gives; 0: none."""
+    body_embedding: int = 0
+    body_repeats: int = 1
+    """How often a token holds the embedded proprioception."""
+    body_weight: float = 1.0
+    """Weight of the body against the picture in the goal cost (their `alpha`)."""
+    body_everywhere: bool = False
+    """Whether the goal cost averages over the body's copies in all patches, or reads the first patch's only."""
+    quarter_turns: int = 0
+    """How often pictures are turned by 90 degrees, counter-clockwise, to lie as those that it was trained on."""
+    picture: int = 224
+    """Side of the pictures that the model is shown, px."""
+    pixel_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    pixel_std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    body_is_observation: bool = False
+    """Whether the body is all that the task's state observation holds, so that it can be read off the model's states."""
+    encoder: DinoConfig = field(default_factory=DinoConfig)
+
+    def __post_init__(self) -> None:
+        if self.predictor not in PREDICTORS:
+            raise UnknownNameError("predictor", self.predictor, PREDICTORS)
+        for name in (
+            "action_dim",
+            "action_block",
+            "history",
+            "side",
+            "depth",
+            "heads",
+            "hidden",
+            "head_dim",
+            "width",
+            "picture",
+        ):
+            _check_size(name, getattr(self, name), 1)
+        for name in ("action_embedding", "action_repeats", "body_repeats"):
+            _check_size(name, getattr(self, name), 1)
+        for name in ("proprioception", "body_embedding", "quarter_turns"):
+            _check_size(name, getattr(self, name), 0)
+        require(
+            1 <= self.history <= self.frames, f"a history of {self.history} does not fit positions of {self.frames} frames."
+        )
+
+    @property
+    def patches(self) -> int:
+        """Tokens of a picture."""
+        return self.side**2
+
+    @property
+    def body(self) -> int:
+        """Features of a token that hold the body."""
+        return self.body_embedding * self.body_repeats
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> PatchConfig:
+        """From a model card; UserError for entries that are missing or not known."""
+        try:
+            encoder = DinoConfig(**config["encoder"])
+            means = {key: tuple(config[key]) for key in ("pixel_mean", "pixel_std")}
+            return PatchConfig(**{**config, **means, "encoder": encoder})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"the card's sizes are not those of a patch model ({error}).") from error
+
+    def as_card(self) -> dict[str, object]:
+        """The entry of a model card."""
+        return asdict(self)
+
+
+def _check_size(name: str, value: object, least: int) -> None:
+    sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST
+    require(sound, f"size {name} {value!r} of a patch model is no whole number between {least} and {LARGEST}.")
+
+
+class Units(nn.Module):
+    """A fixed affine map from a task's units to those that a model was trained in."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.eye(size))
+        self.register_buffer("bias", torch.zeros(size))
+
+    def forward(self, values: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
+        """Values in the model's units."""
+        return values @ self.weight.T + self.bias
+
+
+class PatchModel(nn.Module):
+    """A `WorldModel` of patch tokens; takes a `Sight`."""
+
+    def __init__(self, config: PatchConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = DinoV2(config.encoder)
+        visual = config.encoder.width
+        if config.predictor == "causal-vit":
+            width = visual + config.body + config.action_embedding * config.action_repeats
+            size = (config.depth, config.heads, config.head_dim, config.hidden, config.frames, config.patches)
+            self.predictor = CausalViT(width, *size)
+        else:
+            size = (config.depth, config.heads, config.hidden, config.side)
+            self.predictor = ModulatedViT(visual, config.width, config.body, *size)
+        self.action_units = Units(config.action_dim)
+        self.action_encoder = nn.Linear(config.action_dim * config.action_block, config.action_embedding)
+        self.body_units = Units(config.proprioception) if config.proprioception else None
+        self.body_encoder = nn.Linear(config.proprioception, config.body_embedding) if config.proprioception else None
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Patches, and features of a patch."""
+        return self.config.patches, self.config.encoder.width + self.config.body
+
+    @property
+    def action_dim(self) -> int:
+        """Size of an environment action times the steps of a block."""
+        return self.config.action_dim * self.config.action_block
+
+    @property
+    def history(self) -> int:
+        """Frames that a step sees."""
+        return self.config.history
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.action_encoder.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of states and actions."""
+        return self.action_encoder.weight.dtype
+
+    def encode(self, observation: Sight) -> Float[Tensor, "batch patches state"]:
+        """Patch tokens of pictures of any size, each with the embedded proprioception behind it.
+
+        UserError where the sight has another number of proprioceptive features than the model takes.
+        """
+        tokens = self.encoder(self._prepared(observation.pixels))
+        if self.body_encoder is None or self.body_units is None:
+            return tokens
+        felt, taken = observation.proprioception.shape[1], self.config.proprioception
+        require(felt == taken, f"the model takes {taken} features of proprioception, not {felt}: choose the task it is for.")
+        body = self.body_encoder(self.body_units(observation.proprioception.to(self.dtype)))
+        body = body.repeat(1, self.config.body_repeats).unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        return torch.cat([tokens, body], -1)
+
+    def step(
+        self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]
+    ) -> Float[Tensor, "n patches state"]:
+        """The next state of each window."""
+        own = self.action_units(actions.unflatten(-1, (self.config.action_block, self.config.action_dim)))
+        embedded = self.action_encoder(own.flatten(-2))
+        return self.predictor(states, embedded.repeat(1, 1, self.config.action_repeats))
+
+    def decode(self, states: Float[Tensor, "n patches state"]) -> Float[Tensor, "n observation"]:
+        """State observations, in the task's units, read off the embedded body; for `body_is_observation` only.
+
+        The least-squares inverse of the body's encoder, applied to the mean of the body's copies.
+        """
+        assert self.body_encoder is not None
+        assert self.body_units is not None
+        first = self.config.encoder.width
+        copies = states[..., first:].unflatten(-1, (self.config.body_repeats, -1)).mean((1, 2))
+        weight = self.body_encoder.weight @ self.body_units.weight
+        bias = self.body_encoder.bias + self.body_encoder.weight @ self.body_units.bias
+        return (copies - bias) @ torch.linalg.pinv(weight).T
+
+    def _prepared(self, pixels: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 side side"]:
+        """Pictures as the encoder takes them: turned, normalised, in the size it was shown and then in that of its patches."""
+        pictures = pixels.to(self.dtype).permute(0, 3, 1, 2).rot90(self.config.quarter_turns, (2, 3)) / 255.0
+        mean, deviation = (
+            pictures.new_tensor(value).view(3, 1, 1) for value in (self.config.pixel_mean, self.config.pixel_std)
+        )
+        pictures = (pictures - mean) / deviation
+        for side in (self.config.picture, self.config.side * self.config.encoder.patch):
+            if pictures.shape[-2:] != (side, side):
+                pictures = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+        return pictures
+
+
+@dataclass(frozen=True)
+class PatchGoalCost:
+    """Mean square of the picture's difference plus `body_weight` times that of the body's.
+
+    Both papers' planning objective. Every patch holds a copy of the body: `all_patches` says whether the mean runs over the
+    copies (jepa-wms) or reads the first patch's only (DINO-WM).
+    """
+
+    visual: int
+    """Features of a token that hold the picture."""
+    body: int
+    """Features right behind them that hold the body; 0: none."""
+    body_weight: float
+    all_patches: bool
+
+    def __call__(
+        self, states: Float[Tensor, "n patches state"], goals: Float[Tensor, "n patches state"]
+    ) -> Float[Tensor, " n"]:
+        """Cost of each state against its goal."""
+        return ((states - goals).square() * self.feature_weights(goals)).flatten(1).mean(1)
+
+    def feature_weights(self, goals: Float[Tensor, "batch patches state"]) -> Float[Tensor, "patches state"]:
+        """The weight of each feature's square in a mean over all features."""
+        weights = goals.new_zeros(goals.shape[1:])
+        patches = weights.shape[0]
+        weights[:, : self.visual] = weights.numel() / (patches * self.visual)
+        if self.body:
+            rows = patches if self.all_patches else 1
+            weights[:rows, self.visual : self.visual + self.body] = self.body_weight * weights.numel() / (rows * self.body)
+        return weights
+
+
+def goal_cost_of(config: PatchConfig) -> PatchGoalCost:
+    """The goal cost that a model's authors plan with."""
+    return PatchGoalCost(config.encoder.width, config.body_embedding, config.body_weight, config.body_everywhere)
+
+
+def check_tensors(config: PatchConfig, tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """The tensors that a model of these sizes holds, others left out; UserError where one is missing or has another shape."""
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in PatchModel(config).state_dict().items()}
+    for name, shape in wanted.items():
+        found = tensors[name].shape if name in tensors else None
+        if found != shape:
+            raise UserError(
+                f"{source}: {name} should be {tuple(shape)} and is {'missing' if found is None else tuple(found)}: "
+                "the file is of another architecture, or damaged."
+            )
+    return {name: tensors[name] for name in wanted}

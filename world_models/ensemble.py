@@ -1,0 +1,272 @@
+"""Ensembles: K models of one state space, planned with as one, whose disagreement is part of the state.
+
+Where data were few, models that were trained from different seeds predict different things. A planner that pays for such
+disagreement keeps to where the model is to be trusted. Goal costs see a plan's last state only, so the state carries the
+disagreement of the way that led to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from world_models.base import (
+    Context,
+    GoalCost,
+    Pullback,
+    QuadraticCost,
+    Vjp,
+    WorldModel,
+    serial_rollout,
+    step_pullback,
+    step_vjp,
+)
+from world_models.errors import require
+from world_models.formats import Decode
+
+EPSILON = 1e-3
+"""Disagreement that a step adds where the members agree, in one-step changes: it keeps the square root smooth."""
+
+
+class Ensemble(nn.Module):
+    """A `WorldModel` of K members that share one state space: a state is a member's state, flattened, and the disagreement u.
+
+    A step goes to the mean m of the members' predictions p_k; u_{t+1}^2 = u_t^2 + mean_ik ((p_ki - m_i) / c_i)^2 + EPSILON^2
+    over features i, where c is the standard deviation of one step's change. So u is the root of the summed squared disagreement
+    of a way, in one-step changes; it is 0 where a way begins. (Disagreement of bootstrapped or reseeded models as a measure of
+    what they do not know: Lakshminarayanan et al. 2017, arXiv 1612.01474; Chua et al. 2018, arXiv 1805.12114.)
+
+    `members` are modules that are world models; the first one encodes. Raises UserError for fewer than two members, members of
+    different shapes, or a change scale that does not fit or is not positive.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], change_scale: Float[Tensor, " features"]) -> None:
+        super().__init__()
+        require(len(members) >= 2, f"an ensemble of {len(members)} has nothing to disagree about: give 2 members or more.")
+        self.members = nn.ModuleList(members)
+        kinds = {(model.state_shape, model.action_dim, model.history) for model in self.models}
+        require(
+            len(kinds) == 1,
+            f"the members of an ensemble must have one (state shape, action size, history), and these have {sorted(kinds)}: "
+            "train them with the same sizes.",
+        )
+        features = torch.Size(self.member_shape).numel()
+        sound = len(change_scale) == features and bool((change_scale > 0).all()) and bool(torch.isfinite(change_scale).all())
+        require(
+            sound,
+            f"the change scale {change_scale.tolist()} must be {features} finite numbers > 0: one for each feature of a state.",
+        )
+        self.register_buffer("change_scale", change_scale.detach().clone())
+
+    change_scale: Tensor
+    """Standard deviation of one step's change of each feature, in state units."""
+
+    @property
+    def models(self) -> tuple[WorldModel, ...]:
+        """The members as world models."""
+        return tuple(self.members)  # pyright: ignore[reportReturnType]
+
+    @property
+    def member_shape(self) -> tuple[int, ...]:
+        """Shape of a member's state."""
+        return self.models[0].state_shape
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """`(features + 1,)`: a member's state, flattened, and the disagreement."""
+        return (torch.Size(self.member_shape).numel() + 1,)
+
+    @property
+    def action_dim(self) -> int:
+        """Size of one model step's action."""
+        return self.models[0].action_dim
+
+    @property
+    def history(self) -> int:
+        """How many states and actions a member's step sees."""
+        return self.models[0].history
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return self.change_scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of states and actions."""
+        return self.change_scale.dtype
+
+    def encode(self, observation: Any) -> Float[Tensor, "batch features"]:
+        """The first member's states, with no disagreement."""
+        state = self.models[0].encode(observation).flatten(1)
+        return torch.cat([state, state.new_zeros(len(state), 1)], 1)
+
+    def member_states(self, states: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch *state"]:
+        """What a member sees of the ensemble's states: all but the disagreement."""
+        return states[..., :-1].unflatten(-1, self.member_shape)
+
+    def step(self, states: Float[Tensor, "n h features"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n features"]:
+        """The mean of the members' next states, and the disagreement of the way so far."""
+        seen = self.member_states(states)
+        predictions = torch.stack([model.step(seen, actions).flatten(1) for model in self.models])
+        return _joined(predictions, states[:, -1, -1], self.change_scale).states
+
+    def step_pullback(
+        self, states: Float[Tensor, "n h features"], actions: Float[Tensor, "n h action"]
+    ) -> tuple[Float[Tensor, "n features"], Pullback]:
+        """The next states and their derivative to the actions, by the members' own pullbacks."""
+        seen = self.member_states(states.detach())
+        steps = [step_pullback(model, seen, actions) for model in self.models]
+        with torch.enable_grad():
+            leaf = torch.stack([following.flatten(1) for following, _ in steps]).detach().requires_grad_()
+            joined = _joined(leaf, states[:, -1, -1].detach(), self.change_scale).states
+
+        def pullback(cotangent: Float[Tensor, "n features"]) -> Float[Tensor, "n h action"]:
+            (to_members,) = torch.autograd.grad(joined, leaf, cotangent)
+            shares = zip(steps, to_members, strict=True)
+            return torch.stack([back(share.unflatten(1, self.member_shape)) for (_, back), share in shares]).sum(0)
+
+        return joined.detach(), pullback
+
+    def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time features"]:
+        """States s_1..s_T: with frozen weights (and a history of 1) one autograd node for all steps."""
+        if self.history > 1 or any(weight.requires_grad for weight in self.parameters()):
+            return serial_rollout(self, context, actions)
+        return _Rollout.apply(context.last, actions, self)  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """The next state of an ensemble, and what its derivative reads."""
+
+    states: Float[Tensor, "n more"]
+    deviation: Float[Tensor, "k n features"]
+    """Of each member's prediction from the mean, in one-step changes."""
+    disagreement: Float[Tensor, " n"]
+
+
+def _joined(
+    predictions: Float[Tensor, "k n features"], before: Float[Tensor, " n"], change_scale: Float[Tensor, " features"]
+) -> _Joined:
+    """The next state of the ensemble from those of its members and the disagreement before."""
+    mean = predictions.mean(0)
+    deviation = (predictions - mean) / change_scale
+    disagreement = (before.square() + deviation.square().mean((0, 2)) + EPSILON**2).sqrt()
+    return _Joined(torch.cat([mean, disagreement.unsqueeze(1)], 1), deviation, disagreement)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a step's backward pass reads."""
+
+    members: list[Vjp]
+    joined: _Joined
+    before: Float[Tensor, " n"]
+
+
+class _Rollout(Function):
+    """States s_1..s_T of an ensemble of history 1 as one autograd node, differentiable once."""
+
+    @staticmethod
+    def forward(ctx: Any, start: Tensor, actions: Tensor, model: Ensemble) -> Tensor:
+        states: list[Tensor] = []
+        ctx.kept, ctx.model = [], model
+        keep = any(ctx.needs_input_grad)
+        state = start
+        for action in actions.split(1, 1):
+            seen = model.member_states(state.unsqueeze(1))
+            steps = [step_vjp(member, seen, action) for member in model.models]
+            joined = _joined(torch.stack([following.flatten(1) for following, _ in steps]), state[:, -1], model.change_scale)
+            if keep:
+                ctx.kept.append(_Step([vjp for _, vjp in steps], joined, state[:, -1]))
+            state = joined.states
+            states.append(state)
+        return torch.stack(states, 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *cotangents: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        scale, shape = ctx.model.change_scale, ctx.model.member_shape
+        carry = torch.zeros_like(cotangents[0][:, 0])
+        to_actions = []
+        for cotangent, step in zip(reversed(cotangents[0].unbind(1)), reversed(ctx.kept), strict=True):
+            carry = carry + cotangent
+            # u' = sqrt(u^2 + v + e^2): du'/du = u / u' and du'/dv = 1 / (2 u'); the mean's part of dv cancels.
+            steepness = carry[:, -1] / step.joined.disagreement
+            spread = steepness.unsqueeze(1) * step.joined.deviation / (scale * scale.numel())
+            shares = (carry[:, :-1] + spread) / len(step.members)
+            backs = [vjp(share.unflatten(1, shape)) for vjp, share in zip(step.members, shares, strict=True)]
+            to_actions.append(torch.stack([back[1] for back in backs]).sum(0))
+            to_states = torch.stack([back[0].flatten(1) for back in backs]).sum(0)
+            carry = torch.cat([to_states, (steepness * step.before).unsqueeze(1)], 1)
+        return carry, torch.cat(to_actions[::-1], 1), None
+
+
+class EnsembleCost(nn.Module):
+    """A member's goal cost for the states of an ensemble, and a price of the disagreement: base + disagreement * u^2.
+
+    Raises UserError for a price that is negative or not finite.
+    """
+
+    def __init__(self, base: GoalCost, member_shape: tuple[int, ...], disagreement: float = 0.0) -> None:
+        super().__init__()
+        check_price(disagreement)
+        self.base = base
+        self.member_shape = member_shape
+        self.disagreement = disagreement
+
+    def forward(self, states: Float[Tensor, "n features"], goals: Float[Tensor, "n features"]) -> Float[Tensor, " n"]:
+        """Cost of each state against its goal, `[n]`; goals have no disagreement."""
+        own, wanted = (s[:, :-1].unflatten(1, self.member_shape) for s in (states, goals))
+        return self.base(own, wanted) + self.disagreement * (states[:, -1] - goals[:, -1]).square()
+
+
+class QuadraticEnsembleCost(EnsembleCost):
+    """The same where the member's goal cost is a `QuadraticCost`: then so is this one."""
+
+    def feature_weights(self, goals: Float[Tensor, "batch features"]) -> Float[Tensor, " features"]:
+        """The base's weights and the price, for a mean over one feature more."""
+        assert isinstance(self.base, QuadraticCost)
+        own = self.base.feature_weights(goals[:, :-1].unflatten(1, self.member_shape)).flatten()
+        count = len(own)
+        return torch.cat([own * ((count + 1) / count), own.new_full((1,), self.disagreement * (count + 1))])
+
+
+def ensemble_cost(base: GoalCost, member_shape: tuple[int, ...], disagreement: float = 0.0) -> EnsembleCost:
+    """The ensemble's form of a member's goal cost; quadratic where that is."""
+    kind = QuadraticEnsembleCost if isinstance(base, QuadraticCost) else EnsembleCost
+    return kind(base, member_shape, disagreement)
+
+
+def priced(goal_cost: GoalCost, disagreement: float) -> EnsembleCost:
+    """An ensemble's goal cost with this price of disagreement instead of its own; TypeError for any other goal cost."""
+    if not isinstance(goal_cost, EnsembleCost):
+        raise TypeError(f"{type(goal_cost).__name__} is no goal cost of an ensemble.")
+    return ensemble_cost(goal_cost.base, goal_cost.member_shape, disagreement)
+
+
+def check_price(disagreement: float) -> None:
+    """UserError for a price of disagreement that is negative or not finite."""
+    sentence = f"disagreement {disagreement!r} is no price of an ensemble's disagreement: give a number >= 0, such as 0.1."
+    require(0 <= disagreement < float("inf"), sentence)
+
+
+class EnsembleDecode(nn.Module):
+    """A member's reading of observations, for the states of an ensemble."""
+
+    def __init__(self, base: Decode, member_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.base = base
+        self.member_shape = member_shape
+
+    def forward(self, states: Float[Tensor, "n features"]) -> Float[Tensor, "n observation"]:
+        """Observations of states."""
+        return self.base(states[:, :-1].unflatten(1, self.member_shape))
