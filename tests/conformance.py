@@ -10,7 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tests.planning import Patches, small_mlp
+from tests.test_adapter_dino_wm import small
 from world_models import checkpoints
+from world_models.adapters.lewm_model import LeWM, LeWMConfig
+from world_models.adapters.tdmpc2_model import TDMPC2, TDMPC2Config
 from world_models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
 from world_models.base import Sight, WorldModel
 from world_models.ensemble import Ensemble
@@ -108,6 +111,14 @@ def shipped(name: str) -> Kind:
     return Kind(lambda dtype: checkpoints.load(name, dtype=dtype).model, observe)
 
 
+TDMPC2_SIZES = {
+    "observation_dim": 5, "action_dim": 2, "latent_dim": 16, "encoder_widths": (16,), "dynamics_widths": (16, 16),
+}  # fmt: skip
+LEWM_SIZES = {
+    "action_dim": 2, "image_size": 28, "vit_width": 24, "vit_depth": 1, "vit_mlp": 32, "latent_dim": 12, "projector_width": 32,
+    "action_hidden": 32, "width": 24,
+}  # fmt: skip
+
 MODELS: dict[str, Kind] = {
     "linear_quadratic": Kind(lambda dtype: LinearQuadratic.random(0, dtype=dtype), vectors(4)),
     "double_integrator": Kind(lambda dtype: DoubleIntegrator.make(dtype=dtype), vectors(4)),
@@ -121,6 +132,10 @@ MODELS: dict[str, Kind] = {
     "mlp_open": Kind(lambda dtype: small_mlp(dtype).requires_grad_(), vectors(4)),
     "ensemble_of_mlps": Kind(moved(of_members(residual_mlp(activation="silu"), 4)), vectors(4)),
     "ensemble_with_history": Kind(moved(of_members(Recurrent, 3)), vectors(3)),
+    "tdmpc2": Kind(moved(lambda: TDMPC2(TDMPC2Config(**TDMPC2_SIZES))), vectors(5)),  # pyright: ignore
+    "lewm": Kind(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), sights(28, 0)),  # pyright: ignore
+    "dino_wm": Kind(moved(small), sights(32, 4)),
+    "jepa_wms": Kind(moved(lambda: small("modulated-vit")), sights(32, 4)),
     **{f"zoo_{name}": shipped(name) for name in checkpoints.zoo_names()},
 }
 """By name."""
