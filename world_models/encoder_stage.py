@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from world_models.base import windows
 from world_models.errors import UnknownNameError, require
 from world_models.fit_pixels import LoopSettings, Stage
 from world_models.frames import Frames
@@ -39,12 +40,15 @@ class EncoderSettings(LoopSettings):
     labels: str = "none"
     """One of `LABELS`: what a head reads off a window of latents while the encoder is trained."""
     label_weight: float = 1.0
+    label_width: int = 128
+    """Of that head's hidden layer; 0: a linear head, so that a linear probe reads the labels off the latents."""
     half_precision: bool = False
     """bfloat16 convolutions while training: quicker on processors made for it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.unroll >= 1, f"unroll {self.unroll} must be >= 1.")
+        require(self.label_width >= 0, f"label_width {self.label_width} must be >= 0.")
         if self.regulariser not in REGULARISERS:
             raise UnknownNameError("regulariser", self.regulariser, REGULARISERS)
         if self.labels not in LABELS:
@@ -63,7 +67,7 @@ class EncoderStage(nn.Module):
         moved = config.action_dim * config.action_block
         self.inverse_linear = nn.Linear(config.latent, moved)
         self.inverse = _head(2 * config.latent, moved)
-        self.labels = _head(config.history * config.latent, told) if told else None
+        self.labels = _head(config.history * config.latent, told, settings.label_width) if told else None
         source = frames.proprioception if settings.labels == "proprioception" else frames.observations
         self.register_buffer("label_mean", torch.from_numpy(source.mean((0, 1))))
         self.register_buffer("label_std", torch.from_numpy(source.std((0, 1))).clamp_min(1e-6))
@@ -137,8 +141,8 @@ class EncoderStage(nn.Module):
         assert self.labels is not None
         source = batch.proprioception if self._settings.labels == "proprioception" else batch.observations
         h = self.model.history
-        wanted = (source[:, h - 1].to(latents) - self.label_mean) / self.label_std
-        return (self.labels(latents[:, :h].flatten(1)) - wanted).square().mean()
+        wanted = (source[:, h - 1 :].to(latents) - self.label_mean) / self.label_std
+        return (self.labels(windows(latents, h).flatten(2)) - wanted).square().mean()
 
     @torch.no_grad()
     def _follow_scale(self, states: Float[Tensor, "batch time state"]) -> None:
@@ -146,8 +150,10 @@ class EncoderStage(nn.Module):
         self.model.delta_scale.lerp_(change, 0.05)
 
 
-def _head(features: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(features, 128), nn.SiLU(), nn.Linear(128, out))
+def _head(features: int, out: int, width: int = 128) -> nn.Sequential:
+    if width == 0:
+        return nn.Sequential(nn.Linear(features, out))
+    return nn.Sequential(nn.Linear(features, width), nn.SiLU(), nn.Linear(width, out))
 
 
 def about_labels(settings: EncoderSettings) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from world_models import checkpoints
+from world_models.align import align
 from world_models.encoder_stage import EncoderSettings, EncoderStage
 from world_models.errors import require
 from world_models.fit_pixels import LoopReport, Stage, run_stage
@@ -58,6 +59,8 @@ class PixelTrainSettings:
     model: Mapping[str, object] = field(default_factory=dict)
     """Fields of `JEPAConfig` that differ from their defaults."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    align: bool = False
+    """Turn the latents so that they are the state observations as a linear probe reads them (labels)."""
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     temporal: TemporalSettings | None = field(default_factory=TemporalSettings)
     """None: no such goal cost."""
@@ -163,7 +166,13 @@ class PixelTrainer:
         """All stages."""
         settings = self.settings
         model = self.encoder(frames)
-        states = model.calibrate(encode_frames(model, frames))
+        labels = torch.from_numpy(frames.observations.copy()).to(self.device)
+        states = encode_frames(model, frames)
+        if settings.align:
+            torch.manual_seed(settings.predictor.seed)
+            latents = align(model, states[..., : model.config.latent], labels)
+            states = torch.cat([latents, states[..., model.config.latent :]], 2)
+        states = model.calibrate(states)
         data = States(states, torch.from_numpy(frames.actions.copy()).to(self.device), self.task.action_block)
         about = frames.digest + _digest(model)
         self._run(predictor_stage(model, data, settings.predictor, about))
@@ -173,7 +182,6 @@ class PixelTrainer:
             self._run(stage)
             temporal.calibrate(states)
             temporal.requires_grad_(False)
-        labels = torch.from_numpy(frames.observations.copy()).to(self.device)
         probe, stage = fit_probe(data, labels, settings.probe, about)
         self._run(stage)
         probe.requires_grad_(False)
