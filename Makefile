@@ -33,7 +33,7 @@ check: $(STAMP)  ## format, lint, types, import direction
 	@.venv/bin/pyright
 	@.venv/bin/lint-imports
 
-train: $(STAMP)  ## rebuild every world model of the zoo (under 30 minutes on 2 cores)
+train: $(STAMP)  ## rebuild every world model of the zoo (about an hour on 2 cores)
 	@.venv/bin/grasp train all out=world_models/zoo
 
 bench: $(STAMP)  ## measure planner throughput; the last line is JSON

@@ -136,7 +136,10 @@ def _error(entry: object) -> str:
     if not values:
         return "-"
     model, still = values["model"], values["persistence"]
-    return f"{model:.3g} ({100 * model / still:.0f} %)" if still else f"{model:.3g}"
+    if not still:
+        return f"{model:.3g}"
+    share = model / still
+    return f"{model:.3g} ({100 * share:.0f} %)" if share < 10 else f"{model:.3g} ({share:.0f} x)"
 
 
 def _rank(card: Mapping[str, object]) -> str:
