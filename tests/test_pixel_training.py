@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from world_models import checkpoints
+from world_models.base import Context, Sight, rollout
+from world_models.ensemble import Ensemble
 from world_models.errors import UnknownNameError, UserError
 from world_models.fit_pixels import CURVE, LoopSettings, Stage, run_stage
 from world_models.latent_stages import PredictorSettings
@@ -189,3 +191,26 @@ def test_nonsense_is_refused_by_name_and_value(values, error, sentence):
     with pytest.raises(error, match=sentence):
         PixelTrainSettings.of(values)
     assert PixelTrainSettings.of({"temporal": None, "goal_cost": "latent"}).temporal is None
+
+
+def test_an_ensemble_has_one_encoder_and_predictors_that_began_elsewhere(undisturbed, tmp_path):
+    settings = PixelTrainSettings.of({**TINY, "ensemble": 3})
+    out = train_pixels("several", make_task("wall"), settings, tmp_path / "several", data_folder=undisturbed / "data")
+    loaded, alone = checkpoints.load(str(out)), checkpoints.load(str(undisturbed / "m"))
+    assert isinstance(loaded.model, Ensemble)
+    assert loaded.card["loss_curves"].keys() >= {"encoder", "predictor", "predictor-2", "predictor-3", "temporal", "probe"}
+    assert loaded.card["open_loop_error"].keys() == {"position_px"}
+    names = checkpoints.read_tensors(str(out))
+    assert sum("encoder." in name and name.startswith("shared/") for name in names) > 0
+    assert not any("encoder." in name for name in names if not name.startswith("shared/"))
+    sight = Sight(torch.randint(256, (5, 32, 32, 3), dtype=torch.uint8), torch.zeros(5, 0))
+    states = loaded.model.encode(sight)
+    assert torch.allclose(states[:, :-1], alone.model.encode(sight))
+    context, actions = Context.at(loaded.model, states), torch.rand(5, 6, 2) * 2 - 1
+    ends = rollout(loaded.model, context, actions)[:, -1]
+    assert (ends[:, -1] > 0.01).all()
+    free, priced = loaded.goal_cost(ends, states), loaded.with_goal_cost(None, 2.0).goal_cost(ends, states)
+    assert torch.allclose(priced - free, 2.0 * ends[:, -1].square(), atol=1e-5)
+    assert torch.allclose(loaded.goal_cost(states, states), torch.zeros(5))
+    first = loaded.model.models[0].step(context.states[..., :-1], torch.zeros(5, 3, 2))
+    assert torch.allclose(first, alone.model.step(Context.at(alone.model, states[:, :-1]).states, torch.zeros(5, 3, 2)))

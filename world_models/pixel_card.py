@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,17 +13,16 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from world_models.assess import STEPS
-from world_models.base import Context, GoalCost, SquaredDistance, rollout
+from world_models.base import Context, GoalCost, Sight, WorldModel, rollout
 from world_models.encoder_stage import about_labels
+from world_models.formats import Decode, Parts
 from world_models.frames import Frames
-from world_models.jepa import JEPA
-from world_models.probe import Probe
 from world_models.tasks import Task
 from world_models.tasks.base import PathDistance
 from world_models.windows import rows_of
 
 if TYPE_CHECKING:
-    from world_models.train_pixels import PixelTrainSettings, TrainedPixels
+    from world_models.train_pixels import PixelTrainSettings
 
 PER_BAND = 2000
 """Pairs that a band's rank correlation is taken over; fewer than a tenth of it are too few to tell."""
@@ -35,39 +33,33 @@ ENCODED_AT_ONCE = 64
 """Pictures an encoder call: three times as quick as a thousand, whose maps leave a CPU's cache."""
 
 
-def pixel_card(trained: TrainedPixels, task: Task, settings: PixelTrainSettings, held_out: Frames) -> Mapping[str, object]:
-    """Entries of the card that are measured on held-out trajectories, and what the model was trained on."""
-    model = trained.model
-    states = encode_frames(model, held_out)
-    costs: dict[str, GoalCost] = {"latent": SquaredDistance(), "probe": trained.probe_cost}
-    labels = {"encoder": about_labels(settings.encoder), "latent": "none", "probe": "observation"}
-    if trained.temporal is not None:
-        costs["temporal"] = trained.temporal
-        labels["temporal"] = "none"
+def pixel_card(parts: Parts, task: Task, settings: PixelTrainSettings, held_out: Frames) -> Mapping[str, object]:
+    """Entries of the card that are measured on held-out trajectories, and which labels went into what."""
+    states = encode_frames(parts.model, held_out)
+    shaped = "observation" if settings.align else about_labels(settings.encoder)
+    own = {"latent": shaped, "probe": "observation", "temporal": shaped}
+    assert parts.decode is not None, "pixel models have a probe"
     return {
-        "dynamics": dict(task.dynamics),
-        "training": asdict(settings),
-        "labels": labels,
-        "open_loop_error": probe_errors(model, trained.probe, task, held_out, states),
-        "goal_cost_rank_correlation": rank_correlations(costs, task, held_out.observations, states),
+        "labels": {"encoder": shaped, **{name: own[name] for name in parts.goal_costs}},
+        "open_loop_error": probe_errors(parts.model, parts.decode, task, held_out, states),
+        "goal_cost_rank_correlation": rank_correlations(parts.goal_costs, task, held_out.observations, states),
     }
 
 
 @torch.no_grad()
-def encode_frames(model: JEPA, frames: Frames) -> Float[Tensor, "trajectories time_plus_one state"]:
+def encode_frames(model: WorldModel, frames: Frames) -> Float[Tensor, "trajectories time_plus_one state"]:
     """States of all frames, on the model's device."""
     felt = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1).to(model.device)
     parts = [
-        model.normalise(model.embed(frames.pixels(rows).to(model.device)), felt[rows])
-        for rows in rows_of(len(felt), ENCODED_AT_ONCE)
+        model.encode(Sight(frames.pixels(rows).to(model.device), felt[rows])) for rows in rows_of(len(felt), ENCODED_AT_ONCE)
     ]
     return torch.cat(parts).unflatten(0, (frames.trajectories, frames.length + 1))
 
 
 @torch.no_grad()
 def probe_errors(
-    model: JEPA,
-    probe: Probe,
+    model: WorldModel,
+    probe: Decode,
     task: Task,
     frames: Frames,
     states: Float[Tensor, "trajectories time_plus_one state"],
@@ -83,7 +75,7 @@ def probe_errors(
     actions = torch.from_numpy(frames.actions[:, : count * block].copy()).to(model.device, model.dtype)
     seen = states[:, : count * block + 1 : block]
     future = rollout(model, Context.at(model, seen[:, 0]), actions.reshape(len(actions), count, -1))
-    predicted, read = (task.pose(probe(part).double().cpu().numpy()) for part in (future, seen))
+    predicted, read = (task.pose(_observations(probe, part)) for part in (future, seen))
     true = task.pose(frames.observations[:, : count * block + 1 : block].astype(np.float64))
     result: dict[str, dict[str, dict[str, float]]] = {}
     for n in sorted(steps):
@@ -99,6 +91,10 @@ def probe_errors(
             entry = {kind: round(float(values[part].mean()), 5) for kind, values in errors.items()}
             result.setdefault(part, {})[str(n)] = entry
     return result
+
+
+def _observations(probe: Decode, states: Float[Tensor, "batch time state"]) -> Float[np.ndarray, "batch time observation"]:
+    return probe(states.flatten(0, 1)).unflatten(0, states.shape[:2]).double().cpu().numpy()
 
 
 @torch.no_grad()

@@ -125,7 +125,7 @@ EXPECTILE = 0.05
 
 
 def expectile(cost: TemporalCost, pairs: Pairs, price: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """Asymmetric square of distance minus steps apart; strangers should be farther than any way of the batch."""
+    """Asymmetric square of distance minus steps apart: the least steps seen between two states, softly."""
     error = (cost.steps_apart(pairs.first, pairs.second) - pairs.apart) / 10.0
     return torch.where(error < 0, EXPECTILE, 1.0 - EXPECTILE).mul(error.square()).mean()
 

@@ -6,22 +6,26 @@ Only the first stage sees pictures. After it every frame is encoded once, and lo
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from world_models import checkpoints
 from world_models.align import align
+from world_models.base import GoalCost, SquaredDistance
 from world_models.encoder_stage import EncoderSettings, EncoderStage
+from world_models.ensemble_checkpoints import combine
 from world_models.errors import require
 from world_models.fit_pixels import LoopReport, Stage, run_stage
 from world_models.fitting import Progress
-from world_models.formats import PREFIX
+from world_models.formats import PREFIX, Parts
 from world_models.frames import Frames, collect_frames
-from world_models.jepa import JEPA, JEPAConfig
+from world_models.jepa import JEPA, JEPAConfig, Predictor
 from world_models.latent_stages import (
     PredictorSettings,
     ProbeSettings,
@@ -67,12 +71,15 @@ class PixelTrainSettings:
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     goal_cost: str = "temporal"
     """What plans use unless told otherwise: `latent`, `temporal` or `probe`."""
+    ensemble: int = 1
+    """Predictors on the one encoder; 2 or more make an ensemble, whose disagreement plans can be made to pay for."""
 
     def __post_init__(self) -> None:
         require(
             self.trajectories >= 1 and self.length >= 2,
             f"trajectories {self.trajectories} must be >= 1 and length {self.length} >= 2.",
         )
+        require(self.ensemble >= 1, f"ensemble {self.ensemble} must be >= 1 predictors.")
         require(self.data_seed != HELD_OUT_SEED, f"data_seed {self.data_seed} is kept for held-out trajectories.")
         known = ("latent", "probe") if self.temporal is None else ("latent", "probe", "temporal")
         require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is none that is trained: choose one of {known}.")
@@ -114,13 +121,17 @@ def train_pixels(
     trainer = PixelTrainer(task, settings, torch.device(device), out, progress)
     trained = trainer.train(frames)
     earlier = sum(report.earlier for report in trainer.reports.values())
-    card = {
-        **pixel_card(trained, task, settings, held_out),
+    facts = {
+        "dynamics": dict(task.dynamics),
+        "training": asdict(settings),
         "data": {"digest": frames.digest, "trajectories": frames.trajectories, "frames": frames.observations[..., 0].size},
         "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - began + earlier, 1)},
         "loss_curves": {stage: [round(loss, 5) for loss in report.curve] for stage, report in trainer.reports.items()},
     }
-    path = save(out, name, trained, card)
+    if len(trained) == 1:
+        path = save(out, name, trained[0], {**facts, **pixel_card(trained[0].parts(), task, settings, held_out)})
+    else:
+        path = _save_ensemble(out, name, trained, facts, lambda parts: pixel_card(parts, task, settings, held_out))
     for left in out.glob("resume-*.pt"):
         left.unlink()
     return path
@@ -136,6 +147,14 @@ class TrainedPixels:
     probe_cost: ProbeCost
     goal_cost: str
 
+    def parts(self) -> Parts:
+        """The same as a checkpoint gives it."""
+        costs: dict[str, GoalCost] = {"latent": SquaredDistance(), "probe": self.probe_cost}
+        if self.temporal is not None:
+            costs["temporal"] = self.temporal
+        config = self.model.config
+        return Parts(self.model, costs, self.goal_cost, self.probe, Sensors("pixels", config.size, config.proprioception))
+
 
 def save(folder: Path, name: str, trained: TrainedPixels, card: Mapping[str, object]) -> Path:
     """Write the checkpoint folder of a pixel model."""
@@ -146,10 +165,25 @@ def save(folder: Path, name: str, trained: TrainedPixels, card: Mapping[str, obj
     if temporal is not None:
         tensors |= {f"temporal.{key}": value for key, value in temporal.state_dict().items()}
         config["temporal"] = asdict(temporal.config)
-    senses = Sensors("pixels", model.config.size, model.config.proprioception)
-    costs = ["latent", "probe"] if temporal is None else ["latent", "probe", "temporal"]
-    facts = {"sensors": senses.as_card(), "goal_costs": costs, "goal_cost": trained.goal_cost}
+    parts = trained.parts()
+    facts = {"sensors": parts.sensors.as_card(), "goal_costs": list(parts.goal_costs), "goal_cost": trained.goal_cost}
     return checkpoints.write(folder, FORMAT, name, config, tensors, {**facts, **card})
+
+
+def _save_ensemble(
+    out: Path,
+    name: str,
+    trained: Sequence[TrainedPixels],
+    facts: Mapping[str, object],
+    describe: Callable[[Parts], Mapping[str, object]],
+) -> Path:
+    """Write models that differ in their predictors as one."""
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        members = [Path(folder) / str(k) for k in range(len(trained))]
+        for member, each in zip(members, trained, strict=True):
+            save(member, name, each, {"dynamics": facts["dynamics"]})
+        scale = trained[0].model.delta_scale
+        return combine(out, name, members, scale, lambda parts: {**facts, **describe(parts)})
 
 
 class PixelTrainer:
@@ -162,8 +196,8 @@ class PixelTrainer:
         self.reports: dict[str, LoopReport] = {}
         """What each stage did."""
 
-    def train(self, frames: Frames) -> TrainedPixels:
-        """All stages."""
+    def train(self, frames: Frames) -> tuple[TrainedPixels, ...]:
+        """All stages: one model, or the members of an ensemble, which differ in their predictors."""
         settings = self.settings
         model = self.encoder(frames)
         labels = torch.from_numpy(frames.observations.copy()).to(self.device)
@@ -175,7 +209,7 @@ class PixelTrainer:
         states = model.calibrate(states)
         data = States(states, torch.from_numpy(frames.actions.copy()).to(self.device), self.task.action_block)
         about = frames.digest + _digest(model)
-        self._run(predictor_stage(model, data, settings.predictor, about))
+        models = self._predictors(model, data, about)
         temporal = None
         if settings.temporal is not None:
             temporal, stage = temporal_stage(data, settings.temporal, about)
@@ -187,7 +221,22 @@ class PixelTrainer:
         probe.requires_grad_(False)
         weights = torch.from_numpy(1.0 / self.task.goal_tolerance**2).float()
         cost = ProbeCost(probe, weights / (weights * probe.std.cpu().square()).mean())
-        return TrainedPixels(model.requires_grad_(False).eval(), temporal, probe, cost.to(self.device), settings.goal_cost)
+        cost = cost.to(self.device)
+        return tuple(TrainedPixels(model, temporal, probe, cost, settings.goal_cost) for model in models)
+
+    def _predictors(self, model: JEPA, data: States, about: str) -> list[JEPA]:
+        """The model with its predictor trained, and others on the same encoder whose predictors began elsewhere."""
+        models = [model]
+        for k in range(1, self.settings.ensemble):
+            torch.manual_seed(self.settings.predictor.seed + k)
+            other = deepcopy(model)
+            other.predictor = Predictor(model.config).to(self.device)
+            models.append(other)
+        for k, each in enumerate(models):
+            settings = replace(self.settings.predictor, seed=self.settings.predictor.seed + k)
+            name = "predictor" if k == 0 else f"predictor-{k + 1}"
+            self._run(replace(predictor_stage(each, data, settings, about), name=name))
+        return [each.requires_grad_(False).eval() for each in models]
 
     def encoder(self, frames: Frames) -> JEPA:
         """The first stage; the model's predictor is but half trained."""
