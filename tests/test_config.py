@@ -11,6 +11,7 @@ from sweeps.grid import spec_of
 from world_models.errors import UnknownNameError, UserError
 from world_models.tasks import make_task
 from world_models.train import TrainSettings
+from world_models.train_pixels import PixelTrainSettings
 
 
 def test_every_shipped_task_names_a_task_and_settings_that_exist():
@@ -42,7 +43,8 @@ def test_every_shipped_model_config_is_trainable():
         config = compose("train", [f"world_model={name}"]).values["world_model"]
         assert config["name"] == name
         make_task(config["task"]["name"], **config["task"]["settings"])
-        TrainSettings.of(config["train"])
+        settings = PixelTrainSettings if config.get("kind") == "jepa" else TrainSettings
+        settings.of(config["train"])
 
 
 def test_every_shipped_sweep_makes_a_grid():

@@ -15,9 +15,13 @@ LARGEST = 12_000_000
 """Bytes of a shipped model, at most."""
 
 
-def test_open_loop_errors_of_the_linear_probe_are_those_of_the_card(tmp_path):
+@pytest.fixture(scope="module")
+def loaded() -> checkpoints.LoadedModel:
+    return checkpoints.load(NAME)
+
+
+def test_open_loop_errors_of_the_linear_probe_are_those_of_the_card(loaded, tmp_path):
     """On trajectories that neither training nor the card has seen."""
-    loaded = checkpoints.load(NAME)
     assert loaded.card["model"]["probe_width"] == 0
     assert loaded.card["labels"]["encoder"] == loaded.card["labels"]["probe"] == "observation"
     assert loaded.card["goal_cost"] == "probe"
