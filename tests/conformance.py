@@ -16,7 +16,9 @@ from world_models.adapters.lewm_model import LeWM, LeWMConfig
 from world_models.adapters.tdmpc2_model import TDMPC2, TDMPC2Config
 from world_models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
 from world_models.base import Sight, WorldModel
+from world_models.encoders import ENCODERS
 from world_models.ensemble import Ensemble
+from world_models.jepa import JEPA, JEPAConfig
 from world_models.mlp import MLPConfig, ResidualMLP
 
 Observe = Callable[[int, torch.Generator], Tensor | Sight]
@@ -103,6 +105,12 @@ def of_members(member: Callable[[], nn.Module], features: int) -> Callable[[], n
     return make
 
 
+def jepa(encoder: str) -> Callable[[], nn.Module]:
+    """A pixel model with proprioception whose predictor looks at differences of its window."""
+    sizes = {"size": 32, "latent": 6, "width": 32, "encoder_width": 8, "proprioception": 2, "differences": True}
+    return lambda: JEPA(JEPAConfig(action_dim=2, encoder=encoder, **sizes))  # pyright: ignore
+
+
 def shipped(name: str) -> Kind:
     """A model that ships with the package."""
     config = checkpoints.read_card(name)[0]["model"]
@@ -136,6 +144,8 @@ MODELS: dict[str, Kind] = {
     "lewm": Kind(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), sights(28, 0)),  # pyright: ignore
     "dino_wm": Kind(moved(small), sights(32, 4)),
     "jepa_wms": Kind(moved(lambda: small("modulated-vit")), sights(32, 4)),
+    **{f"jepa_{encoder}": Kind(moved(jepa(encoder)), sights(32, 2)) for encoder in ENCODERS},
+    "ensemble_of_jepas": Kind(moved(of_members(jepa("conv"), 8)), sights(32, 2)),
     **{f"zoo_{name}": shipped(name) for name in checkpoints.zoo_names()},
 }
 """By name."""

@@ -1,6 +1,7 @@
 """Training of pixel models: killed with kill -9 it goes on and ends like an undisturbed run; batches come in order; cards."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.execution import plan_and_execute
+from planners import make_planner
 from world_models import checkpoints
 from world_models.base import Context, Sight, rollout
 from world_models.ensemble import Ensemble
@@ -92,7 +95,7 @@ def test_the_card_says_what_was_learned_and_from_what(undisturbed):
     assert card["sensors"] == {"kind": "pixels", "size": 32, "proprioception": 0}
     loaded = checkpoints.load(str(undisturbed / "m"))
     task = make_task("wall")
-    problem = task.problem(10_000, 20)
+    problem = task.problem(10_000, 40)
     assert loaded.sensors.encode(loaded.model, task, problem.start[None]).shape == (1, 4)
 
 
@@ -214,3 +217,21 @@ def test_an_ensemble_has_one_encoder_and_predictors_that_began_elsewhere(undistu
     assert torch.allclose(loaded.goal_cost(states, states), torch.zeros(5))
     first = loaded.model.models[0].step(context.states[..., :-1], torch.zeros(5, 3, 2))
     assert torch.allclose(first, alone.model.step(Context.at(alone.model, states[:, :-1]).states, torch.zeros(5, 3, 2)))
+
+
+@pytest.mark.parametrize(("name", "encoder", "regulariser"), [("point_maze", "vit", "sigreg"), ("push_t", "moments", "vicreg")])
+def test_the_recipe_runs_on_other_tasks_with_other_encoders_and_with_proprioception(name, encoder, regulariser, tmp_path):
+    task = make_task(name, action_block=2)
+    values = {**TINY, "trajectories": 10, "proprioception": True, "goal_cost": "latent"}
+    values["model"] = {**TINY["model"], "encoder": encoder, "latent": 6}
+    values["encoder"] = {"steps": 60, "batch_size": 8, "regulariser": regulariser, "labels": "proprioception"}
+    settings = PixelTrainSettings.of({**values, "predictor": {"steps": 30, "batch_size": 16, "unrolls": [2], "shares": [1.0]}})
+    loaded = checkpoints.load(str(train_pixels(name, task, settings, tmp_path / name, data_folder=tmp_path / "data")))
+    assert loaded.sensors.proprioception == task.proprioception_dim
+    curve = loaded.card["loss_curves"]["encoder"]
+    assert all(map(math.isfinite, curve))
+    problem = task.problem(10_000, 40)
+    planner = make_planner("gd", {"iterations": 3})
+    done = plan_and_execute(task, loaded, planner, [problem], [0], replan_every=20)
+    assert done.rollout.states.shape[1] == 41
+    assert torch.isfinite(done.cost).all()
