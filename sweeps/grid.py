@@ -8,7 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.cells import OPEN_LOOP, Cell, Named, Point, Scalar, canonical, replan_every
+from orchestrator.cells import OPEN_LOOP, Cell, Named, Point, Scalar, canonical
+from sweeps.axes import as_list, disagreements_of, goal_costs_of, modes_of, seeds_of, unique
 from sweeps.config import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -191,10 +192,10 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
         name,
         tuple(_task_entry(label, raw, values) for label, raw in tasks.items()),
         tuple(_planner_entry(label, raw, composed.forced.get(label, {})) for label, raw in planners.items()),
-        _seeds(values.get("seeds")),
-        _modes(values.get("mode", OPEN_LOOP)),
-        _goal_costs(values.get("goal_costs")),
-        _disagreements(values.get("disagreement", 0.0)),
+        seeds_of(values.get("seeds")),
+        modes_of(values.get("mode", OPEN_LOOP)),
+        goal_costs_of(values.get("goal_costs")),
+        disagreements_of(values.get("disagreement", 0.0)),
     )
 
 
@@ -210,8 +211,8 @@ def _chosen(kind: str, raw: object, known: Collection[str]) -> dict[str, Mapping
 
 
 def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, object]) -> TaskEntry:
-    models = _list(values.get("world_models")) or _list(raw.get("world_model"))
-    horizons = _list(raw.get("horizons")) if values.get("horizons") is None else _list(values["horizons"])
+    models = as_list(values.get("world_models")) or as_list(raw.get("world_model"))
+    horizons = as_list(raw.get("horizons")) if values.get("horizons") is None else as_list(values["horizons"])
     require(bool(models), f"the grid is empty: task {label!r} has no world model; set tasks.{label}.world_model.")
     require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
     for horizon in horizons:
@@ -222,8 +223,8 @@ def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, obje
     return TaskEntry(
         label,
         Named.of(str(raw["name"]), _settings(f"tasks.{label}", raw.get("settings"))),
-        tuple(str(model) for model in _unique("world model", models)),
-        tuple(cast("list[int]", _unique("horizon", horizons))),
+        tuple(str(model) for model in unique("world model", models)),
+        tuple(cast("list[int]", unique("horizon", horizons))),
     )
 
 
@@ -247,63 +248,3 @@ def _settings(where: str, raw: object) -> dict[str, Scalar]:
             f"{where}.settings.{key} is {value!r}: a setting is one number or word; write a config file for each variant.",
         )
     return dict(settings)
-
-
-def _modes(raw: object) -> tuple[str, ...]:
-    """Execution modes of one or of a list."""
-    modes = [str(mode) for mode in _list(raw)]
-    require(bool(modes), "the grid is empty: it has no execution mode; give one or some, e.g. mode=[open_loop,mpc:10].")
-    for mode in modes:
-        replan_every(mode)
-    return tuple(cast("list[str]", _unique("mode", list(modes))))
-
-
-def _goal_costs(raw: object) -> tuple[str | None, ...]:
-    """Names of one or of a list; null is the model's own."""
-    return tuple(None if name is None else str(name) for name in _unique("goal cost", _list(raw))) or (None,)
-
-
-def _disagreements(raw: object) -> tuple[float, ...]:
-    """Weights of one or of a list."""
-    for value in _list(raw):
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        require(sound, f"disagreement {value!r} is no weight >= 0: give e.g. disagreement=0.1.")
-    return tuple(float(cast(float, value)) for value in _unique("disagreement", _list(raw))) or (0.0,)
-
-
-def _seeds(raw: object) -> tuple[int, ...]:
-    """Seeds of a count, of `{start, count}` or of a list."""
-    if isinstance(raw, Mapping):
-        start, count = raw.get("start", 0), raw.get("count", 0)
-        unknown = set(raw) - {"start", "count"}
-        require(not unknown, f"seeds has {sorted(map(str, unknown))}: it takes start and count, a list, or a number.")
-        require(_is_seed(start), f"seeds.start {start!r} is not a whole number >= 0.")
-        seeds: list[object] = [start + i for i in range(_count(count))]
-    elif isinstance(raw, list):
-        seeds = raw
-    else:
-        seeds = list(range(_count(raw)))
-    require(bool(seeds), "the grid is empty: it has no seeds; give some, e.g. seeds=8.")
-    for seed in seeds:
-        require(_is_seed(seed), f"seed {seed!r} is not a whole number >= 0.")
-    return tuple(cast("list[int]", _unique("seed", seeds)))
-
-
-def _count(value: object) -> int:
-    if not _is_seed(value):
-        raise UserError(f"seeds {value!r} is no number of seeds: give e.g. seeds=8 or seeds=[0,1,2].")
-    return cast(int, value)
-
-
-def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _list(value: object) -> list[object]:
-    return [] if value is None else list(value) if isinstance(value, list) else [value]
-
-
-def _unique(kind: str, values: list[object]) -> list[object]:
-    for value in values:
-        require(values.count(value) == 1, f"{kind} {value!r} is given twice: name each once.")
-    return values

@@ -1,0 +1,71 @@
+"""The axes of a grid as a config gives them: modes, goal costs, disagreements, seeds. All raise UserError, by value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from orchestrator.cells import replan_every
+from world_models.errors import UserError, require
+
+
+def modes_of(raw: object) -> tuple[str, ...]:
+    """Execution modes of one or of a list."""
+    modes = [str(mode) for mode in as_list(raw)]
+    require(bool(modes), "the grid is empty: it has no execution mode; give one or some, e.g. mode=[open_loop,mpc:10].")
+    for mode in modes:
+        replan_every(mode)
+    return tuple(cast("list[str]", unique("mode", list(modes))))
+
+
+def goal_costs_of(raw: object) -> tuple[str | None, ...]:
+    """Names of one or of a list; null is the model's own."""
+    return tuple(None if name is None else str(name) for name in unique("goal cost", as_list(raw))) or (None,)
+
+
+def disagreements_of(raw: object) -> tuple[float, ...]:
+    """Weights of one or of a list."""
+    for value in as_list(raw):
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        require(sound, f"disagreement {value!r} is no weight >= 0: give e.g. disagreement=0.1.")
+    return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
+
+
+def seeds_of(raw: object) -> tuple[int, ...]:
+    """Seeds of a count, of `{start, count}` or of a list; UserError for what is none."""
+    if isinstance(raw, Mapping):
+        start, count = raw.get("start", 0), raw.get("count", 0)
+        unknown = set(raw) - {"start", "count"}
+        require(not unknown, f"seeds has {sorted(map(str, unknown))}: it takes start and count, a list, or a number.")
+        require(_is_seed(start), f"seeds.start {start!r} is not a whole number >= 0.")
+        seeds: list[object] = [start + i for i in range(_count(count))]
+    elif isinstance(raw, list):
+        seeds = raw
+    else:
+        seeds = list(range(_count(raw)))
+    require(bool(seeds), "the grid is empty: it has no seeds; give some, e.g. seeds=8.")
+    for seed in seeds:
+        require(_is_seed(seed), f"seed {seed!r} is not a whole number >= 0.")
+    return tuple(cast("list[int]", unique("seed", seeds)))
+
+
+def _count(value: object) -> int:
+    if not _is_seed(value):
+        raise UserError(f"seeds {value!r} is no number of seeds: give e.g. seeds=8 or seeds=[0,1,2].")
+    return cast(int, value)
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def as_list(value: object) -> list[object]:
+    """A list as it is, None as an empty one, anything else as a list of one."""
+    return [] if value is None else list(value) if isinstance(value, list) else [value]
+
+
+def unique(kind: str, values: list[object]) -> list[object]:
+    """The same values; UserError for one that is given twice."""
+    for value in values:
+        require(values.count(value) == 1, f"{kind} {value!r} is given twice: name each once.")
+    return values
