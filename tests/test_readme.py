@@ -17,6 +17,15 @@ from sweeps.grid import spec_of
 from world_models.tasks import TASKS, Task, execute
 from world_models.tasks.base import pose_of
 
+QUICK_PIXELS = {
+    "trajectories": 20,
+    "length": 20,
+    "size": 32,
+    "model": {"latent": 6, "encoder_width": 8, "width": 16, "depth": 1},
+    **{stage: {"steps": 30, "batch_size": 8} for stage in ("encoder", "predictor", "temporal", "probe")},
+}
+"""What the README's task is learned with from pictures: a run of seconds."""
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
 
@@ -84,6 +93,13 @@ def test_the_task_is_learnt_and_planned_with_the_new_planner(conf, module, monke
     said = capsys.readouterr().out
     assert "climbing: iterations 20, samples 200, else defaults" in said
     assert (conf.parent / "outputs" / "plans" / "glide-climbing-H20-seed1.gif").is_file()
+    recipe = {"name": "glide_pixels", "kind": "jepa", "task": {"name": "glide", "settings": {}}, "train": QUICK_PIXELS}
+    (conf / "world_model" / "glide_pixels.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", "glide_pixels", "--conf", str(conf), f"out={conf.parent}/models"]) == 0
+    model = f"world_model={conf.parent}/models/glide_pixels"
+    settings = [f"planners.gd.settings.{key}" for key in ("iterations=3", "attempts=1")]
+    assert main(["plan", "--conf", str(conf), "task=glide", model, "planner=gd", *settings, "seed=2"]) == 0
+    assert (conf.parent / "outputs" / "plans" / "glide-gd-H20-seed2.gif").is_file()
 
 
 def test_configs_in_the_readme_are_yaml():
