@@ -113,6 +113,7 @@ def _train(job: TrainJob, console: Console) -> None:
         told: set[tuple[str, int]] = set()
 
         def progress(stage: str, done: int, total: int, loss: float) -> None:
+            """Move the bar, or say a tenth."""
             shown = "" if math.isnan(loss) else f" loss {loss:.4g}"
             bar.update(handle, description=f"{job.name}: {stage}{shown}", completed=done, total=total)
             tenth = (stage, 10 * done // max(total, 1))

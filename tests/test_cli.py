@@ -221,7 +221,7 @@ def test_models_lists_cards(model, capsys):
         ("report a b", "takes one sweep"),
         ("report output=/nowhere", "no sweep has been run"),
         ("train wal", "did you mean 'wall'"),
-        ("train wall train.step=3", "unknown training setting 'step'"),
+        ("train wall train.step=3", "unknown setting of train 'step'"),
         ("train wall out=/dev/null/x", "cannot write"),
         ("models nosuch", "unknown world model 'nosuch'"),
         ("ui output=/nowhere", "no sweep has been tracked"),

@@ -175,6 +175,7 @@ class _Rollout(Function):
 
     @staticmethod
     def forward(ctx: Any, start: Tensor, actions: Tensor, model: Ensemble) -> Tensor:
+        """States s_1..s_T; what the backward pass reads is kept only where one may come."""
         states: list[Tensor] = []
         ctx.kept, ctx.model = [], model
         keep = any(ctx.needs_input_grad)
@@ -194,6 +195,7 @@ class _Rollout(Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *cotangents: Tensor
     ) -> tuple[Tensor | None, ...]:
+        """Cotangents of the start and the actions, backwards through time."""
         scale, shape = ctx.model.change_scale, ctx.model.member_shape
         carry = torch.zeros_like(cotangents[0][:, 0])
         to_actions = []

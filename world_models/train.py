@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,10 +15,11 @@ from world_models import checkpoints
 from world_models.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
 from world_models.data import Dataset, collect_cached
 from world_models.ensemble_checkpoints import combine
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import require
 from world_models.fitting import FitSettings, Progress, fit, new_model
 from world_models.formats import Parts
 from world_models.mlp import MLPConfig, StateGoalCost
+from world_models.settings_of import settings_of
 from world_models.tasks import Task
 
 HELD_OUT_SEED = 1_000_003
@@ -41,25 +42,20 @@ class TrainSettings:
     """Members, trained from seeds `fit.seed` on; a planner may pay for their disagreement."""
 
     def __post_init__(self) -> None:
-        whole = isinstance(self.ensemble, int) and not isinstance(self.ensemble, bool) and self.ensemble >= 1
-        require(whole, f"ensemble {self.ensemble!r} is no number of members: give 1 for a single model, or 5.")
-        require(
-            self.trajectories >= 1 and self.length >= 2,
-            f"trajectories {self.trajectories} must be >= 1 and length {self.length} >= 2.",
-        )
-        require(self.data_seed != HELD_OUT_SEED, f"data_seed {self.data_seed} is kept for held-out trajectories.")
+        check_training(self.trajectories, self.length, self.data_seed, self.ensemble)
 
     @staticmethod
     def of(values: Mapping[str, object]) -> TrainSettings:
-        """From a config mapping; `fit` is a mapping too, lists become tuples."""
-        values = dict(values)
-        fit_values = values.pop("fit", {})
-        if not isinstance(fit_values, Mapping):
-            raise UserError(f"train.fit {fit_values!r} must be a mapping of fit settings.")
-        _check_names(values, TrainSettings, "training setting")
-        _check_names(fit_values, FitSettings, "fit setting")
-        tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in fit_values.items()}
-        return TrainSettings(**values, fit=FitSettings(**tuples))  # pyright: ignore[reportArgumentType]
+        """From a config mapping; `fit` is a mapping too, lists become tuples. UserError for unknown names."""
+        return settings_of(TrainSettings, values, "train")
+
+
+def check_training(trajectories: int, length: int, data_seed: int, ensemble: int) -> None:
+    """UserError for sizes of data or ensembles that are none, and for the held-out trajectories' seed."""
+    whole = isinstance(ensemble, int) and not isinstance(ensemble, bool) and ensemble >= 1
+    require(whole, f"ensemble {ensemble!r} is no number of members: give 1 for a single model, or 5.")
+    require(trajectories >= 1 and length >= 2, f"trajectories {trajectories} must be >= 1 and length {length} >= 2.")
+    require(data_seed != HELD_OUT_SEED, f"data_seed {data_seed} is kept for held-out trajectories.")
 
 
 def train(
@@ -131,6 +127,7 @@ def _train_ensemble(
     held_out = held_out_data(task, data_folder)
 
     def described(parts: Parts) -> Mapping[str, object]:
+        """What the ensemble's card says of it."""
         model, decode = parts.model, parts.decode
         assert decode is not None, "state models decode"
         return {
@@ -168,10 +165,3 @@ def held_out_data(task: Task, folder: Path, progress: Callable[[int, int], None]
     length = 100 - 100 % task.action_block
     stride = 25 - 25 % task.action_block or task.action_block
     return collect_cached(task, 200, length + 2 * stride, HELD_OUT_SEED, folder, progress).windows(length, stride)
-
-
-def _check_names(values: Mapping[str, object], settings: type, kind: str) -> None:
-    known = [f.name for f in fields(settings)]
-    for key in values:
-        if key not in known:
-            raise UnknownNameError(kind, key, known)

@@ -40,7 +40,7 @@ from world_models.sensors import Sensors
 from world_models.settings_of import settings_of
 from world_models.tasks import Task
 from world_models.temporal import TemporalCost
-from world_models.train import HELD_OUT_SEED
+from world_models.train import HELD_OUT_SEED, check_training
 from world_models.windows import States
 
 FORMAT = f"{PREFIX}jepa/1"
@@ -75,12 +75,7 @@ class PixelTrainSettings:
     """Predictors on the one encoder; 2 or more make an ensemble, whose disagreement plans can be made to pay for."""
 
     def __post_init__(self) -> None:
-        require(
-            self.trajectories >= 1 and self.length >= 2,
-            f"trajectories {self.trajectories} must be >= 1 and length {self.length} >= 2.",
-        )
-        require(self.ensemble >= 1, f"ensemble {self.ensemble} must be >= 1 predictors.")
-        require(self.data_seed != HELD_OUT_SEED, f"data_seed {self.data_seed} is kept for held-out trajectories.")
+        check_training(self.trajectories, self.length, self.data_seed, self.ensemble)
         known = ("latent", "probe") if self.temporal is None else ("latent", "probe", "temporal")
         require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is none that is trained: choose one of {known}.")
 

@@ -54,6 +54,7 @@ def disc(radius: float) -> Coverage:
     def coverage(
         _: slice, right: Float[np.ndarray, "n 1 side"], down: Float[np.ndarray, "n side 1"]
     ) -> Float[np.ndarray, "n side side"]:
+        """By the distance to the disc's edge."""
         return radius + 0.5 - np.sqrt(right * right + down * down)
 
     return coverage
@@ -66,6 +67,7 @@ def turned_boxes(angles: Float[np.ndarray, " count"], boxes: Sequence[tuple[floa
     def coverage(
         rows: slice, right: Float[np.ndarray, "n 1 side"], down: Float[np.ndarray, "n side 1"]
     ) -> Float[np.ndarray, "n side side"]:
+        """By the distances to the boxes' edges, in their own frame."""
         cos, sin = cosines[rows, None, None], sines[rows, None, None]
         x, y = cos * right + sin * down, cos * down - sin * right
         parts = [_between(x, left, far) * _between(y, top, bottom) for left, top, far, bottom in boxes]
