@@ -1,4 +1,4 @@
-"""Pictures of a cell: what the simulator did with the plan, and what the model imagined.
+"""Frames of a cell: what the simulator did with the plan, and what the model imagined.
 
 Left the simulator with the goal faintly behind it and the model's path drawn over it, right the goal, below the distance to
 the goal in both. Colours are Okabe and Ito's, told apart by colour-blind readers.
@@ -6,41 +6,29 @@ the goal in both. Colours are Okabe and Ito's, told apart by colour-blind reader
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from world_models.tasks import Task
-from world_models.tasks.base import Drawable, pose_of
+from world_models.tasks.base import Drawable, Visible, pose_of
 
 SIZE = 160
 """Pixels of one picture's side."""
-MAX_FRAMES = 40
-"""Frames of a gif; longer rollouts are thinned evenly."""
-SECONDS = 4.0
-"""Length of a gif, roughly; the last frame stands for another second."""
+FRAMES = 16
+"""Frames of a film; longer rollouts are thinned evenly."""
 
 _GAP, _CAPTION, _CURVE = 8, 34, 64
 _BLUE, _ORANGE, _INK, _FAINT = (0, 114, 178), (230, 159, 0), (40, 40, 40), (225, 225, 225)
 _GREEN, _RED = (0, 158, 115), (213, 94, 0)
 
 
-@dataclass(frozen=True)
-class Artifact:
-    """A file made of one cell."""
-
-    cell_id: str
-    point_id: str
-    seed: int
-    name: str
-    """File name, e.g. `7.gif`."""
-    data: bytes
-    media_type: str
+_Path = list[tuple[float, float]]
+"""Points on a picture."""
 
 
 @dataclass(frozen=True)
@@ -65,74 +53,90 @@ class Story:
     """None where the model's states cannot be decoded."""
 
 
-def draw(story: Story, cell_id: str, point_id: str, seed: int) -> tuple[Artifact, Artifact]:
-    """A gif of the rollout and a still of its end."""
-    times = frame_times(len(story.states))
-    background = _background(story)
-    goal = story.task.render(story.goal, SIZE)
-    frames = [_frame(story, background, goal, int(t)) for t in times]
-    gif = Artifact(cell_id, point_id, seed, f"{seed}.gif", _gif(frames), "image/gif")
-    still = io.BytesIO()
-    frames[-1].save(still, "PNG")
-    return gif, Artifact(cell_id, point_id, seed, f"{seed}.png", still.getvalue(), "image/png")
+def film(story: Story, most: int = FRAMES) -> list[Image.Image]:
+    """The rollout as at most `most` pictures of one size; the last shows its end."""
+    times = frame_times(len(story.states), most)
+    *seen, goal = map(Image.fromarray, _rendered(story.task, np.concatenate([story.states[times], story.goal[None]])))
+    scene = _Scene(story, _background(story, goal), _paths(story.task, pose_of(story.task, story.states)), _believed(story))
+    # The goal shines through where it differs.
+    return [_frame(scene, Image.blend(picture, goal, 0.28), time) for time, picture in zip(times, seen, strict=True)]
 
 
-def frame_times(steps: int) -> list[int]:
-    """Which of `steps` states are shown: at most `MAX_FRAMES`, first and last among them."""
-    return np.unique(np.linspace(0, steps - 1, min(steps, MAX_FRAMES)).round().astype(int)).tolist()
+def frame_times(steps: int, most: int = FRAMES) -> list[int]:
+    """Which of `steps` states are shown: at most `most`, first and last among them."""
+    return np.unique(np.linspace(0, steps - 1, min(steps, most)).round().astype(int)).tolist()
 
 
-def _frame(story: Story, background: Image.Image, goal: np.ndarray, time: int) -> Image.Image:
+@dataclass(frozen=True)
+class _Scene:
+    """What all frames have in common."""
+
+    story: Story
+    background: Image.Image
+    paths: Sequence[_Path]
+    """Of the simulator's tracked points over the left picture; a point each environment step."""
+    believed: Sequence[_Path]
+    """Of the model's."""
+
+
+def _rendered(task: Task, states: Float[np.ndarray, "frames simulator_state"]) -> UInt8[np.ndarray, "frames size size 3"]:
+    """Pictures of simulator states; together where the task can, for then what stands still is drawn once."""
+    return task.pixels(states, SIZE) if isinstance(task, Visible) else np.stack([task.render(s, SIZE) for s in states])
+
+
+def _frame(scene: _Scene, seen: Image.Image, time: int) -> Image.Image:
     """The picture at one environment step."""
-    picture = background.copy()
-    seen = _ghosted(story.task.render(story.states[time], SIZE), goal)
-    picture.paste(Image.fromarray(seen), (_GAP, _CAPTION))
+    story, picture = scene.story, scene.background.copy()
+    picture.paste(seen, (_GAP, _CAPTION))
     canvas = ImageDraw.Draw(picture)
-    if story.expected is not None:
-        _trail(canvas, story.task, story.expected.poses, _ORANGE)
-    _trail(canvas, story.task, pose_of(story.task, story.states[: time + 1]), _BLUE)
+    for path in scene.believed:
+        _trail(canvas, path, _ORANGE)
+    for path in scene.paths:
+        _trail(canvas, path[: time + 1], _BLUE)
     _curve(canvas, story, time)
     unit = story.task.distance_unit
-    canvas.text((_GAP, 19), f"step {time}/{len(story.states) - 1}  {story.distance[time]:.3g} {unit}", _INK, _font())
+    _write(canvas, (_GAP, 19), f"step {time}/{len(story.states) - 1}  {story.distance[time]:.3g} {unit}", _INK)
     if time == len(story.states) - 1:
         verdict, colour = ("reached", _GREEN) if story.success else ("missed", _RED)
-        canvas.text((picture.width - _GAP, 19), verdict, colour, _font(), anchor="ra")
+        _write(canvas, (picture.width - _GAP - _length(verdict), 19), verdict, colour)
     return picture
 
 
-def _background(story: Story) -> Image.Image:
+def _background(story: Story, goal: Image.Image) -> Image.Image:
     """What stays the same in every frame: caption, goal, labels, the whole curves in faint."""
     width, height = 2 * SIZE + 3 * _GAP, _CAPTION + SIZE + 2 * _GAP + _CURVE + 14
     picture = Image.new("RGB", (width, height), "white")
-    picture.paste(Image.fromarray(story.task.render(story.goal, SIZE)), (2 * _GAP + SIZE, _CAPTION))
+    picture.paste(goal, (2 * _GAP + SIZE, _CAPTION))
     canvas = ImageDraw.Draw(picture)
-    canvas.text((_GAP, 4), story.title, _INK, _font())
-    canvas.text((2 * _GAP + SIZE, 19), "goal", _INK, _font())
+    _write(canvas, (_GAP, 4), story.title, _INK)
+    _write(canvas, (2 * _GAP + SIZE, 19), "goal", _INK)
     left, top, right, bottom = _curve_box()
     canvas.line([(left, top), (left, bottom), (right, bottom)], _INK)
     canvas.line(_polyline(story.distance, story), _FAINT, 2)
-    canvas.text((left, bottom + 2), f"distance to goal ({story.task.distance_unit}):", _INK, _font())
-    canvas.text((left + 138, bottom + 2), "simulator", _BLUE, _font())
+    _write(canvas, (left, bottom + 2), f"distance to goal ({story.task.distance_unit}):", _INK)
+    _write(canvas, (left + 138, bottom + 2), "simulator", _BLUE)
     if story.expected is not None:
-        canvas.text((left + 194, bottom + 2), "model", _ORANGE, _font())
+        _write(canvas, (left + 194, bottom + 2), "model", _ORANGE)
     return picture
 
 
-def _ghosted(frame: np.ndarray, goal: np.ndarray) -> np.ndarray:
-    """The frame with the goal shining through where they differ."""
-    return (0.72 * frame + 0.28 * goal).astype(np.uint8)
-
-
-def _trail(canvas: ImageDraw.ImageDraw, task: Task, poses: Float[np.ndarray, "time pose"], colour: tuple[int, ...]) -> None:
-    """The path of each tracked point over the left picture, for tasks that say where poses lie on it."""
+def _paths(task: Task, poses: Float[np.ndarray, "time pose"]) -> list[_Path]:
+    """Where each tracked point goes on the left picture, for tasks that say where poses lie on it."""
     if not isinstance(task, Drawable):
-        return
-    points = np.clip(task.on_picture(poses), 0.0, 1.0) * (SIZE - 1) + np.array([_GAP, _CAPTION])
-    for k in range(points.shape[1]):
-        path = [(float(x), float(y)) for x, y in points[:, k]]
-        canvas.line(path, colour, 2)
-        x, y = path[-1]
-        canvas.ellipse((x - 3, y - 3, x + 3, y + 3), outline=colour, width=2)
+        return []
+    places = np.clip(task.on_picture(poses), 0.0, 1.0) * (SIZE - 1) + np.array([_GAP, _CAPTION])
+    return [[(float(x), float(y)) for x, y in places[:, k]] for k in range(places.shape[1])]
+
+
+def _believed(story: Story) -> list[_Path]:
+    return [] if story.expected is None else _paths(story.task, story.expected.poses)
+
+
+def _trail(canvas: ImageDraw.ImageDraw, path: _Path, colour: tuple[int, ...]) -> None:
+    """A path, with a ring where it ends."""
+    canvas.line(path, colour, 2)
+    x, y = path[-1]
+    canvas.ellipse((x - 3, y - 3, x + 3, y + 3), outline=colour, width=2)
 
 
 def _curve(canvas: ImageDraw.ImageDraw, story: Story, time: int) -> None:
@@ -161,17 +165,23 @@ def _polyline(values: Float[np.ndarray, " time"], story: Story) -> list[tuple[fl
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def _gif(frames: Sequence[Image.Image]) -> bytes:
-    """An endless gif. One palette for all frames (the last has every colour): quicker, and nothing flickers."""
-    palette = frames[-1].quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    step = max(40, round(1000 * SECONDS / len(frames)))
-    durations = [step] * (len(frames) - 1) + [step + 1000]
-    buffer = io.BytesIO()
-    indexed[0].save(buffer, "GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=False)
-    return buffer.getvalue()
+def _write(canvas: ImageDraw.ImageDraw, place: tuple[int | float, int], text: str, colour: tuple[int, ...]) -> None:
+    """A line of text, letter by letter: letters are kept, and drawing them anew would take half the time of a frame."""
+    x, y = place
+    for letter in text:
+        mask, advance = _letter(letter)
+        canvas.bitmap((round(x), y), mask, colour)
+        x += advance
+
+
+def _length(text: str) -> int:
+    return round(sum(_letter(letter)[1] for letter in text))
 
 
 @cache
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(11)
+def _letter(letter: str) -> tuple[Image.Image, float]:
+    """A letter's mask and how far the next one is."""
+    font = ImageFont.load_default(11)
+    mask = Image.new("L", (14, 15))
+    ImageDraw.Draw(mask).text((0, 0), letter, 255, font)
+    return mask, font.getlength(letter)

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
+import torch
+
 from orchestrator.batching import Batch
+from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult, Evaluator
-from orchestrator.outcomes import failed_batch, one_line
-from orchestrator.provenance import Provenance
+from orchestrator.outcomes import Setback, failed_batch, one_line
+from orchestrator.provenance import Provenance, host
+from orchestrator.records import CellResult
+from orchestrator.scheduler import Asking, Scheduler
+from planners import PlannerMemoryError
 
 _log = logging.getLogger(__name__)
+
+OUT_OF_MEMORY = (PlannerMemoryError, torch.cuda.OutOfMemoryError, MemoryError)
+"""What is raised where memory runs out and the process survives."""
 
 
 @runtime_checkable
 class BatchEvaluator(Protocol):
-    """What a worker needs: batches in, results out."""
+    """What a worker needs: batches in, results out; drawings in, pictures out."""
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """One record a cell."""
+        """One record a cell; raises what tasks, models and planners raise."""
+        ...
+
+    def draw(self, drawing: Drawing) -> Drawn:
+        """Pictures of recorded cells; raises what tasks and models raise."""
         ...
 
 
@@ -28,26 +43,59 @@ MakeEvaluator = Callable[[str], BatchEvaluator]
 """Makes a worker's evaluator for a device; picklable. `Evaluator` itself is one."""
 
 
-def guarded(evaluator: BatchEvaluator, batch: Batch, device: str) -> BatchResult:
-    """What a worker runs: an evaluator that raises costs its batch, recorded as failed, and nothing else."""
+def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | Setback:
+    """What a worker runs.
+
+    The one place that turns whatever is raised into a value: one bad cell must not cost its neighbours.
+    """
     try:
         return evaluator.evaluate(batch)
+    except OUT_OF_MEMORY as error:
+        return Setback(one_line(error), memory=True)
     except Exception as error:
-        _log.warning("an evaluator raised", exc_info=True)
-        return failed_batch(batch, one_line(error), Provenance.here(device))
+        _log.warning("a batch of %s raised", batch.point, exc_info=True)
+        return Setback(one_line(error))
+
+
+def evaluated(evaluator: BatchEvaluator, batch: Batch, device: str = "cpu") -> BatchResult:
+    """A batch on its own: what was raised becomes failed records."""
+    answer = attempt(evaluator, batch)
+    return failed_batch(batch, answer.words, Provenance.here(device)) if isinstance(answer, Setback) else answer
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker, for those who watch."""
+
+    name: str
+    node: str
+    device: str
+    models: tuple[str, ...]
+    """Digests of the world models that it has loaded."""
+    batch: Batch | None
+    """What it plans now."""
+    since: float
+    """When it began that, or came to rest (`time.monotonic`)."""
+    cells: int
+    """Cells that it has planned."""
+    deaths: int
+    """Workers in its place that died before it."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs batches. Every batch yields exactly one result, in any order; a batch that cannot be run yields failed records."""
+    """Runs what a scheduler hands out."""
 
-    @property
-    def workers(self) -> int:
-        """Batches that run at the same time."""
+    def capacity(self) -> int:
+        """Workers that there is room for: batches that run at the same time."""
         ...
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[BatchResult]:
-        """Results as they arrive. Not to be called while another `run` of the same backend is going on."""
+    def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
+        """Results as they arrive, until the scheduler is over. Not to be called while another `run` of it is going on."""
+        ...
+
+    def crew(self) -> tuple[WorkerView, ...]:
+        """The workers as they are now."""
         ...
 
     def close(self) -> None:
@@ -65,17 +113,33 @@ class InlineBackend:
     def __init__(self, device: str = "cpu", make_evaluator: MakeEvaluator = Evaluator) -> None:
         self._device = device
         self._make_evaluator = make_evaluator
+        self._view = WorkerView("inline", host(), device, (), None, time.monotonic(), 0, 0)
 
-    @property
-    def workers(self) -> int:
+    def capacity(self) -> int:
         """One."""
         return 1
 
-    def run(self, batches: Iterable[Batch]) -> Iterator[BatchResult]:
-        """Results in the order of the batches."""
+    def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
+        """Results in the order in which they are handed out."""
         evaluator = self._make_evaluator(self._device)
-        for batch in batches:
-            yield guarded(evaluator, batch, self._device)
+        asking = Asking("inline", self._device)
+        while (task := scheduler.next(asking, 1)) is not None or not scheduler.over:
+            if task is None:
+                drawing = scheduler.next_drawing(asking)
+                if drawing is not None:
+                    scheduler.drawn(drawing, attempt_drawing(evaluator, drawing))
+                continue
+            self._show(task.batch, ())
+            result = scheduler.done(task, attempt(evaluator, task.batch), self._device)
+            self._show(None, result.results if result else ())
+            if result is not None:
+                if result.effort is not None:
+                    asking = Asking("inline", self._device, result.effort.models)
+                yield result
+
+    def crew(self) -> tuple[WorkerView, ...]:
+        """This process."""
+        return (self._view,)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -85,3 +149,7 @@ class InlineBackend:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _show(self, batch: Batch | None, results: tuple[CellResult, ...]) -> None:
+        cells = self._view.cells + len(results)
+        self._view = replace(self._view, batch=batch, since=time.monotonic(), cells=cells)

@@ -1,104 +1,222 @@
-"""Tracking beside planning: a thread that never lets a tracking failure reach the sweep."""
+"""Tracking beside planning: a thread that works the outbox off, and never lets MLflow's troubles reach the sweep."""
 
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
-from collections import Counter
-from collections.abc import Collection, Sequence
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-import pyarrow as pa
-
-from orchestrator.cells import Cell
-from orchestrator.ledger import Ledger
-from orchestrator.outcomes import BatchResult, one_line
-from orchestrator.sweep_info import SweepInfo
+from orchestrator.courier import Courier
+from orchestrator.mlflow_store import RefusedError
+from orchestrator.outbox import PointsRecord, Record, SweepRecord
+from orchestrator.outcomes import BatchResult
+from orchestrator.provenance import host
+from orchestrator.records import CellResult
+from orchestrator.sweep_info import Extent, SweepInfo
+from orchestrator.work import Portion
 
 _log = logging.getLogger(__name__)
 
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+"""Seconds between two tries of a store that is in trouble."""
 
-@runtime_checkable
-class Synchroniser(Protocol):
-    """What the thread drives: `Tracker`."""
-
-    def warm(self) -> None:
-        """Open the store."""
-        ...
-
-    def sync(
-        self, sweep: SweepInfo, table: pa.Table, artifacts: Path, figures: Sequence[Path] = (), final: bool = True
-    ) -> bool:
-        """Write what the store lacks."""
-        ...
+_GATHER = 2.0
+"""Seconds between two readings of the ledger, at least: points that finish meanwhile are told together."""
 
 
 class BackgroundTracker:
-    """Tracks a sweep in a thread: opens MLflow beside the first planning, then writes each point once it is complete."""
+    """Tracks a sweep: its beginning, each point once it is complete, and its end, as records of the courier's outbox.
+
+    The thread makes them durable and delivers them in order. It holds the outbox's lock; while another process does, that
+    one delivers. The sweep waits for none of it, but in `finish`.
+    """
 
     def __init__(
-        self, tracker: Synchroniser, sweep: SweepInfo, ledger: Ledger, cells: Collection[Cell], artifacts: Path
+        self,
+        courier: Courier,
+        sweep: SweepInfo,
+        portions: Sequence[Portion],
+        missing: Sequence[Portion],
+        say: Callable[[str], None] | None = None,
+        patience: float = 20.0,
     ) -> None:
-        self._tracker = tracker
+        """`portions` are all of the sweep, `missing` those that are to be planned now.
+
+        `say` is told at once what a user must mend; `patience` is how long `finish` waits (seconds) with nothing arriving,
+        half of it where MLflow cannot be reached.
+        """
+        self._courier = courier
+        self._outbox = courier.outbox
         self._sweep = sweep
-        self._ledger = ledger
-        self._cells = list(cells)
-        self._artifacts = artifacts
-        self._of_point: dict[str, list[str]] = {}
-        self._lacking: Counter[str] = Counter()
-        self._done: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._cells = Extent.of(portions)
+        self._lacking = {portion.point.point_id: len(portion) for portion in missing}
+        self._say = say or _log.warning
+        self._patience = patience
+        self._news: queue.SimpleQueue[tuple[CellResult, ...] | SweepRecord | None] = queue.SimpleQueue()
+        self._held: list[Record] = []
+        """Records that the disk has not taken yet."""
+        self._end: str | None = None
+        """Name of the record of the sweep's end."""
+        self._finishing = self._leaving = False
+        self._done = threading.Event()
+        self._trouble: Exception | None = None
+        self._pause = 0.0
+        """Seconds between tries in the present trouble."""
+        self._idle = False
+        """Nothing waits: until news come there is nothing to do."""
+        self._not_before = 0.0
+        """When to work next (monotonic seconds)."""
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
-        self._started = False
+        self.busy = 0.0
+        """Seconds that the thread has worked, waiting for answers included."""
 
     def start(self) -> None:
-        """Warm MLflow beside the first planning; then track points as they finish."""
-        recorded = self._ledger.finished()
-        for cell in self._cells:
-            point_id, cell_id = cell.point.point_id, cell.cell_id
-            self._of_point.setdefault(point_id, []).append(cell_id)
-            self._lacking[point_id] += cell_id not in recorded
-        self._started = True
+        """Say that the sweep has begun; MLflow is opened beside the first planning."""
+        self._news.put(self._record(self._sweep, [], ended=False))
         self._thread.start()
 
     def on_result(self, result: BatchResult) -> None:
         """Tell of a recorded batch; returns at once."""
-        for record in result.results:
-            self._lacking[record.point_id] -= 1
-            if self._lacking[record.point_id] == 0:
-                self._done.put(record.point_id)
+        self._news.put(result.results)
 
     def finish(self, sweep: SweepInfo | None = None, figures: Sequence[Path] = ()) -> str | None:
-        """Track everything, end the thread; None, or one sentence on what failed and how to replay it.
+        """Tell the sweep's end and wait while records arrive: None when all have, else one sentence on what waits.
 
         `sweep` replaces the description (its headline is known at the end only).
         """
-        if self._started:
-            self._done.put(None)
+        if self._thread.ident is None:
+            self.start()
+        self._finishing = True
+        self._news.put(self._record(sweep or self._sweep, [str(figure.resolve()) for figure in figures], ended=True))
+        written, since = self._courier.tracker.written, time.monotonic()
+        while not self._done.wait(0.05) and self._thread.is_alive():
+            if self._courier.tracker.written != written:
+                written, since = self._courier.tracker.written, time.monotonic()
+            patience = self._patience / 2 if self._trouble else self._patience
+            if isinstance(self._trouble, RefusedError) or time.monotonic() - since > patience:
+                break
+        self._leaving = True
+        self._news.put(None)
+        if self._done.is_set():
             self._thread.join()
-        try:
-            table = self._ledger.table([cell.cell_id for cell in self._cells])
-            self._tracker.sync(sweep or self._sweep, table, self._artifacts, figures)
-        # Whatever tracking raises, the sweep has ended well.
-        except Exception as error:
-            _log.warning("tracking failed", exc_info=True)
-            return one_line(error).removeprefix("TrackingError: ")
-        return None
+        return self._sentence()
+
+    def _record(self, sweep: SweepInfo, figures: Sequence[str], ended: bool) -> SweepRecord:
+        return SweepRecord(sweep, self._cells, ended, tuple(figures), host(), os.getpid())
+
+    def _sentence(self) -> str | None:
+        where, refused = self._courier.tracker.destination.shown, self._courier.refused
+        if self._done.is_set():
+            return f"{len(refused)} points were not taken ({refused[0]}); the ledger has them." if refused else None
+        count = self._outbox.waiting() + len(self._held)
+        reason = str(self._trouble) if self._trouble else f"MLflow at {where} is slow, or written by {self._outbox.worker()}"
+        return f"{count} records wait for MLflow ({reason}); nothing is lost: `grasp sync` or the next run writes them."
 
     def _work(self) -> None:
-        """The thread: on the first failure it stops; `finish` tries once more and reports."""
+        """The thread: accept news, make them durable, deliver, rest; after a failure longer and longer."""
+        lock: int | None = None
         try:
-            self._tracker.warm()
-            ended = False
-            while not ended:
-                finished = [self._done.get()]
-                while not self._done.empty():
-                    finished.append(self._done.get())
-                ended = None in finished
-                # What finish() asks for it also writes: no need to do it twice.
-                if not ended:
-                    wanted = [cell_id for point in finished if point is not None for cell_id in self._of_point[point]]
-                    self._tracker.sync(self._sweep, self._ledger.table(wanted), self._artifacts, final=False)
-        except Exception:
-            _log.warning("tracking beside the sweep failed; trying again at its end", exc_info=True)
+            while not self._leaving:
+                self._accept()
+                with self._surviving():
+                    lock = lock if lock is not None else self._outbox.claim()
+                    began = time.perf_counter()
+                    delivered = lock is not None and self._deliver()
+                    self.busy += time.perf_counter() - began
+                    self._trouble, self._pause = None, 0.0
+                    self._idle = lock is not None and not delivered
+                    rest = 0.0 if self._finishing and lock is not None else max(_GATHER, 20 * self._courier.reading)
+                    self._not_before = time.monotonic() + rest
+                    self._look()
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Whatever tracking raises, the sweep goes on, and what waits is tried again."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, RefusedError) and not isinstance(self._trouble, RefusedError):
+                self._say(f"{error}; planning goes on, and records wait.")
+            # Not as `exc_info`: what MLflow raised may quote the address with its password.
+            words = traceback.format_exc() if self._trouble is None else str(error)
+            _log.warning("tracking: %s", self._courier.tracker.destination.scrub(words))
+            self._trouble = error
+            self._pause = min(_LONGEST_WAIT, 2 * self._pause or _FIRST_WAIT)
+            self._not_before = time.monotonic() + self._pause
+
+    def _accept(self) -> None:
+        """Make what comes durable, until it is time to work."""
+        while not self._leaving and (self._idle or time.monotonic() < self._not_before):
+            records = self._gathered(3600.0 if self._idle else max(0.0, self._not_before - time.monotonic()))
+            self._held += records
+            self._keep()
+            self._idle = self._idle and not records
+            if any(isinstance(record, SweepRecord) for record in records):
+                self._not_before = time.monotonic()
+
+    def _gathered(self, wait: float) -> list[Record]:
+        """What comes first within `wait` seconds, and all that is there with it: points in one record."""
+        records: list[Record] = []
+        points: list[str] = []
+        try:
+            item = self._news.get(timeout=wait)
+            while True:
+                if isinstance(item, tuple):
+                    points += self._completed(item)
+                elif item is not None:
+                    records += [PointsRecord(self._sweep.name, self._cells.at(points))] if points else []
+                    records.append(item)
+                    points = []
+                item = self._news.get_nowait()
+        except queue.Empty:
+            pass
+        return records + ([PointsRecord(self._sweep.name, self._cells.at(points))] if points else [])
+
+    def _completed(self, results: tuple[CellResult, ...]) -> list[str]:
+        """Points that these cells complete."""
+        self._courier.recent.add([result for result in results if result.point_id in self._lacking])
+        points = []
+        for result in results:
+            left = self._lacking.get(result.point_id)
+            if left is not None:
+                self._lacking[result.point_id] = left - 1
+                points += [result.point_id] if left == 1 else []
+        return points
+
+    def _keep(self) -> None:
+        """Write records to the outbox; what the disk refuses is held and tried again."""
+        try:
+            while self._held:
+                name = self._outbox.add(self._held[0])
+                record = self._held.pop(0)
+                if isinstance(record, SweepRecord) and record.ended:
+                    self._end = name
+        except OSError as error:
+            _log.warning("the outbox %s cannot be written (%s): the ledger has everything", self._outbox.root, error)
+
+    def _deliver(self) -> bool:
+        """Deliver what waits first: on disk, then what the disk would not take."""
+        if self._courier.next(lambda record: record.orphaned and record.sweep != self._sweep.name):
+            return True
+        if not self._held:
+            return False
+        record = self._held[0]
+        self._courier.deliver(record)
+        self._held.pop(0)
+        if isinstance(record, SweepRecord) and record.ended:
+            self._done.set()
+        return True
+
+    def _look(self) -> None:
+        """See whether the sweep's end has been told, by whomever."""
+        if self._end is not None and self._end not in self._outbox.names():
+            self._done.set()

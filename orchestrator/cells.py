@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
 
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -117,10 +119,12 @@ class Point:
     disagreement: float = 0.0
     """Weight of an ensemble's disagreement in the goal cost."""
 
-    @property
+    @cached_property
     def point_id(self) -> str:
         """Deterministic id; the model's *name* does not enter, its content does."""
-        identity = asdict(self)
+        # What `asdict` would give, without its deep copies: a sweep may have thousands of points.
+        identity = {field.name: getattr(self, field.name) for field in fields(self)}
+        identity |= {"task": vars(self.task), "planner": vars(self.planner)}
         del identity["model"]
         # A point that leaves these to the model has the id that it had before there was a choice.
         if self.goal_cost is None:
@@ -128,6 +132,13 @@ class Point:
         if self.disagreement == 0.0:
             del identity["disagreement"]
         return digest(identity)
+
+    @staticmethod
+    def of_plain(raw: Mapping[str, Any]) -> Point:
+        """The point that `asdict` and JSON made plain values of."""
+        named = {key: Named(raw[key]["name"], tuple((k, v) for k, v in raw[key]["settings"])) for key in ("task", "planner")}
+        weight = float(raw.get("disagreement", 0.0))  # whole floats may have become integers
+        return Point(**{**raw, **named, "disagreement": weight})
 
     def cell(self, seed: int) -> Cell:
         """The point's cell for a seed."""
@@ -154,9 +165,4 @@ class Cell:
     def from_json(text: str) -> Cell:
         """The cell of `to_json`'s text."""
         raw = json.loads(text)
-        point = raw["point"]
-        named = {
-            key: Named(point[key]["name"], tuple((k, v) for k, v in point[key]["settings"])) for key in ("task", "planner")
-        }
-        weight = float(point.get("disagreement", 0.0))  # whole floats are written as integers
-        return Cell(Point(**{**point, **named, "disagreement": weight}), raw["seed"])
+        return Cell(Point.of_plain(raw["point"]), raw["seed"])

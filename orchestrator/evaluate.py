@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,31 +12,38 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrator.artifacts import Artifact, Expectation, Story, draw
 from orchestrator.batching import Batch
-from orchestrator.cells import OPEN_LOOP, Named, Point, Scalar, check_mode, replan_every
+from orchestrator.cells import Named, Point, check_mode, replan_every
+from orchestrator.drawing import Drawing, Drawn, draw
 from orchestrator.execution import numpy_of, plan_and_execute
-from orchestrator.outcomes import BatchResult, Outcome, failed_batch, one_line, records_of
+from orchestrator.memory import MemoryMeter
+from orchestrator.mixing import planner_settings
+from orchestrator.outcomes import BatchResult, Effort, Outcome, records_of, shares_of
 from orchestrator.provenance import Provenance
+from orchestrator.records import CellResult
 from planners import make_planner as _make_planner
 from planners.base import Planner
+from planners.settings import Setting
 from world_models import checkpoints
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError, require
 from world_models.sensors import Sensors
-from world_models.tasks import Task
+from world_models.tasks import Problem, Task
 from world_models.tasks import make_task as _make_task
 from world_models.tasks.base import check_horizon, pose_of
 
 LoadModel = Callable[[str, str], LoadedModel]
 """(name or path, device) -> model."""
 MakeTask = Callable[..., Task]
-MakePlanner = Callable[[str, Mapping[str, Scalar]], Planner]
+MakePlanner = Callable[[str, Mapping[str, Setting]], Planner]
 ReadCard = Callable[[str], tuple[Mapping[str, object], str]]
 
-__all__ = ["BatchResult", "Evaluator", "check_point"]
+PROBLEMS = 10_000
+"""Problems that a worker remembers."""
+KEEP = 4
+"""World models that stay loaded in a worker, the latest used."""
 
-_log = logging.getLogger(__name__)
+__all__ = ["BatchResult", "Evaluator", "check_point"]
 
 
 def check_point(
@@ -76,32 +84,51 @@ class Evaluator:
         load_model: LoadModel = checkpoints.load,
         make_task: MakeTask = _make_task,
         make_planner: MakePlanner = _make_planner,
+        keep: int = KEEP,
     ) -> None:
+        """`keep` is how many world models stay loaded."""
         self._device = device
+        self._keep = keep
+        self._meter = MemoryMeter(device)
         self._load_model = load_model
         self._make_task = make_task
         self._make_planner = make_planner
         self._models: dict[str, LoadedModel] = {}
+        self._loading = 0.0
+        """Seconds spent on loading models, ever."""
         self._tasks: dict[Named, Task] = {}
+        self._problems: dict[tuple[Named, int, int], Problem] = {}
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """One record a cell; an exception becomes failed records with one line of error."""
-        provenance = Provenance.here(self._device)
-        try:
-            outcome = self._outcome(batch)
-            results = records_of(batch, outcome, provenance)
-        # The one place that turns whatever a task, model or planner raises into recorded outcomes.
-        except Exception as error:
-            _log.warning("a batch of %s failed", batch.point, exc_info=True)
-            return failed_batch(batch, one_line(error), provenance)
-        return BatchResult(results, _pictures(batch, outcome))
+        """One record a cell. Raises what the task, the model and the planner raise."""
+        (results, seconds, loading), peak = self._meter.peak_of(lambda: self._evaluated(batch))
+        shares = shares_of(batch, [result.evaluations for result in results])
+        stamped = tuple(replace(result, worker_seconds=seconds * share) for result, share in zip(results, shares, strict=True))
+        return BatchResult(stamped, Effort(seconds, loading, peak, tuple(self._models)))
+
+    def draw(self, drawing: Drawing) -> Drawn:
+        """Pictures of recorded cells. Raises what the task and the model raise."""
+        began, loaded = time.perf_counter(), self._loading
+        point = drawing.point
+        problems = [self._problem(point, sketch.seed) for sketch in drawing.sketches]
+        files, troubles = draw(drawing, self._task(point.task), self._model(point), problems)
+        seconds = time.perf_counter() - began - (self._loading - loaded)
+        return Drawn(drawing, tuple(files), tuple(troubles), seconds)
+
+    def _evaluated(self, batch: Batch) -> tuple[tuple[CellResult, ...], float, float]:
+        """Records, seconds without loading, seconds of loading."""
+        began, loaded = time.perf_counter(), self._loading
+        outcome = self._outcome(batch)
+        results = records_of(batch, outcome, Provenance.here(self._device))
+        loading = self._loading - loaded
+        return results, time.perf_counter() - began - loading, loading
 
     def _outcome(self, batch: Batch) -> Outcome:
         point = batch.point
         task = self._task(point.task)
         loaded = self._model(point)
-        problems = tuple(task.problem(seed, point.horizon) for seed in batch.seeds)
-        planner = self._make_planner(point.planner.name, point.planner.as_dict())
+        problems = tuple(self._problem(point, seed) for seed in batch.seeds)
+        planner = self._make_planner(point.planner.name, planner_settings([cell.point for cell in batch.cells]))
         execution = plan_and_execute(task, loaded, planner, problems, batch.seeds, replan_every(point.mode))
         return Outcome(
             task=task,
@@ -111,6 +138,15 @@ class Evaluator:
             goal_poses=pose_of(task, np.stack([problem.goal for problem in problems])),
         )
 
+    def _problem(self, point: Point, seed: int) -> Problem:
+        """The problem of a seed; planners and settings share it, and a detour around a wall takes 0.2 s to draw."""
+        key = point.task, point.horizon, seed
+        if key not in self._problems:
+            if len(self._problems) >= PROBLEMS:
+                self._problems.clear()
+            self._problems[key] = self._task(point.task).problem(seed, point.horizon)
+        return self._problems[key]
+
     def _task(self, named: Named) -> Task:
         if named not in self._tasks:
             self._tasks[named] = self._make_task(named.name, **named.as_dict())
@@ -118,48 +154,18 @@ class Evaluator:
 
     def _model(self, point: Point) -> LoadedModel:
         """The point's model, loaded when first asked for; UserError when its content is not what the cells were made for."""
-        if point.model_digest not in self._models:
+        if point.model_digest in self._models:
+            self._models[point.model_digest] = self._models.pop(point.model_digest)  # the latest used is the last to go
+        else:
+            began = time.perf_counter()
             loaded = self._load_model(point.model, self._device)
+            self._loading += time.perf_counter() - began
             if loaded.digest != point.model_digest:
                 raise UserError(f"the world model {point.model} changed: digest {loaded.digest}, not {point.model_digest}.")
             self._models[point.model_digest] = loaded
+            for oldest in list(self._models)[: -self._keep]:
+                del self._models[oldest]
         return self._models[point.model_digest].with_goal_cost(point.goal_cost, point.disagreement)
-
-
-def _pictures(batch: Batch, outcome: Outcome) -> tuple[Artifact, ...]:
-    """A gif and a still of each seed that was asked for. A picture that fails costs the picture, never the result."""
-    pictures: list[Artifact] = []
-    point, rollout = batch.point, outcome.execution.rollout
-    words = [point.task.name, point.planner.name, f"H{point.horizon}", *([] if point.mode == OPEN_LOOP else [point.mode])]
-    words += [point.goal_cost] if point.goal_cost else []
-    for row, cell in enumerate(batch.cells):
-        if cell.seed not in batch.artifact_seeds:
-            continue
-        story = Story(
-            title=" · ".join([*words, f"seed {cell.seed}"]),
-            task=outcome.task,
-            states=rollout.states[row],
-            distance=rollout.distance[row],
-            success=bool(rollout.success[row]),
-            goal=outcome.problems[row].goal,
-            expected=_expectation(outcome, row),
-        )
-        try:
-            pictures.extend(draw(story, cell.cell_id, point.point_id, cell.seed))
-        except Exception:
-            _log.warning("no picture of cell %s", cell.cell_id, exc_info=True)
-    return tuple(pictures)
-
-
-def _expectation(outcome: Outcome, row: int) -> Expectation | None:
-    """What the model expected of a plan, from the start on."""
-    if outcome.model_poses is None or outcome.model_distance is None:
-        return None
-    rollout = outcome.execution.rollout
-    return Expectation(
-        poses=np.concatenate([pose_of(outcome.task, rollout.states[row, :1]), outcome.model_poses[row]]),
-        distance=np.concatenate([rollout.distance[row, :1], outcome.model_distance[row]]),
-    )
 
 
 def _poses(

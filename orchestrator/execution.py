@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from orchestrator.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
 from planners.initialisers import linear
-from world_models.base import Context, WorldModel
+from world_models.base import Context, WorldModel, rollout
 from world_models.checkpoints import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 
@@ -42,6 +43,8 @@ class Execution:
     """The worst of a row's plannings: non-finite, out of budget, completed, reached."""
     evaluations: Int[Tensor, " batch"]
     """Model steps of all plannings."""
+    costs: Float[np.ndarray, "batch samples"]
+    """The first planning's `cost_curve`."""
     seconds: float
     """Of all plannings of the batch."""
 
@@ -80,6 +83,29 @@ def plan_and_execute(
         parts.append((plans, taken))
         actions = np.concatenate([actions, planned[:, :taken].reshape(len(problems), -1, task.action_dim)], 1)
     return _execution(parts, actions, execute(task, problems, actions), seconds)
+
+
+@torch.no_grad()
+def believed(
+    task: Task,
+    loaded: LoadedModel,
+    states: Float[np.ndarray, "batch time_plus_one simulator_state"],
+    actions: Float[np.ndarray, "batch time action"],
+    replan_every: int | None = None,
+) -> Float[Tensor, "batch model_time *state"]:
+    """The model's states s_1..s_T for actions that were executed, and the simulator's states that came of them.
+
+    What the model was shown is what its planner was shown: the start, and where a cell was replanned the states up to there. So
+    these are the `predicted` of its planning again, without planning.
+    """
+    model, horizon, block = loaded.model, actions.shape[1], task.action_block
+    stride = horizon if replan_every is None else replan_every
+    parts = []
+    for done in range(0, horizon, stride):
+        context = _context(loaded, task, states[:, : done + 1], actions[:, :done])
+        taken = actions[:, done : done + stride].reshape(len(actions), -1, block * task.action_dim)
+        parts.append(rollout(model, context, torch.as_tensor(taken, dtype=model.dtype, device=model.device)))
+    return torch.cat(parts, 1)
 
 
 def planning_seed(seed: int, number: int) -> int:
@@ -161,5 +187,6 @@ def _execution(
         last_cost=last.last_cost,
         status=tuple(max(row, key=_SEVERITY.index) for row in statuses),
         evaluations=torch.stack([plans.evaluations for plans, _ in parts]).sum(0),
+        costs=cost_curve(parts[0][0]),
         seconds=seconds,
     )

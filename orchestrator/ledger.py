@@ -1,32 +1,43 @@
-"""The ledger: the durable record of finished cells, append-only Parquet parts in one folder.
+"""The ledger: the durable record of finished cells, append-only Parquet parts in one folder or under one object-store URI.
 
-A part is written to a temporary name, fsynced, renamed, and its folder fsynced: it exists whole or not at all, whatever dies
-when. Parts are numbered, so that their order needs no clock. One driver writes at a time: it holds an flock, which the kernel
-drops when the driver dies.
+A part appears whole or not at all, whatever dies when. Parts are numbered, so that their order needs no clock. One driver
+writes at a time, behind a lock. Many small parts are merged into few while it writes. docs/ledger.md tells the whole story.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
-import uuid
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
+from jaxtyping import Int64
 
-from orchestrator.provenance import host
-from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, CellResult, to_table
+from orchestrator.compaction import Tiers
+from orchestrator.identities import Identity, joined
+from orchestrator.locks import Holder, Lock
+from orchestrator.parts import Part, PartGoneError, coded, each_once, encode, inspect, name_of, read, standing
+from orchestrator.records import SCHEMA, CellResult, to_table
+from orchestrator.storage import Storage, StorageError, StorageFull, StorageWaitError, open_storage
 from world_models.errors import UserError
 
-_PART = re.compile(r"part-(\d{8})-[0-9a-f]{8}\.parquet")
-_TEMPORARY = ".part-*.tmp"
-_LOCK = ".lock"
+__all__ = ["Holder", "Ledger", "StorageError", "StorageFull", "StorageWaitError"]
+
+FINAL_SECONDS = 1.0
+"""What merging may take, roughly, when a writer has ended."""
+
+_TRIES = 50
+"""Listings of a folder that changes while it is read."""
+_IDENTITY = ("point_id", "seed", "status")
+
+_log = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
 
 
 class Ledger:
@@ -35,148 +46,205 @@ class Ledger:
     Not to be written from several threads.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str, files: Storage | None = None, tiers: Tiers | None = None) -> None:
+        """Of a folder or a URI such as s3://bucket/path; `files` is another way to reach them."""
         self.root = root
-        self._checked: frozenset[str] = frozenset()
-        self._next: int | None = None
+        self._files = files or open_storage(root)
+        self._tiers = tiers or Tiers()
+        self._known: dict[str, Part] = {}
+        self._identities: dict[str, Identity] = {}
+        """Which cells the parts hold, by name: asked for again and again, and small."""
+        self._writing: _Writing | None = None
 
     @contextmanager
     def writer(self) -> Iterator[None]:
-        """Hold the single-writer lock; leftovers of a writer that died are swept away.
+        """Hold the single-writer lock; leftovers of a writer that died are swept away, and small parts merged at the end.
 
-        Raises UserError naming the holder's host and pid when another driver has it, or when the folder can't be written.
+        Raises UserError naming the holder's host and pid when another driver has it, or when the place can't be written.
         """
-        lock = self._lock()
+        self._files.prepare()
+        lock = self._files.lock()
+        lock.acquire()
         try:
-            for leftover in self.root.glob(_TEMPORARY):
-                leftover.unlink(missing_ok=True)
-            numbers = [int(match[1]) for part in self._parts() if (match := _PART.fullmatch(part.name))]
-            self._next = max(numbers, default=-1) + 1
+            self._files.sweep()
+            parts = self._attempt(self._parts)
+            standing_names = {part.name for part in parts}
+            self._writing = _Writing(self._files, lock, parts, [name for name in self._known if name not in standing_names])
             yield
+            self._merge_all(replace(self._tiers, fan=2, growth=2), time.monotonic() + FINAL_SECONDS)
         finally:
-            self._next = None
-            os.close(lock)
+            self._writing = None
+            lock.release()
 
     def append(self, results: Iterable[CellResult]) -> None:
-        """One durable part of all `results`, or nothing. UserError when the disk refuses, or outside `writer`."""
-        if self._next is None:
-            raise UserError(f"the ledger {self.root} is not open for writing: append inside `with ledger.writer():`.")
+        """One durable part of all `results`, or nothing.
+
+        Raises StorageFull (or another StorageWaitError) where trying again may help, StorageError where the storage refuses,
+        and UserError outside `writer` or when another driver has taken the ledger over.
+        """
+        if self._writing is None:
+            raise UserError(f"the ledger {self._files.where} is not open for writing: append inside `with ledger.writer():`.")
         table = to_table(results)
         if table.num_rows == 0:
             return
-        name = f"part-{self._next:08d}-{uuid.uuid4().hex[:8]}"
-        temporary = self.root / f".{name}.tmp"
-        try:
-            _write_durably(table, temporary, self.root / f"{name}.parquet")
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise UserError(f"cannot write to the ledger {self.root} ({_reason(error)}): mend that and run again.") from error
-        self._next += 1
+        self._writing.append(table)
+        self._merge(self._tiers)
 
-    def finished(self, cell_ids: Iterable[str] | None = None, include_failed: bool = True) -> set[str]:
-        """Ids of recorded cells (of those asked for); without failed ones if they are to be run again."""
-        table = self.table(columns=["cell_id", "status"])
-        if not include_failed:
-            table = table.filter(pc.field("status") != "failed")
-        recorded = set(table["cell_id"].to_pylist())
-        return recorded if cell_ids is None else recorded.intersection(cell_ids)
+    def compact(self) -> None:
+        """Merge parts until few are left; inside `writer`."""
+        self._merge_all(replace(self._tiers, fan=2, growth=2), None)
 
-    def table(self, cell_ids: Collection[str] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """Records, each cell at most once: its first record that did not fail, else its latest.
+    def holder(self) -> Holder | None:
+        """The driver that writes (`alive`), or wrote last; None when none ever did. A lease takes seconds to watch."""
+        return self._files.lock().holder()
+
+    def finished_seeds(self, include_failed: bool = True) -> dict[str, Int64[np.ndarray, " _"]]:
+        """Seeds of recorded cells, sorted, by point id; without failed ones if they are to be run again.
+
+        Raises what `table` raises.
+        """
+        names, point, seed = joined(self._attempt(self._identified), include_failed)
+        order = np.lexsort((seed, point))
+        point, seed = point[order], seed[order]
+        bounds = np.searchsorted(point, np.arange(len(names) + 1))
+        spans = zip(names, bounds[:-1], bounds[1:], strict=True)
+        return {name: np.unique(seed[a:b]) for name, a, b in spans if b > a}
+
+    def table(
+        self, points: Collection[str] | None = None, columns: Sequence[str] | None = None, latest: int | None = None
+    ) -> pa.Table:
+        """Records of the points with these ids (None: of all), each cell once: its first that did not fail, else its latest.
+
+        `latest`: only of the parts that were written last, until they hold so many rows.
 
         Raises UserError for a part that is corrupt or of a newer schema, and for foreign files in the folder.
         """
-        parts = self._parts()
         wanted = list(columns) if columns is not None else SCHEMA.names
-        if not parts:
-            return SCHEMA.empty_table().select(wanted)
-        needed = list(dict.fromkeys([*wanted, "cell_id", "status"]))
-        chosen = None if cell_ids is None else pc.field("cell_id").isin(pa.array(list(cell_ids), pa.string()))
-        dataset = ds.dataset([str(part) for part in parts], schema=SCHEMA, format="parquet")
-        return _deduplicated(dataset.to_table(columns=needed, filter=chosen)).select(wanted)
+        needed = tuple(dict.fromkeys([*wanted, *_IDENTITY]))
+        chosen = None if points is None else sorted(set(points))
+        return each_once(self._attempt(lambda: self._records(needed, chosen, latest))).select(wanted)
 
-    def _parts(self) -> list[Path]:
-        """Parts in the order they were written, each checked once."""
-        if not self.root.exists():
-            return []
+    def _records(self, columns: Sequence[str], points: Sequence[str] | None, latest: int | None) -> pa.Table:
+        """Of all parts, doubles included. PartGoneError when the ledger has changed meanwhile."""
+        parts = [part for part in self._parts() if points is None or part.may_hold(points)]
+        if latest is not None:
+            before = np.cumsum([0, *(part.rows for part in reversed(parts))])[:-1]
+            parts = parts[len(parts) - int(np.count_nonzero(before < latest)) :]
+        tables = _each(lambda part: read(self._files, part, columns, points), parts, self._files.readers)
+        return pa.concat_tables([SCHEMA.empty_table().select(list(columns)).replace_schema_metadata(), *tables])
+
+    def _identified(self) -> list[Identity]:
+        """Which cells each part holds. PartGoneError when the ledger has changed meanwhile."""
+        parts = self._parts()
+        new = [part for part in parts if part.name not in self._identities]
+        found = _each(lambda part: Identity.of(read(self._files, part, _IDENTITY)), new, self._files.readers)
+        known = {**self._identities, **{part.name: identity for part, identity in zip(new, found, strict=True)}}
+        self._identities = {part.name: known[part.name] for part in parts}
+        return list(self._identities.values())
+
+    def _parts(self) -> list[Part]:
+        """The parts to be read, in the order they were written. PartGoneError when the ledger has changed meanwhile."""
+        names = self._listed()
+        new = [name for name in names if name not in self._known]
+        inspected = _each(lambda name: inspect(self._files, name), new, self._files.readers)
+        known = {**self._known, **{part.name: part for part in inspected}}
+        known = {name: known[name] for name in names}
+        self._known = known
+        return standing(known.values())
+
+    def _listed(self) -> list[str]:
+        """Names of all files. A listing is not atomic: one that lost parts while they were merged is done again."""
+        names = self._files.names()
+        for _ in range(_TRIES):
+            again = self._files.names()
+            if set(names) <= set(again):
+                return again
+            names = again
+        return names
+
+    def _attempt(self, reading: Callable[[], _Read]) -> _Read:
+        """What is read, once no part goes away meanwhile."""
+        for _ in range(_TRIES):
+            with suppress(PartGoneError):
+                return reading()
+        raise UserError(f"the ledger {self._files.where} changes faster than it can be read: try again.")
+
+    def _merge_all(self, tiers: Tiers, deadline: float | None) -> None:
+        while self._merge(tiers) and (deadline is None or time.monotonic() < deadline):
+            pass
+
+    def _merge(self, tiers: Tiers) -> bool:
+        """One step of merging; whether something was merged. A failure costs nothing: what is recorded is durable already."""
         try:
-            names = sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
-        except OSError as error:
-            raise UserError(
-                f"cannot read the ledger {self.root} ({_reason(error)}): give a folder that can be read."
-            ) from error
-        for name in names:
-            if name not in self._checked:
-                _check_part(self.root / name)
-        self._checked = frozenset(names)
-        return [self.root / name for name in names]
+            return self._writing is not None and self._writing.merge(tiers)
+        except (UserError, PartGoneError):
+            _log.warning("parts of the ledger %s were not merged", self._files.where, exc_info=True)
+            return False
 
-    def _lock(self) -> int:
-        """The lock's file descriptor; closing it (or dying) frees the lock."""
+
+class _Writing:
+    """What the one writer knows of the ledger: the parts that stand, and those that others stand for."""
+
+    def __init__(self, files: Storage, lock: Lock, parts: list[Part], covered: list[str]) -> None:
+        self._files = files
+        self._lock = lock
+        self._parts = parts
+        self._covered = covered
+        self._pause = 0
+        """Appends until merging is tried again after it failed."""
+
+    def append(self, table: pa.Table) -> None:
+        """A part of its own."""
+        number = max((part.last for part in self._parts), default=-1) + 1
+        self._parts.append(self._write(table, number, None, ()))
+        self._pause = max(0, self._pause - 1)
+
+    def merge(self, tiers: Tiers) -> bool:
+        """Merge one run of parts if there is one; whether there was."""
+        if self._pause:
+            return False
+        self._pause = tiers.fan  # unless it succeeds
+        self._remove_covered()
+        run = tiers.run([part.rows for part in self._parts])
+        if run is not None:
+            old = self._parts[run]
+            tables = _each(lambda part: read(self._files, part, SCHEMA.names), old, self._files.readers)
+            table = each_once(pa.concat_tables(tables)).sort_by([("point_id", "ascending"), ("seed", "ascending")])
+            table = table.replace_schema_metadata(SCHEMA.metadata)
+            self._parts[run] = [self._write(table, old[0].first, old[-1].last, [part.name for part in old])]
+            # Only now: until the merged part is durable, these are the records.
+            self._covered = [part.name for part in old]
+            self._remove_covered()
+        self._pause = 0
+        return run is not None
+
+    def _remove_covered(self) -> None:
+        while self._covered:
+            self._files.remove(self._covered[-1])
+            self._covered.pop()
+
+    def _write(self, table: pa.Table, first: int, last: int | None, covers: Collection[str]) -> Part:
+        self._lock.check()
+        data = encode(table, covers)
+        name = name_of(data, first, last)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            sentence = f"cannot write to the folder {self.root} ({_reason(error)}): choose one that you may write to."
-            raise UserError(sentence) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(lock, 200, 0).decode(errors="replace").strip() or "an unknown process"
-            os.close(lock)
-            sentence = f"another driver writes to the ledger {self.root} ({holder}): wait for it, or stop it and run again."
-            raise UserError(sentence) from error
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"host {host()}, pid {os.getpid()}\n".encode(), 0)
-        return lock
+            self._files.write(name, data)
+        except StorageError:
+            # What was to be merged goes on without it, so it must not stay, should it have arrived.
+            if covers:
+                with suppress(StorageError):
+                    self._files.remove(name)
+            raise
+        _, ids = coded(table["point_id"])
+        return Part(name, first, first if last is None else last, table.num_rows, min(ids), max(ids), frozenset(covers))
 
 
-def _write_durably(table: pa.Table, temporary: Path, final: Path) -> None:
-    with temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(final)
-    folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+_Item = TypeVar("_Item")
 
 
-def _check_part(path: Path) -> None:
-    """UserError unless the file is a ledger part that this version can read."""
-    if not _PART.fullmatch(path.name):
-        raise UserError(f"{path} is no part of a ledger: move it out of the folder {path.parent}, which holds nothing else.")
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(
-            f"the ledger part {path} cannot be read ({_reason(error)}): move it away to run its cells again."
-        ) from error
-    version = (schema.metadata or {}).get(VERSION_KEY, b"").decode(errors="replace")
-    if not version.isdigit():
-        raise UserError(f"{path} is a Parquet file but no ledger part (it has no schema version): move it away.")
-    if int(version) > SCHEMA_VERSION:
-        raise UserError(
-            f"the ledger part {path} has schema version {version}, newer than {SCHEMA_VERSION}: "
-            "update grasp-orchestrator, or choose another output folder."
-        )
-
-
-def _deduplicated(table: pa.Table) -> pa.Table:
-    """Each cell once. Doubles are rare (a failed cell that was run again), so the common case is one count."""
-    if len(table["cell_id"].unique()) == table.num_rows:
-        return table
-    best: dict[str, int] = {}
-    failed = [status == "failed" for status in table["status"].to_pylist()]
-    for row, cell_id in enumerate(table["cell_id"].to_pylist()):
-        if cell_id not in best or failed[best[cell_id]]:
-            best[cell_id] = row
-    return table.take(pa.array(sorted(best.values()), pa.int64()))
-
-
-def _reason(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0][:200] if text else type(error).__name__
+def _each(work: Callable[[_Item], _Read], items: Sequence[_Item], threads: int) -> list[_Read]:
+    """The work on each item, in their order."""
+    if threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from orchestrator.artifacts import Artifact
 from orchestrator.batching import Batch
 from orchestrator.cells import Cell, canonical
+from orchestrator.curves import finite, sampled
 from orchestrator.execution import Execution
 from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
@@ -19,11 +20,36 @@ from world_models.tasks import Problem, Task
 
 
 @dataclass(frozen=True)
+class Effort:
+    """What a batch took of its worker."""
+
+    seconds: float
+    """Planning and simulator; loading a model is not counted."""
+    loading: float = 0.0
+    """Seconds spent on loading a world model."""
+    peak_bytes: int | None = None
+    """The most memory held at once above what the worker holds anyway; None where it is not known."""
+    models: tuple[str, ...] = ()
+    """Digests of the world models that the worker has loaded now."""
+
+
+@dataclass(frozen=True)
 class BatchResult:
-    """What became of a batch: one record a cell, and the pictures that were asked for."""
+    """What became of a batch: one record a cell."""
 
     results: tuple[CellResult, ...]
-    artifacts: tuple[Artifact, ...] = ()
+    effort: Effort | None = None
+    """None where it is not known: records made in the driver."""
+
+
+@dataclass(frozen=True)
+class Setback:
+    """A batch that was not planned: it ran out of memory, or something in it raised."""
+
+    words: str
+    """One line."""
+    memory: bool = False
+    """Whether memory ran out: fewer rows may fit."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +83,13 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
-def failed_batch(batch: Batch, error: str, provenance: Provenance) -> BatchResult:
-    """Every cell of the batch as a failed record."""
+def failed_batch(batch: Batch, error: str, provenance: Provenance, attempts: int = 1) -> BatchResult:
+    """Every cell of the batch as a failed record; `attempts` is how often it was handed to a worker."""
     return BatchResult(
         tuple(
             CellResult(
                 **_identity(cell),
-                **_circumstances(batch, provenance),
+                **_circumstances(batch, provenance, attempts),
                 problem_kind="",
                 status="failed",
                 error=error,
@@ -78,6 +104,8 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance) -> BatchResul
                 plan_seconds=None,
                 batch_seconds=None,
                 evaluations=None,
+                costs=(),
+                distances=(),
                 actions=(),
             )
             for cell in batch.cells
@@ -87,10 +115,10 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance) -> BatchResul
 
 def records_of(batch: Batch, outcome: Outcome, provenance: Provenance) -> tuple[CellResult, ...]:
     """The records of an executed batch."""
-    rows = len(batch.seeds)
     execution, rollout = outcome.execution, outcome.execution.rollout
     cost, last_cost = execution.cost.tolist(), execution.last_cost.tolist()
     evaluations = execution.evaluations.tolist()
+    shares = shares_of(batch, evaluations)
     steps = rollout.steps_to_success()
     expected, reached = outcome.model_distance, outcome.model_reached
     circumstances = _circumstances(batch, provenance)
@@ -109,13 +137,28 @@ def records_of(batch: Batch, outcome: Outcome, provenance: Provenance) -> tuple[
             model_success=None if reached is None else bool(reached[row, -1]),
             model_distance=None if expected is None else _finite(expected[row, -1]),
             steps_to_success=steps[row],
-            plan_seconds=execution.seconds / rows,
+            plan_seconds=execution.seconds * shares[row],
             batch_seconds=execution.seconds,
             evaluations=int(evaluations[row]),
+            costs=finite(execution.costs[row]),
+            distances=sampled(rollout.distance[row]),
             actions=tuple(execution.actions[row].ravel().tolist()),
         )
         for row, cell in enumerate(batch.cells)
     )
+
+
+def shares_of(batch: Batch, evaluations: Sequence[int | None]) -> list[float]:
+    """What part of a batch's seconds each row is charged: equal parts in a batch of one point.
+
+    Where points are mixed, the parts are as the model steps that the rows took, or a planner that stops early would be charged
+    for its neighbours.
+    """
+    rows = len(evaluations)
+    steps = [float(count or 0) for count in evaluations]
+    if len(batch.slices) == 1 or not sum(steps):
+        return [1 / rows] * rows
+    return [step / sum(steps) for step in steps]
 
 
 def _identity(cell: Cell) -> dict:
@@ -138,10 +181,12 @@ def _identity(cell: Cell) -> dict:
     }
 
 
-def _circumstances(batch: Batch, provenance: Provenance) -> dict:
+def _circumstances(batch: Batch, provenance: Provenance, attempts: int = 1) -> dict:
     """The fields of a record that say how it came about."""
     return {
         "batch_size": len(batch.seeds),
+        "worker_seconds": None,
+        "attempts": attempts,
         "device": provenance.device,
         "threads": provenance.threads,
         "host": provenance.host,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -41,9 +43,12 @@ class Provenance:
 
 @cache
 def git_revision() -> str:
-    """Commit of the checkout this package lies in, with `-dirty` where it was changed; "unknown" outside a checkout."""
+    """Commit of the checkout this package lies in, with `-dirty` where it was changed; else `GRASP_REVISION`, else "unknown".
+
+    What is sent to a cluster has no `.git`: whoever sends it says in the environment which commit it is.
+    """
     if not (ROOT / ".git").exists():
-        return "unknown"
+        return os.environ.get("GRASP_REVISION") or "unknown"
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
@@ -78,12 +83,32 @@ def host() -> str:
     return socket.gethostname()
 
 
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://\S+")
+"""Schemes are short: without a limit a long line of letters takes minutes."""
+
+
 def mask_uri(uri: str) -> str:
     """The URI without user, password and query, fit for records and messages."""
     parts = urlsplit(uri)
+    port = parts.netloc.rpartition(":")[2]
+    if "@" not in parts.netloc and "@" in uri and ":" in parts.netloc and not port.isdigit():
+        # A password with a slash in it ends the host part too early.
+        return f"{parts.scheme}://{uri.rpartition('@')[2]}"
     if "@" not in parts.netloc and not parts.query:
         return uri
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def mask_text(text: str) -> str:
+    """A text with every URI in it masked: commands, configurations, error messages."""
+    return _URI.sub(_masked, text)
+
+
+def _masked(match: re.Match[str]) -> str:
+    try:
+        return mask_uri(match[0])
+    except ValueError:  # no URI after all, e.g. an unclosed bracket in place of a host
+        return match[0].partition("://")[0] + "://"
 
 
 def _cpu_name() -> str:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 import pyarrow as pa
 
 from planners.base import PlanStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 """Version of `SCHEMA`; a ledger part of a newer one is refused, columns that an older one lacks are null.
 
-2 added `goal_cost` and `disagreement`, and `model_success` may be null.
+2 added `goal_cost` and `disagreement`, and `model_success` may be null; 3 added `worker_seconds` and `attempts`; 4 added
+`costs` and `distances`.
 """
 
 VERSION_KEY = b"grasp.schema_version"
 """Where the version stands in the schema's metadata."""
+
+LISTS = ("costs", "distances", "actions")
+"""Columns with many numbers a cell: tables for people and MLflow's go without them."""
 
 STATUSES = (*(status.value for status in PlanStatus), "failed")
 """How a cell can end: as the planner says, and `failed` where planning or execution raised."""
@@ -50,7 +54,11 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("plan_seconds", pa.float64(), True),
     ("batch_seconds", pa.float64(), True),
     ("batch_size", pa.int32(), False),
+    ("worker_seconds", pa.float64(), True),
+    ("attempts", pa.int32(), True),
     ("evaluations", pa.int64(), True),
+    ("costs", pa.list_(pa.float32()), True),
+    ("distances", pa.list_(pa.float32()), True),
     ("actions", pa.list_(pa.float32()), False),
     ("device", pa.string(), False),
     ("threads", pa.int32(), False),
@@ -120,13 +128,21 @@ class CellResult:
     steps_to_success: int | None
     """First environment step from which on the rollout stays successful."""
     plan_seconds: float | None
-    """The batch's planning seconds, replannings included, over its rows."""
+    """The batch's planning seconds, replannings included, over its rows; where a batch mixes points, as their model steps."""
     batch_seconds: float | None
     """Planning seconds of the whole batch."""
     batch_size: int
     """Rows planned together."""
+    worker_seconds: float | None
+    """Seconds that the batch kept its worker, simulator included, loading a model not, divided likewise."""
+    attempts: int | None
+    """Times that the cell was handed to a worker; more than one where workers died with it or a batch was split."""
     evaluations: int | None
     """Model steps spent, replannings included."""
+    costs: tuple[float | None, ...] | None
+    """The best predicted cost so far after 0, 1/32, 2/32, ... of the (first) planning's evaluations; None: not recorded."""
+    distances: tuple[float | None, ...] | None
+    """Distance to the goal in the simulator at evenly spread environment steps, at most 51, the ends among them."""
     actions: tuple[float, ...]
     """The actions that were executed, flat, time-major: horizon times environment action size numbers, which are T model-step
     actions."""
@@ -144,22 +160,19 @@ class CellResult:
 
 def to_table(results: Iterable[CellResult]) -> pa.Table:
     """Records as an Arrow table of `SCHEMA`."""
-    return pa.Table.from_pylist([_row(result) for result in results], schema=SCHEMA)
+    records = list(results)
+    # Column by column: an append holds a sweep's driver up, and turning every record into a dict takes ten times as long.
+    columns = [pa.array([getattr(record, field.name) for record in records], field.type) for field in SCHEMA]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
 def from_table(table: pa.Table) -> list[CellResult]:
     """Records of a table that has all columns of `SCHEMA`."""
     names = [field.name for field in fields(CellResult)]
     rows = table.select(names).to_pylist()
-    return [CellResult(**{**row, "actions": tuple(row["actions"])}) for row in rows]
+    return [CellResult(**{**row, **{name: None if row[name] is None else tuple(row[name]) for name in LISTS}}) for row in rows]
 
 
 def stamped(result: CellResult, git_revision: str, config_digest: str) -> CellResult:
     """The record with what only the driver knows."""
     return replace(result, git_revision=git_revision, config_digest=config_digest)
-
-
-def _row(result: CellResult) -> dict[str, object]:
-    row = asdict(result)
-    row["actions"] = list(result.actions)
-    return row

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
-import uuid
-from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.artifacts import Artifact
+from orchestrator.artifact_files import Gallery
 from orchestrator.backend import Backend
-from orchestrator.batching import make_batches
-from orchestrator.cells import Cell, Point
+from orchestrator.choice import Chosen
+from orchestrator.costs import CostModel
+from orchestrator.drawing import Drawing, Drawn
+from orchestrator.drawings import Drawings
 from orchestrator.evaluate import BatchResult
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, StorageWaitError
 from orchestrator.provenance import git_revision
 from orchestrator.records import stamped
+from orchestrator.scheduler import Costs, Limits, Scheduler
+from orchestrator.sizes import Sizes
+from orchestrator.storage import open_storage
+from orchestrator.work import Portion, count, lacking
 from world_models.errors import UserError
+
+FULL_EVERY = 5.0
+"""Seconds between two tries to write to a disk that is full."""
 
 
 @dataclass(frozen=True)
@@ -31,60 +39,127 @@ class RunSummary:
     failed: int
     """Cells among `computed` that failed."""
     seconds: float
+    left: int = 0
+    """Cells that were not planned, because the run was stopped."""
+    retries: int = 0
+    """Batches that had to be handed out again."""
+    drawn: int = 0
+    """Cells that were drawn."""
+    planning_seconds: float = 0.0
+    """That the cells' planning took, on all workers together."""
+    drawing_seconds: float = 0.0
+    """That pictures took, on all workers together; loading models is in neither."""
+
+    @property
+    def artifact_share(self) -> float:
+        """Drawing over planning; 0 where nothing was planned."""
+        return self.drawing_seconds / self.planning_seconds if self.planning_seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Who is told, who is asked; all from the driver's thread."""
+
+    on_start: Callable[[Scheduler], None] = lambda scheduler: None
+    """The scheduler, before anything is handed out: for those who watch."""
+    on_result: Callable[[BatchResult], None] = lambda result: None
+    """Each batch, once it is durable."""
+    on_full: Callable[[UserError], None] = lambda error: None
+    """The disk is full; it is tried again until there is room or the run is stopped."""
+    more: Callable[[], Iterable[Portion]] | None = None
+    """Further cells, asked for now and then; those in the ledger are left out here."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set it, and nothing more is handed out; the run ends when what is in flight has arrived."""
+    on_drawing: Callable[[], None] = lambda: None
+    """Everything is planned, and pictures are lacking: called with each point that is about to be drawn."""
 
 
 def run_cells(
-    cells: Collection[Cell],
+    portions: Sequence[Portion],
     ledger: Ledger,
     backend: Backend,
-    max_rows: int = 64,
-    on_result: Callable[[BatchResult], None] | None = None,
+    limits: Limits | None = None,
+    hooks: Hooks | None = None,
     *,
-    artifacts: Path | None = None,
-    cost: Callable[[Point], float] | None = None,
+    artifacts: Path | str | None = None,
+    costs: Costs | None = None,
+    sizes: Sizes | None = None,
     retry_failed: bool = False,
     config_digest: str = "",
+    chosen: Chosen | None = None,
 ) -> RunSummary:
-    """Plan the cells that the ledger lacks; each batch is durable before `on_result` sees it.
+    """Plan the cells that the ledger lacks; each batch is durable before `hooks.on_result` sees it. Then draw what lacks.
 
-    `artifacts` is the folder that gets `<point_id>/<seed>.gif|.png`. The backend is not touched when nothing is missing.
-    State lives on disk: a killed run is continued by calling this again.
+    `artifacts` is the folder or URI that gets files of each point's `chosen` cells. The backend is not touched when nothing is
+    missing. State lives on disk: a killed run is continued by calling this again.
     """
     began = time.perf_counter()
-    revision = git_revision()
+    hooks, revision = hooks or Hooks(), git_revision()
     computed = failed = 0
+    planning = 0.0
+    easel = _Easel([*portions], ledger, artifacts, chosen or Chosen(), hooks)
     with ledger.writer():
-        missing = missing_cells(cells, ledger, retry_failed)
-        if missing:
-            for batch in backend.run(make_batches(missing, max_rows, backend.workers, cost)):
-                done = replace(batch, results=tuple(stamped(r, revision, config_digest) for r in batch.results))
-                # Pictures first: a cell in the ledger is never run again, so what belongs to it must be there already.
-                if artifacts is not None:
-                    write_artifacts(done.artifacts, artifacts)
-                ledger.append(done.results)
-                computed += len(done.results)
-                failed += sum(result.status == "failed" for result in done.results)
-                if on_result is not None:
-                    on_result(done)
-    return RunSummary(computed, len(cells) - len(missing), failed, time.perf_counter() - began)
+        missing = lacking(portions, ledger.finished_seeds(include_failed=not retry_failed))
+
+        def more() -> Iterable[Portion]:
+            joined = [] if hooks.more is None else list(hooks.more())
+            easel.portions += joined
+            return lacking(joined, ledger.finished_seeds()) if joined else ()
+
+        drawings = Drawings(easel.find, easel.keep)
+        scheduler = Scheduler(costs or CostModel(), limits, sizes, hooks.stop, more, drawings=drawings)
+        planned = scheduler.add(missing)
+        hooks.on_start(scheduler)
+        for batch in backend.run(scheduler) if not scheduler.over else ():
+            done = replace(batch, results=tuple(stamped(r, revision, config_digest) for r in batch.results))
+            _patiently(lambda done=done: ledger.append(done.results), hooks)
+            computed += len(done.results)
+            planning += sum(result.plan_seconds or 0.0 for result in done.results)
+            failed += sum(result.status == "failed" for result in done.results)
+            hooks.on_result(done)
+        left = scheduler.waiting
+    seconds = time.perf_counter() - began
+    skipped = count(portions) - planned
+    return RunSummary(computed, skipped, failed, seconds, left, scheduler.retries, easel.drawn, planning, easel.seconds)
 
 
-def missing_cells(cells: Collection[Cell], ledger: Ledger, retry_failed: bool = False) -> list[Cell]:
-    """Cells without a record; with `retry_failed` also those whose record says that they failed."""
-    finished = ledger.finished(include_failed=not retry_failed)
-    return [cell for cell in cells if cell.cell_id not in finished] if finished else list(cells)
+@dataclass
+class _Easel:
+    """What is drawn in a run, and what it took."""
+
+    portions: list[Portion]
+    ledger: Ledger
+    artifacts: Path | str | None
+    chosen: Chosen
+    hooks: Hooks
+    drawn: int = 0
+    seconds: float = 0.0
+
+    def find(self) -> Iterator[Drawing]:
+        """What is lacking now."""
+        if self.artifacts is None:
+            return
+        for drawing in Gallery(open_storage(self.artifacts)).lacking(self.portions, self.ledger, self.chosen):
+            self.hooks.on_drawing()
+            yield drawing
+
+    def keep(self, drawn: Drawn) -> None:
+        """Make it durable."""
+        assert self.artifacts is not None
+        gallery = Gallery(open_storage(self.artifacts))
+        _patiently(lambda: gallery.keep(drawn), self.hooks)
+        self.drawn += len({artifact.seed for artifact in drawn.artifacts})
+        self.seconds += drawn.seconds
 
 
-def write_artifacts(artifacts: Iterable[Artifact], folder: Path) -> None:
-    """Files `<folder>/<point_id>/<name>`, each whole or absent; UserError when the folder can't be written."""
-    for artifact in artifacts:
-        target = folder / artifact.point_id / artifact.name
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+def _patiently(write: Callable[[], None], hooks: Hooks) -> None:
+    """Write, and while the disk is full try again; UserError when the run is stopped meanwhile."""
+    while True:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(artifact.data)
-            temporary.replace(target)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
-            raise UserError(f"cannot write {target} ({error.strerror or error}): choose another output folder.") from error
+            write()
+        except StorageWaitError as error:
+            hooks.on_full(error)
+            if hooks.stop.wait(FULL_EVERY):
+                raise
+        else:
+            return

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from orchestrator.cells import OPEN_LOOP, digest
+from orchestrator.cells import OPEN_LOOP
 
 Row = Mapping[str, Any]
 """A ledger row."""
 
-SEED_METRICS = ("success", "distance", "model_success", "model_distance", "plan_seconds", "steps_to_success")
-"""Logged once a seed, at step = seed; what is None is left out."""
+SEED_METRICS = ("success", "distance", "model_success", "model_distance", "steps_to_success")
+"""Logged once a seed, at step = seed; what is None is left out. Seconds are a batch's, not a seed's."""
 
 TABLE_COLUMNS = (
     *("seed", "problem_kind", "status", "success", "distance", "start_distance", "model_success", "model_distance"),
     *("predicted_cost", "steps_to_success", "plan_seconds", "evaluations", "error", "cell_id"),
 )
 """The table of cells in the UI."""
+
+POINT_COLUMNS = (
+    *("point_id", "task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
+    *("goal_cost", "disagreement", "git_revision", "batch_seconds", "finished_at"),
+    *TABLE_COLUMNS,
+)
+"""What `contents` reads of a ledger."""
+
+OVERVIEW_COLUMNS = (
+    *("point_id", "seed", "planner", "status", "success", "model_success", "plan_seconds", "batch_seconds"),
+    *("git_revision", "finished_at"),
+)
+"""What `overview` reads of a ledger."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PARAM_LIMIT, TAG_LIMIT = 6000, 5000
 """Characters that MLflow takes."""
@@ -50,13 +68,10 @@ class PointContent:
     name: str
     tags: dict[str, str]
     params: dict[str, str]
+    digest: str
+    """Of the cells: which, and when they were finished."""
     rows: tuple[Row, ...]
     """By seed."""
-
-    @property
-    def digest(self) -> str:
-        """Of the cells that are logged."""
-        return cells_digest(self.rows)
 
     @property
     def began(self) -> int:
@@ -83,10 +98,10 @@ class PointContent:
         return [Metric(key, value, len(self.rows), self.ended) for key, value in values.items()]
 
 
-def contents(table: pa.Table) -> list[PointContent]:
-    """The points of a ledger table, in order of their names."""
+def contents(rows: Iterable[Row]) -> list[PointContent]:
+    """The points of ledger rows (with `POINT_COLUMNS`), in order of their names."""
     groups: dict[str, list[Row]] = defaultdict(list)
-    for row in table.drop_columns(["actions"]).to_pylist() if "actions" in table.column_names else table.to_pylist():
+    for row in rows:
         groups[row["point_id"]].append(row)
     points = [_content(point_id, sorted(rows, key=lambda row: row["seed"])) for point_id, rows in groups.items()]
     return sorted(points, key=lambda point: (point.name, point.point_id))
@@ -116,7 +131,9 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
             params[f"{group}.{key}"] = str(value)
     words = [first["task"], first["planner"], f"H{first['horizon']}", *([] if first["mode"] == OPEN_LOOP else [first["mode"]])]
     name = " · ".join([*words, *([first["goal_cost"]] if first["goal_cost"] else [])])
-    return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), tuple(rows))
+    finished = [[row["seed"], (row["finished_at"] - _EPOCH) // timedelta(microseconds=1)] for row in rows]
+    told = _digest(np.array(finished, np.int64))
+    return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), told, tuple(rows))
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
@@ -142,13 +159,86 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     return values
 
 
-def sweep_metrics(rows: Sequence[Row]) -> dict[str, float]:
-    """The parent run's numbers: those of all cells, and the success rate of each planner."""
-    values = {key: value for key, value in summary(rows).items() if not key.endswith(("_mean", "_median"))}
-    planners: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        planners[row["planner"]].append(row["success"])
-    return values | {f"success_rate/{planner}": fmean(hits) for planner, hits in planners.items()}
+@dataclass(frozen=True)
+class Overview:
+    """A sweep's own page in numbers, and what to compare its points by."""
+
+    digests: Mapping[str, str]
+    """Of each point's cells, by point id."""
+    metrics: Mapping[str, float]
+    """Rates with Wilson intervals, counts and seconds of all cells, and the success rate of each planner."""
+    cells: int
+    began: int
+    """Milliseconds: when the first batch began, roughly; 0 without cells."""
+    ended: int
+    """Milliseconds: when the last cell was finished; 0 without cells."""
+    revisions: str
+    """Git revisions, with commas between them."""
+
+    @property
+    def digest(self) -> str:
+        """Of all cells."""
+        return hashlib.sha256("".join(f"{k}{self.digests[k]}" for k in sorted(self.digests)).encode()).hexdigest()[:16]
+
+
+def overview(table: pa.Table) -> Overview:
+    """The overview of a ledger table (with `OVERVIEW_COLUMNS`), a million cells in a second or two."""
+    n = table.num_rows
+    if n == 0:
+        return Overview({}, {}, 0, 0, 0, "")
+    success, seconds = (_numbers(table, key) for key in ("success", "plan_seconds"))
+    successes = int(success.sum())
+    low, high = wilson(successes, n)
+    ended = _microseconds(table) / 1e6
+    began = ended - np.nan_to_num(_numbers(table, "batch_seconds"))
+    values = {"success_rate": successes / n, "success_low": low, "success_high": high, "cells": float(n)}
+    statuses = table.group_by("status").aggregate([([], "count_all")]).to_pylist()
+    counts = {row["status"]: row["count_all"] for row in statuses}
+    values |= {key: float(counts.get(key, 0)) for key in ("failed", "non_finite")}
+    believed = _numbers(table, "model_success")
+    if not np.isnan(believed).all():
+        values["model_success_rate"] = float(np.nanmean(believed))
+    values["planning_seconds"] = float(np.nansum(seconds))
+    hits = table.select(["planner"]).append_column("hit", pa.array(success))
+    for row in hits.group_by("planner").aggregate([("hit", "mean")]).to_pylist():
+        values[f"success_rate/{row['planner']}"] = row["hit_mean"]
+    revisions = ", ".join(sorted(table["git_revision"].unique().to_pylist()))
+    return Overview(point_digests(table), values, n, round(1000 * began.min()), round(1000 * ended.max()), revisions)
+
+
+def point_digests(table: pa.Table) -> dict[str, str]:
+    """Of each point's cells, by point id: which seeds, and when each was finished (one run again counts as another)."""
+    if table.num_rows == 0:
+        return {}
+    chosen = table.select(["point_id", "seed", "finished_at"])
+    ordered = chosen.sort_by([("point_id", "ascending"), ("seed", "ascending")])
+    numbers = np.stack([ordered["seed"].to_numpy(), _microseconds(ordered)], axis=1)
+    points = ordered["point_id"].combine_chunks().dictionary_encode()
+    starts = np.flatnonzero(np.diff(points.indices.to_numpy(), prepend=-1))
+    slices = np.split(numbers, starts[1:])
+    names = points.dictionary.to_pylist()
+    return {name: _digest(part) for name, part in zip(names, slices, strict=True)}
+
+
+def seeds_of(table: pa.Table) -> dict[str, np.ndarray]:
+    """Seeds by point id of a table of cells."""
+    found = table.select(["point_id", "seed"]).group_by("point_id").aggregate([("seed", "list")]).to_pylist()
+    return {row["point_id"]: np.array(row["seed_list"], np.int64) for row in found}
+
+
+def _digest(finished: np.ndarray) -> str:
+    """Of a point's seeds and when they were finished (microseconds), a row each, by seed."""
+    return hashlib.sha256(np.ascontiguousarray(finished).tobytes()).hexdigest()[:16]
+
+
+def _numbers(table: pa.Table, column: str) -> np.ndarray:
+    """A column as floats, NaN for null."""
+    return pc.cast(table[column], pa.float64()).to_numpy()
+
+
+def _microseconds(table: pa.Table) -> np.ndarray:
+    """When each cell was finished, since the epoch."""
+    return pc.cast(table["finished_at"], pa.int64()).to_numpy()
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -165,11 +255,6 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 def table_json(rows: Sequence[Row]) -> str:
     """The cells as a table that MLflow's UI shows (a data frame's `split` form)."""
     return json.dumps({"columns": list(TABLE_COLUMNS), "data": [[row[c] for c in TABLE_COLUMNS] for row in rows]})
-
-
-def cells_digest(rows: Sequence[Row]) -> str:
-    """Of cells and when they were finished: a cell that was run again counts as another."""
-    return digest(sorted([row["cell_id"], milliseconds(row["finished_at"])] for row in rows))
 
 
 def milliseconds(time: datetime) -> int:

@@ -1,283 +1,340 @@
-"""The only writer to MLflow, and the only file that imports it (late: it takes seconds).
+"""The only writer to MLflow: a sweep is a parent run, a point its child, a seed a step.
 
-A sweep is a parent run, a point its child, a seed a step. Everything is derived from the ledger, so it can be written again
-at any time: a run is found by its tags, a metric is the same metric when logged twice.
+Everything is derived from the ledger, so it can be written again at any time: a run is found by its tags before it is created,
+a metric is the same metric when logged twice, and a point is complete once its run is FINISHED with the digest of its cells.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import logging
-import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from jaxtyping import Int64
 
-from orchestrator.background import BackgroundTracker
+from orchestrator.artifact_files import Gallery
 from orchestrator.cells import digest
-from orchestrator.outcomes import one_line
-from orchestrator.provenance import mask_uri
+from orchestrator.destination import Destination
+from orchestrator.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
+from orchestrator.model_inputs import inputs_of
+from orchestrator.point_page import point_page
+from orchestrator.records import LISTS
 from orchestrator.run_content import (
+    POINT_COLUMNS,
     TAG_LIMIT,
     Metric,
+    Overview,
     PointContent,
-    cells_digest,
     clipped,
     contents,
-    milliseconds,
-    sweep_metrics,
+    overview,
+    seeds_of,
     table_json,
 )
+from orchestrator.run_pictures import FOLDER, IMAGES, TAGS, run_files, shown_of
+from orchestrator.storage import open_storage
 from orchestrator.sweep_info import SweepInfo
-from world_models.errors import UserError
+from orchestrator.view import points_view, view_key
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+SHOWN_CELLS = 1000
+"""Cells in a point's table in the UI; of a point with more, a Parquet file has all."""
 
-__all__ = ["BackgroundTracker", "SweepInfo", "Tracker", "TrackingError"]
+LISTED_CELLS = 100_000
+"""A sweep with more cells has no table of all of them on its page: the ledger has."""
 
-BATCH = 1000
-"""Metrics a call; 100 params and tags a call are more than a point has settings."""
-
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that is down is reported at once instead of after minutes of patience: the ledger keeps everything.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-}
-
-
-class TrackingError(UserError):
-    """MLflow could not be written; the ledger has everything, so syncing again later writes it."""
-
-
-@dataclass(frozen=True)
-class _Store:
-    """An open store."""
-
-    client: MlflowClient
-    experiment_id: str
+_PICTURES = "grasp.pictures"
+"""Tag of a point's run: a digest of which cells it shows."""
 
 
 class Tracker:
-    """Writes a sweep's ledger to MLflow; running it again adds nothing twice. For one thread at a time."""
+    """Writes to a destination; writing again adds nothing twice. Raises TrackingError throughout. For one thread at a time."""
 
-    def __init__(self, uri: str, artifact_root: Path, experiment: str = "grasp", markers: Path | None = None) -> None:
-        self.uri = uri
-        self.artifact_root = artifact_root
-        self.experiment = experiment
+    def __init__(self, destination: Destination, markers: Path | None = None) -> None:
+        self.destination = destination
         self.markers = markers
-        self._opened: _Store | None = None
+        self._store = MlflowStore(destination)
+        self._parents: dict[str, StoredRun] = {}
+        self._children: dict[str, dict[str, StoredRun]] = {}
+        self._doubtful = False
+        self.points = self.sweeps = self.pictures = 0
+        """How many were brought up to date."""
 
-    def warm(self) -> None:
-        """Import mlflow and initialise the store (10 s). Raises TrackingError."""
-        with self._told():
-            self._store()
+    @property
+    def written(self) -> str:
+        """What was written, in words; it changes with everything that is."""
+        points = "1 point" if self.points == 1 else f"{self.points} points"
+        points += f" with pictures of {self.pictures}" if self.pictures else ""
+        return f"{points} and " + ("1 sweep" if self.sweeps == 1 else f"{self.sweeps} sweeps")
 
-    def sync(
-        self, sweep: SweepInfo, table: pa.Table, artifacts: Path, figures: Sequence[Path] = (), final: bool = True
-    ) -> bool:
-        """Write what the store lacks of `table`; False when the marker says that it has everything.
+    @property
+    def requests(self) -> int:
+        """Made so far."""
+        return self._store.requests
 
-        `figures` are logged on the parent; `final` writes the parent's numbers and ends it. Raises TrackingError.
+    def open(self) -> None:
+        """Import MLflow and open the store (seconds)."""
+        self._store.open()
+
+    def begin(self, info: SweepInfo) -> None:
+        """The sweep's own run is there, RUNNING, with its configuration."""
+        parent = self._parent(info.name)
+        self._describe(parent, info)
+        if parent.finished:
+            self._store.set_status(parent.run_id, "RUNNING")
+            self._parents[info.name] = replace(parent, finished=False)
+        self._store.log(parent.run_id, [], {}, _sweep_tags(info, ""))
+
+    def log_points(self, sweep: str, points: Iterable[PointContent]) -> list[str]:
+        """Bring runs of points up to date, but for their pictures.
+
+        Sentences on points that the store refuses; the others are written all the same.
         """
-        marker = self._marker(sweep, table)
-        if marker is not None and marker.exists():
-            return False
-        with self._told():
-            store = self._store()
-            points = contents(table)
-            parent = self._parent(store, sweep, points)
-            children = {run.data.tags.get("grasp.point_id"): run for run in _children(store, parent)}
-            for point in points:
-                _log_point(store, parent, children.get(point.point_id), point, artifacts / point.point_id)
-            if final:
-                _log_sweep(store, parent, sweep, table, points, figures)
-                self._mark(self._marker(sweep, table))
-        return True
+        refused = []
+        for point in points:
+            try:
+                self._log_point(sweep, point)
+            except RejectedError:
+                # A run that someone deleted, or an experiment: seen anew, it is made anew or is refused for good.
+                self._forget()
+                try:
+                    self._log_point(sweep, point)
+                except RejectedError as error:
+                    refused.append(str(error))
+        return refused
 
-    def attach(self, sweep: SweepInfo, tags: Mapping[str, str], files: Sequence[Path]) -> None:
-        """Further tags and files for a sweep's own run, under `tables`; what is there is replaced. Raises TrackingError."""
-        with self._told():
-            store = self._store()
-            run_id = self._parent(store, sweep, []).info.run_id
-            for file in files:
-                store.client.log_artifact(run_id, str(file), "tables")
-            _log_batch(store.client, run_id, {}, clipped(tags, TAG_LIMIT))
+    def log_pictures(self, sweep: str, seeds: Mapping[str, Int64[np.ndarray, " seeds"]], artifacts: Path | str) -> list[str]:
+        """Bring the pictures of finished points (by id, with their seeds) up to date; `artifacts` holds a folder a point.
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Whatever goes wrong while writing is said in one sentence."""
+        Sentences on points that the store refuses.
+        """
+        gallery, refused = Gallery(open_storage(artifacts)), []
+        children = self._known(sweep, self._parent(sweep))
+        for point_id, own in seeds.items():
+            run, record = children.get(point_id), gallery.record(point_id)
+            shown = None if record is None else shown_of(record, own)
+            if run is None or shown is None or run.tags.get(_PICTURES) == shown.digest:
+                continue
+            try:
+                if _PICTURES in run.tags:  # of other cells than those that are chosen now
+                    for folder in (FOLDER, IMAGES):
+                        self._store.remove(run, folder)
+                for file in run_files(gallery, point_id, shown, run.began):
+                    self._upload(run, {file.name: file.data}, file.folder)
+                self._store.log(run.run_id, [], {}, {**TAGS, _PICTURES: shown.digest})
+            except RejectedError as error:
+                refused.append(str(error))
+                continue
+            children[point_id] = replace(run, tags={**run.tags, _PICTURES: shown.digest})
+            self.pictures += 1
+        return refused
+
+    def stale(self, sweep: str, told: Overview) -> list[str]:
+        """Ids of points whose run is not there or not up to date."""
+        if self._doubtful:
+            # A request that was given up may have been done after all: runs made twice are found before the end.
+            self._parents.pop(sweep, None)
+            self._children.pop(sweep, None)
+        children = self._known(sweep, self._parent(sweep, told.began))
+        return [point for point, cells in told.digests.items() if not _complete(children.get(point), cells)]
+
+    def end(
+        self, info: SweepInfo, told: Overview, table: pa.Table | None, figures: Sequence[Path] = (), complete: bool = True
+    ) -> None:
+        """Write the sweep's page; `table` holds all cells, where they are few enough."""
+        parent = self._parent(info.name)
+        self._describe(parent, info)
+        if table is not None:
+            self._upload(parent, {"cells.parquet": table})
+        for figure in figures:
+            self._store.upload(parent, figure, "figures" if figure.suffix == ".png" else None)
+        metrics = [Metric(key, value, told.cells, told.ended) for key, value in told.metrics.items()]
+        self._store.log(parent.run_id, metrics, {}, _sweep_tags(info, told.revisions) | {"grasp.cells": told.digest})
+        self._store.set_status(parent.run_id, "FINISHED" if complete else "KILLED", max(told.ended, parent.began) or None)
+        self.sweeps += 1
+        self._parents[info.name] = replace(parent, finished=complete)
+        self._mark(self._marker(info, told), complete)
+
+    def attach(self, sweep: str, tags: Mapping[str, str], files: Sequence[Path]) -> None:
+        """Further tags and files for a sweep's own run, under `tables`; what is there is replaced."""
+        parent = self._parent(sweep)
+        for file in files:
+            self._store.upload(parent, file, "tables")
+        self._store.log(parent.run_id, [], {}, clipped(tags, TAG_LIMIT))
+
+    def sync(self, info: SweepInfo, table: pa.Table, artifacts: Path | str, figures: Sequence[Path] = ()) -> list[str]:
+        """Everything at once, from all rows of a sweep: points that are stale, and its page. Sentences on refused points."""
+        told = overview(table)
+        stale = self.stale(info.name, told)
+        chosen = table.filter(pc.field("point_id").isin(pa.array(stale, pa.string())))
+        points = contents(chosen.select(list(POINT_COLUMNS)).to_pylist())
+        refused = self.log_points(info.name, points)
+        refused += self.log_pictures(info.name, seeds_of(table), artifacts)
+        listed = table.select([name for name in table.column_names if name not in LISTS])
+        self.end(info, told, listed if told.cells <= LISTED_CELLS else None, figures)
+        return refused
+
+    def tracked(self, info: SweepInfo, told: Overview) -> bool:
+        """Whether the marker says that the store has all of this; MLflow is not asked."""
+        marker = self._marker(info, told)
+        return marker is not None and marker.exists()
+
+    def _forget(self) -> None:
+        """Know nothing of the store."""
+        self._store.forget()
+        self._parents.clear()
+        self._children.clear()
+        self._doubtful = True
+
+    def _create(self, name: str, began: int, tags: Mapping[str, str]) -> StoredRun:
+        """A new run. When the answer is lost it may be there all the same: it is searched for before it is made again."""
         try:
-            yield
-        # mlflow raises its own, SQLAlchemy's, requests' and the system's errors; none of them may stop a sweep.
-        except Exception as error:
-            said = one_line(error).replace(self.uri, mask_uri(self.uri))[:300]
-            raise TrackingError(
-                f"MLflow at {mask_uri(self.uri)} could not be written ({said}); nothing is lost: "
-                "the ledger has every result, and the same command again writes what is missing."
-            ) from error
+            return self._store.create(name, began, tags)
+        except TrackingError:
+            self._forget()
+            raise
 
-    def _store(self) -> _Store:
-        if self._opened is None:
-            for name, value in _ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
-            with self._alone():
-                from mlflow import MlflowClient
+    def _describe(self, parent: StoredRun, info: SweepInfo) -> None:
+        """What is known of a sweep from its beginning; written again, it is the same."""
+        self._upload(parent, {"config.yaml": info.config_text.encode()})
+        for file in filter(Path.is_file, map(Path, info.files)):
+            self._store.upload(parent, file, "environment")
+        if inputs := inputs_of(info.models):
+            self._store.log_inputs(parent.run_id, inputs)
+        self._store.share_view(view_key(info.name), points_view(parent.run_id))
 
-                for noisy in ("alembic", "mlflow"):
-                    logging.getLogger(noisy).setLevel(logging.ERROR)
-                client = MlflowClient(tracking_uri=self.uri)
-                found = client.get_experiment_by_name(self.experiment)
-                if found is None:
-                    local = self.uri.startswith("sqlite:")
-                    location = self.artifact_root.resolve().as_uri() if local else None
-                    experiment_id = client.create_experiment(self.experiment, location)
-                else:
-                    experiment_id = found.experiment_id
-            self._opened = _Store(client, experiment_id)
-        return self._opened
+    def _parent(self, sweep: str, began: int = 0) -> StoredRun:
+        """The sweep's own run; `began` (milliseconds) is of a sweep that is told only now, 0 one that begins."""
+        if sweep not in self._parents:
+            # By a digest: MLflow's filter language cannot say every name.
+            sweep_id = digest(sweep)
+            found = list(self._store.runs(f"tags.`grasp.sweep_id` = '{sweep_id}'"))
+            if found:
+                self._parents[sweep] = found[0] if len(found) == 1 else self._true_parent(found)
+            else:
+                tags = {"grasp.kind": "sweep", "grasp.sweep": sweep, "grasp.sweep_id": sweep_id}
+                self._parents[sweep] = self._create(sweep, began or round(1000 * time.time()), tags)
+                self._children[sweep] = {}
+        return self._parents[sweep]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Two processes that initialise a new SQLite store at once break it: they take turns."""
-        database = _sqlite_file(self.uri)
-        if database is None:
-            yield
+    def _true_parent(self, found: Sequence[StoredRun]) -> StoredRun:
+        """Of a sweep's own runs that were made twice, the one with points; those with nothing in them are taken away."""
+        points = {run.run_id: sum(1 for _ in self._points_of(run)) for run in found}
+        best = max(found, key=lambda run: ("grasp.cells" in run.tags, points[run.run_id], -run.began, run.run_id))
+        self._delete([run for run in found if run is not best and not points[run.run_id]])
+        return best
+
+    def _points_of(self, parent: StoredRun) -> Iterator[StoredRun]:
+        return self._store.runs(f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+
+    def _known(self, sweep: str, parent: StoredRun) -> dict[str, StoredRun]:
+        """Runs of the sweep's points, by point id; of those that were made twice, one stays."""
+        if sweep not in self._children:
+            found: dict[str, StoredRun] = {}
+            spare = []
+            for run in self._points_of(parent):
+                point = run.tags.get("grasp.point_id", "")
+                other = found.get(point)
+                first, second = (run, other) if other is None or _better(run, other) else (other, run)
+                found[point] = first
+                spare += [second] if second else []
+            self._delete(spare)
+            self._children[sweep] = found
+        return self._children[sweep]
+
+    def _delete(self, runs: Sequence[StoredRun]) -> None:
+        for run in runs:
+            self._store.delete(run.run_id)
+
+    def _log_point(self, sweep: str, point: PointContent) -> None:
+        parent = self._parent(sweep)
+        children = self._known(sweep, parent)
+        run = children.get(point.point_id)
+        if _complete(run, point.digest):
             return
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with (database.parent / f".{database.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        metrics = point.seed_metrics()
+        tags = {"grasp.cells": point.digest, "mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}])}
+        tags |= {"mlflow.note.content": point_page(point.name, point.rows)[:TAG_LIMIT]}
+        if run is None:
+            run = self._create(
+                point.name, point.began, {**point.tags, "grasp.sweep": sweep, "mlflow.parentRunId": parent.run_id}
+            )
+        else:
+            tags |= point.tags
+            if run.finished:
+                self._store.set_status(run.run_id, "RUNNING")
+            # All metrics of a seed are in one request: where `success` is, the others are.
+            known = self._store.logged(run.run_id, "success")
+            metrics = [metric for metric in metrics if (metric.step, metric.timestamp) not in known]
+        children[point.point_id] = replace(run, finished=False)
+        params = {key: value for key, value in point.params.items() if key not in run.params}
+        self._store.log(run.run_id, [*metrics, *point.summary_metrics()], params, tags)
+        files: dict[str, bytes | pa.Table] = {"cells.json": table_json(point.rows[:SHOWN_CELLS]).encode()}
+        if len(point.rows) > SHOWN_CELLS:
+            files["cells.parquet"] = pa.Table.from_pylist([dict(row) for row in point.rows])
+        self._upload(run, files)
+        self._store.set_status(run.run_id, "FINISHED", point.ended)
+        self.points += 1
+        # What is kept of thousands of points is small; params that are logged again are the same.
+        kept = {"grasp.cells": point.digest} | {key: run.tags[key] for key in (_PICTURES,) if key in run.tags}
+        children[point.point_id] = replace(run, finished=True, tags=kept, params=frozenset())
 
-    def _parent(self, store: _Store, sweep: SweepInfo, points: Sequence[PointContent]) -> Run:
-        # By a digest: MLflow's filter language cannot say every name.
-        sweep_id = digest(sweep.name)
-        for run in _search(store, f"tags.`grasp.sweep_id` = '{sweep_id}'"):
-            return run
-        began = min((point.began for point in points), default=None)
-        tags = {"grasp.kind": "sweep", "grasp.sweep": sweep.name, "grasp.sweep_id": sweep_id}
-        return store.client.create_run(store.experiment_id, began, tags, sweep.name)
+    def _upload(self, run: StoredRun, files: Mapping[str, bytes | pa.Table], within: str | None = None) -> None:
+        """Contents as files of their names."""
+        with _temporary_folder() as folder:
+            for name, content in files.items():
+                file = folder / name
+                if isinstance(content, bytes):
+                    file.write_bytes(content)
+                else:
+                    pq.write_table(content, file)
+                self._store.upload(run, file, within)
 
-    def _marker(self, sweep: SweepInfo, table: pa.Table) -> Path | None:
+    def _marker(self, info: SweepInfo, told: Overview) -> Path | None:
         """The file that says: this store has all of this. A store that was made anew has another inode."""
         if self.markers is None:
             return None
-        database = _sqlite_file(self.uri)
+        database = self.destination.sqlite_file
         inode = database.stat().st_ino if database is not None and database.exists() else 0
-        cells = cells_digest(table.select(["cell_id", "finished_at"]).to_pylist())
-        said = digest([mask_uri(self.uri), self.experiment, inode, sweep.name, sweep.config_text, cells])
+        said = digest([self.destination.key, inode, info.name, info.config_text, told.digest])
         return self.markers / f"{said}.tracked"
 
-    def _mark(self, marker: Path | None) -> None:
-        if marker is not None:
+    def _mark(self, marker: Path | None, complete: bool) -> None:
+        if marker is None or not complete:
+            return
+        try:
             marker.parent.mkdir(parents=True, exist_ok=True)
             marker.touch()
+        except OSError as error:
+            raise UnavailableError(f"{marker.parent} cannot be written ({error.strerror or error})") from error
 
 
-def _log_point(store: _Store, parent: Run, run: Run | None, point: PointContent, pictures: Path) -> None:
-    """Bring a point's run up to date; the tag that says so is written last."""
-    client = store.client
-    if run is not None and run.data.tags.get("grasp.cells") == point.digest:
-        return
-    if run is None:
-        tags = {**point.tags, "mlflow.parentRunId": parent.info.run_id}
-        run = client.create_run(store.experiment_id, point.began, tags, point.name)
-    run_id = run.info.run_id
-    known: set[tuple[int, int]] = set()
-    if "success" in run.data.metrics:
-        known = {(metric.step, metric.timestamp) for metric in client.get_metric_history(run_id, "success")}
-    fresh = [metric for metric in point.seed_metrics() if (metric.step, metric.timestamp) not in known]
-    _log_metrics(client, run_id, [metric for metric in fresh if metric.key != "success"])
-    _log_metrics(client, run_id, point.summary_metrics())
-    new_params = {key: value for key, value in point.params.items() if key not in run.data.params}
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "cells.json").write_text(table_json(point.rows))
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in point.rows]), Path(folder) / "cells.parquet")
-        client.log_artifacts(run_id, folder)
-    if not any(picture.path.endswith(".gif") for picture in client.list_artifacts(run_id, "rollout")):
-        for picture in _one_cell(pictures):
-            client.log_artifact(run_id, str(picture), "rollout")
-    _log_batch(client, run_id, new_params, {"mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}])})
-    # Last of the metrics: `success` is what says which seeds are there, so an interrupted sync logs the rest again.
-    _log_metrics(client, run_id, [metric for metric in fresh if metric.key == "success"])
-    _log_batch(client, run_id, {}, {**point.tags, "grasp.cells": point.digest})
-    client.set_terminated(run_id, "FINISHED", point.ended)
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise UnavailableError(f"the temporary folder cannot be written ({error.strerror or error})") from error
 
 
-def _log_sweep(
-    store: _Store, parent: Run, sweep: SweepInfo, table: pa.Table, points: Sequence[PointContent], figures: Sequence[Path]
-) -> None:
-    """The parent's page: description, configuration, numbers, table of all cells, figures."""
-    client, run_id = store.client, parent.info.run_id
-    rows = [row for point in points for row in point.rows]
-    ended = max((point.ended for point in points), default=None)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.yaml").write_text(sweep.config_text)
-        pq.write_table(table, Path(folder) / "cells.parquet")
-        client.log_artifacts(run_id, folder)
-    for figure in figures:
-        client.log_artifact(run_id, str(figure), "figures")
-    if rows:
-        time = max(milliseconds(row["finished_at"]) for row in rows)
-        _log_metrics(client, run_id, [Metric(k, v, len(rows), time) for k, v in sweep_metrics(rows).items()])
-    revisions = sorted({row["git_revision"] for row in rows})
-    tags = {
-        "mlflow.note.content": sweep.description,
-        "grasp.command": sweep.command,
-        "grasp.cells": cells_digest(rows),
-        "grasp.git_revision": ", ".join(revisions),
-    }
-    _log_batch(client, run_id, {}, clipped(tags, TAG_LIMIT))
-    client.set_terminated(run_id, "FINISHED", ended)
+def _complete(run: StoredRun | None, cells: str) -> bool:
+    return run is not None and run.finished and run.tags.get("grasp.cells") == cells
 
 
-def _log_metrics(client: MlflowClient, run_id: str, metrics: Sequence[Metric]) -> None:
-    from mlflow.entities import Metric as Logged
-
-    for start in range(0, len(metrics), BATCH):
-        chunk = metrics[start : start + BATCH]
-        client.log_batch(run_id, metrics=[Logged(m.key, m.value, m.timestamp, m.step) for m in chunk])
+def _better(run: StoredRun, other: StoredRun) -> bool:
+    """Which of two runs of one point stays: the one with more in it."""
+    return (run.finished, len(run.params), run.run_id) > (other.finished, len(other.params), other.run_id)
 
 
-def _log_batch(client: MlflowClient, run_id: str, params: dict[str, str], tags: dict[str, str]) -> None:
-    from mlflow.entities import Param, RunTag
-
-    listed = [Param(key, value) for key, value in params.items()]
-    client.log_batch(run_id, params=listed[:100], tags=[RunTag(key, value) for key, value in tags.items()])
-    for start in range(100, len(listed), 100):
-        client.log_batch(run_id, params=listed[start : start + 100])
-
-
-def _children(store: _Store, parent: Run) -> Iterable[Run]:
-    return _search(store, f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-
-
-def _search(store: _Store, condition: str) -> Iterator[Run]:
-    token: str | None = None
-    while True:
-        page = store.client.search_runs([store.experiment_id], condition, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def _one_cell(pictures: Path) -> Collection[Path]:
-    """Gif and still of the first cell that was drawn."""
-    gifs = sorted((path for path in pictures.glob("*.gif") if path.stem.lstrip("-").isdigit()), key=lambda path: int(path.stem))
-    return [path for path in (gifs[0], gifs[0].with_suffix(".png")) if path.exists()] if gifs else []
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+def _sweep_tags(info: SweepInfo, revisions: str) -> dict[str, str]:
+    tags = {"mlflow.note.content": info.description, "grasp.command": info.command, "grasp.git_revision": revisions}
+    tags |= {"mlflow.source.name": info.command, "mlflow.source.type": "LOCAL"}
+    return clipped(tags, TAG_LIMIT)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from planners.base import ModelProblems, OnStep, Planner, PlannerMemoryError, Plans, PlanStatus, Start
 from planners.cem import CEM, CEMSettings
@@ -48,6 +49,36 @@ def full_settings(name: str, settings: Mapping[str, Scalar] | None = None) -> di
     return _settings(name, settings or {}).as_dict()
 
 
+def setting_kinds(name: str) -> dict[str, str]:
+    """A planner's settings and what each holds: `count`, `number`, `flag` or `choice`; UnknownNameError for another planner."""
+    if name not in PLANNERS:
+        raise UnknownNameError("planner", name, PLANNERS)
+    return {field.name: str(field.metadata["kind"]) for field in fields(PLANNERS[name][0])}
+
+
+def check_setting(name: str, setting: str, value: Scalar) -> None:
+    """UserError unless one setting of a planner may have a value, whatever the others are."""
+    if name not in PLANNERS:
+        raise UnknownNameError("planner", name, PLANNERS)
+    PLANNERS[name][0].check_one(name, setting, value)
+
+
+def row_settings(name: str) -> frozenset[str]:
+    """Settings of a planner that may differ between the rows of one batch."""
+    if name not in PLANNERS:
+        raise UnknownNameError("planner", name, PLANNERS)
+    return frozenset(field.name for field in fields(PLANNERS[name][0]) if field.metadata.get("by_row"))
+
+
+def stacked_settings(name: str, rows: Sequence[Mapping[str, Setting]]) -> dict[str, Setting]:
+    """Settings of a batch whose row i is planned with `rows[i]`: what differs is a tensor `[batch]`.
+
+    Raises UserError as `Settings.stack` does.
+    """
+    stacked = Settings.stack([_settings(name, row) for row in rows])
+    return {field.name: getattr(stacked, field.name) for field in fields(stacked)}
+
+
 __all__ = [
     "CEM",
     "GD",
@@ -73,6 +104,10 @@ __all__ = [
     "SearchPlanner",
     "SearchSettings",
     "Start",
+    "check_setting",
     "full_settings",
     "make_planner",
+    "row_settings",
+    "setting_kinds",
+    "stacked_settings",
 ]

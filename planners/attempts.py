@@ -44,6 +44,7 @@ def merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
         status=tuple(status),
         evaluations=plans.evaluations.index_add(0, rows.cpu(), further.evaluations),
         trace=torch.cat([plans.trace, _continued(plans.trace, further.trace, rows)], 1),
+        spent=torch.cat([plans.spent, _spent(plans, further, rows.cpu())], 1),
     )
 
 
@@ -53,3 +54,9 @@ def _continued(
     """The best cost so far during a further attempt: rows that are not in it stay where they are."""
     last = trace[:, -1:].expand(-1, further.shape[1])
     return last.index_copy(0, rows, torch.minimum(last[rows], further))
+
+
+def _spent(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Int[Tensor, "batch further"]:
+    """Model steps during a further attempt, counted from the first on."""
+    before = plans.evaluations[:, None].expand(-1, further.spent.shape[1])
+    return before.index_add(0, rows, further.spent)

@@ -88,6 +88,8 @@ class Plans:
     """Model steps spent a problem (one step of one state counts one)."""
     trace: Float[Tensor, "batch checks"]
     """Best rolled-out cost so far at every check: never worsens."""
+    spent: Int[Tensor, "batch checks"]
+    """Model steps that the problem had cost by then."""
 
     def after(self, steps: int) -> Start:
         """What is left of the plans once `steps` of their model steps were taken: the warm start of a replanning."""

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.noise import RowNoise
+from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.sampling import elites_of, offered_costs
 from planners.search import SearchPlanner, SearchSettings
@@ -80,6 +81,41 @@ def refit(
     keep, least = per_row(momentum, mean), per_row(min_std, mean)
     new_std = elites.std(1, correction=0) * (1 - keep) + std * keep
     return elites.mean(1) * (1 - keep) + mean * keep, new_std.clamp_min(least)
+
+
+class Resampling(Refiner):
+    """Rounds of the cross-entropy method around the actions, which become the mean; a round is a step."""
+
+    def __init__(self, run: Run, samples: int, elites: int, std: Number) -> None:
+        super().__init__(run)
+        like = run.start.actions
+        self._elites = elites
+        self._first_std = torch.ones_like(like) * per_row(std, like)
+        self._std = self._first_std.clone()
+        self._rounds = torch.zeros(len(like), dtype=torch.int64)
+        """By row, of all its syncs: no two share noise."""
+        self._noise = RowNoise(run.seeds, "sync", (samples, *like.shape[1:]), like)
+
+    def begin(self, rows: Rows | None = None) -> None:
+        """The standard deviation is as at first."""
+        there = slice(None) if rows is None else rows.to(self._std.device)
+        self._std[there] = self._first_std[there]
+
+    def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
+        """Draw plans around the actions, roll them out, fit mean and standard deviation to the best."""
+        there = slice(None) if rows is None else rows.to(actions.device)
+        mean, std = actions[there], self._std[there]
+        plans = torch.addcmul(mean.unsqueeze(1), self._noise.at(self._rounds, rows), std.unsqueeze(1))
+        plans[:, 0] = mean
+        elites = elites_of(plans, offered_costs(self._run, plans, rows), self._elites)
+        actions[there], self._std[there] = refit(mean, std, elites, 0.0, 0.0)
+        self._rounds[slice(None) if rows is None else rows] += 1
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        there = rows.to(self._std.device)
+        self._first_std, self._std, self._rounds = self._first_std[there], self._std[there], self._rounds[rows]
+        self._noise.keep(rows)
 
 
 @dataclass(frozen=True)

@@ -29,24 +29,26 @@ class GDSettings(SearchSettings):
 class Descent(Refiner):
     """Gradient steps on the goal cost of the true, serial rollout: actions only; every rollout is offered to the run."""
 
-    def __init__(
-        self, run: Run, actions: Float[Tensor, "batch time action"], optimizer: str, lr: Number, rows: Rows | None = None
-    ) -> None:
-        super().__init__(run, actions, rows)
-        self._optimizer = make_optimizer(optimizer, actions, lr)
+    def __init__(self, run: Run, optimizer: str, lr: Number) -> None:
+        super().__init__(run)
+        self._optimizer = make_optimizer(optimizer, run.start.actions, lr)
 
-    def step(self) -> None:
+    def begin(self, rows: Rows | None = None) -> None:
+        """Forget the rows' moments."""
+        self._optimizer.reset(rows)
+
+    def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
         """One gradient step; the rollout that the gradient needs checks the iterate before it."""
-        run = self.run
-        cost, gradient = final_cost_gradient(run.model, self.problems, self.actions)
-        run.spend(run.problems.steps, self.rows)
-        run.offer(self.actions, cost, self.rows)
-        self._optimizer.update(self.actions, gradient)
-        run.project(self.actions)
+        run = self._run
+        problems, before = self._part(actions, rows)
+        cost, gradient = final_cost_gradient(run.model, problems, before)
+        run.spend(problems.steps, rows)
+        run.offer(before, cost, rows)
+        self._optimizer.update(actions, gradient, rows)
+        run.project(actions)
 
-    def narrow(self, rows: Rows) -> None:
+    def keep(self, rows: Rows) -> None:
         """Leave the other rows' moments out."""
-        super().narrow(rows)
         self._optimizer.keep(rows)
 
 
@@ -59,19 +61,16 @@ class GDSearch:
             start = RowNoise(run.seeds, "initial actions", actions.shape[1:], actions)
             actions += start.at(0) * per_row(settings.init_noise, actions)
             run.project(actions)
-        self._descent = Descent(run, actions, settings.optimizer, settings.lr)
-
-    @property
-    def actions(self) -> Float[Tensor, "batch time action"]:
-        """The current iterate."""
-        return self._descent.actions
+        self.actions: Float[Tensor, "batch time action"] = actions
+        self._descent = Descent(run, settings.optimizer, settings.lr)
 
     def step(self, iteration: int) -> None:
         """One gradient step."""
-        self._descent.step()
+        self._descent.step(self.actions)
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
+        self.actions = self.actions[rows.to(self.actions.device)]
         self._descent.keep(rows)
 
 

@@ -13,21 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.cem import check_elites, refit
+from planners.cem import Resampling, check_elites
 from planners.gradient import Descent
 from planners.newton import LevenbergMarquardt, states_fit
 from planners.noise import RowNoise
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
 from planners.optimizers import make_optimizer
+from planners.refine import Refiner
 from planners.run import Rows, Run
-from planners.sampling import elites_of, offered_costs
 from planners.search import SearchPlanner, SearchSettings
-from planners.settings import Count, Number, any_positive, choice, count, first_above, flag, number, per_row
+from planners.settings import Choice, Count, Number, any_positive, choice, count, first_above, flag, number, per_row
+from planners.turns import Phase, Some, Turns
 from world_models.base import rollout
 from world_models.errors import require
-
-_ROUNDS = 1000
-"""Apart from each other by so many draws, syncs of one row never share noise, whatever their lengths."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class GraspSettings(SearchSettings):
     lr_actions: Number = number(0.01, positive=True)
     noise: Number = number(0.05)
     """Standard deviation of the noise added to the virtual states after each update."""
-    noise_schedule: str = choice("constant", "linear", "cosine")
+    noise_schedule: Choice = choice("constant", "linear", "cosine", by_row=True)
     """`linear` decays to zero within each sync phase, `cosine` over the whole run."""
     goal_weight: Number = number(0.02)
     """Weight of the dense goal term; what is good depends on the model's scale by orders of magnitude."""
@@ -86,21 +84,29 @@ class GraspSettings(SearchSettings):
             sentence = f"sync_every {late[0]:g} exceeds iterations {late[1]:g}: no sync would come; choose 0 if none is wanted."
             require(False, sentence)
 
-    def noise_at(self, iteration: int) -> Number:
-        """The noise's standard deviation after the update of `iteration`."""
-        if self.noise_schedule == "linear":
-            phase = self._phase()
-            return self.noise * (1 - (iteration % phase) / phase)
-        if self.noise_schedule == "cosine":
-            angle = math.pi * iteration / _exact(self.iterations)
-            return self.noise * 0.5 * (1 + (angle.cos() if isinstance(angle, Tensor) else math.cos(angle)))
-        return self.noise
+    def noise_at(self, iteration: Count) -> Number:
+        """The noise's standard deviation after the update of `iteration`, which may differ by row."""
+        if isinstance(self.noise_schedule, Tensor):
+            # In the order of the field's names.
+            fades = self.noise_schedule.new_ones(3, len(self.noise_schedule), dtype=torch.float64)
+            for row, fade in enumerate(self._fades(iteration)):
+                fades[row] *= fade
+            return self.noise * fades.gather(0, self.noise_schedule.unsqueeze(0)).squeeze(0)
+        constant, linear, cosine = self._fades(iteration)
+        return self.noise * {"linear": linear, "cosine": cosine}.get(self.noise_schedule, constant)
 
-    def goal_weight_at(self, iteration: int) -> Number:
+    def _fades(self, iteration: Count) -> tuple[Number, Number, Number]:
+        """What part of the noise is left in `iteration` by each schedule: constant, linear, cosine."""
+        phase, iteration = self._phase(), _exact(iteration)
+        angle = math.pi * iteration / _exact(self.iterations)
+        wave = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
+        return 1.0, 1 - (iteration % phase) / phase, 0.5 * (1 + wave)
+
+    def goal_weight_at(self, iteration: Count) -> Number:
         """The weight of the dense goal term in `iteration`."""
         if self.final_goal_weight is None:
             return self.goal_weight
-        return self.goal_weight + (self.final_goal_weight - self.goal_weight) * (iteration / _exact(self.iterations))
+        return self.goal_weight + (self.final_goal_weight - self.goal_weight) * (_exact(iteration) / _exact(self.iterations))
 
     def _phase(self) -> Count:
         """Iterations between syncs, or all."""
@@ -116,8 +122,6 @@ class GraspSearch:
     def __init__(self, settings: GraspSettings, run: Run) -> None:
         self._settings = settings
         self._run = run
-        newton = settings.sync == "newton" or (settings.sync == "auto" and states_fit(run.model))
-        self._sync_kind = "newton" if newton else "gd" if settings.sync == "auto" else settings.sync
         self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
         self.states: Float[Tensor, "batch virtual *state"] = run.start.states.clone()
         virtual = self.states.shape[1:]
@@ -125,124 +129,124 @@ class GraspSearch:
             start = RowNoise(run.seeds, "initial states", virtual, self.states)
             self.states += start.at(0) * per_row(settings.init_noise, self.states)
         self._noise = RowNoise(run.seeds, "states", virtual, self.states)
-        self._sync_noise = RowNoise(run.seeds, "sync", (settings.sync_samples, *self.actions.shape[1:]), self.actions)
         self._state_optimizer = make_optimizer(settings.optimizer, self.states, settings.lr_states)
         self._action_optimizer = make_optimizer(settings.optimizer, self.actions, settings.lr_actions)
+        self._sync, self._last_sync = _refiners(settings, run)
+        steps = settings.sync_steps if settings.sync != "none" else 0
+        counts = settings.sync_every, steps, settings.iterations, settings.final_sync_steps
+        self._turns = Turns(len(self.actions), *counts, extra=(self._sync.extra, self._last_sync.extra))
         self._schedules = settings.to(self.states.device)
         self._goal_weight = self._goal_weights(0)
 
-    def step(self, iteration: int) -> None:
-        """One lifted update with noise, and a sync when one is due."""
-        run, settings = self._run, self._settings
-        if settings.final_goal_weight is not None:
-            self._goal_weight = self._goal_weights(iteration)
-        gradients = lifted_gradients if settings.stop_gradient else full_lifted_gradients
-        state_gradient, action_gradient = gradients(run.model, run.problems, self.states, self.actions, self._goal_weight)
-        run.spend(run.problems.steps)
-        self._state_optimizer.update(self.states, state_gradient)
-        self._action_optimizer.update(self.actions, action_gradient)
-        run.project(self.actions)
-        if any_positive(settings.noise):
-            self.states.addcmul_(self._noise.at(iteration), self._sigma(iteration))
-        for rows in _due(settings.sync_every, settings.sync_steps, iteration, settings.sync != "none"):
-            self._sync(iteration, rows)
-        for rows in _due(settings.iterations, settings.final_sync_steps, iteration, True):
-            self._finish(rows)
+    def step(self, iteration: int) -> Rows | None:
+        """Turns until the iteration of some rows is over: of all, where all are in step."""
+        while not (ended := self._take_turn()):
+            pass
+        return ended[0]
+
+    def _take_turn(self) -> Some:
+        """A lifted update of the rows that are not at a sync; where all are, steps of it. The rows whose iteration ends."""
+        turn = self._turns.next()
+        if turn.phase is Phase.LIFT:
+            self._lift(turn.rows)
+        else:
+            refiner = self._sync if turn.phase is Phase.SYNC else self._last_sync
+            for _ in range(turn.steps):
+                refiner.step(self.actions, turn.rows)
+        moves = self._turns.passed(turn)
+        for rows in moves.synced:
+            self._after_sync(rows)
+        for rows in moves.to_sync:
+            self._sync.begin(rows)
+        for rows in moves.to_finish:
+            self._before_last_sync(rows)
+        return moves.ended
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
         there = rows.to(self.actions.device)
         self.actions, self.states = self.actions[there], self.states[there]
         self._goal_weight = self._goal_weight[there]
-        for part in (self._noise, self._sync_noise, self._state_optimizer, self._action_optimizer):
+        for part in (self._turns, self._noise, self._state_optimizer, self._action_optimizer, self._sync, self._last_sync):
             part.keep(rows)
         self._settings = self._settings.rows(rows)
         self._schedules = self._settings.to(self.states.device)
 
-    def _goal_weights(self, iteration: int) -> Float[Tensor, "batch time"]:
+    def _lift(self, rows: Rows | None) -> None:
+        """One lifted update with noise."""
+        run, settings, clock = self._run, self._settings, self._turns.clock
+        there = slice(None) if rows is None else rows.to(self.actions.device)
+        if settings.final_goal_weight is not None:
+            self._goal_weight = self._goal_weights(clock)
+        gradients = lifted_gradients if settings.stop_gradient else full_lifted_gradients
+        problems = run.problems_of(rows)
+        found = gradients(run.model, problems, self.states[there], self.actions[there], self._goal_weight[there])
+        run.spend(problems.steps, rows)
+        self._state_optimizer.update(self.states, found[0], rows)
+        self._action_optimizer.update(self.actions, found[1], rows)
+        run.project(self.actions)
+        if any_positive(settings.noise):
+            sigma = self._sigma(clock)
+            if rows is None:
+                self.states.addcmul_(self._noise.at(clock), sigma)
+            else:
+                noise = self._noise.at(clock, rows)
+                self.states[there] = torch.addcmul(self.states[there], noise, sigma if sigma.ndim == 0 else sigma[there])
+
+    def _goal_weights(self, iteration: Count) -> Float[Tensor, "batch time"]:
         """Weights of the goal term by row and time; the last step's holds its target, which is the goal, too."""
-        dense = per_row(self._schedules.goal_weight_at(iteration), self.actions[:, :, 0])
+        dense = per_row(self._schedules.goal_weight_at(_there(iteration, self.actions)), self.actions[:, :, 0])
         weights = self.actions.new_ones(self.actions.shape[:2]) * dense
         weights[:, -1] = 1 + (weights[:, -1] if self._settings.double_last else 0)
         return weights
 
-    def _sigma(self, iteration: int) -> Tensor:
-        sigma = per_row(self._schedules.noise_at(iteration), self.states)
+    def _sigma(self, iteration: Count) -> Tensor:
+        sigma = per_row(self._schedules.noise_at(_there(iteration, self.states)), self.states)
         return sigma if isinstance(sigma, Tensor) else self.states.new_full((), sigma)
 
-    def _sync(self, iteration: int, rows: Rows | None) -> None:
-        """Bring the actions back to what the model can do, and what follows from that for the iterate."""
-        run = self._run
-        settings, there = self._part(rows)
-        actions = self.actions if there is None else self.actions[there]
-        if self._sync_kind == "gd":
-            Descent(run, actions, "adam", settings.sync_lr, rows).run_for(settings.sync_steps)
-        elif self._sync_kind == "newton":
-            LevenbergMarquardt(run, actions, settings.sync_damping, rows).run_for(settings.sync_steps)
-        else:
-            self._sample(iteration, settings, actions, rows)
-        if there is not None:
-            self.actions[there] = actions
+    def _after_sync(self, rows: Rows | None) -> None:
+        """What follows for the iterate from actions that have become what the model can do."""
+        run, settings = self._run, self._settings
         if settings.reset_moments_at_sync:
             self._state_optimizer.reset(rows)
             self._action_optimizer.reset(rows)
         if settings.reset_states_after_sync:
-            problems = run.problems if there is None else run.problems.rows(there)
+            there = slice(None) if rows is None else rows.to(self.actions.device)
+            problems, actions = run.problems_of(rows), self.actions[there]
             states = rollout(run.model, problems.context, actions)
             run.spend(problems.steps, rows)
             run.offer(actions, problems.goal_cost(states[:, -1], problems.goal), rows)
-            self.states[slice(None) if there is None else there] = states[:, :-1]
+            self.states[there] = states[:, :-1]
 
-    def _sample(
-        self, iteration: int, settings: GraspSettings, actions: Float[Tensor, "rows time action"], rows: Rows | None
-    ) -> None:
-        """A sync by the cross-entropy method around the actions, in place; each row takes its own number of rounds."""
-        std = torch.ones_like(actions) * per_row(settings.sync_std, actions)
-        steps = torch.as_tensor(settings.sync_steps).expand(len(actions))
-        picked = torch.arange(len(self.actions)) if rows is None else rows
-        for number_of in range(int(steps.max())):
-            going = torch.nonzero(steps > number_of).flatten()
-            there = going.to(actions.device)
-            noise = self._sync_noise.at(iteration * _ROUNDS + number_of)[picked[going].to(actions.device)]
-            mean, spread = actions[there], std[there]
-            plans = torch.addcmul(mean.unsqueeze(1), noise, spread.unsqueeze(1))
-            plans[:, 0] = mean
-            elites = elites_of(plans, offered_costs(self._run, plans, picked[going]), settings.sync_elites)
-            actions[there], std[there] = refit(mean, spread, elites, 0.0, 0.0)
-
-    def _finish(self, rows: Rows | None) -> None:
-        """The last sync, from the best plan so far."""
+    def _before_last_sync(self, rows: Rows | None) -> None:
+        """Check where the search has ended; the last sync begins at the best plan so far."""
         run = self._run
-        settings, there = self._part(rows)
-        problems = run.problems if there is None else run.problems.rows(there)
-        last = self.actions if there is None else self.actions[there]
+        there = slice(None) if rows is None else rows.to(self.actions.device)
+        problems, last = run.problems_of(rows), self.actions[there]
         run.offer(last, final_cost(run.model, problems, last), rows)
         run.spend(problems.steps, rows)
-        actions = run.best(rows).clone()
-        if self._sync_kind == "newton":
-            LevenbergMarquardt(run, actions, settings.sync_damping, rows).run_for(settings.final_sync_steps)
-        else:
-            Descent(run, actions, "adam", settings.final_sync_lr, rows).run_for(settings.final_sync_steps)
-        self.actions[slice(None) if there is None else there] = actions
+        self.actions[there] = run.best(rows)
+        self._last_sync.begin(rows)
 
-    def _part(self, rows: Rows | None) -> tuple[GraspSettings, Tensor | None]:
-        """The settings of some rows, and the rows on the device."""
-        return (self._settings, None) if rows is None else (self._settings.rows(rows), rows.to(self.actions.device))
+
+def _refiners(settings: GraspSettings, run: Run) -> tuple[Refiner, Refiner]:
+    """What syncs, and what does the last sync."""
+    newton = settings.sync == "newton" or (settings.sync == "auto" and states_fit(run.model))
+    if newton:
+        return LevenbergMarquardt(run, settings.sync_damping), LevenbergMarquardt(run, settings.sync_damping)
+    last = Descent(run, "adam", settings.final_sync_lr)
+    if settings.sync == "cem":
+        return Resampling(run, settings.sync_samples, settings.sync_elites, settings.sync_std), last
+    return Descent(run, "adam", settings.sync_lr), last
+
+
+def _there(iteration: Count, like: Tensor) -> Count:
+    return iteration.to(like.device) if isinstance(iteration, Tensor) else iteration
 
 
 def _exact(value: Count) -> Count:
     """Whole numbers by row in float64, for quotients that are those of Python's numbers (of integers torch makes float32)."""
     return value.double() if isinstance(value, Tensor) else value
-
-
-def _due(every: Count, steps: Count, iteration: int, wanted: bool) -> tuple[Rows | None, ...]:
-    """Whose turn it is after `iteration`: nobody's (), everybody's (None,), or some rows'."""
-    if not isinstance(every, Tensor) and not isinstance(steps, Tensor):
-        return (None,) if wanted and every > 0 and steps > 0 and (iteration + 1) % every == 0 else ()
-    intervals, lengths = torch.broadcast_tensors(torch.as_tensor(every), torch.as_tensor(steps))
-    due = (intervals > 0) & (lengths > 0) & ((iteration + 1) % intervals.clamp_min(1) == 0)
-    rows = torch.nonzero(due).flatten()
-    return (rows,) if wanted and len(rows) else ()
 
 
 @dataclass(frozen=True)

@@ -117,71 +117,102 @@ def _second(gradient: Float[Tensor, " batch"], leaf: Float[Tensor, "batch *state
 
 
 class LevenbergMarquardt(Refiner):
-    """Levenberg-Marquardt on the actions of a run; each row has a damping of its own, and only ever moves downhill."""
+    """Levenberg-Marquardt on the actions of a run; each row has a damping of its own, and only ever moves downhill.
 
-    def __init__(
-        self, run: Run, actions: Float[Tensor, "batch time action"], damping: Number, rows: Rows | None = None
-    ) -> None:
+    A row's first step only rolls its actions out, together with what other rows propose.
+    """
+
+    extra = 1
+
+    def __init__(self, run: Run, damping: Number) -> None:
         check_state_size(run.model)
-        super().__init__(run, actions, rows)
-        self._damping = torch.as_tensor(damping).to(actions).expand(len(actions)).clone()
-        self._rollout: tuple[Float[Tensor, "batch time *state"], Float[Tensor, " batch"]] | None = None
-        """States and cost of the actions, once they are known."""
+        super().__init__(run)
+        like, states = run.start.actions, run.start.states
+        self._first_damping = torch.as_tensor(damping).to(like).expand(len(like)).clone()
+        self._damping = self._first_damping.clone()
+        self._known = torch.zeros(len(like), dtype=torch.bool)
+        """On the CPU: whether what follows is that of the row's actions."""
+        self._states = states.new_zeros(len(like), like.shape[1], *states.shape[2:])
+        self._cost = like.new_zeros(len(like))
 
-    def step(self) -> None:
+    def begin(self, rows: Rows | None = None) -> None:
+        """Dampings as at first; what the actions lead to is unknown."""
+        which = slice(None) if rows is None else rows
+        self._known[which] = False
+        there = which if isinstance(which, slice) else which.to(self._damping.device)
+        self._damping[there] = self._first_damping[there]
+
+    def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
         """Propose a step for each row and keep it where the rolled-out cost falls."""
-        states, cost = self._rolled_out(self.actions) if self._rollout is None else self._rollout
-        proposal = self.actions + self._direction(states)
-        self.run.project(proposal)
-        new_states, new_cost = self._rolled_out(proposal)
-        better = new_cost < cost
-        self._damping = (self._damping * torch.where(better, _LESS, _MORE)).clamp_(1e-8, 1e8)
-        self.actions.copy_(torch.where(better[:, None, None], proposal, self.actions))
-        moved = torch.where(better.view(-1, *[1] * (states.ndim - 1)), new_states, states)
-        self._rollout = moved, torch.where(better, new_cost, cost)
+        run, places = self._run, torch.arange(len(actions)) if rows is None else rows
+        there = places.to(actions.device)
+        known = self._known[places].to(actions.device)
+        before = actions[there]
+        proposal = before.clone()
+        moving = places[self._known[places]]
+        if len(moving):
+            problems = run.problems if len(moving) == len(actions) else run.problems_of(moving)
+            proposal[known] += self._direction(problems, before[known], moving)
+            run.spend(problems.steps, moving)
+            run.project(proposal)
+        states, cost = self._rolled_out(proposal, rows)
+        better = cost < self._cost[there]
+        damping = self._damping[there]
+        damped = (damping * torch.where(better, _LESS, _MORE)).clamp_(1e-8, 1e8)
+        self._damping[there] = torch.where(known, damped, damping)
+        taken = better | ~known
+        actions[there] = torch.where(taken[:, None, None], proposal, before)
+        wide = taken.view(-1, *[1] * (states.ndim - 1))
+        self._states[there] = torch.where(wide, states, self._states[there])
+        self._cost[there] = torch.where(taken, cost, self._cost[there])
+        self._known[places] = True
 
-    def narrow(self, rows: Rows) -> None:
+    def keep(self, rows: Rows) -> None:
         """Leave the other rows' dampings and rollouts out."""
-        super().narrow(rows)
-        there = rows.to(self.actions.device)
-        self._damping = self._damping[there]
-        if self._rollout is not None:
-            self._rollout = self._rollout[0][there], self._rollout[1][there]
+        there = rows.to(self._damping.device)
+        self._first_damping, self._damping = self._first_damping[there], self._damping[there]
+        self._known, self._states, self._cost = self._known[rows], self._states[there], self._cost[there]
 
     def _rolled_out(
-        self, actions: Float[Tensor, "batch time action"]
-    ) -> tuple[Float[Tensor, "batch time *state"], Float[Tensor, " batch"]]:
+        self, actions: Float[Tensor, "rows time action"], rows: Rows | None
+    ) -> tuple[Float[Tensor, "rows time *state"], Float[Tensor, " rows"]]:
         """States and goal costs of actions, offered to the run."""
-        run, problems = self.run, self.problems
+        run, problems = self._run, self._run.problems_of(rows)
         states = rollout(run.model, problems.context, actions)
         cost = problems.goal_cost(states[:, -1], problems.goal)
-        run.spend(problems.steps, self.rows)
-        run.offer(actions, cost, self.rows)
+        run.spend(problems.steps, rows)
+        run.offer(actions, cost, rows)
         return states, cost
 
-    def _direction(self, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time action"]:
+    def _direction(
+        self, problems: ModelProblems, actions: Float[Tensor, "rows time action"], rows: Rows
+    ) -> Float[Tensor, "rows time action"]:
         """-J^T (d I + H J J^T)^-1 g: the minimum of the damped quadratic model, by a system of the state's size.
 
         J is the last state's Jacobian, g and H are the goal cost's derivatives there. The damping d is relative to the mean
         eigenvalue of H J J^T, so that it means the same on every task. Actions on a bound that descent would push outwards are
         held there (Bertsekas 1982): the others must do without them.
         """
-        run, problems = self.run, self.problems
-        jacobian = final_state_jacobian(run.model, problems, self.actions, states)
-        run.spend(problems.steps, self.rows)
+        there = rows.to(actions.device)
+        states = self._states[there]
+        jacobian = final_state_jacobian(self._run.model, problems, actions, states)
         _, gradient, hessian = goal_quadratic(problems, states[:, -1])
-        flat = (jacobian * self._free(jacobian, gradient).unsqueeze(1)).flatten(2).double()
+        flat = (jacobian * _free(problems, actions, jacobian, gradient).unsqueeze(1)).flatten(2).double()
         system = hessian.double() @ flat @ flat.mT
         scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
-        damped = torch.diag_embed((self._damping.double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
+        damped = torch.diag_embed((self._damping[there].double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
         # solve_ex: a non-finite row must not raise for its neighbours.
         weights = torch.linalg.solve_ex(system + damped, gradient.double().unsqueeze(2)).result
-        return (flat.mT @ weights).neg().to(self.actions).view_as(self.actions)
+        return (flat.mT @ weights).neg().to(actions).view_as(actions)
 
-    def _free(
-        self, jacobian: Float[Tensor, "batch features time action"], gradient: Float[Tensor, "batch features"]
-    ) -> Bool[Tensor, "batch time action"]:
-        """Which actions may move in the direction of descent without leaving the bounds at once."""
-        slope = torch.einsum("bf,bfta->bta", gradient, jacobian)
-        low, high = self.actions <= self.problems.low, self.actions >= self.problems.high
-        return ~((low & (slope > 0)) | (high & (slope < 0)))
+
+def _free(
+    problems: ModelProblems,
+    actions: Float[Tensor, "rows time action"],
+    jacobian: Float[Tensor, "rows features time action"],
+    gradient: Float[Tensor, "rows features"],
+) -> Bool[Tensor, "rows time action"]:
+    """Which actions may move in the direction of descent without leaving the bounds at once."""
+    slope = torch.einsum("bf,bfta->bta", gradient, jacobian)
+    low, high = actions <= problems.low, actions >= problems.high
+    return ~((low & (slope > 0)) | (high & (slope < 0)))

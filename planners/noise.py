@@ -13,6 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from planners.run import Rows
+from planners.settings import Count
+
 _CHUNK_NUMBERS = 1 << 16
 _CHUNK_ITERATIONS = 64
 
@@ -23,7 +26,7 @@ def _generator(seed: int, purpose: str, chunk: int) -> torch.Generator:
 
 
 class RowNoise:
-    """Standard normal noise `[batch, *shape]` for each iteration; iterations are asked for in rising order.
+    """Standard normal noise `[batch, *shape]` for each iteration; a row's iterations are asked for in rising order.
 
     `purpose` keeps the streams of one seed apart. How many iterations a chunk holds follows from `shape` alone, never from
     the batch.
@@ -36,26 +39,46 @@ class RowNoise:
         self._like = like
         numbers = max(1, torch.Size(self._shape).numel())
         self._length = max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers))
-        self._chunk = -1
+        self._chunk: Count = -1
+        """Which chunk is held; one a row once rows have been asked for apart from the others."""
         self._values = like.new_empty(0)
 
-    def at(self, iteration: int) -> Float[Tensor, "batch *shape"]:
-        """The noise of one iteration, on the device and in the type of `like`."""
+    def at(self, iteration: Count, rows: Rows | None = None) -> Float[Tensor, "rows *shape"]:
+        """The noise of one iteration, or of each row's own, on the device and in the type of `like`: of all rows, or of some.
+
+        Where `iteration` is a tensor it holds one a row of the batch, whichever rows are asked for.
+        """
+        if isinstance(iteration, Tensor) or isinstance(self._chunk, Tensor) or rows is not None:
+            batch = len(self._seeds)
+            return self._by_row(torch.as_tensor(iteration).expand(batch), torch.arange(batch) if rows is None else rows)
         chunk, offset = divmod(iteration, self._length)
         if chunk != self._chunk:
-            self._values = self._draw(chunk)
-            self._chunk = chunk
+            values = torch.empty(self._length, len(self._seeds), *self._shape)
+            for row in range(len(self._seeds)):
+                values[:, row] = self._draw(row, chunk)
+            self._values, self._chunk = values.to(self._like), chunk
         return self._values[offset]
 
-    def keep(self, rows: Int[Tensor, " rows"]) -> None:
+    def keep(self, rows: Rows) -> None:
         """Go on with these of the rows; `rows` are on the CPU."""
         self._seeds = tuple(self._seeds[row] for row in rows.tolist())
-        if self._chunk >= 0:
+        if len(self._values):
             self._values = self._values[:, rows.to(self._values.device)]
+        if isinstance(self._chunk, Tensor):
+            self._chunk = self._chunk[rows]
 
-    def _draw(self, chunk: int) -> Float[Tensor, "iterations batch *shape"]:
-        values = torch.empty(self._length, len(self._seeds), *self._shape)
-        for row, seed in enumerate(self._seeds):
-            generator = _generator(seed, self._purpose, chunk)
-            values[:, row] = torch.randn(self._length, *self._shape, generator=generator)
-        return values.to(self._like)
+    def _by_row(self, iterations: Int[Tensor, " batch"], rows: Rows) -> Float[Tensor, "rows *shape"]:
+        if not isinstance(self._chunk, Tensor):
+            self._chunk = torch.full((len(self._seeds),), self._chunk)
+        if not len(self._values):
+            self._values = self._like.new_empty(self._length, len(self._seeds), *self._shape)
+        chunks = iterations // self._length
+        for row in rows[self._chunk[rows] != chunks[rows]].tolist():
+            self._values[:, row] = self._draw(row, int(chunks[row])).to(self._like)
+        self._chunk[rows] = chunks[rows]
+        device = self._values.device
+        return self._values[(iterations % self._length)[rows].to(device), rows.to(device)]
+
+    def _draw(self, row: int, chunk: int) -> Float[Tensor, "iterations *shape"]:
+        generator = _generator(self._seeds[row], self._purpose, chunk)
+        return torch.randn(self._length, *self._shape, generator=generator)

@@ -18,8 +18,10 @@ _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 class Optimizer(Protocol):
     """One variable's update rule with its moments."""
 
-    def update(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "batch *rest"]) -> None:
-        """Take one step in place."""
+    def update(
+        self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows | None = None
+    ) -> None:
+        """Take one step in place: of all rows, or of those that the gradient is of."""
         ...
 
     def reset(self, rows: Rows | None = None) -> None:
@@ -41,8 +43,13 @@ class Adam:
         self._steps: int | Tensor = 0
         """A tensor `[batch, ...]` once rows were reset apart from the others."""
 
-    def update(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "batch *rest"]) -> None:
+    def update(
+        self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows | None = None
+    ) -> None:
         """variable -= lr * m_hat / (sqrt(v_hat) + 1e-8)."""
+        if rows is not None:
+            self._update_some(variable, gradient, rows)
+            return
         self._steps = self._steps + 1
         self._first.lerp_(gradient, 1 - _FIRST)
         self._second.mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
@@ -66,10 +73,7 @@ class Adam:
             self._steps = 0
             return
         there = rows.to(self._first.device)
-        if not isinstance(self._steps, Tensor):
-            shape = (self._first.shape[0], *[1] * (self._first.ndim - 1))
-            self._steps = self._first.new_full(shape, self._steps)
-        for value in (self._first, self._second, self._steps):
+        for value in (self._first, self._second, self._steps_by_row()):
             value[there] = 0
 
     def keep(self, rows: Rows) -> None:
@@ -81,6 +85,24 @@ class Adam:
         if isinstance(self._lr, Tensor):
             self._lr = self._lr[there]
 
+    def _update_some(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows) -> None:
+        """The update of some rows."""
+        there = rows.to(self._first.device)
+        first = self._first[there].lerp_(gradient, 1 - _FIRST)
+        second = self._second[there].mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
+        counts = self._steps_by_row()
+        steps = counts[there] + 1
+        rate = (self._lr[there] if isinstance(self._lr, Tensor) else self._lr) / (1 - _FIRST**steps)
+        root = second.sqrt().div_((1 - _SECOND**steps).sqrt()).add_(_EPS)
+        variable[there] -= first.div(root).mul_(rate)
+        self._first[there], self._second[there], counts[there] = first, second, steps
+
+    def _steps_by_row(self) -> Tensor:
+        """The step counts, from now on one a row."""
+        if not isinstance(self._steps, Tensor):
+            self._steps = self._first.new_full((self._first.shape[0], *[1] * (self._first.ndim - 1)), self._steps)
+        return self._steps
+
 
 class GradientDescent:
     """variable -= lr * gradient."""
@@ -88,9 +110,15 @@ class GradientDescent:
     def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number) -> None:
         self._lr = per_row(lr, like)
 
-    def update(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "batch *rest"]) -> None:
+    def update(
+        self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows | None = None
+    ) -> None:
         """Take one step in place."""
-        variable.sub_(gradient * self._lr)
+        if rows is None:
+            variable.sub_(gradient * self._lr)
+            return
+        there = rows.to(variable.device)
+        variable[there] -= gradient * (self._lr[there] if isinstance(self._lr, Tensor) else self._lr)
 
     def reset(self, rows: Rows | None = None) -> None:
         """Nothing to forget."""

@@ -27,8 +27,11 @@ class Search(Protocol):
         """The current iterate."""
         ...
 
-    def step(self, iteration: int) -> None:
-        """One iteration; offers whatever it rolled out to the run, and counts what that has cost."""
+    def step(self, iteration: int) -> Rows | None:
+        """One iteration; offers whatever it rolled out to the run, and counts what that has cost.
+
+        Returns the rows whose iteration is over, None for all. Where rows are not in step, `iteration` only counts the calls.
+        """
         ...
 
     def keep(self, rows: Rows) -> None:
@@ -52,7 +55,10 @@ class Run:
         self.best_cost = problems.goal.new_full((batch,), torch.inf)
         self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
         self.evaluations = torch.zeros(batch, dtype=torch.int64)
+        self.clock = torch.zeros(batch, dtype=torch.int64)
+        """Iterations done by each searched row, on the CPU."""
         self.trace: list[Float[Tensor, " all_rows"]] = []
+        self.spent: list[Int[Tensor, " all_rows"]] = []
         self.rows: Rows = torch.arange(batch)
         self.news = False
         """Whether anything was offered since this was last set to False."""
@@ -72,7 +78,12 @@ class Run:
         self.best_cost[where] = torch.where(better, cost, best)
         self.best_actions[where] = torch.where(better[:, None, None], actions, self.best_actions[where])
         self.trace.append(self.best_cost.clone())
+        self.spent.append(self.evaluations.clone())
         self.news = True
+
+    def problems_of(self, rows: Rows | None) -> ModelProblems:
+        """Of all searched rows, or of some."""
+        return self.problems if rows is None else self.problems.rows(rows.to(self._where.device))
 
     def best(self, rows: Rows | None = None) -> Float[Tensor, "batch time action"]:
         """The best plans so far of the rows that are still searched, or of some of them."""
@@ -85,6 +96,10 @@ class Run:
         else:
             self.evaluations[self.rows if rows is None else self.rows[rows]] += model_steps
 
+    def tick(self, rows: Rows | None) -> None:
+        """An iteration of every searched row is over, or of `rows` of them."""
+        self.clock[slice(None) if rows is None else rows] += 1
+
     def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
         """Move actions inside the bounds, in place."""
         actions.clamp_(self.problems.low, self.problems.high)
@@ -95,7 +110,7 @@ class Run:
         self.problems = self.problems.rows(there)
         self.seeds = tuple(self.seeds[row] for row in rows.tolist())
         self.start = self.start.rows(there)
-        self.rows, self._where = self.rows[rows], self._where[there]
+        self.rows, self.clock, self._where = self.rows[rows], self.clock[rows], self._where[there]
 
 
 def _keep_freed_memory() -> None:

@@ -22,6 +22,8 @@ Number = float | Tensor
 """A number for all rows, or one a row: `[batch]`, float64 on the CPU."""
 Count = int | Tensor
 """A whole number for all rows, or one a row: `[batch]`, int64 on the CPU."""
+Choice = str | Tensor
+"""A name for all rows, or one a row, as its place among the field's names: `[batch]`, int64 on the CPU."""
 
 S = TypeVar("S", bound="Settings")
 
@@ -42,9 +44,9 @@ def flag(default: bool) -> Any:
     return dataclasses.field(default=default, metadata={"kind": "flag"})
 
 
-def choice(default: str, *others: str) -> Any:
-    """A field that holds one of some names."""
-    return dataclasses.field(default=default, metadata={"kind": "choice", "names": (default, *others)})
+def choice(default: str, *others: str, by_row: bool = False) -> Any:
+    """A field that holds one of some names; `by_row` ones may differ between rows, as places among the names."""
+    return dataclasses.field(default=default, metadata={"kind": "choice", "names": (default, *others), "by_row": by_row})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,14 @@ class Settings:
         checked: dict[str, Any] = {name: _checked(fields[name], value) for name, value in settings.items()}
         return cls(**checked)
 
+    @classmethod
+    def check_one(cls, planner: str, name: str, value: Scalar) -> None:
+        """UserError unless a setting of `planner` may have this value, whatever the others are."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        if name not in known:
+            raise UnknownNameError(f"setting of planner {planner!r}:", name, known)
+        _checked(known[name], value)
+
     @staticmethod
     def stack(rows: Sequence[S]) -> S:
         """One settings object for a batch whose row i is planned with `rows[i]`.
@@ -92,7 +102,9 @@ class Settings:
                     f"{field.name} {values} cannot differ between the rows of one batch: plan them in batches of their own."
                 )
                 require(bool(field.metadata.get("by_row")) and None not in values, sentence)
-                mixed[field.name] = torch.tensor(values, dtype=_dtype(field))
+                names = field.metadata.get("names")
+                plain = [names.index(value) for value in values] if names else values
+                mixed[field.name] = torch.tensor(plain, dtype=_dtype(field))
         return dataclasses.replace(first, **mixed)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -128,7 +140,7 @@ class Settings:
 
 
 def _dtype(field: dataclasses.Field) -> torch.dtype:
-    return torch.int64 if field.metadata["kind"] == "count" else torch.float64
+    return torch.float64 if field.metadata["kind"] == "number" else torch.int64
 
 
 def _checked(field: dataclasses.Field, value: object) -> object:
@@ -139,7 +151,7 @@ def _checked(field: dataclasses.Field, value: object) -> object:
     if limits["kind"] == "flag":
         require(isinstance(value, bool), f"{name} {value!r} is neither true nor false: give one of them.")
         return value
-    if limits["kind"] == "choice":
+    if limits["kind"] == "choice" and not isinstance(value, Tensor):
         require(value in limits["names"], f"{name} {value!r} is unknown: give one of {', '.join(limits['names'])}.")
         return value
     if isinstance(value, Tensor):
@@ -148,6 +160,10 @@ def _checked(field: dataclasses.Field, value: object) -> object:
             bool(limits["by_row"]), f"{name} {value.tolist()} cannot differ between the rows of one batch: give one number."
         )
         require(len(shape) == 1 and shape[0] > 0, f"{name} has shape {shape}: give one number, or one a problem.")
+        if limits["kind"] == "choice":
+            known = bool(((value >= 0) & (value < len(limits["names"]))).all())
+            require(known, f"{name} {value.tolist()} are no places among {', '.join(limits['names'])}: count them from 0.")
+            return value.to(torch.int64)
         entries = [_checked_number(name, entry, limits) for entry in value.tolist()]
         return torch.tensor(entries, dtype=_dtype(field))
     return _checked_number(name, value, limits)

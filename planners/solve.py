@@ -11,7 +11,7 @@ from torch import Tensor
 
 from planners.base import OnStep, Plans, PlanStatus
 from planners.objectives import final_cost
-from planners.run import Run, Search
+from planners.run import Rows, Run, Search
 from world_models.base import rollout
 
 
@@ -38,17 +38,18 @@ def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None) -> P
     """
     last_cost = run.best_cost.clone()
     status = [PlanStatus.COMPLETED] * len(run.rows)
-    total, iteration = int(limits.iterations.max()), 0
+    total, calls, ended = int(limits.iterations.max()), 0, None
     with torch.no_grad():
         # The start itself, before a search puts noise on it: no plan is worse than what it was given.
         run.offer(run.start.actions, final_cost(run.model, run.problems, run.start.actions))
         run.spend(run.problems.steps)
-        while _narrow(run, search, _leaving(run, limits, iteration, status), last_cost):
-            search.step(iteration)
-            iteration += 1
+        while _narrow(run, search, _leaving(run, limits, ended, status), last_cost):
+            ended = search.step(calls)
+            calls += 1
+            run.tick(ended)
             if on_step is not None:
-                on_step(iteration, total)
-        if on_step is not None and iteration < total:
+                on_step(total - int((limits.iterations[run.rows] - run.clock).max()), total)
+        if on_step is not None and (run.clock < total).any():
             on_step(total, total)
         return _plans(run, last_cost, status, limits.restarts)
 
@@ -66,19 +67,25 @@ def _narrow(run: Run, search: Search, leaving: Bool[Tensor, " searched"], last_c
     return True
 
 
-def _leaving(run: Run, limits: Limits, iteration: int, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
-    """Which searched rows end before `iteration`; notes why in `status`. Waits for the device only when there is news."""
-    done = limits.iterations[run.rows] <= iteration
+def _leaving(run: Run, limits: Limits, ended: Rows | None, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
+    """Which searched rows go; notes why in `status`. Waits for the device only when there is news.
+
+    Only rows whose iteration has `ended` are looked at: wherever else they stand depends on the rows beside them.
+    """
+    looked_at = torch.full((len(run.rows),), ended is None)
+    if ended is not None:
+        looked_at[ended] = True
+    done = looked_at & (limits.iterations[run.rows] <= run.clock)
     spent = torch.zeros_like(done)
     if limits.evaluations is not None:
-        spent |= run.evaluations[run.rows] >= limits.evaluations[run.rows]
+        spent |= looked_at & (run.evaluations[run.rows] >= limits.evaluations[run.rows])
     if limits.deadline is not None and time.perf_counter() >= limits.deadline:
         spent |= True
     reached = torch.zeros_like(done)
-    if run.news:
+    if run.news and looked_at.any():
         run.news = False
         by_problem = (run.best_cost <= limits.finish_cost).view(-1, limits.restarts).any(1)
-        reached = by_problem.repeat_interleave(limits.restarts).cpu()[run.rows]
+        reached = looked_at & by_problem.repeat_interleave(limits.restarts).cpu()[run.rows]
     for rows, reason in ((spent & ~done, PlanStatus.OUT_OF_BUDGET), (reached, PlanStatus.REACHED)):
         for row in run.rows[rows].tolist():
             status[row] = reason
@@ -113,4 +120,5 @@ def _plans(run: Run, last_cost: Float[Tensor, " all_rows"], status: list[PlanSta
         status=tuple(ended[row] for row in chosen.tolist()),
         evaluations=run.evaluations.view(-1, restarts).sum(1) + problems.steps,
         trace=torch.stack(run.trace, 1).unflatten(0, (-1, restarts)).amin(1),
+        spent=torch.stack(run.spent, 1).unflatten(0, (-1, restarts)).sum(1),
     )

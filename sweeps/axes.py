@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import cast
 
 from orchestrator.cells import replan_every
@@ -66,6 +66,9 @@ def as_list(value: object) -> list[object]:
 
 def unique(kind: str, values: list[object]) -> list[object]:
     """The same values; UserError for one that is given twice."""
+    seen: set[object] = set()
     for value in values:
-        require(values.count(value) == 1, f"{kind} {value!r} is given twice: name each once.")
+        key = value if isinstance(value, Hashable) else repr(value)
+        require(key not in seen, f"{kind} {value!r} is given twice: name each once.")
+        seen.add(key)
     return values

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from orchestrator.provenance import mask_text
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path(__file__).parent / "conf"
@@ -28,6 +29,11 @@ CONF = Path(__file__).parent / "conf"
 ALIASES = {"world_model": "world_models", "horizon": "horizons", "seed": "seeds", "goal_cost": "goal_costs"}
 """Singular keys that people type where `sweep` and `plan` want lists."""
 
+SEED_KEYS = ("seeds", "choice_seeds", "held_out")
+"""Keys that take a count, a list, or {start, count}."""
+
+_OPEN = ("world_model.", "space.", "constraints.", "starts.")
+"""Groups that take keys which the files do not have."""
 _SETTING = re.compile(r"(planners|tasks)\.([^.]+)\.settings\.([^.]+)")
 
 
@@ -41,8 +47,17 @@ class Composed:
 
     @property
     def text(self) -> str:
-        """The config as YAML."""
-        return OmegaConf.to_yaml(OmegaConf.create(dict(self.values)))
+        """The config as YAML, for records: without passwords in addresses."""
+        return OmegaConf.to_yaml(OmegaConf.create({key: _masked(value) for key, value in self.values.items()}))
+
+
+def _masked(value: object) -> object:
+    """The value with every address in it masked."""
+    if isinstance(value, Mapping):
+        return {key: _masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return mask_text(value) if isinstance(value, str) else value
 
 
 def groups(extra: Path | None = None) -> dict[str, tuple[str, ...]]:
@@ -66,7 +81,7 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
     replaced, arguments, forced = {}, [], {}
     for override in parsed:
         argument, key, value = _translate(override, name, known)
-        if key == "seeds":
+        if key in SEED_KEYS:
             replaced[key] = value  # a list does not merge into {start, count}: it takes its place
             continue
         arguments.append(argument)
@@ -78,8 +93,22 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
     return Composed({**_compose(name, arguments, known), **replaced}, forced)
 
 
+def several(group: str, overrides: Sequence[str], extra: Path | None = None) -> tuple[int, list[str]] | None:
+    """Where among `overrides` several options of a group are named, and which; None where at most one is.
+
+    Raises UserError for what cannot be parsed, an unknown option and one that is given twice.
+    """
+    for position, override in enumerate(_parse(text) for text in overrides):
+        value = _value(override) if override.key_or_group == group else None
+        if isinstance(value, list):
+            require(bool(value), f"{override.input_line!r} names no {group}: leave it out, or name one.")
+            _check_options(group, value, groups(extra)[group])
+            return position, [str(name) for name in value]
+    return None
+
+
 def _parse(text: str) -> Override:
-    sentence = f"cannot read {text!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50]."
+    sentence = f"cannot read {mask_text(text)!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50]."
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
@@ -100,7 +129,7 @@ def _translate(override: Override, config: str, known: Mapping[str, tuple[str, .
     if key in known and key == given:
         _check_options(key, value, known[key])
     added = override.is_add() or override.is_force_add()
-    mark = "++" if _SETTING.fullmatch(key) or key.startswith("world_model.") else "+" if added else ""
+    mark = "++" if _SETTING.fullmatch(key) or key.startswith(_OPEN) else "+" if added else ""
     return f"{mark}{key}={_text(value)}", key, value
 
 
@@ -115,7 +144,7 @@ def _value(override: Override) -> object:
     """The value; `a,b` and `range(3)` are lists, for we have no multirun to tell them from."""
     if not override.is_sweep_override():
         return override.value()
-    sentence = f"{override.input_line!r} is no list of values: write {override.key_or_group}=[1,2,3]."
+    sentence = f"{mask_text(str(override.input_line))!r} is no list of values: write {override.key_or_group}=[1,2,3]."
     require(override.is_discrete_sweep(), sentence)
     try:
         return list(override.sweep_iterator())

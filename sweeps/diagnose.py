@@ -17,11 +17,16 @@ from rich.table import Table
 from torch import Tensor
 
 from orchestrator.cells import digest
+from orchestrator.costs import CostModel
 from orchestrator.ledger import Ledger
-from orchestrator.run import run_cells
-from orchestrator.tracking import SweepInfo, Tracker, TrackingError
+from orchestrator.mlflow_store import TrackingError
+from orchestrator.outcomes import BatchResult
+from orchestrator.provenance import mask_text
+from orchestrator.run import Hooks, run_cells
+from orchestrator.sweep_info import SweepInfo
+from orchestrator.tracking import Tracker
+from orchestrator.work import count
 from planners.diagnostics_gradients import normalised
-from sweeps import estimate
 from sweeps.diagnose_claims import (
     Claim,
     ablation_claim,
@@ -40,9 +45,12 @@ from sweeps.diagnose_measure import (
     measure_horizon,
 )
 from sweeps.diagnose_setup import CLAIMED, Diagnosis, read_diagnosis
-from sweeps.estimate import Timings, duration
-from sweeps.progress import LINE_EVERY, SweepProgress
-from sweeps.report import COLUMNS, Row, render_table, summarise, to_csv
+from sweeps.display import LINE_EVERY
+from sweeps.durations import duration
+from sweeps.missing import missing_of
+from sweeps.progress import SweepProgress, Tally
+from sweeps.report import COLUMNS, Row, records_of, summarise
+from sweeps.report_tables import render_table, to_csv
 from sweeps.terminal import say, show
 from sweeps.verbs import make_backend
 from world_models import checkpoints
@@ -65,6 +73,8 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
     began = monotonic()
     asked = read_diagnosis(overrides, conf)
     asked.outputs.prepare()
+    if asked.destination is not None and (warning := asked.destination.check()):
+        say(console, f"{warning}: what is measured goes to files")
     torch.set_num_threads(asked.threads)
     first, last = asked.horizons[0], asked.horizons[-1]
     say(
@@ -83,7 +93,7 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
     show(console, render_table(ablation, f"ablation of {title}"))
     show(console, claims_table(claims, title), 140)
     files = _write(findings, title, asked.folder)
-    trouble = _track(asked, findings, files, shlex.join(["grasp", "diagnose", *overrides]))
+    trouble = _track(asked, findings, files, mask_text(shlex.join(["grasp", "diagnose", *overrides])))
     if trouble:
         say(console, trouble)
     say(console, f"{duration(monotonic() - began)}; figures and tables are in {asked.folder}; runs: grasp ui")
@@ -111,32 +121,33 @@ def _measure(asked: Diagnosis, console: Console) -> tuple[tuple[CurvatureRow, ..
 
 def _ablate(asked: Diagnosis, console: Console) -> tuple[Row, ...]:
     """The ordinary evaluation of the ablation's grid: what the ledger has is not planned again."""
-    grid, ledger = asked.grid, Ledger(asked.outputs.ledger)
-    cells = {cell.cell_id: cell for cell in grid.cells()}
-    finished = ledger.finished(cells)
-    missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in finished}
+    grid, ledger, costs = asked.grid, Ledger(asked.outputs.ledger), CostModel()
+    missing = missing_of([grid], ledger, retry_failed=False)
     if missing:
-        timings = Timings()
-        timings.learn(ledger.table(columns=estimate.COLUMNS))
-        labels = {entry.point.point_id: entry.planner for entry in grid.entries}
-        say(console, f"ablation: {len(missing)} of {len(cells)} cells to plan")
-        with make_backend(asked.backend) as backend, SweepProgress(console, missing, labels, timings) as view:
+        costs.learn_from(ledger)
+        tally = Tally(missing, {entry.point.point_id: entry.planner for entry in grid.entries}, costs)
+        say(console, f"ablation: {count(missing)} of {count(grid.portions())} cells to plan")
+        with make_backend(asked.backend) as backend, SweepProgress(console, tally, backend) as view:
+
+            def on_result(result: BatchResult) -> None:
+                tally.on_result(result)
+                view.refresh()
+
             run_cells(
-                list(cells.values()),
+                grid.portions(),
                 ledger,
                 backend,
-                on_result=view.on_result,
+                hooks=Hooks(on_result=on_result),
                 artifacts=asked.outputs.artifacts,
+                costs=costs,
                 config_digest=digest(asked.config_text),
             )
-    return tuple(summarise(grid, ledger.table(list(cells), columns=list(COLUMNS))))
+    return tuple(summarise(grid, records_of(grid, ledger, COLUMNS)))
 
 
 def _ablation_claims(asked: Diagnosis, rows: Sequence[Row]) -> list[Claim]:
     """A claim for each part of GRASP."""
-    table = Ledger(asked.outputs.ledger).table(
-        [cell.cell_id for cell in asked.grid.cells()], columns=["point_id", "seed", "evaluations"]
-    )
+    table = records_of(asked.grid, Ledger(asked.outputs.ledger), ("point_id", "seed", "evaluations"))
     effort = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
     base = rows[0]
     claims = []
@@ -229,12 +240,14 @@ def _track(asked: Diagnosis, findings: Findings, files: Sequence[Path], command:
     lines = ["What was measured and the rules are in tables/claims.csv.", "", "| claim | verdict | figure |", "|---|---|---|"]
     lines += [f"| {c.statement} | **{c.verdict.value}** | {c.figure} |" for c in findings.claims]
     info = SweepInfo(asked.name, asked.config_text, command, "\n".join(lines))
-    tracker = Tracker(asked.outputs.tracking_uri, asked.outputs.tracking_artifacts)
-    table = Ledger(asked.outputs.ledger).table([cell.cell_id for cell in asked.grid.cells()])
+    if asked.destination is None:
+        return None
+    tracker = Tracker(asked.destination)
+    table = records_of(asked.grid, Ledger(asked.outputs.ledger))
     try:
         tracker.sync(info, table, asked.outputs.artifacts, [file for file in files if file.suffix == ".png"])
         tracker.attach(
-            info, {f"verdict/{c.key}": c.verdict.value for c in findings.claims}, [f for f in files if f.suffix == ".csv"]
+            info.name, {f"verdict/{c.key}": c.verdict.value for c in findings.claims}, [f for f in files if f.suffix == ".csv"]
         )
     except TrackingError as error:
         return str(error)

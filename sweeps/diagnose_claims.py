@@ -202,8 +202,8 @@ def brittle_claim(row: BrittleRow) -> Claim:
 
 def ablation_claim(row: Row, base: Row, effort: Float[Tensor, " pairs"], figure: str = "ablation.png") -> Claim:
     """A part taken away; `effort` is model steps over the base's, problem by problem."""
-    versus = row.versus
-    assert versus is not None
+    assert row.versus is not None
+    versus = row.versus.success
     difference = versus.difference or 0.0
     low, high = 1.0, 1.0
     median = 1.0

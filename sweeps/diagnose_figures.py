@@ -135,7 +135,7 @@ def ablation_figure(rows: Sequence[Row], title: str, path: Path) -> Path:
 def _ablation_label(row: Row) -> str:
     if row.versus is None:
         return row.entry.planner
-    return f"{row.entry.planner}\n(p {row.versus.p_value:.2g})"
+    return f"{row.entry.planner}\n(p {row.versus.success.p_value:.2g})"
 
 
 def _band(axis: Axes, x: Sequence[int], data: np.ndarray, objective: str) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.cells import Scalar
+from orchestrator.destination import Destination
 from orchestrator.evaluate import check_point
 from planners.diagnostics_gradients import LiftedPhase
 from sweeps.config import compose
 from sweeps.diagnose_measure import Probe
 from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.outputs import Outputs
+from sweeps.sweep_tracking import destination_of
 from sweeps.verbs import lookups, whole_number
 from world_models.errors import UserError, require
 from world_models.tasks import Task, make_task
@@ -59,6 +61,8 @@ class Diagnosis:
     device: str
     threads: int
     config_text: str
+    destination: Destination | None
+    """Where it is tracked."""
 
     @property
     def folder(self) -> Path:
@@ -92,11 +96,12 @@ def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> Diagnosis:
         grid=grid,
         problems=count,
         probe=_probe(values["places"], grid.entries[0]),
-        outputs=Outputs(Path(str(values["output"]))),
+        outputs=Outputs.of(values),
         backend=_backend(values["backend"], str(values["device"])),
         device=str(values["device"]),
         threads=whole_number("threads", values["threads"]),
         config_text=composed.text,
+        destination=destination_of(values["tracking"], Outputs(Path(str(values["output"])))),
     )
 
 

@@ -1,8 +1,9 @@
-"""Success against horizon, one panel a task and model, a line a planner, with Wilson's intervals."""
+"""What a sweep's figures share: colours, panels of settings, titles that say n, and the files they go to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -16,55 +17,117 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 MARKERS = "osD^vPX"
 
+PANELS, LINES = 12, 14
+"""What is drawn at most; more is no picture but a wall, and report.csv has it all."""
 
-def success_figure(rows: Sequence[Row], title: str, path: Path) -> Path | None:
-    """Write the PNG; None when no cell has run."""
-    rows = [row for row in rows if row.success.trials]
-    if not rows:
-        return None
-    panels = list(dict.fromkeys((row.entry.task, row.entry.point.model) for row in rows))
-    several = len(panels) > len({task for task, _ in panels})
-    planners = list(dict.fromkeys(row.entry.planner for row in rows))
-    figure = Figure(figsize=(0.6 + 3.1 * len(panels), 3.5), layout="constrained")
+Panel = tuple[str, str]
+"""A task and a world model."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which panels and planners a figure shows, of how many, and how each planner looks."""
+
+    panels: tuple[Panel, ...]
+    planners: tuple[str, ...]
+    left_out: str
+    """In words, for the title; empty when everything is shown."""
+
+    @staticmethod
+    def of(rows: Sequence[Row]) -> Layout:
+        """Of the rows that have cells that ran."""
+        every_panel = list(dict.fromkeys(panel_of(row) for row in rows))
+        every_planner = list(dict.fromkeys(row.entry.planner for row in rows))
+        panels, planners = every_panel[:PANELS], every_planner[:LINES]
+        left_out = _left_out("planners", len(planners), len(every_planner)) + _left_out("tasks", len(panels), len(every_panel))
+        return Layout(tuple(panels), tuple(planners), left_out)
+
+    def title(self, panel: Panel) -> str:
+        """The task, and its model where a task has several."""
+        several = len(self.panels) > len({task for task, _ in self.panels})
+        return "\n".join(panel) if several else panel[0]
+
+    def rows(self, rows: Sequence[Row], panel: Panel) -> list[Row]:
+        """The panel's."""
+        return [row for row in rows if panel_of(row) == panel and row.entry.planner in self.planners]
+
+    def colour(self, planner: str) -> str:
+        """Of a planner, the same in every figure of the sweep."""
+        return COLOURS[self.planners.index(planner) % len(COLOURS)]
+
+    def marker(self, planner: str) -> str:
+        """Likewise; where colours are used twice, markers differ."""
+        i = self.planners.index(planner)
+        return MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+
+    def figure(self, share_y: bool = True) -> tuple[Figure, list[Axes]]:
+        """An empty figure with its panels side by side, titled, the planners' legend below still to come."""
+        crowded = len(self.planners) > 3 * len(self.panels)
+        width, height = 0.6 + max(3.1 * len(self.panels), 7.0 * crowded, 5.0), 3.5 + 0.7 * crowded
+        figure = new_figure(width, height)
+        axes = list(figure.subplots(1, len(self.panels), sharey=share_y, squeeze=False)[0])
+        for axis, panel in zip(axes, self.panels, strict=True):
+            axis.set_title(self.title(panel), fontsize=11)
+            tidy(axis)
+        return figure, axes
+
+    def legend(self, figure: Figure, axes: Sequence[Axes]) -> None:
+        """One legend for all panels."""
+        found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+        labels = [planner for planner in self.planners if planner in found] + [x for x in found if x not in self.planners]
+        figure.legend(
+            [found[label] for label in labels], labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False
+        )
+
+
+Draw = Callable[[], Figure | None]
+"""Makes a figure; None when there is nothing to draw."""
+
+
+def panel_of(row: Row) -> Panel:
+    """Task and model."""
+    return row.entry.task, row.entry.point.model
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, which belongs to no window."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axis, (task, model) in zip(axes, panels, strict=True):
-        mine = [row for row in rows if (row.entry.task, row.entry.point.model) == (task, model)]
-        _panel(axis, mine, planners)
-        axis.set_title(f"{task}\n{model}" if several else task, fontsize=11)
-    axes[0].set_ylabel("success in the simulator")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(planners), frameon=False)
-    trials = sorted({row.success.trials for row in rows})
-    count = str(trials[0]) if len(trials) == 1 else f"{trials[0]} to {trials[-1]}"
-    figure.suptitle(f"{title}: n = {count} problems a point, 95 % Wilson intervals", fontsize=11)
+    return figure
+
+
+def tidy(axis: Axes) -> None:
+    """Without a box, with faint horizontal lines."""
+    axis.grid(axis="y", alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def counted(rows: Sequence[Row]) -> str:
+    """How many problems a point has, for titles."""
+    return f"n = {span([row.success.trials for row in rows])} problems a point"
+
+
+def span(counts: Sequence[int]) -> str:
+    """A number, or the least and the most."""
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a file of the kind that its name says; the same figure gives the same bytes."""
+    settle(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    figure.savefig(path, dpi=150, metadata=dated.get(path.suffix))
     return path
 
 
-def _panel(axis: Axes, rows: Sequence[Row], planners: Sequence[str]) -> None:
-    horizons = sorted({row.entry.point.horizon for row in rows})
-    spread = 0.04 * (horizons[-1] - horizons[0] or horizons[0])
-    for i, planner in enumerate(planners):
-        mine = sorted((row for row in rows if row.entry.planner == planner), key=lambda row: row.entry.point.horizon)
-        shift = spread * (i - (len(planners) - 1) / 2)  # side by side: intervals that overlap stay readable
-        values = [row.success.value or 0.0 for row in mine]
-        low = [value - row.success.interval[0] for value, row in zip(values, mine, strict=True)]
-        high = [row.success.interval[1] - value for value, row in zip(values, mine, strict=True)]
-        axis.errorbar(
-            [row.entry.point.horizon + shift for row in mine],
-            values,
-            yerr=[low, high],
-            label=planner,
-            color=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
-            markersize=6,
-            linewidth=1.5,
-            capsize=3,
-        )
-    axis.set_xticks(horizons)
-    axis.set_ylim(-0.03, 1.03)
-    axis.set_xlabel("horizon (environment steps)")
-    axis.grid(axis="y", alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
+def settle(figure: Figure) -> None:
+    """Lay the figure out, once: drawing it again as another kind of file takes half the time."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
+def _left_out(what: str, shown: int, all_of_them: int) -> str:
+    return "" if shown == all_of_them else f"\nthe first {shown} of {all_of_them} {what}"

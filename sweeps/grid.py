@@ -8,7 +8,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.cells import OPEN_LOOP, Cell, Named, Point, Scalar, canonical
+import numpy as np
+
+from orchestrator.cells import OPEN_LOOP, Cell, Named, Point, Scalar
+from orchestrator.work import Portion
 from sweeps.axes import as_list, disagreements_of, goal_costs_of, modes_of, seeds_of, unique
 from sweeps.config import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require
@@ -28,16 +31,19 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class Rule:
-    """Settings for the points that it matches; None matches everything."""
+    """Settings for the points that it matches; None matches everything. Its provenance is for people, and changes nothing."""
 
     settings: tuple[tuple[str, Scalar], ...]
     task: str | None = None
     """A task's name or label."""
     horizon: int | None = None
+    file: str | None = None
+    """A task's label alone: the name of its file, whose world model and kind of problem others of the task need not share."""
 
     def matches(self, entry: TaskEntry, horizon: int) -> bool:
         """Whether the rule speaks about this task and horizon."""
-        return self.task in (None, entry.label, entry.task.name) and self.horizon in (None, horizon)
+        here = self.task in (None, entry.label, entry.task.name) and self.file in (None, entry.label)
+        return here and self.horizon in (None, horizon)
 
 
 @dataclass(frozen=True)
@@ -153,9 +159,14 @@ class Grid:
     entries: tuple[Entry, ...]
     seeds: tuple[int, ...]
 
+    def portions(self) -> list[Portion]:
+        """All cells, point by point."""
+        seeds = np.array(self.seeds, np.int64)
+        return [Portion(entry.point, seeds) for entry in self.entries]
+
     def cells(self) -> list[Cell]:
         """All cells, point by point."""
-        return [entry.point.cell(seed) for entry in self.entries for seed in self.seeds]
+        return [cell for portion in self.portions() for cell in portion.cells()]
 
     def as_json(self) -> dict[str, object]:
         """A JSON-ready form that `from_json` reads."""
@@ -164,12 +175,8 @@ class Grid:
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> Grid:
         """The grid that `as_json` wrote."""
-        entries = (Entry(**{**entry, "point": _point(entry["point"])}) for entry in raw["entries"])
+        entries = (Entry(**{**entry, "point": Point.of_plain(entry["point"])}) for entry in raw["entries"])
         return Grid(raw["name"], tuple(entries), tuple(raw["seeds"]))
-
-
-def _point(raw: Mapping[str, object]) -> Point:
-    return Cell.from_json(canonical({"point": raw, "seed": 0})).point
 
 
 def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
@@ -232,10 +239,11 @@ def _planner_entry(label: str, raw: Mapping[str, object], forced: Mapping[str, o
     where = f"planners.{label}"
     rules = []
     for rule in cast("Sequence[Mapping[str, object]]", raw.get("overrides") or ()):
-        unknown = set(rule) - {"task", "horizon", "settings"}
-        require(not unknown, f"a rule of {where}.overrides has {sorted(unknown)}: it takes task, horizon and settings.")
+        unknown = set(rule) - {"task", "file", "horizon", "settings", "provenance"}
+        require(not unknown, f"a rule of {where}.overrides has {sorted(unknown)}: it takes task, file, horizon and settings.")
         settings = tuple(_settings(where, rule.get("settings")).items())
-        rules.append(Rule(settings, cast("str | None", rule.get("task")), cast("int | None", rule.get("horizon"))))
+        task, file = (cast("str | None", rule.get(key)) for key in ("task", "file"))
+        rules.append(Rule(settings, task, cast("int | None", rule.get("horizon")), file))
     planner = Named.of(str(raw["name"]), _settings(where, raw.get("settings")))
     return PlannerEntry(label, planner, tuple(rules), tuple(_settings(where, forced).items()))
 

@@ -1,4 +1,4 @@
-"""`grasp plan`: one cell in this process, with a picture and a gif."""
+"""`grasp plan`: one cell in this process, with a picture, a film and its trajectory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.backend import evaluated
 from orchestrator.batching import Batch
 from orchestrator.cells import Named, Point, replan_every
+from orchestrator.choice import Choice
+from orchestrator.drawing import Drawing, Sketch, attempt_drawing
 from orchestrator.evaluate import Evaluator
 from orchestrator.records import CellResult
 from planners import full_settings
 from sweeps.grid import Entry, Grid
 from sweeps.terminal import say, show
-from sweeps.verbs import read_job
+from sweeps.verbs import chosen_of, read_job
 from world_models.errors import require
+
+FRAMES = 50
+"""Of a film: a single one may cost more than those of a sweep."""
 
 
 def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
@@ -34,19 +40,24 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     job.outputs.prepare()
     entry, seed = grid.entries[0], grid.seeds[0]
     with console.status(f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"):
-        outcome = Evaluator(str(job.values["device"])).evaluate(Batch(entry.point, (seed,), frozenset({seed})))
-    result = outcome.results[0]
+        device = str(job.values["device"])
+        evaluator = Evaluator(device)
+        result = evaluated(evaluator, Batch.of(entry.point, (seed,)), device).results[0]
     if result.status == "failed":
         say(console, f"planning failed: {result.error}")
         return 1
     show(console, _table(grid, entry, result))
     job.outputs.plans.mkdir(parents=True, exist_ok=True)
-    for artifact in outcome.artifacts:
-        label = entry.planner.replace(" ", "-").replace(":", "-")
-        stem = f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}"
-        file = job.outputs.plans / f"{stem}{Path(artifact.name).suffix}"
+    chosen = (Choice(seed, ()),)
+    sketch = Sketch(seed, result.actions)
+    drawn = attempt_drawing(evaluator, Drawing(entry.point, chosen, (sketch,), chosen_of(job.values).video, frames=FRAMES))
+    label = entry.planner.replace(" ", "-").replace(":", "-")
+    for artifact in drawn.artifacts:
+        file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
         file.write_bytes(artifact.data)
         say(console, f"saved {file}")
+    for trouble in drawn.troubles:
+        say(console, f"not drawn: {trouble}")
     return 0
 
 

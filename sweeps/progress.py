@@ -1,105 +1,162 @@
-"""The live view of a sweep: a bar on a terminal, plain lines elsewhere."""
+"""The live view of a sweep: cells, rate, time left, success so far."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from time import monotonic
-from types import TracebackType
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic, perf_counter
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from orchestrator.cells import Cell
+from orchestrator.backend import Backend
+from orchestrator.costs import CostModel, Estimate, rows_a_batch
 from orchestrator.evaluate import BatchResult
-from orchestrator.records import CellResult
-from sweeps.estimate import Timings, duration
-from sweeps.terminal import say
+from orchestrator.scheduler import Scheduler
+from orchestrator.work import Portion, count
+from sweeps.display import Display, View
+from sweeps.durations import roughly
 
-LINE_EVERY = 5.0
-"""Seconds between plain lines."""
+CALM = 50.0
+"""Pause between two estimates of the time left, in times that the last one took."""
 
 
-class SweepProgress:
-    """Cells done, rate, success so far by planner, time left. Feed it `on_result`."""
+class Tally:
+    """What has come in: counts by point, not by cell. Feed it `on_result`."""
+
+    def __init__(
+        self,
+        missing: Sequence[Portion],
+        labels: Mapping[str, str],
+        costs: CostModel,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """`missing` is what is to come, `labels` are planner labels by point id. `costs` learns from elsewhere."""
+        self._left: dict[str, int] = defaultdict(int)
+        self._points = {portion.point.point_id: portion.point for portion in missing}
+        for portion in missing:
+            self._left[portion.point.point_id] += len(portion)
+        self.labels = dict(labels)
+        self._costs = costs
+        self._clock = clock
+        self._began = clock()
+        self._worked = 0.0
+        self._estimate: Estimate | None = None
+        self._estimated = 0.0
+        """When the time left is asked for anew."""
+        self.total = count(missing)
+        self.done = 0
+        self.failed = 0
+        self.successes: dict[str, list[int]] = {}
+
+    def join(self, portions: Sequence[Portion]) -> None:
+        """Further cells are to come."""
+        for portion in portions:
+            self._points[portion.point.point_id] = portion.point
+            self._left[portion.point.point_id] += len(portion)
+        self.total += count(portions)
+
+    def start(self) -> None:
+        """The clock of rates begins."""
+        self._began = self._clock()
+
+    def on_result(self, batch: BatchResult) -> None:
+        """Count a batch."""
+        for result in batch.results:
+            self.done += 1
+            self._left[result.point_id] -= 1
+            if result.status == "failed":
+                self.failed += 1
+                continue
+            self._worked += result.worker_seconds or result.plan_seconds or 0.0
+            counts = self.successes.setdefault(self.labels.get(result.point_id, result.planner), [0, 0])
+            counts[0] += result.success
+            counts[1] += 1
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return self._clock() - self._began
+
+    @property
+    def rate(self) -> float:
+        """Cells a second."""
+        return self.done / max(self.seconds, 1e-9)
+
+    def time_left(self) -> Estimate | None:
+        """Wall seconds to go, by the parallelism seen so far; None before anything is known."""
+        if self.done >= self.total:
+            return Estimate(0.0, 0.0, 0.0)
+        if self._worked <= 0 or self.seconds <= 0:
+            return None
+        if self._clock() >= self._estimated:
+            began = perf_counter()
+            left = ((self._points[point], n, rows_a_batch(n, 64)) for point, n in list(self._left.items()) if n > 0)
+            total = self._costs.total(left, today=True)
+            scale = self.seconds / self._worked
+            self._estimate = Estimate(total.seconds * scale, total.low * scale, total.high * scale) if total.known else None
+            # Of many points it takes a while: never more than a small share of the driver's time.
+            self._estimated = self._clock() + CALM * (perf_counter() - began)
+        return self._estimate
+
+
+class SweepProgress(Display):
+    """Shows a tally: cells done, rate, time left, success so far by planner, workers, failures."""
 
     def __init__(
         self,
         console: Console,
-        missing: Mapping[str, Cell],
-        labels: Mapping[str, str],
-        timings: Timings,
+        tally: Tally,
+        backend: Backend,
+        view: View = View.LIVE,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`missing` are the cells to come by id, `labels` planner labels by point id."""
-        self._console = console
-        self._left = dict(missing)
-        self._total = len(missing)
-        self._labels = labels
-        self._timings = timings
-        self._clock = clock
-        self._started = clock()
-        self._last_line = self._started
-        self._planned_seconds = 0.0
-        self._outcomes: dict[str, list[bool]] = defaultdict(list)
-        self._failed = 0
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        super().__init__(console, backend, view, clock)
+        self._tally = tally
+        self._scheduler: Scheduler | None = None
 
-    def __enter__(self) -> SweepProgress:
-        self._started = self._last_line = self._clock()
-        if self._console.is_terminal:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task(self.line(), total=self._total)
-            self._bar.start()
-        return self
+    def start(self) -> None:
+        """The tally's clock begins."""
+        self._tally.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def progress(self) -> tuple[int, int]:
+        """Cells."""
+        return self._tally.done, self._tally.total
 
-    def on_result(self, batch: BatchResult) -> None:
-        """Count a batch and show it."""
-        for result in batch.results:
-            self._count(result)
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._total - len(self._left), description=self.line())
-            return
-        now = self._clock()
-        if now - self._last_line >= LINE_EVERY or not self._left:
-            self._last_line = now
-            say(self._console, self.line())
-
-    def _count(self, result: CellResult) -> None:
-        self._left.pop(result.cell_id, None)
-        if result.status == "failed":
-            self._failed += 1
-            return
-        self._planned_seconds += result.plan_seconds or 0.0
-        identity = result.point_id, result.task, result.planner, result.mode, result.horizon
-        self._timings.add(*identity, result.plan_seconds)
-        self._outcomes[self._labels.get(result.point_id, result.planner)].append(result.success)
-
-    def time_left(self) -> float | None:
-        """Seconds to go: planning seconds to come over the parallelism seen so far; None before the first result."""
-        elapsed = self._clock() - self._started
-        if not self._left:
-            return 0.0
-        if self._planned_seconds <= 0 or elapsed <= 0:
-            return None
-        to_come = sum(self._timings.cost(cell.point) for cell in self._left.values())
-        return to_come * elapsed / self._planned_seconds
+    def on_start(self, scheduler: Scheduler) -> None:
+        """The scheduler of the run: it knows retries."""
+        self._scheduler = scheduler
 
     def line(self) -> str:
         """One line that says it all."""
-        done = self._total - len(self._left)
-        elapsed = max(self._clock() - self._started, 1e-9)
-        left = self.time_left()
-        parts = [f"{done}/{self._total} cells", f"{done / elapsed:.1f}/s" if done else "starting"]
-        if left:
-            parts.append(f"{duration(left)} left")
-        parts += [f"{name} {sum(won)}/{len(won)}" for name, won in self._outcomes.items()]
-        if self._failed:
-            parts.append(f"{self._failed} failed")
+        tally = self._tally
+        parts = [f"{tally.done}/{tally.total} cells", f"{tally.rate:.1f}/s" if tally.done else "starting"]
+        left = tally.time_left()
+        if left is not None and left.seconds:
+            parts.append(f"{roughly(left)} left")
+        parts += [f"{name} {won}/{ran}" for name, (won, ran) in tally.successes.items()]
+        parts += self.crew()
+        if self._scheduler is not None and self._scheduler.retries:
+            parts.append(f"{self._scheduler.retries} retries")
+        if self._scheduler is not None and self._scheduler.quarantined:
+            parts.append(f"{len(self._scheduler.quarantined)} quarantined")
+        if tally.failed:
+            parts.append(f"{tally.failed} failed")
         return "  ".join(parts)
+
+    def numbers(self) -> dict[str, object]:
+        """The same for machines."""
+        tally, left = self._tally, self._tally.time_left()
+        crew = self._backend.crew()
+        return {
+            "done": tally.done,
+            "total": tally.total,
+            "failed": tally.failed,
+            "seconds": round(tally.seconds, 1),
+            "rate": round(tally.rate, 2),
+            "left": None if left is None else [round(value, 1) for value in (left.seconds, left.low, left.high)],
+            "successes": tally.successes,
+            "workers": len(crew),
+            "busy": sum(worker.batch is not None for worker in crew),
+            "retries": 0 if self._scheduler is None else self._scheduler.retries,
+            "quarantined": 0 if self._scheduler is None else len(self._scheduler.quarantined),
+        }

@@ -1,169 +1,143 @@
-"""`grasp sweep` and `grasp report`: plan what is missing, then show what came out."""
+"""`grasp sweep`: plan what is missing, then show what came out."""
 
 from __future__ import annotations
 
 import logging
 import shlex
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.batching import make_batches
-from orchestrator.cells import Cell, digest
-from orchestrator.evaluate import BatchResult
+from orchestrator.artifact_files import Gallery
 from orchestrator.ledger import Ledger
-from orchestrator.run import RunSummary, run_cells
-from orchestrator.tracking import BackgroundTracker, SweepInfo, Tracker, TrackingError
-from sweeps import estimate, terminal
-from sweeps.estimate import Timings, duration
-from sweeps.grid import Grid
-from sweeps.outputs import Outputs
-from sweeps.progress import SweepProgress
-from sweeps.report import COLUMNS, Row, headline, render_table, summarise, to_csv, to_text
+from orchestrator.locks import HeldError
+from orchestrator.provenance import mask_text
+from orchestrator.run import RunSummary
+from orchestrator.storage import open_storage
+from orchestrator.work import Portion, count, merged
+from sweeps.ahead import say_plan
+from sweeps.display import View
+from sweeps.driver import Driver
+from sweeps.durations import duration
+from sweeps.joining import Beside
+from sweeps.missing import missing_of
+from sweeps.report_tables import headline
+from sweeps.show import show
+from sweeps.sweep_tracking import SweepTracking
 from sweeps.terminal import say
-from sweeps.verbs import Job, make_backend, read_job, whole_number
-from world_models.errors import UserError
+from sweeps.verbs import Job, chosen_of, grace_of, limits_of, read_jobs
+from world_models.errors import require
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
-def sweep(
-    overrides: Sequence[str], console: Console, conf: Path | None = None, dry_run: bool = False, retry_failed: bool = False
-) -> int:
-    """Run what the ledger lacks and print the table; 1 when cells of the sweep have failed, else 0."""
-    job = read_job("config", overrides, conf)
-    max_rows = whole_number("max_rows", job.values["max_rows"])
-    ledger = Ledger(job.outputs.ledger)
-    cells = {cell.cell_id: cell for cell in job.grid.cells()}
-    done = ledger.finished(cells, include_failed=not retry_failed)
-    missing = {cell_id: cell for cell_id, cell in cells.items() if cell_id not in done}
-    timings = Timings()
-    if missing:
-        timings.learn(ledger.table(columns=estimate.COLUMNS))
-    if dry_run:
-        _say_plan(job, list(missing.values()), max_rows, timings, console)
+@dataclass(frozen=True)
+class Options:
+    """How `grasp sweep` was asked."""
+
+    dry_run: bool = False
+    retry_failed: bool = False
+    join: bool = False
+    view: View = View.LIVE
+
+
+def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: Options | None = None) -> int:
+    """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
+    options = options or Options()
+    require(
+        not (options.join and options.retry_failed),
+        "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
+    )
+    jobs = read_jobs("config", overrides, conf)
+    for check in (limits_of, grace_of, chosen_of):
+        check(jobs[0].values)  # what is wrong there is said before anything is written
+    outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
+    if not options.dry_run:
+        outputs.prepare()
+    grids = [job.grid for job in jobs]
+    portions = merged(portion for grid in grids for portion in grid.portions())
+    missing = missing_of(grids, ledger, options.retry_failed)
+    if options.dry_run:
+        say_plan(jobs, portions, missing, ledger, console)
         return 0
-    job.outputs.prepare()
-    job.outputs.save(job.grid, job.config_text)
-    _log_to(job.outputs.sweep(job.grid.name) / "log.txt")
-    if not missing:
-        say(console, f"sweep {job.grid.name}: all {len(cells)} cells are in the ledger, nothing to plan")
-        rows, _ = show(job.grid, job.outputs, ledger, console)
-        _track_again(job, overrides, rows, ledger, cells, console)
-        return int(any(row.failed for row in rows))
-    tracker = BackgroundTracker(
-        _tracker(job.outputs), _info(job, overrides, ""), ledger, list(cells.values()), job.outputs.artifacts
-    )
-    summary = _plan(job, ledger, missing, cells, max_rows, timings, tracker, retry_failed, console)
-    rows, figure = show(job.grid, job.outputs, ledger, console)
-    say(
-        console,
-        f"{summary.computed} cells planned in {duration(summary.seconds)}, {summary.skipped} were there; "
-        f"files in {job.outputs.sweep(job.grid.name)}; pictures and runs: grasp ui",
-    )
-    trouble = tracker.finish(_info(job, overrides, headline(rows)), [figure] if figure else [])
-    if trouble:
-        say(console, trouble)
-    return int(any(row.failed for row in rows))
+    beside = Beside(jobs, ledger, console, options.view)
+    beside.check_names()
+    if missing and not options.join:
+        beside.refuse()
+    trackers = [SweepTracking(job, overrides, ledger, partial(say, console)) for job in jobs]
+    for tracker in trackers:
+        tracker.check()
+    for job in jobs:
+        changed = outputs.save(job.grid, job.config_text)
+        if changed:
+            say(console, changed)
+    _log_to(outputs.sweep(grids[0].name) / "log.txt")
+    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
+    undrawn = not missing and _undrawn(jobs[0], portions, ledger)
+    while missing or undrawn:
+        missing = beside.join(missing) if options.join and missing else missing
+        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, again=command)
+        try:
+            if missing or undrawn:
+                return _close(driver, _plan(driver, portions, missing, trackers), trackers, console)
+        except HeldError:
+            if not options.join and missing:
+                raise
+            missing = missing_of(grids, ledger, retry_failed=False)  # another was quicker: now it is the one to join
+            undrawn = False  # it draws
+    names = ", ".join(grid.name for grid in grids)
+    say(console, f"sweep {names}: all {count(portions)} cells are in the ledger, nothing to plan")
+    return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
+
+
+def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
+    """Whether pictures are lacking that a run was killed over, or that were not asked for then."""
+    gallery = Gallery(open_storage(job.outputs.artifacts))
+    return next(gallery.lacking(portions, ledger, chosen_of(job.values)), None) is not None
 
 
 def _plan(
-    job: Job,
-    ledger: Ledger,
-    missing: dict[str, Cell],
-    cells: dict[str, Cell],
-    max_rows: int,
-    timings: Timings,
-    tracker: BackgroundTracker,
-    retry_failed: bool,
-    console: Console,
+    driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion], trackers: Sequence[SweepTracking]
 ) -> RunSummary:
-    """Plan the missing cells with a live view."""
-    labels = {entry.point.point_id: entry.planner for entry in job.grid.entries}
+    names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
+    backend = driver.jobs[0].values["backend"]["name"]
+    if driver.view is View.LIVE:
+        say(
+            driver.console,
+            f"{names}: {count(portions)} cells, {count(missing)} to plan on {backend}; "
+            "Ctrl-C stops, the same command goes on; grasp status shows more",
+        )
+    return driver.run(portions, missing, trackers)
+
+
+def _close(driver: Driver, summary: RunSummary, trackers: Sequence[SweepTracking], console: Console) -> int:
+    """Tables, files and tracking of what is there now."""
+    failed = 0
+    for job, tracker in zip(driver.jobs, trackers, strict=True):
+        shown = show(job.grid, job.outputs, driver.ledger, console)
+        failed |= any(row.failed for row in shown.rows)
+        tracker.finish(headline(shown.rows), shown.files)
     say(
         console,
-        f"sweep {job.grid.name}: {len(cells)} cells, {len(missing)} to plan on {job.values['backend']['name']}; "
-        "Ctrl-C stops, the same command goes on",
+        f"{summary.computed} cells planned{f' and {summary.drawn} drawn' if summary.drawn else ''} "
+        f"in {duration(summary.seconds)}, {summary.skipped} were there; "
+        f"files in {driver.outputs.root / 'sweeps'}; pictures and runs: grasp ui",
     )
-    with make_backend(job.values["backend"]) as backend, SweepProgress(console, missing, labels, timings) as view:
-
-        def on_result(result: BatchResult) -> None:
-            tracker.on_result(result)
-            view.on_result(result)
-
-        tracker.start()
-        return run_cells(
-            list(cells.values()),
-            ledger,
-            backend,
-            max_rows,
-            on_result,
-            artifacts=job.outputs.artifacts,
-            cost=timings.cost,
-            retry_failed=retry_failed,
-            config_digest=digest(job.config_text),
-        )
+    if summary.left:
+        say(console, f"stopped with {summary.left} cells to go; go on with: {driver.again}")
+        return INTERRUPTED
+    return int(failed)
 
 
-def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console) -> tuple[list[Row], Path | None]:
-    """Print the table and write report.txt, report.csv and success.png beside the sweep's spec."""
-    table = ledger.table([cell.cell_id for cell in grid.cells()], columns=[*COLUMNS, "error"])
-    rows = summarise(grid, table)
-    title = f"sweep {grid.name}"
-    terminal.show(console, render_table(rows, title))
-    errors = Counter(error for error in table["error"].to_pylist() if error)
-    for error, count in errors.most_common(3):
-        say(console, f"{count} cells failed with: {error}")
-    if errors:
-        say(console, "failed cells are planned again only when asked: grasp sweep --retry-failed")
-    return rows, _write_report(rows, title, outputs.sweep(grid.name))
-
-
-def _write_report(rows: Sequence[Row], title: str, folder: Path) -> Path | None:
-    """Write what changed; the figure's path, or None when there is nothing to draw."""
-    figure, file, numbers = folder / "success.png", folder / "report.csv", to_csv(rows)
-    if figure.exists() and file.exists() and file.read_text() == numbers:
-        return figure
-    from sweeps.figure import success_figure  # matplotlib takes a second, and most reruns change nothing
-
-    try:
-        drawn = success_figure(rows, title, figure)
-        (folder / "report.txt").write_text(to_text(rows, title))
-        file.write_text(numbers)
-    except OSError as error:
-        raise UserError(f"cannot write the report to {folder} ({error.strerror}): mend that and run `grasp report`.") from error
-    return drawn
-
-
-def report(name: str | None, outputs: Outputs, console: Console) -> int:
-    """Show a saved sweep from the ledger; 1 when cells of it have failed, else 0."""
-    rows, _ = show(outputs.load(name), outputs, Ledger(outputs.ledger), console)
-    missing = sum(row.missing for row in rows)
-    if missing:
-        say(console, f"{missing} cells are missing: run the sweep again to plan them")
-    return int(any(row.failed for row in rows))
-
-
-def _say_plan(job: Job, missing: list[Cell], max_rows: int, timings: Timings, console: Console) -> None:
-    """What a run would do."""
-    with make_backend(job.values["backend"]) as backend:
-        workers = backend.workers
-    batches = make_batches(missing, max_rows, workers, timings.cost) if missing else []
-    grid = job.grid
-    say(console, f"sweep {grid.name}: {len(grid.entries)} points x {len(grid.seeds)} seeds = {len(grid.cells())} cells")
-    say(console, f"  new      {len(missing)} cells in {len(batches)} batches on {workers} workers")
-    say(console, f"  time     {_rough_time(missing, workers, timings)}")
-    say(console, f"  outputs  {job.outputs.root}")
-
-
-def _rough_time(missing: list[Cell], workers: int, timings: Timings) -> str:
-    seconds, unknown = timings.total(missing)
-    if not missing:
-        return "nothing to plan"
-    if not seconds:
-        return f"unknown: the ledger has no timed cell of {', '.join(unknown)} yet"
-    rough = f"about {duration(seconds / workers + 10)}, from cells in the ledger"
-    return f"{rough}; without {', '.join(unknown)}, never timed" if unknown else rough
+def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
+    """Show what is there, and tell MLflow what an earlier run could not."""
+    shown = show(job.grid, job.outputs, ledger, console)
+    tracker.again(headline(shown.rows), shown.files)
+    return int(any(row.failed for row in shown.rows))
 
 
 def _log_to(file: Path) -> None:
@@ -172,24 +146,3 @@ def _log_to(file: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     logger = logging.getLogger("orchestrator")
     logger.handlers = [handler]
-
-
-def _tracker(outputs: Outputs) -> Tracker:
-    return Tracker(outputs.tracking_uri, outputs.tracking_artifacts, markers=outputs.markers)
-
-
-def _info(job: Job, overrides: Sequence[str], description: str) -> SweepInfo:
-    return SweepInfo(job.grid.name, job.config_text, shlex.join(["grasp", "sweep", *overrides]), description)
-
-
-def _track_again(
-    job: Job, overrides: Sequence[str], rows: list[Row], ledger: Ledger, cells: dict[str, Cell], console: Console
-) -> None:
-    """Write to MLflow what an earlier run could not; returns at once when nothing is lacking."""
-    figure = job.outputs.sweep(job.grid.name) / "success.png"
-    table = ledger.table(list(cells))
-    figures = [figure] if figure.exists() else []
-    try:
-        _tracker(job.outputs).sync(_info(job, overrides, headline(rows)), table, job.outputs.artifacts, figures)
-    except TrackingError as error:
-        say(console, str(error))

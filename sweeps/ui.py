@@ -8,43 +8,115 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
+from orchestrator.destination import Destination
+from orchestrator.view import view_key
+from sweeps.config import compose
 from sweeps.outputs import Outputs
+from sweeps.sweep_tracking import destination_of, saved_telling
 from sweeps.terminal import say
 from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"
+SOME_SPACE = "grasp"
+"""Which is of no account: a study's config cannot be composed without one."""
 PATIENCE = 120.0
 """Seconds that the server may take to answer."""
 
 
-def serve(outputs: Outputs, port: int, console: Console, wait: Callable[[subprocess.Popen[bytes]], int] | None = None) -> int:
+def show_studies(words: Sequence[str], port: int, console: Console, wait: Callable[[], None] | None = None) -> int:
+    """optuna-dashboard on loopback over the studies of `output`, or of `optuna.storage`, until Ctrl-C.
+
+    UserError when there is nothing to show, or the port is taken. `wait` blocks until it should end (tests give their own).
+    """
+    from optuna_dashboard import wsgi
+
+    from orchestrator.optuna_storage import open_storage, shown
+    from sweeps.tune_spec import storage_of
+
+    values = compose("tune", [f"space={SOME_SPACE}", *words]).values
+    outputs = Outputs.of(values)
+    location = storage_of(values["optuna"], outputs)
+    require(
+        not isinstance(location, Path) or location.is_file(),
+        f"no study has been run in {str(outputs.root)!r} yet: run `grasp tune`, or name the folder with output=.",
+    )
+    storage = open_storage(location)
+    check_port(port)
+    server = make_server(HOST, port, wsgi(storage), handler_class=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    say(console, f"optuna-dashboard over {shown(location)} is at http://{HOST}:{port}. Ctrl-C ends it.")
+    try:
+        (wait or thread.join)()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.shutdown()
+        server.server_close()
+    return 0
+
+
+class _Quiet(WSGIRequestHandler):
+    """Without a line for each request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def show(words: Sequence[str], port: int, console: Console) -> int:
+    """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name; of a server, say its address."""
+    values = compose("config", words).values
+    outputs = Outputs(Path(str(values["output"])))
+    destination = destination_of(values["tracking"], outputs)
+    if destination is None or not any(word.startswith("tracking.uri=") for word in words):
+        saved = outputs.names()
+        destination = saved_telling(saved[0], outputs)[1] if saved else None
+    if destination is not None and destination.kind == "http":
+        say(console, f"the sweeps are tracked by a server of its own: {destination.shown}, experiment {destination.experiment}")
+        return 0
+    return serve(outputs, port, console, destination=destination)
+
+
+def serve(
+    outputs: Outputs,
+    port: int,
+    console: Console,
+    wait: Callable[[subprocess.Popen[bytes]], int] | None = None,
+    destination: Destination | None = None,
+) -> int:
     """Serve until Ctrl-C; UserError when there is nothing to serve, or the port is taken.
 
-    `wait` blocks until the server should end (tests give their own).
+    `wait` blocks until the server should end (tests give their own); `destination` is a database, by default the folder's own.
     """
+    where = destination or Destination(outputs.tracking_uri, outputs.tracking_artifacts)
+    file = where.sqlite_file
     require(
-        outputs.database.is_file(),
+        file is None or file.is_file(),
         f"no sweep has been tracked in {str(outputs.root)!r} yet: run `grasp sweep`, or name the folder with output=.",
     )
+    if trouble := where.check():
+        raise UserError(f"{trouble}: start it, or name another with tracking.uri.")
     check_port(port)
     log = outputs.root / "mlflow-server.log"
     with log.open("wb") as stream:
         server = subprocess.Popen(
-            server_command(outputs, port), stdout=stream, stderr=stream, env=_environment(), start_new_session=True
+            server_command(outputs, port), stdout=stream, stderr=stream, env=_environment(where), start_new_session=True
         )
     try:
         with console.status("starting MLflow's server (about 15 s)"):
             _until_up(server, port, log)
-        say(console, where_to_click(port))
+        say(console, where_to_click(port, where.experiment, next(iter(outputs.names()), None)))
         return (wait or _wait)(server)
     finally:
         _stop(server)
@@ -68,24 +140,30 @@ def server_command(outputs: Outputs, port: int) -> list[str]:
     """The server's command line; two workers instead of four save memory."""
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "2"),
-        *("--backend-store-uri", outputs.tracking_uri, "--artifacts-destination", str(outputs.tracking_artifacts)),
+        *("--artifacts-destination", str(outputs.tracking_artifacts)),
     ]
 
 
-def where_to_click(port: int) -> str:
-    """Where the sweeps are in the UI."""
+def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = None) -> str:
+    """Where the sweeps are in the UI, and the points of one as a table of its own."""
     address = f"http://{HOST}:{port}"
-    found = _experiment(address)
+    found = _experiment(address, experiment)
     page = f"{address}/#/experiments/{found}/runs" if found else address
+    points = f"points of {sweep}, the best first: {page}?viewStateShareKey={view_key(sweep)}\n" if found and sweep else ""
     return (
-        f"MLflow is at {page}\n"
+        f"MLflow is at {page}\n{points}"
         "Each sweep is a run; the + beside it shows its points (task, planner, horizon). Open one for its metrics by seed, "
         "pictures and cells under Artifacts; tick several and press Compare. Ctrl-C ends the server."
     )
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+def _environment(where: Destination) -> dict[str, str]:
+    # The database by the environment: a password in its address is not for the list of processes.
+    return os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": where.connection,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
 
 
 def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -102,9 +180,9 @@ def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise UserError(f"MLflow's server did not start ({last}): its log is {log}.")
 
 
-def _experiment(address: str) -> str | None:
+def _experiment(address: str, name: str) -> str | None:
     """Id of the sweeps' experiment."""
-    query = urllib.parse.urlencode({"experiment_name": "grasp"})
+    query = urllib.parse.urlencode({"experiment_name": name})
     try:
         with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=10) as answer:
             return str(json.load(answer)["experiment"]["experiment_id"])
@@ -113,6 +191,8 @@ def _experiment(address: str) -> str | None:
 
 
 def _wait(server: subprocess.Popen[bytes]) -> int:
+    # The server has a session of its own: whoever ends this process with SIGTERM means both.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return server.wait()
     except KeyboardInterrupt:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator.backend import Backend, InlineBackend
 from orchestrator.cells import Named
+from orchestrator.choice import NOTHING, Chosen
 from orchestrator.evaluate import check_point
+from orchestrator.scheduler import Limits
 from planners import full_settings
-from sweeps.config import compose
-from sweeps.grid import Grid, Lookups, SweepSpec, spec_of
+from sweeps.config import compose, several
+from sweeps.grid import Grid, Lookups, spec_of
 from sweeps.outputs import Outputs
 from world_models.checkpoints import own_goal_cost, read_card
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
+
+SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "grace_seconds", "artifacts")
+"""What several sweeps of one run have in common."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,6 @@ class Job:
     """A composed and expanded sweep: every point of `grid` can be planned."""
 
     grid: Grid
-    spec: SweepSpec
     outputs: Outputs
     values: Mapping[str, Any]
     config_text: str
@@ -33,6 +37,31 @@ class Job:
 
 def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     """Compose, expand and check a sweep before anything runs; UserError names what is wrong."""
+    (job,) = read_jobs(config, overrides, conf)
+    return job
+
+
+def read_jobs(config: str, overrides: Sequence[str], conf: Path | None) -> list[Job]:
+    """The same for several sweeps (`sweep=h50,h100`), composed with the same other overrides.
+
+    UserError also where they disagree on what they share.
+    """
+    named = several("sweep", overrides, conf)
+    if named is None:
+        return [_job(config, overrides, conf)]
+    position, names = named
+    jobs = [_job(config, [*overrides[:position], f"sweep={name}", *overrides[position + 1 :]], conf) for name in names]
+    titles = [job.grid.name for job in jobs]
+    for title in titles:
+        require(titles.count(title) == 1, f"name={title} names one sweep, and {len(jobs)} are given: leave it out.")
+    for job in jobs:
+        for key in SHARED:
+            sentence = f"sweeps {titles[0]} and {job.grid.name} have different {key}: give one for both on the command line."
+            require(job.values[key] == jobs[0].values[key], sentence)
+    return jobs
+
+
+def _job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     composed = compose(config, overrides, conf)
     spec = spec_of(composed, conf)
     grid = spec.expand(lookups())
@@ -42,7 +71,7 @@ def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     # A horizon too short for the task's kind of problem would fail every cell: one problem of each says so at once.
     for task, horizon in dict.fromkeys((entry.point.task, entry.point.horizon) for entry in grid.entries):
         make_task(task.name, **task.as_dict()).problem(grid.seeds[0], horizon)
-    return Job(grid, spec, Outputs(Path(str(composed.values["output"]))), composed.values, composed.text)
+    return Job(grid, Outputs.of(composed.values), composed.values, composed.text)
 
 
 def lookups() -> Lookups:
@@ -56,6 +85,29 @@ def lookups() -> Lookups:
     return Lookups(lambda model: card(model)[1], full_settings, distance_unit, lambda model: own_goal_cost(card(model)[0]))
 
 
+def limits_of(values: Mapping[str, Any]) -> Limits:
+    """Bounds of a batch; UserError for what is none."""
+    return Limits(whole_number("max_rows", values["max_rows"]), some_seconds("target_seconds", values["target_seconds"], 60))
+
+
+def chosen_of(values: Mapping[str, Any]) -> Chosen:
+    """Which cells are drawn, none where the config has no `artifacts`; UserError for what cannot be."""
+    return Chosen.of(values["artifacts"]) if "artifacts" in values else NOTHING
+
+
+def grace_of(values: Mapping[str, Any]) -> float:
+    """Seconds that SIGTERM leaves; UserError for what is no time."""
+    return some_seconds("grace_seconds", values["grace_seconds"], 25)
+
+
+def some_seconds(name: str, value: object, usual: int) -> float:
+    """`value` if it is a positive number of seconds, else UserError."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
+    require(sound, f"{name} {value!r} is no time: give seconds, e.g. {usual}.")
+    assert isinstance(value, int | float)
+    return float(value)
+
+
 def make_backend(settings: Mapping[str, Any]) -> Backend:
     """The backend that the config's `backend` describes."""
     values = dict(settings)
@@ -65,6 +117,9 @@ def make_backend(settings: Mapping[str, Any]) -> Backend:
     if name == "ray":
         from orchestrator.ray_backend import RayBackend, RayConfig
 
+        unknown = set(values) - {field.name for field in fields(RayConfig)}
+        if unknown:
+            raise UnknownNameError("setting of backend", min(unknown), [field.name for field in fields(RayConfig)])
         return RayBackend(RayConfig(**values))
     raise UnknownNameError("backend", name, ("inline", "ray"))
 

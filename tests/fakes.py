@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from orchestrator.batching import Batch
 from orchestrator.cells import Named, Point
+from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.outcomes import failed_batch
 from orchestrator.provenance import Provenance
@@ -123,8 +125,14 @@ def plane_point(horizon: int = 8, model: str = "plane", task: Mapping | None = N
     return Point(Named.of("plane", task), model, DIGEST, Named.of(planner, {**GD, **settings}), horizon)
 
 
-KILL_ONCE, POISON, RAISING = 1001, 1002, 1003
-"""Seeds that kill their worker once, always, and that raise in it."""
+KILL_ONCE, POISON, RAISING, HUNGRY = 1001, 1002, 1003, 1004
+"""Seeds that kill their worker once, always, that raise in it, and that fit into memory with one other at most."""
+
+UNDRAWABLE, DRAWN_ONCE = 2001, 2002
+"""Seeds whose drawing raises, and kills its worker once."""
+
+LAST_WORDS = "cannot go on with this cell"
+"""What a worker writes before `POISON` kills it."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,10 @@ class FaultyEvaluator:
             log.write(f"{batch.point.point_id} {batch.seeds}\n")
         if RAISING in batch.seeds:
             raise RuntimeError("raised on purpose\nwith a second line")
+        if HUNGRY in batch.seeds and len(batch.seeds) > 2:
+            raise MemoryError("no room")
         if POISON in batch.seeds:
+            os.write(2, f"{LAST_WORDS}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         if KILL_ONCE in batch.seeds:
             mark = self._folder / f"killed-{batch.point.point_id}"
@@ -156,7 +167,44 @@ class FaultyEvaluator:
                 os.kill(os.getpid(), signal.SIGKILL)
         return self._evaluator.evaluate(batch)
 
+    def draw(self, drawing: Drawing) -> Drawn:
+        seeds = [sketch.seed for sketch in drawing.sketches]
+        if UNDRAWABLE in seeds:
+            raise RuntimeError("cannot be drawn")
+        if DRAWN_ONCE in seeds:
+            mark = self._folder / f"drawn-{drawing.point.point_id}"
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self._evaluator.draw(drawing)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Makes evaluators that take `seconds` longer a batch, until the file `hurry` exists; for a host they say their process."""
+
+    seconds: float
+    hurry: str = "/nonexistent"
+
+    def __call__(self, device: str) -> SlowEvaluator:
+        return SlowEvaluator(self, device)
+
+
+class SlowEvaluator:
+    def __init__(self, slow: Slow, device: str) -> None:
+        self._slow = slow
+        self._evaluator = plane_evaluator(device)
+
+    def evaluate(self, batch: Batch) -> BatchResult:
+        if not Path(self._slow.hurry).exists():
+            time.sleep(self._slow.seconds)
+        result = self._evaluator.evaluate(batch)
+        return replace(result, results=tuple(replace(record, host=str(os.getpid())) for record in result.results))
+
+    def draw(self, drawing: Drawing) -> Drawn:
+        return self._evaluator.draw(drawing)
+
 
 def quick_result(point: Point, seeds: tuple[int, ...]) -> BatchResult:
     """Failed records without planning anything: enough for the ledger."""
-    return failed_batch(Batch(point, seeds), "none", Provenance.here("cpu"))
+    return failed_batch(Batch.of(point, seeds), "none", Provenance.here("cpu"))

@@ -2,14 +2,11 @@
 
 import io
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from functools import partial
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,39 +14,26 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from orchestrator.backend import evaluated
 from orchestrator.batching import Batch
 from orchestrator.cells import Named, Point
-from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.evaluate import Evaluator
 from orchestrator.ledger import Ledger
 from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from planners import full_settings
 from sweeps.cli import VERBS, main
-from sweeps.estimate import Timings
 from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs
-from sweeps.progress import LINE_EVERY, SweepProgress
 from sweeps.ui import serve
+from tests.small_sweeps import GRID, ROOT, ledger_rows, tiny_model
 from world_models.checkpoints import read_card, save
 from world_models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 
-ROOT = Path(__file__).parents[1]
-GRID = (
-    "sweep=smoke",
-    "horizons=[10]",
-    "planners.gd.settings.iterations=3",
-    "planners.grasp.settings.iterations=3",
-    "planners.grasp.settings.sync_every=2",
-)
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """An untrained model of the wall: it plans badly and at once."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    network = ResidualMLP(MLPConfig(observation_dim=2, action_dim=2, width=8, depth=1))
-    return save(folder, "tiny", network, torch.ones(2), {"dynamics": dict(make_task("wall").dynamics)})
+    return tiny_model(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +51,6 @@ def run(capsys, *words):
     code = main([str(word) for word in words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
-
-
-def ledger_rows(folder):
-    return Ledger(Outputs(folder).ledger).table().num_rows
 
 
 def imported_by(*words):
@@ -107,10 +87,12 @@ def test_a_sweep_prints_a_table_and_writes_its_files(finished):
     assert len(table_of(printed)) == 2
     assert ledger_rows(folder) == 4
     sweep = folder / "sweeps" / "smoke"
-    assert {"sweep.json", "config.yaml", "report.txt", "report.csv", "success.png"} <= {f.name for f in sweep.iterdir()}
+    assert {"sweep.json", "config.yaml", "report.txt", "report.csv", "report.html", "figures"} <= {
+        f.name for f in sweep.iterdir()
+    }
     assert table_of((sweep / "report.txt").read_text()) == table_of(printed)
     assert (folder / "mlflow.db").is_file()
-    assert len(list((folder / "artifacts").glob("*/*.gif"))) == 2
+    assert len(list((folder / "artifacts").glob("*/*.mp4"))) == 4  # of two cells a point, the best and the worst
 
 
 def test_the_same_sweep_again_computes_nothing_and_prints_the_same_table(finished, model):
@@ -129,7 +111,7 @@ def test_a_dry_run_says_what_is_new_and_changes_nothing(finished, model, capsys)
     code, text, _ = run(capsys, "sweep", "--dry-run", *GRID, f"world_models={model}", f"output={folder}", "seeds=5")
     assert code == 0
     assert "2 points x 5 seeds = 10 cells" in text
-    assert "6 cells in" in text
+    assert "6 cells in about 2 batches of up to 3 rows on 1 workers" in text
     assert "from cells in the ledger" in text
     assert sorted(path for path in folder.rglob("*")) == before
 
@@ -149,7 +131,7 @@ def test_a_report_is_the_sweeps_table(finished, capsys):
         assert table_of(text) == table_of(printed)
 
 
-def test_plan_prints_the_outcome_and_saves_a_picture_and_a_gif(model, tmp_path, capsys):
+def test_plan_prints_the_outcome_and_saves_picture_films_and_trajectory(model, tmp_path, capsys):
     words = ("task=wall", "planner=gd", "horizon=20", "seed=3", f"world_model={model}", "planners.gd.settings.iterations=2")
     code, text, _ = run(capsys, "plan", *words, f"output={tmp_path}")
     assert code == 0
@@ -158,6 +140,8 @@ def test_plan_prints_the_outcome_and_saves_a_picture_and_a_gif(model, tmp_path, 
     for suffix in ("png", "gif"):
         with Image.open(tmp_path / "plans" / f"wall-gd-H20-seed3.{suffix}") as image:
             assert image.format == suffix.upper()
+    assert b"moov" in (tmp_path / "plans" / "wall-gd-H20-seed3.mp4").read_bytes()
+    assert pq.read_table(tmp_path / "plans" / "wall-gd-H20-seed3.parquet").num_rows == 21
     code, _, said = run(capsys, "plan", "seeds=[1,2]", f"world_model={model}", f"output={tmp_path}")
     assert code == 2
     assert "make 2 cells" in said
@@ -283,7 +267,7 @@ def test_failed_cells_are_counted_explained_and_planned_again_only_when_asked(mo
     outputs.save(Grid("failing", (Entry("wall_deep", "gd", "px", too_short),), (0, 1, 2)), "")
     ledger = Ledger(outputs.ledger)
     with ledger.writer():
-        ledger.append(Evaluator().evaluate(Batch(too_short, (0, 1))).results)
+        ledger.append(evaluated(Evaluator(), Batch.of(too_short, (0, 1))).results)
     code, text, _ = run(capsys, "report", "failing", f"output={tmp_path}")
     assert code == 1
     assert "2 cells failed with: UserError: wall has no 'deep' problem" in text
@@ -310,37 +294,6 @@ def test_bad_input_through_the_shell_is_one_line():
     assert ended.stderr == "grasp: unknown planner 'graps': did you mean 'grasp'?\n"
 
 
-def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(model, tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "sweeps",
-        "sweep",
-        *GRID,
-        "seeds=300",
-        "max_rows=1",
-        f"world_models={model}",
-        f"output={tmp_path}",
-    ]
-    # Whatever started the tests in the background has Ctrl-C ignored, and children inherit that.
-    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline and process.poll() is None and not list(tmp_path.glob("ledger/part-*")):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=100)
-    assert process.returncode == 130
-    assert "go on with: grasp sweep" in said
-    assert "Traceback" not in said
-    kept = ledger_rows(tmp_path)
-    assert 0 < kept < 600
-    ended = subprocess.run([*words, "seeds=4"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "nothing to plan" in ended.stdout or "were there" in ended.stdout
-    table = Ledger(Outputs(tmp_path).ledger).table(columns=["cell_id"])
-    assert len(set(table["cell_id"].to_pylist())) == table.num_rows >= kept
-
-
 def test_the_ui_serves_the_sweeps_runs(finished):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -359,42 +312,3 @@ def test_the_ui_serves_the_sweeps_runs(finished):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
-def results(model, seeds, planner="gd"):
-    settings = Named.of(planner, full_settings(planner, {"iterations": 1}))
-    point = Point(Named.of("wall", {"kind": "free"}), str(model), read_card(str(model))[1], settings, 10)
-    return point, Evaluator().evaluate(Batch(point, tuple(seeds))).results
-
-
-def test_the_view_counts_cells_and_says_the_time_left(model):
-    point, done = results(model, range(4))
-    missing = {point.cell(seed).cell_id: point.cell(seed) for seed in range(8)}
-    clock, stream = Clock(), io.StringIO()
-    view = SweepProgress(Console(file=stream), missing, {point.point_id: "mine"}, Timings(), clock)
-    with view:
-        assert view.time_left() is None
-        clock.now += 8.0
-        view.on_result(BatchResult(done))
-        assert view.time_left() == pytest.approx(8.0)
-        said = stream.getvalue().strip()
-        assert said.startswith("4/8 cells  0.5/s  8 s left  mine ")
-        clock.now += LINE_EVERY / 2
-        view.on_result(BatchResult(()))
-        assert stream.getvalue().strip() == said
-
-
-def test_the_view_draws_a_bar_on_a_terminal(model):
-    point, done = results(model, [0])
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=100)
-    with SweepProgress(console, {done[0].cell_id: point.cell(0)}, {}, Timings()) as view:
-        view.on_result(BatchResult(done))
-    assert "1/1 cells" in stream.getvalue()

@@ -10,6 +10,7 @@ from orchestrator.cells import Named, Point
 from planners.diagnostics import Curvature
 from planners.diagnostics_brittle import Brittleness
 from planners.diagnostics_growth import growth
+from sweeps.comparison import Comparison
 from sweeps.diagnose import claims_table
 from sweeps.diagnose_claims import (
     Verdict,
@@ -104,8 +105,9 @@ def test_gradient_verdicts_follow_their_rules():
 
 def ablated(only_ablated: int, only_base: int, label: str = "no noise") -> Row:
     point = Point(Named("wall"), "wall", "0", Named("grasp"), 50)
-    versus = Paired(32, only_ablated, only_base)
-    return Row(Entry("wall", label, "px", point), Rate(20, 32), Rate(20, 32), 1.0, 0.5, BASE, versus, 0, 0)
+    versus = Comparison(Paired(32, only_ablated, only_base), (16.0, 32), None, None)
+    entry, rate = Entry("wall", label, "px", point), Rate(20, 32)
+    return Row(entry, rate, rate, 1.0, 0.5, 0.5, 20.0, 100.0, BASE, versus, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from orchestrator.artifacts import Artifact, Story, draw
-from orchestrator.backend import InlineBackend
+from orchestrator.artifacts import Story, film
+from orchestrator.backend import InlineBackend, evaluated
 from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point
+from orchestrator.cells import Named, Point, replan_every
+from orchestrator.choice import Choice
+from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator, check_point
+from orchestrator.execution import Execution, believed, plan_and_execute
 from orchestrator.ledger import Ledger
 from orchestrator.run import run_cells
+from orchestrator.work import by_point
 from planners import make_planner
 from planners.base import Plans, PlanStatus
 from tests.fakes import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point
@@ -27,7 +32,7 @@ from world_models.tasks import execute
 
 
 def test_a_recorded_plan_can_be_executed_again_exactly() -> None:
-    batch = Batch(plane_point(12), tuple(range(5)))
+    batch = Batch.of(plane_point(12), tuple(range(5)))
     for record in plane_evaluator().evaluate(batch).results:
         problem = Plane().problem(record.seed, record.horizon)
         actions = np.array(record.actions, np.float32).astype(float).reshape(1, record.horizon, 2)
@@ -40,7 +45,7 @@ def test_a_recorded_plan_can_be_executed_again_exactly() -> None:
 
 def test_records_say_what_the_model_believed() -> None:
     honest, exploiting = (
-        plane_evaluator().evaluate(Batch(plane_point(12, model), (0, 1))) for model in ("plane", "plane_wrong")
+        plane_evaluator().evaluate(Batch.of(plane_point(12, model), (0, 1))) for model in ("plane", "plane_wrong")
     )
     assert all(
         r.success and r.model_success and r.model_distance == pytest.approx(r.distance, abs=1e-5) for r in honest.results
@@ -57,7 +62,7 @@ def test_records_say_what_the_model_believed() -> None:
 
 def test_action_blocks_are_unfolded_into_environment_steps() -> None:
     point = plane_point(8, "plane_2", {"action_block": 2})
-    (record,) = plane_evaluator().evaluate(Batch(point, (3,))).results
+    (record,) = plane_evaluator().evaluate(Batch.of(point, (3,))).results
     assert record.error is None
     assert len(record.actions) == 8 * 2
     assert record.success
@@ -73,13 +78,13 @@ def replanned(every: int, **settings) -> Point:
 
 def test_a_replanned_cell_is_recorded_with_what_it_did_and_cost() -> None:
     evaluator, seeds = plane_evaluator(), (0, 1, 2)
-    once = evaluator.evaluate(Batch(plane_point(12), seeds)).results
-    whole = evaluator.evaluate(Batch(replanned(12), seeds)).results
-    parts = evaluator.evaluate(Batch(replanned(4), seeds)).results
+    once = evaluator.evaluate(Batch.of(plane_point(12), seeds)).results
+    whole = evaluator.evaluate(Batch.of(replanned(12), seeds)).results
+    parts = evaluator.evaluate(Batch.of(replanned(4), seeds)).results
     for a, b, c in zip(once, whole, parts, strict=True):
         assert (a.mode, b.mode, c.mode) == ("open_loop", "mpc:12", "mpc:4")
         assert len({a.cell_id, b.cell_id, c.cell_id}) == 3
-        varies = {"cell_id", "point_id", "mode", "plan_seconds", "batch_seconds", "finished_at"}
+        varies = {"cell_id", "point_id", "mode", "plan_seconds", "batch_seconds", "worker_seconds", "finished_at"}
         assert {k: v for k, v in asdict(a).items() if k not in varies} == {
             k: v for k, v in asdict(b).items() if k not in varies
         }
@@ -100,26 +105,48 @@ def test_a_replanned_cell_is_recorded_with_what_it_did_and_cost() -> None:
 def test_a_replanned_cell_believes_in_its_last_plan() -> None:
     # The model misses 0.05 a step: what it expects of the last four steps, started from the truth, is the goal.
     wrong = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
-    for record in plane_evaluator().evaluate(Batch(wrong, (0, 1))).results:
+    for record in plane_evaluator().evaluate(Batch.of(wrong, (0, 1))).results:
         assert record.model_success
         assert not record.success
         assert record.distance == pytest.approx(4 * 0.05, abs=0.06)
 
 
+def test_what_the_model_believed_is_found_again_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Open loop and replanned: the model's states of the planning, without planning."""
+    executions: list[Execution] = []
+
+    def remembered(*words: object) -> Execution:
+        executions.append(plan_and_execute(*words))  # pyright: ignore[reportArgumentType]
+        return executions[-1]
+
+    monkeypatch.setattr("orchestrator.evaluate.plan_and_execute", remembered)
+    for mode in ("open_loop", "mpc:4"):
+        for model, task in (("plane_wrong", {}), ("plane_2", {"action_block": 2})):
+            point = replace(plane_point(12, model, task), mode=mode)
+            records = plane_evaluator().evaluate(Batch.of(point, (3, 4))).results
+            execution = executions.pop()
+            actions = np.array([record.actions for record in records]).reshape(2, 12, 2)
+            again = believed(Plane(**task), load_plane(model, "cpu"), execution.rollout.states, actions, replan_every(mode))
+            assert torch.allclose(again, execution.predicted, atol=1e-5)
+
+
 def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     stories: list[Story] = []
 
-    def remembered(story: Story, *words: object) -> tuple[Artifact, Artifact]:
+    def remembered(story: Story, most: int) -> list[Image.Image]:
         stories.append(story)
-        return draw(story, *words)  # pyright: ignore[reportArgumentType]
+        return film(story, most)
 
-    monkeypatch.setattr("orchestrator.evaluate.draw", remembered)
-    batch = Batch(replace(plane_point(12, "plane_wrong"), mode="mpc:4"), (3, 4), frozenset({4}))
-    result = plane_evaluator().evaluate(batch)
-    assert [artifact.name for artifact in result.artifacts] == ["4.gif", "4.png"]
+    monkeypatch.setattr("orchestrator.drawing.film", remembered)
+    point = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
+    evaluator = plane_evaluator()
+    (record,) = evaluator.evaluate(Batch.of(point, (4,))).results
+    evaluator.draw(Drawing(point, (Choice(4, ()),), (Sketch(4, record.actions),), video=False))
     (story,) = stories
     assert story.expected is not None
     assert story.title == "plane · gd · H12 · mpc:4 · seed 4"
+    assert story.success == record.success
+    assert story.distance[-1] == pytest.approx(record.distance, abs=1e-6)
     missed = np.linalg.norm(story.expected.poses - story.states, axis=1)
     # The model's error grows by 0.05 a step until the truth is seen again.
     assert missed == pytest.approx([0.0] + [0.05, 0.10, 0.15, 0.20] * 3, abs=1e-5)
@@ -129,8 +156,8 @@ def test_two_modes_are_points_of_their_own_in_the_ledger(tmp_path: Path) -> None
     points = [plane_point(12), replanned(4), replanned(6)]
     cells = [point.cell(seed) for point in points for seed in range(3)]
     ledger, backend = Ledger(tmp_path), InlineBackend(make_evaluator=plane_evaluator)
-    assert run_cells(cells, ledger, backend).computed == 9
-    assert run_cells(cells, ledger, backend).computed == 0
+    assert run_cells(by_point(cells), ledger, backend).computed == 9
+    assert run_cells(by_point(cells), ledger, backend).computed == 0
     rows = ledger.table().to_pylist()
     assert Counter(row["mode"] for row in rows) == {"open_loop": 3, "mpc:4": 3, "mpc:6": 3}
     assert {row["cell_id"] for row in rows} == {cell.cell_id for cell in cells}
@@ -139,9 +166,9 @@ def test_two_modes_are_points_of_their_own_in_the_ledger(tmp_path: Path) -> None
 @pytest.mark.parametrize("mode", ["open_loop", "mpc:4"])
 def test_a_cell_alone_is_the_same_as_in_a_batch(mode: str) -> None:
     evaluator, point = plane_evaluator(), replace(plane_point(10, iterations=15), mode=mode)
-    together = evaluator.evaluate(Batch(point, (4, 5, 6))).results
+    together = evaluator.evaluate(Batch.of(point, (4, 5, 6))).results
     for record in together:
-        (alone,) = evaluator.evaluate(Batch(point, (record.seed,))).results
+        (alone,) = evaluator.evaluate(Batch.of(point, (record.seed,))).results
         assert np.allclose(alone.actions, record.actions, atol=1e-4)
         assert (alone.success, alone.problem_kind, alone.cell_id) == (record.success, record.problem_kind, record.cell_id)
     assert {record.batch_size for record in together} == {3}
@@ -157,9 +184,9 @@ def test_a_model_is_loaded_once_and_its_content_must_be_what_the_cells_say() -> 
 
     evaluator = Evaluator("cpu", load, make_plane)
     for horizon in (4, 6, 8):
-        evaluator.evaluate(Batch(plane_point(horizon), (0,)))
+        evaluator.evaluate(Batch.of(plane_point(horizon), (0,)))
     assert loads == ["plane"]
-    (changed,) = evaluator.evaluate(Batch(replace(plane_point(), model_digest="other"), (0,))).results
+    (changed,) = evaluated(evaluator, Batch.of(replace(plane_point(), model_digest="other"), (0,))).results
     assert changed.status == "failed"
     assert changed.error is not None
     assert DIGEST in changed.error
@@ -177,7 +204,7 @@ class Diverging:
 
 def test_what_is_not_finite_is_a_status_and_none() -> None:
     evaluator = Evaluator("cpu", load_plane, make_plane, lambda name, settings: Diverging())
-    good, bad = evaluator.evaluate(Batch(plane_point(), (0, 1))).results
+    good, bad = evaluator.evaluate(Batch.of(plane_point(), (0, 1))).results
     assert (good.status, bad.status) == ("completed", "non_finite")
     assert good.predicted_cost is not None
     assert bad.predicted_cost is None
@@ -185,7 +212,7 @@ def test_what_is_not_finite_is_a_status_and_none() -> None:
 
 
 def test_records_say_where_they_come_from() -> None:
-    (record,) = plane_evaluator().evaluate(Batch(plane_point(), (0,))).results
+    (record,) = plane_evaluator().evaluate(Batch.of(plane_point(), (0,))).results
     assert record.device.startswith("cpu: ")
     assert record.threads == torch.get_num_threads()
     assert record.torch_version == torch.__version__

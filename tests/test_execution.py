@@ -59,7 +59,7 @@ class Scripted:
                 states[row], status[row] = torch.nan, PlanStatus.NON_FINITE
         cost = problems.goal_cost(states[:, -1], problems.goal)
         ones = torch.ones(problems.batch, dtype=torch.int64)
-        return Plans(actions, states, cost, cost, tuple(status), ones, cost[:, None])
+        return Plans(actions, states, cost, cost, tuple(status), ones, cost[:, None], ones[:, None])
 
 
 class Drifting(PlaneModel):

@@ -109,9 +109,11 @@ def test_rules_apply_in_order_where_task_and_horizon_match():
         Rule((("lr", 2.0),), task="wall"),
         Rule((("lr", 3.0),), task="wall_deep", horizon=20),
         Rule((("lr", 4.0),), task="push_t"),
+        Rule((("lr", 5.0),), file="wall"),
     )
     planner = PlannerEntry("gd", Named.of("gd", {"lr": 0.0}), rules)
     assert [planner.at(wall, horizon).as_dict()["lr"] for horizon in (10, 20)] == [2.0, 3.0]
+    assert planner.at(replace(wall, label="wall"), 10).as_dict()["lr"] == 5.0
 
 
 def test_two_labels_for_the_same_point_are_refused_by_name():
@@ -156,7 +158,7 @@ def test_one_model_under_two_names_is_refused():
         ({"name": "../up"}, "is no file name"),
         ({"name": None}, "is no file name"),
         ({"planners": {"gd": {"name": "gd", "settings": {"lr": [1, 2]}}}}, "planners.gd.settings.lr is"),
-        ({"planners": {"gd": {"name": "gd", "overrides": [{"tsk": "wall"}]}}}, "it takes task, horizon and settings"),
+        ({"planners": {"gd": {"name": "gd", "overrides": [{"tsk": "wall"}]}}}, "it takes task, file, horizon and settings"),
         ({"tasks": {"wall": {**TASK, "world_model": None}}}, "task 'wall' has no world model"),
         ({"tasks": {"wal": {"horizons": [5]}}}, "did you mean 'wall'"),
     ],

@@ -3,23 +3,26 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import pyarrow.dataset as ds
 import pytest
 
+from orchestrator.ledger import Ledger
+
 ROOT = Path(__file__).parents[1]
+CELLS = 48
 ARGUMENTS = [
     "sweep",
     "name=killed",
     "task=wall",
     "planner=grasp,gd",
     "horizons=[20,40]",
-    "seeds=24",
+    "seeds=12",
     "max_rows=2",
     "planners.grasp.settings.iterations=160",
     "planners.grasp.settings.attempts=1",
@@ -28,40 +31,49 @@ ARGUMENTS = [
 ]
 
 
-def start(output: Path) -> subprocess.Popen[bytes]:
+def start(output: Path, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sweeps", *ARGUMENTS, f"output={output}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with log.open("wb") as file:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
 
 
-def records(output: Path) -> list[tuple[str, str]]:
-    """(cell, when it was finished), as they lie in the parts: nothing is deduplicated."""
-    parts = sorted((output / "ledger").glob("part-*.parquet"))
-    if not parts:
-        return []
-    table = ds.dataset([str(part) for part in parts]).to_table(columns=["cell_id", "finished_at"])
-    return list(zip(table["cell_id"].to_pylist(), map(str, table["finished_at"].to_pylist()), strict=True))
+def records(output: Path) -> dict[str, str]:
+    """When each recorded cell was finished."""
+    table = Ledger(output / "ledger").table(columns=["cell_id", "finished_at"])
+    assert table.num_rows == len(table["cell_id"].unique())
+    return dict(zip(table["cell_id"].to_pylist(), map(str, table["finished_at"].to_pylist()), strict=True))
+
+
+def left_to_plan(log: Path) -> int:
+    """How many cells a driver said that it would plan."""
+    found = re.search(r"(\d+)\s+to\s+plan", log.read_text())
+    assert found is not None, log.read_text()
+    return int(found[1])
 
 
 @pytest.mark.timeout(400)
 def test_every_cell_once_whatever_dies_when(tmp_path):
     rng = random.Random(4)
-    seen: list[tuple[str, str]] = []
+    output, log = tmp_path / "out", tmp_path / "log"
+    seen: dict[str, str] = {}
     for _ in range(3):
-        driver = start(tmp_path)
-        wanted = len(seen) + rng.randint(4, 16)
+        driver = start(output, log)
+        wanted = len(seen) + rng.randint(2, 8)
         deadline = time.monotonic() + 120
-        while len(records(tmp_path)) < wanted and driver.poll() is None and time.monotonic() < deadline:
+        while len(records(output)) < wanted and driver.poll() is None and time.monotonic() < deadline:
             time.sleep(rng.uniform(0.02, 0.4))
         assert driver.poll() is None, "the sweep ended before it could be killed: make it longer"
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-        now = records(tmp_path)
-        assert now[: len(seen)] == seen, "what was finished has changed"
+        assert left_to_plan(log) == CELLS - len(seen), "what was recorded is planned again"
+        now = records(output)
+        assert now.items() >= seen.items(), "what was finished has changed"
         assert len(now) > len(seen)
         seen = now
-    assert start(tmp_path).wait(timeout=240) == 0
-    final = records(tmp_path)
-    assert final[: len(seen)] == seen
-    grid = json.loads((tmp_path / "sweeps" / "killed" / "sweep.json").read_text())
-    assert len(final) == len({cell for cell, _ in final}) == 24 * len(grid["entries"]) == 96
+    assert start(output, log).wait(timeout=240) == 0
+    assert left_to_plan(log) == CELLS - len(seen)
+    final = records(output)
+    assert final.items() >= seen.items()
+    grid = json.loads((output / "sweeps" / "killed" / "sweep.json").read_text())
+    assert len(final) == 12 * len(grid["entries"]) == CELLS

@@ -86,11 +86,11 @@ def test_one_step_without_damping_is_the_least_norm_plan_of_a_linear_world() -> 
     run = linear_run()
     model = run.model
     assert isinstance(model, LinearQuadratic)
-    newton = LevenbergMarquardt(run, run.start.actions.clone(), 1e-12)
-    newton.step()
+    newton, actions = LevenbergMarquardt(run, 1e-12), run.start.actions.clone()
+    refine(newton, actions, 1)
     assert (run.best_cost < 1e-12).all()
     least = model.least_norm(run.problems.context.last, run.problems.goal, 12)
-    torch.testing.assert_close(newton.actions, least, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(actions, least, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("world", ["mlp", "pendulums", "patches"])
@@ -98,28 +98,40 @@ def test_cost_never_rises_and_bounds_hold(world: str) -> None:
     model = WORLDS[world](F64)
     problems = problems_for(model, bound=0.2)
     run = begin(model, problems, [1, 2, 3])
-    newton = LevenbergMarquardt(run, run.start.actions.clone(), 0.01)
+    newton, actions = LevenbergMarquardt(run, 0.01), run.start.actions.clone()
     costs = []
-    for _ in range(12):
-        newton.step()
-        costs.append(problems.goal_cost(rollout(model, problems.context, newton.actions)[:, -1], problems.goal))
-        assert (newton.actions >= problems.low).all()
-        assert (newton.actions <= problems.high).all()
+    for _ in range(13):
+        newton.step(actions)
+        costs.append(problems.goal_cost(rollout(model, problems.context, actions)[:, -1], problems.goal))
+        assert (actions >= problems.low).all()
+        assert (actions <= problems.high).all()
     assert (torch.stack(costs).diff(dim=0) <= 0).all()
     assert (costs[-1] < run.trace[0]).all()
     torch.testing.assert_close(run.best_cost, costs[-1])
 
 
-def test_each_row_takes_its_own_number_of_steps() -> None:
-    steps = torch.tensor([3, 0, 5, 1])
-    run = linear_run()
-    together = LevenbergMarquardt(run, run.start.actions.clone(), torch.tensor([0.5, 0.1, 2.0, 0.3]))
-    together.run_for(steps)
-    for row in range(4):
+def refine(newton: LevenbergMarquardt, actions: torch.Tensor, steps: int) -> None:
+    """So many steps, and the one that only looks."""
+    for _ in range(steps + newton.extra):
+        newton.step(actions)
+
+
+def test_rows_that_begin_and_wait_at_times_of_their_own_go_as_they_go_alone() -> None:
+    run, damping = linear_run(), [0.5, 0.1, 2.0, 0.3]
+    together, actions = LevenbergMarquardt(run, torch.tensor(damping)), run.start.actions.clone()
+    for rows in ([0, 2], [0, 2], [2, 3], [2, 3], [0], [1, 3], [2]):
+        together.step(actions, torch.tensor(rows))
+    together.begin(torch.tensor([3]))
+    for rows in ([3, 1], [3, 2], None):
+        together.step(actions, None if rows is None else torch.tensor(rows))
+    for row, (before, after) in enumerate([(4, 0), (3, 0), (7, 0), (3, 3)]):
         alone = begin(run.model, take(run.problems, [row]), [row])
-        newton = LevenbergMarquardt(alone, alone.start.actions.clone(), [0.5, 0.1, 2.0, 0.3][row])
-        newton.run_for(int(steps[row]))
-        torch.testing.assert_close(together.actions[row], newton.actions[0], rtol=1e-9, atol=1e-12)
+        newton, own = LevenbergMarquardt(alone, damping[row]), alone.start.actions.clone()
+        for stretch in (before, after):
+            newton.begin()
+            for _ in range(stretch):
+                newton.step(own)
+        torch.testing.assert_close(actions[row], own[0], rtol=1e-9, atol=1e-12)
         assert run.evaluations[row] == alone.evaluations[0]
 
 

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,12 +13,13 @@ from scipy.stats import binom, binomtest
 
 from orchestrator.cells import Named, Point
 from orchestrator.records import SCHEMA
-from sweeps.estimate import COLUMNS as TIMING_COLUMNS
-from sweeps.estimate import Timings, duration
-from sweeps.figure import success_figure
+from sweeps.durations import duration
+from sweeps.figure import save
+from sweeps.figure_rates import success_figure
 from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs
-from sweeps.report import COLUMNS, headline, summarise, to_csv, to_text
+from sweeps.report import COLUMNS, summarise
+from sweeps.report_tables import headline, to_csv, to_text
 from sweeps.statistics import Paired, paired, wilson
 from world_models.errors import UnknownNameError, UserError
 
@@ -33,9 +34,9 @@ def grid(planners=("grasp", "gd"), horizons=(10,), seeds=(0, 1, 2, 3)):
 
 
 def record(entry, seed, success=True, status="completed", distance: float | None = 1.0, seconds: float | None = 2.0):
-    cell = entry.point.cell(seed)
     facts = {"status": status, "success": success, "model_success": True, "distance": distance, "plan_seconds": seconds}
-    return {"cell_id": cell.cell_id, "point_id": entry.point.point_id, "seed": seed, **facts}
+    facts |= {"start_distance": 10.0, "steps_to_success": 8 if success else None, "evaluations": 100}
+    return {"point_id": entry.point.point_id, "seed": seed, **facts}
 
 
 def table(records):
@@ -68,11 +69,15 @@ def test_mcnemars_p_value_is_the_exact_binomial_one(a, b):
     assert Paired(100, a, b).p_value == pytest.approx(expected)
 
 
+def outcomes(by_seed: dict[int, bool]):
+    return np.array(list(by_seed), np.int64), np.array(list(by_seed.values()), bool)
+
+
 def test_pairs_are_common_seeds_only():
-    result = paired({0: True, 1: True, 2: False, 9: True}, {0: False, 1: True, 2: True, 7: True})
+    result = paired(outcomes({0: True, 1: True, 2: False, 9: True}), outcomes({0: False, 1: True, 2: True, 7: True}))
     assert result == Paired(3, 1, 1)
     assert result.difference == 0.0
-    assert paired({1: True}, {2: True}).difference is None
+    assert paired(outcomes({1: True}), outcomes({2: True})).difference is None
 
 
 def test_a_row_counts_successes_failures_and_what_is_missing():
@@ -93,7 +98,12 @@ def test_a_row_counts_successes_failures_and_what_is_missing():
     assert (first.success.successes, first.success.trials, first.failed, first.missing) == (1, 2, 1, 1)
     assert (first.distance, first.plan_seconds, first.versus) == (3.0, 2.0, None)
     assert (second.success.successes, second.success.trials, second.failed, second.missing) == (3, 4, 0, 0)
-    assert (second.reference, second.versus) == ("grasp", Paired(2, 1, 1))
+    assert (first.solved_seconds, first.steps, first.evaluations) == (1.0, 8, 100)
+    assert second.reference == "grasp"
+    assert second.versus is not None
+    assert second.versus.success == Paired(2, 1, 1)
+    assert second.versus.nearer == (1.0, 2)
+    assert second.versus.progress_interval is None, "two pairs know nothing of an interval"
 
 
 def test_the_order_of_records_does_not_matter():
@@ -123,13 +133,13 @@ def test_csv_has_full_precision_and_the_text_has_the_interval():
 def test_the_figure_is_a_legible_png_and_absent_without_results(tmp_path):
     sweep = grid(planners=("grasp", "cem", "gd"), horizons=(10, 20))
     rows = summarise(sweep, table([record(entry, seed, seed > 1) for entry in sweep.entries for seed in sweep.seeds]))
-    path = success_figure(rows, "sweep s", tmp_path / "success.png")
-    assert path is not None
-    with Image.open(path) as image:
+    figure = success_figure(rows, "sweep s")
+    assert figure is not None
+    with Image.open(save(figure, tmp_path / "success.png")) as image:
         assert image.format == "PNG"
         assert min(image.size) >= 400
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 50
-    assert success_figure(summarise(sweep, table([])), "s", tmp_path / "none.png") is None
+    assert success_figure(summarise(sweep, table([])), "s") is None
 
 
 def test_saved_sweeps_are_found_by_name_and_the_latest_without(tmp_path):
@@ -143,21 +153,6 @@ def test_saved_sweeps_are_found_by_name_and_the_latest_without(tmp_path):
     (outputs.sweep("s") / "sweep.json").write_text("{}")
     with pytest.raises(UserError, match="run the sweep again"):
         outputs.load("s")
-
-
-def test_times_come_from_the_point_then_from_the_planner_then_nowhere():
-    timings = Timings()
-    rows = [(point("gd", 10).point_id, "wall", "gd", "open_loop", 10, seconds) for seconds in (1.0, 3.0, None)]
-    timings.learn(pa.table(dict(zip(TIMING_COLUMNS, zip(*rows, strict=True), strict=True))))
-    assert timings.cell_seconds(point("gd", 10)) == 2.0
-    assert timings.cell_seconds(point("gd", 20)) == 4.0
-    assert timings.cell_seconds(replace(point("gd", 10), mode="mpc:4")) == pytest.approx(2.0 * (10 + 6 + 2) / 10)
-    timings.add("another", "wall", "gd", "mpc:4", 10, 2.0 * (10 + 6 + 2) / 10)
-    assert timings.cell_seconds(point("gd", 20)) == pytest.approx(4.0), "replanned cells teach the same seconds a step"
-    assert timings.cell_seconds(point("cem", 10)) is None
-    assert timings.cost(point("cem", 10)) == pytest.approx(2.0)
-    cells = [point("gd", 10).cell(0), point("gd", 20).cell(0), point("cem").cell(1)]
-    assert timings.total(cells) == (pytest.approx(6.0), ["cem"])
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.7, "1 min 0 s"), (200.0, "3 min 20 s"), (7500.0, "2 h 5 min")])

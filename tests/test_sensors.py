@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.backend import evaluated
 from orchestrator.batching import Batch
+from orchestrator.choice import Choice
+from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point
 from world_models import sensors
@@ -89,17 +92,19 @@ def test_a_cell_is_planned_from_pictures_and_without_a_decoder_success_in_the_mo
 
     evaluator = Evaluator("cpu", load, lights)
     point = plane_point(8)
-    result = evaluator.evaluate(Batch(point, (0, 1), frozenset({0})))
-    seen = Evaluator("cpu", load_plane, make_plane).evaluate(Batch(point, (0, 1)))
-    assert len(result.artifacts) == 2
+    result = evaluator.evaluate(Batch.of(point, (0, 1)))
+    seen = Evaluator("cpu", load_plane, make_plane).evaluate(Batch.of(point, (0, 1)))
+    sketch = Sketch(0, result.results[0].actions)
+    drawn = evaluator.draw(Drawing(point, (Choice(0, ()),), (sketch,), video=False))
+    assert [artifact.name for artifact in drawn.artifacts] == ["0.gif", "0.png", "0.parquet"]  # without what the model expected
     for blind, sharp in zip(result.results, seen.results, strict=True):
         assert blind.error is None
         assert (blind.model_success, blind.model_distance) == (None, None)
         assert blind.distance == pytest.approx(sharp.distance, abs=0.1)  # lights have 256 levels
-    twice = evaluator.evaluate(Batch(replace(point, goal_cost="twice"), (0,))).results[0]
+    twice = evaluator.evaluate(Batch.of(replace(point, goal_cost="twice"), (0,))).results[0]
     assert twice.goal_cost == "twice"
     assert result.results[0].predicted_cost is not None
-    failed = evaluator.evaluate(Batch(replace(point, goal_cost="thrice"), (0,))).results[0]
+    failed = evaluated(evaluator, Batch.of(replace(point, goal_cost="thrice"), (0,))).results[0]
     assert failed.error is not None
     assert "unknown goal cost of world model 'plane' 'thrice': did you mean 'twice'?" in failed.error
 

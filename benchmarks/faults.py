@@ -1,0 +1,323 @@
+"""Two hundred faults: sweeps on a cluster of several nodes while workers, nodes, drivers, MLflow and the disk fail.
+
+`python -m benchmarks.faults` runs 8 sweeps of 1,000 cells on a Ray cluster of a head and two worker nodes (processes on this
+machine), tracked by an MLflow server. In each, one after the other and in random order: 9 workers are killed (kill -9), 3 nodes
+are killed and replaced (`ray.cluster_utils`), the driver is killed (kill -9) and started again 3 times, the MLflow server is
+killed and started again 3 times, and the ledger's disk is full for three seconds twice (a tmpfs; mounting it takes root). Two
+cells of each sweep kill whatever plans them and three run out of memory in all but the smallest batches: 25 faults a sweep.
+
+The last line is JSON: `lost` cells without a record, `duplicated` cells with more than one record on disk, `hung` sweeps that
+made no progress for three minutes, `poison_recorded` (every poison cell is a recorded failure that says how its workers died,
+and no other cell failed), `outputs_equal` (success, status and distance of all other cells are those of an undisturbed run),
+`tracked` (MLflow has every point of every sweep once, with all its cells).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+from ray.cluster_utils import Cluster
+
+from benchmarks.faulty import CELLS, EXPERIMENT, HUNGRY, POINTS, POISON, Layout, culprits, work
+from benchmarks.services import MLflowServer
+from orchestrator.batching import Batch
+from orchestrator.ledger import Ledger
+from tests.fakes import plane_evaluator
+
+DOSES = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}
+"""Faults of each kind in a sweep, beside the cells that are faulty themselves."""
+FULL_SECONDS = 3.0
+DISK_MB = 24
+PATIENCE = 180.0
+"""Seconds without a new record after which a sweep counts as hung."""
+
+
+@dataclass
+class Stage:
+    """A cluster, an MLflow server and the sweep that runs on them now."""
+
+    cluster: Cluster
+    server: MLflowServer
+    layout: Layout
+    number: int
+    driver: subprocess.Popen[bytes] | None = None
+    mending: list[threading.Thread] = field(default_factory=list)
+
+    def start_driver(self) -> None:
+        """Start the sweep, or go on with it."""
+        command = [sys.executable, "-m", "benchmarks.faulty", str(self.layout.root), str(self.number)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (self.layout.root / "driver.log").open("ab") as log:
+            self.driver = subprocess.Popen(
+                [*command, str(self.cluster.address), self.server.uri], stdout=log, stderr=log, env=environment
+            )
+
+    def recorded(self) -> int:
+        """Cells on disk."""
+        return Ledger(self.layout.ledger).table(columns=["cell_id"]).num_rows
+
+    def kill_worker(self, rng: random.Random) -> None:
+        """kill -9 of a worker process."""
+        alive = [int(file.name) for file in self.layout.workers.iterdir() if Path(f"/proc/{file.name}").exists()]
+        if alive:
+            _kill(rng.choice(alive))
+
+    def kill_node(self, rng: random.Random) -> None:
+        """A worker node dies, and another joins."""
+        self.cluster.remove_node(rng.choice(list(self.cluster.worker_nodes)), allow_graceful=False)
+        self.cluster.add_node(num_cpus=1)
+
+    def kill_driver(self, rng: random.Random) -> None:
+        """kill -9 of the driver; it is started again."""
+        assert self.driver is not None
+        self.driver.kill()
+        self.driver.wait()
+        self.start_driver()
+
+    def kill_mlflow(self, rng: random.Random) -> None:
+        """The MLflow server dies and is back some seconds later."""
+        self.settle()
+        self.server.kill()
+        back = threading.Thread(target=self.server.start)
+        back.start()
+        self.mending.append(back)
+
+    def fill_disk(self, rng: random.Random) -> None:
+        """The ledger's disk is full for a while."""
+        ballast = self.layout.root / "disk" / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            try:
+                for size in (2**20, 2**12):
+                    while True:
+                        try:
+                            file.write(b"\0" * size)
+                        except OSError:
+                            break
+                time.sleep(FULL_SECONDS)
+            finally:
+                ballast.unlink()
+
+    def ended(self, verdict: Verdict) -> bool:
+        """Wait for the driver's end; False, and noted, when it does not come."""
+        assert self.driver is not None
+        try:
+            self.driver.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            verdict.hung += 1
+            verdict.complain(f"the driver of sweep {self.number} does not end")
+            return False
+        return True
+
+    def settle(self) -> None:
+        """Wait until what was killed is back."""
+        for thread in self.mending:
+            thread.join()
+        self.mending.clear()
+
+
+@dataclass
+class Verdict:
+    """What became of the cells of all sweeps."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    duplicated: int = 0
+    hung: int = 0
+    poison_recorded: bool = True
+    outputs_equal: bool = True
+    tracked: bool = True
+    trouble: list[str] = field(default_factory=list)
+
+    def complain(self, text: str) -> None:
+        """Something that should not be."""
+        self.trouble.append(text)
+        say(f"  WRONG: {text}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the sweeps, break what can be broken, and judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=8, help="sweeps of 25 faults each (default 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of the faults' order")
+    options = parser.parse_args(arguments)
+    os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    verdict, began = Verdict(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="grasp-faults-", ignore_cleanup_errors=True) as folder:
+        root = Path(folder)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        try:
+            with MLflowServer(f"sqlite:///{root}/mlflow.db", root / "mlflow") as server:
+                for number in range(options.sweeps):
+                    layout = Layout(root / f"sweep-{number}")
+                    rng = random.Random(f"{options.seed}/{number}")
+                    disturb(Stage(cluster, server, layout, number), rng, verdict)
+        finally:
+            cluster.shutdown()
+    say(f"{sum(verdict.faults.values())} faults in {time.monotonic() - began:.0f} s: {dict(verdict.faults)}")
+    found = {
+        "faults": sum(verdict.faults.values()),
+        "lost": verdict.lost,
+        "duplicated": verdict.duplicated,
+        "hung": verdict.hung,
+        "poison_recorded": verdict.poison_recorded,
+        "outputs_equal": verdict.outputs_equal,
+        "tracked": verdict.tracked,
+        "by_kind": dict(verdict.faults),
+        "cells": options.sweeps * POINTS * CELLS,
+        "seconds": round(time.monotonic() - began),
+    }
+    print(json.dumps(found))
+
+
+def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
+    """One sweep, with all its faults, from beginning to end."""
+    began = time.monotonic()
+    for folder in (stage.layout.workers, stage.layout.root / "disk"):
+        folder.mkdir(parents=True)
+    disk = str(stage.layout.root / "disk")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", disk], check=True)
+    try:
+        stage.start_driver()
+        doses = [kind for kind, count in DOSES.items() for _ in range(count)]
+        rng.shuffle(doses)
+        strike: dict[str, Callable[[random.Random], None]] = {
+            "worker": stage.kill_worker,
+            "node": stage.kill_node,
+            "driver": stage.kill_driver,
+            "mlflow": stage.kill_mlflow,
+            "disk": stage.fill_disk,
+        }
+        for kind in doses:
+            if not progressed(stage, 2, verdict):
+                break
+            strike[kind](rng)
+            verdict.faults[kind] += 1
+        verdict.faults |= Counter({"poison": POISON * (stage.number + 1), "memory": HUNGRY * (stage.number + 1)})
+        stage.layout.hurry.touch()
+        while stage.driver is not None and stage.driver.poll() is None and progressed(stage, 1, verdict):
+            pass
+        stage.settle()
+        # MLflow may have been away at the end: a driver that finds nothing to plan tells what waits.
+        if not stage.ended(verdict):
+            return
+        stage.start_driver()
+        stage.ended(verdict)
+        judge(stage, verdict)
+    finally:
+        if stage.driver is not None:
+            stage.driver.kill()
+            stage.driver.wait()
+        stage.settle()
+        subprocess.run(["umount", "-l", disk], check=True)
+    say(f"sweep {stage.number}: {len(doses) + POISON + HUNGRY} faults, {time.monotonic() - began:.0f} s")
+
+
+def progressed(stage: Stage, cells: int, verdict: Verdict) -> bool:
+    """Wait for so many new records, or the driver's end; False, and noted, when none come for long."""
+    before, deadline = stage.recorded(), time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if stage.driver is None or stage.driver.poll() is not None or stage.recorded() >= before + cells:
+            return True
+        time.sleep(0.2)
+    verdict.hung += 1
+    verdict.complain(f"sweep {stage.number} made no progress for {PATIENCE:g} s after {before} cells")
+    return False
+
+
+def judge(stage: Stage, verdict: Verdict) -> None:
+    """Compare what lies on disk with what should."""
+    assert stage.driver is not None
+    if stage.driver.poll() != 0:
+        verdict.complain(f"the driver of sweep {stage.number} ended with {stage.driver.poll()}")
+    rows = raw_rows(stage.layout.ledger)
+    portions, (poison, _) = work(stage.number), culprits(stage.number)
+    times = Counter((row["point_id"], row["seed"]) for row in rows)
+    asked = {(portion.point.point_id, int(seed)) for portion in portions for seed in portion.seeds}
+    lost, doubled = asked - times.keys(), [cell for cell, count in times.items() if count > 1]
+    verdict.lost += len(lost)
+    verdict.duplicated += len(doubled)
+    failed = {(row["point_id"], row["seed"]): row["error"] for row in rows if row["status"] == "failed"}
+    if failed.keys() != poison or not all("died" in error for error in failed.values()):
+        verdict.poison_recorded = False
+        verdict.complain(f"failed cells of sweep {stage.number}: {failed}, poison: {sorted(poison)}")
+    tracked(stage, verdict)
+    expected = undisturbed(portions)
+    for row in rows:
+        cell = row["point_id"], row["seed"]
+        if cell not in poison and not alike(row, expected[cell]):
+            verdict.outputs_equal = False
+            verdict.complain(f"cell {cell} is {row}, undisturbed {expected[cell]}")
+
+
+def tracked(stage: Stage, verdict: Verdict) -> None:
+    """MLflow has the sweep once, and each of its points once with all its cells."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=stage.server.uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = [] if experiment is None else client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if run.data.tags.get("grasp.sweep") == f"sweep-{stage.number}"]
+    ids = {run.info.run_id for run in parents}
+    points = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in ids]
+    cells = [run.data.metrics.get("cells") for run in points]
+    if len(parents) != 1 or cells != [CELLS] * POINTS or {run.info.status for run in (*parents, *points)} != {"FINISHED"}:
+        verdict.tracked = False
+        verdict.complain(f"MLflow has {len(parents)} runs of sweep {stage.number}, and points of {cells} cells")
+
+
+def raw_rows(ledger: Path) -> list[dict[str, Any]]:
+    """Every record as it lies in the parts: nothing is deduplicated."""
+    columns = ["point_id", "seed", "status", "error", "success", "distance", "steps_to_success"]
+    return ds.dataset([str(file) for file in sorted(ledger.glob("part-*.parquet"))]).to_table(columns=columns).to_pylist()
+
+
+def undisturbed(portions: Sequence[Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """The same cells planned in this process, nothing happening to them."""
+    evaluator, found = plane_evaluator(), {}
+    for portion in portions:
+        seeds = portion.seeds.tolist()
+        for first in range(0, len(seeds), 50):
+            for record in evaluator.evaluate(Batch.of(portion.point, tuple(seeds[first : first + 50]))).results:
+                found[record.point_id, record.seed] = {
+                    name: getattr(record, name) for name in ("status", "success", "distance", "steps_to_success")
+                }
+    return found
+
+
+def alike(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records say the same, to float tolerance."""
+    same = all(row[name] == other[name] for name in ("status", "success", "steps_to_success"))
+    return same and abs(row["distance"] - other["distance"]) <= 1e-3 * max(1e-2, abs(other["distance"]))
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def say(text: str) -> None:
+    """Progress, at once."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()

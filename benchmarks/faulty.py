@@ -1,0 +1,141 @@
+"""A sweep that things happen to: its cells, the workers that some of them harm, and the driver that `benchmarks.faults` kills.
+
+`python -m benchmarks.faulty FOLDER NUMBER ADDRESS TRACKING_URI` runs (or goes on with) sweep NUMBER.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.backend import BatchEvaluator
+from orchestrator.background import BackgroundTracker
+from orchestrator.batching import Batch
+from orchestrator.courier import Courier
+from orchestrator.destination import Destination
+from orchestrator.drawing import Drawing, Drawn
+from orchestrator.ledger import Ledger
+from orchestrator.outbox import Outbox
+from orchestrator.outcomes import BatchResult
+from orchestrator.ray_backend import RayBackend, RayConfig
+from orchestrator.run import Hooks, run_cells
+from orchestrator.scheduler import Limits
+from orchestrator.sizes import Sizes
+from orchestrator.sweep_info import SweepInfo
+from orchestrator.tracking import Tracker
+from orchestrator.work import Portion, lacking
+from tests.fakes import plane_evaluator, plane_point
+
+POINTS, CELLS = 4, 250
+"""Points of a sweep, and cells of each."""
+POISON, HUNGRY = 2, 3
+"""Cells of a sweep that kill every worker, and cells that run out of memory in any batch of more than two."""
+EXPERIMENT = "faults"
+MAX_ROWS = 4
+SECONDS = 1.0
+"""What a batch takes while faults are to come."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a sweep keeps its things."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger, on a small disk of its own."""
+        return self.root / "disk" / "ledger"
+
+    @property
+    def workers(self) -> Path:
+        """A file for each worker process that ever was, named by pid."""
+        return self.root / "workers"
+
+    @property
+    def hurry(self) -> Path:
+        """Exists once no fault is to come: batches take no longer than they need."""
+        return self.root / "hurry"
+
+
+def work(number: int) -> list[Portion]:
+    """The cells of a sweep."""
+    points = [plane_point(horizon, iterations=30 + number) for horizon in range(4, 4 + POINTS)]
+    return [Portion.of(point, range(CELLS)) for point in points]
+
+
+def culprits(number: int) -> tuple[frozenset[tuple[str, int]], frozenset[tuple[str, int]]]:
+    """(point id, seed) of the poison cells and of the hungry ones."""
+    rng = random.Random(number)
+    every = [(portion.point.point_id, int(seed)) for portion in work(number) for seed in portion.seeds]
+    chosen = rng.sample(every, POISON + HUNGRY)
+    return frozenset(chosen[:POISON]), frozenset(chosen[POISON:])
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Makes the workers' evaluators."""
+
+    root: Path
+    number: int
+
+    def __call__(self, device: str) -> BatchEvaluator:
+        """An evaluator that leaves its pid."""
+        layout = Layout(self.root)
+        (layout.workers / str(os.getpid())).touch()
+        return FaultyEvaluator(layout, self.number)
+
+
+class FaultyEvaluator:
+    """Plans like any other, slowly, and falls over the culprits."""
+
+    def __init__(self, layout: Layout, number: int) -> None:
+        self._layout = layout
+        self._poison, self._hungry = culprits(number)
+        self._evaluator = plane_evaluator()
+
+    def draw(self, drawing: Drawing) -> Drawn:
+        """As it is."""
+        return self._evaluator.draw(drawing)
+
+    def evaluate(self, batch: Batch) -> BatchResult:
+        """One record a cell, where it lives to tell."""
+        cells = {(batch.point.point_id, seed) for seed in batch.seeds}
+        if cells & self._hungry and len(cells) > 2:
+            raise MemoryError("a cell of this batch leaves no room for more than one other")
+        if not self._layout.hurry.exists():
+            time.sleep(SECONDS)
+        if cells & self._poison:
+            os.write(2, b"poison\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._evaluator.evaluate(batch)
+
+
+def main(words: Sequence[str]) -> None:
+    """Run a sweep to its end, or go on with it."""
+    folder, number, address, uri = words
+    layout = Layout(Path(folder))
+    ledger, portions = Ledger(layout.ledger), work(int(number))
+    tracker = Tracker(Destination(uri, layout.root / "files", EXPERIMENT), layout.root / "markers")
+    courier = Courier(Outbox(layout.root / "outbox"), tracker, ledger, layout.root / "artifacts")
+    missing = lacking(portions, ledger.finished_seeds())
+    info = SweepInfo(f"sweep-{number}", "", "", "disturbed")
+    telling = BackgroundTracker(courier, info, portions, missing)
+    telling.start()
+    config = RayConfig(address, cpus_per_worker=1, wait_for_nodes=300)
+    with RayBackend(config, Faulty(layout.root, int(number))) as backend:
+        hooks = Hooks(on_result=telling.on_result)
+        run_cells(portions, ledger, backend, Limits(MAX_ROWS), hooks, sizes=Sizes(layout.root / "sizes.json"))
+    trouble = telling.finish()
+    if trouble:
+        sys.stderr.write(f"{trouble}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,140 @@
+"""Ledgers of many points, planned once and varied or made up altogether, and telling a store of them as a sweep does."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.batching import Batch
+from orchestrator.cells import Point
+from orchestrator.courier import Courier
+from orchestrator.destination import Destination
+from orchestrator.ledger import Ledger
+from orchestrator.outbox import Outbox, PointsRecord, SweepRecord
+from orchestrator.outcomes import failed_batch
+from orchestrator.provenance import Provenance
+from orchestrator.records import CellResult
+from orchestrator.sweep_info import Extent, SweepInfo
+from orchestrator.tracking import Tracker
+from orchestrator.work import Portion
+from sweeps.grid import Grid
+from sweeps.verbs import read_job
+
+PLANNERS = ("grasp", "cem", "gd", "icem", "mppi")
+_SKILL = {"grasp": 1.0, "icem": 0.6, "cem": 0.3, "mppi": 0.1, "gd": -0.4}
+_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A ledger of many points."""
+
+    portions: Sequence[Portion]
+    records: Sequence[Sequence[CellResult]]
+    """Of each portion."""
+    ledger: Ledger
+    artifacts: Path
+
+
+def filled(parts: Iterable[tuple[Point, Sequence[CellResult], Path | None]], folder: Path) -> Filled:
+    """A ledger of points with their records, a part each; pictures are copied from a folder a point, where one is given."""
+    ledger, artifacts = Ledger(folder / "ledger"), folder / "artifacts"
+    portions, made = [], []
+    with ledger.writer():
+        for point, records, pictures in parts:
+            ledger.append(records)
+            made.append(records)
+            portions.append(Portion.of(point, [record.seed for record in records]))
+            if pictures is not None:
+                shutil.copytree(pictures, artifacts / point.point_id)
+    return Filled(portions, made, ledger, artifacts)
+
+
+def many_points(points: int, seeds: int) -> Grid:
+    """The default sweep's tasks under five planners, at as many horizons as it takes; not checked for being feasible."""
+    words = [f"planner=[{','.join(PLANNERS)}]", "horizons=[25]", f"seeds={seeds}", "name=review"]
+    base = read_job("config", words, None).grid
+    rounds = -(-points // len(base.entries))
+    horizons = 10 + 2 * np.arange(rounds)
+    entries = [replace(e, point=replace(e.point, horizon=int(h))) for h in horizons for e in base.entries]
+    return replace(base, entries=tuple(entries[:points]))
+
+
+def made_up(point: Point, seeds: Sequence[int], number: int = 0) -> list[CellResult]:
+    """Outcomes that nobody planned, of one batch: success falls with the horizon and depends on the planner."""
+    draw = np.random.default_rng([number, point.horizon])
+    chance = 1 / (1 + np.exp(point.horizon / 40 - 1 - _SKILL.get(point.planner.name, 0.0)))
+    seconds = 0.002 * point.horizon * len(seeds) * draw.uniform(0.8, 1.2)
+    blank = failed_batch(Batch.of(point, seeds), "", Provenance("cpu", 1, "nowhere", "0", "{}")).results
+    difficulty, luck = (draw.random(len(seeds)) for _ in range(2))
+    finished = _BEGAN + timedelta(seconds=10.0 * number)
+    return [
+        replace(
+            record,
+            problem_kind="made up",
+            status="completed",
+            error=None,
+            success=bool(hard < chance),
+            distance=float(20 * hard * (1.5 if hard >= chance else 0.2)),
+            start_distance=100.0,
+            predicted_cost=float(hard),
+            last_cost=float(hard),
+            model_success=bool(hard < chance + 0.1 * lucky),
+            model_distance=float(20 * hard * lucky),
+            steps_to_success=point.horizon - 1 if hard < chance else None,
+            plan_seconds=seconds / len(seeds),
+            batch_seconds=seconds,
+            worker_seconds=seconds / len(seeds),
+            evaluations=1000,
+            actions=(0.0,) * (2 * point.horizon),
+            finished_at=finished,
+        )
+        for record, hard, lucky in zip(blank, difficulty, luck, strict=True)
+    ]
+
+
+def told(grid: Grid, config_text: str, description: str) -> SweepInfo:
+    """What is said of a sweep that nobody planned."""
+    return SweepInfo(grid.name, config_text, f"grasp sweep name={grid.name}", description)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What telling took."""
+
+    tracker: Tracker
+    seconds: float
+    """Waiting for answers included."""
+    cpu_seconds: float
+    """Of this process."""
+
+
+def tell(filled: Filled, destination: Destination, folder: Path, info: SweepInfo, figures: Sequence[Path] = ()) -> Told:
+    """Tell a store of all points, one after the other, and of the sweep, as where points finish far apart."""
+    tracker = Tracker(destination)
+    courier = Courier(Outbox(folder), tracker, filled.ledger, filled.artifacts)
+    everything = Extent.of(filled.portions)
+    tracker.open()  # imports MLflow and makes the tables: beside the first planning
+    busy, cpu = time.perf_counter(), time.process_time()
+    courier.outbox.add(SweepRecord(info, everything, ended=False))
+    while courier.next(lambda record: False):
+        pass
+    for number, (portion, records) in enumerate(zip(filled.portions, filled.records, strict=True), 1):
+        courier.recent.add(records)
+        courier.outbox.add(PointsRecord(info.name, everything.at([portion.point.point_id])))
+        courier.next(lambda record: False)
+        if number % 100 == 0:
+            print(f"told {destination.kind} of {number} points in {time.perf_counter() - busy:.1f} s", flush=True)
+    drawn = tuple(str(figure) for figure in figures)
+    courier.outbox.add(SweepRecord(info, everything, ended=True, figures=drawn))
+    courier.next(lambda record: False)
+    seconds, cpu = time.perf_counter() - busy, time.process_time() - cpu
+    assert tracker.points == len(filled.portions)
+    assert not courier.refused
+    return Told(tracker, round(seconds, 1), round(cpu, 1))

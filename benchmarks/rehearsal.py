@@ -1,0 +1,189 @@
+"""`make rehearsal`: the cluster of docker/compose.yaml as plain processes on loopback, and a sweep that survives what breaks.
+
+PostgreSQL, MLflow's server on it, a Ray head and two worker nodes, each with an address and a folder of its own. A sweep is
+submitted with `ray job submit`. In its midst a worker node and the MLflow server are killed (-9); the sweep goes on without
+them. Then the server comes back and another node joins. At the end the result must be that of the same sweep undisturbed, in
+one process.
+
+    python -m benchmarks.rehearsal             # under 6 minutes on 2 cores; the last line is JSON
+    python -m benchmarks.rehearsal --record    # docker/rehearsed.txt is written anew instead of compared
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import rehearsal_checks as checks
+from benchmarks.processes import adopt_orphans, descendants, end_descendants, kill_tree, title
+from benchmarks.rehearsal_stage import STEP, RehearsalError, Stage, plans
+from benchmarks.rehearsed import LIST, as_text
+from benchmarks.services import PostgreSQL, Service
+from world_models.errors import UserError
+
+NAME, SEEDS = "rehearsal", 40
+SWEEP = (
+    *(f"name={NAME}", "task=wall", "planner=grasp,gd", "horizons=[20,40]", f"seeds={SEEDS}", "max_rows=1"),
+    *(f"planners.grasp.settings.{key}" for key in ("iterations=80", "attempts=1", "precision=highest")),
+    *(f"planners.gd.settings.{key}" for key in ("iterations=100", "attempts=1", "precision=highest")),
+)
+"""What is swept: long enough to be under way when things break, on a processor with the planners' kernel as without.
+One cell a batch: how cells are put together differs from run to run, and how numbers are rounded with it."""
+CELLS = 4 * SEEDS
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Rehearse; 0 when all holds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true", help="write docker/rehearsed.txt anew")
+    record = parser.parse_args(words).record
+    adopt_orphans()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Short: the paths of Ray's sockets must not exceed 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="grasp-rehearsal-", dir="/tmp"))
+    code = 1
+    try:
+        print(json.dumps(rehearse(Stage(folder), record)))
+        code = 0
+    except (RehearsalError, UserError, subprocess.TimeoutExpired) as error:
+        sys.stderr.write(f"rehearsal: {error}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("\nrehearsal: stopped\n")
+        code = 130
+    finally:
+        end_descendants()
+        if code:
+            sys.stderr.write(f"rehearsal: all processes are ended; their logs are in {folder}\n")
+        else:
+            shutil.rmtree(folder)
+    return code
+
+
+def rehearse(stage: Stage, record: bool) -> dict[str, object]:
+    """The whole piece; its figures. RehearsalError with all that did not hold."""
+    with ExitStack() as services:
+        tracking, worker = start_cluster(stage, services)
+        job = stage.start("submission", ["bash", "docker/commands/submit.sh", *SWEEP])
+        in_time = disturb(stage, services, job, tracking, worker)
+        wrong = [f"the submission ended with {code}"] if (code := job.wait(timeout=STEP)) else []
+        stage.say(f"the submission is over; {stage.finished()} cells are in the ledger")
+        stage.ran.append(stage.entrypoint())
+        stage.say("the same sweep in one process, to compare it with")
+        if stage.run("undisturbed", undisturbed(stage)):
+            raise RehearsalError("the undisturbed run failed")
+        figures, found = judge(stage, in_time)
+        wrong += found
+    left = [title(process) for process in descendants(os.getpid())]
+    wrong += [f"{len(left)} processes stayed behind, e.g. {left[0]!r}"] if left else []
+    wrong += compare_commands(stage, record)
+    if wrong:
+        raise RehearsalError("; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""))
+    stage.say("everything holds, and everything is stopped")
+    return {"seconds": round(stage.seconds, 1), **figures, "server_back_in_time": in_time}
+
+
+def undisturbed(stage: Stage) -> list[str]:
+    """The command of the same sweep in one process, tracked nowhere but in its own folder.
+
+    With one thread: on cores that are busy with the cluster, threads that wait for each other take many times as long.
+    """
+    return [
+        "env",
+        "OMP_NUM_THREADS=1",
+        sys.executable,
+        "-m",
+        "sweeps",
+        "sweep",
+        *SWEEP,
+        "backend=inline",
+        f"output={stage.folder / 'undisturbed'}",
+    ]
+
+
+def start_cluster(stage: Stage, services: ExitStack) -> tuple[Service, Service]:
+    """Start the whole cluster; the MLflow server and the first worker node."""
+    database = services.enter_context(PostgreSQL())
+    stage.say(f"PostgreSQL answers on port {database.port}")
+    parts = [stage.tracking(database), stage.head(), stage.worker(1), stage.worker(2)]
+    for part in parts:  # stopped in the opposite order: a node whose head is gone takes long to leave
+        services.callback(part.stop)
+    # Two at a time: Ray gives a node 30 seconds to come up, which the processes of four exceed on two busy cores.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(Service.start, parts))
+    stage.knock()
+    stage.say(f"MLflow answers on {stage.tracking_uri}, the Ray head on {stage.dashboard}, and two worker nodes are up")
+    return parts[0], parts[2]
+
+
+def disturb(stage: Stage, services: ExitStack, job: subprocess.Popen[bytes], tracking: Service, worker: Service) -> bool:
+    """Kill a node and the server, see the sweep go on, bring the server back and have another node plan.
+
+    Whether the server was back before the sweep was over: how long it takes to come up is the machine's affair.
+    """
+
+    stage.wait_for("an eighth of the sweep", lambda: stage.finished() >= CELLS // 8, job)
+    seen = stage.finished()
+    stage.say(f"{seen} of {CELLS} cells; kill -9 of a worker node and of the MLflow server; another node is started")
+    kill_tree(worker.pid)
+    tracking.kill()
+    late = stage.worker(3)
+    services.callback(late.stop)
+    with ThreadPoolExecutor() as pool:
+        joining = pool.submit(late.start)
+        stage.wait_for("progress without them", lambda: stage.finished() >= seen + CELLS // 8, job)
+        stage.say(f"{stage.finished()} cells: the sweep goes on; the server comes back")
+        back = pool.submit(tracking.start)
+        # Looked for at once: a sweep that ends while the server comes up takes its actors with it.
+        stage.wait_for("an actor on the node that joined", lambda: plans(late), job)
+        stage.say(f"{stage.finished()} cells; the node that joined plans")
+        back.result()
+        in_time = job.poll() is None
+        joining.result()
+    return in_time
+
+
+def judge(stage: Stage, in_time: bool) -> tuple[dict[str, object], list[str]]:
+    """Figures, and what is wrong. With the server back `in_time`, the sweep itself has tracked all; else `grasp sync` does."""
+    found, expected = checks.records(stage.output), checks.records(stage.folder / "undisturbed")
+    wrong = [*checks.each_cell_once(found, expected), *checks.same_outcomes(found, expected)]
+    wrong += checks.of_one_commit(found, stage.revision)
+    upload = checks.uploaded(stage.folder / "head")
+    wrong += upload.problems
+    sync = [sys.executable, "-m", "sweeps", "sync", f"output={stage.output}"]
+    if not in_time and (code := stage.run("sync", sync)):
+        wrong.append(f"`grasp sync` ended with {code}")
+    wrong += checks.tracked(stage.tracking_uri, NAME, found)
+    code = stage.run("sync-again", sync)
+    if code or "nothing waits" not in stage.said("sync-again"):
+        wrong.append(f"`grasp sync` ended with {code} and found something to write")
+    figures = {
+        "cells": len(found),
+        "points": len({row["point_id"] for row in found}),
+        "upload_files": upload.files,
+        "upload_mb": round(upload.megabytes, 2),
+    }
+    return figures, wrong
+
+
+def compare_commands(stage: Stage, record: bool) -> list[str]:
+    """Write docker/rehearsed.txt, or say where it differs from what was run."""
+    ran = as_text(command for command in stage.ran if sys.executable not in command)
+    if record:
+        LIST.write_text(ran)
+    elif not LIST.exists() or LIST.read_text() != ran:
+        return [f"{LIST.name} does not hold what was run: compare it after `python -m benchmarks.rehearsal --record`"]
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What it costs to review a sweep: 1,000 points with 64 seeds each, in MLflow over SQLite and in `grasp report`.
+
+`log_s` is telling a fresh store of all points, each alone, and of the sweep; `search_runs_s` is one search for all of the
+sweep's children; `report_s` is all of `grasp report`. The outcomes are made up: nobody waits for them to be planned.
+`artifact_share` is the time that artifacts take of the workers, over the time of planning, in a small real sweep of the
+default tasks and planners. The last line is JSON.
+
+    python -m benchmarks.review [--points 1000] [--seeds 64] [--planned-seeds 16]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.filled import filled, made_up, many_points, tell, told
+from orchestrator.backend import InlineBackend
+from orchestrator.destination import Destination
+from orchestrator.ledger import Ledger
+from orchestrator.mlflow_store import MlflowStore
+from orchestrator.run import run_cells
+from sweeps.outputs import Outputs
+from sweeps.point_cells import records_of
+from sweeps.report import summarise
+from sweeps.report_tables import headline
+from sweeps.show import report
+from sweeps.verbs import chosen_of, read_job
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Plan a little, make up a lot, tell, search, report, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, default=64)
+    parser.add_argument("--planned-seeds", type=int, default=16, help="seeds of the real sweep behind artifact_share")
+    asked = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="grasp-review-"))
+    try:
+        picture = folder / "planned"
+        share = artifact_share(picture, asked.planned_seeds)
+        print(f"artifacts take {share:.3f} of planning", flush=True)
+        figures = review(folder / "review", asked.points, asked.seeds, picture)
+        circumstances = {"points": asked.points, "seeds": asked.seeds}
+        print(json.dumps({**figures, "artifact_share": round(share, 4), **circumstances}))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def review(root: Path, points: int, seeds: int, planned: Path) -> dict[str, float]:
+    """Seconds of telling, of searching and of reporting; each point has the pictures of a planned one."""
+    grid, outputs = many_points(points, seeds), Outputs(root)
+    outputs.prepare()
+    outputs.save(grid, "name: review\n")
+    picture = next((planned / "artifacts").iterdir(), None)
+    parts = ((entry.point, made_up(entry.point, grid.seeds, n), picture) for n, entry in enumerate(grid.entries))
+    ledger = filled(parts, root)
+    print(f"made up {points * seeds} cells", flush=True)
+    began = time.perf_counter()
+    report(grid.name, outputs, Console(file=io.StringIO()))
+    reporting = time.perf_counter() - began
+    print(f"report in {reporting:.1f} s", flush=True)
+    destination = Destination(outputs.tracking_uri, outputs.tracking_artifacts)
+    page = headline(summarise(grid, records_of(grid, ledger.ledger)))
+    logging = tell(ledger, destination, outputs.outbox / "review", told(grid, "name: review\n", page)).seconds
+    searching = search(destination, points)
+    return {"log_s": logging, "search_runs_s": round(searching, 2), "report_s": round(reporting, 1)}
+
+
+def search(destination: Destination, points: int) -> float:
+    """Seconds of one search for a sweep's children, by a client that has looked at the store before."""
+    store = MlflowStore(destination)
+    (parent,) = store.runs("tags.`grasp.kind` = 'sweep'")
+    began = time.perf_counter()
+    found = list(store.runs(f"tags.`mlflow.parentRunId` = '{parent.run_id}'"))
+    seconds = time.perf_counter() - began
+    assert len(found) == points
+    return seconds
+
+
+def artifact_share(folder: Path, seeds: int) -> float:
+    """Drawing over planning, in the default sweep with so many seeds."""
+    job = read_job("config", [f"seeds={seeds}", f"output={folder}"], None)
+    ledger, chosen = Ledger(folder / "ledger"), chosen_of(job.values)
+    done = run_cells(job.grid.portions(), ledger, InlineBackend(), artifacts=folder / "artifacts", chosen=chosen)
+    print(
+        f"drew {done.drawn} cells in {done.drawing_seconds:.1f} s beside {done.planning_seconds:.1f} s of planning", flush=True
+    )
+    return done.artifact_share
+
+
+if __name__ == "__main__":
+    main()

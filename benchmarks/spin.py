@@ -1,0 +1,89 @@
+"""A stand-in planner that spins for a fixed time a cell, and sweeps of it: what is left is orchestration.
+
+`python -m benchmarks.spin POINT SEED FOLDER` plans one cell in a process of its own, as an array of jobs does.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from orchestrator.batching import Batch
+from orchestrator.cells import Named, Point
+from orchestrator.evaluate import Evaluator
+from orchestrator.ledger import Ledger
+from orchestrator.outcomes import BatchResult
+from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus, Start
+from planners.initialisers import linear
+from tests.fakes import DIGEST, load_plane, make_plane
+
+SECONDS = 0.05
+"""Of planning a cell."""
+CELLS_A_POINT = 100
+
+
+class Spin:
+    """Spins `SECONDS` a problem and returns the straight line to the goal."""
+
+    def plan(
+        self,
+        model: object,
+        problems: ModelProblems,
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        start: Start | None = None,
+    ) -> Plans:
+        """Plans of no worth, after exactly the time that they should take."""
+        until = time.perf_counter() + SECONDS * len(seeds)
+        line = linear(model, problems)  # pyright: ignore[reportArgumentType]
+        nothing = torch.zeros(len(seeds))
+        plans = Plans(
+            actions=line.actions,
+            states=line.states,
+            cost=nothing,
+            last_cost=nothing,
+            status=(PlanStatus.COMPLETED,) * len(seeds),
+            evaluations=nothing.long(),
+            trace=nothing[:, None],
+            spent=nothing[:, None].long(),
+        )
+        while time.perf_counter() < until:
+            pass
+        return plans
+
+
+def make_spin(name: str, settings: Mapping[str, object]) -> Planner:
+    """The stand-in, whatever is asked for."""
+    return Spin()
+
+
+def spinning(device: str) -> Evaluator:
+    """An evaluator whose planner spins."""
+    return Evaluator(device, load_plane, make_plane, make_spin)
+
+
+def points(count: int) -> list[Point]:
+    """Points of a task whose problems and simulator cost next to nothing; they differ in a setting that means nothing."""
+    return [Point(Named.of("plane"), "plane", DIGEST, Named.of("spin", {"number": i}), 10) for i in range(count)]
+
+
+def one_cell(evaluator: Evaluator, point: Point, seed: int) -> BatchResult:
+    """A cell by itself; without a picture."""
+    return evaluator.evaluate(Batch.of(point, (seed,)))
+
+
+def main(words: Sequence[str]) -> None:
+    """Plan one cell in this process, from nothing."""
+    number, seed, folder = words
+    result = one_cell(spinning("cpu"), points(int(number) + 1)[-1], int(seed))
+    ledger = Ledger(Path(folder) / f"{number}-{seed}")
+    with ledger.writer():
+        ledger.append(result.results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

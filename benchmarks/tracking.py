@@ -1,0 +1,141 @@
+"""What tracking costs: 500 points with 64 seeds each, told to SQLite and to an MLflow server over PostgreSQL.
+
+First a real sweep: the default one's 18 points with 64 seeds each, planned on 2 Ray actors, untracked. Its wall time over its
+cells gives `sweep_seconds`, what a sweep of 500 x 64 such cells takes here. Its records and pictures, under other settings,
+become 500 points, a part of the ledger each. Then each store is told of them as a sweep tells it where points finish far apart:
+each alone, through the outbox; at the end the sweep's own page, for which the ledger is read.
+
+`seconds` is the time that the tracking thread would be busy, waiting for answers included; `share` is that over
+`sweep_seconds`; `cpu_seconds` are of this process. The server runs beside, with 2 workers. The last line is JSON.
+
+    python -m benchmarks.tracking [--points 500] [--seeds 64] [--stores sqlite,postgresql]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.filled import Filled, filled, tell
+from benchmarks.services import MLflowServer, PostgreSQL
+from orchestrator.cells import Named, Point
+from orchestrator.destination import Destination
+from orchestrator.ledger import Ledger
+from orchestrator.outcomes import BatchResult
+from orchestrator.ray_backend import RayBackend, RayConfig
+from orchestrator.records import CellResult, from_table
+from orchestrator.run import Hooks, run_cells
+from orchestrator.sweep_info import SweepInfo
+from orchestrator.work import Portion, count
+from sweeps.verbs import read_job
+
+ACTORS = 2
+INFO = SweepInfo("benchmark", "seeds: 64\n", "grasp sweep", "| task | success |")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The real sweep."""
+
+    portions: Sequence[Portion]
+    ledger: Ledger
+    artifacts: Path
+    seconds_a_cell: float
+    """Wall time of the sweep over its cells."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Plan, fill, tell each store, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=64)
+    parser.add_argument("--stores", default="sqlite,postgresql", help="which stores, with commas between them")
+    asked = parser.parse_args(arguments)
+    folder = Path(tempfile.mkdtemp(prefix="grasp-tracking-"))
+    try:
+        planned = plan(folder / "planned", asked.seeds)
+        many = fill(planned, folder / "filled", asked.points)
+        sweep_seconds = planned.seconds_a_cell * count(many.portions)
+        print(f"{planned.seconds_a_cell:.3f} s a cell: {count(many.portions)} cells take {sweep_seconds:.0f} s", flush=True)
+        figures = {}
+        for name in asked.stores.split(","):
+            with store(name, folder / name) as destination:
+                told = tell(many, destination, folder / name / "outbox", INFO)
+            requests = told.tracker.requests
+            figures[name] = {"seconds": told.seconds, "requests": requests, "cpu_seconds": told.cpu_seconds}
+            figures[name]["share"] = round(figures[name]["seconds"] / sweep_seconds, 4)
+            print(f"{name}: {figures[name]}", flush=True)
+        share = max(figure["share"] for figure in figures.values())
+        circumstances = {"points": asked.points, "seeds": asked.seeds, "actors": ACTORS}
+        print(json.dumps({**figures, "share": share, "sweep_seconds": round(sweep_seconds), **circumstances}))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def plan(folder: Path, seeds: int) -> Planned:
+    """The default sweep on actors that are up and have loaded what they need, without tracking."""
+    grid = read_job("config", [f"seeds={seeds}", f"output={folder}"], None).grid
+    ledger, artifacts = Ledger(folder / "ledger"), folder / "artifacts"
+    portions, done = grid.portions(), 0
+
+    def said(result: BatchResult) -> None:
+        nonlocal done
+        done += len(result.results)
+        print(f"planned {done} of {count(portions)} cells", flush=True)
+
+    with RayBackend(RayConfig(num_workers=ACTORS)) as backend:
+        warm = [Portion.of(portion.point, [10_000]) for portion in portions[::6]]
+        run_cells(warm, Ledger(folder / "warm"), backend)
+        began = time.perf_counter()
+        run_cells(portions, ledger, backend, hooks=Hooks(on_result=said), artifacts=artifacts)
+        seconds = time.perf_counter() - began
+    return Planned(portions, ledger, artifacts, seconds / count(portions))
+
+
+def fill(planned: Planned, folder: Path, points: int) -> Filled:
+    """The planned records again and again, each time as other points: planned with another `finish_cost`."""
+    records: dict[str, list[CellResult]] = {}
+    for record in from_table(planned.ledger.table()):
+        records.setdefault(record.point_id, []).append(record)
+
+    def parts() -> Iterator[tuple[Point, list[CellResult], Path]]:
+        for number in range(points):
+            source = planned.portions[number % len(planned.portions)].point
+            point = _varied(source, number)
+            own = [_as_of(point, record) for record in records[source.point_id]]
+            yield point, own, planned.artifacts / source.point_id
+
+    return filled(parts(), folder)
+
+
+def _varied(point: Point, number: int) -> Point:
+    settings = {**point.planner.as_dict(), "finish_cost": 1e-9 * (1 + number)}
+    return replace(point, planner=Named.of(point.planner.name, settings))
+
+
+def _as_of(point: Point, record: CellResult) -> CellResult:
+    settings = json.dumps(point.planner.as_dict())
+    cell_id = point.cell(record.seed).cell_id
+    return replace(record, point_id=point.point_id, cell_id=cell_id, planner_settings=settings)
+
+
+@contextmanager
+def store(name: str, folder: Path) -> Iterator[Destination]:
+    """A new store, by name."""
+    folder.mkdir(parents=True)
+    if name == "sqlite":
+        yield Destination(f"sqlite:///{folder}/mlflow.db", folder / "mlartifacts")
+        return
+    with PostgreSQL() as database, MLflowServer(database.uri, folder / "server") as server:
+        yield Destination(server.uri, folder / "unused")
+
+
+if __name__ == "__main__":
+    main()

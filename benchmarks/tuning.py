@@ -1,0 +1,195 @@
+"""What `grasp tune` is worth on Push-T and the wall at 50 steps: speed, cells that pruning spares, what tuning gains.
+
+- `speedup_mixed`: trials a minute as shipped, over those of one trial at a time on the same two actors (same settings in the
+  same order, pruning on in both; the start of the actors is not counted).
+- `pruning_saving`: share of an unpruned study's cells that the pruned one, of as many trials, did not plan;
+  `pruning_cost`: held-out cost of its winner minus that of the unpruned study's, paired, with a 95 % interval.
+- `gain`: held-out success of the pruned study's winner minus that of the author's published settings, paired, with a 95 %
+  interval. The tuned planner may spend half of the model evaluations that the author's settings do.
+- `tpe_minus_random`: the same between the winners of two unpruned studies, so of equal numbers of cells.
+
+The last line is JSON: each figure of the task that does worse, then those of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from orchestrator.ledger import Ledger
+from orchestrator.objectives import cost
+from orchestrator.optuna_study import OptunaStudy
+from orchestrator.ray_cluster import connect
+from orchestrator.records import CellResult, from_table
+from sweeps.point_cells import records_of
+from sweeps.run_sweep import sweep
+from sweeps.statistics import Paired
+from sweeps.tune import tune
+from sweeps.tune_report import WINNER
+from sweeps.tune_run import StudyRun, driver_id
+from sweeps.tune_spec import StudySpec, read_study
+from sweeps.verbs import read_job
+
+TASKS = {"push_t": {"sync": "auto", "reached_cost": 0.0005}, "wall": {"sync": "gd", "reached_cost": 0.005}}
+"""Settings that are not tuned: what the syncs solve with, and what counts as reached in the model's units."""
+COMMON = {"attempts": 4, "max_evaluations": 30000, "finish_cost": 0.0001}
+"""The author's settings spend 62,650 model evaluations a problem."""
+HORIZON = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run both tasks and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--speed-trials", type=int, default=60)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--output", type=Path, help="keep everything here, and go on with what is there")
+    asked = parser.parse_args(arguments)
+    folder = asked.output or Path(tempfile.mkdtemp(prefix="grasp-tuning-"))
+    connect(None)
+    figures = {}
+    try:
+        for task in asked.tasks:
+            figures[task] = measure(task, folder / task, asked.trials, asked.speed_trials)
+            print(json.dumps({task: figures[task]}), flush=True)
+    finally:
+        if asked.output is None:
+            shutil.rmtree(folder)
+    print(json.dumps(worst_of(figures) | {"trials": asked.trials, "tasks": figures}))
+    return 0
+
+
+def measure(task: str, folder: Path, trials: int, speed_trials: int) -> dict[str, Any]:
+    """All figures of one task."""
+    mixed = trials_a_minute(task, folder / "mixed", speed_trials)
+    single = trials_a_minute(task, folder / "single", speed_trials, "parallel=1")
+    said = Console(stderr=True)
+    runs = {
+        "pruned": (),
+        "unpruned": ("pruning.enabled=false",),
+        "random": ("pruning.enabled=false", "sampler.name=random"),
+    }
+    for name, more in runs.items():
+        code = tune(words(task, folder / name, f"trials={trials}", *more), said)
+        assert code == 0
+    published = published_cells(task, folder / "published", said)
+    winners = {name: held_out(task, folder / name) for name in runs}
+    whole = read_study(words(task, folder / "pruned", f"trials={trials}"), None)
+    cells = {
+        name: planned(read_study(words(task, folder / name, f"trials={trials}", *more), None)) for name, more in runs.items()
+    }
+    gained = compare(winners["pruned"], published)
+    against = compare(winners["unpruned"], winners["random"])
+    difference, interval = mean_gap([cost(a) - cost(b) for a, b in pairs(winners["pruned"], winners["unpruned"])])
+    return {
+        "speedup_mixed": round(mixed / single, 2),
+        "trials_a_minute": [round(mixed, 2), round(single, 2)],
+        "pruning_saving": round(1 - cells["pruned"] / cells["unpruned"], 3),
+        "cells": cells,
+        "pruning_cost": [round(difference, 4), *(round(end, 4) for end in interval)],
+        "gain": [round(gained.difference or 0.0, 3), *(round(end, 3) for end in gained.interval)],
+        "published": success(published),
+        "tuned": success(winners["pruned"]),
+        "tpe": success(winners["unpruned"]),
+        "random": success(winners["random"]),
+        "tpe_minus_random": [round(against.difference or 0.0, 3), *(round(end, 3) for end in against.interval)],
+        "held_out": len(whole.judges.held_out),
+    }
+
+
+def words(task: str, folder: Path, *more: str) -> list[str]:
+    """A study's overrides: the author's settings to begin with, and what is not tuned."""
+    fixed = [f"planners.grasp_published.settings.{key}={value}" for key, value in {**COMMON, **TASKS[task]}.items()]
+    place = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=study", "top=3"]
+    return [*place, *fixed, "tracking.enabled=false", f"output={folder}", *more]
+
+
+def trials_a_minute(task: str, folder: Path, trials: int, *more: str) -> float:
+    """Of settings drawn at random, the same ones in the same order however many are under way.
+
+    Time counts from when the first batch begins to when the last cell is done: the start of the actors is left out.
+    """
+    spec = read_study(words(task, folder, f"trials={trials}", "sampler.name=random", *more), None)
+    spec.outputs.prepare()
+    StudyRun(spec, Console(stderr=True)).run()
+    columns = ["finished_at", "batch_seconds"]
+    rows = Ledger(spec.outputs.ledger).table(columns=columns).to_pylist()
+    began = min(row["finished_at"] - timedelta(seconds=row["batch_seconds"]) for row in rows)
+    return 60 * trials / (max(row["finished_at"] for row in rows) - began).total_seconds()
+
+
+def planned(spec: StudySpec) -> int:
+    """Cells that the trials of a study have asked for."""
+    study = OptunaStudy(spec.location, spec.definition, driver_id(spec.outputs), spec.sampling, spec.pruning)
+    last = len(spec.instances)
+    return sum(sum(step < last for step in view.steps) for view in study.views())
+
+
+def held_out(task: str, folder: Path) -> dict[int, CellResult]:
+    """The winner's cells on the held-out seeds."""
+    spec = read_study(words(task, folder), None)
+    winner = json.loads((spec.outputs.study("study") / WINNER).read_text())["candidates"][0]
+    grid = spec.candidates("study", {"winner": winner["settings"]}, spec.judges.held_out)
+    found = from_table(records_of(grid, Ledger(spec.outputs.ledger)))
+    (point,) = spec.points(winner["settings"])
+    return {record.seed: record for record in found if record.point_id == point.point_id}
+
+
+def published_cells(task: str, folder: Path, said: Console) -> dict[int, CellResult]:
+    """The author's settings as they are, on the held-out seeds."""
+    spec = read_study(words(task, folder), None)
+    seeds = ",".join(map(str, spec.judges.held_out))
+    asked = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=published", "tracking.enabled=false"]
+    asked += [f"output={folder}", f"seeds=[{seeds}]"]
+    assert sweep(asked, said) == 0
+    job = read_job("config", asked, None)
+    return {record.seed: record for record in from_table(records_of(job.grid, Ledger(job.outputs.ledger)))}
+
+
+def pairs(one: dict[int, CellResult], other: dict[int, CellResult]) -> list[tuple[CellResult, CellResult]]:
+    """By seed."""
+    assert one.keys() == other.keys()
+    return [(one[seed], other[seed]) for seed in sorted(one)]
+
+
+def compare(one: dict[int, CellResult], other: dict[int, CellResult]) -> Paired:
+    """Successes, problem by problem."""
+    both = pairs(one, other)
+    return Paired(
+        len(both), sum(a.success and not b.success for a, b in both), sum(b.success and not a.success for a, b in both)
+    )
+
+
+def success(cells: dict[int, CellResult]) -> float:
+    """Rate."""
+    return round(sum(record.success for record in cells.values()) / len(cells), 3)
+
+
+def mean_gap(gaps: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Mean, with a 95 % interval of the percentile bootstrap."""
+    values = np.array(gaps)
+    draws = values[np.random.default_rng(0).integers(0, len(values), (10_000, len(values)))].mean(1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return float(values.mean()), (float(low), float(high))
+
+
+def worst_of(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The figure of the task that does worse, by name."""
+    found: dict[str, Any] = {name: min(each[name] for each in figures.values()) for name in ("speedup_mixed", "pruning_saving")}
+    found["pruning_cost"] = max((each["pruning_cost"] for each in figures.values()), key=lambda three: three[0])
+    for name in ("gain", "tpe_minus_random"):
+        found[name] = min((each[name] for each in figures.values()), key=lambda three: three[0])
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

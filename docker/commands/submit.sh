@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Sends the code in this folder to a cluster and runs a sweep there; what follows is as after `grasp sweep`. The job goes on when
+# this terminal is closed. Without .git the cluster could not tell which commit it runs, so it is told.
+set -euo pipefail
+# shellcheck source=docker/commands/environment.sh
+. "$(dirname "$0")/environment.sh"
+
+revision="$(git describe --always --dirty --abbrev=40 '--exclude=*' 2>/dev/null || echo unknown)"
+exec ray job submit \
+  --address "${GRASP_DASHBOARD:-http://127.0.0.1:8265}" \
+  --working-dir . \
+  --runtime-env docker/runtime_env.yaml \
+  -- env "GRASP_REVISION=$revision" bash docker/commands/sweep.sh "$@"

@@ -1,0 +1,41 @@
+"""What is kept of a cell's course: how its cost fell while it was planned, how near it came while it was executed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from planners.base import Plans
+
+COST_SAMPLES = 33
+"""Of a planning: after 0, 1/32, 2/32, ... of its model evaluations."""
+MOST_DISTANCES = 51
+"""Of an execution; a longer one is thinned evenly."""
+
+
+def cost_curve(plans: Plans) -> Float[np.ndarray, "batch samples"]:
+    """The best rolled-out cost that each row had when even shares of its model evaluations were spent."""
+    trace, spent = plans.trace.detach().cpu().double().numpy(), plans.spent.cpu().numpy()
+    shares = np.linspace(0.0, 1.0, COST_SAMPLES)
+    found = np.empty((len(trace), COST_SAMPLES))
+    for row, (costs, steps) in enumerate(zip(trace, spent, strict=True)):
+        asked = np.maximum(shares * steps[-1], steps[0])
+        found[row] = costs[np.searchsorted(steps, asked, side="right") - 1]
+    return found
+
+
+def distance_times(horizon: int) -> list[int]:
+    """Environment steps at which a cell's distance to the goal is kept: all, or evenly spread ones, the ends among them."""
+    return np.unique(np.linspace(0, horizon, min(horizon + 1, MOST_DISTANCES)).round().astype(int)).tolist()
+
+
+def sampled(distance: Float[np.ndarray, " time_plus_one"]) -> tuple[float | None, ...]:
+    """Distances at `distance_times`; None for what is not finite."""
+    return finite(distance[distance_times(len(distance) - 1)])
+
+
+def finite(values: Float[np.ndarray, " samples"]) -> tuple[float | None, ...]:
+    """The numbers, None for those that are not finite."""
+    return tuple(value if math.isfinite(value) else None for value in values.tolist())

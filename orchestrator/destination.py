@@ -1,0 +1,236 @@
+"""Where tracking goes: a file of the output folder, an MLflow server or a database, and whether that can be right.
+
+Nothing here imports MLflow (which takes seconds): a wrong address is refused before anything is planned.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from orchestrator.cells import digest
+from orchestrator.outcomes import one_line
+from orchestrator.provenance import mask_text, mask_uri
+from world_models.errors import UnknownNameError, UserError, require
+
+SCHEMES = ("http", "https", "postgresql", "sqlite")
+"""What a tracking URI may begin with."""
+
+PATIENCE = 10
+"""Seconds that a check may take."""
+
+WITHOUT = "plan without tracking with tracking.enabled=false"
+
+_DATABASE_OPTIONS = {
+    # A connection that died without saying so, and a database that is stuck, are noticed within half a minute.
+    "connect_timeout": str(PATIENCE),
+    "tcp_user_timeout": "20000",
+    "options": "-c statement_timeout=30000",
+}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A store and an experiment in it. Credentials are in the URI or in MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
+
+    uri: str = field(repr=False)
+    """May hold a password: show `shown`."""
+    artifact_root: Path
+    """Folder of artifacts; a server keeps its own."""
+    experiment: str = "grasp"
+
+    def __post_init__(self) -> None:
+        uri = str(self.uri).strip()
+        like = uri.rpartition("@")[2] if ":" in uri or "." in uri else "HOST:PORT"
+        require("://" in uri, f"tracking.uri {like!r} has no scheme: give e.g. http://{like}, or null for the output folder.")
+        parts = _split(uri)
+        scheme = parts.scheme.partition("+")[0]
+        if scheme not in SCHEMES:
+            raise UnknownNameError("scheme of tracking.uri", scheme, SCHEMES)
+        require(
+            scheme == "sqlite" or bool(parts.hostname),
+            f"tracking.uri {mask_uri(uri)!r} names no host: give e.g. {scheme}://HOST:PORT.",
+        )
+        require(bool(self.experiment.strip()), "tracking.experiment is empty: give a name, e.g. tracking.experiment=grasp.")
+        object.__setattr__(self, "uri", uri.rstrip("/") if scheme.startswith("http") else uri)
+
+    @property
+    def shown(self) -> str:
+        """The URI without user, password and query."""
+        return mask_uri(self.uri)
+
+    @property
+    def kind(self) -> str:
+        """`http`, `postgresql` or `sqlite`."""
+        return {"https": "http"}.get(scheme := urlsplit(self.uri).scheme.partition("+")[0], scheme)
+
+    @property
+    def at_home(self) -> bool:
+        """It is a database file beside its artifacts: they may be moved together."""
+        return self.sqlite_file is not None and self.sqlite_file.parent == self.artifact_root.parent
+
+    @property
+    def key(self) -> str:
+        """A short name of the destination, the same whatever the credentials: its records wait in a folder of that name."""
+        return digest([None if self.at_home else self.shown, self.experiment], length=8)
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The database file, where it is one."""
+        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+
+    @property
+    def connection(self) -> str:
+        """The URI that MLflow is given: a database's names its driver and time limits."""
+        if self.kind != "postgresql":
+            return self.uri
+        parts = urlsplit(self.uri)
+        query = urlencode(_DATABASE_OPTIONS | dict(parse_qsl(parts.query)), quote_via=quote)
+        return urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
+
+    def scrub(self, text: str) -> str:
+        """A text without this destination's credentials."""
+        for secret in (self.uri, self.connection):
+            text = text.replace(secret, self.shown)
+        for secret in _secrets(self.uri):
+            text = text.replace(secret, "***")
+        return mask_text(text)
+
+    def check(self) -> str | None:
+        """Ask the store whether it would take records: None if so, or a clause that says why it cannot be reached now.
+
+        Raises UserError for what waiting does not mend: credentials refused, no MLflow there, an experiment that was deleted.
+        """
+        return {"http": self._check_server, "postgresql": self._check_database, "sqlite": self._check_file}[self.kind]()
+
+    def refusal(self, reason: str) -> UserError:
+        """The error of a store that will not take anything."""
+        return UserError(f"MLflow at {self.shown} {reason}; or {WITHOUT}.")
+
+    def _unreachable(self, reason: str) -> str:
+        return f"MLflow at {self.shown} cannot be reached ({self.scrub(reason)[:200]})"
+
+    def _check_server(self) -> str | None:
+        import requests
+
+        if any(os.environ.get(name) for name in ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")):
+            return None  # MLflow's own plugins sign requests; it will be seen when they are made
+        address = f"{self.uri}/api/2.0/mlflow/experiments/get-by-name"
+        options = {"params": {"experiment_name": self.experiment}, "timeout": PATIENCE, "headers": _headers()}
+        try:
+            answer = requests.get(address, verify=_certificates(), **options)
+        except requests.exceptions.SSLError as error:
+            raise self.refusal(f"has a certificate that is not trusted ({self.scrub(one_line(error))[:200]})") from None
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise self.refusal(f"is no address ({self.scrub(one_line(error))[:200]}): mend tracking.uri") from None
+        except requests.exceptions.RequestException as error:
+            return self._unreachable(one_line(_deepest(error)))
+        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
+            return self._unreachable(f"HTTP {answer.status_code} {answer.reason}")
+        return self._judge(answer.status_code, answer.text, answer.headers.get("Content-Type", ""))
+
+    def _judge(self, status: int, text: str, kind: str) -> None:
+        """Refuse what is no answer of an MLflow server that would take records."""
+        if status in (401, 403):
+            said = " ".join(text.split())[:120] if "html" not in kind else "no reason given"
+            raise self.refusal(
+                f"refuses the credentials (HTTP {status}: {self.scrub(said)}): "
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            )
+        values = _json_object(text)
+        if status == 200 and isinstance(found := values.get("experiment"), Mapping):
+            if found.get("lifecycle_stage") == "deleted":
+                raise self.refusal(f"has deleted experiment {self.experiment!r}: restore it or set tracking.experiment")
+        elif values.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
+            raise self.refusal(f"is no MLflow server (it answers HTTP {status}): mend tracking.uri")
+
+    def _check_database(self) -> str | None:
+        try:
+            import psycopg
+        except ImportError:
+            raise self.refusal("needs psycopg: pip install 'grasp-orchestrator[postgres]'") from None
+        try:
+            plain = self.connection.replace("postgresql+psycopg:", "postgresql:", 1)
+            psycopg.connect(plain, connect_timeout=PATIENCE).close()
+        except psycopg.ProgrammingError as error:
+            raise self.refusal(f"is no address ({self.scrub(one_line(error))[:200]}): mend tracking.uri") from None
+        except psycopg.OperationalError as error:
+            said = one_line(error)
+            if _final(said):
+                raise self.refusal(f"refuses the connection ({self.scrub(said)[:200]}): mend tracking.uri") from None
+            return self._unreachable(said)
+        return None
+
+    def _check_file(self) -> str | None:
+        file = self.sqlite_file
+        if file is None:
+            raise self.refusal("names no file: give sqlite:///PATH")
+        try:
+            with file.open("rb") as stream:
+                head = stream.read(16)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.refusal(f"cannot be opened ({error.strerror}): mend that or tracking.uri") from None
+        if head and head != b"SQLite format 3\0":
+            raise self.refusal("is no SQLite database: mend tracking.uri")
+        return None
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:  # it may quote a part of the password
+        raise UserError(
+            f"tracking.uri {mask_text(uri)!r} cannot be read: give e.g. http://HOST:PORT; a password has %2F %3A %40 for / : @."
+        ) from None
+    return parts
+
+
+def _final(said: str) -> bool:
+    """Whether PostgreSQL's refusal is one that waiting does not mend (libpq gives no code for a refused connection)."""
+    passing = ("starting up", "shutting down", "too many", "recovery", "remaining connection slots")
+    return ("FATAL" in said or "no password" in said) and not any(words in said for words in passing)
+
+
+def _secrets(uri: str) -> list[str]:
+    """Passwords in a URI, as they are written and as they are meant."""
+    parts = urlsplit(uri)
+    found = [parts.password, *(value for key, value in parse_qsl(parts.query) if "pass" in key or "token" in key)]
+    return [word for secret in found if secret for word in {secret, unquote(secret)} if len(word) > 2]
+
+
+def _headers() -> dict[str, str]:
+    """Credentials of the environment, as MLflow would send them; those in the URI win."""
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    if user and password:
+        return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _certificates() -> bool | str:
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true"):
+        return False
+    return os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+
+
+def _json_object(text: str) -> Mapping[str, object]:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _deepest(error: BaseException) -> BaseException:
+    """The error at the bottom: `Connection refused` says more than three layers of pools around it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error

@@ -1,0 +1,168 @@
+"""A point's chosen cells as files: recorded actions executed again in the simulator and drawn; nothing is planned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from orchestrator import artifacts, encode
+from orchestrator.artifacts import Expectation, Story, film, frame_times
+from orchestrator.cells import OPEN_LOOP, Point, replan_every
+from orchestrator.choice import Choice
+from orchestrator.execution import believed, numpy_of
+from orchestrator.outcomes import one_line
+from orchestrator.trajectory import trajectory
+from world_models.checkpoints import LoadedModel
+from world_models.tasks import Problem, Rollout, Task, execute
+from world_models.tasks.base import pose_of
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file made of one cell."""
+
+    seed: int
+    kind: str
+    """What its name ends in: `gif`, `mp4`, `png` or `parquet`."""
+    data: bytes
+
+    @property
+    def name(self) -> str:
+        """File name, e.g. `7.gif`."""
+        return f"{self.seed}.{self.kind}"
+
+
+def kinds_of(video: bool) -> tuple[str, ...]:
+    """Which files a cell gets, by what their names end in."""
+    return ("gif", "mp4", "parquet", "png") if video else ("gif", "parquet", "png")
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A recorded cell that is to be drawn."""
+
+    seed: int
+    actions: tuple[float, ...]
+    """As its record has them."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Work for one worker: some of a point's chosen cells."""
+
+    point: Point
+    chosen: tuple[Choice, ...]
+    """All of the point, those that are drawn already included."""
+    sketches: tuple[Sketch, ...]
+    """What is lacking."""
+    video: bool = True
+    frames: int = artifacts.FRAMES
+    """Of a film, at most."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which files each cell gets."""
+        return kinds_of(self.video)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Environment steps that the frames show."""
+        return tuple(frame_times(self.point.horizon + 1, self.frames))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a worker made of a drawing."""
+
+    drawing: Drawing
+    artifacts: tuple[Artifact, ...]
+    troubles: tuple[str, ...] = ()
+    """One sentence for each thing that could not be made."""
+    seconds: float = 0.0
+    """Simulator, model, frames and encoding; loading a model is not counted."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """Who draws: a worker's evaluator."""
+
+    def draw(self, drawing: Drawing) -> Drawn:
+        """Pictures; raises what tasks and models raise."""
+        ...
+
+
+def attempt_drawing(evaluator: Draws, drawing: Drawing) -> Drawn:
+    """What a worker runs: whatever is raised costs pictures and nothing else."""
+    try:
+        return evaluator.draw(drawing)
+    except Exception as error:
+        _log.warning("no pictures of %s", drawing.point, exc_info=True)
+        return Drawn(drawing, (), (one_line(error),))
+
+
+def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[Problem]) -> tuple[list[Artifact], list[str]]:
+    """The files of each sketch, and a sentence for each that could not be made; problem i belongs to sketch i."""
+    if not drawing.sketches:
+        return [], []
+    flat = np.array([sketch.actions for sketch in drawing.sketches], np.float64)
+    actions = flat.reshape(len(flat), drawing.point.horizon, task.action_dim)
+    rollout = execute(task, problems, actions)
+    expected = _expectations(drawing.point, task, loaded, problems, rollout, actions)
+    files: list[Artifact] = []
+    troubles: list[str] = []
+    films: list[tuple[int, list[Image.Image]]] = []
+    for row, sketch in enumerate(drawing.sketches):
+        story = Story(
+            title=f"{_words(drawing.point)} · seed {sketch.seed}",
+            task=task,
+            states=rollout.states[row],
+            distance=rollout.distance[row],
+            success=bool(rollout.success[row]),
+            goal=problems[row].goal,
+            expected=None if expected is None else expected[row],
+        )
+        try:
+            frames = film(story, drawing.frames)
+            files += [Artifact(sketch.seed, "gif", encode.gif(frames)), Artifact(sketch.seed, "png", encode.png(frames[-1]))]
+            files.append(Artifact(sketch.seed, "parquet", trajectory(story, actions[row])))
+            films.append((sketch.seed, frames))
+        except Exception as error:
+            _log.warning("no picture of seed %s of %s", sketch.seed, drawing.point, exc_info=True)
+            troubles.append(f"seed {sketch.seed}: {one_line(error)}")
+    if drawing.video and films:
+        try:
+            videos = encode.mp4s([frames for _, frames in films])
+            files += [Artifact(seed, "mp4", video) for (seed, _), video in zip(films, videos, strict=True)]
+        except Exception as error:
+            _log.warning("no videos of %s", drawing.point, exc_info=True)
+            troubles.append(f"mp4: {one_line(error)}")
+    return files, troubles
+
+
+def _words(point: Point) -> str:
+    words = [point.task.name, point.planner.name, f"H{point.horizon}", *([] if point.mode == OPEN_LOOP else [point.mode])]
+    return " · ".join([*words, *([point.goal_cost] if point.goal_cost else [])])
+
+
+def _expectations(
+    point: Point, task: Task, loaded: LoadedModel, problems: Sequence[Problem], rollout: Rollout, actions: np.ndarray
+) -> list[Expectation] | None:
+    """What the model expected, from the start on; None where its states cannot be decoded."""
+    if loaded.decode is None:
+        return None
+    states = believed(task, loaded, rollout.states, actions, replan_every(point.mode))
+    poses = task.pose(numpy_of(loaded.decode(states.flatten(0, 1))).reshape(*states.shape[:2], -1))
+    goals = pose_of(task, np.stack([problem.goal for problem in problems]))[:, None]
+    distance = task.distance(poses, np.broadcast_to(goals, poses.shape))
+    starts = pose_of(task, rollout.states[:, :1])
+    return [
+        Expectation(np.concatenate([starts[row], poses[row]]), np.concatenate([rollout.distance[row, :1], distance[row]]))
+        for row in range(len(poses))
+    ]

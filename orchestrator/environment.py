@@ -1,0 +1,71 @@
+"""What a sweep ran in, as files for its page: the command, versions and hardware, and what the checkout had changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from orchestrator.provenance import ROOT, device_name, git_revision, host, mask_text
+
+DIFF_LIMIT = 500_000
+"""Characters of a diff that are kept."""
+
+
+def write_environment(folder: Path, command: str) -> list[Path]:
+    """Files in `folder`, which is made; nothing is written to a disk that refuses."""
+    texts = {"command.txt": command, "environment.txt": describe(), "git.diff": git_diff()}
+    files = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(f"{text.rstrip()}\n")
+            files.append(folder / name)
+    except OSError:
+        return []
+    return files
+
+
+def describe() -> str:
+    """Python, hardware and installed distributions of this process, a line each."""
+    return mask_text("\n".join([*_machine(), "", *_distributions()]))
+
+
+def git_diff(root: Path = ROOT) -> str:
+    """Uncommitted changes of the checkout, secrets in addresses masked; a sentence where there is none."""
+    if not (root / ".git").exists():
+        return "# not a git checkout"
+    command = ["git", "-C", str(root), "diff", "--no-color", "--no-ext-diff", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "# git could not say what was changed"
+    text = mask_text(done.stdout.decode(errors="replace"))
+    if len(text) > DIFF_LIMIT:
+        return f"{text[:DIFF_LIMIT]}\n# cut here: {len(text) - DIFF_LIMIT} characters more"
+    return text or "# nothing was changed"
+
+
+def _machine() -> Iterator[str]:
+    yield f"revision: {git_revision()}"
+    yield f"python: {platform.python_version()}"
+    yield f"system: {platform.platform()}"
+    yield f"host: {host()}"
+    yield f"cores: {len(os.sched_getaffinity(0))} of {os.cpu_count()}"
+    yield f"memory: {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    yield device_name("cpu")
+    yield f"torch: {torch.__version__}, CUDA {torch.version.cuda or 'none'}"
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            yield f"cuda:{number}: {torch.cuda.get_device_name(number)}"
+
+
+def _distributions() -> list[str]:
+    """As `pip freeze` says them, without where they come from."""
+    found = {str(each.metadata["Name"]): each.version for each in metadata.distributions()}
+    return [f"{name}=={found[name]}" for name in sorted(found, key=str.lower)]

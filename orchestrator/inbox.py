@@ -1,0 +1,82 @@
+"""The inbox of a running driver: sweeps that others ask it to plan as well, as small files in one folder.
+
+A request names a sweep that is saved beside the ledger. Taking one up removes it: whoever asked watches the ledger until its
+cells are there, and plans them itself when the driver ends first. So a request that is lost costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from world_models.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """A sweep that another driver is asked to plan."""
+
+    sweep: str
+
+
+class Inbox:
+    """Requests in a folder; written by many, taken up by the driver that holds the ledger."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def drop(self, request: Request) -> str:
+        """Leave a request; the ticket to ask after it. UserError when the folder cannot be written."""
+        ticket = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._write(self._request(ticket), json.dumps(asdict(request)))
+        except OSError as error:
+            raise UserError(f"cannot write to {self._root} ({error.strerror}): mend that and run again.") from error
+        return ticket
+
+    def take(self) -> list[tuple[str, Request]]:
+        """The requests that are there with their tickets, removed; what is no request is removed too."""
+        found = []
+        for file in sorted(self._root.glob("*.json")) if self._root.is_dir() else ():
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                found.append((file.stem, Request(str(json.loads(file.read_text())["sweep"]))))
+            file.unlink(missing_ok=True)
+        return found
+
+    def refuse(self, ticket: str, words: str) -> None:
+        """Tell whoever left a request why it is not planned."""
+        with suppress(OSError):  # they plan it themselves when this driver has ended, told or not
+            self._write(self._answer(ticket), words)
+
+    def waits(self, ticket: str) -> bool:
+        """Whether a request has not been taken up."""
+        return self._request(ticket).exists()
+
+    def refusal(self, ticket: str) -> str | None:
+        """Why a request was refused; None: it was not."""
+        try:
+            return self._answer(ticket).read_text()
+        except OSError:
+            return None
+
+    def withdraw(self, ticket: str) -> None:
+        """Remove what is left of a request."""
+        for file in (self._request(ticket), self._answer(ticket)):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _request(self, ticket: str) -> Path:
+        return self._root / f"{ticket}.json"
+
+    def _answer(self, ticket: str) -> Path:
+        return self._root / f"{ticket}.refused"
+
+    def _write(self, file: Path, text: str) -> None:
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_text(text)
+        temporary.replace(file)

@@ -1,0 +1,180 @@
+"""One writer at a time: an flock where there is a disk, a lease with a beat where there is none.
+
+Neither compares the clocks of two machines.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from orchestrator.provenance import host
+from world_models.errors import UserError
+
+PATIENCE = 0.5
+"""Seconds that a lock is tried for: whoever asks who holds it keeps it for a moment."""
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who writes, or wrote last."""
+
+    host: str
+    pid: int
+    alive: bool
+    """It writes now."""
+    token: str = ""
+    """Random; no two holders share one."""
+    beat: int = 0
+    """Of a lease: grows while its holder lives."""
+
+    @staticmethod
+    def here() -> Holder:
+        """This process, with a new token."""
+        return Holder(host(), os.getpid(), True, uuid.uuid4().hex)
+
+    @staticmethod
+    def of_json(text: str) -> Holder:
+        """What `to_json` wrote. Of other text: an unknown holder."""
+        try:
+            raw = json.loads(text)
+            return Holder(str(raw["host"]), int(raw["pid"]), bool(raw["alive"]), str(raw["token"]), int(raw["beat"]))
+        except (ValueError, KeyError, TypeError):
+            return Holder("unknown", 0, True)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self)) + "\n"
+
+    def __str__(self) -> str:
+        return f"host {self.host}, pid {self.pid}"
+
+
+@runtime_checkable
+class Lock(Protocol):
+    """A lock that may be taken once at a time."""
+
+    def acquire(self) -> None:
+        """Take it; UserError names the host and pid of who has it."""
+        ...
+
+    def check(self) -> None:
+        """UserError when the lock was lost, which should not happen."""
+        ...
+
+    def release(self) -> None:
+        """Give it back; never raises."""
+        ...
+
+    def holder(self) -> Holder | None:
+        """Who has it, or had it last; None when nobody ever had."""
+        ...
+
+
+class HeldError(UserError):
+    """Another driver writes to the ledger."""
+
+
+def refused(holder: Holder | None, where: str) -> HeldError:
+    """What the second writer is told."""
+    return HeldError(
+        f"another driver writes to {where} ({holder or 'an unknown process'}): wait for it, stop it, "
+        "or let it plan this sweep as well with --join."
+    )
+
+
+def lost(holder: Holder | None, where: str) -> UserError:
+    """What a writer is told whose lock another has taken."""
+    return UserError(
+        f"another driver has taken {where} over ({holder or 'its lock file was removed'}): "
+        "this one stops; what it recorded is kept, and the same command goes on."
+    )
+
+
+class FileLock:
+    """An flock on `.lock` in a folder; the kernel drops it when its holder dies."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file = root / _LOCK
+        self._descriptor: int | None = None
+        self._mine = Holder.here()
+
+    def acquire(self) -> None:
+        """Take it. UserError where another has it, or where the file system has no locks."""
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            sentence = f"cannot write to the folder {self._root} ({error.strerror}): choose one that you may write to."
+            raise UserError(sentence) from error
+        try:
+            self._flock(descriptor)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, self._mine.to_json().encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            raise UserError(f"cannot write to the folder {self._root} ({error.strerror}): mend that and run again.") from error
+        except UserError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def check(self) -> None:
+        """UserError unless the lock file still names this writer: some file systems lock for one machine only."""
+        found = self._written()
+        if found is None or found.token != self._mine.token:
+            raise lost(found, str(self._root))
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def holder(self) -> Holder | None:
+        """Who has it, or had it last."""
+        try:
+            descriptor = os.open(self._file, os.O_RDONLY)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            alive = False
+        except OSError as error:
+            alive = error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+        finally:
+            os.close(descriptor)
+        found = self._written()
+        return None if found is None else replace(found, alive=alive)
+
+    def _flock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise UserError(
+                        f"the file system of {self._root} cannot lock files ({error.strerror}): "
+                        "mount it with locks, or keep results elsewhere with storage=."
+                    ) from error
+                if time.monotonic() > deadline:
+                    raise refused(self._written(), str(self._root)) from error
+            time.sleep(0.02)
+
+    def _written(self) -> Holder | None:
+        text = ""
+        with suppress(OSError):
+            text = self._file.read_text(errors="replace")
+        return Holder.of_json(text) if text.strip() else None

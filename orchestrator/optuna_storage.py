@@ -1,0 +1,141 @@
+"""Where studies are kept: a journal file, or PostgreSQL where several drivers share a study."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, TimeoutError
+
+from orchestrator.outcomes import one_line
+from orchestrator.provenance import mask_text, mask_uri
+from world_models.errors import UserError, require
+
+_DATABASE_OPTIONS = {"connect_timeout": "5", "keepalives_idle": "10", "tcp_user_timeout": "15000"}
+"""Or a connection to a database that is gone would hang for minutes."""
+
+
+class JournalLock(JournalFileOpenLock):
+    """An flock beside the journal, which its holder's death releases, where Optuna's own would block others for 30 seconds.
+
+    Whoever gets it finds whole lines: half a line that a death or a full disk has left is cut off.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+        self._held: int | None = None
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        held = os.open(f"{self._journal}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            _cut_half_line(self._journal)
+        except BaseException:
+            os.close(held)
+            raise
+        self._held = held
+        return True
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def _cut_half_line(journal: Path) -> None:
+    with journal.open("r+b") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        size = end
+        while size:
+            step = min(size, 4096)
+            stream.seek(size - step)
+            block = stream.read(step)
+            if (newline := block.rfind(b"\n")) >= 0:
+                size = size - step + newline + 1
+                break
+            size -= step
+        if size < end:
+            stream.truncate(size)
+
+
+def shown(location: str | Path) -> str:
+    """A storage for people: without user, password and query."""
+    return str(location) if isinstance(location, Path) else mask_uri(location)
+
+
+def open_storage(location: str | Path) -> BaseStorage:
+    """The storage at a path or `postgresql://` address; UserError, in one sentence, where it cannot be used."""
+    if isinstance(location, Path):
+        return _open_journal(location)
+    scheme = urlsplit(location).scheme.partition("+")[0]
+    require(
+        scheme == "postgresql",
+        f"study storage {mask_uri(location)!r} is neither a file nor postgresql://USER@HOST/DATABASE: give one of them.",
+    )
+    try:
+        return _open_database(location)
+    except ImportError as error:
+        raise UserError("a study in PostgreSQL needs psycopg: pip install 'grasp-orchestrator[postgres]'.") from error
+    except Exception as error:
+        # SQLAlchemy and the driver have a dozen exceptions for an address that does not work, and all say it in words.
+        said = mask_text(one_line(error.__cause__ or error)).replace(location, mask_uri(location))
+        password = urlsplit(location).password
+        said = said.replace(password, "***") if password else said
+        raise UserError(
+            f"study storage {mask_uri(location)} cannot be used ({said[:200]}): start it, mend optuna.storage, or leave it out."
+        ) from error
+
+
+def _open_database(location: str) -> RDBStorage:
+    """Optuna's storage; drivers that begin together may find each other's tables half made."""
+    for pause in (0.5, 1.0, 2.0, 4.0):
+        try:
+            return RDBStorage(_with_driver(location), engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+        except (IntegrityError, ProgrammingError) as error:
+            if "already exists" not in str(error):
+                raise
+            time.sleep(pause)
+    return RDBStorage(_with_driver(location), engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
+
+
+def _open_journal(file: Path) -> BaseStorage:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        lock = JournalLock(file)
+        lock.acquire()
+        lock.release()
+        return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+    except OSError as error:
+        raise UserError(
+            f"study storage {str(file)!r} cannot be written ({error.strerror}): choose another with optuna.storage=FILE."
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"study storage {str(file)!r} is no journal of Optuna's ({one_line(error)[:150]}): choose another file."
+        ) from error
+
+
+def _with_driver(uri: str) -> str:
+    parts = urlsplit(uri)
+    query = urlencode(_DATABASE_OPTIONS | dict(parse_qsl(parts.query)), quote_via=quote)
+    return urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error of a study's says that its storage cannot be reached or written now, and may be later."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return any(isinstance(link, StorageInternalError | DBAPIError | TimeoutError | OSError) for link in chain)

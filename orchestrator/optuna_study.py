@@ -1,0 +1,324 @@
+"""One Optuna study, asked and told by one driver at a time (several, each with an id of its own, in PostgreSQL).
+
+Workers never see it. A trial belongs to the driver that asked for it: the same driver, restarted, goes on with it, and no other
+touches it. Storages that are away are waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError
+from optuna.pruners import NopPruner
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from orchestrator.cells import Scalar
+from orchestrator.objectives import Bound, Objective
+from orchestrator.optuna_storage import is_away, open_storage, shown
+from orchestrator.outcomes import one_line
+from orchestrator.pruning import Pruning, RacePruner
+from orchestrator.sampling import Sampling, make_sampler
+from orchestrator.search_space import Known, Space
+from orchestrator.trials import TrialView, view_of
+from world_models.errors import UnknownNameError, UserError
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+RETRY = 3.0
+"""Seconds between two tries to reach a storage that is away."""
+ORPHANED = timedelta(minutes=10)
+"""After so long a trial that nobody has put a name to belongs to a driver that died while asking."""
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StudyDefinition:
+    """What a study is: two studies with different definitions must not have one name."""
+
+    name: str
+    space: Space
+    objectives: tuple[Objective, ...]
+    bounds: tuple[Bound, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    """What else must agree, in words: tasks, seeds, fixed settings."""
+
+    def words(self) -> dict[str, str]:
+        """All of it, for comparison."""
+        found = {f"space.{name}": text for name, text in self.space.words().items()}
+        found["objectives"] = ", ".join(one.name for one in self.objectives)
+        found["constraints"] = ", ".join(map(str, self.bounds)) or "none"
+        return found | dict(self.facts)
+
+
+class OptunaStudy:
+    """A study that is opened, or begun where it is new."""
+
+    def __init__(
+        self,
+        location: str | Path,
+        definition: StudyDefinition,
+        owner: str,
+        sampling: Sampling | None = None,
+        pruning: Pruning | None = None,
+        stop: threading.Event | None = None,
+        on_away: Callable[[str], None] = lambda words: None,
+    ) -> None:
+        """`owner` is the driver's id. Raises UserError for a storage that is down, and for a name that is taken by another
+        definition; later, a storage that is away is waited for, which `on_away` is told, until `stop` is set."""
+        self.definition, self.owner = definition, owner
+        self._where = shown(location)
+        self._stop, self._on_away = stop or threading.Event(), on_away
+        sampling, pruning = sampling or Sampling(), pruning or Pruning()
+        self.prunes = pruning.enabled and len(definition.objectives) == 1
+        storage = open_storage(location)
+        directions = [StudyDirection.MAXIMIZE if one.larger else StudyDirection.MINIMIZE for one in definition.objectives]
+        pruner = RacePruner(pruning) if self.prunes else NopPruner()
+        with _sentences(self._where):
+            self.is_new = True
+            try:
+                self._study = optuna.create_study(
+                    storage=storage, study_name=definition.name, directions=directions, pruner=pruner
+                )
+                self._study.set_user_attr("creator", owner)
+                self._study.set_user_attr("definition", definition.words())
+            except DuplicatedStudyError:
+                self.is_new = False
+                self._study = optuna.load_study(storage=storage, study_name=definition.name, pruner=pruner)
+            self._check()
+            known = len(self._study.get_trials(deepcopy=False))
+            mine = "" if self._study.user_attrs.get("creator") == owner else owner
+        self._study.sampler = make_sampler(sampling, definition.space, len(definition.objectives), f"{mine}/{known}")
+
+    def _check(self) -> None:
+        """UserError where the study was begun with another definition."""
+        there, asked = self._study.user_attrs.get("definition"), self.definition.words()
+        if there is None:  # its creator died between two of its first writes
+            self._study.set_user_attr("definition", asked)
+            return
+        different = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+        if different:
+            key = different[0]
+            more = f", and {len(different) - 1} more" if len(different) > 1 else ""
+            raise UserError(
+                f"study {self.definition.name} was begun with another {key} ({there.get(key, 'none')}, now "
+                f"{asked.get(key, 'none')}{more}): its trials cannot be compared with new ones; choose another name=."
+            )
+
+    def patiently(self, act: Callable[[], T]) -> T:
+        """Do it, and while the storage is away try again; UserError when the study is stopped meanwhile."""
+        told = False
+        while True:
+            try:
+                return act()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                if not told:
+                    self._on_away(f"study storage {self._where} is away ({_scrubbed(error)[:150]})")
+                    told = True
+                if self._stop.wait(RETRY):
+                    raise UserError(
+                        f"study storage {self._where} is away, and the study was stopped; finished cells are in the ledger, "
+                        "run the same command again."
+                    ) from error
+
+    def enqueue(self, settings: Mapping[str, Scalar], note: str) -> None:
+        """Let a later `ask` return these settings; what they leave out is suggested."""
+        self.patiently(lambda: self._study.enqueue_trial(dict(settings), user_attrs={"start": note}, skip_if_exists=True))
+
+    def ask(self, total: int) -> Trial | None:
+        """A new trial; None when `total` are finished or under way."""
+        if self._counted() >= total:
+            return None
+
+        def act() -> optuna.trial.Trial:
+            trial = self._study.ask()
+            trial.set_user_attr("owner", self.owner)
+            return trial
+
+        asked = self.patiently(act)
+        self.patiently(lambda: self.definition.space.settings(asked))
+        trial = Trial(self, asked, self.definition.space.settings(asked))
+        # Two drivers may both have seen room for the last one: the lower number stays.
+        if self._counted(below=trial.number) >= total:
+            trial.fail("one too many: another driver had the last one")
+            return None
+        return trial
+
+    def resume(self) -> list[Trial]:
+        """Trials that this driver's last life has left; those that were not asked to the end are failed."""
+        found = []
+        for frozen in self._trials(TrialState.RUNNING):
+            owner = frozen.user_attrs.get("owner")
+            orphaned = owner is None and _age(frozen) > ORPHANED
+            if owner != self.owner and not orphaned and not (owner is None and self._alone):
+                continue
+            trial = Trial(self, self.patiently(lambda frozen=frozen: self._live(frozen)), {})
+            try:
+                trial.settings = self.definition.space.settings(Known(frozen.params))
+            except KeyError:
+                trial.fail("its driver died while asking")
+                continue
+            if owner is None:
+                self.patiently(lambda trial=trial: trial.live.set_user_attr("owner", self.owner))
+            found.append(trial)
+        return found
+
+    @property
+    def _alone(self) -> bool:
+        """A journal lies in the output folder, whose ledger has one driver."""
+        return not self._where.startswith("postgresql")
+
+    @property
+    def unbegun(self) -> bool:
+        """Whether this driver has made the study and not yet marked it as begun."""
+        attributes = self.patiently(lambda: self._study.user_attrs)
+        return attributes.get("creator") == self.owner and not attributes.get("begun")
+
+    def mark_begun(self) -> None:
+        """All known good settings are enqueued."""
+        self.patiently(lambda: self._study.set_user_attr("begun", True))
+
+    def other(self, name: str) -> list[TrialView]:
+        """Trials of another study of the same storage; UserError with the nearest names where there is none."""
+        storage = self._study._storage
+        names = self.patiently(lambda: optuna.get_all_study_names(storage))
+        if name not in names:
+            raise UnknownNameError("study", name, names)
+        found = self.patiently(lambda: optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
+        return [view_of(frozen) for frozen in found]
+
+    def adopting(self, asked: bool) -> int:
+        """Where asked, take over what other drivers have under way, which must be dead. How many trials."""
+        if not asked:
+            return 0
+        others = [frozen for frozen in self._trials(TrialState.RUNNING) if frozen.user_attrs.get("owner") != self.owner]
+        for frozen in others:
+            self.patiently(lambda frozen=frozen: self._live(frozen).set_user_attr("owner", self.owner))
+        return len(others)
+
+    def views(self) -> list[TrialView]:
+        """All trials, by number."""
+        return [view_of(frozen) for frozen in self.patiently(lambda: self._study.get_trials(deepcopy=False))]
+
+    def view(self, number: int) -> TrialView:
+        """One trial."""
+        return view_of(self.patiently(lambda: self._study.get_trials(deepcopy=False))[number])
+
+    def finished(self) -> int:
+        """Trials that are complete or pruned."""
+        return len(self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def importances(self) -> dict[str, float]:
+        """Each setting's share of the objective's variance among good trials (PED-ANOVA, Watanabe et al. 2023); empty where
+        there are too few."""
+        complete = self._trials(TrialState.COMPLETE)
+        if len(complete) < 4 or len(self.definition.objectives) > 1:
+            return {}
+        try:
+            return dict(optuna.importance.get_param_importances(self._study))
+        except (ValueError, RuntimeError) as error:
+            _log.warning("no importances: %s", error)
+            return {}
+
+    @property
+    def optuna(self) -> optuna.Study:
+        """Optuna's own object, for its pictures."""
+        return self._study
+
+    def _live(self, frozen: FrozenTrial) -> optuna.trial.Trial:
+        storage = self._study._storage
+        study_id = storage.get_study_id_from_name(self.definition.name)
+        return optuna.trial.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.patiently(lambda: self._study.get_trials(deepcopy=False, states=states))
+
+    def _counted(self, below: int | None = None) -> int:
+        """Trials that are or will be finished, of those with a number below."""
+        states = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
+        return sum(below is None or frozen.number < below for frozen in self._trials(*states))
+
+
+class Trial:
+    """A trial under way."""
+
+    def __init__(self, study: OptunaStudy, live: optuna.trial.Trial, settings: dict[str, Scalar]) -> None:
+        self._study = study
+        self.live = live
+        self.number = live.number
+        self.settings = settings
+        """What was suggested."""
+        frozen = study.patiently(lambda: study.optuna.get_trials(deepcopy=False)[live.number])
+        self.is_start = "start" in frozen.user_attrs
+        """Whether it was given to the study, known to be good, instead of suggested."""
+        self.reported = set(frozen.intermediate_values)
+        """Instances that were told."""
+
+    def report(self, scores: Mapping[int, float]) -> None:
+        """Scores by instance; those told before are left as they are."""
+        for step, score in sorted(scores.items()):
+            if step not in self.reported:
+                self._study.patiently(lambda step=step, score=score: self.live.report(score, step))
+                self.reported.add(step)
+
+    def hopeless(self) -> bool:
+        """Whether the pruner would give it up now."""
+        return self._study.prunes and self._study.patiently(self.live.should_prune)
+
+    def note(self, **values: object) -> None:
+        """Remember something about it; plain values."""
+        for key, value in values.items():
+            self._study.patiently(lambda key=key, value=value: self.live.set_user_attr(key, value))
+
+    def finish(self, values: Sequence[float], constraints: Mapping[str, float]) -> None:
+        """It is complete: values of the objectives, and by how much each constraint is broken (0 or less: not)."""
+        for key, excess in constraints.items():
+            self._study.patiently(lambda key=key, excess=excess: self.live.set_constraint(key, excess))
+        self._tell(TrialState.COMPLETE, values)
+
+    def prune(self, mean: float, instances: int) -> None:
+        """It is given up; the mean of what was seen stands behind the last of all `instances`, where samplers look for it."""
+        self.report({instances: mean})
+        self._tell(TrialState.PRUNED, None)
+
+    def fail(self, words: str) -> None:
+        """It does not count."""
+        self.note(failed=words)
+        self._tell(TrialState.FAIL, None)
+
+    def _tell(self, state: TrialState, values: Sequence[float] | None) -> None:
+        told = None if values is None else [float(value) for value in values]
+        self._study.patiently(lambda: self._study.optuna.tell(self.number, told, state=state, skip_if_finished=True))
+
+
+def _age(frozen: FrozenTrial) -> timedelta:
+    return datetime.now() - frozen.datetime_start if frozen.datetime_start else timedelta(0)
+
+
+def _scrubbed(error: BaseException) -> str:
+    from orchestrator.provenance import mask_text
+
+    return mask_text(one_line(error))
+
+
+@contextmanager
+def _sentences(where: str) -> Iterator[None]:
+    """Errors of a storage that is away, as one sentence."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, UserError) or not is_away(error):
+            raise
+        raise UserError(f"study storage {where} cannot be used ({_scrubbed(error)[:200]}): start it and run again.") from error

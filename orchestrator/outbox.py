@@ -1,0 +1,216 @@
+"""The outbox: what is still to be told to MLflow, as small files in one folder, worked off in order by one process at a time.
+
+A record says what is to be told ("these points of this sweep are complete"), never the data: that lies in the ledger. So
+records stay small, and telling one twice is harmless. Each is written to a temporary name, fsynced and renamed: it is there
+whole or not at all. Records of one writer keep their order; the records of two processes have none between them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.provenance import host
+from orchestrator.sweep_info import Extent, SweepInfo
+
+_log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"(\d{10})-[0-9a-f]{8}\.json")
+_TEMPORARY = re.compile(r"\.(.+)-(\d+)-[0-9a-f]{8}\.tmp")
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class PointsRecord:
+    """Points of a sweep that are complete."""
+
+    sweep: str
+    cells: Extent
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"kind": "points", "sweep": self.sweep, "cells": self.cells.to_json()}
+
+
+@dataclass(frozen=True)
+class SweepRecord:
+    """A sweep began or ended: it stays until the sweep's end has been told, so a killed driver leaves it behind."""
+
+    info: SweepInfo
+    cells: Extent
+    """All cells of the sweep."""
+    ended: bool
+    figures: tuple[str, ...] = ()
+    """Paths of pictures for its page."""
+    host: str = ""
+    pid: int = 0
+    """The driver's."""
+
+    @property
+    def sweep(self) -> str:
+        """The sweep's name."""
+        return self.info.name
+
+    @property
+    def attended(self) -> bool:
+        """Its driver is another process of this machine, and alive."""
+        return self.host == host() and self.pid != os.getpid() and alive(self.pid)
+
+    @property
+    def orphaned(self) -> bool:
+        """Its driver ran on this machine and is gone."""
+        return self.host == host() and not alive(self.pid)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        said = {"kind": "sweep", "info": asdict(self.info), "cells": self.cells.to_json(), "ended": self.ended}
+        return {**said, "figures": list(self.figures), "host": self.host, "pid": self.pid}
+
+
+Record = PointsRecord | SweepRecord
+
+
+class Outbox:
+    """Adding needs no lock and may be done by several threads and processes; working it off happens inside `alone`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._last: int | None = None
+        self._adding = threading.Lock()
+
+    def add(self, record: Record) -> str:
+        """Make a record durable and return its name. OSError when the disk refuses; then there is no record."""
+        with self._adding:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if self._last is None:
+                self._last = max((int(name[:10]) for name in self.names()), default=-1)
+            unique = uuid.uuid4().hex[:8]
+            temporary = self.root / f".{host()}-{os.getpid()}-{unique}.tmp"
+            final = self.root / f"{self._last + 1:010d}-{unique}.json"
+            _write_durably(json.dumps(record.to_json()).encode(), temporary, final)
+            self._last += 1
+            return final.name
+
+    def names(self) -> list[str]:
+        """What waits, in order; nothing where there is no folder."""
+        with suppress(FileNotFoundError):
+            return sorted(file.name for file in self.root.iterdir() if _NAME.fullmatch(file.name))
+        return []
+
+    def read(self, name: str) -> Record | None:
+        """The record of a name; None when it is gone, or when it cannot be understood (then it is taken away)."""
+        file = self.root / name
+        try:
+            return _parsed(json.loads(file.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            _log.warning("the record %s cannot be understood: the ledger has what it stood for", file, exc_info=True)
+            self.settle([name])
+            return None
+
+    def settle(self, names: Iterable[str]) -> None:
+        """Take away records that have been told. No fsync: one that comes back after a power cut is told again."""
+        for name in names:
+            (self.root / name).unlink(missing_ok=True)
+
+    def waiting(self) -> int:
+        """How many points and ends of sweeps wait."""
+        count = 0
+        for name in self.names():
+            record = self.read(name)
+            if isinstance(record, PointsRecord):
+                count += len(record.cells.points)
+            elif record is not None:
+                count += record.ended or record.orphaned
+        return count
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether this caller may work it off: nobody else does until the block is left, or the process dies."""
+        lock = self.claim()
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                os.close(lock)
+
+    def claim(self) -> int | None:
+        """A file descriptor that holds the lock until it is closed; None when another holds it. OSError as `open` raises it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        with suppress(OSError):  # a full disk does not keep anyone from working
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"host {host()}, pid {os.getpid()}".encode(), 0)
+            self._sweep_leftovers()
+        return lock
+
+    def worker(self) -> str:
+        """Who works it off, or did last: host and pid."""
+        with suppress(OSError):
+            return (self.root / _LOCK).read_text(errors="replace")[:200] or "unknown"
+        return "unknown"
+
+    def _sweep_leftovers(self) -> None:
+        """Half-written files of processes that were killed."""
+        for file in self.root.iterdir():
+            match = _TEMPORARY.fullmatch(file.name)
+            if match and match[1] == host() and not alive(int(match[2])):
+                file.unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _parsed(raw: Mapping[str, Any]) -> Record:
+    if raw["kind"] == "points":
+        return PointsRecord(raw["sweep"], Extent.from_json(raw["cells"]))
+    if raw["kind"] == "sweep":
+        info = SweepInfo.from_json(raw["info"])
+        return SweepRecord(
+            info, Extent.from_json(raw["cells"]), raw["ended"], tuple(raw["figures"]), str(raw["host"]), int(raw["pid"])
+        )
+    raise ValueError(f"unknown kind {raw['kind']!r}")
+
+
+def _write_durably(data: bytes, temporary: Path, final: Path) -> None:
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(final)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,236 @@
+"""Parts of a ledger: Parquet files whose names say which appends they hold, and what is read of them.
+
+`part-NUMBER-DIGEST.parquet` is one append. `part-FIRST-LAST-DIGEST.parquet` was merged from others, whose names it lists: it
+stands for them, whether they have been removed yet or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Int64
+
+from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from orchestrator.storage import Storage, reason_of
+from world_models.errors import UserError
+
+ROW_GROUP = 8192
+"""Rows of a row group: what is read at least where one point is asked for."""
+
+COVERS_KEY = b"grasp.covers"
+"""Where a merged part lists the parts that it stands for, in the file's metadata."""
+
+_NAME = re.compile(r"part-(\d{8})(?:-(\d{8}))?-([0-9a-f]{8})\.parquet")
+_TEXT: dict[str, Any] = {"use_dictionary": [field.name for field in SCHEMA if pa.types.is_string(field.type)]}
+"""Actions are given no dictionary: no two are alike."""
+
+
+class PartGoneError(Exception):
+    """A part was removed since the folder was listed: list it again."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part's name and footer say."""
+
+    name: str
+    first: int
+    """Number of the first append that it holds."""
+    last: int
+    rows: int
+    lowest: str
+    """Least point id; empty where it is not known."""
+    highest: str
+    """Greatest point id; empty where it is not known."""
+    covers: frozenset[str]
+    """Names of the parts that it was merged from."""
+
+    def may_hold(self, points: Sequence[str]) -> bool:
+        """Whether cells of any of these points (sorted) can be in it."""
+        return not self.highest or _touches(points, self.lowest, self.highest)
+
+
+def name_of(data: bytes, first: int, last: int | None = None) -> str:
+    """The name of an append, or of what is merged from `first` to `last`.
+
+    It holds a digest of the bytes: written again after an error that may have been none, a part replaces itself.
+    """
+    span = f"{first:08d}" if last is None else f"{first:08d}-{last:08d}"
+    return f"part-{span}-{hashlib.blake2b(data, digest_size=4).hexdigest()}.parquet"
+
+
+def encode(table: pa.Table, covers: Iterable[str] = ()) -> bytes:
+    """The bytes of a part with these records, in this order."""
+    names = sorted(covers)
+    if names:
+        said = {**(SCHEMA.metadata or {}), COVERS_KEY: json.dumps(names).encode()}
+        table = table.replace_schema_metadata(said)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True, **_TEXT)
+    return buffer.getvalue()
+
+
+def inspect(storage: Storage, name: str) -> Part:
+    """What a part says of itself.
+
+    Raises UserError for a foreign, corrupt or newer file, PartGoneError for one that is no longer there.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise UserError(
+            f"{_path(storage, name)} is no part of a ledger: move it out of {storage.where}, which holds nothing else."
+        )
+    with _opened(storage, name) as file:
+        metadata = file.metadata
+        said = metadata.metadata or {}
+        version = said.get(VERSION_KEY, b"").decode(errors="replace")
+        if not version.isdigit():
+            sentence = "is a Parquet file but no ledger part (it has no schema version): move it away."
+            raise UserError(f"{_path(storage, name)} {sentence}")
+        if int(version) > SCHEMA_VERSION:
+            raise UserError(
+                f"the ledger part {_path(storage, name)} has schema version {version}, newer than {SCHEMA_VERSION}: "
+                "update grasp-orchestrator, or choose another output folder."
+            )
+        column = _point_column(metadata)
+        spans = [_span(metadata, group, column) for group in range(metadata.num_row_groups)]
+        known = bool(spans) and all(high for _, high in spans)
+        return Part(
+            name,
+            int(match[1]),
+            int(match[2] or match[1]),
+            metadata.num_rows,
+            min(low for low, _ in spans) if known else "",
+            max(high for _, high in spans) if known else "",
+            frozenset(json.loads(said.get(COVERS_KEY, b"[]"))),
+        )
+
+
+def standing(parts: Iterable[Part]) -> list[Part]:
+    """Parts that no other one stands for, in the order in which they were written."""
+    listed = list(parts)
+    covered = frozenset[str]().union(*(part.covers for part in listed))
+    return sorted((part for part in listed if part.name not in covered), key=lambda part: (part.last, part.first, part.name))
+
+
+def read(storage: Storage, part: Part, columns: Sequence[str], points: Sequence[str] | None = None) -> pa.Table:
+    """Columns of a part as `SCHEMA` has them (null where an older schema lacks one), of some points (sorted) or of all.
+
+    Raises UserError for a corrupt part, PartGoneError for one that is no longer there.
+    """
+    with _opened(storage, part.name) as file:
+        metadata = file.metadata
+        groups = list(range(metadata.num_row_groups))
+        if points is not None and part.highest:
+            column = _point_column(metadata)
+            spans = [_span(metadata, group, column) for group in groups]
+            groups = [group for group, (low, high) in zip(groups, spans, strict=True) if _touches(points, low, high)]
+        needed = list(columns) if points is None or "point_id" in columns else [*columns, "point_id"]
+        present = set(file.schema_arrow.names)
+        found = file.read_row_groups(groups, [name for name in needed if name in present], use_threads=False)
+    full = pa.Table.from_arrays(
+        [_column(found, name, found.num_rows) for name in needed], schema=pa.schema([SCHEMA.field(name) for name in needed])
+    )
+    if points is not None and (not part.highest or part.lowest != part.highest):
+        full = full.filter(pc.field("point_id").isin(pa.array(points, pa.string())))
+    return full.select(list(columns))
+
+
+def each_once(table: pa.Table) -> pa.Table:
+    """Each cell once: its first record that did not fail, else its latest. `table` has point_id, seed and status."""
+    rows = table.num_rows
+    point, _ = coded(table["point_id"])
+    seed = table["seed"].to_numpy()
+    order = np.lexsort((seed, point))  # stable: of one cell, the order in which it was written
+    point, seed = point[order], seed[order]
+    new = np.ones(rows, bool)
+    new[1:] = (point[1:] != point[:-1]) | (seed[1:] != seed[:-1])
+    if new.all():
+        return table
+    starts = np.flatnonzero(new)
+    failed = is_failed(table["status"])[order]
+    first_good = np.minimum.reduceat(np.where(failed, rows, np.arange(rows)), starts)
+    latest = np.append(starts[1:], rows) - 1
+    keep = np.zeros(rows, bool)
+    keep[order[np.where(first_good < rows, first_good, latest)]] = True
+    return table.filter(pa.array(keep))
+
+
+def is_failed(status: pa.ChunkedArray) -> Bool[np.ndarray, " rows"]:
+    """Where a column of statuses says so."""
+    return is_status(status, "failed")
+
+
+def is_status(column: pa.ChunkedArray, status: str) -> Bool[np.ndarray, " rows"]:
+    """Where a column of statuses has this one."""
+    codes, names = coded(column)
+    return codes == (names.index(status) if status in names else -1)
+
+
+def coded(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str]]:
+    """A text column as numbers, and the texts that they stand for."""
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
+
+
+@contextmanager
+def _opened(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
+    """A part's Parquet file; whatever goes wrong while it is read is said in one sentence."""
+    try:
+        source = storage.open(name)
+    except FileNotFoundError as error:
+        raise PartGoneError(name) from error
+    try:
+        with source:
+            yield pq.ParquetFile(source, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        if name not in storage.names():
+            raise PartGoneError(name) from error
+        raise UserError(
+            f"the ledger part {_path(storage, name)} cannot be read ({reason_of(error)}): move it away to run its cells again."
+        ) from error
+
+
+def _path(storage: Storage, name: str) -> str:
+    return f"{storage.where.rstrip('/')}/{name}"
+
+
+def _point_column(metadata: pq.FileMetaData) -> int | None:
+    """Which column of the file holds point ids."""
+    schema = metadata.schema
+    return next((i for i in range(len(schema)) if schema.column(i).path == "point_id"), None)
+
+
+def _span(metadata: pq.FileMetaData, group: int, column: int | None) -> tuple[str, str]:
+    """Least and greatest point id of a row group; empty where the file does not say."""
+    statistics = None if column is None else metadata.row_group(group).column(column).statistics
+    if statistics is None or not statistics.has_min_max:
+        return "", ""
+    return str(statistics.min), str(statistics.max)
+
+
+def _touches(points: Sequence[str], low: str, high: str) -> bool:
+    """Whether one of some sorted points lies between two."""
+    at = bisect_left(points, low)
+    return at < len(points) and points[at] <= high
+
+
+def _column(table: pa.Table, name: str, rows: int) -> pa.ChunkedArray:
+    kind = SCHEMA.field(name).type
+    if name not in table.column_names:
+        return pa.chunked_array([pa.nulls(rows, kind)], kind)
+    return table[name].cast(kind)

@@ -1,0 +1,37 @@
+"""The description page of a point's run: its headline, and how to look at a cell that did not succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.run_content import Row, summary
+
+
+def point_page(name: str, rows: Sequence[Row]) -> str:
+    """Markdown about a point's cells, by seed."""
+    values = summary(rows)
+    rate, low, high = (values[key] for key in ("success_rate", "success_low", "success_high"))
+    lines = [f"**{name}**: success **{rate:.2f}** (95 % interval {low:.2f} to {high:.2f}, n = {len(rows)})"]
+    if table := _table(values):
+        lines += ["", *table]
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed:
+        lines += ["", f"{len(failed)} cells could not be planned; the first said: `{_plain(failed[0]['error'])}`"]
+    if lost := failed or [row for row in rows if not row["success"]]:
+        lines += ["", f"Its first cell without success is seed {lost[0]['seed']}: `grasp rerun {lost[0]['cell_id']}`"]
+    return "\n".join(lines)
+
+
+def _table(values: Mapping[str, float]) -> list[str]:
+    shown = {
+        "distance at the end, median": ("distance_median", "{:.3g}"),
+        "seconds a plan, mean": ("plan_seconds_mean", "{:.3g}"),
+        "steps to success, median": ("steps_to_success_median", "{:.0f}"),
+        "success as the model sees it": ("model_success_rate", "{:.2f}"),
+    }
+    rows = [f"| {words} | {form.format(values[key])} |" for words, (key, form) in shown.items() if key in values]
+    return ["| | |", "|---|---|", *rows] if rows else []
+
+
+def _plain(error: str | None) -> str:
+    return (error or "nothing").replace("`", "'")[:200]

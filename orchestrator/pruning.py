@@ -1,0 +1,77 @@
+"""When a trial is given up: a race, in which each is compared with the leader on the instances that both have seen.
+
+Optuna's WilcoxonPruner compares with the best trial that is complete, so that of a wave of trials that begin together none is
+pruned. Here the leader may be under way itself (racing: Maron and Moore 1994, Birattari et al. 2002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from optuna.pruners import BasePruner
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy import stats
+
+from world_models.errors import require
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """When a trial is given up: a Wilcoxon signed-rank test, instance by instance, against the leader."""
+
+    enabled: bool = True
+    p_value: float = 0.15
+    warm_up: int = 8
+    """Instances before anything is pruned."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.p_value < 1, f"pruning.p_value {self.p_value} is no probability: give one between 0 and 1, e.g. 0.1.")
+        require(self.warm_up >= 2, f"pruning.warm_up {self.warm_up} is too few to compare: give at least 2.")
+
+
+class RacePruner(BasePruner):
+    """Gives up a trial that is worse than the leader; the trial with the best mean over what it has seen is never given up.
+
+    For trials that see the same instances in the same order, each reported once as a finite number.
+    """
+
+    def __init__(self, pruning: Pruning) -> None:
+        self._pruning = pruning
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether the trial is probably worse than the leader."""
+        mine = trial.intermediate_values
+        if len(mine) < self._pruning.warm_up:
+            return False
+        # Costs from here on: less is better.
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        rivals = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        leader = leader_of(mine, (rival for rival in rivals if rival.number != trial.number), sign)
+        if leader is None:
+            return False
+        theirs = leader.intermediate_values
+        mean = sign * fmean(mine.values())
+        if sign * fmean(theirs.values()) >= mean:
+            # Over all that the leader has seen it is no better: it had the easier ones of these.
+            return False
+        steps = sorted(mine)
+        gaps = np.array([sign * (mine[step] - theirs[step]) for step in steps])
+        return bool(worse(gaps) < self._pruning.p_value)
+
+
+def leader_of(mine: Mapping[int, float], rivals: Iterable[FrozenTrial], sign: float) -> FrozenTrial | None:
+    """The best, over the instances of `mine`, of those that have seen them all; None where nobody has."""
+    ahead = [rival for rival in rivals if mine.keys() <= rival.intermediate_values.keys()]
+    return min(ahead, key=lambda rival: sign * fmean(rival.intermediate_values[step] for step in mine), default=None)
+
+
+def worse(gaps: np.ndarray) -> float:
+    """P-value of the one-sided signed-rank test (Wilcoxon 1945): could costs with these gaps be no worse?"""
+    if not gaps.any():
+        return 1.0
+    _, p_value = stats.wilcoxon(gaps, alternative="greater", zero_method="zsplit")
+    return float(p_value)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,81 @@
+"""A trial's cells: which are asked for next, and what they come to.
+
+All trials of a study see the same cells in the same order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.cells import Point
+from orchestrator.objectives import Objective, instance_score, joined
+from orchestrator.records import CellResult
+from orchestrator.work import Portion
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A cell of every trial: a place (task, world model, horizon, mode) and a seed."""
+
+    place: int
+    seed: int
+
+
+def instances_of(places: int, seeds: Sequence[int], order: int) -> tuple[Instance, ...]:
+    """All places with all seeds, shuffled once by `order`: every stretch of them is a fair sample of all."""
+    every = [Instance(place, seed) for place in range(places) for seed in seeds]
+    random.Random(order).shuffle(every)
+    return tuple(every)
+
+
+@dataclass
+class Race:
+    """The cells of one trial that have come in, and how many of its instances have been asked for."""
+
+    points: tuple[Point, ...]
+    """One a place."""
+    instances: tuple[Instance, ...]
+    asked: int
+    """Instances asked for, from the first on."""
+    records: dict[int, CellResult] = field(default_factory=dict)
+    """By instance."""
+
+    def __post_init__(self) -> None:
+        self._where: dict[tuple[str, int], list[int]] = {}
+        for index, instance in enumerate(self.instances):
+            self._where.setdefault((self.points[instance.place].point_id, instance.seed), []).append(index)
+
+    def add(self, record: CellResult) -> None:
+        """A cell has come in; one that is none of the trial's is ignored."""
+        for index in self._where.get((record.point_id, record.seed), ()):
+            self.records[index] = record
+
+    def lacking(self, rank: int) -> list[Portion]:
+        """What is asked for and has not come in."""
+        missing = [index for index in range(self.asked) if index not in self.records]
+        by_place: dict[int, list[int]] = {}
+        for index in missing:
+            by_place.setdefault(self.instances[index].place, []).append(self.instances[index].seed)
+        return [Portion.of(self.points[place], seeds, rank) for place, seeds in by_place.items()]
+
+    def ask_for(self, more: int) -> None:
+        """Go on with so many further instances."""
+        self.asked = min(self.asked + more, len(self.instances))
+
+    @property
+    def over(self) -> bool:
+        """Whether all has been asked for."""
+        return self.asked >= len(self.instances)
+
+    def scores(self, objective: Objective) -> Mapping[int, float]:
+        """By instance, what pruning compares."""
+        return {index: instance_score(record, objective) for index, record in self.records.items()}
+
+    def value(self, objective: Objective, join: str) -> float:
+        """Of the objective, over what has come in."""
+        by_place: dict[int, list[CellResult]] = {}
+        for index, record in self.records.items():
+            by_place.setdefault(self.instances[index].place, []).append(record)
+        return joined(by_place.values(), objective, join)

@@ -1,0 +1,93 @@
+"""The actor that plans, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.backend import MakeEvaluator, attempt
+from orchestrator.batching import Batch
+from orchestrator.drawing import Drawing, Drawn, attempt_drawing
+from orchestrator.evaluate import BatchResult
+from orchestrator.memory import device_memory
+from orchestrator.outcomes import Setback, one_line
+from orchestrator.ray_cluster import Need
+
+SETTLE = 20.0
+"""Seconds that Ray may take to say what became of a dead actor's calls."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What an actor says of itself once it is up."""
+
+    node_id: str
+    pid: int
+    errors: str
+    """File that its standard error goes to, on its node; empty where it goes elsewhere."""
+    memory: int | None
+    """Bytes of its device; None for a CPU."""
+
+
+class PlanningActor:
+    """Keeps an evaluator, and with it its world models, for as long as it lives."""
+
+    def __init__(self, make_evaluator: MakeEvaluator, device: str, threads: int, share: float) -> None:
+        """`share` is the part of a GPU that it may use."""
+        torch.set_num_threads(threads)
+        self._device = device
+        self._share = share
+        self._evaluator = make_evaluator(device)
+
+    def hello(self) -> Hello:
+        """Who this is."""
+        errors = Path("/proc/self/fd/2")
+        file = str(errors.readlink()) if errors.is_symlink() else ""
+        node_id = ray.get_runtime_context().get_node_id()
+        return Hello(node_id, os.getpid(), file, device_memory(self._device, self._share))
+
+    def evaluate(self, batch: Batch) -> BatchResult | Setback:
+        """One record a cell, or why there is none."""
+        return attempt(self._evaluator, batch)
+
+    def draw(self, drawing: Drawing) -> Drawn:
+        """Pictures of recorded cells."""
+        return attempt_drawing(self._evaluator, drawing)
+
+
+def start_actor(make_evaluator: MakeEvaluator, need: Need) -> Any:
+    """An actor's handle; it comes up, or waits for a node with room, beside us."""
+    # Not a decorator: the type checker of the tests cannot look into a decorated class. Restarts and retries are ours.
+    remote: Any = ray.remote(PlanningActor)
+    options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus, "max_restarts": 0, "max_task_retries": 0}
+    if need.memory:
+        options["memory"] = need.memory
+    if need.labels:
+        options["label_selector"] = dict(need.labels)
+    return remote.options(**options).remote(make_evaluator, need.device, need.threads, need.gpus)
+
+
+def last_words(node_id: str, errors: str, error: Exception) -> str:
+    """How an actor ended, and the end of what it wrote before, read on its node; one line."""
+    affinity = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    reader: Any = ray.remote(_tail)
+    try:
+        said = ray.get(reader.options(num_cpus=0, scheduling_strategy=affinity).remote(errors), timeout=SETTLE)
+    except ray.exceptions.RayError:
+        said = ""
+    return f"{one_line(error)[:200]} {said}".strip()
+
+
+def _tail(file: str) -> str:
+    """The last words in a file, as one line."""
+    try:
+        return " ".join(Path(file).read_bytes()[-2000:].decode(errors="replace").split())[-250:]
+    except OSError:
+        return ""

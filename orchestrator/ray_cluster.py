@@ -1,0 +1,257 @@
+"""Ray clusters: starting or joining one, and how many workers of which size its nodes have room for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import ray.exceptions
+import torch
+
+from orchestrator.outcomes import one_line
+from orchestrator.provenance import ROOT, mask_uri
+from world_models.errors import UserError, require
+
+_OBJECT_STORE = 256 * 1024**2
+"""Bytes: results and pictures are small."""
+_ENVIRONMENT = {
+    # Ray's default niceness of 15 starves its workers beside any other process: 60 s to start an actor instead of 3.
+    "RAY_worker_niceness": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A driver under `uv run` would make every worker build its environment anew.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class RayConfig:
+    """Which cluster, and how many workers of which size. None: as many as fit, and more when nodes join."""
+
+    address: str | None = None
+    """`host:port` or `auto` of a running cluster; None starts one on this machine."""
+    num_workers: int | None = None
+    """Exactly so many; refused when they don't fit."""
+    max_workers: int | None = None
+    """No more than so many, where `num_workers` is None."""
+    cpus_per_worker: int | float | None = None
+    """None: 1, or an even share for `num_workers`."""
+    gpus_per_worker: int | float | None = None
+    """A whole number or 1/k; None: 1 where there are GPUs, else 0."""
+    memory_per_worker: int | float | str | None = None
+    """Bytes, or text such as `4GiB`; None: an even share of the node's, not reserved."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels that a node must have."""
+    wait_for_nodes: float = 120.0
+    """Seconds to wait for a node with room while the cluster has none."""
+
+    def __post_init__(self) -> None:
+        workers, most, cpus, gpus = self.num_workers, self.max_workers, self.cpus_per_worker, self.gpus_per_worker
+        require(workers is None or workers >= 1, f"num_workers {workers} is no number of actors: give at least 1.")
+        require(most is None or most >= 1, f"max_workers {most} is no number of actors: give at least 1.")
+        require(cpus is None or cpus > 0, f"cpus_per_worker {cpus} is not positive: give CPUs, e.g. 1.")
+        require(gpus is None or gpus >= 0, f"gpus_per_worker {gpus} is negative: give 0, 1 or a fraction 1/k.")
+        if gpus is not None and gpus != int(gpus):
+            even = gpus < 1 and abs(1 / gpus - round(1 / gpus)) < 1e-6
+            near = f"1/{int(1 / gpus)} = {1 / int(1 / gpus):.4g}" if gpus < 1 else f"{int(gpus)}"
+            require(even, f"gpus_per_worker {gpus} is neither a whole number nor 1/k: give {near}.")
+        require(self.wait_for_nodes >= 0, f"wait_for_nodes {self.wait_for_nodes} is negative: give seconds.")
+        bytes_of(self.memory_per_worker)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What each worker takes of its node."""
+
+    cpus: float
+    gpus: float
+    memory: int | None
+    labels: Mapping[str, str]
+
+    @property
+    def device(self) -> str:
+        """Where a worker plans."""
+        return "cuda" if self.gpus > 0 else "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Torch threads of a worker (Ray would leave it at one)."""
+        return max(1, int(self.cpus))
+
+    @property
+    def words(self) -> str:
+        """For messages."""
+        parts = [f"{self.cpus:g} CPUs", *([f"{self.gpus:g} GPUs"] if self.gpus else [])]
+        parts += [f"{self.memory / 2**30:.3g} GiB"] if self.memory else []
+        return ", ".join(parts + [f"{key}={value}" for key, value in self.labels.items()])
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node."""
+
+    node_id: str
+    name: str
+    cpus: float
+    gpus: float
+    memory: float
+    """Bytes."""
+    labels: Mapping[str, str]
+
+    def room(self, need: Need) -> int:
+        """Workers that fit when nothing else runs there."""
+        if any(self.labels.get(key) != value for key, value in need.labels.items()):
+            return 0
+        wants = ((self.cpus, need.cpus), (self.gpus, need.gpus), (self.memory, need.memory or 0))
+        return min(int(there / asked + 1e-6) for there, asked in wants if asked > 0)
+
+
+def living_nodes() -> list[Node]:
+    """The cluster's nodes as they are now."""
+    found = []
+    for raw in ray.nodes():
+        if raw["Alive"]:
+            there = raw["Resources"]
+            sizes = there.get("CPU", 0.0), there.get("GPU", 0.0), there.get("memory", 0.0)
+            found.append(Node(raw["NodeID"], raw["NodeManagerHostname"], *sizes, raw.get("Labels") or {}))
+    return found
+
+
+def need_of(config: RayConfig, nodes: Sequence[Node]) -> Need:
+    """What a worker of the config takes on these nodes."""
+    gpus = float(config.gpus_per_worker) if config.gpus_per_worker is not None else float(any(n.gpus >= 1 for n in nodes))
+    cpus = config.cpus_per_worker
+    if cpus is None:
+        even = sum(node.cpus for node in nodes) / config.num_workers if config.num_workers else 1.0
+        # On several nodes an even share may fit nowhere: it is cut until all workers have a place.
+        cpus = even if even < 1 else float(int(even))
+        while cpus > 1 and config.num_workers and room(nodes, Need(cpus, gpus, None, config.labels)) < config.num_workers:
+            cpus -= 1
+    return Need(float(cpus), gpus, bytes_of(config.memory_per_worker), config.labels)
+
+
+def room(nodes: Sequence[Node], need: Need) -> int:
+    """Workers that fit on all nodes."""
+    return sum(node.room(need) for node in nodes)
+
+
+def wanted(config: RayConfig, nodes: Sequence[Node], need: Need) -> int:
+    """Workers that the config wants on these nodes."""
+    return config.num_workers or min(room(nodes, need), config.max_workers or 2**31)
+
+
+def check_room(config: RayConfig, nodes: Sequence[Node], need: Need) -> None:
+    """UserError unless what the config asks for fits."""
+    asked = config.num_workers or 1
+    for kind, each, there in (("CPUs", need.cpus, sum(n.cpus for n in nodes)), ("GPUs", need.gpus, sum(n.gpus for n in nodes))):
+        if asked * each > there + 1e-6:
+            raise UserError(
+                f"{_workers(asked)} for {asked * each:g} {kind} but there are {there:g}: ask for fewer or smaller ones."
+            )
+    fits = room(nodes, need)
+    if fits < asked:
+        raise UserError(
+            f"the cluster's {len(nodes)} nodes have room for {fits} of {asked} workers of {need.words} each: "
+            "ask for fewer or smaller ones, or add nodes."
+        )
+
+
+def bytes_of(value: int | float | str | None) -> int | None:
+    """Bytes of a number or of text such as `512MiB`, `4GB` or `4G` (all binary); UserError for anything else."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9.]+) *([KMGT]?)(?:i?B)?", str(value).strip())
+    size = float(match[1]) * _UNITS[match[2]] if match and match[1].count(".") <= 1 and match[1] != "." else 0.0
+    require(size > 0, f"memory_per_worker {value!r} is no amount of memory: give bytes, or e.g. 4GiB.")
+    return int(size)
+
+
+def cpus_here() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def gpus_here() -> int:
+    """CUDA devices that this process sees."""
+    return torch.cuda.device_count()
+
+
+def connect(address: str | None) -> None:
+    """Start a cluster on this machine, or join the one at `address`; UserError when none answers there."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address is None:
+        with _own_signals(), _environment({**_ENVIRONMENT, "PYTHONPATH": _python_path()}):
+            # Without "local" Ray would join whatever cluster runs on this machine.
+            ray.init("local", num_cpus=cpus_here(), include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
+        return
+    _probe(address)
+    # What `ray job submit` uploaded is on every worker's path already.
+    submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    environment = {} if submitted else {"runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}}}
+    try:
+        with _own_signals(), _environment(_ENVIRONMENT):
+            ray.init(address=address, **environment, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise _unreachable(address, one_line(error)) from error
+
+
+def _probe(address: str) -> None:
+    """Ray would retry a dead address for minutes: see first whether anything listens there."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _unreachable(address: str, reason: str) -> UserError:
+    return UserError(
+        f"no Ray cluster answers at {mask_uri(address)!r} ({reason}): start one with `ray start --head`, "
+        "or leave the address out to plan on this machine."
+    )
+
+
+def _python_path() -> str:
+    """Workers must import the code the driver runs, also from a checkout that is not installed."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep the driver's way with SIGTERM: Ray puts its own in its place, which loses what is in flight."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables for the processes started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _workers(count: int) -> str:
+    return "1 worker asks" if count == 1 else f"{count} workers ask"

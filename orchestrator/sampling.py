@@ -1,0 +1,57 @@
+"""How a study's settings are suggested: Optuna's samplers by name."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+
+from orchestrator.search_space import Space
+from world_models.errors import UnknownNameError, require
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How settings are suggested."""
+
+    sampler: str = "tpe"
+    seed: int = 0
+    startup: int = 10
+    """Trials that are drawn at random before a model of the objective is trusted."""
+
+
+SAMPLERS = ("tpe", "random", "cmaes", "gp", "nsga2", "nsga3")
+
+
+def make_sampler(sampling: Sampling, space: Space, objectives: int, salt: str) -> BaseSampler:
+    """A sampler of our own: never shared between studies, nor between the drivers of one."""
+    seed = int.from_bytes(hashlib.blake2b(f"{sampling.seed}/{salt}".encode(), digest_size=4).digest(), "little")
+    if sampling.sampler in ("cmaes",):
+        require(
+            objectives == 1, f"sampler {sampling.sampler} knows one objective, and {objectives} are given: choose tpe or nsga2."
+        )
+    makers: Mapping[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(seed=seed, n_startup_trials=sampling.startup, group=space.conditional),
+        "random": lambda: RandomSampler(seed=seed),
+        "cmaes": lambda: CmaEsSampler(seed=seed, n_startup_trials=sampling.startup, warn_independent_sampling=False),
+        "gp": lambda: GPSampler(seed=seed, n_startup_trials=sampling.startup, deterministic_objective=False),
+        "nsga2": lambda: NSGAIISampler(seed=seed, population_size=max(4, sampling.startup)),
+        "nsga3": lambda: NSGAIIISampler(seed=seed, population_size=max(4, sampling.startup)),
+    }
+    if sampling.sampler not in makers:
+        raise UnknownNameError("sampler", sampling.sampler, makers)
+    with calm():
+        return makers[sampling.sampler]()
+
+
+@contextmanager
+def calm() -> Iterator[None]:
+    """What Optuna calls experimental has been so for years; our tests hold it to what we need."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield

@@ -1,0 +1,300 @@
+"""Who plans what next: dearest cells first, batches that fit, and what becomes of those that could not be planned.
+
+The scheduler holds no workers and no clock of theirs: a backend asks it what a worker should get, and tells it what came of it.
+Every cell that was added leaves in exactly one `BatchResult`. Sizes follow guided self-scheduling (Polychronopoulos and Kuck,
+1987): a batch takes a share of what is left, so that the last ones are small and no worker idles at the end.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from orchestrator.batching import Assignment, Batch
+from orchestrator.cells import Point
+from orchestrator.drawing import Drawing, Drawn
+from orchestrator.drawings import Drawings
+from orchestrator.outcomes import BatchResult, Setback, failed_batch
+from orchestrator.provenance import Provenance
+from orchestrator.queues import ModelQueue, PointQueue, Queues
+from orchestrator.sizes import Sizes
+from orchestrator.work import Portion
+from world_models.errors import require
+
+PROBE_ROWS = 8
+"""Rows of a batch of a kind whose memory or time is not known yet."""
+MIN_ROWS = 4
+"""Rows below which a batch is not cut for balance: small batches waste the arithmetic units."""
+WORTH_A_BATCH = 1.0
+"""Seconds: fewer rows will do where they take as long as this."""
+SHARE = 3
+"""A batch takes no more than a worker's share of what is left, over this."""
+DEATHS = 3
+"""Workers that may die with a single cell and nothing else on them before it is recorded as failed."""
+PARTS = 4
+"""Into how many a batch is cut that killed its worker or raised: a culprit among 64 is found in three cuts."""
+REPRICE = 2.0
+"""Seconds between two looks at what has been learnt about times."""
+
+
+@runtime_checkable
+class Costs(Protocol):
+    """What is known about times: `CostModel`."""
+
+    def add(self, result: BatchResult) -> None:
+        """Learn from a finished batch."""
+        ...
+
+    def row_seconds(self, point: Point, rows: int = ...) -> float:
+        """Seconds a row, or a guess in relative units."""
+        ...
+
+    def timed(self, point: Point) -> bool:
+        """Whether `row_seconds` are seconds."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a batch."""
+
+    max_rows: int = 64
+    target_seconds: int | float = 60.0
+    """A batch is meant to take no longer: what is in flight is what a fault can cost."""
+    mixed: bool = False
+    """Batches may hold rows of several points of one kind (`orchestrator.mixing`). Seconds a row are then shares of what a
+    mixture took, so sweeps that compare times plan each point in batches of its own. A batch takes all that waits, where nobody
+    else is idle, for more work keeps coming."""
+
+    def __post_init__(self) -> None:
+        require(self.max_rows >= 1, f"max_rows {self.max_rows} is no batch size: give at least 1.")
+        require(self.target_seconds > 0, f"target_seconds {self.target_seconds} is no time for a batch: give seconds, e.g. 60.")
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A worker that could take a batch."""
+
+    name: str
+    device: str = "cpu"
+    models: tuple[str, ...] = ()
+    """Digests of the world models that it has loaded."""
+    in_flight: int = 0
+    """Batches that it has not answered."""
+    memory: int | None = None
+    """Bytes that it may use."""
+
+
+class Scheduler:
+    """Hands out every added cell and takes back what became of it. For one thread; `stop` may be set from another."""
+
+    def __init__(
+        self,
+        costs: Costs,
+        limits: Limits | None = None,
+        sizes: Sizes | None = None,
+        stop: threading.Event | None = None,
+        more: Callable[[], Iterable[Portion]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        drawings: Drawings | None = None,
+    ) -> None:
+        """`stop`: nothing is handed out once it is set. `more` is asked now and then for further cells.
+
+        `drawings` are done when there is nothing to plan.
+        """
+        self._costs = costs
+        self._limits = limits or Limits()
+        self._sizes = sizes or Sizes()
+        self._stop = stop or threading.Event()
+        self._more = more
+        self._clock = clock
+        self._drawings = drawings or Drawings()
+        self._priced = clock()
+        self._queues = Queues(costs.row_seconds)
+        self._again: deque[Assignment] = deque()
+        self._flying: dict[Assignment, str] = {}
+        self._models: dict[str, set[str]] = {}
+        self._loading = 2.0
+        """Seconds that loading a model takes: a guess until one was seen."""
+        self.retries = 0
+        """Batches that had to be handed out again."""
+        self.quarantined: list[tuple[Batch, str]] = []
+        """Cells that kept killing their workers, with their last words."""
+
+    def add(self, portions: Iterable[Portion]) -> int:
+        """Cells to plan; those added before are left out. How many are new."""
+        return self._queues.add(portions)
+
+    @property
+    def waiting(self) -> int:
+        """Cells that nobody has."""
+        return self._queues.rows + sum(len(task.batch.seeds) for task in self._again)
+
+    @property
+    def flying(self) -> int:
+        """Batches that workers have."""
+        return len(self._flying)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be handed out and nothing is to be waited for."""
+        self._look_around()
+        return not self._flying and (self._stop.is_set() or (not self.waiting and self._drawings.over))
+
+    def next_drawing(self, worker: Asking) -> Drawing | None:
+        """What a worker should draw, once nothing is left to be planned by anybody; None: nothing."""
+        if self._stop.is_set() or self._flying or self.waiting:
+            return None
+        return self._drawings.next(worker.models)
+
+    def drawn(self, drawing: Drawing, made: Drawn | None) -> None:
+        """What became of a drawing; None: its worker was lost with it."""
+        self._drawings.done(drawing, made)
+
+    def next(self, worker: Asking, workers: int) -> Assignment | None:
+        """What a worker should plan next, of `workers` that share the work; None: nothing, for now."""
+        self._look_around()
+        if self._stop.is_set() or any(name == worker.name and task.suspect for task, name in self._flying.items()):
+            return None
+        self._models[worker.name] = {*worker.models, *self._expected(worker.name)}
+        if self._again:
+            # A suspect waits for a worker of its own, so that its neighbours are not blamed, nor it for them.
+            return None if worker.in_flight else self._hand(self._again.popleft(), worker)
+        chosen = self._model_for(worker)
+        queue = chosen.first() if chosen is not None else None
+        if chosen is None or queue is None:
+            return None
+        queues = self._queues.mates(chosen, queue) if self._limits.mixed else [queue]
+        waiting = sum(map(len, queues))
+        rows = self._rows(queue, waiting, worker, workers)
+        # A batch that waits at one worker cannot go to another that has become idle; and where more work keeps coming, it could
+        # have grown meanwhile.
+        small = waiting < self._limits.max_rows if self._limits.mixed else self._queues.seconds < workers * rows * queue.price
+        if worker.in_flight and small:
+            return None
+        return self._hand(Assignment(self._queues.take(chosen, queues, rows)), worker)
+
+    def done(self, task: Assignment, answer: BatchResult | Setback, device: str = "cpu") -> BatchResult | None:
+        """A worker's answer; what goes out of it, or None when its cells are to be tried again in smaller batches."""
+        del self._flying[task]
+        self._drawings.look_again()
+        point, rows = task.batch.point, len(task.batch.seeds)
+        if isinstance(answer, BatchResult):
+            self._costs.add(answer)
+            if answer.effort is not None:
+                self._loading = answer.effort.loading or self._loading
+            self._sizes.measured(point, device, rows, answer.effort.peak_bytes if answer.effort is not None else None)
+            return replace(answer, results=tuple(replace(result, attempts=task.attempts) for result in answer.results))
+        if answer.memory:
+            self._sizes.too_large(point, device, rows)
+        if rows == 1:
+            return self._failed(task, answer.words)
+        self._retry(task, 2 if answer.memory else PARTS)
+        return None
+
+    def lost(self, tasks: Iterable[Assignment], worker: str) -> None:
+        """A worker went with its node, or was taken away: its batches are innocent."""
+        self._models.pop(worker, None)
+        for task in tasks:
+            del self._flying[task]
+            self.retries += 1
+            self._again.append(replace(task, attempts=task.attempts + 1))
+
+    def died(self, tasks: Sequence[Assignment], worker: str, words: str) -> list[BatchResult]:
+        """A worker died with `tasks` unanswered; the records of cells that have killed often enough.
+
+        Which of several killed it cannot be known: the answer of the first may have died with the worker that the second
+        killed. Each is tried again alone; what kills alone is cut, until a single cell is left.
+        """
+        self._models.pop(worker, None)
+        failed: list[BatchResult] = []
+        for task in tasks:
+            del self._flying[task]
+            blamed = replace(task, deaths=task.deaths + (len(tasks) == 1), suspect=True)
+            if not blamed.deaths:
+                self.retries += 1
+                self._again.append(replace(blamed, attempts=task.attempts + 1))
+            elif len(task.batch.seeds) > 1:
+                self._retry(replace(blamed, deaths=0), PARTS)
+            elif blamed.deaths < DEATHS:
+                self.retries += 1
+                self._again.append(replace(blamed, attempts=task.attempts + 1))
+            else:
+                self.quarantined.append((task.batch, words))
+                failed.append(self._failed(blamed, f"its worker died {blamed.deaths} times: {words}"[:500]))
+        return failed
+
+    def _hand(self, task: Assignment, worker: Asking) -> Assignment:
+        self._flying[task] = worker.name
+        self._models[worker.name].add(task.batch.point.model_digest)
+        return task
+
+    def _retry(self, task: Assignment, parts: int) -> None:
+        pieces = task.batch.split(parts)
+        self.retries += len(pieces)
+        self._again.extend(replace(task, batch=piece, attempts=task.attempts + 1) for piece in pieces)
+
+    def _failed(self, task: Assignment, words: str) -> BatchResult:
+        return failed_batch(task.batch, words, Provenance.here("cpu"), task.attempts)
+
+    def _look_around(self) -> None:
+        """Now and then: cells that others have added, and what has been learnt about times."""
+        if self._clock() - self._priced < REPRICE and (self.waiting or self._flying):
+            return
+        self._priced = self._clock()
+        if self._more is not None and not self._stop.is_set():
+            self.add(self._more())
+        self._queues.reprice()
+
+    def _expected(self, worker: str) -> set[str]:
+        """Models of the batches that a worker has: it will have loaded them."""
+        return {task.batch.point.model_digest for task, name in self._flying.items() if name == worker}
+
+    def _model_for(self, worker: Asking) -> ModelQueue | None:
+        """The world model that a worker should plan with: one that it has, unless loading another pays."""
+        waiting = self._queues.waiting()
+        if not waiting:
+            return None
+        mine = self._models[worker.name]
+        rest = [had for name, had in self._models.items() if name != worker.name]
+        others = {model.digest: sum(model.digest in had for had in rest) for model in waiting}
+        loaded = [model for model in waiting if model.digest in mine]
+        best = max(loaded, key=lambda model: model.seconds / (others[model.digest] + 1), default=None)
+        strange = [model for model in waiting if model.digest not in mine]
+        behind = max(strange, key=lambda model: model.seconds / (others[model.digest] + 1), default=None)
+        if behind is None:
+            return best
+        if best is None:
+            # Where others are at it and nearly through, loading would take longer than they do.
+            held = others[behind.digest] and self._flying
+            return None if held and behind.seconds / others[behind.digest] <= self._loading else behind
+        mine_left = best.seconds / (others[best.digest] + 1)
+        pays = behind.seconds / (others[behind.digest] + 1) > mine_left + self._loading
+        return behind if pays else best
+
+    def _rows(self, queue: PointQueue, waiting: int, worker: Asking, workers: int) -> int:
+        """How many of `waiting` rows of a kind fit, are worth it, and leave enough for the others."""
+        fits = self._sizes.limit(queue.point, worker.device, worker.memory)
+        rows = min(self._limits.max_rows, waiting, PROBE_ROWS if fits is None else fits)
+        timed = self._costs.timed(queue.point)
+        if self._limits.mixed:
+            # Further rows come with every answer: what waits is for those who have nothing to do.
+            busy = set(self._flying.values()) - {worker.name}
+            most = max(1, int(self._limits.target_seconds / queue.price)) if timed else rows
+            return _even_part(waiting, min(rows, most, math.ceil(waiting / max(1, workers - len(busy)))))
+        share = self._queues.seconds / (SHARE * max(1, workers))
+        if not timed:
+            return _even_part(waiting, min(rows, PROBE_ROWS, max(MIN_ROWS, int(share / queue.price))))
+        fair = int(min(self._limits.target_seconds, share) / queue.price)
+        floor = min(MIN_ROWS, max(1, int(WORTH_A_BATCH / queue.price)))
+        return _even_part(waiting, min(rows, max(fair, floor)))
+
+
+def _even_part(rows: int, most: int) -> int:
+    """The first of equal parts of `rows`, none over `most`: 66 rows in batches of 64 are 33 and 33."""
+    return math.ceil(rows / math.ceil(rows / most))

@@ -1,0 +1,101 @@
+"""How many rows of a kind of batch fit into a worker's memory: measured once, kept in a small file.
+
+A kind is what may share a batch (`orchestrator.mixing`) on a kind of device. The first batch of a kind is small; what
+it took tells how many rows fit. A batch that ran out of memory all the same lowers the limit for good.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from orchestrator import mixing
+from orchestrator.cells import Point
+
+SHARE = 0.8
+"""How much of a worker's memory batches are sized for: what is measured at one size is extrapolated to others."""
+
+MANY = 2**31
+"""Rows, where nothing says that fewer fit."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is known of a kind of batch."""
+
+    rows: int = 0
+    """Rows of the largest batch that was measured; 0: none was."""
+    bytes_per_row: float | None = None
+    """Its peak memory over its rows; an overestimate, for part of the peak does not grow with rows."""
+    max_rows: int | None = None
+    """Rows that fit for all that is known: half of the smallest batch that ran out of memory."""
+
+
+class Sizes:
+    """Sizes by kind; saved to `file` when something new is learnt (None: kept in memory only)."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._known: dict[str, Size] = _read(file) if file is not None else {}
+
+    def limit(self, point: Point, device: str, budget: int | None) -> int | None:
+        """Rows of a point that fit into `budget` bytes on a kind of device; None when nothing is known yet."""
+        size = self._known.get(kind_of(point, device))
+        if size is None:
+            return None
+        fits = [MANY] if size.max_rows is None else [size.max_rows]
+        if size.bytes_per_row and budget:
+            fits.append(int(SHARE * budget / size.bytes_per_row))
+        return max(1, min(fits))
+
+    def bytes_per_row(self, point: Point, device: str) -> float | None:
+        """Peak memory over rows, where it was measured."""
+        size = self._known.get(kind_of(point, device))
+        return None if size is None else size.bytes_per_row
+
+    def measured(self, point: Point, device: str, rows: int, peak: int | None) -> None:
+        """A batch of `rows` took `peak` bytes above what its worker holds anyway; None: it fitted, and that is all."""
+        kind = kind_of(point, device)
+        size = self._known.get(kind, Size())
+        if rows > size.rows:
+            self._learn(
+                kind, replace(size, rows=rows, bytes_per_row=size.bytes_per_row if peak is None else max(peak, 1) / rows)
+            )
+
+    def too_large(self, point: Point, device: str, rows: int) -> None:
+        """A batch of `rows` ran out of memory."""
+        kind = kind_of(point, device)
+        size = self._known.get(kind, Size())
+        self._learn(kind, replace(size, max_rows=max(1, min(rows // 2, size.max_rows or rows))))
+
+    def _learn(self, kind: str, size: Size) -> None:
+        self._known[kind] = size
+        if self._file is None:
+            return
+        text = json.dumps({key: asdict(value) for key, value in sorted(self._known.items())}, indent=1)
+        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(text)
+            temporary.replace(self._file)
+        except OSError as error:  # it saves a measurement, nothing else
+            _log.warning("cannot keep %s: %s", self._file, error)
+
+
+def kind_of(point: Point, device: str) -> str:
+    """The kind of batch that a point's cells make on a kind of device, e.g. `cpu`."""
+    planner = f"{point.planner.name}-{mixing.kind_of(point)}"
+    return f"{point.model_digest}/H{point.horizon}/{planner}/{device.partition(':')[0]}"
+
+
+def _read(file: Path) -> dict[str, Size]:
+    """What an earlier run learnt; nothing where the file is missing or spoilt, for it can be measured again."""
+    try:
+        return {str(kind): Size(**values) for kind, values in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

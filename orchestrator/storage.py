@@ -1,0 +1,247 @@
+"""Where files of a sweep lie: a folder, or an object store by URI. Whole files, durable once `write` has returned.
+
+On a disk a file is written to a temporary name, fsynced, renamed, and its folder fsynced: it exists whole or not at all,
+whatever dies when. In an object store an object appears whole when it is closed (`orchestrator.object_storage`).
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+
+from orchestrator.disk import Disk, SystemDisk
+from orchestrator.locks import FileLock, Lock
+from world_models.errors import UserError
+
+
+class StorageError(UserError):
+    """A file could not be written or read; whatever was written before is kept."""
+
+
+class StorageWaitError(StorageError):
+    """The same, for a reason that may pass by itself: worth trying again."""
+
+
+class StorageFull(StorageWaitError):  # noqa: N818 - it names a state of the world, not a mistake
+    """No room is left."""
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """Files under one root, by names like `point/7.gif`. One writer at a time; reading needs nobody's leave.
+
+    Every method may raise StorageError.
+    """
+
+    @property
+    def where(self) -> str:
+        """The root, fit for messages: without credentials."""
+        ...
+
+    @property
+    def readers(self) -> int:
+        """Files that are best read at the same time."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """A whole file, durable; it replaces one of the same name. After an error it may be there or not, never in part."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A whole file. FileNotFoundError where there is none."""
+        ...
+
+    def open(self, name: str) -> pa.NativeFile:
+        """For Arrow's readers. FileNotFoundError where there is none."""
+        ...
+
+    def names(self, folder: str = "") -> list[str]:
+        """What lies in a folder, sorted, without hidden files; nothing where there is no such folder."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        ...
+
+    def sweep(self, folder: str = "") -> None:
+        """Remove what writers that died have left half written. Only for the one who holds the lock."""
+        ...
+
+    def prepare(self) -> None:
+        """Make the root where it is lacking; StorageError where it cannot be written to."""
+        ...
+
+    def child(self, folder: str) -> Storage:
+        """The storage whose root is a folder of this one."""
+        ...
+
+    def lock(self) -> Lock:
+        """The lock of those who write under this root."""
+        ...
+
+
+class LocalStorage:
+    """A folder of this machine, or one that it shares with others. It is made when first written to."""
+
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+        self.root = root
+        self._disk = disk or SystemDisk()
+        self._sure: set[Path] = set()
+        """Folders known to survive a power failure."""
+
+    @property
+    def where(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @property
+    def readers(self) -> int:
+        """One: what takes time is the processor's work."""
+        return 1
+
+    def write(self, name: str, data: bytes) -> None:
+        """A whole file, durable; it replaces one of the same name."""
+        target = self.root / name
+        temporary = target.with_name(f".{target.name}.tmp")
+        try:
+            self._ensure(target.parent)
+            self._fill(temporary, data)
+            self._disk.rename(temporary, target)
+            self._disk.sync_folder(target.parent)
+        except OSError as error:
+            with suppress(OSError):
+                self._disk.remove(temporary)
+            raise self._refusal(error) from error
+
+    def read(self, name: str) -> bytes:
+        """A whole file. FileNotFoundError where there is none."""
+        with self.open(name) as file:
+            try:
+                return file.read()
+            except OSError as error:
+                raise self._unreadable(error) from error
+
+    def open(self, name: str) -> pa.NativeFile:
+        """For Arrow's readers. FileNotFoundError where there is none."""
+        try:
+            return self._disk.open(self.root / name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def names(self, folder: str = "") -> list[str]:
+        """What lies in a folder, sorted, without hidden files."""
+        try:
+            return sorted(name for name in self._disk.names(self.root / folder) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+        try:
+            self._disk.remove(self.root / name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def sweep(self, folder: str = "") -> None:
+        """Remove temporary files of writers that died."""
+        try:
+            names = self._disk.names(self.root / folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unreadable(error) from error
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                self.remove(str(Path(folder) / name))
+
+    def child(self, folder: str) -> LocalStorage:
+        """The storage of a folder below."""
+        return LocalStorage(self.root / folder, self._disk)
+
+    def prepare(self) -> None:
+        """Make the folder."""
+        try:
+            self._ensure(self.root)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def lock(self) -> Lock:
+        """An flock in the folder."""
+        return FileLock(self.root)
+
+    def _ensure(self, folder: Path) -> None:
+        """The folder is there, and will be after a power failure, even if its maker died before it could see to that."""
+        if folder in self._sure or folder == folder.parent:
+            return
+        self._ensure(folder.parent)
+        lacking = not self._disk.is_folder(folder)
+        if lacking:
+            with suppress(FileExistsError):
+                self._disk.make_folder(folder)
+        try:
+            self._disk.sync_folder(folder.parent)
+        except PermissionError:  # a folder above that may not be opened is not ours to see to
+            if lacking:
+                raise
+        self._sure.add(folder)
+
+    def _fill(self, temporary: Path, data: bytes) -> None:
+        descriptor = self._disk.create(temporary)
+        try:
+            rest = memoryview(data)
+            while len(rest):
+                rest = rest[self._disk.write(descriptor, rest) :]
+            self._disk.sync(descriptor)
+        finally:
+            self._disk.close(descriptor)
+
+    def _refusal(self, error: OSError) -> StorageError:
+        reason = reason_of(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return StorageFull(f"no room is left in {self.where} ({reason}): free some; everything recorded so far is kept.")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
+            return StorageError(f"cannot write to the folder {self.where} ({reason}): choose one that you may write to.")
+        return StorageError(f"cannot write to the folder {self.where} ({reason}): mend that and run again.")
+
+    def _unreadable(self, error: OSError) -> StorageError:
+        return StorageError(f"cannot read the folder {self.where} ({reason_of(error)}): give a folder that can be read.")
+
+
+def open_storage(where: Path | str) -> Storage:
+    """The storage of a folder, a `file://` URI or an object store's URI; nothing is touched yet.
+
+    Raises UserError for a URI of another kind, or one that holds credentials.
+    """
+    if isinstance(where, Path) or "://" not in where:
+        return LocalStorage(Path(where))
+    parts = urlsplit(where)
+    if parts.scheme == "file":
+        return LocalStorage(Path(unquote(parts.path)))
+    from orchestrator.object_storage import ObjectStorage
+
+    return ObjectStorage.of_uri(where)
+
+
+def below(where: Path | str, folder: str) -> Path | str:
+    """A folder of a folder or of a URI, whose query stays its query."""
+    if isinstance(where, Path) or "://" not in where:
+        return Path(where) / folder
+    parts = urlsplit(where)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{folder}").geturl()
+
+
+def reason_of(error: Exception) -> str:
+    """What the system says, in a few words."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0][:200] if text else type(error).__name__

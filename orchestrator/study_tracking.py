@@ -1,0 +1,208 @@
+"""A study in MLflow: the study is a parent run, each trial its child. Written again, it adds nothing.
+
+What the study's storage holds is the truth: whatever MLflow lacks of it, because it was away or somebody was killed, is
+written the next time. In MLflow a trial that was given up is KILLED, one that does not count FAILED.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.cells import digest
+from orchestrator.destination import Destination
+from orchestrator.mlflow_store import MlflowStore, StoredRun, TrackingError
+from orchestrator.objectives import Objective
+from orchestrator.run_content import TAG_LIMIT, Metric, clipped
+from orchestrator.trials import State, TrialView
+
+_STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
+PATIENCE = 20.0
+"""Seconds that the end of a study waits for MLflow."""
+
+
+@dataclass(frozen=True)
+class StudyInfo:
+    """What MLflow is told of a study as a whole."""
+
+    name: str
+    config_text: str
+    command: str
+    objectives: tuple[Objective, ...]
+    definition: Mapping[str, str]
+    """In words."""
+
+
+class StudyTracker:
+    """Writes a study to a destination. Raises TrackingError throughout. For one thread at a time."""
+
+    def __init__(self, destination: Destination, info: StudyInfo) -> None:
+        self._store = MlflowStore(destination)
+        self._info = info
+        self._parent: StoredRun | None = None
+        self._children: dict[int, StoredRun] = {}
+        self._done: set[int] = set()
+
+    def open(self) -> None:
+        """Import MLflow, find or create the study's run and look at the trials that it has."""
+        if self._parent is not None:
+            return
+        study_id = digest(["study", self._info.name])
+        found = list(self._store.runs(f"tags.`grasp.study_id` = '{study_id}'"))
+        tags = {"grasp.kind": "study", "grasp.study": self._info.name, "grasp.study_id": study_id}
+        parent = found[0] if found else self._store.create(f"study {self._info.name}", _now(), tags)
+        for run in self._store.runs(f"tags.`mlflow.parentRunId` = '{parent.run_id}'"):
+            number = int(run.tags.get("grasp.trial", "-1"))
+            if number in self._children:
+                self._store.delete(run.run_id)  # made twice, because an answer was lost
+                continue
+            self._children[number] = run
+            if "grasp.state" in run.tags:
+                self._done.add(number)
+        self._parent = parent
+        self._store.set_status(parent.run_id, "RUNNING")
+        self._store.log(parent.run_id, [], {}, clipped({"grasp.command": self._info.command}, TAG_LIMIT))
+        self._upload({"config.yaml": self._info.config_text, "definition.json": json.dumps(self._info.definition, indent=1)})
+
+    def write(self, view: TrialView) -> None:
+        """A trial that has ended; one that is there is left as it is."""
+        self.open()
+        assert self._parent is not None
+        if view.state not in _STATUS or view.number in self._done:
+            return
+        began, ended = _milliseconds(view.began), _milliseconds(view.ended)
+        run = self._children.get(view.number)
+        if run is None:
+            tags = {
+                "mlflow.parentRunId": self._parent.run_id,
+                "grasp.kind": "trial",
+                "grasp.study": self._info.name,
+                "grasp.trial": str(view.number),
+            }
+            run = self._children[view.number] = self._store.create(f"trial {view.number}", began, tags)
+        params = {name: str(value) for name, value in view.settings.items() if name not in run.params}
+        notes = {f"grasp.{key}": str(view.notes[key]) for key in ("start", "conflict", "failed") if key in view.notes}
+        # The state is the last word: a run that has it is whole.
+        self._store.log(
+            run.run_id, self._metrics(view, ended), params, clipped(notes | {"grasp.state": view.state.value}, TAG_LIMIT)
+        )
+        self._store.set_status(run.run_id, _STATUS[view.state], ended)
+        self._done.add(view.number)
+
+    def _metrics(self, view: TrialView, ended: int) -> list[Metric]:
+        found = [
+            Metric(objective.name, value, view.number, ended)
+            for objective, value in zip(self._info.objectives, view.values, strict=False)
+        ]
+        first = self._info.objectives[0].name
+        steps = sorted(view.steps.items())
+        # Behind its problems, a trial that was given up has their mean.
+        steps = steps[:-1] if view.state is State.PRUNED else steps
+        found += [Metric(f"{first}_by_problem", score, step, ended) for step, score in steps]
+        return found
+
+    def finish(self, views: Sequence[TrialView], files: Sequence[Path], description: str) -> None:
+        """All trials that are not there yet, the history of the best, and the study's page."""
+        self.open()
+        assert self._parent is not None
+        for view in views:
+            self.write(view)
+        self._store.log(self._parent.run_id, history(views, self._info.objectives), {}, {})
+        for file in files:
+            folder = "figures" if file.suffix == ".png" else "tables" if file.name == "held_out.json" else None
+            self._store.upload(self._parent, file, folder)
+        tags = {"mlflow.note.content": description, "grasp.trials": str(len(self._done))}
+        if any(file.name == "held_out.json" for file in files):
+            tags["mlflow.loggedArtifacts"] = json.dumps([{"path": "tables/held_out.json", "type": "table"}])
+        self._store.log(self._parent.run_id, [], {}, clipped(tags, TAG_LIMIT))
+        self._store.set_status(self._parent.run_id, "FINISHED", _now())
+
+    def _upload(self, texts: Mapping[str, str]) -> None:
+        assert self._parent is not None
+        with tempfile.TemporaryDirectory() as place:
+            for name, text in texts.items():
+                file = Path(place) / name
+                file.write_text(text)
+                self._store.upload(self._parent, file)
+
+
+def history(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list[Metric]:
+    """The best so far of each objective, a step a trial."""
+    found: list[Metric] = []
+    for position, objective in enumerate(objectives):
+        best: float | None = None
+        for view in views:
+            if view.state is not State.COMPLETE or not view.feasible:
+                continue
+            value = view.values[position]
+            best = value if best is None or objective.better(value, best) else best
+            found.append(Metric(f"best_{objective.name}", best, view.number, _milliseconds(view.ended)))
+    return found
+
+
+class StudyTracking:
+    """Tracks a study beside its planning, in a thread; MLflow's troubles never reach the study. Off without a destination."""
+
+    def __init__(self, destination: Destination | None, info: StudyInfo, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._destination = destination
+        self._tracker = None if destination is None else StudyTracker(destination, info)
+        self._told: queue.SimpleQueue[TrialView | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def check(self) -> None:
+        """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
+        if self._destination is not None and (warning := self._destination.check()):
+            self._say(f"{warning}: planning goes on, and trials are written when the same command runs again")
+
+    def start(self) -> None:
+        """Begin to write what is told."""
+        if self._tracker is not None:
+            self._thread = threading.Thread(target=self._work, name="study tracking", daemon=True)
+            self._thread.start()
+
+    def tell(self, view: TrialView) -> None:
+        """A trial has ended."""
+        if self._thread is not None:
+            self._told.put(view)
+
+    def stop(self) -> None:
+        """Let the thread end what it is at."""
+        if self._thread is not None:
+            self._told.put(None)
+            self._thread.join(PATIENCE)
+            self._thread = None
+
+    def finish(self, views: Sequence[TrialView], files: Sequence[Path], description: str) -> None:
+        """Write what is lacking and the study's page; what cannot be written is said, and comes with the next run."""
+        self.stop()
+        if self._tracker is None:
+            return
+        try:
+            self._tracker.finish(views, files, description)
+        except TrackingError as error:
+            self._say(f"{error}; the study is whole in its storage: run the same command again to write it")
+
+    def _work(self) -> None:
+        assert self._tracker is not None
+        while (view := self._told.get()) is not None:
+            try:
+                self._tracker.write(view)
+            except TrackingError:
+                # The end writes all that is lacking, and says so if it cannot.
+                time.sleep(1.0)
+
+
+def _now() -> int:
+    return round(1000 * time.time())
+
+
+def _milliseconds(when: datetime | None) -> int:
+    return _now() if when is None else round(1000 * when.timestamp())

@@ -1,0 +1,55 @@
+"""A cell's trajectory as Parquet: one row an environment step, the start being step 0."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from orchestrator.artifacts import Story
+from world_models.tasks.base import pose_of
+
+_NUMBERS = pa.list_(pa.float64())
+
+SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("action", _NUMBERS),
+        pa.field("state", _NUMBERS, nullable=False),
+        pa.field("pose", _NUMBERS, nullable=False),
+        pa.field("distance", pa.float64(), nullable=False),
+        pa.field("model_pose", _NUMBERS),
+        pa.field("model_distance", pa.float64()),
+    ]
+)
+"""`action` is taken from that step on (null at the end), `state` and `pose` are the simulator's, `model_*` what the model
+expected: at steps that end a model step, null elsewhere and where the model's states cannot be decoded."""
+
+
+def trajectory(story: Story, actions: Float[np.ndarray, "time action"]) -> bytes:
+    """The file; its metadata says title and unit of distance."""
+    steps = len(story.states)
+    expected = story.expected
+    every = 1 if expected is None else (steps - 1) // max(1, len(expected.poses) - 1)
+    believed = {} if expected is None else {row * every: row for row in range(len(expected.poses))}
+    columns = {
+        "step": range(steps),
+        "action": [*actions.tolist(), None],
+        "state": story.states.tolist(),
+        "pose": pose_of(story.task, story.states).tolist(),
+        "distance": story.distance.tolist(),
+        "model_pose": [
+            None if expected is None or t not in believed else expected.poses[believed[t]].tolist() for t in range(steps)
+        ],
+        "model_distance": [
+            None if expected is None or t not in believed else float(expected.distance[believed[t]]) for t in range(steps)
+        ],
+    }
+    said = {"title": story.title, "distance_unit": story.task.distance_unit}
+    table = pa.table(columns, SCHEMA.with_metadata(said))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,197 @@
+"""The driver's side of a study: trials share the actors' batches, and none waits for another.
+
+As rows return, each trial that has all it asked for is told on: pruned, finished, or given further cells; for each that ends a
+new one is asked. What a killed driver had under way goes on from the ledger.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from orchestrator.cells import Point, Scalar
+from orchestrator.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
+from orchestrator.optuna_study import OptunaStudy, Trial
+from orchestrator.outcomes import BatchResult
+from orchestrator.race import Instance, Race
+from orchestrator.records import CellResult
+from orchestrator.scheduler import Scheduler
+from orchestrator.trials import State
+from world_models.errors import UserError, require
+
+MakePoints = Callable[[Mapping[str, Scalar]], tuple[Point, ...]]
+"""A trial's points, one a place, by its settings; UserError where the settings conflict."""
+Recorded = Callable[[Point], Iterable[CellResult]]
+"""What the ledger has of a point."""
+
+_WORST: Mapping[str, float] = {"cost": 1.0, "success": 0.0, "seconds": WORST_SECONDS, "evaluations": WORST_EVALUATIONS}
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """How a study is run."""
+
+    total: int
+    """Trials of the study, those of its earlier runs and other drivers included."""
+    parallel: int
+    """Trials under way at a time."""
+    chunk: int = 8
+    """Cells that a trial asks for at a time, once pruning may end it."""
+    join: str = "mean"
+    """How the values of several places become one."""
+
+    def __post_init__(self) -> None:
+        require(self.total >= 1, f"trials {self.total} is no number of trials: give at least 1.")
+        require(self.parallel >= 1, f"parallel {self.parallel} is no number of trials: give at least 1.")
+        require(self.chunk >= 1, f"chunk {self.chunk} is no number of cells: give at least 1.")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended, for those who watch."""
+
+    number: int
+    state: State
+    values: tuple[float, ...]
+    cells: int
+    """Of it that were planned or found."""
+
+
+@dataclass
+class Score:
+    """How a run of a study stands."""
+
+    finished: int = 0
+    pruned: int = 0
+    cells: int = 0
+    """Cells of ended trials."""
+    saved: int = 0
+    """Cells that pruning has spared."""
+    best: float | None = None
+    """Of the first objective, among complete trials of this run."""
+    under_way: dict[int, Race] = field(default_factory=dict)
+
+
+class Tuner:
+    """Asks, tells and prunes. Feed it `start` and `on_result`, from the driver's thread."""
+
+    def __init__(
+        self,
+        study: OptunaStudy,
+        make_points: MakePoints,
+        instances: Sequence[Instance],
+        plan: TuningPlan,
+        recorded: Recorded,
+        stop: threading.Event,
+        on_end: Callable[[Ended], None] = lambda ended: None,
+    ) -> None:
+        self._study, self._make_points, self._plan = study, make_points, plan
+        self._instances = tuple(instances)
+        self._recorded, self._stop, self._on_end = recorded, stop, on_end
+        self._objectives: tuple[Objective, ...] = study.definition.objectives
+        self._trials: dict[int, Trial] = {}
+        self._seen: dict[str, dict[int, CellResult]] = {}
+        """Cells by point id and seed: those of this run, and those that the ledger had."""
+        self.score = Score()
+        self._scheduler: Scheduler | None = None
+
+    def start(self, scheduler: Scheduler) -> None:
+        """Go on with what an earlier life has left, then ask for as many trials as fit."""
+        self._scheduler = scheduler
+        for trial in self._study.resume():
+            self._begin(trial)
+        self._fill()
+
+    def on_result(self, result: BatchResult) -> None:
+        """A batch is in the ledger."""
+        touched: dict[int, None] = {}
+        for record in result.results:
+            self._seen.setdefault(record.point_id, {})[record.seed] = record
+            for number, race in self.score.under_way.items():
+                if any(point.point_id == record.point_id for point in race.points):
+                    race.add(record)
+                    touched[number] = None
+        waiting = [number for number in touched if self._settle(number)]
+        self._fill()
+        for number in waiting:
+            self._go_on(number)
+
+    def _fill(self) -> None:
+        """Ask for trials until enough are under way."""
+        while len(self._trials) < self._plan.parallel and not self._stop.is_set():
+            trial = self._study.ask(self._plan.total)
+            if trial is None:
+                return
+            self._begin(trial)
+
+    def _begin(self, trial: Trial) -> None:
+        try:
+            points = self._make_points(trial.settings)
+        except UserError as error:
+            # Settings that are sound one by one may conflict: the sampler learns to stay away.
+            trial.note(conflict=str(error))
+            values = [_WORST[objective.name] for objective in self._objectives]
+            trial.finish(values, {})
+            self._ended(trial.number, State.COMPLETE, values, 0)
+            return
+        trial.note(points=[point.point_id for point in points])
+        # Nothing is ever compared with the first ones: they may as well be planned at once.
+        whole = not self._study.prunes or trial.is_start
+        race = Race(points, self._instances, len(self._instances) if whole else min(self._plan.chunk, len(self._instances)))
+        for point in points:
+            if point.point_id not in self._seen:
+                self._seen[point.point_id] = {record.seed: record for record in self._recorded(point)}
+            for record in self._seen[point.point_id].values():
+                race.add(record)
+        self._trials[trial.number], self.score.under_way[trial.number] = trial, race
+        self._advance(trial.number)
+
+    def _advance(self, number: int) -> None:
+        if self._settle(number):
+            self._go_on(number)
+
+    def _settle(self, number: int) -> bool:
+        """Ask for what a trial lacks, or end it; whether it has neither ended nor anything to wait for."""
+        trial, race = self._trials[number], self.score.under_way[number]
+        if lacking := race.lacking(rank=number):
+            assert self._scheduler is not None
+            self._scheduler.add(lacking)
+            return False
+        self._tell_scores(trial, race)
+        if race.over:
+            values = [race.value(objective, self._plan.join) for objective in self._objectives]
+            bounds = self._study.definition.bounds
+            trial.finish(values, {str(bound): bound.excess(race.value(bound.objective, self._plan.join)) for bound in bounds})
+            self._ended(number, State.COMPLETE, values, len(race.records))
+            return False
+        if trial.hopeless():
+            mean = fmean(race.scores(self._objectives[0]).values())
+            trial.prune(mean, len(self._instances))
+            self.score.saved += len(self._instances) - len(race.records)
+            self._ended(number, State.PRUNED, [mean], len(race.records))
+            return False
+        return True
+
+    def _go_on(self, number: int) -> None:
+        """Further cells of a trial: a chunk of them; more where too few trials are left to fill the workers."""
+        chunks = self._plan.parallel // max(1, len(self._trials))
+        self.score.under_way[number].ask_for(max(1, chunks) * self._plan.chunk)
+        self._advance(number)
+
+    def _tell_scores(self, trial: Trial, race: Race) -> None:
+        if len(self._objectives) == 1:
+            scores = race.scores(self._objectives[0])
+            trial.report({index: score for index, score in scores.items() if index < race.asked})
+
+    def _ended(self, number: int, state: State, values: Sequence[float], cells: int) -> None:
+        self._trials.pop(number, None)
+        self.score.under_way.pop(number, None)
+        self.score.cells += cells
+        self.score.pruned += state is State.PRUNED
+        self.score.finished += 1
+        if state is State.COMPLETE:
+            best, first = self.score.best, self._objectives[0]
+            self.score.best = values[0] if best is None or first.better(values[0], best) else best
+        self._on_end(Ended(number, state, tuple(values), cells))

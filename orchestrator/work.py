@@ -1,0 +1,69 @@
+"""Work: which cells are to be planned, point by point. A million cells are a few thousand points and arrays of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Int64
+
+from orchestrator.cells import Cell, Point
+
+
+@dataclass(frozen=True, eq=False)
+class Portion:
+    """Some cells of one point: its seeds, in the order in which they are planned."""
+
+    point: Point
+    seeds: Int64[np.ndarray, " cells"]
+    rank: int = 0
+    """Lower ones are planned first, whatever they cost."""
+
+    @staticmethod
+    def of(point: Point, seeds: Iterable[int], rank: int = 0) -> Portion:
+        """From any seeds."""
+        return Portion(point, np.fromiter(seeds, np.int64), rank)
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def cells(self) -> Iterator[Cell]:
+        """One by one; for small portions, and tests."""
+        return (self.point.cell(int(seed)) for seed in self.seeds)
+
+    def without(self, seeds: Int64[np.ndarray, " finished"]) -> Portion:
+        """The cells whose seed is not among `seeds`."""
+        return replace(self, seeds=self.seeds[~np.isin(self.seeds, seeds)]) if len(seeds) else self
+
+
+def by_point(cells: Iterable[Cell]) -> list[Portion]:
+    """Single cells as portions, points and seeds in the order in which they come."""
+    seeds: dict[Point, list[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.point, []).append(cell.seed)
+    return [Portion.of(point, of_point) for point, of_point in seeds.items()]
+
+
+def merged(portions: Iterable[Portion]) -> list[Portion]:
+    """One portion a point, each seed once: what several sweeps ask for together."""
+    found: dict[str, Portion] = {}
+    for portion in portions:
+        known = found.get(portion.point.point_id)
+        if known is not None:
+            fresh = portion.without(known.seeds).seeds
+            portion = replace(known, seeds=np.concatenate([known.seeds, fresh]))
+        found[portion.point.point_id] = portion
+    return list(found.values())
+
+
+def count(portions: Iterable[Portion]) -> int:
+    """Cells of all portions."""
+    return sum(len(portion) for portion in portions)
+
+
+def lacking(portions: Iterable[Portion], finished: Mapping[str, Int64[np.ndarray, " finished"]]) -> list[Portion]:
+    """What is left of each portion (nothing left: no portion) when the seeds `finished`, by point id, are done."""
+    nothing = np.empty(0, np.int64)
+    left = (portion.without(finished.get(portion.point.point_id, nothing)) for portion in portions)
+    return [portion for portion in left if len(portion)]

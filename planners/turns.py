@@ -1,0 +1,147 @@
+"""Whose turn it is in a batch whose rows sync at times of their own.
+
+A sync's rollouts are serial: a call costs nearly the same for a few rows as for a hundred. If each row synced when its own turn
+came, a batch of many settings would sync a few rows at a time. So rows that have come to a sync wait until most have come to
+one; then those that wait for lifted updates wait, until they are most. Rows never influence each other, and each ends as it
+would alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from planners.run import Rows
+from planners.settings import Count
+
+
+class Phase(Enum):
+    """What rows do next."""
+
+    LIFT = "lift"
+    """The lifted update of an iteration."""
+    SYNC = "sync"
+    """Steps of a sync."""
+    FINISH = "finish"
+    """Steps of the sync after the last iteration."""
+
+
+@dataclass
+class _Group:
+    """Rows that are always in step."""
+
+    sync_every: int
+    sync_steps: int
+    iterations: int
+    final_steps: int
+    size: int
+    """How many rows."""
+    clock: int = 0
+    """Iterations done."""
+    left: int = 0
+    """Steps to the end of the sync."""
+    phase: Phase = Phase.LIFT
+
+    def move_on(self) -> Phase | None:
+        """Into the phase that follows the one that is over; None where that was the iteration's last."""
+        due = self.sync_every > 0 and self.sync_steps > 0 and (self.clock + 1) % self.sync_every == 0
+        if self.phase is Phase.LIFT and due:
+            self.phase, self.left = Phase.SYNC, self.sync_steps
+        elif self.phase is not Phase.FINISH and self.final_steps > 0 and self.clock + 1 == self.iterations:
+            self.phase, self.left = Phase.FINISH, self.final_steps
+        else:
+            self.phase, self.clock = Phase.LIFT, self.clock + 1
+            return None
+        return self.phase
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What is done next, and by whom."""
+
+    phase: Phase
+    rows: Rows | None
+    """None: all rows."""
+    steps: int
+    groups: tuple[_Group, ...]
+
+
+Some = tuple[Int[Tensor, " _"] | None, ...]
+"""Nobody (), everybody (None,), or some rows."""
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Who has come where by a turn."""
+
+    synced: Some
+    """Their sync is over."""
+    to_sync: Some
+    to_finish: Some
+    ended: Some
+    """Their iteration is over."""
+
+
+class Turns:
+    """Clocks of the rows of a batch, and the order of their turns; counts are numbers, or tensors with one a row."""
+
+    def __init__(
+        self, batch: int, sync_every: Count, sync_steps: Count, iterations: Count, final_steps: Count, extra: tuple[int, int]
+    ) -> None:
+        """`extra` steps belong to each sync that has any, and to each last one."""
+        counts = torch.stack([torch.as_tensor(c).expand(batch) for c in (sync_every, sync_steps, iterations, final_steps)])
+        kinds, self._member, sizes = counts.unique(dim=1, return_inverse=True, return_counts=True)
+        self._groups = [
+            _Group(every, steps + extra[0] * (steps > 0), ends, last + extra[1] * (last > 0), size)
+            for (every, steps, ends, last), size in zip(kinds.T.tolist(), sizes.tolist(), strict=True)
+        ]
+        self._alive = list(self._groups)
+
+    @property
+    def clock(self) -> Count:
+        """Iterations done: a number where all rows have done as many, else one a row, on the CPU."""
+        if len({group.clock for group in self._alive}) == 1:
+            return self._alive[0].clock
+        return torch.tensor([group.clock for group in self._groups])[self._member]
+
+    def next(self) -> Turn:
+        """The phase that most rows are in, whoever else waits."""
+        by_phase: dict[Phase, list[_Group]] = {}
+        for group in self._alive:
+            by_phase.setdefault(group.phase, []).append(group)
+        groups = max(by_phase.values(), key=lambda groups: sum(group.size for group in groups))
+        phase = groups[0].phase
+        steps = 1 if phase is Phase.LIFT else min(group.left for group in groups)
+        return Turn(phase, self._rows(groups), steps, tuple(groups))
+
+    def passed(self, turn: Turn) -> Moves:
+        """A turn has been taken."""
+        synced, entered = [], {Phase.SYNC: [], Phase.FINISH: [], None: []}
+        for group in turn.groups:
+            group.left = max(group.left - turn.steps, 0)
+            if group.left == 0:
+                if group.phase is Phase.SYNC:
+                    synced.append(group)
+                entered[group.move_on()].append(group)
+        return Moves(*(self._some(groups) for groups in (synced, entered[Phase.SYNC], entered[Phase.FINISH], entered[None])))
+
+    def keep(self, rows: Rows) -> None:
+        """Go on with these of the rows."""
+        self._member = self._member[rows]
+        for group, size in zip(self._groups, self._member.bincount(minlength=len(self._groups)).tolist(), strict=True):
+            group.size = size
+        self._alive = [group for group in self._groups if group.size]
+
+    def _some(self, groups: Sequence[_Group]) -> Some:
+        return (self._rows(groups),) if groups else ()
+
+    def _rows(self, groups: Sequence[_Group]) -> Rows | None:
+        if len(groups) == len(self._alive):
+            return None
+        chosen = torch.tensor([any(group is other for other in groups) for group in self._groups])
+        return torch.nonzero(chosen[self._member]).flatten()

@@ -1,0 +1,113 @@
+"""What a driver says of itself, to its terminal and to those who look from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from orchestrator.backend import Backend, WorkerView
+from orchestrator.batching import Batch
+from orchestrator.costs import CostModel
+from orchestrator.provenance import host
+from orchestrator.scheduler import Scheduler
+from orchestrator.status import Status, WorkerStatus
+from sweeps.grid import Grid
+from sweeps.progress import Tally
+from sweeps.sweep_tracking import SweepTracking
+
+SHOWN = 20
+"""Quarantined cells whose last words are shown; all are in the ledger."""
+
+
+class Account:
+    """Says what the driver is doing. Read from other threads than the driver's."""
+
+    def __init__(self, tally: Tally, costs: CostModel, backend: Backend, there: int, trackers: Sequence[SweepTracking]) -> None:
+        """`there` are cells that were recorded before."""
+        self._tally = tally
+        self._costs = costs
+        self._backend = backend
+        self._there = there
+        self._trackers = trackers
+        self._models: dict[str, str] = {}
+        self._sweeps: list[str] = []
+        self.scheduler: Scheduler | None = None
+
+    def add(self, grid: Grid) -> None:
+        """A sweep that the driver plans."""
+        self._sweeps.append(grid.name)
+        self._models.update({entry.point.model_digest: entry.point.model for entry in grid.entries})
+
+    @property
+    def flying(self) -> int:
+        """Batches that workers have."""
+        return 0 if self.scheduler is None else self.scheduler.flying
+
+    def seconds_in_flight(self) -> float | None:
+        """How long what is in flight will take, roughly; None when nothing like it was timed."""
+        waits = []
+        for worker in self._backend.crew():
+            if worker.batch is not None:
+                estimate = self._costs.batch_seconds(worker.batch.point, len(worker.batch.seeds))
+                if estimate.known:
+                    waits.append(max(1.0, estimate.seconds - _seconds(worker)))
+        return max(waits, default=None)
+
+    def teller(self, state: Callable[[], str]) -> Callable[[int], Status]:
+        """What `StatusFiles` asks: everything, now, by the beat."""
+
+        def status(beat: int) -> Status:
+            """What everybody is doing now."""
+            tally, scheduler, left = self._tally, self.scheduler, self._tally.time_left()
+            return Status(
+                sweeps=tuple(self._sweeps),
+                host=host(),
+                pid=os.getpid(),
+                state=state(),
+                beat=beat,
+                seconds=tally.seconds,
+                cells=self._there + tally.total,
+                there=self._there,
+                done=tally.done,
+                failed=tally.failed,
+                rate=tally.rate,
+                left=None if left is None else left.seconds,
+                left_low=None if left is None else left.low,
+                left_high=None if left is None else left.high,
+                successes={name: (won, ran) for name, (won, ran) in tally.successes.items()},
+                in_flight=self.flying,
+                retries=0 if scheduler is None else scheduler.retries,
+                quarantined=() if scheduler is None else _last_words(scheduler.quarantined),
+                workers=tuple(self._worker(worker) for worker in self._backend.crew()),
+                tracking="; ".join(filter(None, (tracker.waiting for tracker in self._trackers))),
+            )
+
+        return status
+
+    def _worker(self, worker: WorkerView) -> WorkerStatus:
+        models = tuple(self._models.get(model, model) for model in worker.models)
+        plans = "" if worker.batch is None else words_of(worker.batch)
+        return WorkerStatus(
+            worker.name, worker.node, worker.device, models, plans, _seconds(worker), worker.cells, worker.deaths
+        )
+
+
+def words_of(batch: Batch) -> str:
+    """A batch for people."""
+    point, seeds = batch.point, batch.seeds
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds from {min(seeds)}"
+    points = len({part.point for part in batch.slices})
+    which += f" with {points} settings" if points > 1 else ""
+    return f"{point.task.name} {point.planner.name} H{point.horizon}, {which}"
+
+
+def _last_words(quarantined: Sequence[tuple[Batch, str]]) -> tuple[str, ...]:
+    """Of the latest; of the others how many there are."""
+    before = len(quarantined) - SHOWN
+    said = tuple(f"{words_of(batch)}: {words}" for batch, words in quarantined[-SHOWN:])
+    return (f"{before} cells before these", *said) if before > 0 else said
+
+
+def _seconds(worker: WorkerView) -> float:
+    return time.monotonic() - worker.since

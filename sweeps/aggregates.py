@@ -1,0 +1,116 @@
+"""Planners over all tasks and horizons together: means, interquartile means and performance profiles (Agarwal et al. 2021).
+
+Only settings that every planner has cells for count, so that nobody wins by what it was spared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from jaxtyping import Float64
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sweeps.bootstrap import Interval, interquartile_interval, interquartile_mean, stratified_mean_interval
+from sweeps.comparison import Verdict
+from sweeps.point_cells import PointCells, Setting, setting_of
+from sweeps.report import Row
+
+PLANNERS = 14
+"""Lines at most; report.csv has all points."""
+
+TAUS = np.linspace(0.0, 1.0, 101)
+"""Shares of the way, at which profiles are taken."""
+
+CAPTION = (
+    "over the settings (task, model, horizon) that all planners have, counted alike; progress: share of the way to the goal, "
+    "interquartile mean over all problems; brackets: 95 % bootstrap intervals, by setting; nearer: mean probability "
+    "to end nearer to the goal than the first planner; settings: on how many its success is better, worse or unclear."
+)
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A planner over all settings."""
+
+    planner: str
+    settings: int
+    problems: int
+    success: float
+    """Mean of the settings' rates."""
+    success_interval: Interval | None
+    progress: float
+    """Interquartile mean of the share of the way."""
+    progress_interval: Interval | None
+    nearer: float | None
+    """Mean over settings of the probability to end nearer than the reference; None for the reference."""
+    verdicts: Mapping[Verdict, int]
+    profile: Float64[np.ndarray, " taus"]
+    """Share of problems with at least that share of the way made, settings counted alike."""
+
+
+def overall(rows: Sequence[Row], cells: Mapping[str, PointCells]) -> list[Overall]:
+    """A line a planner; empty with fewer than two settings, where the table itself says it all."""
+    by_planner: dict[str, dict[Setting, Row]] = {}
+    for row in rows:
+        if row.success.trials and not np.isnan(cells[row.entry.point.point_id].done.progress).all():
+            by_planner.setdefault(row.entry.planner, {})[setting_of(row.entry)] = row
+    every = {row.entry.planner for row in rows}
+    common = set.intersection(*(set(settings) for settings in by_planner.values())) if by_planner else set()
+    if len(common) < 2 or len(every) > len(by_planner):
+        return []
+    ordered = [setting for setting in dict.fromkeys(setting_of(row.entry) for row in rows) if setting in common]
+    shown = list(by_planner.items())[:PLANNERS]
+    return [_overall(name, [settings[one] for one in ordered], cells) for name, settings in shown]
+
+
+def _overall(planner: str, rows: Sequence[Row], cells: Mapping[str, PointCells]) -> Overall:
+    ran = [cells[row.entry.point.point_id].done for row in rows]
+    successes = [one.success.astype(np.float64) for one in ran]
+    progress = [one.progress[~np.isnan(one.progress)] for one in ran]
+    versus = [row.versus for row in rows if row.versus is not None]
+    nearer = [one.nearer[0] / one.nearer[1] for one in versus if one.nearer[1]]
+    return Overall(
+        planner,
+        len(rows),
+        sum(map(len, ran)),
+        fmean(float(values.mean()) for values in successes),
+        stratified_mean_interval(successes),
+        interquartile_mean(progress),
+        interquartile_interval(progress),
+        fmean(nearer) if nearer else None,
+        {verdict: sum(one.verdict is verdict for one in versus) for verdict in Verdict} if versus else {},
+        np.mean([(values[:, None] >= TAUS).mean(0) for values in progress], 0),
+    )
+
+
+def render_overall(found: Sequence[Overall]) -> Table:
+    """The table for people."""
+    title = f"over {found[0].settings} settings"
+    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column("planner", no_wrap=True)
+    for name in ("n", "success [95 %]", "progress [95 %]", "nearer", "settings"):
+        table.add_column(name, justify="right" if name in ("n", "nearer") else "left", no_wrap=True)
+    for one in found:
+        table.add_row(*overall_fields(one))
+    return table
+
+
+def overall_fields(one: Overall) -> tuple[str, ...]:
+    """A line's cells as text."""
+    verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in one.verdicts.items() if count)
+    return (
+        one.planner,
+        str(one.problems),
+        _with(one.success, one.success_interval),
+        _with(one.progress, one.progress_interval),
+        "" if one.nearer is None else f"{one.nearer:.2f}",
+        verdicts or "-",
+    )
+
+
+def _with(value: float, interval: Interval | None) -> str:
+    return f"{value:.2f}" if interval is None else f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"

@@ -1,0 +1,179 @@
+"""`grasp export` and `grasp import`: a sweep as one file, with all that its tables need and where its cells come from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from orchestrator.cells import digest
+from orchestrator.ledger import Ledger
+from orchestrator.provenance import git_revision, versions
+from orchestrator.records import CellResult, from_table
+from sweeps.grid import Grid
+from sweeps.outputs import Outputs
+from sweeps.point_cells import records_of
+from sweeps.terminal import say
+from world_models import checkpoints
+from world_models.errors import UserError, require
+
+FORMAT = "grasp-sweep-1"
+"""What an archive says that it is."""
+CHUNK = 20_000
+"""Records that are held as objects at a time."""
+_TEXTS = ("manifest.json", "sweep.json", "config.yaml", "environment.txt")
+"""What every archive has; reports and cells come on top."""
+
+
+def export(name: str | None, outputs: Outputs, file: Path | None, console: Console) -> int:
+    """Write a sweep's grid, config, records, reports and environment to one zip file."""
+    grid = outputs.load(name)
+    outputs, folder = outputs.of_sweep(grid.name), outputs.sweep(grid.name)
+    target = file or Path(f"{grid.name}.grasp.zip")
+    require(not target.exists(), f"{target} is there already: remove it, or choose another with --to FILE.")
+    table = records_of(grid, Ledger(outputs.ledger))
+    missing = len(grid.entries) * len(grid.seeds) - table.num_rows
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with TemporaryDirectory() as scratch, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("manifest.json", json.dumps(_manifest(grid, table.num_rows, missing), indent=1))
+            archive.writestr("environment.txt", _environment())
+            for part in ("sweep.json", "config.yaml", "report.txt", "report.csv"):
+                if (folder / part).exists():
+                    archive.write(folder / part, part)
+            for part in _ledger_parts(table, Path(scratch)):
+                archive.write(part, f"ledger/{part.name}", zipfile.ZIP_STORED)
+        partial.replace(target)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"cannot write {target} ({error.strerror}): choose another place with --to FILE.") from error
+    lacking = f", {missing} are missing" if missing else ""
+    say(console, f"{table.num_rows} cells of sweep {grid.name} are in {target}{lacking}; read it with: grasp import {target}")
+    return 0
+
+
+def take_in(file: Path, outputs: Outputs, name: str | None, console: Console) -> int:
+    """Read an exported sweep into these outputs; cells that are there already are left as they are.
+
+    UserError for a file that is no such archive, records that are not of its grid, and a name that another grid has here.
+    """
+    outputs.prepare()
+    try:
+        with zipfile.ZipFile(file) as archive, TemporaryDirectory() as scratch:
+            manifest, grid, config = _read(archive, file)
+            if name is not None:
+                grid = Grid(name, grid.entries, grid.seeds)
+            difference = outputs.difference(grid)
+            require(
+                difference is None,
+                f"a sweep named {grid.name} is here with another grid ({difference}): choose another with --name NAME.",
+            )
+            incoming = _unpacked(archive, Path(scratch))
+            fresh = _append(grid, incoming, Ledger(outputs.ledger), file)
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{file} cannot be read as an exported sweep ({error}): make it with grasp export.") from error
+    outputs.save(grid, config)
+    say(console, f"{fresh} of {manifest['cells']} cells are new here; see them with: grasp report {grid.name}")
+    for model in manifest["models"]:
+        if (words := _model_here(model)) is not None:
+            say(console, words)
+    return 0
+
+
+def _manifest(grid: Grid, cells: int, missing: int) -> dict[str, Any]:
+    models = {entry.point.model_digest: entry.point.model for entry in grid.entries}
+    return {
+        "format": FORMAT,
+        "name": grid.name,
+        "cells": cells,
+        "missing": missing,
+        "models": [{"name": model, "digest": found} for found, model in sorted(models.items())],
+        "revision": git_revision(),
+        "versions": versions(),
+    }
+
+
+def _environment() -> str:
+    """Every installed distribution, as pip would name it."""
+    found = {f"{one.metadata['Name']}=={one.version}" for one in metadata.distributions() if one.metadata["Name"]}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def _ledger_parts(table: pa.Table, folder: Path) -> list[Path]:
+    """The records as parts of a ledger of their own."""
+    ledger = Ledger(folder)
+    with ledger.writer():
+        for records in _chunks(table):
+            ledger.append(records)
+    return sorted(folder.rglob("part-*.parquet"))
+
+
+def _chunks(table: pa.Table) -> Iterator[list[CellResult]]:
+    for first in range(0, table.num_rows, CHUNK):
+        yield from_table(table.slice(first, CHUNK))
+
+
+def _read(archive: zipfile.ZipFile, file: Path) -> tuple[dict[str, Any], Grid, str]:
+    """Manifest, grid and config."""
+    lacking = [part for part in _TEXTS if part not in archive.namelist()]
+    require(not lacking, f"{file} is no exported sweep (it has no {', '.join(lacking)}): make it with grasp export.")
+    try:
+        manifest, raw = (json.loads(archive.read(part)) for part in ("manifest.json", "sweep.json"))
+        require(
+            manifest["format"] == FORMAT,
+            f"{file} has format {manifest['format']!r} and this version reads {FORMAT!r}: update grasp-orchestrator.",
+        )
+        return manifest, Grid.from_json(raw), archive.read("config.yaml").decode()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{file} is no exported sweep ({error}): make it with grasp export.") from error
+
+
+def _unpacked(archive: zipfile.ZipFile, folder: Path) -> Ledger:
+    """The archive's records; of its names only the last part is used, so that nothing is written elsewhere."""
+    for part in archive.infolist():
+        if part.filename.startswith("ledger/") and not part.is_dir():
+            with archive.open(part) as source, (folder / Path(part.filename).name).open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+    return Ledger(folder)
+
+
+def _append(grid: Grid, incoming: Ledger, ledger: Ledger, file: Path) -> int:
+    """Add what the ledger lacks; how many cells that were. UserError for records that are not what their ids say."""
+    table = incoming.table()
+    points, seeds = {entry.point.point_id for entry in grid.entries}, set(grid.seeds)
+    for row in table.select(["cell_id", "point_id", "seed"]).to_pylist():
+        own = row["point_id"] in points and row["seed"] in seeds
+        require(
+            own and row["cell_id"] == digest([row["point_id"], row["seed"]]),
+            f"{file} holds cell {row['cell_id']}, which is none of its sweep's: it was changed; ask for another copy.",
+        )
+    fresh = 0
+    with ledger.writer():
+        known = {
+            failed: {point: set(found.tolist()) for point, found in ledger.finished_seeds(include_failed=failed).items()}
+            for failed in (False, True)
+        }
+        for records in _chunks(table):
+            new = [r for r in records if r.seed not in known[r.status == "failed"].get(r.point_id, ())]
+            ledger.append(new)
+            fresh += len(new)
+    return fresh
+
+
+def _model_here(model: dict[str, str]) -> str | None:
+    """One sentence where the world model is not here as it was; None where it is."""
+    try:
+        here = checkpoints.read_card(model["name"])[1]
+    except UserError:
+        return f"world model {model['name']} is not here: reports work; to plan its cells, bring it (content {model['digest']})"
+    if here == model["digest"]:
+        return None
+    return f"world model {model['name']} is another one here ({here}, not {model['digest']}): its cells cannot be planned again"

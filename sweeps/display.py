@@ -1,0 +1,93 @@
+"""How long work shows itself: a bar on a terminal, plain lines elsewhere, JSON lines or nothing when asked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import Enum
+from time import monotonic
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from orchestrator.backend import Backend
+from sweeps.terminal import emit, say
+
+LINE_EVERY = 5.0
+"""Seconds between plain lines."""
+
+
+class View(Enum):
+    """How a sweep or a study shows itself."""
+
+    LIVE = "live"
+    """A bar on a terminal, lines elsewhere."""
+    QUIET = "quiet"
+    """Not at all, until its table."""
+    JSON = "json"
+    """One JSON object a line on standard output, and nothing else there."""
+
+
+class Display(ABC):
+    """Shows one line that changes; subclasses say what is in it."""
+
+    def __init__(
+        self, console: Console, backend: Backend, view: View = View.LIVE, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._console = console
+        self._backend = backend
+        self._view = view
+        self._clock = clock
+        self._last = clock()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    @abstractmethod
+    def progress(self) -> tuple[int, int]:
+        """How much is done, of how much."""
+
+    @abstractmethod
+    def line(self) -> str:
+        """One line that says it all."""
+
+    @abstractmethod
+    def numbers(self) -> dict[str, object]:
+        """The same for machines."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """The clock of rates begins."""
+
+    def __enter__(self) -> Display:
+        self.start()
+        self._last = self._clock()
+        if self._view is View.LIVE and self._console.is_terminal:
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(self.line(), total=self.progress()[1])
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def refresh(self) -> None:
+        """Show what there is now; lines and JSON no oftener than `LINE_EVERY`, and at the end."""
+        done, total = self.progress()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, description=self.line())
+            return
+        now = self._clock()
+        if self._view is not View.QUIET and (now - self._last >= LINE_EVERY or done >= total):
+            self._last = now
+            if self._view is View.JSON:
+                emit(self.numbers())
+            else:
+                say(self._console, self.line())
+
+    def crew(self) -> list[str]:
+        """How many workers are at work, where there are several."""
+        crew = self._backend.crew()
+        return [f"{sum(worker.batch is not None for worker in crew)}/{len(crew)} workers busy"] if len(crew) > 1 else []

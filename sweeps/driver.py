@@ -1,0 +1,157 @@
+"""The driver of one or several sweeps: one pool plans what they lack, each cell once, while others may look and join."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from orchestrator.cells import digest
+from orchestrator.costs import CostModel
+from orchestrator.ledger import Ledger
+from orchestrator.outcomes import BatchResult
+from orchestrator.run import Hooks, RunSummary, run_cells
+from orchestrator.scheduler import Scheduler
+from orchestrator.sizes import Sizes
+from orchestrator.status import StatusFiles
+from orchestrator.work import Portion, count
+from sweeps.account import Account
+from sweeps.display import View
+from sweeps.durations import duration
+from sweeps.grid import Grid
+from sweeps.interrupt import Interrupts
+from sweeps.joining import Joined
+from sweeps.outputs import Outputs
+from sweeps.progress import SweepProgress, Tally
+from sweeps.sweep_tracking import SweepTracking
+from sweeps.terminal import say
+from sweeps.verbs import Job, chosen_of, grace_of, limits_of, make_backend
+from world_models.errors import UserError
+
+
+@dataclass
+class Driver:
+    """What a run shares: its sweeps, their ledger, what was learnt, and whether it should stop."""
+
+    jobs: Sequence[Job]
+    ledger: Ledger
+    console: Console
+    view: View = View.LIVE
+    retry_failed: bool = False
+    costs: CostModel = field(default_factory=CostModel)
+    stop: threading.Event = field(default_factory=threading.Event)
+    state: str = "planning"
+    again: str = "grasp sweep"
+    """The command that goes on."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """All sweeps of a run share one folder."""
+        return self.jobs[0].outputs
+
+    def run(self, portions: Sequence[Portion], missing: Sequence[Portion], trackers: Sequence[SweepTracking]) -> RunSummary:
+        """Plan what is missing of `portions`, and draw, with a live view and a status file; ends early, and well, after Ctrl-C.
+
+        Raises HeldError when another driver has the ledger; nothing has been told to anybody then.
+        """
+        values = self.jobs[0].values
+        self.costs.learn_from(self.ledger)
+        tally = Tally(missing, {}, self.costs)
+        with ExitStack() as held:
+            backend = held.enter_context(make_backend(values["backend"]))
+            account = Account(tally, self.costs, backend, count(portions) - count(missing), trackers)
+            files = StatusFiles(account.teller(lambda: self.state))
+            held.callback(files.close)
+            watch = Watch(tally, account, files, SweepProgress(self.console, tally, backend, self.view))
+            held.enter_context(Interrupts(self.stop, lambda name: self._stopping(name, account), grace_of(values)))
+            held.enter_context(watch.progress)
+            try:
+                summary = run_cells(
+                    portions,
+                    self.ledger,
+                    backend,
+                    limits_of(values),
+                    self._hooks(watch, missing, trackers),
+                    artifacts=self.outputs.artifacts,
+                    costs=self.costs,
+                    sizes=Sizes(self.outputs.sizes),
+                    retry_failed=self.retry_failed,
+                    config_digest=digest(self.jobs[0].config_text),
+                    chosen=chosen_of(values),
+                )
+            except BaseException:
+                self.state = "stopped"
+                raise
+            self.state = "stopped" if summary.left else "done"
+        return summary
+
+    def _hooks(self, watch: Watch, missing: Sequence[Portion], trackers: Sequence[SweepTracking]) -> Hooks:
+        """What is done when; all of it once the ledger is ours."""
+
+        def on_start(scheduler: Scheduler) -> None:
+            """Planning begins: everything that watches it is told what is missing."""
+            self.state = "planning"
+            watch.account.scheduler = scheduler
+            watch.progress.on_start(scheduler)
+            for job in self.jobs:
+                watch.add(job.grid, self.outputs)
+            watch.files.start()
+            for tracker in trackers:
+                tracker.start(missing)
+
+        def on_result(result: BatchResult) -> None:
+            """Cells are in the ledger: count them, and track the points that they complete."""
+            if not self.stop.is_set():
+                self.state = "planning"
+            for tracker in trackers:
+                tracker.on_result(result)
+            watch.tally.on_result(result)
+            watch.progress.refresh()
+
+        def on_full(error: UserError) -> None:
+            if self.state != "waiting for disk":
+                self.state = "waiting for disk"
+                say(self.console, f"{error} Planning waits until there is room; Ctrl-C stops.")
+
+        def on_join(grid: Grid, fresh: Sequence[Portion]) -> None:
+            say(self.console, f"sweep {grid.name} has joined: {count(fresh)} more cells")
+            watch.tally.join(fresh)
+            watch.add(grid, self.outputs)
+
+        def on_drawing() -> None:
+            if not self.stop.is_set():
+                self.state = "drawing"
+
+        joined = Joined(self.outputs, self.ledger, missing, on_join, lambda words: say(self.console, words))
+        return Hooks(on_start, on_result, on_full, joined.take, self.stop, on_drawing)
+
+    def _stopping(self, name: str, account: Account) -> None:
+        """What is said after the first Ctrl-C."""
+        self.state = "finishing"
+        flying = account.flying
+        what = f"{flying} {'batch' if flying == 1 else 'batches'} in flight"
+        about = account.seconds_in_flight()
+        say(
+            self.console,
+            f"{'' if name == 'SIGINT' else name + ': '}finishing {what}{f', about {duration(about)}' if about else ''}; "
+            f"Ctrl-C again stops at once. Go on with: {self.again}",
+        )
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Those who watch a run."""
+
+    tally: Tally
+    account: Account
+    files: StatusFiles
+    progress: SweepProgress
+
+    def add(self, grid: Grid, outputs: Outputs) -> None:
+        """A sweep that is planned."""
+        self.tally.labels.update({entry.point.point_id: entry.planner for entry in grid.entries})
+        self.account.add(grid)
+        self.files.also(outputs.sweep(grid.name) / "status.json")

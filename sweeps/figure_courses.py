@@ -1,0 +1,111 @@
+"""Figures of the course of things: how the cost fell while planning, how near the plan came while it was executed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from orchestrator.curves import distance_times
+from orchestrator.parts import is_failed
+from sweeps.figure import Layout, panel_of, span
+from sweeps.grid import Grid
+from sweeps.point_cells import by_point
+from sweeps.report import Row
+
+COLUMNS = ("point_id", "seed", "status", "costs", "distances")
+"""What `curves_of` reads of the ledger."""
+
+Curves = Mapping[str, Float[np.ndarray, "_ _"]]
+"""A curve a cell, by point id; points without any are left out."""
+
+
+def longest(rows: Sequence[Row]) -> list[Row]:
+    """The rows at each panel's longest horizon."""
+    last: dict[tuple[str, str], int] = {}
+    for row in rows:
+        last[panel_of(row)] = max(row.entry.point.horizon, last.get(panel_of(row), 0))
+    return [row for row in rows if row.entry.point.horizon == last[panel_of(row)]]
+
+
+def curves_of(grid: Grid, table: pa.Table) -> tuple[Curves, Curves]:
+    """Costs over that of the initial plan, and distances over that at the start; NaN where there is none.
+
+    Ledger rows from before schema 4 have no curves.
+    """
+    table = table.filter(pa.array(~is_failed(table["status"])))
+    order, bounds = by_point(grid, table)
+    costs, distances = {}, {}
+    for entry, a, b in zip(grid.entries, bounds[:-1], bounds[1:], strict=True):
+        rows = table.take(order[a:b])
+        key = entry.point.point_id
+        for found, name in ((costs, "costs"), (distances, "distances")):
+            curves = [curve for curve in rows[name].to_pylist() if curve]
+            if curves:
+                values = np.array(curves, np.float64)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    found[key] = values / values[:, :1]
+    return costs, distances
+
+
+def costs_figure(rows: Sequence[Row], costs: Curves, title: str) -> Figure | None:
+    """The best predicted cost so far over that of the initial plan, against the share of model evaluations that was spent."""
+    return _bands(
+        rows,
+        costs,
+        f"{title}: best predicted cost while planning",
+        "share of model evaluations spent",
+        "cost over that of the initial plan",
+        log=True,
+    )
+
+
+def distances_figure(rows: Sequence[Row], distances: Curves, title: str) -> Figure | None:
+    """Distance to the goal over that at the start, in the simulator, while the plan is executed."""
+    return _bands(
+        rows,
+        distances,
+        f"{title}: distance to the goal in the simulator",
+        "environment step",
+        "distance over that at the start",
+        log=False,
+    )
+
+
+def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_label: str, log: bool) -> Figure | None:
+    """Medians and quartiles over problems, a panel a task and model, a line a planner."""
+    rows = [row for row in longest(rows) if row.entry.point.point_id in curves]
+    if not rows:
+        return None
+    layout = Layout.of(rows)
+    figure, axes = layout.figure()
+    for axis, panel in zip(axes, layout.panels, strict=True):
+        mine = layout.rows(rows, panel)
+        for row in mine:
+            values = curves[row.entry.point.point_id]
+            x = np.linspace(0, 1, values.shape[1]) if log else np.array(distance_times(row.entry.point.horizon), np.float64)
+            _band(axis, x, values, layout, row.entry.planner)
+        axis.set_xlabel(x_label)
+        axis.set_title(f"{layout.title(panel)}, H = {mine[0].entry.point.horizon}", fontsize=11)
+        if log:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    axes[0].set_ylabel(y_label)
+    layout.legend(figure, axes)
+    count = span([len(curves[row.entry.point.point_id]) for row in rows])
+    figure.suptitle(f"{title}\nmedian and quartiles of n = {count} problems{layout.left_out}", fontsize=11)
+    return figure
+
+
+def _band(axis: Axes, x: Float[np.ndarray, " samples"], values: np.ndarray, layout: Layout, planner: str) -> None:
+    known = values[:, ~np.isnan(values).all(0)]
+    low, middle, high = np.nanquantile(known, (0.25, 0.5, 0.75), axis=0)
+    x = x[~np.isnan(values).all(0)]
+    colour = layout.colour(planner)
+    axis.plot(x, middle, color=colour, label=planner, linewidth=1.8, marker=layout.marker(planner), markersize=5, markevery=0.2)
+    axis.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)

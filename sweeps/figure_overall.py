@@ -1,0 +1,112 @@
+"""Figures over all problems: performance profiles, and how cells fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sweeps.aggregates import TAUS, Overall
+from sweeps.figure import COLOURS, Layout, new_figure, panel_of, span, tidy
+from sweeps.point_cells import PointCells
+from sweeps.report import Row
+
+
+class Kind(Enum):
+    """How a cell ended, and with what colour and hatch it is drawn."""
+
+    SOLVED = "solved"
+    DECEIVED = "missed: the model believed it was there"
+    SHORT = "missed: the model saw it, too"
+    BLIND = "missed (the model cannot say)"
+    NON_FINITE = "missed: the plan became non-finite"
+    FAILED = "failed: no result"
+
+
+_LOOKS = {
+    Kind.SOLVED: (COLOURS[2], ""),
+    Kind.DECEIVED: (COLOURS[1], "///"),
+    Kind.SHORT: (COLOURS[0], ""),
+    Kind.BLIND: (COLOURS[5], ""),
+    Kind.NON_FINITE: (COLOURS[3], "xx"),
+    Kind.FAILED: (COLOURS[6], ""),
+}
+
+
+def kinds_of(cells: PointCells) -> dict[Kind, int]:
+    """How many cells of a point ended how."""
+    missed = cells.ran & ~cells.success
+    broken = missed & cells.non_finite
+    rest = missed & ~broken
+    unknown = np.isnan(cells.believed)
+    return {
+        Kind.SOLVED: int((cells.ran & cells.success).sum()),
+        Kind.DECEIVED: int((rest & (cells.believed == 1)).sum()),
+        Kind.SHORT: int((rest & (cells.believed == 0)).sum()),
+        Kind.BLIND: int((rest & unknown).sum()),
+        Kind.NON_FINITE: int(broken.sum()),
+        Kind.FAILED: int((~cells.ran).sum()),
+    }
+
+
+def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title: str) -> Figure | None:
+    """Of all horizons together, how the cells of each planner ended."""
+    rows = [row for row in rows if len(cells[row.entry.point.point_id])]
+    if not rows:
+        return None
+    layout = Layout.of(rows)
+    figure, axes = layout.figure()
+    totals = []
+    for axis, panel in zip(axes, layout.panels, strict=True):
+        mine = layout.rows(rows, panel)
+        planners = list(dict.fromkeys(row.entry.planner for row in mine))
+        below = np.zeros(len(planners))
+        counted = {
+            planner: [kinds_of(cells[row.entry.point.point_id]) for row in mine if row.entry.planner == planner]
+            for planner in planners
+        }
+        sums = np.array([sum(sum(kinds.values()) for kinds in counted[planner]) for planner in planners])
+        totals += sums.tolist()
+        for kind in Kind:
+            share = np.array([sum(kinds[kind] for kinds in counted[planner]) for planner in planners]) / sums
+            if share.any():
+                colour, hatch = _LOOKS[kind]
+                axis.bar(
+                    planners, share, bottom=below, color=colour, hatch=hatch, edgecolor="white", label=kind.value, width=0.7
+                )
+            below = below + share
+        axis.tick_params(axis="x", rotation=30 if len(planners) > 3 else 0, labelsize=8)
+        axis.set_ylim(0, 1)
+    axes[0].set_ylabel("share of cells")
+    _legend_of_kinds(figure, axes)
+    horizons = sorted({row.entry.point.horizon for row in rows if panel_of(row) in layout.panels})
+    words = f"H = {', '.join(map(str, horizons))}" if len(horizons) < 8 else f"{len(horizons)} horizons"
+    figure.suptitle(f"{title}: how cells ended, {words}, n = {span(totals)} cells a bar{layout.left_out}", fontsize=11)
+    return figure
+
+
+def profile_figure(found: Sequence[Overall], title: str) -> Figure | None:
+    """Share of problems on which at least a share of the way to the goal was made, over all settings."""
+    if not found:
+        return None
+    figure = new_figure(5.6, 3.9)
+    axis = figure.subplots()
+    tidy(axis)
+    for i, one in enumerate(found[: 2 * len(COLOURS)]):
+        dashes = "-" if i < len(COLOURS) else "--"
+        axis.plot(TAUS, one.profile, dashes, color=COLOURS[i % len(COLOURS)], linewidth=1.8, label=one.planner)
+    axis.set_xlabel("share of the way to the goal, at least")
+    axis.set_ylabel("share of problems")
+    axis.set_ylim(0, 1.02)
+    figure.legend(loc="outside lower center", ncols=min(len(found), 5), frameon=False)
+    count = span([one.problems for one in found])
+    figure.suptitle(f"{title}: n = {count} problems a planner, {found[0].settings} settings", fontsize=11)
+    return figure
+
+
+def _legend_of_kinds(figure: Figure, axes: Sequence) -> None:
+    found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    labels = [kind.value for kind in Kind if kind.value in found]
+    figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)

@@ -1,0 +1,172 @@
+"""Figures of success: against the horizon, against seconds, against what the model believed, and against the first planner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from sweeps.comparison import LEVEL, Verdict
+from sweeps.figure import Layout, counted, new_figure, tidy
+from sweeps.report import Row
+from sweeps.statistics import Rate
+
+INTERVALS = "95 % Wilson intervals"
+SHOWN_DIFFERENCES = 40
+
+
+def success_figure(rows: Sequence[Row], title: str) -> Figure | None:
+    """Success against the horizon, a panel a task and model, a line a planner."""
+    rows = [row for row in rows if row.success.trials]
+    if not rows:
+        return None
+    layout = Layout.of(rows)
+    figure, axes = layout.figure()
+    for axis, panel in zip(axes, layout.panels, strict=True):
+        _against_horizon(axis, layout.rows(rows, panel), layout)
+    axes[0].set_ylabel("success in the simulator")
+    layout.legend(figure, axes)
+    figure.suptitle(f"{title}: {counted(rows)}, {INTERVALS}{layout.left_out}", fontsize=11)
+    return figure
+
+
+def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
+    """Success against planning seconds, all trials counted; a planner's horizons are joined."""
+    rows = [row for row in rows if row.success.trials and row.plan_seconds]
+    if not rows:
+        return None
+    layout = Layout.of(rows)
+    figure, axes = layout.figure()
+    for axis, panel in zip(axes, layout.panels, strict=True):
+        mine = layout.rows(rows, panel)
+        for planner in layout.planners:
+            line = [row for row in _by_horizon(mine) if row.entry.planner == planner]
+            _errorbar(axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner)
+            for row in line if len({row.entry.point.horizon for row in mine}) > 1 else []:
+                at = (row.plan_seconds or 0.0, row.success.value or 0.0)
+                axis.annotate(str(row.entry.point.horizon), at, (4, 4), textcoords="offset points", fontsize=7)
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlabel("planning seconds a problem (all trials)")
+        axis.set_ylim(-0.03, 1.08)
+    axes[0].set_ylabel("success in the simulator")
+    layout.legend(figure, axes)
+    figure.suptitle(f"{title}: {counted(rows)}, {INTERVALS}; numbers are horizons{layout.left_out}", fontsize=11)
+    return figure
+
+
+def model_figure(rows: Sequence[Row], title: str) -> Figure | None:
+    """What the world model believed against what the simulator said; below the line, plans exploit errors of the model."""
+    rows = [row for row in rows if row.success.trials and row.in_model.trials]
+    if not rows:
+        return None
+    layout = Layout.of(rows)
+    figure, axes = layout.figure()
+    for axis, panel in zip(axes, layout.panels, strict=True):
+        axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
+        mine = layout.rows(rows, panel)
+        for planner in layout.planners:
+            line = [row for row in mine if row.entry.planner == planner]
+            _errorbar(axis, [row.in_model.value or 0.0 for row in line], line, layout, planner, joined=False)
+        axis.set_xlim(-0.03, 1.03)
+        axis.set_ylim(-0.03, 1.03)
+        axis.set_xlabel("success in the world model")
+    axes[0].set_ylabel("success in the simulator")
+    layout.legend(figure, axes)
+    figure.suptitle(f"{title}: {counted(rows)}, a point a horizon, {INTERVALS}{layout.left_out}", fontsize=11)
+    return figure
+
+
+def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
+    """Paired differences in success from the first planner, with intervals; hollow where the adjusted test says unclear."""
+    every = [row for row in rows if row.versus is not None and row.versus.success.pairs]
+    if not every:
+        return None
+    shown = every[:SHOWN_DIFFERENCES]
+    layout = Layout.of(rows)
+    figure = new_figure(7.6, 1.6 + 0.26 * len(shown))
+    axis = figure.subplots()
+    tidy(axis)
+    axis.axvline(0, color="#999999", linewidth=1)
+    for y, row in enumerate(shown):
+        assert row.versus is not None
+        paired = row.versus.success
+        (low, high), value = paired.interval, paired.difference or 0.0
+        colour = layout.colour(row.entry.planner) if row.entry.planner in layout.planners else "#000000"
+        axis.errorbar(
+            [value],
+            [y],
+            xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+            fmt=layout.marker(row.entry.planner) if row.entry.planner in layout.planners else "o",
+            color=colour,
+            markerfacecolor="white" if row.versus.verdict is Verdict.UNCLEAR else colour,
+            capsize=3,
+        )
+    axis.set_yticks(range(len(shown)), [_place(row, layout) for row in shown], fontsize=8)
+    axis.set_ylim(len(shown) - 0.4, -0.6)
+    axis.set_xlim(-1.05, 1.05)
+    references = {row.reference for row in shown}
+    axis.set_xlabel(
+        f"success minus that of {references.pop() if len(references) == 1 else 'the first planner'}, on the same problems"
+    )
+    cut = "" if len(shown) == len(every) else f"\nthe first {len(shown)} of {len(every)} comparisons"
+    pairs = [row.versus.success.pairs for row in shown if row.versus is not None]
+    count = str(pairs[0]) if len(set(pairs)) == 1 else f"{min(pairs)} to {max(pairs)}"
+    figure.suptitle(f"{title}: n = {count} pairs, 95 % intervals\nhollow: unclear (adjusted p above {LEVEL}){cut}", fontsize=11)
+    return figure
+
+
+def _place(row: Row, layout: Layout) -> str:
+    task = layout.title((row.entry.task, row.entry.point.model)).replace("\n", ", ")
+    return f"{task} H{row.entry.point.horizon}  {row.entry.planner}"
+
+
+def _by_horizon(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row.entry.point.horizon)
+
+
+def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
+    horizons = sorted({row.entry.point.horizon for row in rows})
+    gaps = [after - before for before, after in pairwise(horizons)]
+    count = len(layout.planners)
+    spread = min([0.04 * (horizons[-1] - horizons[0] or horizons[0]), *(0.6 * gap / count for gap in gaps)])
+    for i, planner in enumerate(layout.planners):
+        mine = [row for row in _by_horizon(rows) if row.entry.planner == planner]
+        shift = spread * (i - (count - 1) / 2)  # side by side: intervals that overlap stay readable
+        _errorbar(axis, [row.entry.point.horizon + shift for row in mine], mine, layout, planner)
+    axis.set_xticks(horizons[:: 1 + len(horizons) // 10])
+    axis.set_ylim(-0.03, 1.03)
+    axis.set_xlabel("horizon (environment steps)")
+
+
+def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, joined: bool = True) -> None:
+    """A planner's success with intervals."""
+    if not rows:
+        return
+    below, above = _reach([row.success for row in rows])
+    axis.errorbar(
+        list(x),
+        [row.success.value or 0.0 for row in rows],
+        yerr=[below, above],
+        label=planner,
+        color=layout.colour(planner),
+        marker=layout.marker(planner),
+        markersize=6,
+        linewidth=1.5,
+        linestyle="-" if joined else "none",
+        elinewidth=1.5,
+        capsize=3,
+    )
+
+
+def _reach(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:
+    """How far the intervals reach below and above the rates."""
+    values = [rate.value or 0.0 for rate in rates]
+    below = [max(0.0, value - rate.interval[0]) for value, rate in zip(values, rates, strict=True)]
+    above = [max(0.0, rate.interval[1] - value) for value, rate in zip(values, rates, strict=True)]
+    return below, above

@@ -1,0 +1,86 @@
+"""A sweep's report as one HTML file that needs nothing else: a table to sort and filter, every seed behind its row, figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+
+from sweeps.aggregates import CAPTION as OVERALL_CAPTION
+from sweeps.aggregates import overall_fields
+from sweeps.figure import settle
+from sweeps.figures import Drawn
+from sweeps.report_tables import CAPTION, fields_of, versus_heading
+from sweeps.review import Review
+
+SEEDS_SHOWN = 20_000
+"""Cells that the report lists behind their rows; of a larger sweep it has the first points' only."""
+
+
+def html_report(seen: Review, drawn: Sequence[Drawn]) -> str:
+    """The page."""
+    page = Environment(loader=PackageLoader("sweeps"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    behind = _seeds(seen)
+    return page.get_template("report.html").render(
+        title=seen.title,
+        facts=seen.facts,
+        missing=seen.missing,
+        failed=seen.failed,
+        errors=seen.errors[:10],
+        versus=versus_heading(seen.rows),
+        rows=[
+            {**fields_of(row), "failed": row.failed, "missing": row.missing, **_numbers(seen, i)}
+            for i, row in enumerate(seen.rows)
+        ],
+        caption=CAPTION,
+        overall=[overall_fields(one) for one in seen.overall],
+        overall_caption=OVERALL_CAPTION,
+        figures=[(one.name, one.alt, _picture(one.figure)) for one in drawn],
+        seeds=json.dumps(behind, separators=(",", ":")).replace("<", "\\u003c"),
+        listed=len(behind) == len(seen.rows),
+    )
+
+
+def _numbers(seen: Review, i: int) -> dict[str, object]:
+    """What a row is sorted by where its text will not do, and its verdict."""
+    row = seen.rows[i]
+    difference = None if row.versus is None else row.versus.success.difference
+    return {
+        "number": i,
+        "rate": -1 if row.success.value is None else row.success.value,
+        "far": -1 if row.distance is None else row.distance,
+        "gap": -2 if difference is None else difference,
+        "verdict": "" if row.versus is None else row.versus.verdict.value,
+    }
+
+
+def _seeds(seen: Review) -> list[list[list[object]]]:
+    """For each row its cells: seed, how it ended, distance, the beginning of its id."""
+    found, total = [], 0
+    for row in seen.rows:
+        cells = seen.cells[row.entry.point.point_id]
+        total += len(cells)
+        if total > SEEDS_SHOWN:
+            break
+        ends = ["solved" if won else "missed" if ran else "failed" for won, ran in zip(cells.success, cells.ran, strict=True)]
+        found.append(
+            [
+                [seed, end, None if distance != distance else float(f"{distance:.3g}"), row.entry.point.cell(seed).cell_id[:10]]
+                for seed, end, distance in zip(cells.seed.tolist(), ends, cells.distance.tolist(), strict=True)
+            ]
+        )
+    return found
+
+
+def _picture(figure: Figure) -> str:
+    """A figure as a data URI: sharp at every size."""
+    stream = io.BytesIO()
+    settle(figure)
+    with mpl.rc_context({"svg.hashsalt": "grasp"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,178 @@
+"""Two drivers on one ledger: the second is refused, or joins the first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from rich.console import Console
+
+from orchestrator.evaluate import check_point
+from orchestrator.inbox import Inbox, Request
+from orchestrator.ledger import Ledger
+from orchestrator.locks import Holder
+from orchestrator.status import Status
+from orchestrator.work import Portion, count, lacking, merged
+from sweeps.display import LINE_EVERY, View
+from sweeps.grid import Grid
+from sweeps.missing import missing_of
+from sweeps.outputs import Outputs
+from sweeps.terminal import emit, say
+from sweeps.verbs import Job
+from world_models.checkpoints import read_card
+from world_models.errors import UserError
+
+LOOK = 1.0
+"""Seconds between two looks at the ledger, at least."""
+CALM = 10.0
+"""The same, in times that the last look took: the driver needs the machine more."""
+TAKEN_WITHIN = 30.0
+"""Seconds after which one may wonder why a request has not been taken up."""
+
+
+class Beside:
+    """What a driver does when another may hold its ledger."""
+
+    def __init__(self, jobs: Sequence[Job], ledger: Ledger, console: Console, view: View) -> None:
+        """`jobs` are the sweeps that are asked for here."""
+        self._jobs = jobs
+        self._grids = [job.grid for job in jobs]
+        self._outputs = jobs[0].outputs
+        self._inbox = Inbox(self._outputs.inbox)
+        self._ledger = ledger
+        self._console = console
+        self._view = view
+
+    def refuse(self) -> None:
+        """UserError naming host and pid of the driver that writes now."""
+        holder = self._holder()
+        if holder is not None:
+            raise UserError(
+                f"another driver writes to the ledger {self._outputs.ledger} ({holder}): wait for it, stop it, "
+                "or let it plan this sweep as well with --join."
+            )
+
+    def check_names(self) -> None:
+        """UserError where a running driver has a sweep of our name that is another grid."""
+        holder = self._holder()
+        for grid in self._grids if holder is not None else ():
+            said = _status(self._outputs, grid.name)
+            difference = self._outputs.difference(grid)
+            if difference is not None and said is not None and said.by(holder):
+                raise UserError(
+                    f"a sweep named {grid.name} is running with another grid ({difference}): give yours a name of its own, "
+                    f"e.g. name={grid.name}-2."
+                )
+
+    def join(self, missing: list[Portion]) -> list[Portion]:
+        """Have the running driver plan our sweeps, which are saved, and follow it until they are there.
+
+        What is left to plan when it is gone (nothing, mostly); without a running driver that is all.
+        """
+        holder = self._holder()
+        if holder is None:
+            return missing
+        tickets = [self._inbox.drop(Request(grid.name)) for grid in self._grids]
+        say(self._console, f"joined the driver on {holder}: it plans these cells too; Ctrl-C here leaves it running")
+        try:
+            return self._follow(missing, tickets)
+        finally:
+            for ticket in tickets:
+                self._inbox.withdraw(ticket)
+
+    def _follow(self, missing: list[Portion], tickets: Sequence[str]) -> list[Portion]:
+        total, began, said = count(missing), time.monotonic(), 0.0
+        doubts = list(tickets)
+        while missing:
+            holder, looked = self._holder(), time.monotonic()
+            missing = missing_of(self._grids, self._ledger, retry_failed=False)
+            took = time.monotonic() - looked
+            if holder is None:
+                if missing:
+                    say(self._console, f"the other driver has ended: {count(missing)} cells are left, planned here")
+                return missing
+            doubts = [ticket for ticket in doubts if not self._doubted(ticket, time.monotonic() - began)]
+            if time.monotonic() - said >= LINE_EVERY:
+                said = time.monotonic()
+                self._show(total - count(missing), total)
+            time.sleep(max(LOOK, CALM * took) if missing else 0.0)
+        return missing
+
+    def _show(self, done: int, total: int) -> None:
+        if self._view is View.JSON:
+            emit({"done": done, "total": total})
+        elif self._view is View.LIVE:
+            say(self._console, f"{done}/{total} cells")
+
+    def _doubted(self, ticket: str, seconds: float) -> bool:
+        """Say once why a request is not planned now, where that is so."""
+        refusal = self._inbox.refusal(ticket)
+        if refusal is not None:
+            say(self._console, f"the other driver cannot plan this ({refusal}): it is planned here once that one has ended")
+            return True
+        if seconds > TAKEN_WITHIN and self._inbox.waits(ticket):
+            say(
+                self._console,
+                "the other driver has not taken this up: it may be stopping, wait for its disk, or work from another output "
+                "folder; what it leaves is planned here once it has ended",
+            )
+            return True
+        return False
+
+    def _holder(self) -> Holder | None:
+        """The driver that writes now."""
+        holder = self._ledger.holder()
+        return holder if holder is not None and holder.alive else None
+
+
+class Joined:
+    """Sweeps that other drivers ask for: saved beside ours, planned by our pool."""
+
+    def __init__(
+        self,
+        outputs: Outputs,
+        ledger: Ledger,
+        mine: Sequence[Portion],
+        on_join: Callable[[Grid, Sequence[Portion]], None],
+        on_refusal: Callable[[str], None],
+    ) -> None:
+        """`mine` is planned anyway; `on_join` is told a sweep and what it adds."""
+        self._outputs = outputs
+        self._ledger = ledger
+        self._inbox = Inbox(outputs.inbox)
+        self._mine = list(mine)
+        self._on_join = on_join
+        self._on_refusal = on_refusal
+
+    def take(self) -> list[Portion]:
+        """Cells of the sweeps that were asked for since; whoever asked for one that cannot be planned here is told why."""
+        portions: list[Portion] = []
+        for ticket, request in self._inbox.take():
+            try:
+                grid = self._outputs.load(request.sweep)
+                self._check(grid)
+                fresh = missing_of([grid], self._ledger, retry_failed=False)
+            except UserError as error:
+                self._inbox.refuse(ticket, str(error))
+                self._on_refusal(f"a sweep that asked to join was left out: {error}")
+                continue
+            fresh = lacking(fresh, {portion.point.point_id: portion.seeds for portion in self._mine})
+            self._mine = merged([*self._mine, *fresh])
+            self._on_join(grid, fresh)
+            portions += fresh
+        return portions
+
+    def _check(self, grid: Grid) -> None:
+        """UserError unless all of a sweep can be planned from here: its models are known, and are the ones it means."""
+        known_card = cache(read_card)
+        for entry in grid.entries:
+            check_point(entry.point, read_card=known_card)
+
+
+def _status(outputs: Outputs, name: str) -> Status | None:
+    """What is known of a sweep's driver; None where another version wrote it."""
+    try:
+        return Status.read(outputs.sweep(name) / "status.json")
+    except UserError:
+        return None

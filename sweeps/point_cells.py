@@ -1,0 +1,105 @@
+"""A sweep's cells as arrays, point by point: what tables, figures and tests are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Bool, Float64, Int64
+
+from orchestrator.ledger import Ledger
+from orchestrator.parts import coded, is_failed, is_status
+from orchestrator.records import SCHEMA
+from sweeps.grid import Entry, Grid
+from sweeps.statistics import Outcomes
+
+_NUMBERS = ("model_success", "distance", "start_distance", "steps_to_success", "plan_seconds", "evaluations")
+COLUMNS = ("point_id", "seed", "status", "success", *_NUMBERS)
+"""What `cells_of` reads of the ledger."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointCells:
+    """Records of one point, by seed; NaN: not known."""
+
+    seed: Int64[np.ndarray, " cells"]
+    ran: Bool[np.ndarray, " cells"]
+    """Not failed."""
+    non_finite: Bool[np.ndarray, " cells"]
+    success: Bool[np.ndarray, " cells"]
+    believed: Float64[np.ndarray, " cells"]
+    """Success in the world model."""
+    distance: Float64[np.ndarray, " cells"]
+    start_distance: Float64[np.ndarray, " cells"]
+    steps: Float64[np.ndarray, " cells"]
+    """Environment steps to success."""
+    seconds: Float64[np.ndarray, " cells"]
+    evaluations: Float64[np.ndarray, " cells"]
+
+    def __len__(self) -> int:
+        return len(self.seed)
+
+    def where(self, chosen: slice | np.ndarray) -> PointCells:
+        """Some of them."""
+        return PointCells(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    @cached_property
+    def done(self) -> PointCells:
+        """Those that ran."""
+        return self.where(self.ran)
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """Seeds and successes."""
+        return self.seed, self.success
+
+    @property
+    def progress(self) -> Float64[np.ndarray, " cells"]:
+        """Share of the way to the goal that was made: 0 as far as at the start or farther, 1 at the goal."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.clip(1.0 - self.distance / self.start_distance, 0.0, 1.0)
+
+
+def records_of(grid: Grid, ledger: Ledger, columns: Sequence[str] | None = None) -> pa.Table:
+    """What the ledger has of the grid's cells, each once; raises what `Ledger.table` raises."""
+    wanted = SCHEMA.names if columns is None else list(columns)
+    table = ledger.table([entry.point.point_id for entry in grid.entries], list(dict.fromkeys([*wanted, "seed"])))
+    return table.filter(pc.field("seed").isin(pa.array(grid.seeds, pa.int64()))).select(wanted)
+
+
+def cells_of(grid: Grid, table: pa.Table) -> Mapping[str, PointCells]:
+    """Cells by point id, from a ledger table with `COLUMNS`; other sweeps' cells are left out."""
+    order, bounds = by_point(grid, table)
+    cells = PointCells(
+        table["seed"].to_numpy(),
+        ~is_failed(table["status"]),
+        is_status(table["status"], "non_finite"),
+        table["success"].to_numpy(),
+        *(table[name].cast(pa.float64()).to_numpy() for name in _NUMBERS),
+    ).where(order)
+    spans = zip(grid.entries, bounds[:-1], bounds[1:], strict=True)
+    return {entry.point.point_id: cells.where(slice(a, b)) for entry, a, b in spans}
+
+
+def by_point(grid: Grid, table: pa.Table) -> tuple[Int64[np.ndarray, " cells"], Int64[np.ndarray, " points_plus_one"]]:
+    """Rows of a table with `point_id` and `seed` that are the grid's, by point and seed, and where each point begins."""
+    numbers = {entry.point.point_id: number for number, entry in enumerate(grid.entries)}
+    codes, ids = coded(table["point_id"])
+    point = np.array([numbers.get(point_id, -1) for point_id in ids], np.int64)[codes]
+    seeds = table["seed"].to_numpy()
+    mine = np.flatnonzero((point >= 0) & np.isin(seeds, np.array(grid.seeds, np.int64)))
+    order = mine[np.lexsort((seeds[mine], point[mine]))]
+    return order, np.searchsorted(point[order], np.arange(len(grid.entries) + 1))
+
+
+Setting = tuple[str, str, int]
+"""What planners must share to be compared: task, world model, horizon."""
+
+
+def setting_of(entry: Entry) -> Setting:
+    """The setting of a point."""
+    return entry.task, entry.point.model, entry.point.horizon

@@ -1,0 +1,64 @@
+"""A sweep's report as files: text, CSV, HTML and figures; for papers also LaTeX and PDF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.ledger import Ledger
+from sweeps.point_cells import records_of
+from sweeps.report import Row
+from sweeps.report_tables import to_csv, to_latex, to_text
+from sweeps.review import Review
+from world_models.errors import UserError
+
+SHOWN = 200
+"""Points whose rows the text table has; report.csv has all."""
+FIGURES = "figures"
+"""Folder of the figures."""
+
+
+def cut(rows: Sequence[Row]) -> str:
+    """That the table does not show everything."""
+    return f"these are the first {SHOWN} of {len(rows)} points: all are in"
+
+
+def report_files(folder: Path) -> list[Path]:
+    """Those that a tracker gets: the page, and the figures as PNG."""
+    return [file for file in (folder / "report.html", *sorted((folder / FIGURES).glob("*.png"))) if file.exists()]
+
+
+def write_report(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> list[Path]:
+    """Write what changed to the sweep's folder; `report_files` of it. UserError where the folder cannot be written to."""
+    file, numbers = folder / "report.csv", to_csv(seen.rows)
+    if not for_papers and (folder / "report.html").exists() and file.exists() and file.read_text() == numbers:
+        return report_files(folder)
+    try:
+        _write(seen, ledger, folder, for_papers)
+        file.write_text(numbers)
+    except OSError as error:
+        raise UserError(f"cannot write the report to {folder} ({error.strerror}): mend that and run `grasp report`.") from error
+    return report_files(folder)
+
+
+def _write(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> None:
+    # matplotlib takes a second, and most reruns change nothing
+    from sweeps.figure import save
+    from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
+    from sweeps.figures import curve_points, figures
+    from sweeps.html_report import html_report
+
+    text = to_text(seen.rows[:SHOWN], seen.title)
+    (folder / "report.txt").write_text(text if len(seen.rows) <= SHOWN else f"{text}{cut(seen.rows)} report.csv\n")
+    points = set(curve_points(seen))
+    longest = replace(seen.grid, entries=tuple(entry for entry in seen.grid.entries if entry.point.point_id in points))
+    drawn = list(figures(seen, records_of(longest, ledger, CURVE_COLUMNS)))
+    for old in (folder / FIGURES).glob("*"):
+        old.unlink()  # of an earlier report, which may have had other figures
+    for one in drawn:
+        for suffix in (".png", ".pdf") if for_papers else (".png",):
+            save(one.figure, folder / FIGURES / f"{one.name}{suffix}")
+    (folder / "report.html").write_text(html_report(seen, drawn))
+    if for_papers:
+        (folder / "report.tex").write_text(to_latex(seen.rows, seen.title))

@@ -1,0 +1,215 @@
+"""A sweep's rows for people and programs: terminal, text, Markdown, CSV, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.comparison import LEVEL
+from sweeps.point_cells import setting_of
+from sweeps.report import Row
+from sweeps.statistics import Rate
+
+WIDTH = 132
+"""Columns that the table needs at most."""
+CAPTION = (
+    "success: final state of the plan in the simulator, with Wilson's 95 % interval; in model: what the world model believes; "
+    "distance: median at the end; s/plan: planning seconds a problem, all trials; vs: difference on common seeds, called "
+    f"better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is below {LEVEL}."
+)
+"""How to read the table."""
+
+
+def render_table(rows: Sequence[Row], title: str) -> Table:
+    """The table for people."""
+    several_models = _several_models(rows)
+    references = {row.reference for row in rows if row.reference}
+    incomplete = any(row.failed or row.missing for row in rows)
+    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column("task", no_wrap=True)
+    if several_models:
+        table.add_column("model")
+    table.add_column("H", justify="right")
+    table.add_column("planner", no_wrap=True)
+    table.add_column("success [95 %]", no_wrap=True)
+    table.add_column("n", justify="right")
+    table.add_column("in model", justify="right", no_wrap=True)
+    table.add_column("distance", justify="right", no_wrap=True)
+    table.add_column("s/plan", justify="right", no_wrap=True)
+    if references:
+        table.add_column(versus_heading(rows), no_wrap=True)
+    if incomplete:
+        table.add_column("failed", justify="right", no_wrap=True)
+        table.add_column("missing", justify="right", no_wrap=True)
+    for i, row in enumerate(rows):
+        last = i + 1 == len(rows) or setting_of(rows[i + 1].entry) != setting_of(row.entry)
+        fields = fields_of(row)
+        cells = [fields["task"]] + ([fields["model"]] if several_models else [])
+        cells += [fields[key] for key in ("horizon", "planner", "success", "n", "in_model", "distance", "seconds")]
+        cells += [fields["versus"]] if references else []
+        cells += [str(row.failed), str(row.missing)] if incomplete else []
+        table.add_row(*cells, end_section=last)
+    return table
+
+
+def versus_heading(rows: Sequence[Row]) -> str:
+    """Whom the rows are compared with."""
+    references = {row.reference for row in rows if row.reference}
+    return f"vs {references.pop()}" if len(references) == 1 else "vs first"
+
+
+def rate_text(rate: Rate) -> str:
+    """A rate with its interval; `-` without trials."""
+    return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
+
+
+def fields_of(row: Row) -> dict[str, str]:
+    """A row's cells as text."""
+    point, versus = row.entry.point, ""
+    if row.versus is not None and row.versus.success.difference is not None:
+        versus = f"{row.versus.success.difference:+.2f} {row.versus.verdict.value}"
+    return {
+        "task": row.entry.task,
+        "model": point.model,
+        "horizon": str(point.horizon),
+        "planner": row.entry.planner,
+        "success": rate_text(row.success),
+        "n": str(row.success.trials),
+        "in_model": "-" if row.in_model.value is None else f"{row.in_model.value:.2f}",
+        "distance": "-" if row.distance is None else f"{row.distance:.3g} {row.entry.unit}",
+        "seconds": "-" if row.plan_seconds is None else f"{row.plan_seconds:.2f}",
+        "versus": versus,
+    }
+
+
+def headline(rows: Iterable[Row]) -> str:
+    """Markdown for the sweep's page: the table without the rest."""
+    lines = ["| task | H | planner | success | 95 % interval | n | s/plan | vs |", "|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        fields, rate = fields_of(row), row.success
+        low, high = rate.interval
+        share = "- | -" if rate.value is None else f"{rate.value:.2f} | {low:.2f} to {high:.2f}"
+        lines.append(
+            f"| {fields['task']} | {fields['horizon']} | {fields['planner']} | {share} | {fields['n']} | {fields['seconds']} "
+            f"| {fields['versus']} |"
+        )
+    return "\n".join(lines)
+
+
+def to_text(rows: Sequence[Row], title: str) -> str:
+    """The table as plain text."""
+    stream = io.StringIO()
+    Console(file=stream, width=WIDTH, color_system=None).print(render_table(rows, title))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+_LATEX = str.maketrans(
+    {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "\\": r"\textbackslash{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
+def to_latex(rows: Sequence[Row], title: str) -> str:
+    """A `table` for papers; it needs the package booktabs."""
+    models = _several_models(rows)
+    columns = [
+        "task",
+        *(["model"] if models else []),
+        "$H$",
+        "planner",
+        r"success [95\,\%]",
+        "$n$",
+        "s/plan",
+        "difference [95\\,\\%]",
+    ]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(title)}. {_tex(CAPTION)}}}",
+        rf"\begin{{tabular}}{{l{'l' if models else ''}rlrrrl}}",
+        r"\toprule",
+        " & ".join(columns) + r" \\",
+    ]
+    before = None
+    for row in rows:
+        if setting_of(row.entry) != before:
+            lines.append(r"\midrule")
+            before = setting_of(row.entry)
+        fields, gap = fields_of(row), ""
+        if row.versus is not None and row.versus.success.difference is not None:
+            low, high = row.versus.success.interval
+            gap = f"${row.versus.success.difference:+.2f}$ [${low:+.2f}$, ${high:+.2f}$] {row.versus.verdict.value}"
+        shown = [fields["task"], *([fields["model"]] if models else []), fields["horizon"], fields["planner"]]
+        shown += [fields["success"], fields["n"], fields["seconds"]]
+        lines.append(" & ".join([*map(_tex, shown), gap]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """The table for machines, in full precision."""
+    stream = io.StringIO()
+    records = [_record(row) for row in rows]
+    writer = csv.DictWriter(stream, records[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return stream.getvalue()
+
+
+def _tex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+def _several_models(rows: Sequence[Row]) -> bool:
+    return len({(row.entry.task, row.entry.point.model) for row in rows}) > len({row.entry.task for row in rows})
+
+
+def _record(row: Row) -> dict[str, object]:
+    point, versus = row.entry.point, row.versus
+    low, high = row.success.interval
+    gap = versus.success.interval if versus and versus.success.pairs else (None, None)
+    progress = versus.progress_interval if versus and versus.progress_interval else (None, None)
+    nearer = versus is not None and versus.nearer[1] > 0
+    return {
+        "task": row.entry.task,
+        "model": point.model,
+        "model_digest": point.model_digest,
+        "horizon": point.horizon,
+        "planner": row.entry.planner,
+        "mode": point.mode,
+        "goal_cost": point.goal_cost,
+        "disagreement": point.disagreement,
+        "point_id": point.point_id,
+        "n": row.success.trials,
+        "success_rate": row.success.value,
+        "success_low": low,
+        "success_high": high,
+        "in_model_rate": row.in_model.value,
+        "median_distance": row.distance,
+        "distance_unit": row.entry.unit,
+        "mean_plan_seconds": row.plan_seconds,
+        "mean_plan_seconds_of_successes": row.solved_seconds,
+        "median_steps_to_success": row.steps,
+        "mean_model_evaluations": row.evaluations,
+        "reference": row.reference,
+        "pairs": versus.success.pairs if versus else None,
+        "difference": versus.success.difference if versus else None,
+        "difference_low": gap[0],
+        "difference_high": gap[1],
+        "p_value": versus.success.p_value if versus else None,
+        "q_value": versus.q_value if versus else None,
+        "verdict": versus.verdict.value if versus else None,
+        "ends_nearer": versus.nearer[0] / versus.nearer[1] if versus and nearer else None,
+        "ends_nearer_low": versus.nearer_interval[0] if versus and nearer else None,
+        "ends_nearer_high": versus.nearer_interval[1] if versus and nearer else None,
+        "progress_difference": versus.progress if versus else None,
+        "progress_difference_low": progress[0],
+        "progress_difference_high": progress[1],
+        "failed": row.failed,
+        "missing": row.missing,
+    }

@@ -1,0 +1,85 @@
+"""All that is to be said of a sweep, computed once: rows, planners over all settings, what is missing or failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sweeps.aggregates import Overall, overall
+from sweeps.durations import duration
+from sweeps.grid import Grid
+from sweeps.point_cells import COLUMNS as CELL_COLUMNS
+from sweeps.point_cells import PointCells, cells_of
+from sweeps.report import Row, rows_of
+
+_FACTS = ("git_revision", "torch_version", "device")
+COLUMNS = (*CELL_COLUMNS, "error", *_FACTS)
+"""What `review` reads of the ledger."""
+
+Facts = Sequence[tuple[str, str]]
+"""What something is, and how much or which."""
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """A sweep, seen through its ledger."""
+
+    grid: Grid
+    table: pa.Table
+    facts: Facts
+    cells: Mapping[str, PointCells]
+    rows: Sequence[Row]
+    overall: Sequence[Overall]
+
+    @property
+    def title(self) -> str:
+        """For figures and tables."""
+        return f"sweep {self.grid.name}"
+
+    @property
+    def errors(self) -> list[tuple[str, int]]:
+        """What cells failed with, the most frequent first."""
+        counts = self.table["error"].drop_null().value_counts().to_pylist()
+        return sorted(((entry["values"], entry["counts"]) for entry in counts), key=lambda pair: (-pair[1], pair[0]))
+
+    @property
+    def missing(self) -> int:
+        """Cells of the grid that the ledger does not have."""
+        return sum(row.missing for row in self.rows)
+
+    @property
+    def failed(self) -> int:
+        """Cells without a result."""
+        return sum(row.failed for row in self.rows)
+
+
+def review(grid: Grid, table: pa.Table) -> Review:
+    """From a ledger table with `COLUMNS`."""
+    cells = cells_of(grid, table)
+    rows, facts = rows_of(grid, cells), _facts(grid, table, cells)
+    # Of a large sweep the texts that all cells share are most of the table.
+    return Review(grid, table.drop_columns(list(_FACTS)), facts, cells, rows, overall(rows, cells))
+
+
+def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Facts:
+    """How many cells, what they cost, what planned them."""
+    seconds = float(sum(np.nansum(each.seconds) for each in cells.values()))
+    models = {f"{entry.point.model} {entry.point.model_digest[:8]}" for entry in grid.entries}
+    revisions, versions, devices = (sorted(filter(None, table[column].unique().to_pylist())) for column in _FACTS)
+    return [
+        ("cells", f"{sum(map(len, cells.values()))} of {len(grid.entries) * len(grid.seeds)}"),
+        ("planning", duration(seconds)),
+        ("world models", _several(sorted(models))),
+        ("code", _several(revision[:12] for revision in revisions)),
+        ("torch", _several(versions)),
+        ("device", _several(devices)),
+    ]
+
+
+def _several(values: Iterable[str]) -> str:
+    """A few of them, and how many more."""
+    found = list(values)
+    return (", ".join(found[:3]) or "-") + (f" and {len(found) - 3} more" if len(found) > 3 else "")

@@ -1,0 +1,64 @@
+"""`grasp report`, and what `grasp sweep` shows at its end: tables on the terminal, and files beside the sweep's spec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.ledger import Ledger
+from sweeps import terminal
+from sweeps.aggregates import render_overall
+from sweeps.grid import Grid
+from sweeps.outputs import Outputs
+from sweeps.point_cells import records_of
+from sweeps.report import Row
+from sweeps.report_files import SHOWN, cut, write_report
+from sweeps.report_tables import WIDTH, render_table
+from sweeps.review import COLUMNS, review
+from sweeps.status import look_at
+from sweeps.terminal import say
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was shown, and the files that a tracker gets."""
+
+    rows: Sequence[Row]
+    files: Sequence[Path]
+
+
+def report(name: str | None, outputs: Outputs, console: Console) -> int:
+    """Show a saved sweep from the ledger and write all files; 1 when cells of it have failed, else 0."""
+    grid = outputs.load(name)
+    outputs = outputs.of_sweep(grid.name)
+    running = look_at(grid.name, outputs).running
+    if running:
+        say(console, f"sweep {grid.name} is being planned: this is what is there by now (grasp status shows how far it is)")
+    seen = show(grid, outputs, Ledger(outputs.ledger), console, for_papers=True)
+    missing = sum(row.missing for row in seen.rows)
+    if missing and not running:
+        say(console, f"{missing} cells are missing: run the sweep again to plan them")
+    say(console, f"report.html, tables and figures: {outputs.sweep(grid.name)}")
+    return int(any(row.failed for row in seen.rows))
+
+
+def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_papers: bool = False) -> Shown:
+    """Print the tables and write report.txt, .csv and .html and the figures beside the sweep's spec.
+
+    `for_papers` adds report.tex and the figures as PDF.
+    """
+    seen = review(grid, records_of(grid, ledger, COLUMNS))
+    folder = outputs.sweep(grid.name)
+    terminal.show(console, render_table(seen.rows[:SHOWN], seen.title), WIDTH)
+    if len(seen.rows) > SHOWN:
+        say(console, f"{cut(seen.rows)} {folder / 'report.csv'}")
+    if seen.overall:
+        terminal.show(console, render_overall(seen.overall))
+    for error, count in seen.errors[:3]:
+        say(console, f"{count} cells failed with: {error}")
+    if seen.errors:
+        say(console, "failed cells are planned again only when asked: grasp sweep --retry-failed")
+    return Shown(seen.rows, write_report(seen, ledger, folder, for_papers))

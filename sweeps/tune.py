@@ -1,0 +1,134 @@
+"""`grasp tune`: trials until there are as many as asked for, then the best of them on seeds that none has seen."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.provenance import mask_text
+from orchestrator.study_tracking import StudyInfo, StudyTracking
+from orchestrator.trials import TrialView
+from orchestrator.work import merged
+from sweeps import tune_report
+from sweeps.display import View
+from sweeps.driver import Driver
+from sweeps.durations import duration
+from sweeps.missing import missing_of
+from sweeps.point_cells import records_of
+from sweeps.report import summarise
+from sweeps.report_tables import headline
+from sweeps.run_sweep import INTERRUPTED
+from sweeps.sweep_tracking import SweepTracking, destination_of
+from sweeps.terminal import say
+from sweeps.tune_figures import draw
+from sweeps.tune_run import StudyRun
+from sweeps.tune_spec import StudySpec, read_study
+from sweeps.tune_verdict import chosen, judge
+from sweeps.verbs import Job, grace_of, limits_of
+
+
+def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
+    """Run a study to its number of trials and judge the best of them; 130 after Ctrl-C, else 0."""
+    spec = read_study(overrides, conf)
+    for check in (limits_of, grace_of):
+        check(spec.values)
+    spec.outputs.prepare()
+    again = mask_text(shlex.join(["grasp", "tune", *overrides]))
+    run = StudyRun(spec, console, view, again)
+    tracking = _tracking(spec, again, console)
+    tracking.check()
+    run.on_end = lambda ended: tracking.tell(run.study.view(ended.number))
+    tracking.start()
+    for name in spec.fixed:
+        say(console, f"{name} is fixed on the command line, and not tuned")
+    try:
+        if not _trials(run, console):
+            return INTERRUPTED
+        under_way = run.spec.plan.total - run.study.finished()
+        if under_way > 0:
+            say(
+                console,
+                f"{under_way} trials are under way with another driver: run the same command again once they have ended",
+            )
+            return 0
+        return _conclude(run, tracking, overrides, console)
+    finally:
+        tracking.stop()
+
+
+def _tracking(spec: StudySpec, command: str, console: Console) -> StudyTracking:
+    info = StudyInfo(spec.name, spec.config_text, command, spec.definition.objectives, spec.definition.words())
+    destination = destination_of(spec.values["tracking"], spec.outputs)
+    return StudyTracking(destination, info, partial(say, console))
+
+
+def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], console: Console) -> int:
+    """Judge the best, and leave tables, pictures and a page in MLflow."""
+    spec, views = run.spec, run.study.views()
+    candidates = chosen(spec, views)
+    if not _judge(run, candidates, overrides, console, run.again):
+        return INTERRUPTED
+    verdict = judge(spec, run.ledger, candidates)
+    tune_report.show(spec, verdict, console)
+    folder = tune_report.write(spec, verdict)
+    objectives = spec.definition.objectives
+    front = [view.number for view in candidates.values()]
+    pictures = draw(folder, views, spec.space, objectives, run.study.importances(), front)
+    tables = [folder / name for name in ("report.txt", tune_report.WINNER, "held_out.json")]
+    tracking.finish(views, [*pictures, *tables], tune_report.headline(spec, verdict))
+    say(console, f"files in {folder}; trials and pictures: grasp ui, or grasp ui --optuna")
+    return 0
+
+
+def _trials(run: StudyRun, console: Console) -> bool:
+    """Plan what the study lacks; False when it was stopped."""
+    spec, done = run.spec, run.study.finished()
+    if done >= spec.plan.total:
+        say(console, f"study {spec.name}: all {done} trials are there")
+        return True
+    there = f", {done} are there" if done else ""
+    say(
+        console,
+        f"study {spec.name}: {spec.plan.total} trials{there}, {len(spec.space.names)} settings of {spec.planner.label}, "
+        f"{len(spec.instances)} cells each at most on {spec.values['backend']['name']}; Ctrl-C stops, the same command goes on",
+    )
+    summary = run.run()
+    ended = f"{run.study.finished()} of {spec.plan.total} trials have ended"
+    say(console, f"{summary.computed} cells planned in {duration(summary.seconds)}; {ended}")
+    if run.stop.is_set():
+        say(console, f"stopped; go on with: {run.again}")
+    return not run.stop.is_set()
+
+
+def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[str], console: Console, again: str) -> bool:
+    """Plan the candidates and the default on the choice seeds and on the held-out seeds, as two sweeps; False when stopped."""
+    spec = run.spec
+    settings = {label: view.settings for label, view in candidates.items()}
+    jobs = [
+        Job(spec.candidates(f"{spec.name}-{kind}", settings, seeds), spec.outputs, spec.values, spec.config_text)
+        for kind, seeds in (("choice", spec.judges.choice), ("held-out", spec.judges.held_out))
+    ]
+    grids = [job.grid for job in jobs]
+    missing = missing_of(grids, run.ledger, retry_failed=False)
+    if not missing:
+        return True
+    trackers = [SweepTracking(job, overrides, run.ledger, partial(say, console)) for job in jobs]
+    for job, tracker in zip(jobs, trackers, strict=True):
+        tracker.check()
+        run.spec.outputs.save(job.grid, job.config_text)
+    say(
+        console,
+        f"judging {len(candidates)} trials and the planner's own settings on {len(spec.judges.choice)} choice seeds "
+        f"and {len(spec.judges.held_out)} held-out seeds",
+    )
+    driver = Driver(jobs, run.ledger, console, run.view, again=again)
+    summary = driver.run(merged(portion for grid in grids for portion in grid.portions()), missing, trackers)
+    for job, tracker in zip(jobs, trackers, strict=True):
+        tracker.finish(headline(summarise(job.grid, records_of(job.grid, run.ledger))), [])
+    if summary.left:
+        say(console, f"stopped with {summary.left} cells to go; go on with: {again}")
+    return not summary.left

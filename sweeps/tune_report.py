@@ -1,0 +1,258 @@
+"""What a study says at its end: a table of candidates, a table of duels, and the winner as a file."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.provenance import git_revision
+from planners import full_settings
+from sweeps import terminal
+from sweeps.statistics import Paired
+from sweeps.tune_spec import StudySpec
+from sweeps.tune_verdict import Judged, Standing, Verdict, order_kept
+from world_models.errors import UserError, require
+
+CAPTION = (
+    "tuned: success on the seeds that trials were compared on; choice: on those that chose among these; held out: on seeds "
+    "that nothing was chosen on, with Wilson's 95 % interval; luck: tuned minus held out; vs default: difference on the "
+    "held-out problems, pair by pair, with a 95 % interval; s/plan: planning seconds a problem, all trials."
+)
+"""How to read the table."""
+
+WINNER = "winner.json"
+"""File of a study's folder."""
+
+
+def candidates_table(spec: StudySpec, verdict: Verdict) -> Table:
+    """A row a candidate, the winner first."""
+    judges = spec.judges
+    title = f"study {spec.name}: the best of {spec.plan.total} trials"
+    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column("settings", no_wrap=True)
+    table.add_column(f"tuned, n {len(judges.tuning)}", justify="right")
+    table.add_column(f"choice, n {len(judges.choice)}", justify="right")
+    table.add_column(f"held out [95 %], n {len(judges.held_out)}", justify="right", no_wrap=True)
+    table.add_column("luck", justify="right")
+    table.add_column("vs default", no_wrap=True)
+    names = [objective.name for objective in spec.definition.objectives if objective.name not in ("success", "seconds")]
+    for name in names:
+        table.add_column(f"{name}, held out", justify="right")
+    table.add_column("s/plan", justify="right")
+    for standing in verdict.standings:
+        own = [f"{standing.held_out.values[name]:.3g}" for name in names]
+        table.add_row(*_fields(standing), *own, f"{standing.held_out.values['seconds']:.2f}")
+    return table
+
+
+def _fields(standing: Standing) -> list[str]:
+    rate, (low, high) = standing.held_out.success, standing.held_out.success.interval
+    return [
+        standing.label,
+        _share(standing.tuning),
+        _share(standing.choice),
+        f"{rate.value:.2f} [{low:.2f}, {high:.2f}]",
+        "-" if standing.optimism is None else f"{standing.optimism:+.2f}",
+        difference(standing.held_out.versus),
+    ]
+
+
+def _share(judged: Judged | None) -> str:
+    return "-" if judged is None or judged.success.value is None else f"{judged.success.value:.2f}"
+
+
+def difference(versus: Paired | None) -> str:
+    """A paired difference with its interval."""
+    if versus is None or versus.difference is None:
+        return ""
+    low, high = versus.interval
+    return f"{versus.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def duels_table(verdict: Verdict) -> Table:
+    """Candidates against each other: success of the row's minus the column's, on the held-out problems."""
+    labels = [standing.label for standing in verdict.standings]
+    table = Table(
+        title="held-out success of the row's settings minus the column's, paired, with 95 % intervals",
+        title_justify="left",
+        pad_edge=False,
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("", no_wrap=True)
+    for label in labels[1:]:
+        table.add_column(label, justify="right", no_wrap=True)
+    for row, label in enumerate(labels[:-1]):
+        blanks = [""] * row
+        table.add_row(label, *blanks, *(difference(verdict.duels[(label, other)]) for other in labels[row + 1 :]))
+    return table
+
+
+def conclusion(spec: StudySpec, verdict: Verdict) -> str:
+    """What to make of it, in a sentence or two."""
+    winner, objectives = verdict.winner, spec.definition.objectives
+    if len(objectives) > 1:
+        front = [standing for standing in verdict.standings if standing.trial is not None]
+        kept = order_kept(front, objectives)
+        said = f"the front has {len(front)} points"
+        said += "" if kept is None else f", whose order is the same on held-out seeds in {kept:.0%} of pairs"
+        return f"{said}. Take one with: grasp tune apply {spec.name} --trial N"
+    versus = winner.held_out.versus
+    if versus is None:
+        return (
+            f"the planner's own settings are the best on the choice seeds: {spec.plan.total} trials have found nothing better."
+        )
+    low, high = versus.interval
+    clear = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+    return (
+        f"{winner.label} is {clear} the planner's own settings on held-out seeds ({difference(versus)}). "
+        f"Take it with: grasp tune apply {spec.name}"
+    )
+
+
+def show(spec: StudySpec, verdict: Verdict, console: Console) -> None:
+    """Print the tables and what they come to."""
+    terminal.show(console, candidates_table(spec, verdict), width=130)
+    if len(verdict.standings) > 2:
+        terminal.show(console, duels_table(verdict), width=40 + 24 * len(verdict.standings))
+    terminal.say(console, conclusion(spec, verdict))
+
+
+def headline(spec: StudySpec, verdict: Verdict) -> str:
+    """Markdown for the study's page: the table without the rest, and the conclusion."""
+    lines = ["| settings | tuned | held out | 95 % interval | n | vs default |", "|---|---|---|---|---|---|"]
+    for standing in verdict.standings:
+        rate, (low, high) = standing.held_out.success, standing.held_out.success.interval
+        lines.append(
+            f"| {standing.label} | {_share(standing.tuning)} | {rate.value:.2f} | {low:.2f} to {high:.2f} | {rate.trials} | "
+            f"{difference(standing.held_out.versus)} |"
+        )
+    return "\n".join([*lines, "", conclusion(spec, verdict)])
+
+
+def _held_out_table(verdict: Verdict) -> str:
+    """The candidates as a table that MLflow's UI shows (a data frame's `split` form)."""
+    settings = list(dict.fromkeys(name for standing in verdict.standings for name in standing.settings))
+    columns = [
+        "settings",
+        "tuned",
+        "choice",
+        "held_out",
+        "low",
+        "high",
+        "n",
+        "vs_default",
+        "vs_low",
+        "vs_high",
+        "seconds",
+        *settings,
+    ]
+    rows = []
+    for standing in verdict.standings:
+        rate, versus = standing.held_out.success, standing.held_out.versus
+        ends = (None, None) if versus is None else versus.interval
+        rows.append(
+            [
+                standing.label,
+                None if standing.tuning is None else standing.tuning.success.value,
+                standing.choice.success.value,
+                rate.value,
+                *rate.interval,
+                rate.trials,
+                None if versus is None else versus.difference,
+                *ends,
+                standing.held_out.values["seconds"],
+                *(standing.settings.get(name) for name in settings),
+            ]
+        )
+    return json.dumps({"columns": [*columns, *settings], "data": rows})
+
+
+def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
+    """For `grasp tune apply` and for machines."""
+    return {
+        "study": spec.name,
+        "planner": spec.planner.planner.name,
+        "label": spec.planner.label,
+        "places": [
+            {"task": entry.task, "horizon": entry.point.horizon, "model": entry.point.model, "digest": entry.point.model_digest}
+            for entry in spec.grid.entries
+        ],
+        "trials": spec.plan.total,
+        "objectives": [objective.name for objective in spec.definition.objectives],
+        "tuning_seeds": _span(spec.judges.tuning),
+        "choice_seeds": _span(spec.judges.choice),
+        "held_out_seeds": _span(spec.judges.held_out),
+        "date": datetime.now(UTC).date().isoformat(),
+        "revision": git_revision(),
+        "candidates": [_standing(spec, standing) for standing in verdict.standings],
+    }
+
+
+def _standing(spec: StudySpec, standing: Standing) -> dict[str, Any]:
+    versus = standing.held_out.versus
+    usual = full_settings(spec.planner.planner.name)
+    return {
+        "label": standing.label,
+        "trial": standing.trial,
+        "settings": dict(standing.settings),
+        "places": [
+            {name: value for name, value in point.planner.settings if value != usual[name]}
+            for point in spec.points(standing.settings)
+        ],
+        "tuning": None if standing.tuning is None else _numbers(standing.tuning),
+        "choice": _numbers(standing.choice),
+        "held_out": _numbers(standing.held_out),
+        "versus_default": None
+        if versus is None
+        else {"pairs": versus.pairs, "difference": versus.difference, "interval": list(versus.interval)},
+    }
+
+
+def _numbers(judged: Judged) -> dict[str, Any]:
+    return {
+        "success": judged.success.value,
+        "interval": list(judged.success.interval),
+        "n": judged.success.trials,
+        "values": dict(judged.values),
+    }
+
+
+def _span(seeds: tuple[int, ...]) -> str:
+    first, last = min(seeds), max(seeds)
+    return f"{first}..{last}" if last - first + 1 == len(seeds) else f"{len(seeds)} from {first} to {last}"
+
+
+def write(spec: StudySpec, verdict: Verdict) -> Path:
+    """Write report.txt, held_out.json and winner.json to the study's folder, which is returned."""
+    folder = spec.outputs.study(spec.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = io.StringIO()
+        show(spec, verdict, Console(file=stream, width=130, color_system=None))
+        (folder / "report.txt").write_text("\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n")
+        (folder / "config.yaml").write_text(spec.config_text)
+        (folder / "held_out.json").write_text(_held_out_table(verdict) + "\n")
+        (folder / WINNER).write_text(json.dumps(as_json(spec, verdict), indent=1) + "\n")
+    except OSError as error:
+        raise UserError(
+            f"cannot write the study's report to {folder} ({error.strerror}): mend that, and run it again."
+        ) from error
+    return folder
+
+
+def read(folder: Path, name: str) -> Mapping[str, Any]:
+    """A study's winner.json; UserError where there is none."""
+    file = folder / WINNER
+    require(file.is_file(), f"study {name!r} has no winner in {folder} yet: run grasp tune name={name} to its end first.")
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): run grasp tune name={name} again.") from error

@@ -1,0 +1,186 @@
+"""A study's run: trials on the actors until there are as many as asked for, or it is stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from rich.console import Console
+
+from orchestrator.cells import Point, Scalar, digest
+from orchestrator.costs import CostModel
+from orchestrator.ledger import Ledger
+from orchestrator.optuna_study import OptunaStudy
+from orchestrator.outcomes import BatchResult
+from orchestrator.records import CellResult, from_table
+from orchestrator.run import Hooks, RunSummary, run_cells
+from orchestrator.scheduler import Limits, Scheduler
+from orchestrator.sizes import Sizes
+from orchestrator.trials import State, TrialView
+from orchestrator.tuner import Ended, Tuner
+from sweeps.display import View
+from sweeps.interrupt import Interrupts
+from sweeps.outputs import Outputs
+from sweeps.terminal import say
+from sweeps.tune_progress import TuneProgress
+from sweeps.tune_spec import StudySpec
+from sweeps.verbs import grace_of, limits_of, make_backend
+from world_models.errors import UserError
+
+BEST_OF_OTHERS = 3
+"""Trials of another study that a warm start begins with."""
+
+
+@dataclass
+class StudyRun:
+    """What a run of a study shares."""
+
+    spec: StudySpec
+    console: Console
+    view: View = View.LIVE
+    again: str = "grasp tune"
+    """The command that goes on."""
+    on_end: Callable[[Ended], None] = lambda ended: None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.spec.outputs.ledger)
+        self.study = OptunaStudy(
+            self.spec.location,
+            self.spec.definition,
+            driver_id(self.spec.outputs),
+            self.spec.sampling,
+            self.spec.pruning,
+            self.stop,
+            lambda words: say(self.console, f"{words}: waiting for it; Ctrl-C stops."),
+        )
+
+        if self.study.unbegun:
+            for name in self.spec.warm_start:
+                self.study.other(name)  # a study that is not there is said before anything starts
+
+    def run(self) -> RunSummary:
+        """Plan trials until the study has as many as asked for; ends early, and well, after Ctrl-C."""
+        spec, costs = self.spec, CostModel()
+        costs.learn_from(self.ledger)
+        with ExitStack() as held:
+            backend = held.enter_context(make_backend(spec.values["backend"]))
+            spec = self.spec = spec.for_workers(backend.capacity())
+            progress = TuneProgress(
+                self.console, backend, spec.definition.objectives[0], spec.plan.total, self.study.finished(), self.view
+            )
+
+            def on_end(ended: Ended) -> None:
+                self.on_end(ended)
+                progress.on_end(ended)
+
+            recorded = Recorded(self.ledger)
+            tuner = Tuner(self.study, spec.points, spec.instances, spec.plan, recorded, self.stop, on_end)
+            progress.score = tuner.score
+
+            def on_start(scheduler: Scheduler) -> None:
+                self._begin()
+                tuner.start(scheduler)
+
+            def on_result(result: BatchResult) -> None:
+                tuner.on_result(result)
+                progress.on_result(result)
+
+            def on_full(error: UserError) -> None:
+                say(self.console, f"{error} Planning waits until there is room; Ctrl-C stops.")
+
+            held.enter_context(Interrupts(self.stop, self._stopping, grace_of(spec.values)))
+            held.enter_context(progress)
+            return run_cells(
+                (),
+                self.ledger,
+                backend,
+                mixed_limits(spec.values),
+                Hooks(on_start, on_result, on_full, stop=self.stop),
+                costs=costs,
+                sizes=Sizes(spec.outputs.sizes),
+                config_digest=digest(spec.config_text),
+            )
+
+    def _begin(self) -> None:
+        """Once the ledger is ours: known good settings for a new study, and trials of drivers that are dead."""
+        if self.study.adopting(self.spec.adopt):
+            say(self.console, "took over trials that other drivers had under way")
+        if not self.study.unbegun:
+            return
+        for entry in self.spec.grid.entries:
+            self._enqueue(
+                entry.point.planner.as_dict(), f"{self.spec.planner.label}'s own for {entry.task} H{entry.point.horizon}"
+            )
+        for label, settings in self.spec.starts.items():
+            self._enqueue(settings, label)
+        for name in self.spec.warm_start:
+            for view in best_of(self.study.other(name), self.spec.definition.objectives[0].larger)[:BEST_OF_OTHERS]:
+                self._enqueue(view.settings, f"{name}, trial {view.number}")
+        self.study.mark_begun()
+
+    def _enqueue(self, settings: Mapping[str, Scalar], label: str) -> None:
+        """Begin with known good settings; those that the space excludes are left to the sampler, and named."""
+        part = self.spec.space.part_of(settings)
+        outside = [f"{name} {settings[name]}" for name in self.spec.space.names if name in settings and name not in part]
+        if outside:
+            say(self.console, f"start {label!r} lies outside the space in {', '.join(outside)}: the sampler picks that")
+        self.study.enqueue(part, label)
+
+    def _stopping(self, name: str) -> None:
+        said = "" if name == "SIGINT" else f"{name}: "
+        say(self.console, f"{said}finishing batches in flight; Ctrl-C again stops at once. Go on with: {self.again}")
+
+
+class Recorded:
+    """What the ledger has of a point; it is asked for its cells once, and not at all for points that it does not know."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._finished: Mapping[str, object] | None = None
+
+    def __call__(self, point: Point) -> Iterable[CellResult]:
+        """Its cells, failed ones included."""
+        if self._finished is None:
+            self._finished = self._ledger.finished_seeds()
+        if point.point_id not in self._finished:
+            return ()
+        return from_table(self._ledger.table([point.point_id]))
+
+
+def mixed_limits(values: Mapping[str, object]) -> Limits:
+    """Batches of several trials; more work always comes, so none is kept small for the others' sake."""
+    limits = limits_of(values)
+    return Limits(limits.max_rows, limits.target_seconds, mixed=True)
+
+
+def best_of(views: Iterable[TrialView], larger: bool) -> list[TrialView]:
+    """Complete trials, feasible ones first, the best first by the first objective."""
+    complete = [view for view in views if view.state is State.COMPLETE and view.values]
+    return sorted(complete, key=lambda view: (not view.feasible, -view.values[0] if larger else view.values[0], view.number))
+
+
+def distinct(views: Iterable[TrialView]) -> list[TrialView]:
+    """Each settings once."""
+    seen: dict[tuple[tuple[str, Scalar], ...], TrialView] = {}
+    for view in views:
+        seen.setdefault(tuple(sorted(view.settings.items())), view)
+    return list(seen.values())
+
+
+def driver_id(outputs: Outputs) -> str:
+    """Of all drivers of an output folder, of which there is one at a time; made once."""
+    file = outputs.studies / "driver-id"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with file.open("x") as stream:
+                stream.write(uuid4().hex[:12])
+        except FileExistsError:
+            pass
+        return file.read_text().strip() or "unnamed"
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror}): mend that, or choose another folder with output=.") from error

@@ -1,0 +1,309 @@
+"""What a study is, as its config says: the places that trials are judged on, the space, the seeds, and who wins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from orchestrator.cells import Named, Point, Scalar, canonical, digest
+from orchestrator.evaluate import check_point
+from orchestrator.objectives import JOINS, Bound, objective
+from orchestrator.optuna_study import StudyDefinition
+from orchestrator.pruning import Pruning
+from orchestrator.race import Instance, instances_of
+from orchestrator.sampling import SAMPLERS, Sampling
+from orchestrator.search_space import Space, space_of
+from orchestrator.tuner import TuningPlan
+from planners import full_settings
+from sweeps.axes import as_list, seeds_of, unique
+from sweeps.config import CONF, Composed, compose, groups
+from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
+from sweeps.outputs import Outputs
+from sweeps.verbs import lookups, whole_number
+from world_models.checkpoints import read_card
+from world_models.errors import UnknownNameError, UserError, require
+from world_models.tasks import make_task
+
+FULL = 64
+"""Rows beyond which a larger batch hardly plans faster."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Seeds, disjoint: what trials are tuned on, what chooses among the best, and what the choice is judged on."""
+
+    tuning: tuple[int, ...]
+    choice: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        named = (("seeds", self.tuning), ("choice_seeds", self.choice), ("held_out", self.held_out))
+        for position, (name, seeds) in enumerate(named):
+            for other, more in named[position + 1 :]:
+                both = sorted(set(seeds) & set(more))
+                require(
+                    not both,
+                    f"seed {both[0] if both else 0} is in {name} and in {other}: settings must be judged on seeds that they "
+                    f"were not tuned on; give {other} another start.",
+                )
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A study, checked: every place can be planned."""
+
+    grid: Grid
+    """The places with the planner's own settings, which winners are compared with; its seeds are the tuning seeds."""
+    planner: PlannerEntry
+    space: Space
+    fixed: tuple[str, ...]
+    """Settings of the space's file that the command line has fixed."""
+    definition: StudyDefinition
+    plan: TuningPlan
+    judges: Judges
+    top: int
+    sampling: Sampling
+    pruning: Pruning
+    starts: Mapping[str, Mapping[str, Scalar]]
+    warm_start: tuple[str, ...]
+    adopt: bool
+    location: str | Path
+    """Of the study's storage."""
+    outputs: Outputs
+    values: Mapping[str, Any]
+    config_text: str
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self.grid.name
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """Cells that all trials see, in one order."""
+        return instances_of(len(self.grid.entries), self.judges.tuning, self.sampling.seed)
+
+    def for_workers(self, workers: int) -> StudySpec:
+        """With as many trials at a time as fill the batches of so many workers, unless the config has said how many."""
+        if self.values["parallel"] is not None:
+            return self
+        enough = 2 * workers * max(1, FULL // self.plan.chunk)
+        # A sampler learns from what has ended: many at once are many in the dark.
+        parallel = max(1, min(enough, self.plan.total // 2))
+        return replace(self, plan=replace(self.plan, parallel=parallel))
+
+    def points(self, settings: Mapping[str, Scalar]) -> tuple[Point, ...]:
+        """The places with some settings changed; UserError where settings conflict."""
+        return tuple(changed(entry, settings).point for entry in self.grid.entries)
+
+    def candidates(self, name: str, chosen: Mapping[str, Mapping[str, Scalar]], seeds: tuple[int, ...]) -> Grid:
+        """The default settings (the reference) and some others, by label, on seeds: an ordinary sweep."""
+        entries = {}
+        for entry in self.grid.entries:
+            default = replace(entry, planner="default")
+            entries[entry.point.point_id] = default
+            for label, settings in chosen.items():
+                other = replace(changed(entry, settings), planner=label)
+                entries.setdefault(other.point.point_id, other)
+        return Grid(name, tuple(entries.values()), seeds)
+
+
+def changed(entry: Entry, settings: Mapping[str, Scalar]) -> Entry:
+    """The entry with some of its planner's settings changed; UserError where they conflict."""
+    planner = entry.point.planner
+    named = Named.of(planner.name, full_settings(planner.name, planner.as_dict() | dict(settings)))
+    return replace(entry, point=replace(entry.point, planner=named))
+
+
+def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
+    """Compose and check before anything runs; UserError names what is wrong."""
+    composed = compose("tune", _with_space(overrides, conf), conf)
+    values: Mapping[str, Any] = composed.values
+    spec = spec_of(Composed({**values, "name": values["name"] or "study"}, composed.forced), conf)
+    require(
+        len(spec.planners) == 1,
+        f"grasp tune takes one planner, not {len(spec.planners)}: give one of {', '.join(p.label for p in spec.planners)}.",
+    )
+    planner = spec.planners[0]
+    grid = replace(spec, name=str(values["name"] or _name(spec))).expand(lookups())
+    known_card = cache(read_card)
+    for entry in grid.entries:
+        check_point(entry.point, read_card=known_card)
+    forced = dict(planner.forced)
+    raw = {name: value for name, value in dict(values["space"] or {}).items() if name not in forced}
+    fixed = tuple(name for name in dict(values["space"] or {}) if name in forced)
+    space = space_of(raw, planner.planner.name)
+    judges = Judges(spec.seeds, seeds_of(values["choice_seeds"]), seeds_of(values["held_out"]))
+    for entry in grid.entries:
+        task = make_task(entry.point.task.name, **entry.point.task.as_dict())
+        task.problem(judges.tuning[0], entry.point.horizon)
+    sampling, pruning = _sampling(values["sampler"]), _pruning(values["pruning"])
+    trials = whole_number("trials", values["trials"])
+    chunk = whole_number("pruning.chunk", dict(values["pruning"]).get("chunk", 8))
+    parallel = 1 if values["parallel"] is None else whole_number("parallel", values["parallel"])
+    plan = TuningPlan(trials, parallel, max(chunk, pruning.warm_up), _join(values["join"]))
+    definition = StudyDefinition(
+        grid.name,
+        space,
+        _objectives(values["objectives"]),
+        _bounds(values["constraints"]),
+        _facts(grid, judges, plan, sampling, space),
+    )
+    outputs = Outputs.of(values)
+    return StudySpec(
+        grid=grid,
+        planner=planner,
+        space=space,
+        fixed=fixed,
+        definition=definition,
+        plan=plan,
+        judges=judges,
+        top=whole_number("top", values["top"]),
+        sampling=sampling,
+        pruning=pruning,
+        starts=_starts(values["starts"], planner.planner.name),
+        warm_start=tuple(str(name) for name in unique("study", as_list(values["warm_start"]))),
+        adopt=_flag("adopt", values["adopt"]),
+        location=storage_of(values["optuna"], outputs),
+        outputs=outputs,
+        values=values,
+        config_text=composed.text,
+    )
+
+
+def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
+    """The overrides, and the space of the planner's name unless one is named."""
+    words = list(overrides)
+    if any(word.split("=")[0] == "space" for word in words):
+        return words
+    chosen = [word.split("=", 1)[1] for word in words if word.startswith("planner=")]
+    label = chosen[-1].strip("[]") if chosen else "grasp"
+    known = groups(conf)["space"]
+    name = label if label in known else _kind_of(label, conf)
+    return [f"space={name}", *words] if name in known else words
+
+
+def _kind_of(label: str, conf: Path | None) -> str | None:
+    """The planner that a config's `name` says."""
+    for folder in (conf, CONF) if conf else (CONF,):
+        file = folder / "planner" / f"{label}.yaml"
+        if file.is_file():
+            return str((yaml.safe_load(file.read_text()) or {}).get("name"))
+    return None
+
+
+def _name(spec: SweepSpec) -> str:
+    tasks = "+".join(task.label for task in spec.tasks)
+    horizons = "+".join(str(horizon) for horizon in dict.fromkeys(h for task in spec.tasks for h in task.horizons))
+    return f"{tasks}-H{horizons}-{spec.planners[0].label}".replace("+", "_")
+
+
+def _join(raw: object) -> str:
+    if raw not in JOINS:
+        raise UnknownNameError("way of joining tasks and horizons", str(raw), JOINS)
+    return str(raw)
+
+
+def _objectives(raw: object) -> tuple:
+    names = unique("objective", as_list(raw))
+    require(bool(names), "the study has no objective: give one or some, e.g. objectives=[success,seconds].")
+    return tuple(objective(str(name)) for name in names)
+
+
+def _bounds(raw: object) -> tuple[Bound, ...]:
+    require(isinstance(raw, Mapping | None), f"constraints {raw!r} are none: give e.g. constraints.seconds=0.5.")
+    found = []
+    for name, limit in cast("Mapping[str, object]", raw or {}).items():
+        sound = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 <= limit < float("inf")
+        require(sound, f"constraints.{name} {limit!r} is no bound: give a number >= 0, e.g. 0.5.")
+        found.append(Bound(objective(str(name)), float(cast(float, limit))))
+    return tuple(found)
+
+
+def _sampling(raw: object) -> Sampling:
+    values = _known("sampler", raw, ("name", "seed", "startup"))
+    name = str(values.get("name", "tpe"))
+    if name not in SAMPLERS:
+        raise UnknownNameError("sampler", name, SAMPLERS)
+    return Sampling(
+        name,
+        whole_number("sampler.seed", values.get("seed", 0), low=0),
+        whole_number("sampler.startup", values.get("startup", 10)),
+    )
+
+
+def _pruning(raw: object) -> Pruning:
+    values = _known("pruning", raw, ("enabled", "p_value", "warm_up", "chunk"))
+    p_value = values.get("p_value", 0.15)
+    require(isinstance(p_value, int | float) and not isinstance(p_value, bool), f"pruning.p_value {p_value!r} is no number.")
+    return Pruning(
+        _flag("pruning.enabled", values.get("enabled", True)),
+        float(cast(float, p_value)),
+        whole_number("pruning.warm_up", values.get("warm_up", 8)),
+    )
+
+
+def _known(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
+    require(isinstance(raw, Mapping), f"{where} {raw!r} has no settings: give e.g. {where}.{keys[0]}=VALUE.")
+    for key in cast("Mapping[str, object]", raw):
+        if key not in keys:
+            raise UnknownNameError(f"setting of {where}:", str(key), keys)
+    return cast("Mapping[str, object]", raw)
+
+
+def _flag(name: str, value: object) -> bool:
+    require(isinstance(value, bool), f"{name} {value!r} is neither true nor false.")
+    return bool(value)
+
+
+def _starts(raw: object, planner: str) -> dict[str, dict[str, Scalar]]:
+    require(isinstance(raw, Mapping | None), f"starts {raw!r} holds no settings: give e.g. starts.mine.noise=0.1.")
+    found = {}
+    for label, settings in cast("Mapping[str, object]", raw or {}).items():
+        require(
+            isinstance(settings, Mapping), f"starts.{label} {settings!r} holds no settings: give e.g. starts.{label}.noise=0.1."
+        )
+        try:
+            found[str(label)] = full_settings(planner, cast("Mapping[str, Scalar]", settings)) and dict(
+                cast("Mapping[str, Scalar]", settings)
+            )
+        except UserError as error:
+            raise UserError(f"starts.{label}: {error}") from error
+    return found
+
+
+def _facts(grid: Grid, judges: Judges, plan: TuningPlan, sampling: Sampling, space: Space) -> tuple[tuple[str, str], ...]:
+    """What must not change within a study, in words."""
+    places = ", ".join(f"{entry.task} H{entry.point.horizon}" for entry in grid.entries)
+    # What is tuned does not count: the files' own values of it may change between two runs.
+    base = [
+        [replace(entry.point, planner=Named(entry.point.planner.name)).point_id, _without(entry.point.planner, space.names)]
+        for entry in grid.entries
+    ]
+    return (
+        ("tasks and horizons", places),
+        ("world models and fixed settings", digest(json.loads(canonical(base)))),
+        ("tuning seeds", f"{len(judges.tuning)} from {min(judges.tuning)}, {digest(list(judges.tuning), 6)}"),
+        ("order of seeds", str(sampling.seed)),
+        ("join", plan.join),
+    )
+
+
+def _without(planner: Named, names: Sequence[str]) -> dict[str, Scalar]:
+    return {name: value for name, value in planner.settings if name not in names}
+
+
+def storage_of(raw: object, outputs: Outputs) -> str | Path:
+    """Where studies are kept, as the config's `optuna` says."""
+    values = _known("optuna", raw, ("storage",))
+    storage = values.get("storage")
+    if storage is None:
+        return outputs.studies / "journal.log"
+    text = str(storage)
+    return text if "://" in text else Path(text)

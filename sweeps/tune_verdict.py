@@ -1,0 +1,187 @@
+"""Who wins a study: the best trials, chosen on seeds of their own, judged on seeds that nothing was chosen on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from orchestrator.cells import Scalar
+from orchestrator.ledger import Ledger
+from orchestrator.objectives import OBJECTIVES, Objective, joined, sound
+from orchestrator.records import CellResult, from_table
+from orchestrator.trials import State, TrialView
+from sweeps.point_cells import records_of
+from sweeps.statistics import Paired, Rate, paired
+from sweeps.tune_run import best_of, distinct
+from sweeps.tune_spec import StudySpec
+from world_models.errors import UserError
+
+DEFAULT = "default"
+"""Label of the planner's own settings."""
+FRONT = 12
+"""Points of a Pareto front that are judged at most."""
+
+Cells = Mapping[str, list[CellResult]]
+"""By point id."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate on some seeds."""
+
+    success: Rate
+    values: Mapping[str, float]
+    """Every objective by name, joined over places."""
+    versus: Paired | None = None
+    """Successes against the default settings, problem by problem; None for the default itself."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A candidate: where its settings come from, and how it did on each set of seeds."""
+
+    label: str
+    trial: int | None
+    """None: the planner's own settings."""
+    settings: Mapping[str, Scalar]
+    tuning: Judged | None
+    """None where it was not planned on all of them: the default of a study whose space excludes it."""
+    choice: Judged
+    held_out: Judged
+
+    @property
+    def optimism(self) -> float | None:
+        """Success on tuning seeds minus success on held-out seeds: the winner's luck."""
+        rates = (self.tuning.success.value if self.tuning else None, self.held_out.success.value)
+        return None if rates[0] is None or rates[1] is None else rates[0] - rates[1]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came out of a study."""
+
+    standings: tuple[Standing, ...]
+    """The winner first; of several objectives: the front, by the second."""
+    duels: Mapping[tuple[str, str], Paired]
+    """Candidates against each other on held-out seeds."""
+
+    @property
+    def winner(self) -> Standing:
+        """The best on the choice seeds."""
+        return self.standings[0]
+
+    @property
+    def default(self) -> Standing:
+        """The planner's own settings."""
+        return next(standing for standing in self.standings if standing.trial is None)
+
+
+def chosen(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
+    """The trials that are judged, by label: the best few, or the Pareto front of several objectives.
+
+    Those with the planner's own settings are left out, for these are judged anyway. UserError where no trial is complete and
+    keeps the constraints.
+    """
+    objectives = spec.definition.objectives
+    own = [point.point_id for point in spec.points({})]
+    kept = [view for view in views if "conflict" not in view.notes and view.notes.get("points") != own]
+    best = distinct(best_of(kept, objectives[0].larger))
+    feasible = [view for view in best if view.feasible]
+    if not feasible:
+        bounds = ", ".join(map(str, spec.definition.bounds))
+        reason = f"no trial keeps {bounds}: loosen it" if best and bounds else "no trial is complete: give more trials"
+        raise UserError(f"study {spec.name} has no winner: {reason}; with another definition it needs another name=.")
+    found = front_of(feasible, objectives)[:FRONT] if len(objectives) > 1 else feasible[: spec.top]
+    return {f"trial {view.number}": view for view in found}
+
+
+def front_of(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list[TrialView]:
+    """Trials that no other is better than in everything, the best by the first objective first."""
+    signs = np.array([1.0 if objective.larger else -1.0 for objective in objectives])
+    scores = np.array([view.values for view in views]) * signs
+    beaten = [bool(((scores >= mine).all(1) & (scores > mine).any(1)).any()) for mine in scores]
+    front = [view for view, lost in zip(views, beaten, strict=True) if not lost and view.state is State.COMPLETE]
+    return sorted(front, key=lambda view: -view.values[0] * signs[0])
+
+
+def order_kept(standings: Sequence[Standing], objectives: Sequence[Objective]) -> float | None:
+    """Share of pairs of a front whose order, by every objective, is the same on held-out seeds as on tuning seeds.
+
+    None without pairs; a pair that is equal on either counts as kept.
+    """
+    pairs = kept = 0
+    both = [(standing.tuning, standing.held_out) for standing in standings if standing.tuning is not None]
+    for (tuned, held_out), (other_tuned, other_held_out) in combinations(both, 2):
+        for name in (objective.name for objective in objectives):
+            pairs += 1
+            before = tuned.values[name] - other_tuned.values[name]
+            kept += before * (held_out.values[name] - other_held_out.values[name]) >= 0
+    return kept / pairs if pairs else None
+
+
+def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) -> Verdict:
+    """All candidates and the default, from the ledger; the winner is the best of them on the choice seeds."""
+    settings = {label: dict(view.settings) for label, view in candidates.items()}
+    judges = spec.judges
+    every = (*judges.tuning, *judges.choice, *judges.held_out)
+    grid = spec.candidates(spec.name, settings, every)
+    cells: dict[str, list[CellResult]] = {}
+    for record in from_table(records_of(grid, ledger)):
+        cells.setdefault(record.point_id, []).append(record)
+    own = _points_of(spec, {})
+    standings = []
+    for label, view in [(DEFAULT, None), *candidates.items()]:
+        changes = settings.get(label, {})
+        points = _points_of(spec, changes)
+        tuning, choice, held_out = (
+            _judged(cells, points, own, seeds, spec.plan.join) for seeds in (judges.tuning, judges.choice, judges.held_out)
+        )
+        if choice is None or held_out is None:
+            raise UserError(f"study {spec.name} is not judged to the end: run the same command again.")
+        standings.append(Standing(label, None if view is None else view.number, changes, tuning, choice, held_out))
+    first = spec.definition.objectives[0]
+    sign = -1.0 if first.larger else 1.0
+    ordered = tuple(sorted(standings, key=lambda standing: sign * standing.choice.values[first.name]))
+    points = {standing.label: _points_of(spec, standing.settings) for standing in ordered}
+    duels = {
+        (one.label, other.label): _paired(cells, points[one.label], points[other.label], judges.held_out)
+        for one, other in combinations(ordered, 2)
+    }
+    return Verdict(ordered, duels)
+
+
+def _points_of(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[str]:
+    return [point.point_id for point in spec.points(settings)]
+
+
+def _judged(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Sequence[int], join: str) -> Judged | None:
+    """None unless all cells are there."""
+    wanted = set(seeds)
+    by_place = [[record for record in cells.get(point, ()) if record.seed in wanted] for point in points]
+    if any(len(records) < len(wanted) for records in by_place):
+        return None
+    records = [record for place in by_place for record in place]
+    won = sum(record.success and sound(record) for record in records)
+    values = {name: joined(by_place, objective, join) for name, objective in OBJECTIVES.items()}
+    versus = None if list(points) == list(own) else _paired(cells, points, own, seeds)
+    return Judged(Rate(won, len(records)), values, versus)
+
+
+def _paired(cells: Cells, one: Sequence[str], other: Sequence[str], seeds: Sequence[int]) -> Paired:
+    """Place by place and seed by seed."""
+    total = Paired(0, 0, 0)
+    for left, right in zip(one, other, strict=True):
+        part = paired(_successes(cells.get(left, ()), seeds), _successes(cells.get(right, ()), seeds))
+        total = replace(
+            total, pairs=total.pairs + part.pairs, only_a=total.only_a + part.only_a, only_b=total.only_b + part.only_b
+        )
+    return total
+
+
+def _successes(records: Sequence[CellResult], seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    wanted = set(seeds)
+    mine = sorted((record.seed, record.success and sound(record)) for record in records if record.seed in wanted)
+    return np.array([seed for seed, _ in mine], np.int64), np.array([won for _, won in mine], bool)

@@ -1,0 +1,137 @@
+"""`grasp export` and `grasp import`: a sweep goes elsewhere as one file, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.ledger import Ledger
+from orchestrator.records import from_table
+from sweeps.archive import export, take_in
+from sweeps.cli import main
+from sweeps.outputs import Outputs
+from sweeps.run_sweep import sweep
+from world_models.errors import UnknownNameError, UserError
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    folder = tmp_path_factory.mktemp("home")
+    words = ["name=few", "task=wall", "planner=[gd,cem]", "horizons=[25]", "seeds=5"]
+    words += [
+        "planners.gd.settings.iterations=10",
+        *(f"planners.cem.settings.{each}" for each in ("iterations=2", "samples=16", "elites=4")),
+    ]
+    assert sweep([*words, "backend=inline", "tracking.enabled=false", f"output={folder}"], QUIET) == 0
+    return Outputs(folder)
+
+
+@pytest.fixture(scope="module")
+def archive(home: Outputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("archive") / "few.zip"
+    assert export("few", home, file, QUIET) == 0
+    return file
+
+
+def test_it_reads_elsewhere_as_it_was(home: Outputs, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(archive), f"output={tmp_path}"]) == 0
+    assert "10 of 10 cells are new here" in capsys.readouterr().out
+    there = Outputs(tmp_path)
+    tables = [Ledger(outputs.ledger).table().sort_by("cell_id") for outputs in (home, there)]
+    assert tables[0].equals(tables[1])
+    assert there.load("few") == home.load("few")
+    assert main(["report", "few", f"output={tmp_path}"]) == 0
+    reports = [(outputs.sweep("few") / "report.csv").read_text() for outputs in (home, there)]
+    assert reports[0] == reports[1]
+
+
+def test_a_second_time_adds_nothing(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(archive), f"output={tmp_path}"]) == 0
+    assert main(["import", str(archive), f"output={tmp_path}", "--name", "twice"]) == 0
+    assert "0 of 10 cells are new here" in capsys.readouterr().out
+    assert set(Outputs(tmp_path).names()) == {"few", "twice"}
+    assert Ledger(Outputs(tmp_path).ledger).table().num_rows == 10
+
+
+def test_it_says_what_made_the_cells(home: Outputs, archive: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        manifest = json.loads(opened.read("manifest.json"))
+        packages = opened.read("environment.txt").decode().splitlines()
+    assert (manifest["name"], manifest["cells"], manifest["missing"]) == ("few", 10, 0)
+    assert manifest["models"] == [{"name": "wall", "digest": home.load("few").entries[0].point.model_digest}]
+    assert any(line.startswith("torch==") for line in packages)
+
+
+def changed(archive: Path, to: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    """A copy with one member changed."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(to, "w") as sink:
+        for member in source.infolist():
+            data = source.read(member)
+            sink.writestr(member.filename, change(data) if member.filename == name else data)
+    return to
+
+
+def test_records_that_are_not_its_own_are_refused_and_nothing_is_kept(home: Outputs, archive: Path, tmp_path: Path) -> None:
+    record = from_table(Ledger(home.ledger).table())[0]
+    forged = Ledger(tmp_path / "forged")
+    with forged.writer():
+        forged.append([replace(record, seed=77)])
+    (part,) = (tmp_path / "forged").rglob("part-*.parquet")
+    with zipfile.ZipFile(archive) as opened:
+        (name,) = [member for member in opened.namelist() if member.startswith("ledger/")]
+    bad = changed(archive, tmp_path / "bad.zip", name, lambda data: part.read_bytes())
+    with pytest.raises(UserError, match="none of its sweep's"):
+        take_in(bad, Outputs(tmp_path / "out"), None, QUIET)
+    assert not Outputs(tmp_path / "out").names()
+    assert Ledger(Outputs(tmp_path / "out").ledger).table().num_rows == 0
+
+
+def test_names_in_the_archive_lead_nowhere_else(archive: Path, tmp_path: Path) -> None:
+    evil = tmp_path / "evil.zip"
+    evil.write_bytes(archive.read_bytes())
+    with zipfile.ZipFile(evil, "a") as opened:
+        opened.writestr("ledger/../../../escaped", b"x")
+    inside = tmp_path / "deep" / "er"
+    with pytest.raises(UserError):
+        take_in(evil, Outputs(inside), None, QUIET)
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_bad_input_is_one_sentence(home: Outputs, archive: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.zip"
+    text.write_text("no zip")
+    for file in (text, tmp_path / "nowhere.zip"):
+        with pytest.raises(UserError, match="cannot be read as an exported sweep"):
+            take_in(file, Outputs(tmp_path / "out"), None, QUIET)
+    empty = tmp_path / "empty.zip"
+    with zipfile.ZipFile(empty, "w") as opened:
+        opened.writestr("hello", "")
+    with pytest.raises(UserError, match=r"it has no manifest\.json"):
+        take_in(empty, Outputs(tmp_path / "out"), None, QUIET)
+    newer = changed(archive, tmp_path / "newer.zip", "manifest.json", lambda data: data.replace(b"sweep-1", b"sweep-9"))
+    with pytest.raises(UserError, match="'grasp-sweep-9' and this version reads"):
+        take_in(newer, Outputs(tmp_path / "out"), None, QUIET)
+    with pytest.raises(UserError, match="is there already"):
+        export("few", home, archive, QUIET)
+    with pytest.raises(UnknownNameError, match="did you mean 'few'"):
+        export("fewer", home, tmp_path / "x.zip", QUIET)
+    with pytest.raises(UserError, match="cannot write"):
+        export("few", home, tmp_path / "no" / "folder" / "x.zip", QUIET)
+    assert main(["import", str(archive), "second.zip"]) == 2
+
+
+def test_another_grid_of_the_same_name_is_not_replaced(archive: Path, tmp_path: Path) -> None:
+    words = ["name=few", "task=wall", "planner=gd", "horizons=[25]", "seeds=2", "planners.gd.settings.iterations=5"]
+    assert sweep([*words, "backend=inline", "tracking.enabled=false", f"output={tmp_path}"], QUIET) == 0
+    with pytest.raises(UserError, match=r"here with another grid .*choose another with --name"):
+        take_in(archive, Outputs(tmp_path), None, QUIET)
+    assert take_in(archive, Outputs(tmp_path), "theirs", QUIET) == 0
+    assert len(Outputs(tmp_path).load("theirs").entries) == 2

@@ -1,0 +1,82 @@
+"""Which cells are drawn depends on what they did and on nothing else."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.choice import REASONS, Choice, Chosen, Scored, choose
+from world_models.errors import UserError
+
+CELLS = st.lists(
+    st.builds(Scored, st.integers(0, 50), st.one_of(st.floats(0, 10), st.just(math.nan)), st.booleans()),
+    unique_by=lambda cell: cell.seed,
+)
+
+
+@given(CELLS, st.randoms(use_true_random=False), st.sets(st.sampled_from(REASONS)))
+def test_order_does_not_matter_and_each_cell_is_chosen_once(cells: list[Scored], random, reasons: set[str]) -> None:
+    chosen = choose(cells, reasons)
+    shuffled = list(cells)
+    random.shuffle(shuffled)
+    assert choose(shuffled, sorted(reasons)) == chosen
+    assert [choice.seed for choice in chosen] == sorted({choice.seed for choice in chosen})
+    given = [reason for choice in chosen for reason in choice.reasons]
+    assert len(given) == len(set(given))
+    missed = [cell for cell in cells if not cell.success]
+    due = {reason for reason in reasons if cells and (reason != "first_failure" or missed)}
+    assert set(given) == due
+
+
+@given(CELLS.filter(bool))
+def test_reasons_mean_what_they_say(cells: list[Scored]) -> None:
+    by_seed = {cell.seed: cell for cell in cells}
+    found = {reason: by_seed[choice.seed] for choice in choose(cells) for reason in choice.reasons}
+    far = [math.inf if math.isnan(cell.distance) else cell.distance for cell in cells]
+
+    def distance(reason: str) -> float:
+        return math.inf if math.isnan(found[reason].distance) else found[reason].distance
+
+    assert (distance("best"), distance("worst")) == (min(far), max(far))
+    assert distance("median") == sorted(far)[(len(far) - 1) // 2]
+    missed = [cell.seed for cell in cells if not cell.success]
+    assert ("first_failure" in found) == bool(missed)
+    if missed:
+        assert found["first_failure"].seed == min(missed)
+
+
+def test_one_cell_all_cells_and_none() -> None:
+    hit, miss = Scored(4, 0.1, True), Scored(7, 3.0, False)
+    assert choose([hit]) == (Choice(4, ("best", "median", "worst")),)
+    assert choose([miss]) == (Choice(7, ("best", "median", "worst", "first_failure")),)
+    assert choose([]) == choose([hit], ()) == ()
+    middle = Scored(5, 0.2, True)
+    everything = choose([miss, middle, hit, Scored(6, 0.3, True)], ("all",))
+    assert [choice.title for choice in everything] == ["best_seed4", "median_seed5", "seed6", "worst_first_failure_seed7"]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"cells": ["bets"]}, "unknown choice of artifacts.cells 'bets': did you mean 'best'"),
+        ({"cells": ["best", "best"]}, "names 'best' twice"),
+        ({"cells": ["all", "best"]}, "'all' is every cell"),
+        ({"cells": 3}, "artifacts.cells 3 is no list of best, median"),
+        ({"video": "yes"}, "artifacts.video 'yes' is neither true nor false"),
+        ({"vido": True}, "unknown setting of artifacts 'vido': did you mean 'video'"),
+        ([1], "is no section"),
+    ],
+)
+def test_nonsense_is_refused_in_one_sentence(values: object, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        Chosen.of(values)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_config_may_say() -> None:
+    assert Chosen.of({}) == Chosen(REASONS, True)
+    assert Chosen.of({"cells": "all", "video": False}) == Chosen(("all",), False)
+    assert Chosen.of({"cells": []}).reasons == Chosen.of({"cells": None}).reasons == ()
+    assert Chosen.of({"cells": "best"}).reasons == ("best",)

@@ -1,0 +1,93 @@
+"""Racing: who is given up, who never is, and how often the test is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from orchestrator.pruning import Pruning, RacePruner, worse
+from world_models.errors import UserError
+
+
+def study_of(direction: str, *trials: tuple[TrialState, list[float]]) -> optuna.Study:
+    """A study with trials of these scores; a trial under way has no value."""
+    study = optuna.create_study(direction=direction)
+    for state, scores in trials:
+        study.add_trial(
+            create_trial(
+                state=state,
+                values=[float(np.mean(scores))] if state is TrialState.COMPLETE else None,
+                params={"x": 0.5},
+                distributions={"x": FloatDistribution(0, 1)},
+                intermediate_values=dict(enumerate(scores)),
+            )
+        )
+    return study
+
+
+def given_up(study: optuna.Study, number: int, **options) -> bool:
+    return RacePruner(Pruning(**options)).prune(study, study.trials[number])
+
+
+GOOD, BAD = [0.1 + 0.01 * i for i in range(16)], [0.5 + 0.02 * i for i in range(16)]
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.RUNNING])
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_what_is_worse_than_the_leader_is_given_up(state, direction):
+    sign = 1 if direction == "minimize" else -1
+    study = study_of(
+        direction, (state, [sign * score for score in GOOD]), (TrialState.RUNNING, [sign * score for score in BAD[:8]])
+    )
+    assert given_up(study, 1)
+    assert not given_up(study, 0)
+
+
+def test_nothing_is_given_up_before_the_warm_up_or_without_a_rival():
+    study = study_of("minimize", (TrialState.COMPLETE, GOOD), (TrialState.RUNNING, BAD[:5]))
+    assert not given_up(study, 1, warm_up=6)
+    assert given_up(study, 1, warm_up=5)
+    assert not given_up(study_of("minimize", (TrialState.RUNNING, BAD)), 0)
+
+
+def test_a_rival_that_has_seen_less_or_was_pruned_does_not_count():
+    study = study_of("minimize", (TrialState.RUNNING, GOOD[:7]), (TrialState.PRUNED, GOOD), (TrialState.RUNNING, BAD[:8]))
+    assert not given_up(study, 2)
+
+
+def test_a_leader_that_had_the_easier_half_does_not_count():
+    lucky = [0.0] * 8 + [1.0] * 8
+    study = study_of("minimize", (TrialState.COMPLETE, lucky), (TrialState.RUNNING, [0.2] * 8))
+    assert not given_up(study, 1)
+
+
+def test_equals_are_never_given_up():
+    study = study_of("minimize", (TrialState.COMPLETE, GOOD), (TrialState.RUNNING, GOOD[:8]))
+    assert not given_up(study, 1)
+    assert worse(np.zeros(8)) == 1.0
+
+
+@pytest.mark.parametrize("p_value", [0.05, 0.15])
+def test_a_trial_as_good_as_the_leader_is_given_up_as_seldom_as_said(p_value):
+    rng = np.random.default_rng(0)
+    lost = 0
+    for _ in range(400):
+        problems = rng.uniform(size=8)
+        study = study_of(
+            "minimize",
+            (TrialState.COMPLETE, [*(problems + 0.1 * rng.normal(size=8)), *np.zeros(8)]),
+            (TrialState.RUNNING, list(problems + 0.1 * rng.normal(size=8))),
+        )
+        lost += given_up(study, 1, p_value=p_value)
+    assert lost / 400 <= p_value + 0.04
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"p_value": 0.0}, "is no probability"), ({"warm_up": 1}, "too few to compare")]
+)
+def test_bad_options(options, words):
+    with pytest.raises(UserError, match=words):
+        Pruning(**options)
