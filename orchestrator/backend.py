@@ -135,7 +135,7 @@ class InlineBackend:
             if result is not None:
                 if result.effort is not None:
                     asking = Asking("inline", self._device, result.effort.models)
-                yield result
+                yield result.of("inline")
 
     def crew(self) -> tuple[WorkerView, ...]:
         """This process."""

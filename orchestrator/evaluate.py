@@ -21,6 +21,7 @@ from orchestrator.mixing import planner_settings
 from orchestrator.outcomes import BatchResult, Effort, Outcome, records_of, shares_of
 from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
+from orchestrator.usage import UsageMeter
 from planners import make_planner as _make_planner
 from planners.base import Planner
 from planners.settings import Setting
@@ -89,7 +90,7 @@ class Evaluator:
         """`keep` is how many world models stay loaded."""
         self._device = device
         self._keep = keep
-        self._meter = MemoryMeter(device)
+        self._meter, self._usage = MemoryMeter(device), UsageMeter(device)
         self._load_model = load_model
         self._make_task = make_task
         self._make_planner = make_planner
@@ -104,7 +105,7 @@ class Evaluator:
         (results, seconds, loading), peak = self._meter.peak_of(lambda: self._evaluated(batch))
         shares = shares_of(batch, [result.evaluations for result in results])
         stamped = tuple(replace(result, worker_seconds=seconds * share) for result, share in zip(results, shares, strict=True))
-        return BatchResult(stamped, Effort(seconds, loading, peak, tuple(self._models)))
+        return BatchResult(stamped, Effort(seconds, loading, peak, tuple(self._models), self._usage.sample()))
 
     def draw(self, drawing: Drawing) -> Drawn:
         """Pictures of recorded cells. Raises what the task and the model raise."""

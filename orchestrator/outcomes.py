@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,6 +16,7 @@ from orchestrator.curves import finite, sampled
 from orchestrator.execution import Execution
 from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
+from orchestrator.usage import Usage
 from world_models.tasks import Problem, Task
 
 
@@ -31,6 +32,8 @@ class Effort:
     """The most memory held at once above what the worker holds anyway; None where it is not known."""
     models: tuple[str, ...] = ()
     """Digests of the world models that the worker has loaded now."""
+    usage: Usage | None = None
+    """Of the worker's processor and GPU, now and then."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class BatchResult:
     results: tuple[CellResult, ...]
     effort: Effort | None = None
     """None where it is not known: records made in the driver."""
+
+    def of(self, worker: str) -> BatchResult:
+        """The same, from a worker that the backend calls so."""
+        if self.effort is None or self.effort.usage is None:
+            return self
+        return replace(self, effort=replace(self.effort, usage=replace(self.effort.usage, worker=worker)))
 
 
 @dataclass(frozen=True)

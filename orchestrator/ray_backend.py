@@ -264,7 +264,7 @@ class RayBackend:
             worker.models = answer.effort.models if answer.effort is not None else worker.models
         result = scheduler.done(task, answer, self._started().device)
         if result is not None:
-            yield result
+            yield result.of(worker.name)
 
     def _bury(self, worker: Worker, error: ray.exceptions.RayError, scheduler: Scheduler) -> Iterator[BatchResult]:
         """An actor has died: what it had answered is kept, the rest goes back to the scheduler."""

@@ -29,6 +29,8 @@ class SweepInfo:
     """Paths of files on what it ran in; those that are gone are left out."""
     models: tuple[str, ...] = ()
     """World models, by zoo name or path."""
+    usage: str = ""
+    """File with samples of what its workers took; empty: there is none."""
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> SweepInfo:

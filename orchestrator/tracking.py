@@ -42,6 +42,7 @@ from orchestrator.run_content import (
 from orchestrator.run_pictures import FOLDER, IMAGES, TAGS, run_files, shown_of
 from orchestrator.storage import open_storage
 from orchestrator.sweep_info import SweepInfo
+from orchestrator.usage_file import samples, system_metrics
 from orchestrator.view import points_view, view_key
 
 SHOWN_CELLS = 1000
@@ -156,6 +157,7 @@ class Tracker:
         for figure in figures:
             self._store.upload(parent, figure, "figures" if figure.suffix == ".png" else None)
         metrics = [Metric(key, value, told.cells, told.ended) for key, value in told.metrics.items()]
+        metrics += system_metrics(samples(Path(info.usage))) if info.usage else ()
         self._store.log(parent.run_id, metrics, {}, _sweep_tags(info, told.revisions) | {"grasp.cells": told.digest})
         self._store.set_status(parent.run_id, "FINISHED" if complete else "KILLED", max(told.ended, parent.began) or None)
         self.sweeps += 1

@@ -1,7 +1,8 @@
 """The output folder: where everything lies, and saved sweeps.
 
 outputs/ledger/           every finished cell of every sweep (Parquet)
-outputs/sweeps/NAME/      sweep.json, config.yaml, status.json, report.html, .txt, .csv, figures; environment/; history/
+outputs/sweeps/NAME/      sweep.json, config.yaml, status.json, report.html, .txt, .csv, figures; environment/; history/;
+                          workers.jsonl, what workers took of processors and GPUs
 outputs/artifacts/POINT/  films, pictures and trajectories of a few cells a point; chosen.json says why
 outputs/studies/          journal.log, what Optuna knows; NAME/ winner.json, report.txt and pictures of a study
 outputs/sizes.json        rows that fit into memory, measured
@@ -185,6 +186,10 @@ class Outputs:
     def environment(self, name: str) -> Path:
         """Files on what a sweep ran in: the command, versions and hardware, changes of the checkout."""
         return self.sweep(name) / "environment"
+
+    def usage(self, name: str) -> Path:
+        """Samples of what a sweep's workers took of processors and GPUs."""
+        return self.sweep(name) / "workers.jsonl"
 
     def of_sweep(self, name: str) -> Outputs:
         """These outputs with the storage that a saved sweep was run with, unless they name one themselves."""

@@ -20,6 +20,7 @@ from orchestrator.provenance import mask_text
 from orchestrator.run_content import OVERVIEW_COLUMNS, overview
 from orchestrator.sweep_info import Extent, SweepInfo
 from orchestrator.tracking import Tracker
+from orchestrator.usage_file import UsageFile
 from orchestrator.work import Portion
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
@@ -79,6 +80,8 @@ class Telling:
     config_text: str
     environment: Path
     """Folder of files on what the sweep ran in."""
+    usage: Path
+    """File with samples of what its workers took."""
     words: Sequence[str] | None = None
     """Of the command line, after the verb; None where they are not known."""
 
@@ -91,17 +94,19 @@ class Telling:
         """With the headline, once it is known."""
         files = tuple(str(file.resolve()) for file in sorted(self.environment.glob("*")))
         models = tuple(sorted({entry.point.model for entry in self.grid.entries}))
-        return SweepInfo(self.grid.name, self.config_text, self.command, description, files, models)
+        usage = str(self.usage.resolve())
+        return SweepInfo(self.grid.name, self.config_text, self.command, description, files, models, usage)
 
 
 class SweepTracking:
     """A sweep's dealings with MLflow; where tracking is off, none of these does anything."""
 
     def __init__(self, job: Job, words: Sequence[str], ledger: Ledger, say: Callable[[str], None]) -> None:
-        self._telling = Telling(job.grid, job.config_text, job.outputs.environment(job.grid.name), words)
+        self._telling = _telling(job.grid, job.config_text, job.outputs, words)
         self._outputs, self._ledger, self._say = job.outputs, ledger, say
         self.destination = destination_of(job.values.get("tracking"), job.outputs)
         self._background: BackgroundTracker | None = None
+        self._usage = UsageFile(self._telling.usage)
 
     def check(self) -> None:
         """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
@@ -130,8 +135,11 @@ class SweepTracking:
 
     def on_result(self, result: BatchResult) -> None:
         """A batch is in the ledger."""
-        if self._background is not None:
-            self._background.on_result(result)
+        if self._background is None:
+            return
+        self._background.on_result(result)
+        if result.effort is not None and result.effort.usage is not None:
+            self._usage.add(result.effort.usage)
 
     def finish(self, description: str, files: Sequence[Path]) -> None:
         """The sweep has ended: wait a while for what waits, and say what still does."""
@@ -168,4 +176,8 @@ def saved_telling(name: str, outputs: Outputs) -> tuple[Telling, Destination | N
         values = yaml.safe_load(text)
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"the config of sweep {name!r} cannot be read ({error}): run the sweep again.") from error
-    return Telling(grid, text, outputs.environment(name)), destination_of((values or {}).get("tracking"), outputs)
+    return _telling(grid, text, outputs), destination_of((values or {}).get("tracking"), outputs)
+
+
+def _telling(grid: Grid, config_text: str, outputs: Outputs, words: Sequence[str] | None = None) -> Telling:
+    return Telling(grid, config_text, outputs.environment(grid.name), outputs.usage(grid.name), words)

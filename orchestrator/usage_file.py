@@ -1,0 +1,72 @@
+"""Samples of what workers take: a file a sweep, and metrics for MLflow's page of system metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from orchestrator.run_content import Metric
+from orchestrator.usage import Usage
+
+SHOWN = 400
+"""Samples of a worker that MLflow gets at most: of more, some spread evenly."""
+
+
+class UsageFile:
+    """Samples of a sweep's workers, a line each. A disk that refuses costs samples and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, usage: Usage) -> None:
+        """At the end."""
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(asdict(usage)) + "\n")
+        except OSError:
+            return
+
+
+def samples(file: Path) -> list[Usage]:
+    """What a file holds, in its order; lines that are cut off or of another make are left out."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [usage for line in lines if (usage := _read(line)) is not None]
+
+
+def system_metrics(found: Iterable[Usage]) -> Iterator[Metric]:
+    """Metrics for MLflow's page of system metrics: of each worker, and of each GPU (`system/worker_1/cpu_percent`)."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for usage in found:
+        for key, value in _values(usage).items():
+            series.setdefault(key, []).append((usage.time, value))
+    for key, values in series.items():
+        stride = -(-len(values) // SHOWN)
+        for step, (moment, value) in enumerate(values[::stride]):
+            yield Metric(key, value, step * stride, moment)
+
+
+def _values(usage: Usage) -> Mapping[str, float]:
+    worker, gpu = (f"system/{_key(words)}" for words in (usage.worker, f"{usage.host} {usage.device}"))
+    found = {f"{worker}/cpu_percent": usage.cpu_percent, f"{worker}/memory_mb": usage.memory_mb}
+    if usage.gpu_memory_mb is not None:
+        found[f"{worker}/gpu_memory_mb"] = usage.gpu_memory_mb
+    if usage.gpu_percent is not None:
+        found[f"{gpu}/percent"] = usage.gpu_percent
+    return found
+
+
+def _key(words: str) -> str:
+    """As MLflow takes it in a metric's name."""
+    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in words)
+
+
+def _read(line: str) -> Usage | None:
+    try:
+        return Usage(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
