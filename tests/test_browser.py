@@ -231,6 +231,8 @@ def page(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]
     driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
     try:
         driver.get(site.address)
+        # Whoever comes for the first time is shown a chat, which would cover a quarter of the pages.
+        driver.execute_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
         driver.execute_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
         yield Page(driver, site)
     finally:
@@ -253,7 +255,10 @@ def test_the_sweeps_points_are_there_at_once(page: Page) -> None:
 
 def test_the_tree_has_the_sweep_and_the_study_with_their_children(page: Page) -> None:
     page.open("runs?searchFilter=tags.grasp.kind%20!%3D%20'point'")
-    page.says("study tuned", "trial 59")
+    page.until(lambda _: set(page.names()) == {"study tuned", "review"})
+    page.click("//*[@role='gridcell'][contains(., 'study tuned')]//button[contains(@data-component-id, 'runname')]")
+    page.says("trial 59", "trial 40")
+    page.shot("tree")
 
 
 def test_points_are_filtered_by_planner_and_compared(page: Page) -> None:
@@ -264,11 +269,10 @@ def test_points_are_filtered_by_planner_and_compared(page: Page) -> None:
     box.send_keys("params.planner = 'grasp' and params.horizon = '50'", Keys.ENTER)
     page.until(lambda _: page.names() and all("grasp · H50" in name for name in page.names()))
     page.shot("filter")
-    boxes = page.until(lambda _: len(page.names()) > 1 and page.all("[role=gridcell] input[type=checkbox]"))
-    for box in boxes[:2]:
-        page.driver.execute_script("arguments[0].click()", box)
-    page.click("//button[contains(., 'Compare')]")
-    page.says("Comparing 2 Runs", "success_rate")
+    for place in range(2):
+        page.until(lambda _, place=place: page.all("[role=gridcell] .ag-selection-checkbox")[place].click() is None)
+    page.click("//button[@data-testid='runs-compare-button']")
+    page.says("Comparing 2 Runs", "success")
     page.shot("compare")
 
 
