@@ -4,6 +4,9 @@ TORCH ?= torch==2.13.0
 PIP := .venv/bin/python -m pip --disable-pip-version-check -qq
 STAMP := .venv/.installed
 
+# Where this is set (many containers do), every process would compile its libraries again: 6 seconds each.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install sweep test check rehearsal train bench report ui clean
 

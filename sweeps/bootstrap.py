@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 Interval = tuple[float, float]
 RESAMPLES = 2000
@@ -21,7 +21,7 @@ def mean_interval(values: Float64[np.ndarray, " n"], resamples: int = RESAMPLES)
     """A 95 % percentile interval of the mean; None for fewer than five values."""
     if len(values) < FEWEST:
         return None
-    return _percentiles(_weights(len(values), resamples) @ values)
+    return _percentiles(_resampled_means(values, resamples))
 
 
 def interquartile_mean(strata: Sequence[Float64[np.ndarray, " _"]]) -> float:
@@ -46,7 +46,8 @@ def stratified_mean_interval(strata: Sequence[Float64[np.ndarray, " _"]], resamp
     """A 95 % percentile interval of the mean of the strata's means; None where a stratum has fewer than five values."""
     if min(map(len, strata)) < FEWEST:
         return None
-    means = [_weights(len(values), resamples, stratum) @ values for stratum, values in enumerate(strata)]
+    resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // sum(map(len, strata))))
+    means = [_resampled_means(values, resamples, stratum) for stratum, values in enumerate(strata)]
     return _percentiles(np.mean(means, 0))
 
 
@@ -56,10 +57,19 @@ def _trimmed(values: Float64[np.ndarray, "samples n"]) -> Float64[np.ndarray, " 
     return part[:, cut : values.shape[1] - cut].mean(1)
 
 
-@cache
-def _weights(n: int, resamples: int, seed: int = 0) -> Float64[np.ndarray, "resamples n"]:
+def _resampled_means(values: Float64[np.ndarray, " n"], resamples: int, seed: int = 0) -> Float64[np.ndarray, " resamples"]:
+    resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // len(values)))
+    # About their own mean, or single precision would show where values are large and alike.
+    centre = values.mean()
+    return centre + (_weights(len(values), resamples, seed) @ (values - centre).astype(np.float32)).astype(np.float64)
+
+
+@lru_cache(maxsize=32)
+def _weights(n: int, resamples: int, seed: int) -> Float32[np.ndarray, "resamples n"]:
     """How often each of n values is drawn, over n; always the same draws, so that reports repeat."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples) / n
+    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * n)
+    return (counts.reshape(resamples, n) / n).astype(np.float32)
 
 
 def _percentiles(samples: Float64[np.ndarray, " samples"]) -> Interval:

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sweeps.report import Row
 
@@ -124,7 +125,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 def settle(figure: Figure) -> None:
     """Lay the figure out, once: drawing it again as another kind of file takes half the time."""
-    if figure.get_layout_engine() is not None:
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
 

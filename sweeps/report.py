@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from statistics import fmean, median
 
 import numpy as np
 import pyarrow as pa
@@ -62,19 +61,16 @@ def rows_of(grid: Grid, cells: Mapping[str, PointCells]) -> list[Row]:
 def _row(entry: Entry, reference: Entry, cells: Mapping[str, PointCells], seeds: int) -> Row:
     recorded = cells[entry.point.point_id]
     ran = recorded.done
-    believed, distances, seconds = (_known(values) for values in (ran.believed, ran.distance, ran.seconds))
-    solved, steps, evaluations = (
-        _known(values) for values in (ran.seconds[ran.success], ran.steps[ran.success], ran.evaluations)
-    )
+    believed = _known(ran.believed)
     return Row(
         entry,
         Rate(int(ran.success.sum()), len(ran)),
-        Rate(int(sum(believed)), len(believed)),
-        median(distances) if distances else None,
-        fmean(seconds) if seconds else None,
-        fmean(solved) if solved else None,
-        median(steps) if steps else None,
-        fmean(evaluations) if evaluations else None,
+        Rate(int(believed.sum()), len(believed)),
+        _median(ran.distance),
+        _mean(ran.seconds),
+        _mean(ran.seconds[ran.success]),
+        _median(ran.steps[ran.success]),
+        _mean(ran.evaluations),
         None if reference is entry else reference.planner,
         None if reference is entry else compare_cells(recorded, cells[reference.point.point_id]),
         len(recorded) - len(ran),
@@ -82,5 +78,15 @@ def _row(entry: Entry, reference: Entry, cells: Mapping[str, PointCells], seeds:
     )
 
 
-def _known(values: Float64[np.ndarray, " cells"]) -> list[float]:
-    return values[~np.isnan(values)].tolist()
+def _known(values: Float64[np.ndarray, " cells"]) -> Float64[np.ndarray, " known"]:
+    return values[~np.isnan(values)]
+
+
+def _median(values: Float64[np.ndarray, " cells"]) -> float | None:
+    known = _known(values)
+    return float(np.median(known)) if len(known) else None
+
+
+def _mean(values: Float64[np.ndarray, " cells"]) -> float | None:
+    known = _known(values)
+    return float(known.mean()) if len(known) else None

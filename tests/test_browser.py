@@ -283,6 +283,8 @@ def test_a_points_page_has_its_headline_and_plays_its_video(page: Page) -> None:
     page.open(f"runs/{page.site.filmed}/artifacts/{page.site.film}")
     seconds = page.until(lambda driver: driver.execute_script("return document.querySelector('video')?.duration"))
     assert seconds > 1
+    page.driver.execute_script("document.querySelector('video').currentTime = arguments[0]", seconds / 2)
+    page.until(lambda driver: driver.execute_script("return !document.querySelector('video').seeking"))
     page.shot("rollout")
 
 
