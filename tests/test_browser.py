@@ -193,6 +193,12 @@ class Page:
         self.driver.get("about:blank")  # otherwise only the part behind the # changes, and the page stays
         self.driver.get(f"{self.site.address}/#/experiments/{self.site.experiment}/{place}")
 
+    def load(self, place: str, shown: Callable[[], object]) -> float:
+        """Seconds until a page shows what it should."""
+        self.open(place)
+        self.until(lambda _: shown())
+        return self.driver.execute_script("return performance.now() / 1000")
+
     def until(self, found: Callable[[webdriver.Chrome], Any]) -> Any:
         return WebDriverWait(self.driver, 60, 0.1, [StaleElementReferenceException, IndexError]).until(found)
 
@@ -240,17 +246,16 @@ def page(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]
 
 
 def test_the_sweeps_points_are_there_at_once(page: Page) -> None:
-    place = f"runs?viewStateShareKey={view_key('review')}"
-    seconds = []
+    empty, seconds = [], []
     for _ in range(4):  # the first load fetches the UI itself
-        page.open(place)
-        page.until(lambda _: len(page.names()) > 9)
-        seconds.append(page.driver.execute_script("return performance.now() / 1000"))
-    note(f"the page of {POINTS} points took {', '.join(f'{each:.1f}' for each in seconds)} s")
+        empty.append(page.load("runs?searchFilter=params.planner%20%3D%20'none'", lambda: page.all("[role=columnheader]")))
+        seconds.append(page.load(f"runs?viewStateShareKey={view_key('review')}", lambda: len(page.names()) > 9))
+    note(f"the page of {POINTS} points took {', '.join(f'{each:.1f}' for each in seconds)} s, an empty one {min(empty):.1f} s")
     page.says("success_rate", "plan_seconds_mean")
     assert any("grasp" in name for name in page.names())
     page.shot("sweep")
-    assert min(seconds) < QUICK
+    # Where MLflow's page of nothing takes seconds, the machine is busy with other things.
+    assert min(seconds) < max(QUICK, 2 * min(empty))
 
 
 def test_the_tree_has_the_sweep_and_the_study_with_their_children(page: Page) -> None:
