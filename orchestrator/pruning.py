@@ -63,6 +63,15 @@ class RacePruner(BasePruner):
         return bool(worse(gaps) < self._pruning.p_value)
 
 
+def beaten(mine: Mapping[int, float], best: Mapping[int, float], larger: bool, pruning: Pruning) -> bool:
+    """Whether a trial that has ended is probably worse than the best one: when it ran, that may not have been known."""
+    common = sorted(mine.keys() & best.keys())
+    if not pruning.enabled or len(common) < pruning.warm_up:
+        return False
+    gaps = np.array([mine[step] - best[step] for step in common])
+    return bool(worse(-gaps if larger else gaps) < pruning.p_value)
+
+
 def leader_of(mine: Mapping[int, float], rivals: Iterable[FrozenTrial], sign: float) -> FrozenTrial | None:
     """The best, over the instances of `mine`, of those that have seen them all; None where nobody has."""
     ahead = [rival for rival in rivals if mine.keys() <= rival.intermediate_values.keys()]

@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.cells import Scalar
 from orchestrator.ledger import Ledger
 from orchestrator.objectives import OBJECTIVES, Objective, joined, sound
+from orchestrator.pruning import beaten
 from orchestrator.records import CellResult, from_table
 from orchestrator.trials import State, TrialView
 from sweeps.point_cells import records_of
@@ -80,7 +81,7 @@ class Verdict:
 
 
 def chosen(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
-    """The trials that are judged, by label: the best few, or the Pareto front of several objectives.
+    """The trials that are judged, by label: the best few, none clearly worse than the best; of several objectives their front.
 
     Those with the planner's own settings are left out, for these are judged anyway. UserError where no trial is complete and
     keeps the constraints.
@@ -94,8 +95,16 @@ def chosen(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
         bounds = ", ".join(map(str, spec.definition.bounds))
         reason = f"no trial keeps {bounds}: loosen it" if best and bounds else "no trial is complete: give more trials"
         raise UserError(f"study {spec.name} has no winner: {reason}; with another definition it needs another name=.")
-    found = front_of(feasible, objectives)[:FRONT] if len(objectives) > 1 else feasible[: spec.top]
+    found = front_of(feasible, objectives)[:FRONT] if len(objectives) > 1 else _in_the_running(spec, feasible)[: spec.top]
     return {f"trial {view.number}": view for view in found}
+
+
+def _in_the_running(spec: StudySpec, views: Sequence[TrialView]) -> list[TrialView]:
+    """Without those that the race would give up now that the best is known: judging them takes as long as judging that."""
+    best, larger, last = views[0], spec.definition.objectives[0].larger, len(spec.instances)
+    scores = [{step: score for step, score in view.steps.items() if step < last} for view in views]
+    lost = [beaten(mine, scores[0], larger, spec.pruning) for mine in scores]
+    return [view for view, gone in zip(views, lost, strict=True) if view is best or not gone]
 
 
 def front_of(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list[TrialView]:

@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.pruning import Pruning, RacePruner, worse
+from orchestrator.pruning import Pruning, RacePruner, beaten, worse
 from world_models.errors import UserError
 
 
@@ -91,3 +91,17 @@ def test_a_trial_as_good_as_the_leader_is_given_up_as_seldom_as_said(p_value):
 def test_bad_options(options, words):
     with pytest.raises(UserError, match=words):
         Pruning(**options)
+
+
+def test_of_trials_that_have_ended_only_those_near_the_best_are_still_in_the_running() -> None:
+    draw = np.random.default_rng(0)
+    best = dict(enumerate(draw.random(32).tolist()))
+    near = {step: score + 0.01 * (-1) ** step for step, score in best.items()}
+    far = {step: score + 0.2 for step, score in best.items()}
+    rules = Pruning(p_value=0.05)
+    assert beaten(far, best, larger=False, pruning=rules)
+    assert not beaten(near, best, larger=False, pruning=rules)
+    assert not beaten(best, far, larger=False, pruning=rules)
+    assert beaten(best, far, larger=True, pruning=rules)
+    assert not beaten(far, best, larger=False, pruning=Pruning(enabled=False))
+    assert not beaten(dict(list(far.items())[:7]), best, larger=False, pruning=rules)
