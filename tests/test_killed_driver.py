@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
+from sweeps.cli import main
+from tests.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until
 
 ROOT = Path(__file__).parents[1]
 CELLS = 48
@@ -77,3 +79,19 @@ def test_every_cell_once_whatever_dies_when(tmp_path):
     assert final.items() >= seen.items()
     grid = json.loads((output / "sweeps" / "killed" / "sweep.json").read_text())
     assert len(final) == 12 * len(grid["entries"]) == CELLS
+
+
+@pytest.mark.timeout(400)
+def test_pictures_are_drawn_by_the_next_run_where_the_driver_died_drawing(tmp_path):
+    model, cells = tiny_model(tmp_path / "model"), 40
+    words = ["sweep", *GRID, f"world_models={model}", f"seeds={cells // 2}"]
+    words += ["artifacts.cells=all", "tracking.enabled=false", f"output={tmp_path}"]
+    driver = start_grasp(*words)
+    until(lambda: ledger_rows(tmp_path) == cells or driver.poll() is not None, "planning")
+    driver.kill()
+    driver.communicate()
+    drawn = set((tmp_path / "artifacts").glob("*/*.png"))
+    assert len(drawn) < cells, "everything was drawn before the driver could be killed: draw more"
+    assert main(words) == 0
+    assert len(set((tmp_path / "artifacts").glob("*/*.png"))) == cells
+    assert len(records(tmp_path)) == ledger_rows(tmp_path) == cells
