@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps import cli_quality
 from sweeps.help_texts import (
     COMPARE_HELP,
     DIAGNOSE_HELP,
@@ -14,6 +15,7 @@ from sweeps.help_texts import (
     IMPORT_HELP,
     MODELS_HELP,
     PLAN_HELP,
+    QUALITY_HELP,
     REPORT_HELP,
     RERUN_HELP,
     STATUS_HELP,
@@ -296,6 +298,7 @@ VERBS = {
     "rerun": Verb("plan a recorded cell again, and say whether it agrees", RERUN_HELP, _configure_rerun, _rerun),
     "export": Verb("write a sweep to one file: grid, config, cells, environment", EXPORT_HELP, _configure_export, _export),
     "import": Verb("read an exported sweep", IMPORT_HELP, _configure_import, _import),
+    "quality": Verb("tune all planners alike, test them, write the page", QUALITY_HELP, cli_quality.configure, cli_quality.run),
     "train": Verb("train world models", TRAIN_HELP, _configure_train, _train),
     "models": Verb(
         "list world models with their errors; inspect and import checkpoints", MODELS_HELP, _configure_models, _models

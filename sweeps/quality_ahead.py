@@ -15,7 +15,7 @@ from sweeps.missing import missing_of
 from sweeps.quality_grids import Grids
 from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec
-from sweeps.quality_stages import Stages
+from sweeps.quality_stages import Stages, claims_of
 from sweeps.quality_studies import Study, ended, studies_of
 from sweeps.terminal import say
 from world_models.errors import UserError, require
@@ -73,7 +73,8 @@ def look_ahead(stages: Stages) -> list[Ahead]:
         work = [each for plan in wanted for each in _work(spec, plan)] if left else _lacking(stages, wanted)
         overhead = PER_SWEEP * len(wanted) if work else 0.0
         found.append(clock.stage(what, sum(plan.cells for plan in wanted), work, overhead))
-    return found
+    unmeasured = [task for task in spec.diagnose if claims_of(spec, task) is None]
+    return [*found, Ahead("grasp diagnose", 0, 0, PER_TASK * len(unmeasured), bool(unmeasured))]
 
 
 def say_ahead(stages: Stages, console: Console) -> None:
@@ -82,7 +83,7 @@ def say_ahead(stages: Stages, console: Console) -> None:
     total = sum(stage.seconds for stage in found)
     say(console, f"grasp quality, {stages.spec.variant} variant:")
     for stage in found:
-        time = f"about {duration(stage.seconds)}{' (guessed)' if stage.guessed else ''}" if stage.lacking else "nothing to plan"
+        time = f"about {duration(stage.seconds)}{' (guessed)' if stage.guessed else ''}" if stage.seconds else "nothing to do"
         say(console, f"  {stage.what:26} {stage.cells:6} cells at most, {stage.lacking:6} to plan  {time}")
     bound = f"bound: {stages.spec.hours:g} h on {CORES} cores"
     begun = any(stage.lacking < stage.cells for stage in found)
@@ -141,19 +142,16 @@ def _work(spec: QualitySpec, plan: SweepPlan) -> Iterable[Work]:
 
 def _lacking(stages: Stages, wanted: Sequence[SweepPlan]) -> list[Work]:
     """What the ledger lacks of sweeps whose planners are tuned; all of it where their files are not written yet."""
-    spec, work = stages.spec, []
-    for plan in wanted:
-        try:
-            ((_, grid),) = stages.grids([plan])
-        except UserError:
-            work += _work(spec, plan)
-            continue
-        labels = {entry.point.point_id: entry for entry in grid.entries}
-        for portion in missing_of([grid], stages.ledger, retry_failed=False):
-            entry = labels[portion.point.point_id]
-            label = entry.planner.split(" ")[0]
-            kind = label if label in spec.planners else GRASP
-            work.append(Work(kind, plan.task, entry.point.horizon, plan.mode, len(portion)))
+    spec = stages.spec
+    try:
+        grids = [grid for _, grid in stages.grids(wanted)] if wanted else []
+    except UserError:
+        return [each for plan in wanted for each in _work(spec, plan)]
+    entries = {entry.point.point_id: entry for grid in grids for entry in grid.entries}
+    work = []
+    for portion in missing_of(grids, stages.ledger, retry_failed=False):
+        entry = entries[portion.point.point_id]
+        label = entry.planner.split(" ")[0]
+        kind = label if label in spec.planners else GRASP
+        work.append(Work(kind, entry.task, entry.point.horizon, entry.point.mode, len(portion)))
     return work
-
-

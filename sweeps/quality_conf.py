@@ -171,4 +171,3 @@ def _kind(found: Found, label: str) -> str:
 
 def _pair(spot: Spot) -> tuple[str, int]:
     return spot.task, spot.horizon
-

@@ -39,7 +39,8 @@ def whole(where: str, raw: Mapping[str, object], key: str) -> int:
     """A whole number above 0; UserError otherwise."""
     value = raw.get(key)
     require(
-        isinstance(value, int) and not isinstance(value, bool) and value > 0, f"{where} has {key} {value!r}: give a whole number."
+        isinstance(value, int) and not isinstance(value, bool) and value > 0,
+        f"{where} has {key} {value!r}: give a whole number.",
     )
     return cast(int, value)
 

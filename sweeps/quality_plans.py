@@ -55,12 +55,16 @@ def factors_of(spec: QualitySpec) -> dict[str, tuple[float, float]]:
 
 def tests(spec: QualitySpec) -> list[SweepPlan]:
     """Every planner with its own settings, executed in open loop."""
-    return [_test(spec, OWN, test, horizons) for test in spec.tests if test.mode == OPEN_LOOP for horizons in _alike(spec, test)]
+    return [
+        _test(spec, OWN, test, horizons) for test in spec.tests if test.mode == OPEN_LOOP for horizons in _alike(spec, test)
+    ]
 
 
 def replanned(spec: QualitySpec) -> list[SweepPlan]:
     """The same, replanned on the way."""
-    return [_test(spec, MPC, test, horizons) for test in spec.tests if test.mode != OPEN_LOOP for horizons in _alike(spec, test)]
+    return [
+        _test(spec, MPC, test, horizons) for test in spec.tests if test.mode != OPEN_LOOP for horizons in _alike(spec, test)
+    ]
 
 
 def equal_seconds(spec: QualitySpec) -> list[SweepPlan]:

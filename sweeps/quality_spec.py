@@ -82,6 +82,8 @@ class QualitySpec:
     variant: str
     planners: Mapping[str, tuple[str, ...]]
     """By label, the places each is tuned at."""
+    planner_words: Mapping[str, tuple[str, ...]]
+    """By label, further overrides of its studies."""
     ours: tuple[str, ...]
     tuning: Tuning
     places: Mapping[str, Place]
@@ -141,6 +143,9 @@ def read_quality(overrides: list[str], conf: Path | None) -> QualitySpec:
     spec = QualitySpec(
         variant=str(values["variant"]),
         planners=planners,
+        planner_words={
+            label: words(f"planners.{label}.words", (raw or {}).get("words")) for label, raw in values["planners"].items()
+        },
         ours=words("ours", values["ours"], known["planner"]),
         tuning=_tuning(values["tuning"]),
         places=places,
@@ -180,7 +185,7 @@ def _planners(raw: object, places: Mapping[str, Place], known: tuple[str, ...]) 
     found = mapping("planners", raw, known)
     require(next(iter(found), None) == GRASP, f"planners begins with {next(iter(found), None)!r}: put grasp first.")
     return {
-        label: words(f"planners.{label}.places", mapping(f"planners.{label}", each, ("places",)).get("places"), places)
+        label: words(f"planners.{label}.places", mapping(f"planners.{label}", each, ("places", "words")).get("places"), places)
         or tuple(places)
         for label, each in found.items()
     }
@@ -219,7 +224,9 @@ def _sensitivity(raw: object, tasks: tuple[str, ...]) -> Sensitivity:
     goal_weight, noise = (
         tuple(positive(f"sensitivity.{name}", value) for value in as_list(found.get(name))) for name in ("goal_weight", "noise")
     )
-    return Sensitivity(_spots("sensitivity.at", found.get("at"), tasks), whole("sensitivity", found, "count"), goal_weight, noise)
+    return Sensitivity(
+        _spots("sensitivity.at", found.get("at"), tasks), whole("sensitivity", found, "count"), goal_weight, noise
+    )
 
 
 def _worst(raw: object, planners: Mapping[str, object]) -> tuple[tuple[str, ...], int]:

@@ -140,7 +140,9 @@ class Stages:
             for entry in fresh:
                 seconds = cells[entry.point.point_id].done.seconds
                 if not len(seconds):
-                    raise UserError(f"GRASP has failed in every cell of {grid.name}, so there are no seconds to give to others.")
+                    raise UserError(
+                        f"GRASP has failed in every cell of {grid.name}, so there are no seconds to give to others."
+                    )
                 known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
             found |= {Spot(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
         file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")

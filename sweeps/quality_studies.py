@@ -63,7 +63,7 @@ def tune_words(spec: QualitySpec, study: Study) -> list[str]:
         f"held_out={seed_list(spec.seeds_at(place.task, place.horizon))}",
     ]
     fixed = [f"planners.{study.label}.settings.{name}={json.dumps(value)}" for name, value in place.fixed]
-    return [*words, *fixed, *tuning.words, *shared_words(spec)]
+    return [*words, *fixed, *tuning.words, *spec.planner_words[study.label], *shared_words(spec)]
 
 
 def shared_words(spec: QualitySpec) -> list[str]:
