@@ -169,9 +169,9 @@ Ctrl-C (or kill -9) costs nothing that has finished: the same command goes on. d
 """Of `grasp tune`."""
 
 QUALITY_HELP = """\
-The study behind docs/planning-quality.md. Every planner is tuned with the same number of trials on problems of its own, then all
-meet on problems that nothing was chosen on: with their own budgets, within GRASP's seconds, and replanned on the way; GRASP also
-with pieces taken away and with other settings. Then results.parquet, figures and page are written. What would run is said first.
+The study behind docs/planning-quality.md. Every planner is tuned with the same number of trials, then all meet on problems
+that nothing was chosen on: with their own budgets, within GRASP's seconds, and replanned on the way; GRASP also with pieces
+taken away and with other settings. Then results.parquet, figures and page are written. What would run is said first.
 
 examples
   grasp quality --dry-run                                  stages, cells that are lacking, and how long they take

@@ -97,7 +97,7 @@ def sensitivity_figure(points: Sequence[Measured], factors: Mapping[str, Sequenc
     if not places:
         return None
     gammas, sigmas = (sorted({pair[axis] for pair in factors.values()}) for axis in (0, 1))
-    figure = new_figure(0.9 + 3.6 * len(places), 3.8)
+    figure = new_figure(max(6.0, 0.9 + 3.6 * len(places)), 3.8)
     axes = list(figure.subplots(1, len(places), squeeze=False)[0])
     for axis, (task, horizon) in zip(axes, places, strict=True):
         mine = {one.planner: one for one in points if (one.task, one.horizon) == (task, horizon)}
@@ -133,7 +133,7 @@ def _panels(
         return None
     across = min(ACROSS, len(tasks))
     down = math.ceil(len(tasks) / across)
-    figure = new_figure(max(6.0, 0.6 + 2.8 * across), 0.9 + 2.7 * down)
+    figure = new_figure(max(7.0, 0.6 + 2.8 * across), 0.9 + 2.7 * down)
     axes = [axis for row in figure.subplots(down, across, squeeze=False, sharey=limits is not None) for axis in row]
     for axis in axes[len(tasks) :]:
         axis.set_visible(False)
@@ -152,7 +152,7 @@ def _panels(
         [handles[label] for label in shown], shown, loc="outside lower center", ncols=min(8, len(shown)), frameon=False
     )
     intervals = ", 95 % Wilson intervals" if limits is not None else ""
-    figure.suptitle(f"{what}{intervals}; n is problems a point", fontsize=11)
+    figure.suptitle(f"{what}{intervals}\nn: problems a point", fontsize=11)
     return figure
 
 
@@ -183,8 +183,8 @@ def _errorbar(
 ) -> None:
     reach = np.array([_reach(one.success) for one in line]).reshape(-1, 2).T
     values = [one.success.value or 0.0 for one in line]
-    style = _style(labels, label) | {"linestyle": "-" if joined else "none"}
-    axis.errorbar(list(x), values, yerr=reach, label=label, elinewidth=1.2, capsize=2, **style)
+    style, dash = _style(labels, label), "-" if joined else "none"
+    axis.errorbar(list(x), values, yerr=reach, label=label, elinewidth=1.2, capsize=2, linestyle=dash, **style)
 
 
 def _reach(rate: Rate) -> tuple[float, float]:

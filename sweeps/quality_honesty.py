@@ -10,10 +10,10 @@ from sweeps.quality_spec import GRASP
 from sweeps.quality_tables import Measured, place_text
 
 
-def honesty(facts: Mapping[str, Any], own: Sequence[Measured]) -> Iterator[str]:
+def honesty(facts: Mapping[str, Any], own: Sequence[Measured], equal: Sequence[Measured]) -> Iterator[str]:
     """What was tuned on what, where baselines win, what did not work, machine, hours and versions, and how to repeat it."""
     yield from _tuned(facts)
-    yield from _baselines(own)
+    yield from _baselines([*own, *equal])
     yield from _not_working(facts, own)
     yield from _machine(facts)
     yield from _again(facts)
@@ -23,11 +23,12 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
     tuning = facts["tuning"]
     (first, count), (choice_first, choice_count) = tuning["seeds"], tuning["choice_seeds"]
     yield from ("## What was tuned on what", "")
-    yield (
-        f"Every planner had {tuning['trials']} trials at each place, on {count} problems from seed {first}; the best {tuning['top']} and "
-        f"the planner's own settings were chosen among on {choice_count} problems from seed {choice_first}. No test has any of them. "
-        "The planners' own settings, which every study begins with, come from earlier tuning (seeds from 10000 on), and GRASP's has had "
-        "more of it than the baselines'. Tests at horizons without a study take the settings of the nearest one."
+    yield from (
+        f"Every planner had {tuning['trials']} trials at each place, on {count} problems from seed {first}. The best",
+        f"{tuning['top']} and the planner's own settings were chosen among on {choice_count} problems from seed {choice_first}.",
+        "No test has any of these problems. Every study begins with the planner's own settings. Those of sweeps/conf/planner",
+        "come from earlier tuning on seeds from 10000 on, of which GRASP and GD had more than the others. Tests without a study",
+        "take the settings of the nearest horizon.",
     )
     yield from ("", "| place | planner | winner | tuned on | choice | held out | settings that differ from the defaults |")
     yield "|---|---|---|---|---|---|---|"
@@ -62,10 +63,13 @@ def _not_working(facts: Mapping[str, Any], own: Sequence[Measured]) -> Iterator[
     poor = [one for one in own if one.planner == GRASP and (one.success.value or 0.0) < 0.5]
     errors = sum(one.failed for one in own)
     places = ", ".join(f"{one['planner']} at {one['place']}" for one in kept)
-    yield f"- In {len(kept)} of {len(facts['tuned'])} studies no trial beat the planner's own settings on the choice problems{f': {places}' if kept else ''}."
+    which = f": {places}" if kept else ""
+    count = f"{len(kept)} of {len(facts['tuned'])}"
+    yield f"- In {count} studies no trial beat the planner's own settings on the choice problems{which}."
     if poor:
-        yield f"- GRASP alone solves less than half of {', '.join(f'{place_text(one)} ({one.success.value or 0.0:.2f})' for one in poor)}."
-    yield f"- {errors} test cells with own budgets ended in an error, and {facts['failed']} of all {facts['cells']} planned cells."
+        rates = ", ".join(f"{place_text(one)} ({one.success.value or 0.0:.2f})" for one in poor)
+        yield f"- GRASP alone solves less than half of {rates}."
+    yield f"- {errors} test cells with own budgets ended in an error, and {facts['failed']} of all {facts['cells']} cells."
     yield ""
 
 
@@ -76,8 +80,9 @@ def _machine(facts: Mapping[str, Any]) -> Iterator[str]:
     versions = "; ".join(", ".join(f"{name} {number}" for name, number in sorted(each.items())) for each in facts["versions"])
     models = ", ".join(f"{task}: {name} ({digest})" for task, (name, digest) in facts["models"].items())
     yield from ("## Machine, hours, versions", "")
-    yield f"- machine: {facts['machine'] or devices}{f' ({devices})' if facts['machine'] else ''}; threads a worker: {_joined(facts['threads'])}"
-    yield f"- planned {when}; worker hours: {hours['tuning']:.2f} on tuning and choice problems, {hours['tests']:.2f} on test problems"
+    machine = f"{facts['machine']} ({devices})" if facts["machine"] else devices
+    yield f"- machine: {machine}; threads a worker: {_joined(facts['threads'])}"
+    yield f"- planned {when}; worker hours: {hours['tuning']:.2f} on tuning problems, {hours['tests']:.2f} on test problems"
     yield f"- versions: {versions}"
     yield f"- revisions: {_joined(facts['revisions'])}"
     yield f"- world models: {models}"
@@ -86,9 +91,9 @@ def _machine(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _again(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Again", "")
-    yield (
-        "`make quality` (or `grasp quality`) runs what is lacking and writes this page; `grasp quality --dry-run` says what that would be. "
-        "`grasp quality --from docs/planning-quality/results.parquet` makes page and figures from the results alone."
+    yield from (
+        "`make quality` (or `grasp quality`) runs what is lacking and writes this page; `grasp quality --dry-run` says what",
+        "that would be. `grasp quality --from docs/planning-quality/results.parquet` makes page and figures from them alone.",
     )
 
 

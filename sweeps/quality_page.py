@@ -29,6 +29,12 @@ from world_models.errors import UserError, require
 PAGE, BESIDE, WORST = "planning-quality.md", "planning-quality", "worst.yaml"
 """The page, the folder beside it with figures, films and results, and the file of sentences there."""
 UNSEEN = "not looked at yet"
+READING = (
+    "Success is the final state in the simulator, on problems that nothing was chosen on, with Wilson's 95 % interval.",
+    "*vs grasp* is the difference in success from GRASP on the same problems with a 95 % interval; *better* and *worse* are",
+    "said where McNemar's exact test, adjusted for all comparisons of the table (Benjamini and Hochberg), is at most 0.05,",
+    "everything else is *unclear*. Seconds are means over all problems, solved or not.",
+)
 ALT = {
     "success": "success against the horizon, by planner and task",
     "seconds": "success against planning seconds",
@@ -75,10 +81,7 @@ def page(results: Results, points: Sequence[Measured], figures: Sequence[str], s
     if facts["variant"] != "full":
         lines += [f"This is the `{facts['variant']}` variant, which shows that everything works; its numbers say nothing.", ""]
     lines += [
-        "Success is the final state in the simulator, on problems that nothing was chosen on, with Wilson's 95 % interval. *vs grasp*",
-        "is the difference in success from GRASP on the same problems with a 95 % interval; *better* and *worse* are said where",
-        "McNemar's exact test, adjusted for all comparisons of the table (Benjamini and Hochberg), is at most 0.05, everything else is",
-        "*unclear*. Seconds are means over all problems, solved or not. `grasp quality` makes this page (last section).",
+        *READING,
         "",
         *_figure(figures, "success"),
         *_targets(points, facts),
@@ -91,7 +94,7 @@ def page(results: Results, points: Sequence[Measured], figures: Sequence[str], s
         *_sensitivity(figures),
         *_claims(facts),
         *_worst(points, facts, said, films),
-        *honesty(facts, own),
+        *honesty(facts, own, equal),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -138,7 +141,6 @@ def _targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[s
         "## Targets",
         "",
         f"The best of our planners ({', '.join(facts['ours'])}) on held-out problems. The best of several",
-        "",
     )
     yield from ("is a little lucky; the tables have each.", "", "| target | measured | |", "|---|---|---|")
     for one in found:
@@ -148,8 +150,10 @@ def _targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[s
 
 def _equal_words(facts: Mapping[str, Any]) -> str:
     return (
-        "Every other planner has `max_seconds` of tuned GRASP's mean seconds a problem at that task and horizon, and no bound on "
-        f"evaluations; where it is told what counts as reached it may try up to {facts['timed_attempts']} times until they are spent."
+        "Every other planner (`NAME_timed`, with its tuned settings) has tuned GRASP's mean seconds a problem at that task "
+        "and horizon as `max_seconds`, and no bound on evaluations. Where it is told what counts as reached it may try up to "
+        f"{facts['timed_attempts']} times until they are spent. An iteration that has begun is ended, so that seconds may exceed "
+        "the limit; s/plan says what was spent."
     )
 
 
@@ -179,7 +183,8 @@ def _costs(own: Sequence[Measured], figures: Sequence[str]) -> Iterator[str]:
     yield from ("| task | H | planner | s/plan, all | s/plan, solved | model steps |", "|---|---|---|---|---|---|")
     for one in own:
         steps = "-" if one.evaluations is None else f"{one.evaluations:.0f}"
-        yield f"| {one.task} | {one.horizon} | {one.planner} | {_number(one.seconds)} | {_number(one.solved_seconds)} | {steps} |"
+        seconds = f"{_number(one.seconds)} | {_number(one.solved_seconds)}"
+        yield f"| {one.task} | {one.horizon} | {one.planner} | {seconds} | {steps} |"
     yield ""
     yield from _figure(figures, "growth")
 
@@ -196,7 +201,8 @@ def _model(own: Sequence[Measured], figures: Sequence[str]) -> Iterator[str]:
     for one in own:
         if one.in_model.value is not None and one.success.value is not None:
             lost = one.in_model.value - one.success.value
-            yield f"| {one.task} | {one.horizon} | {one.planner} | {one.in_model.value:.2f} | {one.success.value:.2f} | {lost:+.2f} |"
+            rates = f"{one.in_model.value:.2f} | {one.success.value:.2f} | {lost:+.2f}"
+            yield f"| {one.task} | {one.horizon} | {one.planner} | {rates} |"
     yield ""
 
 
@@ -219,8 +225,8 @@ def _ablation(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[
     for one in points:
         steps = "-" if one.evaluations is None else f"{one.evaluations:.0f}"
         yield (
-            f"| {one.task} | {one.horizon} | {one.planner} | {rate_text(one.success)} | {one.success.trials} | {versus_text(one)} "
-            f"| {_number(one.seconds)} | {steps} |"
+            f"| {one.task} | {one.horizon} | {one.planner} | {rate_text(one.success)} | {one.success.trials} "
+            f"| {versus_text(one)} | {_number(one.seconds)} | {steps} |"
         )
     yield ""
 

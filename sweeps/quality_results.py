@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def _rows(part: str, grid: Grid, ledger: Ledger) -> pa.Table:
 
 def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]]) -> dict[str, Any]:
     found = found_by(spec)
-    models = {entry.task: [entry.point.model, entry.point.model_digest] for _, grid in grids for entry in grid.entries}
+    models = {
+        entry.task: [Path(entry.point.model).name, entry.point.model_digest] for _, grid in grids for entry in grid.entries
+    }
     return {
         "version": VERSION,
         "variant": spec.variant,
@@ -121,7 +124,7 @@ def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]])
         "claims": {task: _claims(file) for task in spec.diagnose if (file := claims_of(spec, task)) is not None},
         "models": dict(sorted(models.items())),
         "machine": spec.machine,
-        **_history(spec, ledger),
+        **_history(spec, ledger, {entry.point.point_id for _, grid in grids for entry in grid.entries}),
     }
 
 
@@ -130,46 +133,48 @@ def _claims(file: Path) -> list[dict[str, str]]:
         return [{key: row[key] for key in ("claim", "verdict", "measured")} for row in csv.DictReader(stream)]
 
 
-def _history(spec: QualitySpec, ledger: Ledger) -> dict[str, Any]:
-    """When, on what and how long: of the ledger's cells on the study's seeds."""
-    columns = [
-        "seed",
-        "status",
-        "worker_seconds",
-        "plan_seconds",
-        "device",
-        "threads",
-        "versions",
-        "git_revision",
-        "finished_at",
-    ]
+_HISTORY = (
+    "point_id",
+    "seed",
+    "status",
+    "worker_seconds",
+    "plan_seconds",
+    "device",
+    "threads",
+    "versions",
+    "git_revision",
+    "finished_at",
+)
+
+
+def _history(spec: QualitySpec, ledger: Ledger, points: Collection[str]) -> dict[str, Any]:
+    """When, on what and how long: of the tests' cells, and of all on the tuning and choice seeds."""
     tuning = {*spec.tuning.seeds, *spec.tuning.choice}
     tested = {seed for test in spec.tests for seed in test.seeds}
-    table = ledger.table(columns=columns)
-    mine = table.filter(pc.field("seed").isin(pa.array(sorted(tuning | tested), pa.int64())))
-    seconds = pc.coalesce(mine["worker_seconds"], mine["plan_seconds"])
-    on_tuning = pc.is_in(mine["seed"], pa.array(sorted(tuning), pa.int64()))
-    # Rounded: sums of floats depend on the order in which a ledger's parts are read.
-    hours = {
-        name: round(float(pc.sum(seconds.filter(mask)).as_py() or 0.0) / 3600, 3)
-        for name, mask in (("tuning", on_tuning), ("tests", pc.invert(on_tuning)))
+    seeds = pa.array(sorted(tuning | tested), pa.int64())
+    rows = ledger.table(columns=_HISTORY).filter(pc.field("seed").isin(seeds)).to_pylist()
+    on = {
+        "tuning": [row for row in rows if row["seed"] in tuning],
+        "tests": [row for row in rows if row["seed"] in tested and row["point_id"] in points],
     }
-    when = pc.min_max(mine["finished_at"]).as_py()
+    mine = [row for some in on.values() for row in some]
+    days = [row["finished_at"].date().isoformat() for row in mine]
     return {
-        "cells": mine.num_rows,
-        "failed": int(pc.sum(pc.equal(mine["status"], "failed")).as_py() or 0),
-        "hours": hours,
-        "dates": [when["min"].date().isoformat(), when["max"].date().isoformat()],
-        "devices": _values(mine["device"]),
-        "threads": _values(mine["threads"]),
-        "versions": [json.loads(text) for text in _values(mine["versions"])],
-        "revisions": _values(mine["git_revision"]),
+        "cells": len(mine),
+        "failed": sum(row["status"] == "failed" for row in mine),
+        "hours": {name: _hours(some) for name, some in on.items()},
+        "dates": [min(days), max(days)],
+        "devices": sorted({row["device"] for row in mine}),
+        "threads": sorted({row["threads"] for row in mine}),
+        "versions": [json.loads(text) for text in sorted({row["versions"] for row in mine})],
+        "revisions": sorted({row["git_revision"] for row in mine}),
     }
 
 
-def _values(column: Iterable[Any]) -> list[Any]:
-    assert isinstance(column, pa.ChunkedArray)
-    return sorted(column.unique().to_pylist())
+def _hours(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Of workers; fsum, for other sums of floats depend on the order in which a ledger's parts are read."""
+    seconds = (row["worker_seconds"] if row["worker_seconds"] is not None else row["plan_seconds"] or 0.0 for row in rows)
+    return round(math.fsum(seconds) / 3600, 3)
 
 
 def write(results: Results, file: Path) -> None:

@@ -271,8 +271,8 @@ def _check(spec: QualitySpec) -> None:
     for place in spec.places.values():
         if (place.task, place.horizon, OPEN_LOOP) not in seen:
             raise UserError(
-                f"place {place.name!r} tunes on {place.task} at horizon {place.horizon}, which no test has: add it to tests, or "
-                "take the place out."
+                f"place {place.name!r} tunes on {place.task} at horizon {place.horizon}, which no test has: "
+                "add it to tests, or take the place out."
             )
     for spot in (*spec.ablation_at, *spec.sensitivity.at):
         spec.seeds_at(spot.task, spot.horizon)

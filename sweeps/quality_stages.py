@@ -89,7 +89,7 @@ class Stages:
                 raise StoppedError
             require(
                 ended(spec, study, digests),
-                f"study {study.name} has no winner yet: another driver plans its trials; run grasp quality again when it is done.",
+                f"study {study.name} has no winner yet, for another driver plans its trials: run grasp quality again after it.",
             )
 
     def sweeps(

@@ -1,4 +1,4 @@
-"""A study of planning quality that is planned in seconds: an untrained model of the wall, two planners, hardly any iterations."""
+"""A study of planning quality that takes seconds: an untrained model of the wall, two planners, few iterations."""
 
 from __future__ import annotations
 
