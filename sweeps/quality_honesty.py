@@ -25,10 +25,10 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## What was tuned on what", "")
     yield from (
         f"Every planner had {tuning['trials']} trials at each place, on {count} problems from seed {first}. The best",
-        f"{tuning['top']} and the planner's own settings were chosen among on {choice_count} problems from seed {choice_first}.",
-        "No test has any of these problems. Every study begins with the planner's own settings. Those of sweeps/conf/planner",
-        "come from earlier tuning on seeds from 10000 on, of which GRASP and GD had more than the others. Tests without a study",
-        "take the settings of the nearest horizon.",
+        f"{tuning['top']} and the planner's own settings were chosen among on {choice_count} problems from seed",
+        f"{choice_first}. No test has any of these problems. Every study begins with the planner's own settings. Those of",
+        "sweeps/conf/planner come from earlier tuning on seeds from 10000 on, of which GRASP and GD had more than the others.",
+        "Tests without a study take the settings of the nearest horizon.",
     )
     yield from ("", "| place | planner | winner | tuned on | choice | held out | settings that differ from the defaults |")
     yield "|---|---|---|---|---|---|---|"

@@ -151,9 +151,9 @@ def _targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[s
 def _equal_words(facts: Mapping[str, Any]) -> str:
     return (
         "Every other planner (`NAME_timed`, with its tuned settings) has tuned GRASP's mean seconds a problem at that task "
-        "and horizon as `max_seconds`, and no bound on evaluations. Where it is told what counts as reached it may try up to "
-        f"{facts['timed_attempts']} times until they are spent. An iteration that has begun is ended, so that seconds may exceed "
-        "the limit; s/plan says what was spent."
+        "and horizon as `max_seconds`, and no bound on evaluations. Where it is told what counts as reached it may try up "
+        f"to {facts['timed_attempts']} times until they are spent. An iteration that has begun is ended, so that seconds may "
+        "exceed the limit; s/plan says what was spent."
     )
 
 
