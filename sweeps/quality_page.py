@@ -53,6 +53,7 @@ def build(results: Results, folder: Path) -> Path:
     try:
         beside.mkdir(parents=True, exist_ok=True)
         results_file.write(results, beside / results_file.RESULTS)
+        results = results_file.read(beside / results_file.RESULTS)  # the page is made from what others will have
         points = measured(results)
         figures = quality_figures.draw(points, results.facts, beside)
         films = {file.stem for file in beside.glob("*.gif")}

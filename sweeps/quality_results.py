@@ -179,7 +179,7 @@ def _hours(rows: Iterable[Mapping[str, Any]]) -> float:
 
 def write(results: Results, file: Path) -> None:
     """The same results give the same bytes; UserError where the file would be too large or cannot be written."""
-    facts = json.dumps(results.facts, sort_keys=True, separators=(",", ":")).encode()
+    facts = json.dumps(results.facts, separators=(",", ":")).encode()
     table = results.table.combine_chunks().replace_schema_metadata({KEY: facts})
     temporary = file.with_suffix(".tmp")
     try:

@@ -69,7 +69,7 @@ FACTS = {
         }
     ],
     "timed_attempts": 100,
-    "changes": {"no_noise": {"noise": 0.0}},
+    "changes": {"no_noise": {"noise": 0.0, "init_noise": 0.0}},
     "factors": {"grasp_gamma1_sigma1": [1.0, 1.0], "grasp_gamma3_sigma1": [3.0, 1.0]},
     "aims": {
         "targets": [
