@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifact_files import Gallery
+from orchestrator.provenance import mask_text
 from orchestrator.storage import StorageError, open_storage
 from sweeps import quality_page
 from sweeps import quality_results as results_file
@@ -54,7 +55,9 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
         with _cluster(spec):
             grids = stages.run()
     except StoppedError:
-        say(console, f"stopped; everything finished is kept. Go on with: {shlex.join(['grasp', 'quality', *overrides])}")
+        own = [] if conf is None else ["--conf", str(conf)]
+        again = mask_text(shlex.join(["grasp", "quality", *own, *overrides]))
+        say(console, f"stopped; everything finished is kept. Go on with: {again}")
         return INTERRUPTED
     results = collect(stages, grids)
     _films(spec, results, [grid for _, grid in grids])

@@ -231,7 +231,7 @@ def test_a_study_that_is_killed_goes_on(ended, conf, tmp_path):
 def test_ctrl_c_in_a_stage_is_passed_on(stage, ended, conf, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality_stages, stage, lambda *words: 130)
     assert main(words(conf, tmp_path if stage == "tune" else _untested(ended, tmp_path))) == 130
-    assert "everything finished is kept. Go on with: grasp quality planning_quality=tiny" in capsys.readouterr().out
+    assert f"everything finished is kept. Go on with: grasp quality --conf {conf} planning_quality=tiny" in capsys.readouterr().out
 
 
 def _untested(ended: Path, folder: Path) -> Path:
