@@ -46,6 +46,11 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
         say(console, f"the page is {quality_page.build(results_file.read(asked.source), spec.page_folder)}")
         return 0
     stages = Stages(spec, conf, console, asked.view)
+    generated = stages.folder.resolve()
+    require(
+        conf is None or generated not in (conf.resolve(), *conf.resolve().parents),
+        f"--conf {conf} is where grasp quality writes its own configs anew: give another folder.",
+    )
     say_ahead(stages, console)
     if asked.dry_run:
         return 0

@@ -47,7 +47,7 @@ def begin(folder: Path, conf: Path | None) -> None:
     """The folder, with the user's own configs in it: a sweep takes one folder beside the package's."""
     for group in ("planner", "sweep"):
         (folder / group).mkdir(parents=True, exist_ok=True)
-    if conf is not None and conf.resolve() != folder.resolve():
+    if conf is not None:
         shutil.copytree(conf, folder, dirs_exist_ok=True)
 
 

@@ -127,6 +127,13 @@ def test_a_study_that_cannot_be_is_refused_in_one_sentence(change, said, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_the_folder_of_generated_configs_is_no_folder_of_ones_own(tmp_path, capsys):
+    conf = tiny_study(tmp_path / "quality")
+    assert main(words(conf, tmp_path)) == 2
+    assert "is where grasp quality writes its own configs anew" in capsys.readouterr().err
+    assert (conf / "planning_quality" / "tiny.yaml").exists()
+
+
 def test_generated_configs_compose_to_what_was_tuned(conf, tmp_path):
     spec = read_quality(["planning_quality=tiny", f"output={tmp_path}"], conf)
     found = {
@@ -231,7 +238,9 @@ def test_a_study_that_is_killed_goes_on(ended, conf, tmp_path):
 def test_ctrl_c_in_a_stage_is_passed_on(stage, ended, conf, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quality_stages, stage, lambda *words: 130)
     assert main(words(conf, tmp_path if stage == "tune" else _untested(ended, tmp_path))) == 130
-    assert f"everything finished is kept. Go on with: grasp quality --conf {conf} planning_quality=tiny" in capsys.readouterr().out
+    assert (
+        f"everything finished is kept. Go on with: grasp quality --conf {conf} planning_quality=tiny" in capsys.readouterr().out
+    )
 
 
 def _untested(ended: Path, folder: Path) -> Path:
