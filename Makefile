@@ -8,7 +8,7 @@ STAMP := .venv/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test check rehearsal train bench report ui clean
+.PHONY: help install sweep test check rehearsal train bench quality report ui clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ train: $(STAMP)  ## rebuild every world model of the zoo (about an hour on 2 cor
 
 bench: $(STAMP)  ## measure planner throughput; the last line is JSON
 	@.venv/bin/python -m benchmarks.planner_throughput
+
+quality: $(STAMP)  ## the study of planning quality and its page (at most 8 hours on 2 cores; it resumes)
+	@.venv/bin/grasp quality
 
 report: $(STAMP)  ## print the latest sweep's table again
 	@.venv/bin/grasp report

@@ -206,6 +206,11 @@ def connect(address: str | None) -> None:
         raise _unreachable(address, one_line(error)) from error
 
 
+def disconnect() -> None:
+    """Leave the cluster; one that `connect` started ends."""
+    ray.shutdown()
+
+
 def _probe(address: str) -> None:
     """Ray would retry a dead address for minutes: see first whether anything listens there."""
     if address in ("auto", "local"):

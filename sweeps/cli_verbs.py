@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps import cli_models, cli_quality
 from sweeps.help_texts import (
     COMPARE_HELP,
     DIAGNOSE_HELP,
@@ -14,6 +15,7 @@ from sweeps.help_texts import (
     IMPORT_HELP,
     MODELS_HELP,
     PLAN_HELP,
+    QUALITY_HELP,
     REPORT_HELP,
     RERUN_HELP,
     STATUS_HELP,
@@ -227,28 +229,6 @@ def _train(arguments: argparse.Namespace) -> int:
     return train_models(arguments.model, arguments.overrides, Console(), arguments.conf)
 
 
-def _configure_models(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "words", nargs="*", metavar="inspect PATH | import PATH | MODEL", help="see below; default: list the zoo"
-    )
-    parser.add_argument("--name", help="import: name of the model, a folder of OUTPUT/models")
-    parser.add_argument("--task", help="import: task to plan on; its settings follow as key=value")
-    parser.add_argument("--encoder", type=Path, metavar="FILE", help="import: encoder weights that the checkpoint lacks")
-    parser.add_argument("--action-mean", type=_numbers, metavar="A,B", help="import: mean of the training data's actions")
-    parser.add_argument("--action-std", type=_numbers, metavar="A,B", help="import: their standard deviation")
-    parser.add_argument("--readout", action="store_true", help="import: fit a linear readout, for success in the model")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-def _models(arguments: argparse.Namespace) -> int:
-    from sweeps.model_files import run
-
-    return run(arguments)
-
-
 def _configure_sync(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs="*", metavar="SWEEP", help="name of a sweep (default: all that waits); output=FOLDER, tracking.uri=URI"
@@ -296,9 +276,10 @@ VERBS = {
     "rerun": Verb("plan a recorded cell again, and say whether it agrees", RERUN_HELP, _configure_rerun, _rerun),
     "export": Verb("write a sweep to one file: grid, config, cells, environment", EXPORT_HELP, _configure_export, _export),
     "import": Verb("read an exported sweep", IMPORT_HELP, _configure_import, _import),
+    "quality": Verb("tune all planners alike, test them, write the page", QUALITY_HELP, cli_quality.configure, cli_quality.run),
     "train": Verb("train world models", TRAIN_HELP, _configure_train, _train),
     "models": Verb(
-        "list world models with their errors; inspect and import checkpoints", MODELS_HELP, _configure_models, _models
+        "list world models with their errors; inspect and import checkpoints", MODELS_HELP, cli_models.configure, cli_models.run
     ),
     "sync": Verb("tell MLflow what it has not been told yet", SYNC_HELP, _configure_sync, _sync),
     "ui": Verb("review sweeps in MLflow's UI", UI_HELP, _configure_ui, _ui),

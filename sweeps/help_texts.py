@@ -167,3 +167,19 @@ examples
 Ctrl-C (or kill -9) costs nothing that has finished: the same command goes on. docs/tuning.md says more.
 """
 """Of `grasp tune`."""
+
+QUALITY_HELP = """\
+The study behind docs/planning-quality.md. Every planner is tuned with the same number of trials, then all meet on problems
+that nothing was chosen on: with their own budgets, within GRASP's seconds, and replanned on the way; GRASP also with pieces
+taken away and with other settings. Then results.parquet, figures and page are written. What would run is said first.
+
+examples
+  grasp quality --dry-run                                  stages, cells that are lacking, and how long they take
+  grasp quality                                            all of it, at most 8 hours on 2 cores; the same command goes on
+  grasp quality planning_quality=quick output=/tmp/quick   every stage in under 4 minutes, to see that it works
+  grasp quality --from docs/planning-quality/results.parquet      page and figures again, without ledger or planning
+  grasp quality --conf my_conf planning_quality=mine       my_conf/planning_quality/mine.yaml, a study of your own
+
+What is planned: sweeps/conf/planning_quality. Studies, sweeps and cells are ordinary ones: grasp report quality_own_push_t_H50.
+"""
+"""Of `grasp quality`."""

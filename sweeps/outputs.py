@@ -5,6 +5,7 @@ outputs/sweeps/NAME/      sweep.json, config.yaml, status.json, report.html, .tx
                           workers.jsonl, what workers took of processors and GPUs
 outputs/artifacts/POINT/  films, pictures and trajectories of a few cells a point; chosen.json says why
 outputs/studies/          journal.log, what Optuna knows; NAME/ winner.json, report.txt and pictures of a study
+outputs/quality/          configs that `grasp quality` generates, GRASP's seconds; page and figures unless page= names a folder
 outputs/sizes.json        rows that fit into memory, measured
 outputs/inbox/            sweeps that a running driver is asked to plan as well
 outputs/plans/            pictures of `grasp plan`

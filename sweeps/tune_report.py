@@ -187,9 +187,9 @@ def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
         ],
         "trials": spec.plan.total,
         "objectives": [objective.name for objective in spec.definition.objectives],
-        "tuning_seeds": _span(spec.judges.tuning),
-        "choice_seeds": _span(spec.judges.choice),
-        "held_out_seeds": _span(spec.judges.held_out),
+        "tuning_seeds": span(spec.judges.tuning),
+        "choice_seeds": span(spec.judges.choice),
+        "held_out_seeds": span(spec.judges.held_out),
         "date": datetime.now(UTC).date().isoformat(),
         "revision": git_revision(),
         "candidates": [_standing(spec, standing) for standing in verdict.standings],
@@ -225,7 +225,8 @@ def _numbers(judged: Judged) -> dict[str, Any]:
     }
 
 
-def _span(seeds: tuple[int, ...]) -> str:
+def span(seeds: tuple[int, ...]) -> str:
+    """Seeds in words: `2000..2063`, or how many they are."""
     first, last = min(seeds), max(seeds)
     return f"{first}..{last}" if last - first + 1 == len(seeds) else f"{len(seeds)} from {first} to {last}"
 

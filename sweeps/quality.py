@@ -1,0 +1,103 @@
+"""`grasp quality`: tune every planner alike, test on fresh problems, and write the page from the results."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.artifact_files import Gallery
+from orchestrator.provenance import mask_text
+from orchestrator.storage import StorageError, open_storage
+from sweeps import quality_page
+from sweeps import quality_results as results_file
+from sweeps.display import View
+from sweeps.grid import Grid
+from sweeps.quality_ahead import say_ahead
+from sweeps.quality_results import Results, collect
+from sweeps.quality_spec import QualitySpec, read_quality
+from sweeps.quality_stages import Stages, StoppedError
+from sweeps.quality_tables import measured, worst_cells
+from sweeps.run_sweep import INTERRUPTED
+from sweeps.terminal import say
+from world_models.errors import require
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How `grasp quality` was asked."""
+
+    dry_run: bool = False
+    source: Path | None = None
+    """Results that page and figures are made from, without planning."""
+    view: View = View.LIVE
+
+
+def quality(overrides: Sequence[str], console: Console, conf: Path | None = None, asked: Asked | None = None) -> int:
+    """Run what the study lacks and write its page; 130 after Ctrl-C, else 0. UserError for bad input."""
+    asked = asked or Asked()
+    spec = read_quality(list(overrides), conf)
+    if asked.source is not None:
+        require(not asked.dry_run, "--from and --dry-run do not go together: --from plans nothing.")
+        say(console, f"the page is {quality_page.build(results_file.read(asked.source), spec.page_folder)}")
+        return 0
+    stages = Stages(spec, conf, console, asked.view)
+    generated = stages.folder.resolve()
+    require(
+        conf is None or generated not in (conf.resolve(), *conf.resolve().parents),
+        f"--conf {conf} is where grasp quality writes its own configs anew: give another folder.",
+    )
+    say_ahead(stages, console)
+    if asked.dry_run:
+        return 0
+    spec.outputs.prepare()
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _cluster(spec):
+            grids = stages.run()
+    except StoppedError:
+        own = [] if conf is None else ["--conf", str(conf)]
+        again = mask_text(shlex.join(["grasp", "quality", *own, *overrides]))
+        say(console, f"stopped; everything finished is kept. Go on with: {again}")
+        return INTERRUPTED
+    results = collect(stages, grids)
+    _films(spec, results, [grid for _, grid in grids])
+    say(console, f"the page is {quality_page.build(results, spec.page_folder)}")
+    return 0
+
+
+def _cluster(spec: QualitySpec) -> ExitStack:
+    """One Ray on this machine for all stages, where Ray plans here: starting it for each would take minutes together."""
+    held = ExitStack()
+    backend = spec.values["backend"]
+    if backend["name"] == "ray" and backend.get("address") is None:
+        from orchestrator.ray_cluster import connect, disconnect
+
+        connect(None)
+        held.callback(disconnect)
+    return held
+
+
+def _films(spec: QualitySpec, results: Results, grids: Sequence[Grid]) -> None:
+    """Copy the films of the worst cells beside the page, each named by its cell; those of other results are removed."""
+    points = {
+        entry.point.cell(seed).cell_id: (entry.point.point_id, seed)
+        for grid in grids
+        for entry in grid.entries
+        for seed in grid.seeds
+    }
+    beside = spec.page_folder / quality_page.BESIDE
+    beside.mkdir(parents=True, exist_ok=True)
+    gallery = Gallery(open_storage(spec.outputs.artifacts))
+    wanted = {one.ids[at] for one, at in worst_cells(measured(results), results.facts)}
+    for old in beside.glob("*.gif"):
+        if old.stem not in wanted:
+            old.unlink()
+    for cell in sorted(wanted):
+        point, seed = points[cell]
+        with suppress(StorageError):
+            (beside / f"{cell}.gif").write_bytes(gallery.read(point, f"{seed}.gif"))

@@ -1,0 +1,173 @@
+"""Generated configs: the tuned planners and the sweeps of the planning-quality study, in OUTPUT/quality/conf.
+
+`grasp sweep --conf OUTPUT/quality/conf sweep=quality_own_push_t_H50` plans one of them by hand. A planner's file is called
+quality_LABEL, and its package is the label, which is what tables say.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from orchestrator.cells import Scalar
+from planners import full_settings
+from sweeps.quality_plans import SweepPlan, ablated, ablations, equal_seconds, factors_of, timed
+from sweeps.quality_spec import GRASP, QualitySpec, Spot
+from sweeps.quality_studies import Tuned, studies_of, tuned
+from world_models.errors import UserError
+
+Found = Mapping[tuple[str, str], Tuned]
+"""What studies found, by planner label and place."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Settings of a planner at one task file and horizon, with where they come from."""
+
+    spot: Spot
+    settings: Mapping[str, Scalar]
+    provenance: Mapping[str, object]
+
+
+def found_by(spec: QualitySpec) -> dict[tuple[str, str], Tuned]:
+    """What all studies found; UserError where one has not ended."""
+    return {(study.label, study.place.name): tuned(spec, study) for study in studies_of(spec)}
+
+
+def file_of(label: str) -> str:
+    """Name of a planner's generated file."""
+    return f"quality_{label}"
+
+
+def begin(folder: Path, conf: Path | None) -> None:
+    """The folder, with the user's own configs in it: a sweep takes one folder beside the package's."""
+    for group in ("planner", "sweep"):
+        (folder / group).mkdir(parents=True, exist_ok=True)
+    if conf is not None:
+        shutil.copytree(conf, folder, dirs_exist_ok=True)
+
+
+def write_tuned(spec: QualitySpec, folder: Path, found: Found) -> None:
+    """Every planner's tuned settings, a rule for each task and horizon of the tests."""
+    for label in spec.planners:
+        rules = [
+            Rule(spot, one.settings, one.provenance)
+            for spot in _spots(spec)
+            if (one := found.get((label, spec.place_of(spot.task, spot.horizon).name))) is not None
+        ]
+        _write_planner(folder, label, _kind(found, label), rules)
+
+
+def write_timed(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[Spot, float]) -> None:
+    """Every other planner with GRASP's seconds; where it is told what counts as reached, it may try until they are spent."""
+    for label in spec.planners:
+        rules = []
+        for plan in equal_seconds(spec) if label != GRASP else ():
+            for horizon in plan.horizons if timed(label) in plan.planners else ():
+                spot = Spot(plan.task, horizon)
+                place = spec.place_of(*_pair(spot)).name
+                one, grasp = found[(label, place)], found[(GRASP, place)]
+                rules.append(Rule(spot, _within(spec, one, grasp, seconds[spot]), one.provenance))
+        if rules:
+            _write_planner(folder, timed(label), _kind(found, label), rules)
+
+
+def _within(spec: QualitySpec, one: Tuned, grasp: Tuned, seconds: float) -> dict[str, Scalar]:
+    """Settings for so many seconds: the time ends the search, not a number of evaluations or tries."""
+    settings = {name: value for name, value in one.settings.items() if name != "max_evaluations"} | {"max_seconds": seconds}
+    ends = ("reached_cost", "finish_cost")
+    if not any(settings.get(name) for name in ends):
+        settings |= {name: grasp.settings[name] for name in ends if grasp.settings.get(name)}
+    return settings | ({"attempts": spec.timed_attempts} if any(settings.get(name) for name in ends) else {})
+
+
+def write_ablations(spec: QualitySpec, folder: Path, found: Found) -> None:
+    """GRASP with each of the changes; UserError where GRASP has no such setting."""
+    for change, settings in spec.changes.items():
+        rules = []
+        for plan in ablations(spec):
+            spot = Spot(plan.task, plan.horizons[0])
+            one = found[(GRASP, spec.place_of(*_pair(spot)).name)]
+            rules.append(Rule(spot, {**one.settings, **settings}, one.provenance))
+        if rules:
+            _write_planner(folder, ablated(change), _kind(found, GRASP), rules)
+
+
+def write_sensitivity(spec: QualitySpec, folder: Path, found: Found) -> dict[Spot, tuple[str, ...]]:
+    """GRASP with each pair of factors; the labels that are different settings, by task and horizon."""
+    rules: dict[str, list[Rule]] = {}
+    labels: dict[Spot, tuple[str, ...]] = {}
+    for spot in spec.sensitivity.at:
+        one = found[(GRASP, spec.place_of(*_pair(spot)).name)]
+        seen: dict[tuple[object, object], str] = {}
+        for label, factors in factors_of(spec).items():
+            values = _scaled(one, factors)
+            seen.setdefault((values["goal_weight"], values["noise"]), label)
+            rules.setdefault(label, []).append(Rule(spot, {**one.settings, **values}, one.provenance))
+        labels[spot] = tuple(seen.values())
+    for label, found_rules in rules.items():
+        _write_planner(folder, label, _kind(found, GRASP), found_rules)
+    return labels
+
+
+def _scaled(one: Tuned, factors: tuple[float, float]) -> dict[str, Scalar]:
+    whole = full_settings(one.kind, one.settings)
+    values: dict[str, Scalar] = {}
+    for name, factor in zip(("goal_weight", "noise"), factors, strict=True):
+        value = whole[name]
+        assert isinstance(value, int | float)
+        values[name] = value if factor == 1 else float(f"{value * factor:.6g}")
+    return values
+
+
+def write_sweep(folder: Path, plan: SweepPlan) -> None:
+    """One sweep's file."""
+    body = {
+        "defaults": [
+            {"override /task": [plan.task]},
+            {"override /planner": [file_of(label) for label in plan.planners]},
+        ],
+        "name": plan.name,
+        "horizons": list(plan.horizons),
+        "seeds": list(plan.seeds),
+        "mode": plan.mode,
+    }
+    _write(folder / "sweep" / f"{plan.name}.yaml", f"# @package _global_\n{yaml.safe_dump(body, sort_keys=False, width=120)}")
+
+
+def _write_planner(folder: Path, label: str, kind: str, rules: list[Rule]) -> None:
+    overrides = [
+        {
+            "file": rule.spot.task,
+            "horizon": rule.spot.horizon,
+            "settings": dict(rule.settings),
+            "provenance": dict(rule.provenance),
+        }
+        for rule in rules
+    ]
+    body = yaml.safe_dump({"name": kind, "settings": {}, "overrides": overrides}, sort_keys=False, width=120)
+    _write(folder / "planner" / f"{file_of(label)}.yaml", f"# @package planners.{label}\n# Written by grasp quality.\n{body}")
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text)
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with output=FOLDER.") from error
+
+
+def _spots(spec: QualitySpec) -> list[Spot]:
+    """Tasks and horizons of all tests."""
+    return list(dict.fromkeys(Spot(test.task, horizon) for test in spec.tests for horizon in test.horizons))
+
+
+def _kind(found: Found, label: str) -> str:
+    return next(one.kind for (name, _), one in found.items() if name == label)
+
+
+def _pair(spot: Spot) -> tuple[str, int]:
+    return spot.task, spot.horizon

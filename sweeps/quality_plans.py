@@ -1,0 +1,127 @@
+"""The sweeps of the planning-quality study: which planners meet which problems in which part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from orchestrator.cells import OPEN_LOOP
+from sweeps.quality_spec import GRASP, Problems, QualitySpec, Spot
+
+OWN, EQUAL, MPC, ABLATION, SENSITIVITY = "own", "equal", "mpc", "ablation", "sensitivity"
+PARTS = (OWN, EQUAL, MPC, ABLATION, SENSITIVITY)
+"""Parts of the results: own budgets, equal seconds, replanned, GRASP with a piece taken away, GRASP with other settings."""
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """One sweep: a task file at some horizons, in one mode, with some planners."""
+
+    part: str
+    name: str
+    task: str
+    horizons: tuple[int, ...]
+    seeds: tuple[int, ...]
+    mode: str
+    planners: tuple[str, ...]
+    """Labels, the reference first."""
+
+    @property
+    def cells(self) -> int:
+        """How many."""
+        return len(self.horizons) * len(self.planners) * len(self.seeds)
+
+
+def timed(label: str) -> str:
+    """Label of a planner that is given GRASP's seconds."""
+    return f"{label}_timed"
+
+
+def ablated(change: str) -> str:
+    """Label of GRASP with something taken away."""
+    return f"{GRASP}_{change}"
+
+
+def scaled(goal_weight: float, noise: float) -> str:
+    """Label of GRASP with factors on two settings."""
+    return f"{GRASP}_gamma{goal_weight:g}_sigma{noise:g}".replace(".", "p")
+
+
+def factors_of(spec: QualitySpec) -> dict[str, tuple[float, float]]:
+    """Factors on goal weight and noise, by label."""
+    sensitivity = spec.sensitivity
+    return {scaled(gamma, sigma): (gamma, sigma) for gamma in sensitivity.goal_weight for sigma in sensitivity.noise}
+
+
+def tests(spec: QualitySpec) -> list[SweepPlan]:
+    """Every planner with its own settings, executed in open loop."""
+    return [
+        _test(spec, OWN, test, horizons) for test in spec.tests if test.mode == OPEN_LOOP for horizons in _alike(spec, test)
+    ]
+
+
+def replanned(spec: QualitySpec) -> list[SweepPlan]:
+    """The same, replanned on the way."""
+    return [
+        _test(spec, MPC, test, horizons) for test in spec.tests if test.mode != OPEN_LOOP for horizons in _alike(spec, test)
+    ]
+
+
+def equal_seconds(spec: QualitySpec) -> list[SweepPlan]:
+    """GRASP as it is, and every other planner with GRASP's seconds."""
+    plans = []
+    for test in spec.tests:
+        for horizons in _alike(spec, test) if test.equal_seconds else ():
+            others = tuple(timed(label) for label in spec.planners_at(test.task, horizons[0]) if label != GRASP)
+            plans.append(_plan(EQUAL, test.task, horizons, test.seeds, OPEN_LOOP, (GRASP, *others)))
+    return plans
+
+
+def ablations(spec: QualitySpec) -> list[SweepPlan]:
+    """GRASP with one thing taken away at a time, on the test's problems."""
+    labels = (GRASP, *(ablated(change) for change in spec.changes))
+    return [_at(spec, ABLATION, spot, labels) for spot in spec.ablation_at]
+
+
+def sensitivities(spec: QualitySpec, labels: Mapping[Spot, tuple[str, ...]] | None = None) -> list[SweepPlan]:
+    """GRASP with factors on goal weight and noise; `labels`: those that are different settings, once these are known."""
+    every = tuple(factors_of(spec))
+    return [
+        _at(spec, SENSITIVITY, spot, labels[spot] if labels else every, spec.sensitivity.count)
+        for spot in (spec.sensitivity.at if every else ())
+    ]
+
+
+def drawn(spec: QualitySpec) -> list[SweepPlan]:
+    """The planners whose worst cells are drawn, on the tests' problems: nothing is left to plan."""
+    plans = []
+    for plan in tests(spec):
+        labels = tuple(label for label in plan.planners if label in spec.worst[0])
+        if labels:
+            plans.append(_plan("worst", plan.task, plan.horizons, plan.seeds, plan.mode, labels))
+    return plans
+
+
+def _alike(spec: QualitySpec, test: Problems) -> Iterator[tuple[int, ...]]:
+    """A test's horizons, those with the same planners together."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for horizon in test.horizons:
+        groups.setdefault(spec.planners_at(test.task, horizon), []).append(horizon)
+    return (tuple(horizons) for horizons in groups.values())
+
+
+def _test(spec: QualitySpec, part: str, test: Problems, horizons: tuple[int, ...]) -> SweepPlan:
+    return _plan(part, test.task, horizons, test.seeds, test.mode, spec.planners_at(test.task, horizons[0]))
+
+
+def _at(spec: QualitySpec, part: str, spot: Spot, labels: tuple[str, ...], count: int | None = None) -> SweepPlan:
+    seeds = spec.seeds_at(spot.task, spot.horizon)[:count]
+    return _plan(part, spot.task, (spot.horizon,), seeds, OPEN_LOOP, labels)
+
+
+def _plan(
+    part: str, task: str, horizons: tuple[int, ...], seeds: tuple[int, ...], mode: str, labels: tuple[str, ...]
+) -> SweepPlan:
+    way = "" if mode == OPEN_LOOP else f"{mode.replace(':', '')}_"
+    name = f"quality_{part}_{way}{task}_H{'_'.join(map(str, horizons))}"
+    return SweepPlan(part, name, task, horizons, seeds, mode, labels)

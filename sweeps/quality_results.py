@@ -1,0 +1,207 @@
+"""The results table of the planning-quality study: one Parquet file that page and figures are made from, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from orchestrator.ledger import Ledger
+from sweeps.grid import Grid
+from sweeps.point_cells import records_of
+from sweeps.quality_conf import found_by
+from sweeps.quality_plans import factors_of
+from sweeps.quality_spec import QualitySpec
+from sweeps.quality_stages import Stages, claims_of
+from world_models.errors import UserError, require
+
+VERSION = 1
+KEY = b"grasp.quality"
+"""Where the facts stand in the schema's metadata, as JSON."""
+LIMIT = 5_000_000
+"""Bytes of the file at most."""
+RESULTS = "results.parquet"
+
+_TAKEN = (
+    ("seed", pa.int64()),
+    ("status", pa.string()),
+    ("success", pa.bool_()),
+    ("distance", pa.float64()),
+    ("start_distance", pa.float64()),
+    ("model_success", pa.bool_()),
+    ("steps_to_success", pa.int32()),
+    ("plan_seconds", pa.float64()),
+    ("evaluations", pa.int64()),
+    ("cell_id", pa.string()),
+)
+SCHEMA: pa.Schema = pa.schema(
+    [
+        ("part", pa.string()),
+        ("task", pa.string()),
+        ("horizon", pa.int32()),
+        ("mode", pa.string()),
+        ("planner", pa.string()),
+        *_TAKEN,
+        ("planner_settings", pa.string()),
+        ("unit", pa.string()),
+    ]
+)
+"""One row a cell and part; `planner` is the label that tables use, `planner_settings` is JSON with defaults filled in."""
+_ORDER = [(name, "ascending") for name in ("part", "task", "horizon", "mode", "planner", "seed")]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Cells with `SCHEMA`, and what must be known besides them."""
+
+    table: pa.Table
+    facts: Mapping[str, Any]
+
+
+def collect(stages: Stages, grids: Sequence[tuple[str, Grid]]) -> Results:
+    """Everything, from the ledger and the studies' reports; UserError where cells are missing."""
+    ledger = stages.ledger
+    parts = [_rows(part, grid, ledger) for part, grid in grids]
+    table = pa.concat_tables(parts).sort_by(_ORDER) if parts else SCHEMA.empty_table()
+    require(table.num_rows > 0, "the study has no finished cell: run grasp quality first.")
+    return Results(table, _facts(stages.spec, ledger, grids))
+
+
+def _rows(part: str, grid: Grid, ledger: Ledger) -> pa.Table:
+    names = [name for name, _ in _TAKEN]
+    found = records_of(grid, ledger, ["point_id", "horizon", "mode", "planner_settings", *names])
+    lacking = len(grid.entries) * len(grid.seeds) - found.num_rows
+    require(lacking == 0, f"sweep {grid.name} lacks {lacking} cells: run grasp quality to its end.")
+    entries = {entry.point.point_id: entry for entry in grid.entries}
+    points = [entries[point_id] for point_id in found["point_id"].to_pylist()]
+    columns: dict[str, Any] = {name: found[name] for name in ("horizon", "mode", "planner_settings", *names)}
+    columns |= {
+        "part": [part] * len(points),
+        "task": [entry.task for entry in points],
+        "planner": [entry.planner.split(" ")[0] for entry in points],  # the mode has a column of its own
+        "unit": [entry.unit for entry in points],
+    }
+    return pa.table({field.name: columns[field.name] for field in SCHEMA}).cast(SCHEMA)
+
+
+def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]]) -> dict[str, Any]:
+    found = found_by(spec)
+    models = {
+        entry.task: [Path(entry.point.model).name, entry.point.model_digest] for _, grid in grids for entry in grid.entries
+    }
+    return {
+        "version": VERSION,
+        "variant": spec.variant,
+        "planners": list(spec.planners),
+        "ours": list(spec.ours),
+        "tuning": {
+            "trials": spec.tuning.trials,
+            "top": spec.tuning.top,
+            "seeds": [min(spec.tuning.seeds), len(spec.tuning.seeds)],
+            "choice_seeds": [min(spec.tuning.choice), len(spec.tuning.choice)],
+        },
+        "places": {
+            name: {"task": place.task, "horizon": place.horizon, "for": list(place.serves), "fixed": dict(place.fixed)}
+            for name, place in spec.places.items()
+        },
+        "tuned": [
+            {"planner": label, "place": place, "settings": dict(one.settings), "provenance": dict(one.provenance)}
+            for (label, place), one in sorted(found.items())
+        ],
+        "timed_attempts": spec.timed_attempts,
+        "changes": {name: dict(settings) for name, settings in spec.changes.items()},
+        "factors": {label: list(factors) for label, factors in factors_of(spec).items()},
+        "aims": dict(spec.aims),
+        "worst": [list(spec.worst[0]), spec.worst[1]],
+        "claims": {task: _claims(file) for task in spec.diagnose if (file := claims_of(spec, task)) is not None},
+        "models": dict(sorted(models.items())),
+        "machine": spec.machine,
+        **_history(spec, ledger, {entry.point.point_id for _, grid in grids for entry in grid.entries}),
+    }
+
+
+def _claims(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return [{key: row[key] for key in ("claim", "verdict", "measured")} for row in csv.DictReader(stream)]
+
+
+_HISTORY = (
+    "point_id",
+    "seed",
+    "status",
+    "worker_seconds",
+    "plan_seconds",
+    "device",
+    "threads",
+    "versions",
+    "git_revision",
+    "finished_at",
+)
+
+
+def _history(spec: QualitySpec, ledger: Ledger, points: Collection[str]) -> dict[str, Any]:
+    """When, on what and how long: of the tests' cells, and of all on the tuning and choice seeds."""
+    tuning = {*spec.tuning.seeds, *spec.tuning.choice}
+    tested = {seed for test in spec.tests for seed in test.seeds}
+    seeds = pa.array(sorted(tuning | tested), pa.int64())
+    rows = ledger.table(columns=_HISTORY).filter(pc.field("seed").isin(seeds)).to_pylist()
+    on = {
+        "tuning": [row for row in rows if row["seed"] in tuning],
+        "tests": [row for row in rows if row["seed"] in tested and row["point_id"] in points],
+    }
+    mine = [row for some in on.values() for row in some]
+    days = [row["finished_at"].date().isoformat() for row in mine]
+    return {
+        "cells": len(mine),
+        "failed": sum(row["status"] == "failed" for row in mine),
+        "hours": {name: _hours(some) for name, some in on.items()},
+        "dates": [min(days), max(days)],
+        "devices": sorted({row["device"] for row in mine}),
+        "threads": sorted({row["threads"] for row in mine}),
+        "versions": [json.loads(text) for text in sorted({row["versions"] for row in mine})],
+        "revisions": sorted({row["git_revision"] for row in mine}),
+    }
+
+
+def _hours(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Of workers; fsum, for other sums of floats depend on the order in which a ledger's parts are read."""
+    seconds = (row["worker_seconds"] if row["worker_seconds"] is not None else row["plan_seconds"] or 0.0 for row in rows)
+    return round(math.fsum(seconds) / 3600, 3)
+
+
+def write(results: Results, file: Path) -> None:
+    """The same results give the same bytes; UserError where the file would be too large or cannot be written."""
+    facts = json.dumps(results.facts, separators=(",", ":")).encode()
+    table = results.table.combine_chunks().replace_schema_metadata({KEY: facts})
+    temporary = file.with_suffix(".tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, temporary, compression="zstd", compression_level=15, store_schema=True)
+        size = temporary.stat().st_size
+        require(size < LIMIT, f"{file} would have {size} bytes, and {LIMIT} are allowed: give fewer tests or seeds.")
+        temporary.replace(file)
+    except OSError as error:
+        raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with page=FOLDER.") from error
+
+
+def read(file: Path) -> Results:
+    """What `write` wrote; UserError for anything else."""
+    require(file.is_file(), f"{file} is no file: give the results.parquet of a study of planning quality.")
+    try:
+        table = pq.read_table(file)
+        facts = json.loads((table.schema.metadata or {})[KEY])
+    except (pa.ArrowInvalid, KeyError, ValueError) as error:
+        raise UserError(f"{file} holds no results of grasp quality: give the results.parquet that it wrote.") from error
+    sound = facts.get("version") == VERSION and table.schema.names == SCHEMA.names
+    require(
+        sound, f"{file} is of another version of grasp quality ({facts.get('version')!r}, not {VERSION}): run the study again."
+    )
+    return Results(table.cast(SCHEMA), facts)

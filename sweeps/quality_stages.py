@@ -1,0 +1,170 @@
+"""The stages of the planning-quality study, one after the other. Each plans what is lacking; what is there is passed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.artifact_files import Gallery
+from orchestrator.choice import Chosen
+from orchestrator.ledger import Ledger
+from orchestrator.storage import open_storage
+from sweeps import quality_conf as conf_files
+from sweeps import quality_plans as plans
+from sweeps.display import View
+from sweeps.grid import Grid
+from sweeps.missing import missing_of
+from sweeps.point_cells import COLUMNS, cells_of, records_of
+from sweeps.quality_grids import Grids
+from sweeps.quality_plans import SweepPlan
+from sweeps.quality_spec import GRASP, QualitySpec, Spot
+from sweeps.quality_studies import ended, shared_words, studies_of, tune_words
+from sweeps.run_sweep import INTERRUPTED, Options, sweep
+from sweeps.terminal import say
+from sweeps.tune import tune
+from world_models.errors import UserError, require
+
+NOTHING_DRAWN = ("artifacts.cells=[]", "artifacts.video=false")
+WORST_DRAWN = ("artifacts.cells=[worst]", "artifacts.video=false")
+
+
+class StoppedError(Exception):
+    """Ctrl-C: what has finished is kept."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the stages share."""
+
+    spec: QualitySpec
+    conf: Path | None
+    """The user's own configs."""
+    console: Console
+    view: View = View.LIVE
+
+    @property
+    def folder(self) -> Path:
+        """The generated configs."""
+        return self.spec.folder / "conf"
+
+    @property
+    def ledger(self) -> Ledger:
+        """Of the study, read anew."""
+        return Ledger(self.spec.outputs.ledger)
+
+    def run(self) -> list[tuple[str, Grid]]:
+        """All of them; the grids that the results are made of, with their parts. Raises StoppedError."""
+        spec = self.spec
+        self.tune_all()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)  # of other settings; it is written again from the studies
+        conf_files.begin(self.folder, self.conf)
+        found = conf_files.found_by(spec)
+        conf_files.write_tuned(spec, self.folder, found)
+        own = self.sweeps("own budgets", plans.tests(spec))
+        conf_files.write_timed(spec, self.folder, found, self.seconds(own))
+        equal = self.sweeps("equal seconds", plans.equal_seconds(spec))
+        mpc = self.sweeps("replanned", plans.replanned(spec))
+        conf_files.write_ablations(spec, self.folder, found)
+        labels = conf_files.write_sensitivity(spec, self.folder, found)
+        pieces = self.sweeps("ablations and sensitivity", [*plans.ablations(spec), *plans.sensitivities(spec, labels)])
+        self.sweeps("worst cells", plans.drawn(spec), WORST_DRAWN)
+        self.diagnose()
+        return [*own, *equal, *mpc, *pieces]
+
+    def tune_all(self) -> None:
+        """Every study that has no winner yet."""
+        spec = self.spec
+        digests = Grids.of([place.task for place in spec.places.values()], list(spec.planners), self.conf).digests()
+        left = [study for study in studies_of(spec) if not ended(spec, study, digests)]
+        for number, study in enumerate(left, 1):
+            self._stage(f"study {number} of {len(left)}", study.name)
+            if tune(tune_words(spec, study), self.console, self.conf, self.view) == INTERRUPTED:
+                raise StoppedError
+            require(
+                ended(spec, study, digests),
+                f"study {study.name} has no winner yet, for another driver plans its trials: run grasp quality again after it.",
+            )
+
+    def sweeps(
+        self, what: str, wanted: Sequence[SweepPlan], artifacts: Sequence[str] = NOTHING_DRAWN
+    ) -> list[tuple[str, Grid]]:
+        """Plan and draw in one pool what some sweeps lack; their parts and grids."""
+        if not wanted:
+            return []
+        made = self.grids(wanted)
+        for plan in wanted:
+            conf_files.write_sweep(self.folder, plan)
+        grids = [grid for _, grid in made]
+        if missing_of(grids, self.ledger, retry_failed=False) or (artifacts is WORST_DRAWN and self._undrawn(grids)):
+            self._stage(what, f"{sum(plan.cells for plan in wanted)} cells in {len(wanted)} sweeps")
+            names = ",".join(plan.name for plan in wanted)
+            words = [f"sweep=[{names}]", *shared_words(self.spec), *artifacts]
+            if sweep(words, self.console, self.folder, Options(view=self.view)) == INTERRUPTED:
+                raise StoppedError
+            require(
+                not missing_of(grids, self.ledger, retry_failed=False),
+                f"{what}: cells are still missing in the ledger; run grasp quality again.",
+            )
+        return made
+
+    def grids(self, wanted: Sequence[SweepPlan]) -> list[tuple[str, Grid]]:
+        """Parts and grids of sweeps whose planners' files are written."""
+        labels = dict.fromkeys(label for plan in wanted for label in plan.planners)
+        grids = Grids.of([plan.task for plan in wanted], [conf_files.file_of(label) for label in labels], self.folder)
+        return [(plan.part, grids.of_plan(plan)) for plan in wanted]
+
+    def _undrawn(self, grids: Sequence[Grid]) -> bool:
+        portions = [portion for grid in grids for portion in grid.portions()]
+        gallery = Gallery(open_storage(self.spec.outputs.artifacts))
+        return next(gallery.lacking(portions, self.ledger, Chosen(("worst",), video=False)), None) is not None
+
+    def seconds(self, own: Sequence[tuple[str, Grid]]) -> dict[Spot, float]:
+        """Tuned GRASP's mean planning seconds a problem, three digits, by task and horizon.
+
+        Frozen in seconds.json when first asked for; cells are planned once, so that without the file the ledger says the same.
+        """
+        file = self.spec.folder / "seconds.json"
+        known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        found: dict[Spot, float] = {}
+        for _, grid in own:
+            mine = [entry for entry in grid.entries if entry.planner == GRASP]
+            fresh = [entry for entry in mine if entry.point.point_id not in known]
+            cells = cells_of(grid, records_of(grid, self.ledger, COLUMNS)) if fresh else {}
+            for entry in fresh:
+                seconds = cells[entry.point.point_id].done.seconds
+                if not len(seconds):
+                    raise UserError(
+                        f"GRASP has failed in every cell of {grid.name}, so there are no seconds to give to others."
+                    )
+                known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
+            found |= {Spot(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
+        file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        return found
+
+    def diagnose(self) -> None:
+        """Verdicts on the paper's claims, for tasks that have none in this output folder."""
+        from sweeps.diagnose import diagnose
+
+        for task in self.spec.diagnose:
+            if claims_of(self.spec, task) is None:
+                self._stage("diagnose", task)
+                words = [f"task={task}", f"output={json.dumps(str(self.spec.values['output']))}", "tracking.enabled=false"]
+                if diagnose(words, self.console, self.conf) == INTERRUPTED:
+                    raise StoppedError
+
+    def _stage(self, what: str, detail: str) -> None:
+        if self.view is not View.QUIET:
+            say(self.console, f"== {what}: {detail}")
+        sys.stdout.flush()
+
+
+def claims_of(spec: QualitySpec, task: str) -> Path | None:
+    """The table of claims of a task, if it was measured."""
+    return next(iter(sorted((spec.outputs.root / "diagnose").glob(f"{task}-*/claims.csv"))), None)

@@ -1,0 +1,244 @@
+"""Numbers of the planning-quality page: points with rates and paired, adjusted verdicts, from the results table alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64
+
+from orchestrator.cells import OPEN_LOOP
+from sweeps.comparison import Comparison, Verdict, adjust, compare_cells
+from sweeps.point_cells import PointCells
+from sweeps.quality_plans import MPC, OWN
+from sweeps.quality_results import Results
+from sweeps.quality_spec import GRASP
+from sweeps.statistics import Rate
+
+Key = tuple[str, str, int, str, str]
+"""Part, task, horizon, mode, planner."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A planner on a task at a horizon, in one part of the study."""
+
+    part: str
+    task: str
+    horizon: int
+    mode: str
+    planner: str
+    unit: str
+    cells: PointCells
+    ids: Sequence[str]
+    """Cell ids, in the order of `cells`."""
+    versus: Comparison | None = None
+    """Against GRASP on the same problems; None for GRASP itself, and without it."""
+
+    @property
+    def success(self) -> Rate:
+        """Of the cells that ran."""
+        done = self.cells.done
+        return Rate(int(done.success.sum()), len(done))
+
+    @property
+    def in_model(self) -> Rate:
+        """What the world model believes."""
+        known = _known(self.cells.done.believed)
+        return Rate(int(sum(known)), len(known))
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean planning seconds of all that ran, solved or not."""
+        return _mean(self.cells.done.seconds)
+
+    @property
+    def solved_seconds(self) -> float | None:
+        """Mean planning seconds of those that succeeded."""
+        done = self.cells.done
+        return _mean(done.seconds[done.success])
+
+    @property
+    def evaluations(self) -> float | None:
+        """Mean model steps a problem."""
+        return _mean(self.cells.done.evaluations)
+
+    @property
+    def distance(self) -> float | None:
+        """Median distance to the goal at the end, in `unit`."""
+        known = _known(self.cells.done.distance)
+        return median(known) if known else None
+
+    @property
+    def failed(self) -> int:
+        """Cells that ended in an error."""
+        return len(self.cells) - len(self.cells.done)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A line of the issue, and what became of it."""
+
+    words: str
+    measured: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How often GRASP alone is better, worse or not told apart, within one part."""
+
+    better: tuple[Measured, ...]
+    """The others that GRASP beats."""
+    worse: tuple[Measured, ...]
+    """The others that beat GRASP."""
+    unclear: tuple[Measured, ...]
+
+
+def measured(results: Results) -> list[Measured]:
+    """All points, in the order of tasks, horizons and planners of the config; verdicts adjusted within each part."""
+    table, facts = results.table, results.facts
+    names = ("part", "task", "horizon", "mode", "planner")
+    columns = [table[name].to_pylist() for name in names]
+    rows: dict[Key, list[int]] = {}
+    for i, key in enumerate(zip(*columns, strict=True)):
+        rows.setdefault(key, []).append(i)
+    found = {key: _measured(key, table.take(pa.array(at))) for key, at in rows.items()}
+    order = {label: number for number, label in enumerate([*facts["planners"], *facts["changes"], *facts["factors"]])}
+    tasks = list(dict.fromkeys([place["task"] for place in facts["places"].values()] + columns[1]))
+    ordered = sorted(
+        found.values(),
+        key=lambda one: (
+            one.part,
+            tasks.index(one.task),
+            one.horizon,
+            one.mode,
+            order.get(_plain(one.planner), len(order)),
+            one.planner,
+        ),
+    )
+    return [each for part in dict.fromkeys(one.part for one in ordered) for each in _compared(ordered, part)]
+
+
+def _plain(label: str) -> str:
+    """A variant's label without what the part adds to it."""
+    return label.removesuffix("_timed")
+
+
+def _measured(key: Key, rows: pa.Table) -> Measured:
+    status = np.array(rows["status"].to_pylist(), object)
+    numbers = ("model_success", "distance", "start_distance", "steps_to_success", "plan_seconds", "evaluations")
+    cells = PointCells(
+        rows["seed"].to_numpy(),
+        np.array(status != "failed", bool),
+        np.array(status == "non_finite", bool),
+        rows["success"].to_numpy(),
+        *(rows[name].cast(pa.float64()).to_numpy() for name in numbers),
+    )
+    return Measured(*key, unit=rows["unit"][0].as_py(), cells=cells, ids=rows["cell_id"].to_pylist())
+
+
+def _compared(every: Sequence[Measured], part: str) -> list[Measured]:
+    """The part's points, each compared with GRASP's on the same problems."""
+    mine = [one for one in every if one.part == part]
+    grasp = {(one.task, one.horizon, one.mode): one for one in mine if one.planner == GRASP}
+    with_one = [one for one in mine if one.planner != GRASP and (one.task, one.horizon, one.mode) in grasp]
+    fair = adjust([compare_cells(one.cells, grasp[(one.task, one.horizon, one.mode)].cells) for one in with_one])
+    verdicts = dict(zip(map(id, with_one), fair, strict=True))
+    return [replace(one, versus=verdicts.get(id(one))) for one in mine]
+
+
+def of_part(points: Sequence[Measured], part: str) -> list[Measured]:
+    """Those of one part."""
+    return [one for one in points if one.part == part]
+
+
+def standing(points: Sequence[Measured]) -> Standing:
+    """Of the points of one part that are compared with GRASP."""
+    by: dict[Verdict, list[Measured]] = {verdict: [] for verdict in Verdict}
+    for one in points:
+        if one.versus is not None and one.versus.success.pairs:
+            by[one.versus.verdict].append(one)
+    return Standing(*(tuple(by[verdict]) for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.UNCLEAR)))
+
+
+def targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> list[Target]:
+    """The targets, met or missed, by the measured rates."""
+    found = []
+    for aim in facts["aims"]["targets"]:
+        part = OWN if aim["mode"] == OPEN_LOOP else MPC
+        here = [
+            one
+            for one in points
+            if (one.part, one.task, one.horizon, one.mode) == (part, aim["task"], aim["horizon"], aim["mode"])
+        ]
+        ours = [one for one in here if one.planner in facts["ours"] and one.success.trials]
+        way = "" if aim["mode"] == OPEN_LOOP else f", {aim['mode']}"
+        words = f"{aim['task']} H{aim['horizon']}{way}: at least {aim['at_least']:.2f}"
+        best = max(ours, key=lambda one: one.success.value or 0.0, default=None)
+        if best is None:
+            found.append(Target(words, "not measured", False))
+            continue
+        met = (best.success.value or 0.0) >= aim["at_least"]
+        found.append(Target(words, f"{best.planner} {rate_text(best.success)}, n {best.success.trials}", met))
+    return found + [_faster(points, aim) for aim in facts["aims"]["faster"]]
+
+
+def _faster(points: Sequence[Measured], aim: Mapping[str, Any]) -> Target:
+    words = f"{aim['task']} H{aim['horizon']}: grasp alone at least {aim['than']}'s success in {aim['share']:g} of its seconds"
+    here = {one.planner: one for one in of_part(points, OWN) if (one.task, one.horizon) == (aim["task"], aim["horizon"])}
+    grasp, other = here.get(GRASP), here.get(aim["than"])
+    if grasp is None or other is None or grasp.success.value is None or other.success.value is None:
+        return Target(words, "not measured", False)
+    if not grasp.seconds or not other.seconds:
+        return Target(words, "not measured", False)
+    share = grasp.seconds / other.seconds
+    said = f"{grasp.success.value:.2f} against {other.success.value:.2f}, in {share:.2f} of the seconds"
+    return Target(words, said, grasp.success.value >= other.success.value and share <= aim["share"])
+
+
+def worst_cells(points: Sequence[Measured], facts: Mapping[str, Any]) -> list[tuple[Measured, int]]:
+    """The worst cells: of each point of the named planners the plan that ended farthest and missed; the farthest of these,
+    relative to where they began."""
+    labels, count = facts["worst"]
+    found = []
+    for one in of_part(points, OWN):
+        if one.planner in labels:
+            far = np.where(one.cells.ran, np.nan_to_num(one.cells.distance, nan=-1.0), -1.0)
+            at = len(far) - 1 - int(np.argmax(far[::-1]))  # of equal distances the higher seed: the one that is drawn
+            start = one.cells.start_distance[at]
+            if far[at] >= 0 and not one.cells.success[at] and start > 0:
+                found.append((far[at] / start, one, at))
+    found.sort(key=lambda each: (-each[0], each[1].task, each[1].horizon, each[1].planner))
+    return [(one, at) for _, one, at in found[:count]]
+
+
+def rate_text(rate: Rate) -> str:
+    """A rate with its interval; `-` without trials."""
+    return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
+
+
+def versus_text(one: Measured) -> str:
+    """The paired difference from GRASP, its interval and verdict; empty without one."""
+    if one.versus is None or one.versus.success.difference is None:
+        return ""
+    low, high = one.versus.success.interval
+    return f"{one.versus.success.difference:+.2f} [{low:+.2f}, {high:+.2f}] {one.versus.verdict.value}"
+
+
+def place_text(one: Measured) -> str:
+    """`push_t H50`, with the mode where it is not open loop."""
+    return f"{one.task} H{one.horizon}{'' if one.mode == OPEN_LOOP else f' {one.mode}'}"
+
+
+def _known(values: Float64[np.ndarray, " cells"]) -> list[float]:
+    return values[~np.isnan(values)].tolist()
+
+
+def _mean(values: Float64[np.ndarray, " cells"]) -> float | None:
+    known = _known(values)
+    return fmean(known) if known else None
