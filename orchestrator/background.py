@@ -68,6 +68,8 @@ class BackgroundTracker:
         self._trouble: Exception | None = None
         self._pause = 0.0
         """Seconds between tries in the present trouble."""
+        self._arrived = courier.tracker.progress
+        """What had arrived at the last failure: where more does, the next try comes soon."""
         self._idle = False
         """Nothing waits: until news come there is nothing to do."""
         self._not_before = 0.0
@@ -94,10 +96,10 @@ class BackgroundTracker:
             self.start()
         self._finishing = True
         self._news.put(self._record(sweep or self._sweep, [str(figure.resolve()) for figure in figures], ended=True))
-        written, since = self._courier.tracker.written, time.monotonic()
+        arrived, since = self._courier.tracker.progress, time.monotonic()
         while not self._done.wait(0.05) and self._thread.is_alive():
-            if self._courier.tracker.written != written:
-                written, since = self._courier.tracker.written, time.monotonic()
+            if self._courier.tracker.progress != arrived:
+                arrived, since = self._courier.tracker.progress, time.monotonic()
             patience = self._patience / 2 if self._trouble else self._patience
             if isinstance(self._trouble, RefusedError) or time.monotonic() - since > patience:
                 break
@@ -150,7 +152,8 @@ class BackgroundTracker:
             words = traceback.format_exc() if self._trouble is None else str(error)
             _log.warning("tracking: %s", self._courier.tracker.destination.scrub(words))
             self._trouble = error
-            self._pause = min(_LONGEST_WAIT, 2 * self._pause or _FIRST_WAIT)
+            arrived, self._arrived = self._arrived, self._courier.tracker.progress
+            self._pause = min(_LONGEST_WAIT, 2 * self._pause or _FIRST_WAIT) if arrived == self._arrived else _FIRST_WAIT
             self._not_before = time.monotonic() + self._pause
 
     def _accept(self) -> None:

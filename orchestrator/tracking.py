@@ -65,15 +65,24 @@ class Tracker:
         self._parents: dict[str, StoredRun] = {}
         self._children: dict[str, dict[str, StoredRun]] = {}
         self._doubtful = False
+        self._sent: dict[tuple[str, str], set[str]] = {}
+        """Names of picture files that have arrived, by run and digest: a run that was cut off goes on where it was."""
         self.points = self.sweeps = self.pictures = 0
         """How many were brought up to date."""
+        self.files = 0
+        """Files of pictures that have arrived."""
 
     @property
     def written(self) -> str:
-        """What was written, in words; it changes with everything that is."""
+        """What was written, in words."""
         points = "1 point" if self.points == 1 else f"{self.points} points"
         points += f" with pictures of {self.pictures}" if self.pictures else ""
         return f"{points} and " + ("1 sweep" if self.sweeps == 1 else f"{self.sweeps} sweeps")
+
+    @property
+    def progress(self) -> tuple[int, ...]:
+        """Another one whenever something has arrived."""
+        return self.points, self.sweeps, self.pictures, self.files
 
     @property
     def requests(self) -> int:
@@ -124,12 +133,18 @@ class Tracker:
             if run is None or shown is None or run.tags.get(_PICTURES) == shown.digest:
                 continue
             try:
-                if _PICTURES in run.tags:  # of other cells than those that are chosen now
+                sent = self._sent.setdefault((run.run_id, shown.digest), set())
+                if _PICTURES in run.tags and not sent:  # of other cells than those that are chosen now
                     for folder in (FOLDER, IMAGES):
                         self._store.remove(run, folder)
                 for file in run_files(gallery, point_id, shown, run.began):
+                    if f"{file.folder}/{file.name}" in sent:
+                        continue
                     self._upload(run, {file.name: file.data}, file.folder)
+                    sent.add(f"{file.folder}/{file.name}")
+                    self.files += 1
                 self._store.log(run.run_id, [], {}, {**TAGS, _PICTURES: shown.digest})
+                del self._sent[run.run_id, shown.digest]
             except RejectedError as error:
                 refused.append(str(error))
                 continue

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.review import main
 
 
+@pytest.mark.timeout(900)
 def test_the_review_benchmark_measures_all_it_promises(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--points", "20", "--seeds", "3", "--planned-seeds", "1"])
     said = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -116,7 +116,7 @@ def site(outputs: Outputs) -> Iterator[Site]:
 
 
 def until_answers(address: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 450
     while time.monotonic() < deadline and server.poll() is None:
         try:
             urllib.request.urlopen(address, timeout=5).close()

@@ -104,7 +104,7 @@ def test_without_tracking_nothing_of_it_is_written(capsys, model, tmp_path):
     assert "give tracking.enabled=true" in said
     code, said, _ = run(capsys, "sync", "smoke", f"output={tmp_path}", "tracking.enabled=true")
     assert code == 0
-    assert "wrote 1 point and 1 sweep" in said
+    assert "wrote 1 point with pictures of 1 and 1 sweep" in said
 
 
 @pytest.mark.skipif(postgresql_programs() is None, reason="needs PostgreSQL: apt-get install postgresql")
@@ -130,7 +130,7 @@ def test_records_wait_for_a_database_that_is_down_and_sync_writes_them(capsys, m
         assert "no password" in said, "the address that was kept has none"
         code, said, _ = run(capsys, "sync", f"output={tmp_path}", f"tracking.uri='{database.uri}'")
         assert code == 0
-        assert "wrote 1 point and 1 sweep to MLflow at postgresql://127.0.0.1" in said
+        assert "wrote 1 point with pictures of 1 and 1 sweep to MLflow at postgresql://127.0.0.1" in said
         assert database.password not in said
         assert box.names() == []
         bench = Bench(database.uri.replace("postgresql:", "postgresql+psycopg:"), tmp_path, tmp_path / "bench", "grasp")

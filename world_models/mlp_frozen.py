@@ -166,6 +166,8 @@ def _unroll(
     weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
 ) -> tuple[Float[Tensor, "n time observation"], list[_Step]]:
     """States s_1..s_T and, with `keep`, what `_unroll_back` needs."""
+    rows = len(start)
+    start, actions = _filled(start), _filled(actions)
     states, steps = [start], []
     with _no_autocast(start):
         for action in actions.unbind(1):
@@ -173,13 +175,14 @@ def _unroll(
             states.append(following)
             if keep:
                 steps.append(kept)
-    return torch.stack(states[1:], 1), steps
+    return torch.stack(states[1:], 1)[:rows], steps
 
 
 def _unroll_back(
     weights: FrozenWeights, steps: list[_Step], cotangents: Float[Tensor, "n time observation"], to_start: bool
 ) -> tuple[Float[Tensor, "n observation"] | None, Float[Tensor, "n time action"]]:
     """The cotangents of start (if asked for) and actions from those of the states."""
+    rows, cotangents = len(cotangents), _filled(cotangents)
     carry, to_actions = None, []
     with _no_autocast(cotangents):
         for t in reversed(range(len(steps))):
@@ -188,7 +191,18 @@ def _unroll_back(
             to_actions.append(_narrow(inner, weights.action_out))
             if t > 0 or to_start:
                 carry = torch.addmm(cotangent, inner, weights.state_in)
-    return carry if to_start else None, torch.stack(to_actions[::-1], 1)
+    to_start_states = carry[:rows] if to_start and carry is not None else None
+    return to_start_states, torch.stack(to_actions[::-1], 1)[:rows]
+
+
+def _filled(tensor: Tensor) -> Tensor:
+    """With rows of zeros behind it where the last rows would be rounded in another way than in a larger batch.
+
+    Measured (MKL, x86, 1 and 2 threads): from 12 rows on, in fours, a row of a product is the same whatever stands beside it.
+    """
+    rows = len(tensor)
+    wanted = max(12, rows + -rows % 4) if tensor.device.type == "cpu" else rows
+    return tensor if wanted == rows else torch.cat([tensor, tensor.new_zeros(wanted - rows, *tensor.shape[1:])])
 
 
 class _TorchRollout(Function):
