@@ -19,7 +19,7 @@ from orchestrator.ledger import Ledger
 
 HEAD = "127.0.0.2"
 """Address of the head. Each node has one of its own; 127.0.0.1 is none, for Ray puts the network's address in its place."""
-STEP = 150.0
+STEP = 300.0
 """Seconds that anything waited for may take."""
 
 
