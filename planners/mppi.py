@@ -48,7 +48,9 @@ class MPPISearch:
         plans = drawn(self.actions, std, self._noise.at(iteration), settings.noise_exponent)
         plans[:, 0] = self.actions
         weights = path_weights(offered_costs(self._run, plans), per_row(settings.temperature, plans[:, :, 0, 0]))
-        self.actions = torch.einsum("bn,bnta->bta", weights, plans)
+        # No matrix product: rounded weights do not sum to one, and a mean of plans at a bound would lie beyond it.
+        self.actions = (weights[:, :, None, None] * plans).sum(1)
+        self._run.project(self.actions)
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""

@@ -141,7 +141,8 @@ def serial_rollout(
     result = []
     for t in range(actions.shape[1]):
         window = torch.cat([past, actions[:, t : t + 1]], 1)
-        following = model.step(states, window)
+        # In the type of the states it came from, also where the model's products are rounded (`world_models.precision`).
+        following = model.step(states, window).to(states.dtype)
         result.append(following)
         states = torch.cat([states[:, 1:], following.unsqueeze(1)], 1)
         past = window[:, 1:]

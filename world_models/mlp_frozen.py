@@ -10,7 +10,6 @@ Two ways compute it: torch operations, in any floating type on any device; and, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +22,7 @@ from torch.nn.functional import silu
 
 from world_models.native.build import NativeUnavailableError
 from world_models.native.mlp import Layers, NativeMLP, fits
-from world_models.precision import current_precision
+from world_models.precision import current_precision, without_autocast
 
 _EPS = 1e-5
 FAST_ACTIVATIONS = ("relu", "silu")
@@ -169,7 +168,8 @@ def _unroll(
     rows = len(start)
     start, actions = _filled(start), _filled(actions)
     states, steps = [start], []
-    with _no_autocast(start):
+    # Types are chosen here by hand: an autocast around the forward pass would not be around the backward pass.
+    with without_autocast(start.device):
         for action in actions.unbind(1):
             following, kept = _forward(weights, states[-1], action)
             states.append(following)
@@ -184,7 +184,7 @@ def _unroll_back(
     """The cotangents of start (if asked for) and actions from those of the states."""
     rows, cotangents = len(cotangents), _filled(cotangents)
     carry, to_actions = None, []
-    with _no_autocast(cotangents):
+    with without_autocast(cotangents.device):
         for t in reversed(range(len(steps))):
             cotangent = cotangents[:, t] if carry is None else cotangents[:, t] + carry
             inner = _backward(weights, steps[t], cotangent)
@@ -237,12 +237,6 @@ class _NativeRollout(Function):
         ctx: Any, *cotangents: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None]:
         return *ctx.native.backward(cotangents[0], ctx.kept, ctx.needs_input_grad[0]), None
-
-
-def _no_autocast(like: Tensor) -> AbstractContextManager[object]:
-    """Types are chosen here by hand: an autocast around the forward pass would not be around the backward pass."""
-    kind = like.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def allowed_kernel(weights: FrozenWeights) -> NativeMLP | None:

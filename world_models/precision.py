@@ -7,7 +7,7 @@ Precision is leave to round, never an obligation: a model that has nothing faste
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import torch
@@ -29,28 +29,38 @@ def current_precision() -> str:
 def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Ask for a precision in this block, for models on `device`; UnknownNameError for a name that is not in `PRECISIONS`.
 
-    On CUDA it holds for models of any kind: `high` turns TF32 on, `medium` autocasts to bfloat16. On a CPU it holds for models
-    that ask `current_precision()`, as the residual MLP does.
+    On CUDA it holds for models of any kind, products and convolutions: `highest` turns TF32 off (which torch allows
+    convolutions unless told otherwise), `high` turns it on, `medium` autocasts to bfloat16 besides. On a CPU it holds for
+    models that ask `current_precision()`, as the residual MLP does.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
     token = _CURRENT.set(precision)
     try:
         with ExitStack() as stack:
-            if device.type == "cuda" and precision != "highest":
-                stack.enter_context(_tf32())
-            if device.type == "cuda" and precision == "medium":
-                stack.enter_context(torch.autocast("cuda", torch.bfloat16))
+            if device.type == "cuda":
+                stack.enter_context(_tf32(precision != "highest"))
+                # Said in any case: this block may lie in another one.
+                stack.enter_context(torch.autocast("cuda", torch.bfloat16, enabled=precision == "medium"))
             yield
     finally:
         _CURRENT.reset(token)
 
 
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A block in which no autocast chooses types: for what must not be rounded to bfloat16, or is typed by hand."""
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
 @contextmanager
-def _tf32() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high")
+def _tf32(allowed: bool) -> Iterator[None]:
+    convolutions = torch.backends.cudnn.conv  # pyright: ignore[reportAttributeAccessIssue]
+    before = torch.get_float32_matmul_precision(), convolutions.fp32_precision
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    convolutions.fp32_precision = "tf32" if allowed else "ieee"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        convolutions.fp32_precision = before[1]

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from world_models.precision import without_autocast
+
 
 class Probe(nn.Module):
     """State observations of model states: linear for `width` 0, else with two hidden layers. It is a model's `decode`."""
@@ -40,4 +42,6 @@ class ProbeCost(nn.Module):
 
     def forward(self, states: Float[Tensor, "n state"], goals: Float[Tensor, "n state"]) -> Float[Tensor, " n"]:
         """Cost of each state against its goal."""
-        return ((self.probe(states) - self.probe(goals)).square() * self.weights).mean(1)
+        # Near the goal two readings nearly cancel: bfloat16 would not tell them apart.
+        with without_autocast(states.device):
+            return ((self.probe(states.to(goals)) - self.probe(goals)).square() * self.weights).mean(1)

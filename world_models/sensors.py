@@ -12,6 +12,7 @@ from torch import Tensor
 
 from world_models.base import Sight, WorldModel
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.precision import matmul_precision
 from world_models.tasks import Task
 from world_models.tasks.base import Visible
 
@@ -58,9 +59,9 @@ class Sensors:
     def encode(
         self, model: WorldModel, task: Task, states: Float[np.ndarray, "n simulator_state"]
     ) -> Float[Tensor, "n *state"]:
-        """The model's states of simulator states, without gradients."""
+        """The model's states of simulator states, without gradients and without rounding: planners start from them."""
         at_once = len(states) if self.kind == "state" else PICTURES_AT_ONCE
-        with torch.no_grad():
+        with torch.no_grad(), matmul_precision("highest", model.device):
             parts = [
                 model.encode(self.observe(task, states[first : first + at_once], model.device, model.dtype))
                 for first in range(0, len(states), max(at_once, 1))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.errors import UnknownNameError, require
+from world_models.precision import without_autocast
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ class TemporalCost(nn.Module):
 
     def forward(self, states: Float[Tensor, "n state"], goals: Float[Tensor, "n state"]) -> Float[Tensor, " n"]:
         """Cost of each state against its goal: squared steps apart over `unit` squared."""
-        return (self.embed(states) - self.embed(goals)).square().sum(1) / self.unit.square()
+        # Near the goal two large embeddings nearly cancel: bfloat16 would not tell them apart.
+        with without_autocast(states.device):
+            return (self.embed(states.to(goals)) - self.embed(goals)).square().sum(1) / self.unit.square()
 
 
 @dataclass(frozen=True)
