@@ -14,11 +14,14 @@ import torch
 from orchestrator.batching import Batch
 from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.gpu import is_broken, lacks_memory
+from orchestrator.memory import device_memory
 from orchestrator.outcomes import Setback, failed_batch, one_line
 from orchestrator.provenance import Provenance, host
 from orchestrator.records import CellResult
 from orchestrator.scheduler import Asking, Scheduler
 from planners import PlannerMemoryError
+from world_models.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -53,8 +56,10 @@ def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | Setback:
     except OUT_OF_MEMORY as error:
         return Setback(one_line(error), memory=True)
     except Exception as error:
-        _log.warning("a batch of %s raised", batch.point, exc_info=True)
-        return Setback(one_line(error))
+        memory = lacks_memory(error)
+        if not memory:
+            _log.warning("a batch of %s raised", batch.point, exc_info=True)
+        return Setback(one_line(error), memory)
 
 
 def evaluated(evaluator: BatchEvaluator, batch: Batch, device: str = "cpu") -> BatchResult:
@@ -120,9 +125,9 @@ class InlineBackend:
         return 1
 
     def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """Results in the order in which they are handed out."""
+        """Results in the order in which they are handed out. UserError where this process has lost its GPU."""
         evaluator = self._make_evaluator(self._device)
-        asking = Asking("inline", self._device)
+        asking = Asking("inline", self._device, memory=device_memory(self._device, 1.0))
         while (task := scheduler.next(asking, 1)) is not None or not scheduler.over:
             if task is None:
                 drawing = scheduler.next_drawing(asking)
@@ -130,11 +135,18 @@ class InlineBackend:
                     scheduler.drawn(drawing, attempt_drawing(evaluator, drawing))
                 continue
             self._show(task.batch, ())
-            result = scheduler.done(task, attempt(evaluator, task.batch), self._device)
+            answer = attempt(evaluator, task.batch)
+            if isinstance(answer, Setback) and is_broken(self._device):
+                # Whatever else this process tried would be recorded as failed.
+                raise UserError(
+                    f"the GPU can no longer be used by this process ({answer.words}): run the same command again; "
+                    "everything finished is kept."
+                )
+            result = scheduler.done(task, answer, self._device)
             self._show(None, result.results if result else ())
             if result is not None:
                 if result.effort is not None:
-                    asking = Asking("inline", self._device, result.effort.models)
+                    asking = replace(asking, models=result.effort.models)
                 yield result.of("inline")
 
     def crew(self) -> tuple[WorkerView, ...]:

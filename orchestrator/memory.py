@@ -18,6 +18,8 @@ class MemoryMeter:
 
     def __init__(self, device: str) -> None:
         self._cuda = torch.device(device).type == "cuda"
+        if self._cuda:
+            torch.cuda.init()  # else the first peak cannot be reset
         self._device = device
         self._floor = 2**62
 

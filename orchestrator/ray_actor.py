@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from orchestrator.backend import MakeEvaluator, attempt
 from orchestrator.batching import Batch
 from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult
+from orchestrator.gpu import is_broken, keep_to_share
 from orchestrator.memory import device_memory
 from orchestrator.outcomes import Setback, one_line
 from orchestrator.ray_cluster import Need
@@ -42,6 +44,7 @@ class PlanningActor:
     def __init__(self, make_evaluator: MakeEvaluator, device: str, threads: int, share: float) -> None:
         """`share` is the part of a GPU that it may use."""
         torch.set_num_threads(threads)
+        keep_to_share(device, share)
         self._device = device
         self._share = share
         self._evaluator = make_evaluator(device)
@@ -54,8 +57,13 @@ class PlanningActor:
         return Hello(node_id, os.getpid(), file, device_memory(self._device, self._share))
 
     def evaluate(self, batch: Batch) -> BatchResult | Setback:
-        """One record a cell, or why there is none."""
-        return attempt(self._evaluator, batch)
+        """One record a cell, or why there is none. Ends the actor where it has lost its GPU: another takes its place."""
+        answer = attempt(self._evaluator, batch)
+        if isinstance(answer, Setback) and is_broken(self._device):
+            sys.stderr.write(f"the GPU can no longer be used by this process ({answer.words})\n")
+            sys.stderr.flush()
+            os._exit(1)
+        return answer
 
     def draw(self, drawing: Drawing) -> Drawn:
         """Pictures of recorded cells."""

@@ -193,7 +193,9 @@ def connect(address: str | None) -> None:
     if address is None:
         with _own_signals(), _environment({**_ENVIRONMENT, "PYTHONPATH": _python_path()}):
             # Without "local" Ray would join whatever cluster runs on this machine.
-            ray.init("local", num_cpus=cpus_here(), include_dashboard=False, object_store_memory=_OBJECT_STORE, **quiet)
+            # GPUs that torch cannot use (a build without CUDA) are none: Ray would count them, and every batch would fail.
+            sizes = {"num_cpus": cpus_here(), "num_gpus": gpus_here(), "object_store_memory": _OBJECT_STORE}
+            ray.init("local", include_dashboard=False, **sizes, **quiet)
         return
     _probe(address)
     # What `ray job submit` uploaded is on every worker's path already.
