@@ -30,7 +30,7 @@ from planners.grasp import GraspSearch
 from planners.run import begin
 from world_models.base import Context
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
-from world_models.native.mlp import mlp_library
+from world_models.native.mlp import TILES, mlp_library, processor
 from world_models.precision import matmul_precision
 
 BATCH = 64
@@ -220,11 +220,12 @@ def main() -> None:
     """Print a table and, as the last line, JSON."""
     torch.set_num_threads(1)
     model, library = make_model(), mlp_library()
-    kernel = f"no kernel: {library}" if isinstance(library, str) else "kernel in C"
+    tiled = not isinstance(library, str) and processor().issuperset(TILES)
+    kernel = f"no kernel: {library}" if isinstance(library, str) else f"kernel in C on {'AMX tiles' if tiled else 'AVX-512'}"
     parameters = sum(p.numel() for p in model.parameters())
     print(f"GRASP, lifted, MLP with {parameters:,} parameters, {platform.machine()}, torch {torch.__version__}, {kernel}")
     print("   T  serial ms   ours ms   ratio   fp32 ms   ratio  GFLOP/s    GEMM  share   (ms per iteration and problem)")
-    flops, tile_flops = needed_flops(model), needed_flops(model, 1 if isinstance(library, str) else 3)
+    flops, tile_flops = needed_flops(model), needed_flops(model, 3 if tiled else 1)
     timings = {steps: measure(model, steps) for steps in HORIZONS}
     result: dict[str, float] = {}
     for timing in timings.values():

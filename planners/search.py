@@ -50,7 +50,8 @@ class SearchSettings(Settings):
     """Wall seconds a problem: B problems planned together may take B times as long. None: no limit."""
     precision: str = choice("high", "highest", "medium")
     """Leave to round in the model's matrix products, in torch's words. `high`: TF32 on CUDA; on CPUs with AMX tiles 16 bits of
-    values and 8 of gradients. `medium`: bfloat16. `highest`, and wherever nothing faster is known: the model's own type."""
+    values and 8 of gradients, with AVX-512 and bfloat16 all of values and 8 of gradients. `medium`: bfloat16. `highest`, and
+    wherever nothing faster is known: the model's own type."""
     init: str = choice("linear", "zeros", "explore")
     """Where a search starts: null actions, with virtual states on the straight line to the goal (`linear`) or where null
     actions lead (`zeros`); or the branches of a tree of model rollouts that end nearest the goal (`explore`), as many as there

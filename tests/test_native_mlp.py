@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,26 @@ from world_models.native.build import NativeUnavailableError, load_library
 from world_models.precision import current_precision, matmul_precision
 
 CPU = torch.device("cpu")
-needs_kernel = pytest.mark.skipif(isinstance(native.mlp_library(), str), reason=f"no kernel: {native.mlp_library()}")
+KERNELS = {"tiles": (*native.LANES, *native.TILES), "lanes": native.LANES}
+
+
+def needs_kernel(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test with each of the kernels that this processor has."""
+    return pytest.mark.usefixtures("kernel")(pytest.mark.parametrize("kernel", KERNELS, indirect=True)(test))
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The kernel for tiles or for lanes, in the place of the best that there is."""
+    extensions = KERNELS[request.param]
+    lacking = sorted(set(extensions) - native.processor())
+    if lacking:
+        pytest.skip(f"no kernel: this is no processor under Linux with {', '.join(lacking)}.")
+    library = native.compiled(extensions)
+    if isinstance(library, str):
+        pytest.skip(f"no kernel: {library}")
+    monkeypatch.setattr(native, "mlp_library", lambda: library)
+    return request.param
 
 
 def make(**config: object) -> ResidualMLP:
@@ -76,7 +96,7 @@ def test_values_to_16_bits_and_gradients_to_8(config: dict[str, object], rows: i
     assert error(medium[0], exact[0]) < 2e-3
     for one, reference in zip(high[1:], exact[1:], strict=True):
         assert error(one, reference) < 2e-2
-    assert not torch.equal(high[0], unrolled(model, "highest", *given)[0]), "the kernel is what ran"
+    assert isinstance(model._weights().high, native.NativeMLP), "the kernel is what ran"
     with matmul_precision("high", CPU):
         following, pullback = step_pullback(model, given[0].unsqueeze(1), given[1][:, :1])
     assert torch.equal(following, high[0][:, 0])

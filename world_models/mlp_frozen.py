@@ -4,7 +4,7 @@ Planning differentiates the model to actions and states, never to weights. Knowi
 keeps only what the backward pass reads, and a rollout of T steps is one autograd node instead of a chain of them.
 
 Two ways compute it: torch operations, in any floating type on any device; and, where leave to round is given
-(`world_models.precision`) and the processor has AMX, a kernel in C (`world_models.native`).
+(`world_models.precision`) and the processor has AMX or AVX-512 with bfloat16, a kernel in C (`world_models.native`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import torch
 from world_models.errors import UnknownNameError
 
 PRECISIONS = ("highest", "high", "medium")
-"""`highest`: float32 as it is. `high`: TF32 on CUDA; on AMX cores values to 16 bits and gradients to 8. `medium`: bfloat16."""
+"""`highest`: float32 as it is. `high`: TF32 on CUDA; on a CPU that has our kernel values to 16 bits (AMX) or as they are
+(AVX-512), and gradients to 8. `medium`: bfloat16."""
 
 _CURRENT: ContextVar[str] = ContextVar("matmul_precision", default="highest")
 

@@ -1,13 +1,18 @@
-/* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles
- * (bfloat16 products, float32 sums).
+/* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles or AVX-512 lanes
+ * (bfloat16 or float32 products, float32 sums).
  *
  * Rows go through all layers and all time steps in blocks of ROWS, so that nothing but what the derivative needs ever
- * leaves the core's caches. A forward product takes `terms` passes: 1 rounds both sides to bfloat16; 3 takes each number as
- * the sum of two bfloat16 numbers (about 16 bits) and leaves out the product of the two low parts. A backward product takes
- * one pass: of a derivative 8 bits do. Everything between the products is float32.
+ * leaves the core's caches. A forward product has `terms`: 1 rounds both sides to bfloat16; 3 takes, on tiles, each number
+ * as the sum of two bfloat16 numbers (about 16 bits) and leaves out the product of the two low parts, and on lanes float32,
+ * where three passes would take longer. A backward product has one: of a derivative 8 bits do. Everything between the
+ * products is float32.
  * A row's arithmetic never depends on the rows beside it. NaN and infinity pass through, as in float32.
  */
+#ifdef __AMX_BF16__
 #include "tiles.h"
+#else
+#include "lanes.h"
+#endif
 
 enum { MOST_LANES = 1024 / LANES };
 
@@ -32,8 +37,8 @@ typedef struct {
     float *rstd;
 } Kept;
 
-/* Asks the operating system for the tile registers; 0 when it has none to give. */
-int mlp_init(void) { return tiles_granted(); }
+/* Asks the operating system for what the products need; 0 when it has none to give. */
+int mlp_init(void) { return granted(); }
 
 INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 2 * width : width / 8; }
 
@@ -65,15 +70,16 @@ INLINE Kept kept_in(const Model *m, char *memory, int64_t width, int silu) {
     return (Kept){memory, (bf16 *)normed, (float *)(normed + ROWS * (m->depth - 1) * width * 2)};
 }
 
-
 INLINE Kept kept_row(Kept k, int64_t layer, int64_t row, int64_t width, int silu) {
     const int64_t at = layer * ROWS + row;
     return (Kept){k.slopes + at * slope_bytes(width, silu), k.normed + at * width, k.rstd + at};
 }
 
-/* hidden (+)= activation(out + bias), then normalised and split for the next product. */
-INLINE void forward_row(float *hidden, const float *out, const float *bias, bf16 *hi, bf16 *lo, const Kept *kept, int first,
-                        int last, int norm, int64_t width, int silu, int terms) {
+/* hidden (+)= activation(out + bias), then normalised: the next product's operand. */
+INLINE void forward_row(const Scratch *s, int64_t at, const float *bias, const Kept *kept, int first, int last, int norm,
+                        int64_t width, int silu, int terms) {
+    float *hidden = s->hidden + at;
+    const float *out = s->out + at;
     __m512 v[MOST_LANES];
     UNROLL for (int64_t i = 0; i < width; i += LANES) {
         const __m512 pre = _mm512_add_ps(_mm512_loadu_ps(out + i), _mm512_loadu_ps(bias + i));
@@ -89,8 +95,8 @@ INLINE void forward_row(float *hidden, const float *out, const float *bias, bf16
         if (kept) *kept->rstd = rstd;
     }
     UNROLL for (int64_t i = 0; i < width; i += LANES) {
-        const __m256i top = split(v[i / LANES], terms, hi + i, lo + i);
-        if (kept && !last) store(kept->normed + i, top);
+        put(s->hi, s->lo, at + i, v[i / LANES], terms);
+        if (kept && !last) store(kept->normed + i, rounded(v[i / LANES]));
     }
 }
 
@@ -102,15 +108,13 @@ INLINE void forward_block(const Model *m, const Scratch *s, char *memory, int64_
         const int first = l == 0, last = l == m->depth - 1;
         for (int64_t r = 0; r < ROWS; r++) {
             const Kept row = kept_row(all, l, r, width, silu);
-            const int64_t at = r * width;
-            forward_row(s->hidden + at, s->out + at, m->bias[l], s->hi + at, s->lo + at, memory ? &row : 0, first, last,
-                        m->layer_norm, width, silu, terms);
+            forward_row(s, r * width, m->bias[l], memory ? &row : 0, first, last, m->layer_norm, width, silu, terms);
         }
         product(s->hi, s->lo, &m->forward[l + 1], terms, s->out);
     }
 }
 
-/* g += the cotangent of a block's input through its LayerNorm; g times the slopes before it, split for the next product. */
+/* g += the cotangent of a block's input through its LayerNorm; g times the slopes before it is the next product's operand. */
 INLINE void backward_row(float *g, const float *inner, const Kept *kept, bf16 *hi, int norm, int64_t width, int silu) {
     __m512 v[MOST_LANES], x[MOST_LANES];
     UNROLL for (int64_t i = 0; i < width; i += LANES) v[i / LANES] = _mm512_loadu_ps(inner + i);
@@ -138,7 +142,7 @@ INLINE void backward_block(const Model *m, const Scratch *s, char *memory, int64
         const int64_t at = r * width;
         UNROLL for (int64_t i = 0; i < width; i += LANES) {
             const __m512 g = _mm512_loadu_ps(s->hidden + at + i);
-            split(times_slope(g, silu, row.slopes, i), 1, s->hi + at + i, s->lo + at + i);
+            put(s->hi, s->lo, at + i, times_slope(g, silu, row.slopes, i), 1);
         }
     }
     for (int64_t l = m->depth - 1; l > 0; l--) {
@@ -165,15 +169,15 @@ static void backward_step(const Model *m, const Scratch *s, char *memory) {
     else backward_block(m, s, memory, m->width, m->silu);
 }
 
-static void split_lines(const Scratch *s, const float *x, int64_t floats) {
-    for (int64_t i = 0; i < floats; i += LANES) split(_mm512_loadu_ps(x + i), 3, s->hi + i, s->lo + i);
+static void put_lines(const Scratch *s, const float *x, int64_t floats, int terms) {
+    for (int64_t i = 0; i < floats; i += LANES) put(s->hi, s->lo, i, _mm512_loadu_ps(x + i), terms);
 }
 
 /* states [n, time, observation] that follow from start [n, observation] and actions [n, time, action]; what the backward pass
  * reads goes to `kept` (mlp_kept_bytes for each block of rows and step), unless that is null. */
 void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, const float *actions, float *states, char *kept,
                  float *memory) {
-    load_tiles();
+    begin();
     const Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
     const int64_t bytes = kept ? mlp_kept_bytes(m) : 0;
@@ -185,7 +189,7 @@ void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, co
         for (int64_t t = 0; t < time; t++, kept += bytes) {
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t i = 0; i < A; i++) s.line[r * in + D + i] = actions[((first + r) * time + t) * A + i];
-            split_lines(&s, s.line, ROWS * in);
+            put_lines(&s, s.line, ROWS * in, m->terms);
             forward_step(m, &s, kept);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t i = 0; i < D; i++) {
@@ -194,13 +198,13 @@ void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, co
                 }
         }
     }
-    _tile_release();
+    end();
 }
 
 /* The cotangents of start (unless null) and actions from those of all states. */
 void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangent, char *kept, float *to_start,
                   float *to_actions, float *memory) {
-    load_tiles();
+    begin();
     const Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, out = m->backward[m->depth].inputs, in = m->backward[0].outputs;
     const int64_t bytes = mlp_kept_bytes(m);
@@ -214,7 +218,7 @@ void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangen
                     s.carry[r * D + i] += cotangent[((first + r) * time + t) * D + i];
                     s.line[r * out + i] = s.carry[r * D + i] * m->scale[i];
                 }
-            split_lines(&s, s.line, ROWS * out);
+            put_lines(&s, s.line, ROWS * out, 1);
             backward_step(m, &s, kept + t * bytes);
             for (int64_t r = 0; r < rows; r++) {
                 for (int64_t i = 0; i < D; i++) s.carry[r * D + i] += s.out[r * in + i];
@@ -223,7 +227,7 @@ void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangen
         }
         if (to_start) memcpy(to_start + first * D, s.carry, 4 * rows * D);
     }
-    _tile_release();
+    end();
 }
 
 /* GRASP's reshaped gradients of rows first.. of the flat [problems, time] grid: a step forward, the cotangent of its prediction
@@ -234,18 +238,18 @@ void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangen
 void mlp_lifted(const Model *m, int64_t first, int64_t n, int64_t time, const float *sequence, const float *actions,
                 const float *goals, const float *goal_weight, const float *features, float *to_states, float *to_actions,
                 char *kept, float *memory) {
-    load_tiles();
+    begin();
     const Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
     const float unit = 2.f / D;
-    for (const int64_t end = first + n; first < end; first += ROWS) {
-        const int64_t rows = end - first < ROWS ? end - first : ROWS;
+    for (const int64_t stop = first + n; first < stop; first += ROWS) {
+        const int64_t rows = stop - first < ROWS ? stop - first : ROWS;
         memset(s.line, 0, 4 * ROWS * in);
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t i = 0; i < D; i++) s.line[r * in + i] = sequence[(first + r) * D + i];
             for (int64_t i = 0; i < A; i++) s.line[r * in + D + i] = actions[(first + r) * A + i];
         }
-        split_lines(&s, s.line, ROWS * in);
+        put_lines(&s, s.line, ROWS * in, m->terms);
         forward_step(m, &s, kept);
         memset(s.carry, 0, 4 * ROWS * out);
         for (int64_t r = 0; r < rows; r++) {
@@ -262,10 +266,10 @@ void mlp_lifted(const Model *m, int64_t first, int64_t n, int64_t time, const fl
                 s.carry[r * out + i] = cotangent * m->scale[i];
             }
         }
-        split_lines(&s, s.carry, ROWS * out);
+        put_lines(&s, s.carry, ROWS * out, 1);
         backward_step(m, &s, kept);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t i = 0; i < A; i++) to_actions[(first + r) * A + i] = s.out[r * in + D + i];
     }
-    _tile_release();
+    end();
 }

@@ -1,4 +1,4 @@
-"""The residual MLP's rollout on AMX cores: what `mlp.c` computes, as functions of tensors."""
+"""The residual MLP's rollout on cores with AMX or AVX-512: what `mlp.c` computes, as functions of tensors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from torch import Tensor
 
 from world_models.native.build import NativeUnavailableError, load_library
 
-_EXTENSIONS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512bf16", "fma", "amx-tile", "amx-bf16")
-"""What the kernel is compiled for, as compilers spell it."""
-_NEEDS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "fma", "amx_tile", "amx_bf16")
-"""The same as Linux spells it."""
-_FLAGS = ("-O3", "-std=gnu11", *(f"-m{name}" for name in _EXTENSIONS))
+LANES = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "fma")
+"""What the kernel needs of a processor, as Linux spells it."""
+TILES = ("amx_tile", "amx_bf16")
+"""What it takes where it is there: products in half the time and less."""
 _ROWS = 32
 _TILE = 32
 _MOST_WIDTH = 1024
@@ -31,6 +30,7 @@ class _Matrix(ctypes.Structure):
     _fields_ = (
         ("hi", ctypes.c_void_p),
         ("lo", ctypes.c_void_p),
+        ("full", ctypes.c_void_p),
         ("inputs", ctypes.c_int64),
         ("outputs", ctypes.c_int64),
     )
@@ -61,12 +61,19 @@ class Layers:
 @cache
 def mlp_library() -> ctypes.CDLL | str:
     """The compiled kernel, or a sentence that says why there is none on this machine."""
-    has = _processor()
-    lacking = [name for name in _NEEDS if name not in has]
+    has = processor()
+    lacking = [name for name in LANES if name not in has]
     if lacking:
         return f"this is no processor under Linux with {', '.join(lacking)}."
+    tiles = compiled((*LANES, *TILES)) if has.issuperset(TILES) else ""
+    return compiled(LANES) if isinstance(tiles, str) else tiles
+
+
+def compiled(extensions: Sequence[str]) -> ctypes.CDLL | str:
+    """The kernel for a processor with these extensions, or why there is none."""
+    flags = [f"-m{name.replace('avx512_', 'avx512').replace('_', '-')}" for name in extensions]
     try:
-        library = load_library("mlp.c", _FLAGS)
+        library = load_library("mlp.c", ("-O3", "-std=gnu11", *flags))
     except NativeUnavailableError as error:
         return str(error)
     pointer, count = ctypes.c_void_p, ctypes.c_int64
@@ -90,7 +97,7 @@ def fits(layers: Layers) -> bool:
 class NativeMLP:
     """A model laid out for the kernel; raises NativeUnavailableError where there is no kernel.
 
-    `terms` are those of a forward product: 3 keeps 16 bits of every number, 1 keeps 8, as backward products always do.
+    `terms` are those of a forward product: 3 keeps 16 bits of every number or more, 1 keeps 8, as backward products always do.
     """
 
     def __init__(self, layers: Layers, terms: int) -> None:
@@ -123,9 +130,10 @@ class NativeMLP:
         full = matrix.new_zeros(inputs, outputs)
         full[: matrix.shape[0], : matrix.shape[1]] = matrix.detach()
         high = full.bfloat16()
-        parts = [_tiled(part) for part in (high, (full - high).bfloat16())]
+        panels = full.view(inputs, outputs // _TILE, _TILE).transpose(0, 1).contiguous()
+        parts = [_tiled(high), _tiled((full - high).bfloat16()), panels]
         self._held += parts
-        return _Matrix(parts[0].data_ptr(), parts[1].data_ptr(), inputs, outputs)
+        return _Matrix(*(part.data_ptr() for part in parts), inputs, outputs)
 
     def forward(
         self, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
@@ -193,7 +201,7 @@ class NativeMLP:
         return kept.data_ptr() + first // _ROWS * time * self._kept_bytes
 
 
-def _processor() -> frozenset[str]:
+def processor() -> frozenset[str]:
     """The processor's extensions; none where the system is not Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

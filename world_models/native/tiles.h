@@ -1,26 +1,11 @@
-/* Products on AMX tiles, bfloat16 pairs, fixed point, activations: what the kernels are made of. */
+/* Products on AMX tiles, of bfloat16 parts. */
 #ifndef TILES_H
 #define TILES_H
 
-#include <immintrin.h>
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-
-enum { ROWS = 32, TILE = 512, LANES = 16 };
-typedef uint16_t bf16;
-
-/* A matrix [inputs, outputs] as high and low parts, cut into tiles of 16 pairs of inputs x 16 outputs, inputs innermost.
- * Both sizes are padded with zeros to multiples of 32. */
-typedef struct {
-    const bf16 *hi, *lo;
-    int64_t inputs, outputs;
-} Matrix;
+#include "vectors.h"
 
 static const struct {
     uint8_t palette, start, reserved[14];
@@ -29,7 +14,7 @@ static const struct {
 } TILES __attribute__((aligned(64))) = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
 /* Asks the kernel for the tile registers; 0 when it has none to give. */
-static int tiles_granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
+INLINE int granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
 
 /* The compiler does not see what tile instructions read and write. */
 #define FENCE() __asm__ volatile("" ::: "memory")
@@ -80,57 +65,14 @@ static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *l
     FENCE();
 }
 
-INLINE __m256i rounded(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
-INLINE __m512 widened(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
-INLINE void store(bf16 *to, __m256i x) { _mm256_storeu_si256((void *)to, x); }
-INLINE __m512 load(const bf16 *from) { return widened(_mm256_loadu_si256((const void *)from)); }
-
-/* x as a high part and, for 3 terms, a low part. Returns the high part. */
-INLINE __m256i split(__m512 x, int terms, bf16 *hi, bf16 *lo) {
+/* The number at `at` of a product's left operand: a high part and, for 3 terms, a low part. */
+INLINE void put(bf16 *hi, bf16 *lo, int64_t at, __m512 x, int terms) {
     const __m256i top = rounded(x);
-    store(hi, top);
-    if (terms == 3) store(lo, rounded(_mm512_sub_ps(x, widened(top))));
-    return top;
+    store(hi + at, top);
+    if (terms == 3) store(lo + at, rounded(_mm512_sub_ps(x, widened(top))));
 }
 
-/* e^x: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. The constant comes first in min and max: that lets NaN through. */
-INLINE __m512 exponential(__m512 x) {
-    static const float taylor[] = {1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1, 1};
-    x = _mm512_min_ps(_mm512_set1_ps(88), _mm512_max_ps(_mm512_set1_ps(-87), x));
-    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
-    const __m512 near = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693145752f), x);
-    const __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(1.42860677e-6f), near);
-    __m512 p = _mm512_set1_ps(1.f / 720);
-    for (int i = 0; i < 6; i++) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(taylor[i]));
-    return _mm512_scalef_ps(p, n);
-}
-
-/* The activation; its slopes are kept where a place is given. */
-INLINE __m512 activate(__m512 x, int silu, char *slopes, int64_t i) {
-    const __m512 one = _mm512_set1_ps(1), zero = _mm512_setzero_ps();
-    if (!silu) {
-        const __mmask16 on = _mm512_cmp_ps_mask(x, zero, _CMP_NLE_US);
-        if (slopes) ((uint16_t *)slopes)[i / LANES] = on;
-        return _mm512_maskz_mov_ps(on, x);
-    }
-    const __m512 gate = _mm512_div_ps(one, _mm512_add_ps(one, exponential(_mm512_sub_ps(zero, x)))), y = _mm512_mul_ps(x, gate);
-    if (slopes) store((bf16 *)slopes + i, rounded(_mm512_fmadd_ps(y, _mm512_sub_ps(one, gate), gate)));
-    return y;
-}
-
-INLINE __m512 times_slope(__m512 g, int silu, const char *slopes, int64_t i) {
-    if (!silu) return _mm512_maskz_mov_ps(((const uint16_t *)slopes)[i / LANES], g);
-    return _mm512_mul_ps(g, load((const bf16 *)slopes + i));
-}
-
-/* sum_i x_i y_i, or sum_i x_i without y; four sums at a time hide the adder's latency. */
-INLINE float dot(const __m512 *x, const __m512 *y, int64_t width) {
-    __m512 s[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
-    UNROLL for (int64_t i = 0; i < width / LANES; i++)
-        s[i & 3] = y ? _mm512_fmadd_ps(x[i], y[i], s[i & 3]) : _mm512_add_ps(s[i & 3], x[i]);
-    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]), _mm512_add_ps(s[2], s[3])));
-}
-
-INLINE void load_tiles(void) { _tile_loadconfig(&TILES); }
+INLINE void begin(void) { _tile_loadconfig(&TILES); }
+INLINE void end(void) { _tile_release(); }
 
 #endif

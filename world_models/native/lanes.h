@@ -1,0 +1,82 @@
+/* Products on AVX-512 lanes: float32 where 3 terms are asked for, else one pass of bfloat16 pairs. */
+#ifndef LANES_H
+#define LANES_H
+
+#include "vectors.h"
+
+enum { TOGETHER = 8 }; /* rows whose sums are held in registers, for 32 outputs each */
+
+/* Nothing to ask the operating system for. */
+INLINE int granted(void) { return 1; }
+INLINE void begin(void) {}
+INLINE void end(void) {}
+
+#define SUMS() \
+    __m512 left[TOGETHER], right[TOGETHER]; \
+    for (int r = 0; r < TOGETHER; r++) left[r] = right[r] = _mm512_setzero_ps()
+#define STORE_SUMS() \
+    for (int r = 0; r < TOGETHER; r++) { \
+        float *to = out + (first + r) * m->outputs + 32 * panel; \
+        _mm512_storeu_ps(to, left[r]); \
+        _mm512_storeu_ps(to + LANES, right[r]); \
+    }
+
+static __attribute__((noinline)) void product_float(const float *rows, const Matrix *m, float *out) {
+    for (int64_t panel = 0; panel < m->outputs / 32; panel++)
+        for (int64_t first = 0; first < ROWS; first += TOGETHER) {
+            const float *weights = m->full + panel * m->inputs * 32, *x = rows + first * m->inputs;
+            SUMS();
+            for (int64_t k = 0; k < m->inputs; k++, weights += 32) {
+                const __m512 a = _mm512_loadu_ps(weights), b = _mm512_loadu_ps(weights + LANES);
+                UNROLL for (int r = 0; r < TOGETHER; r++) {
+                    const __m512 each = _mm512_set1_ps(x[r * m->inputs + k]);
+                    left[r] = _mm512_fmadd_ps(each, a, left[r]);
+                    right[r] = _mm512_fmadd_ps(each, b, right[r]);
+                }
+            }
+            STORE_SUMS();
+        }
+}
+
+INLINE __m512bh pairs(const bf16 *from) { return (__m512bh)_mm512_loadu_si512(from); }
+
+/* Two neighbours of a row, as one number of 32 bits in all lanes. */
+INLINE __m512bh both(const bf16 *from) {
+    int32_t x;
+    memcpy(&x, from, 4);
+    return (__m512bh)_mm512_set1_epi32(x);
+}
+
+static __attribute__((noinline)) void product_pairs(const bf16 *rows, const Matrix *m, float *out) {
+    for (int64_t panel = 0; panel < m->outputs / 32; panel++)
+        for (int64_t first = 0; first < ROWS; first += TOGETHER) {
+            const bf16 *weights = m->hi + panel * m->inputs * 32, *beside = weights + m->inputs * LANES;
+            const bf16 *x = rows + first * m->inputs;
+            SUMS();
+            for (int64_t k = 0; k < m->inputs; k += 2, weights += 32, beside += 32) {
+                const __m512bh a = pairs(weights), b = pairs(beside);
+                UNROLL for (int r = 0; r < TOGETHER; r++) {
+                    const __m512bh each = both(x + r * m->inputs + k);
+                    left[r] = _mm512_dpbf16_ps(left[r], each, a);
+                    right[r] = _mm512_dpbf16_ps(right[r], each, b);
+                }
+            }
+            STORE_SUMS();
+        }
+}
+
+/* out [ROWS, outputs] = left [ROWS, inputs] @ m. For 3 terms the left operand is float32, in the memory of both parts. */
+INLINE void product(const bf16 *left_hi, const bf16 *left_lo, const Matrix *m, int terms, float *out) {
+    (void)left_lo;
+    if (terms == 3) product_float((const float *)left_hi, m, out);
+    else product_pairs(left_hi, m, out);
+}
+
+/* The number at `at` of a product's left operand. */
+INLINE void put(bf16 *hi, bf16 *lo, int64_t at, __m512 x, int terms) {
+    (void)lo;
+    if (terms == 3) _mm512_storeu_ps((float *)hi + at, x);
+    else store(hi + at, rounded(x));
+}
+
+#endif
