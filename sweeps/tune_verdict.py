@@ -83,14 +83,16 @@ class Verdict:
 def chosen(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
     """The trials that are judged, by label: the best few, none clearly worse than the best; of several objectives their front.
 
-    Those with the planner's own settings are left out, for these are judged anyway. UserError where no trial is complete and
-    keeps the constraints.
+    Those with the planner's own settings are left out, for these are judged anyway: none is left where every other was given
+    up. UserError where no trial is complete and keeps the constraints.
     """
     objectives = spec.definition.objectives
     own = [point.point_id for point in spec.points({})]
-    kept = [view for view in views if "conflict" not in view.notes and view.notes.get("points") != own]
-    best = distinct(best_of(kept, objectives[0].larger))
+    sound_ones = [view for view in views if "conflict" not in view.notes]
+    best = distinct(best_of([view for view in sound_ones if view.notes.get("points") != own], objectives[0].larger))
     feasible = [view for view in best if view.feasible]
+    if not feasible and any(view.feasible for view in best_of(sound_ones, objectives[0].larger)):
+        return {}
     if not feasible:
         bounds = ", ".join(map(str, spec.definition.bounds))
         reason = f"no trial keeps {bounds}: loosen it" if best and bounds else "no trial is complete: give more trials"
