@@ -70,10 +70,14 @@ class Limits:
     """Batches may hold rows of several points of one kind (`orchestrator.mixing`). Seconds a row are then shares of what a
     mixture took, so sweeps that compare times plan each point in batches of its own. A batch takes all that waits, where nobody
     else is idle, for more work keeps coming."""
+    even: bool = False
+    """All batches of a point are of one size, as large as `max_rows` and memory allow, whatever is left and whoever idles. What
+    a row takes depends on how many are planned beside it: only so can seconds be compared."""
 
     def __post_init__(self) -> None:
         require(self.max_rows >= 1, f"max_rows {self.max_rows} is no batch size: give at least 1.")
         require(self.target_seconds > 0, f"target_seconds {self.target_seconds} is no time for a batch: give seconds, e.g. 60.")
+        require(not (self.mixed and self.even), "batches cannot be both mixed and even: seconds of a mixture are shares.")
 
 
 @dataclass(frozen=True)
@@ -280,6 +284,8 @@ class Scheduler:
     def _rows(self, queue: PointQueue, waiting: int, worker: Asking, workers: int) -> int:
         """How many of `waiting` rows of a kind fit, are worth it, and leave enough for the others."""
         fits = self._sizes.limit(queue.point, worker.device, worker.memory)
+        if self._limits.even:
+            return _even_part(waiting, min(self._limits.max_rows, waiting, waiting if fits is None else fits))
         rows = min(self._limits.max_rows, waiting, PROBE_ROWS if fits is None else fits)
         timed = self._costs.timed(queue.point)
         if self._limits.mixed:

@@ -41,6 +41,8 @@ class TuningPlan:
     """Cells that a trial asks for at a time, once pruning may end it."""
     join: str = "mean"
     """How the values of several places become one."""
+    timed: bool = False
+    """Whether seconds are an objective or bounded: all cells of a trial are then asked for at once."""
 
     def __post_init__(self) -> None:
         require(self.total >= 1, f"trials {self.total} is no number of trials: give at least 1.")
@@ -138,7 +140,7 @@ class Tuner:
             return
         trial.note(points=[point.point_id for point in points])
         # Nothing is ever compared with the first ones: they may as well be planned at once.
-        whole = not self._study.prunes or trial.is_start
+        whole = self._plan.timed or not self._study.prunes or trial.is_start
         race = Race(points, self._instances, len(self._instances) if whole else min(self._plan.chunk, len(self._instances)))
         for point in points:
             if point.point_id not in self._seen:

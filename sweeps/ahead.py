@@ -86,7 +86,7 @@ class Ahead:
         """Rows of a batch of a point."""
         most = min(self._sizes.limit(point, device, None) or self._limits.max_rows for device in DEVICES)
         most = min(most, self._limits.max_rows)
-        if self._costs.timed(point):
+        if self._costs.timed(point) and not self._limits.even:
             most = min(most, max(1, int(self._limits.target_seconds / self._costs.row_seconds(point, most))))
         return most
 

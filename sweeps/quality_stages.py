@@ -105,7 +105,7 @@ class Stages:
         if missing_of(grids, self.ledger, retry_failed=False) or (artifacts is WORST_DRAWN and self._undrawn(grids)):
             self._stage(what, f"{sum(plan.cells for plan in wanted)} cells in {len(wanted)} sweeps")
             names = ",".join(plan.name for plan in wanted)
-            words = [f"sweep=[{names}]", *shared_words(self.spec), *artifacts]
+            words = [f"sweep=[{names}]", *shared_words(self.spec), *artifacts, "even_batches=true"]
             if sweep(words, self.console, self.folder, Options(view=self.view)) == INTERRUPTED:
                 raise StoppedError
             require(

@@ -108,8 +108,9 @@ def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[
     """Plan the candidates and the default on the choice seeds and on the held-out seeds, as two sweeps; False when stopped."""
     spec = run.spec
     settings = {label: view.settings for label, view in candidates.items()}
+    even = {**spec.values, "even_batches": True}  # their seconds are reported side by side
     jobs = [
-        Job(spec.candidates(f"{spec.name}-{kind}", settings, seeds), spec.outputs, spec.values, spec.config_text)
+        Job(spec.candidates(f"{spec.name}-{kind}", settings, seeds), spec.outputs, even, spec.config_text)
         for kind, seeds in (("choice", spec.judges.choice), ("held-out", spec.judges.held_out))
     ]
     grids = [job.grid for job in jobs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from rich.console import Console
@@ -98,7 +98,7 @@ class StudyRun:
                 (),
                 self.ledger,
                 backend,
-                mixed_limits(spec.values),
+                study_limits(spec.values, spec.plan.timed),
                 Hooks(on_start, on_result, on_full, stop=self.stop),
                 costs=costs,
                 sizes=Sizes(spec.outputs.sizes),
@@ -151,10 +151,13 @@ class Recorded:
         return from_table(self._ledger.table([point.point_id]))
 
 
-def mixed_limits(values: Mapping[str, object]) -> Limits:
-    """Batches of several trials; more work always comes, so none is kept small for the others' sake."""
+def study_limits(values: Mapping[str, object], timed: bool) -> Limits:
+    """Batches of several trials; more work always comes, so none is kept small for the others' sake.
+
+    `timed`: seconds count, so that each trial has batches of its own, all of a size.
+    """
     limits = limits_of(values)
-    return Limits(limits.max_rows, limits.target_seconds, mixed=True)
+    return replace(limits, mixed=not timed, even=timed)
 
 
 def best_of(views: Iterable[TrialView], larger: bool) -> list[TrialView]:

@@ -147,12 +147,14 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     trials = whole_number("trials", values["trials"])
     chunk = whole_number("pruning.chunk", dict(values["pruning"]).get("chunk", 8))
     parallel = 1 if values["parallel"] is None else whole_number("parallel", values["parallel"])
-    plan = TuningPlan(trials, parallel, max(chunk, pruning.warm_up), _join(values["join"]))
+    objectives, bounds = _objectives(values["objectives"]), _bounds(values["constraints"])
+    timed = any(each.name == "seconds" for each in (*objectives, *(bound.objective for bound in bounds)))
+    plan = TuningPlan(trials, parallel, max(chunk, pruning.warm_up), _join(values["join"]), timed)
     definition = StudyDefinition(
         grid.name,
         space,
-        _objectives(values["objectives"]),
-        _bounds(values["constraints"]),
+        objectives,
+        bounds,
         _facts(grid, judges, plan, sampling, space),
     )
     outputs = Outputs.of(values)

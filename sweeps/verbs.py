@@ -21,7 +21,7 @@ from world_models.checkpoints import own_goal_cost, read_card
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
 
-SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "grace_seconds", "artifacts")
+SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "even_batches", "grace_seconds", "artifacts")
 """What several sweeps of one run have in common."""
 
 
@@ -87,7 +87,10 @@ def lookups() -> Lookups:
 
 def limits_of(values: Mapping[str, Any]) -> Limits:
     """Bounds of a batch; UserError for what is none."""
-    return Limits(whole_number("max_rows", values["max_rows"]), some_seconds("target_seconds", values["target_seconds"], 60))
+    even = values.get("even_batches", False)
+    require(isinstance(even, bool), f"even_batches {even!r} is neither true nor false.")
+    seconds = some_seconds("target_seconds", values["target_seconds"], 60)
+    return Limits(whole_number("max_rows", values["max_rows"]), seconds, even=even)
 
 
 def chosen_of(values: Mapping[str, Any]) -> Chosen:

@@ -109,6 +109,15 @@ def test_rows_of_one_kind_share_batches_only_where_asked():
     assert any({part.point for part in batch.slices} == {A, B} for batch in mixed)
 
 
+def test_even_batches_of_a_point_are_of_one_size_whatever_is_left() -> None:
+    portions = [Portion.of(A, range(48)), Portion.of(B, range(33)), Portion.of(C, range(16))]
+    batches = handed(Limits(max_rows=16, even=True), portions)
+    sizes = {one: [len(batch.seeds) for batch in batches if batch.point == one] for one in (A, B, C)}
+    assert sizes == {A: [16, 16, 16], B: [11, 11, 11], C: [16]}
+    with pytest.raises(UserError, match="both mixed and even"):
+        Limits(mixed=True, even=True)
+
+
 def test_lower_ranks_go_first_whatever_they_cost():
     portions = [Portion.of(A, range(4), rank=2), Portion.of(B, range(4), rank=1), Portion.of(C, range(4), rank=0)]
     batches = handed(Limits(max_rows=4), portions)

@@ -1,0 +1,48 @@
+"""Studies in which seconds count plan each trial by itself; and studies that find nothing better end with what there was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.trials import State, TrialView
+from sweeps.tune_run import study_limits
+from sweeps.tune_spec import StudySpec, read_study
+from sweeps.tune_verdict import chosen
+from world_models.errors import UserError
+
+
+def read(tmp_path: Path, *words: str) -> StudySpec:
+    return read_study(["task=push_t", "horizons=[25]", f"output={tmp_path}", *words], None)
+
+
+@pytest.mark.parametrize("words", [["objectives=[success,seconds]"], ["constraints.seconds=0.5"]])
+def test_where_seconds_count_trials_share_no_batches_and_batches_are_of_one_size(tmp_path: Path, words: list[str]) -> None:
+    spec = read(tmp_path, *words)
+    assert spec.plan.timed
+    limits = study_limits(spec.values, spec.plan.timed)
+    assert limits.even
+    assert not limits.mixed
+
+
+def test_else_they_share_them(tmp_path: Path) -> None:
+    spec = read(tmp_path, "objectives=[success,evaluations]")
+    limits = study_limits(spec.values, spec.plan.timed)
+    assert limits.mixed
+    assert not limits.even
+
+
+def trial(spec: StudySpec, number: int, state: State, settings: dict[str, float]) -> TrialView:
+    points = [point.point_id for point in spec.points(settings)]
+    steps = dict.fromkeys(range(len(spec.instances)), 0.5)
+    return TrialView(number, state, settings, (0.5,), True, "me", {"points": points}, None, None, steps)
+
+
+def test_the_planners_own_settings_win_where_every_other_trial_was_given_up(tmp_path: Path) -> None:
+    spec = read(tmp_path)
+    own, other = trial(spec, 0, State.COMPLETE, {}), trial(spec, 1, State.PRUNED, {"noise": 0.1})
+    assert chosen(spec, [own, other]) == {}
+    assert list(chosen(spec, [own, trial(spec, 1, State.COMPLETE, {"noise": 0.1})])) == ["trial 1"]
+    with pytest.raises(UserError, match="no trial is complete"):
+        chosen(spec, [other])
