@@ -13,6 +13,7 @@ from world_models.train import HELD_OUT_SEED
 
 LIMITS = {
     "wall": ("position_px", {"1": 0.03, "50": 0.4, "100": 0.8}),
+    "wall_slow": ("position_px", {"1": 0.02, "50": 0.3, "100": 0.7}),
     "push_t": ("block_px", {"1": 1.5, "20": 10.0, "50": 30.0}),
 }
 """Mean open-loop error after so many environment steps."""
@@ -67,8 +68,9 @@ def test_cards_say_what_is_measured(name, held_out):
     assert loaded.card["goal_cost_rank_correlation"] > 0.9
 
 
-def test_the_wall_model_never_goes_through_the_wall():
-    loaded = checkpoints.load("wall")
+@pytest.mark.parametrize("name", ["wall", "wall_slow"])
+def test_the_wall_models_never_go_through_the_wall(name):
+    loaded = checkpoints.load(name)
     rng = np.random.default_rng(5)
     side = np.where(rng.random(500) < 0.5, -1.0, 1.0)
     start = np.stack([np.where(side < 0, 29.0, 35.0) + side * rng.uniform(0, 8, 500), rng.uniform(22, 58, 500)], 1)
