@@ -1,4 +1,4 @@
-"""GRASP's default settings: winners of studies, with where they come from, and one of them judged again on held-out seeds."""
+"""Planners' default settings that are winners of studies, with where they come from, and one of them judged again."""
 
 from pathlib import Path
 
@@ -14,20 +14,27 @@ from sweeps.run_sweep import sweep
 from sweeps.verbs import read_job
 from world_models.checkpoints import read_card
 
-FILE = Path(__file__).parent.parent / "sweeps" / "conf" / "planner" / "grasp.yaml"
-RULES = [rule for rule in yaml.safe_load(FILE.read_text())["overrides"] if "provenance" in rule]
-PLACES = [(rule["file"], rule["horizon"]) for rule in RULES]
+FILES = sorted((Path(__file__).parent.parent / "sweeps" / "conf" / "planner").glob("*.yaml"))
+CONFIGS = [(file.stem, yaml.safe_load(file.read_text())) for file in FILES]
+RULES = [(label, conf["name"], rule) for label, conf in CONFIGS for rule in conf.get("overrides", []) if "provenance" in rule]
+GRASPS = {(rule["file"], rule["horizon"]): rule for label, _, rule in RULES if label == "grasp"}
 
 
-def test_every_place_has_its_study() -> None:
-    assert sorted(PLACES) == sorted((task, h) for task in ("wall", "point_maze_umaze", "push_t") for h in (25, 50))
+def test_every_place_has_its_study_of_grasp() -> None:
+    for task in ("wall", "point_maze_umaze", "push_t"):
+        for horizon in (25, 50, 100):
+            assert GRASPS[(task, horizon)]["provenance"]["of_trials"] >= 60
 
 
-@pytest.mark.parametrize("rule", RULES, ids=[f"{task}-H{horizon}" for task, horizon in PLACES])
-def test_a_rule_says_where_it_comes_from(rule: dict) -> None:
+@pytest.mark.parametrize(
+    ("planner", "rule"),
+    [(name, rule) for _, name, rule in RULES],
+    ids=[f"{label}-{rule['file']}-H{rule['horizon']}" for label, _, rule in RULES],
+)
+def test_a_rule_says_where_it_comes_from(planner: str, rule: dict) -> None:
     said = rule["provenance"]
-    full_settings("grasp", rule["settings"])
-    assert said["of_trials"] >= 60
+    full_settings(planner, rule["settings"])
+    assert said["of_trials"] >= 16
     low, high = said["held_out_interval"]
     assert low <= said["held_out_success"] <= high
     assert (said["trial"] is None) == ("versus_default" not in said)
@@ -42,7 +49,7 @@ def test_a_rule_says_where_it_comes_from(rule: dict) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_winner_is_as_good_as_its_provenance_says(tmp_path: Path) -> None:
-    (rule,) = [rule for rule in RULES if (rule["file"], rule["horizon"]) == ("wall", 25)]
+    rule = GRASPS[("wall", 25)]
     words = ["task=wall", "planner=grasp", "horizons=[25]", "backend=inline", "tracking.enabled=false", "artifacts.cells=[]"]
     words += ["name=again", "seeds={start: 2000, count: 64}", f"output={tmp_path}"]
     assert sweep(words, Console(quiet=True)) == 0
