@@ -43,7 +43,7 @@ class Spin:
         nothing = torch.zeros(len(seeds))
         plans = Plans(
             actions=line.actions,
-            states=line.states,
+            states=torch.cat([line.states, problems.goal.unsqueeze(1)], 1),
             cost=nothing,
             last_cost=nothing,
             status=(PlanStatus.COMPLETED,) * len(seeds),

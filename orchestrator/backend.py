@@ -14,7 +14,7 @@ import torch
 from orchestrator.batching import Batch
 from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult, Evaluator
-from orchestrator.gpu import is_broken, lacks_memory
+from orchestrator.gpu import check_device, is_broken, lacks_memory
 from orchestrator.memory import device_memory
 from orchestrator.outcomes import Setback, failed_batch, one_line
 from orchestrator.provenance import Provenance, host
@@ -113,9 +113,10 @@ class Backend(Protocol):
 
 
 class InlineBackend:
-    """One worker: this process."""
+    """One worker: this process. UserError for a device that is not here."""
 
     def __init__(self, device: str = "cpu", make_evaluator: MakeEvaluator = Evaluator) -> None:
+        check_device(device)
         self._device = device
         self._make_evaluator = make_evaluator
         self._view = WorkerView("inline", host(), device, (), None, time.monotonic(), 0, 0)

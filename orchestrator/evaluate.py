@@ -16,6 +16,7 @@ from orchestrator.batching import Batch
 from orchestrator.cells import Named, Point, check_mode, replan_every
 from orchestrator.drawing import Drawing, Drawn, draw
 from orchestrator.execution import numpy_of, plan_and_execute
+from orchestrator.gpu import check_device
 from orchestrator.memory import MemoryMeter
 from orchestrator.mixing import planner_settings
 from orchestrator.outcomes import BatchResult, Effort, Outcome, records_of, shares_of
@@ -87,7 +88,8 @@ class Evaluator:
         make_planner: MakePlanner = _make_planner,
         keep: int = KEEP,
     ) -> None:
-        """`keep` is how many world models stay loaded."""
+        """`keep` is how many world models stay loaded. UserError for a device that is not here."""
+        check_device(device)
         self._device = device
         self._keep = keep
         self._meter, self._usage = MemoryMeter(device), UsageMeter(device)

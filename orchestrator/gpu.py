@@ -1,11 +1,27 @@
-"""A worker's share of a GPU, and what its GPU's errors mean."""
+"""Whether a device is there, a worker's share of a GPU, and what a GPU's errors mean."""
 
 from __future__ import annotations
 
 import torch
 
+from world_models.errors import UserError, require
+
 _LACKS_MEMORY = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED")
 """What CUDA and its libraries say without memory, in errors that have no class of their own."""
+
+
+def check_device(device: str) -> None:
+    """UserError unless this process can plan on a device: `cpu`, `cuda` or `cuda:N`."""
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"device {device!r} is unknown: give cpu, cuda or cuda:N.") from error
+    require(asked.type in ("cpu", "cuda"), f"device {device!r} is none that we plan on: give cpu, cuda or cuda:N.")
+    if asked.type == "cpu":
+        return
+    count = torch.cuda.device_count()
+    why = f"there are {count} GPUs" if torch.version.cuda else "this torch is built without CUDA"
+    require((asked.index or 0) < count, f"device {device!r} is not here ({why}): give a GPU that is there, or cpu.")
 
 
 def keep_to_share(device: str, share: float) -> None:

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from orchestrator.cells import Point, Scalar, digest
-from planners import row_settings, stacked_settings
+from planners import PLANNERS, row_settings, stacked_settings
 from planners.settings import Setting
 
 
 @lru_cache(maxsize=100_000)
 def kind_of(point: Point) -> str:
     """Points of one kind can be planned in one batch: same task, world model, horizon, mode, and settings that must agree."""
-    by_row = row_settings(point.planner.name)
+    # A planner that only an evaluator's own maker knows: nothing is known of its settings, so all must agree.
+    by_row = row_settings(point.planner.name) if point.planner.name in PLANNERS else ()
     # Null means another algorithm, not a number: rows with it and rows without it do not mix.
     settings = {name: (value is None) if name in by_row else value for name, value in point.planner.settings}
     way = [point.mode, point.goal_cost, point.disagreement]

@@ -149,7 +149,7 @@ def _variants(planner: PlannerEntry, common: object) -> tuple[PlannerEntry, ...]
 
 def _backend(settings: Mapping[str, Any], device: str) -> Mapping[str, Any]:
     """The config's backend; in this process it plans on the device that is measured on."""
-    return {"device": device, **settings} if settings.get("name") == "inline" else settings
+    return {**settings, "device": device} if settings.get("name") == "inline" else settings
 
 
 def _probe(places: Mapping[str, Any], base: Entry) -> Probe:

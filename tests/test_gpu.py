@@ -7,7 +7,7 @@ from orchestrator import gpu
 from orchestrator.backend import InlineBackend, attempt
 from orchestrator.batching import Batch
 from orchestrator.costs import CostModel
-from orchestrator.evaluate import BatchResult
+from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.outcomes import Setback
 from orchestrator.scheduler import Scheduler
 from orchestrator.work import Portion
@@ -42,6 +42,34 @@ def test_errors_that_mean_too_little_memory_are_known_by_class_or_words(error: E
     answer = attempt(Raising(error), Batch.of(plane_point(), (0, 1)))
     assert isinstance(answer, Setback)
     assert answer.memory == memory
+
+
+@pytest.mark.parametrize(
+    ("device", "sentence"),
+    [
+        ("warp", "device 'warp' is unknown: give cpu, cuda or cuda:N."),
+        ("meta", "device 'meta' is none that we plan on: give cpu, cuda or cuda:N."),
+        ("cuda:99", "device 'cuda:99' is not here (there are 2 GPUs): give a GPU that is there, or cpu."),
+    ],
+)
+def test_a_device_that_is_not_here_is_refused_in_one_sentence(
+    device: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    for make in (gpu.check_device, InlineBackend, Evaluator):
+        with pytest.raises(UserError) as refused:
+            make(device)
+        assert str(refused.value) == sentence
+    for there in ("cpu", "cuda", "cuda:1"):
+        gpu.check_device(there)
+
+
+def test_a_torch_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(UserError, match=r"'cuda' is not here .this torch is built without CUDA.: give a GPU"):
+        gpu.check_device("cuda")
 
 
 def test_a_share_bounds_the_memory_of_workers_that_have_a_gpu_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from benchmarks.spin import points, spinning
+from orchestrator.backend import InlineBackend
 from orchestrator.batching import Batch, Slice
 from orchestrator.cells import Named
+from orchestrator.choice import NOTHING
+from orchestrator.ledger import Ledger
 from orchestrator.mixing import kind_of, planner_settings
 from orchestrator.outcomes import shares_of
+from orchestrator.run import run_cells
 from orchestrator.scheduler import Asking, Limits, Scheduler
 from orchestrator.sizes import Sizes
 from orchestrator.work import Portion
@@ -34,6 +40,16 @@ def test_points_of_one_kind_differ_in_what_rows_may_differ_in():
     ]
     digests = [replace(other, model_digest="f" * 16) if other.model == "plane_2" else other for other in others]
     assert len({kind_of(point) for point in [A, *digests]}) == len(others) + 1
+
+
+def test_a_planner_that_only_an_evaluator_knows_is_planned_and_never_mixed(tmp_path: Path):
+    """As the stand-in of `benchmarks.sweep_overhead` is."""
+    one, other = points(2)
+    assert kind_of(one) != kind_of(other)
+    work = [Portion.of(point, range(2)) for point in (one, other)]
+    backend = InlineBackend(make_evaluator=spinning)
+    summary = run_cells(work, Ledger(tmp_path), backend, Limits(mixed=True), chosen=NOTHING)
+    assert (summary.computed, summary.failed) == (4, 0)
 
 
 def test_null_is_not_a_number_that_can_be_mixed():
