@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +43,23 @@ points' word."""
 _IDENTITY = ("point_id", "task", "model_digest", "planner", "mode", "horizon")
 
 Kind = tuple[str, ...]
+
+
+@runtime_checkable
+class Costs(Protocol):
+    """What is known about times: `CostModel`."""
+
+    def add(self, result: BatchResult) -> None:
+        """Learn from a finished batch."""
+        ...
+
+    def row_seconds(self, point: Point, rows: int = ...) -> float:
+        """Seconds a row, or a guess in relative units."""
+        ...
+
+    def timed(self, point: Point) -> bool:
+        """Whether `row_seconds` are seconds."""
+        ...
 
 
 @dataclass(frozen=True)

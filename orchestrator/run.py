@@ -11,14 +11,14 @@ from pathlib import Path
 from orchestrator.artifact_files import Gallery
 from orchestrator.backend import Backend
 from orchestrator.choice import Chosen
-from orchestrator.costs import CostModel
+from orchestrator.costs import CostModel, Costs
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger import Ledger, StorageWaitError
 from orchestrator.provenance import git_revision
 from orchestrator.records import stamped
-from orchestrator.scheduler import Costs, Limits, Scheduler
+from orchestrator.scheduler import Limits, Scheduler
 from orchestrator.sizes import Sizes
 from orchestrator.storage import open_storage
 from orchestrator.work import Portion, count, lacking

@@ -13,10 +13,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 from orchestrator.batching import Assignment, Batch
-from orchestrator.cells import Point
+from orchestrator.costs import Costs
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.outcomes import BatchResult, Setback, failed_batch
@@ -40,23 +39,6 @@ PARTS = 4
 """Into how many a batch is cut that killed its worker or raised: a culprit among 64 is found in three cuts."""
 REPRICE = 2.0
 """Seconds between two looks at what has been learnt about times."""
-
-
-@runtime_checkable
-class Costs(Protocol):
-    """What is known about times: `CostModel`."""
-
-    def add(self, result: BatchResult) -> None:
-        """Learn from a finished batch."""
-        ...
-
-    def row_seconds(self, point: Point, rows: int = ...) -> float:
-        """Seconds a row, or a guess in relative units."""
-        ...
-
-    def timed(self, point: Point) -> bool:
-        """Whether `row_seconds` are seconds."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -178,7 +160,10 @@ class Scheduler:
         rows = self._rows(queue, waiting, worker, workers)
         # A batch that waits at one worker cannot go to another that has become idle; and where more work keeps coming, it could
         # have grown meanwhile.
-        small = waiting < self._limits.max_rows if self._limits.mixed else self._queues.seconds < workers * rows * queue.price
+        if self._limits.mixed:
+            small = waiting < self._limits.max_rows or self._fits(queue, worker) is None
+        else:
+            small = self._queues.seconds < workers * rows * queue.price
         if worker.in_flight and small:
             return None
         return self._hand(Assignment(self._queues.take(chosen, queues, rows)), worker)
@@ -189,7 +174,11 @@ class Scheduler:
         self._drawings.look_again()
         point, rows = task.batch.point, len(task.batch.seeds)
         if isinstance(answer, BatchResult):
+            guessed = not self._costs.timed(point)
             self._costs.add(answer)
+            if guessed and self._costs.timed(point):
+                # What was a guess in relative units is seconds from now on.
+                self._queues.reprice()
             if answer.effort is not None:
                 self._loading = answer.effort.loading or self._loading
             self._sizes.measured(point, device, rows, answer.effort.peak_bytes if answer.effort is not None else None)
@@ -281,18 +270,22 @@ class Scheduler:
         pays = behind.seconds / (others[behind.digest] + 1) > mine_left + self._loading
         return behind if pays else best
 
+    def _fits(self, queue: PointQueue, worker: Asking) -> int | None:
+        """How many rows of a kind fit into a worker's memory; None where none of it was measured."""
+        return self._sizes.limit(queue.point, worker.device, worker.memory)
+
     def _rows(self, queue: PointQueue, waiting: int, worker: Asking, workers: int) -> int:
         """How many of `waiting` rows of a kind fit, are worth it, and leave enough for the others."""
-        fits = self._sizes.limit(queue.point, worker.device, worker.memory)
+        fits = self._fits(queue, worker)
         if self._limits.even:
             return _even_part(waiting, min(self._limits.max_rows, waiting, waiting if fits is None else fits))
         rows = min(self._limits.max_rows, waiting, PROBE_ROWS if fits is None else fits)
         timed = self._costs.timed(queue.point)
         if self._limits.mixed:
-            # Further rows come with every answer: what waits is for those who have nothing to do.
-            busy = set(self._flying.values()) - {worker.name}
+            # Further rows come with every answer; until then nobody takes more than a fair share of all that are under way.
+            under_way = waiting + sum(len(task.batch.seeds) for task in self._flying)
             most = max(1, int(self._limits.target_seconds / queue.price)) if timed else rows
-            return _even_part(waiting, min(rows, most, math.ceil(waiting / max(1, workers - len(busy)))))
+            return _even_part(waiting, min(rows, most, math.ceil(under_way / max(1, workers))))
         share = self._queues.seconds / (SHARE * max(1, workers))
         if not timed:
             return _even_part(waiting, min(rows, PROBE_ROWS, max(MIN_ROWS, int(share / queue.price))))

@@ -25,6 +25,23 @@ def _derived(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little")
 
 
+def part_of(plans: Plans, rows: Int[Tensor, " rows"]) -> Plans:
+    """The plans of some rows, which are on the CPU; the same object where they are all, in order."""
+    if len(rows) == len(plans.status) and torch.equal(rows, torch.arange(len(rows))):
+        return plans
+    there = rows.to(plans.cost.device)
+    return Plans(
+        actions=plans.actions[there],
+        states=plans.states[there],
+        cost=plans.cost[there],
+        last_cost=plans.last_cost[there],
+        status=tuple(plans.status[row] for row in rows.tolist()),
+        evaluations=plans.evaluations[rows],
+        trace=plans.trace[there],
+        spent=plans.spent[rows],
+    )
+
+
 def merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
     """Both attempts' plans: the better one of each row, evaluations added, traces one after the other."""
     improved = (further.cost < plans.cost[rows]) | ~torch.isfinite(plans.cost[rows])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -59,6 +60,12 @@ class ModelProblems:
         context = Context(self.context.states[rows], self.context.actions[rows])
         return replace(self, context=context, goal=self.goal[rows])
 
+    def joined(self, others: ModelProblems) -> ModelProblems:
+        """These and, behind them, `others`: as long, with the same bounds and goal cost."""
+        states = torch.cat([self.context.states, others.context.states])
+        context = Context(states, torch.cat([self.context.actions, others.context.actions]))
+        return replace(self, context=context, goal=torch.cat([self.goal, others.goal]))
+
 
 @dataclass(frozen=True)
 class Start:
@@ -70,6 +77,10 @@ class Start:
     def rows(self, rows: Int[Tensor, " rows"]) -> Start:
         """The start of some rows."""
         return Start(self.actions[rows], self.states[rows])
+
+    def joined(self, others: Start) -> Start:
+        """The start of these rows and of `others` behind them."""
+        return Start(torch.cat([self.actions, others.actions]), torch.cat([self.states, others.states]))
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,12 @@ class Resampling(Refiner):
         self._first_std, self._std, self._rounds = self._first_std[there], self._std[there], self._rounds[rows]
         self._noise.keep(rows)
 
+    def join(self, others: Resampling) -> None:
+        """The standard deviations, rounds and noise of further rows."""
+        self._first_std, self._std = torch.cat([self._first_std, others._first_std]), torch.cat([self._std, others._std])
+        self._rounds = torch.cat([self._rounds, others._rounds])
+        self._noise.join(others._noise)
+
 
 @dataclass(frozen=True)
 class CEM(SearchPlanner[CEMSettings]):

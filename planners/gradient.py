@@ -51,6 +51,10 @@ class Descent(Refiner):
         """Leave the other rows' moments out."""
         self._optimizer.keep(rows)
 
+    def join(self, others: Descent) -> None:
+        """The moments of further rows."""
+        self._optimizer.join(others._optimizer)
+
 
 class GDSearch:
     """The iterate of a GD run: actions and their moments."""

@@ -172,6 +172,20 @@ class GraspSearch:
         self._settings = self._settings.rows(rows)
         self._schedules = self._settings.to(self.states.device)
 
+    def join(self, others: GraspSearch) -> None:
+        """Search the rows of another search, too, which has just begun; the run has been joined before."""
+        self.actions = torch.cat([self.actions, others.actions])
+        self.states = torch.cat([self.states, others.states])
+        self._goal_weight = torch.cat([self._goal_weight, others._goal_weight])
+        self._turns.join(others._turns)
+        self._noise.join(others._noise)
+        self._state_optimizer.join(others._state_optimizer)
+        self._action_optimizer.join(others._action_optimizer)
+        self._sync.join(others._sync)
+        self._last_sync.join(others._last_sync)
+        self._settings = self._settings.joined(others._settings)
+        self._schedules = self._settings.to(self.states.device)
+
     def _lift(self, rows: Rows | None) -> None:
         """One lifted update with noise."""
         run, settings, clock = self._run, self._settings, self._turns.clock

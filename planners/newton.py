@@ -173,6 +173,11 @@ class LevenbergMarquardt(Refiner):
         self._first_damping, self._damping = self._first_damping[there], self._damping[there]
         self._known, self._states, self._cost = self._known[rows], self._states[there], self._cost[there]
 
+    def join(self, others: LevenbergMarquardt) -> None:
+        """The dampings and rollouts of further rows."""
+        for name in ("_first_damping", "_damping", "_known", "_states", "_cost"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(others, name)]))
+
     def _rolled_out(
         self, actions: Float[Tensor, "rows time action"], rows: Rows | None
     ) -> tuple[Float[Tensor, "rows time *state"], Float[Tensor, " rows"]]:

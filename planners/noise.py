@@ -67,6 +67,17 @@ class RowNoise:
         if isinstance(self._chunk, Tensor):
             self._chunk = self._chunk[rows]
 
+    def join(self, others: RowNoise) -> None:
+        """The rows of `others`, which have the same shape and purpose, behind these."""
+        counts, values = [], []
+        for noise in (self, others):
+            batch = len(noise._seeds)
+            counts.append(torch.as_tensor(noise._chunk).expand(batch))
+            empty = noise._like.new_empty(self._length, batch, *self._shape)
+            values.append(noise._values if len(noise._values) else empty)
+        self._seeds += others._seeds
+        self._chunk, self._values = torch.cat(counts), torch.cat(values, 1)
+
     def _by_row(self, iterations: Int[Tensor, " batch"], rows: Rows) -> Float[Tensor, "rows *shape"]:
         if not isinstance(self._chunk, Tensor):
             self._chunk = torch.full((len(self._seeds),), self._chunk)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,12 +33,20 @@ class Optimizer(Protocol):
         """Go on with these of the rows."""
         ...
 
+    def join(self, others: Any) -> None:
+        """The rows of `others`, an update rule of the same kind, behind these."""
+        ...
+
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with torch.optim.Adam's defaults; `lr` is a number or a tensor `[batch]`."""
+    """Adam (Kingma and Ba 2015) with torch.optim.Adam's defaults; `lr` is a number or a tensor `[batch]`.
+
+    Whether numbers are shared or by row, they are worked out in float64 and rounded once, in the same order of operations: in
+    float32 a row is updated to the same bits whatever stands beside it.
+    """
 
     def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number) -> None:
-        self._lr = per_row(lr, like)
+        self._lr = lr.to(like.device).reshape(-1, *[1] * (like.ndim - 1)) if isinstance(lr, Tensor) else lr
         self._first = like.new_zeros(like.shape)
         self._second = like.new_zeros(like.shape)
         self._steps: int | Tensor = 0
@@ -53,17 +62,7 @@ class Adam:
         self._steps = self._steps + 1
         self._first.lerp_(gradient, 1 - _FIRST)
         self._second.mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
-        root = self._second.sqrt()
-        if isinstance(self._steps, Tensor):
-            root = root.div_((1 - _SECOND**self._steps).sqrt()).add_(_EPS)
-            variable.sub_(self._first.div(root).mul_(self._lr / (1 - _FIRST**self._steps)))
-            return
-        root.div_(math.sqrt(1 - _SECOND**self._steps)).add_(_EPS)
-        correction = 1 - _FIRST**self._steps
-        if isinstance(self._lr, Tensor):
-            variable.sub_(self._first.div(root).mul_(self._lr / correction))
-        else:
-            variable.addcdiv_(self._first, root, value=-self._lr / correction)
+        _take_step(variable, self._first, self._second, self._lr, self._steps)
 
     def reset(self, rows: Rows | None = None) -> None:
         """Forget both moments and the step count, of all rows or of some."""
@@ -85,6 +84,13 @@ class Adam:
         if isinstance(self._lr, Tensor):
             self._lr = self._lr[there]
 
+    def join(self, others: Adam) -> None:
+        """The rows of `others` behind these."""
+        self._steps = torch.cat([self._steps_by_row(), others._steps_by_row()])
+        self._first = torch.cat([self._first, others._first])
+        self._second = torch.cat([self._second, others._second])
+        self._lr = _joined(self._lr, others._lr)
+
     def _update_some(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows) -> None:
         """The update of some rows."""
         there = rows.to(self._first.device)
@@ -92,16 +98,38 @@ class Adam:
         second = self._second[there].mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
         counts = self._steps_by_row()
         steps = counts[there] + 1
-        rate = (self._lr[there] if isinstance(self._lr, Tensor) else self._lr) / (1 - _FIRST**steps)
-        root = second.sqrt().div_((1 - _SECOND**steps).sqrt()).add_(_EPS)
-        variable[there] -= first.div(root).mul_(rate)
+        moved = variable[there]
+        _take_step(moved, first, second, self._lr[there] if isinstance(self._lr, Tensor) else self._lr, steps)
+        variable[there] = moved
         self._first[there], self._second[there], counts[there] = first, second, steps
 
     def _steps_by_row(self) -> Tensor:
         """The step counts, from now on one a row."""
         if not isinstance(self._steps, Tensor):
-            self._steps = self._first.new_full((self._first.shape[0], *[1] * (self._first.ndim - 1)), self._steps)
+            shape = self._first.shape[0], *[1] * (self._first.ndim - 1)
+            self._steps = self._first.new_full(shape, self._steps, dtype=torch.float64)
         return self._steps
+
+
+def _take_step(
+    variable: Float[Tensor, "rows *rest"],
+    first: Float[Tensor, "rows *rest"],
+    second: Float[Tensor, "rows *rest"],
+    lr: Number,
+    steps: int | Tensor,
+) -> None:
+    """The step that follows from both moments after `steps` updates, in place."""
+    rate, left = -lr / (1 - _FIRST**steps), 1 - _SECOND**steps
+    correction = left.sqrt() if isinstance(left, Tensor) else math.sqrt(left)
+    root = second.sqrt().div_(_as(correction, second)).add_(_EPS)
+    if isinstance(rate, Tensor):
+        variable.add_(first.mul(_as(rate, first)).div_(root))
+    else:
+        variable.addcdiv_(first, root, value=rate)
+
+
+def _as(value: Number, like: Tensor) -> Number:
+    return value.to(like.dtype) if isinstance(value, Tensor) else value
 
 
 class GradientDescent:
@@ -127,6 +155,17 @@ class GradientDescent:
         """Go on with these of the rows."""
         if isinstance(self._lr, Tensor):
             self._lr = self._lr[rows.to(self._lr.device)]
+
+    def join(self, others: GradientDescent) -> None:
+        """The rows of `others` behind these."""
+        self._lr = _joined(self._lr, others._lr)
+
+
+def _joined(rates: Number, others: Number) -> Number:
+    """Learning rates of rows and of those behind them: of one batch, so all by row or all the same."""
+    if isinstance(rates, Tensor) and isinstance(others, Tensor):
+        return torch.cat([rates, others])
+    return rates
 
 
 def make_optimizer(name: str, like: Float[Tensor, "batch *rest"], lr: Number) -> Optimizer:

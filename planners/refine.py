@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -32,6 +32,10 @@ class Refiner(ABC):
     @abstractmethod
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
+
+    @abstractmethod
+    def join(self, others: Any) -> None:
+        """The rows of `others`, a refiner of the same kind, behind these; the run has been joined before."""
 
     def _part(
         self, actions: Float[Tensor, "batch time action"], rows: Rows | None

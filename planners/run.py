@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -36,6 +36,15 @@ class Search(Protocol):
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows; the others are finished. The run itself has been narrowed before."""
+        ...
+
+
+@runtime_checkable
+class JoiningSearch(Search, Protocol):
+    """A search that further rows can join while it is under way."""
+
+    def join(self, others: Any) -> None:
+        """Search the rows of another search of the same kind, too, which has just begun; the run has been joined before."""
         ...
 
 
@@ -103,6 +112,30 @@ class Run:
     def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
         """Move actions inside the bounds, in place."""
         actions.clamp_(self.problems.low, self.problems.high)
+
+    def join(self, others: Run) -> None:
+        """Search the rows of a fresh run of the same model, too; they stand behind all that this one has."""
+        first = len(self.evaluations)
+        self.all_problems = self.all_problems.joined(others.all_problems)
+        self.problems = self.problems.joined(others.problems)
+        self.seeds += others.seeds
+        self.start = self.start.joined(others.start)
+        for name in ("best_actions", "best_cost", "failed", "evaluations", "clock"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(others, name)]))
+        self.rows = torch.cat([self.rows, others.rows + first])
+        self._where = torch.cat([self._where, others._where + first])
+
+    def checks(self) -> tuple[Float[Tensor, "all_rows checks"], Int[Tensor, "all_rows checks"]]:
+        """The best cost so far and the model steps spent at each check; rows that came later had no plan and nothing spent."""
+        count = len(self.evaluations)
+        if all(len(costs) == count for costs in self.trace):
+            return torch.stack(self.trace, 1), torch.stack(self.spent, 1)
+        trace = self.best_cost.new_full((len(self.trace), count), torch.inf)
+        spent = self.evaluations.new_zeros(len(self.trace), count)
+        for check, (costs, steps) in enumerate(zip(self.trace, self.spent, strict=True)):
+            trace[check, : len(costs)] = costs
+            spent[check, : len(steps)] = steps
+        return trace.T, spent.T
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the searched rows."""

@@ -13,14 +13,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from planners.attempts import attempt_seed, merged, restart_seed
-from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, PlanStatus, Start
+from planners.attempts import attempt_seed, restart_seed
+from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, Start
 from planners.explore import explore
 from planners.initialisers import linear, zeros
-from planners.run import Run, Search, begin, check_problems
+from planners.run import JoiningSearch, Rows, Run, Search, begin, check_problems
 from planners.settings import Count, Number, Settings, choice, count, number
-from planners.solve import Limits, solve
+from planners.solve import Ended, Limits, Newcomers, solve
 from planners.tree import ExploreSettings
+from planners.tries import Tries
 from world_models.base import WorldModel
 from world_models.precision import matmul_precision
 
@@ -97,67 +98,100 @@ class SearchPlanner(ABC, Generic[S]):
         """
         check_problems(model, problems, seeds, start)
         self.settings.check_rows(problems.batch)
-        call = _Call(self, model, on_step, _deadline(self.settings, problems.batch))
+        deadline = _deadline(self.settings, problems.batch)
         precision = matmul_precision(self.settings.precision, model.device)
         with torch.no_grad(), _memory_errors(problems), precision:
-            plans = call.attempt(0, problems, seeds, self.settings, start)
-            for number_of in range(1, self.settings.attempts):
-                rows = _open_rows(self.settings, plans)
-                if len(rows) == 0 or call.late():
-                    break
-                there = rows.to(problems.goal.device)
-                again = [seeds[row] for row in rows.tolist()]
-                further = call.attempt(
-                    number_of, problems.rows(there), again, self.settings.rows(rows), None, plans.evaluations[rows]
-                )
-                plans = merged(plans, further, there)
-        return plans
+            return _Call(self, model, problems, tuple(seeds), on_step, deadline).plans(start)
 
 
 @dataclass(frozen=True)
+class _Begun(Generic[S]):
+    """Rows that are about to be searched."""
+
+    run: Run
+    settings: S
+    limits: Limits
+
+
 class _Call(Generic[S]):
-    """What the attempts of one call of `plan` share."""
+    """One call of `plan`: the attempts of its problems, in waves.
 
-    planner: SearchPlanner[S]
-    model: WorldModel
-    on_step: OnStep | None
-    deadline: float | None
+    A wave is one run. A problem that is worth a further attempt joins the wave while others of it are still searched, so that
+    nobody waits for the slowest; where all end at once, or nobody can join, the next attempts are a wave of their own.
+    """
 
-    def late(self) -> bool:
-        """Whether the time is over."""
-        return self.deadline is not None and time.perf_counter() >= self.deadline
-
-    def attempt(
+    def __init__(
         self,
-        number_of: int,
+        planner: SearchPlanner[S],
+        model: WorldModel,
         problems: ModelProblems,
-        seeds: Sequence[int],
-        settings: S,
-        start: Start | None,
-        spent: Int[Tensor, " batch"] | None = None,
-    ) -> Plans:
-        """One run from its start to its end; `spent` are the model steps of the attempts before."""
+        seeds: tuple[int, ...],
+        on_step: OnStep | None,
+        deadline: float | None,
+    ) -> None:
+        settings = planner.settings
+        self._planner, self._settings, self._model, self._problems, self._seeds = planner, settings, model, problems, seeds
+        self._on_step, self._deadline = on_step, deadline
+        costs = (torch.as_tensor(cost, dtype=torch.float64) for cost in (settings.reached_cost, settings.finish_cost))
+        self._tries = Tries(problems.batch, settings.attempts, torch.maximum(*costs), settings.max_evaluations)
+
+    def plans(self, start: Start | None) -> Plans:
+        """The best plan of each problem; the first attempts begin at `start` if one is given."""
+        plans, wave = None, 0
+        while wave == 0 or (len(self._tries.waiting) and not self._late()):
+            begun = self._begin(self._tries.begin(), start)
+            search = self._planner.search(begun.settings, begun.run)
+            on_end = self._joining if isinstance(search, JoiningSearch) else self._ending
+            found = solve(begun.run, search, begun.limits, self._progress(wave), on_end)
+            plans, start = self._tries.collected(plans, found), None
+            wave += 1
+        assert plans is not None
+        return plans
+
+    def _ending(self, ended: Ended, others_go_on: bool) -> None:
+        """Further attempts come when the wave is over."""
+        self._tries.end(ended)
+
+    def _joining(self, ended: Ended, others_go_on: bool) -> Newcomers | None:
+        """Further attempts join the wave, if it is not over."""
+        self._tries.end(ended)
+        if not others_go_on or not len(self._tries.waiting) or self._late():
+            return None
+        begun = self._begin(self._tries.join(), None)
+        search = self._planner.search(begun.settings, begun.run)
+        assert isinstance(search, JoiningSearch), "a planner's searches are of one kind"
+        return Newcomers(begun.run, search, begun.limits)
+
+    def _late(self) -> bool:
+        """Whether the time is over."""
+        return self._deadline is not None and time.perf_counter() >= self._deadline
+
+    def _begin(self, chosen: Rows, start: Start | None) -> _Begun[S]:
+        """The next attempt of some problems, from `start` if one is given."""
+        everyone = len(chosen) == self._problems.batch
+        problems = self._problems if everyone else self._problems.rows(chosen.to(self._problems.goal.device))
+        settings = self._settings if everyone else self._settings.rows(chosen)
+        numbers = (self._tries.begun[chosen] - 1).tolist()
+        own = [attempt_seed(self._seeds[row], number) for row, number in zip(chosen.tolist(), numbers, strict=True)]
         restarts = settings.restarts
-        own = [attempt_seed(seed, number_of) for seed in seeds]
         rows = torch.arange(problems.batch).repeat_interleave(restarts)
         there = rows.to(problems.goal.device)
         if start is not None:
             start, explored = start.rows(there), 0
         else:
-            start, explored = _start(settings, self.model, problems, own)
+            start, explored = _start(settings, self._model, problems, own)
         if restarts > 1:
             problems, settings = problems.rows(there), settings.rows(rows)
             own = [restart_seed(seed, restart) for seed in own for restart in range(restarts)]
-        run = begin(self.model, problems, own, start)
+        run = begin(self._model, problems, own, start)
         run.spend(explored)
-        limits = _limits(settings, run, self.deadline, None if spent is None else spent[rows])
-        return solve(run, self.planner.search(settings, run), limits, self._progress(number_of, settings.attempts))
+        return _Begun(run, settings, _limits(settings, run, self._deadline, self._tries.spent[chosen][rows]))
 
-    def _progress(self, attempt: int, attempts: int) -> OnStep | None:
-        on_step = self.on_step
+    def _progress(self, wave: int) -> OnStep | None:
+        on_step, attempts = self._on_step, self._settings.attempts
         if on_step is None:
             return None
-        return lambda done, total: on_step(attempt * total + done, attempts * total)
+        return lambda done, total: on_step(wave * total + done, attempts * total)
 
 
 def _start(settings: SearchSettings, model: WorldModel, problems: ModelProblems, seeds: Sequence[int]) -> tuple[Start, int]:
@@ -173,11 +207,11 @@ def _start(settings: SearchSettings, model: WorldModel, problems: ModelProblems,
     return start.rows(rows), problems.steps if settings.init == "zeros" else 0
 
 
-def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: Int[Tensor, " rows"] | None) -> Limits:
+def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: Int[Tensor, " rows"]) -> Limits:
     batch = run.problems.batch
     evaluations = None
     if settings.max_evaluations is not None:
-        left = torch.full((batch,), settings.max_evaluations) - (0 if spent is None else spent)
+        left = settings.max_evaluations - spent
         evaluations = torch.div(left, settings.restarts, rounding_mode="floor")
     return Limits(
         iterations=torch.as_tensor(settings.iterations).expand(batch),
@@ -186,18 +220,6 @@ def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: I
         deadline=deadline,
         restarts=settings.restarts,
     )
-
-
-def _open_rows(settings: SearchSettings, plans: Plans) -> Int[Tensor, " rows"]:
-    """The problems that are worth a further attempt, on the CPU."""
-    left_early = torch.tensor([status is PlanStatus.REACHED for status in plans.status])
-    enough = torch.maximum(
-        *(torch.as_tensor(cost, dtype=torch.float64) for cost in (settings.reached_cost, settings.finish_cost))
-    )
-    wanting = ~(left_early | (plans.cost <= enough.to(plans.cost)).cpu())
-    if settings.max_evaluations is not None:
-        wanting &= plans.evaluations < settings.max_evaluations
-    return torch.nonzero(wanting).flatten()
 
 
 def _deadline(settings: SearchSettings, batch: int) -> float | None:

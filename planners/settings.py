@@ -119,6 +119,11 @@ class Settings:
             return self
         return dataclasses.replace(self, **{name: value[rows.cpu()] for name, value in tensors.items()})
 
+    def joined(self: S, others: S) -> S:
+        """The settings of these rows and of `others` behind them; both are rows of one batch."""
+        mine, theirs = self.tensors(), others.tensors()
+        return dataclasses.replace(self, **{name: torch.cat([value, theirs[name]]) for name, value in mine.items()})
+
     def to(self: S, device: torch.device) -> S:
         """The settings with what differs by row on a device, in the searches' own use."""
         moved = dataclasses.replace(self) if self.tensors() else self

@@ -1,9 +1,10 @@
-"""The one loop that runs every search: iterations, rows that leave early, budgets, row status."""
+"""The one loop that runs every search: iterations, rows that leave early and rows that join, budgets, row status."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from planners.base import OnStep, Plans, PlanStatus
 from planners.objectives import final_cost
-from planners.run import Rows, Run, Search
+from planners.run import JoiningSearch, Rows, Run, Search
 from world_models.base import rollout
 
 
@@ -30,51 +31,176 @@ class Limits:
     restarts: int = 1
     """Rows a problem, one behind the other."""
 
+    def joined(self, others: Limits) -> Limits:
+        """Of these rows and of `others` behind them."""
+        evaluations = self.evaluations
+        if evaluations is not None and others.evaluations is not None:
+            evaluations = torch.cat([evaluations, others.evaluations])
+        return replace(
+            self,
+            iterations=torch.cat([self.iterations, others.iterations]),
+            finish_cost=torch.cat([self.finish_cost, others.finish_cost]),
+            evaluations=evaluations,
+        )
 
-def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None) -> Plans:
-    """Run a search to its end and return the best rolled-out plan of each problem.
+
+@dataclass(frozen=True)
+class Ended:
+    """Problems of a run whose search is over."""
+
+    problems: Int[Tensor, " problems"]
+    """Which of the run's, on the CPU."""
+    cost: Float[Tensor, " problems"]
+    """Goal cost of their best plans."""
+    reached: Bool[Tensor, " problems"]
+    """Whether they have left early, on the CPU."""
+    evaluations: Int[Tensor, " problems"]
+    """Model steps spent, as `Plans` has them."""
+
+
+@dataclass(frozen=True)
+class Newcomers:
+    """Rows that join a run under way: a fresh run, and a search of the same kind."""
+
+    run: Run
+    search: JoiningSearch
+    limits: Limits
+
+
+OnEnd = Callable[[Ended, bool], Newcomers | None]
+"""Told which problems have ended, and whether others go on; if so, it may answer with rows that join them."""
+
+
+def _nobody(ended: Ended, others_go_on: bool) -> None:
+    return None
+
+
+def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_end: OnEnd = _nobody) -> Plans:
+    """Run a search to its end and return the best rolled-out plan of each problem, of those that joined behind the others.
 
     A row that turns non-finite is reported as such with the best plan from before; the rows beside it go on untouched.
     """
-    last_cost = run.best_cost.clone()
-    status = [PlanStatus.COMPLETED] * len(run.rows)
-    total, calls, ended = int(limits.iterations.max()), 0, None
+    total, calls, done = int(limits.iterations.max()), 0, 0
     with torch.no_grad():
-        # The start itself, before a search puts noise on it: no plan is worse than what it was given.
-        run.offer(run.start.actions, final_cost(run.model, run.problems, run.start.actions))
-        run.spend(run.problems.steps)
-        while _narrow(run, search, _leaving(run, limits, ended, status), last_cost):
-            ended = search.step(calls)
+        loop = _Loop(run, search, limits, on_end)
+        while loop.narrow():
+            loop.looked_at = search.step(calls)
             calls += 1
-            run.tick(ended)
+            run.tick(loop.looked_at)
             if on_step is not None:
-                on_step(total - int((limits.iterations[run.rows] - run.clock).max()), total)
-        if on_step is not None and (run.clock < total).any():
+                # Whoever has joined has all before him: progress waits, but never goes back.
+                done = max(done, total - int((loop.limits.iterations[run.rows] - run.clock).max()))
+                on_step(done, total)
+        if on_step is not None and done < total:
             on_step(total, total)
-        return _plans(run, last_cost, status, limits.restarts)
+        return loop.plans()
 
 
-def _narrow(run: Run, search: Search, leaving: Bool[Tensor, " searched"], last_cost: Float[Tensor, " all_rows"]) -> bool:
-    """Check the rows that end a last time and go on with the others; False when there is none."""
-    if not leaving.any():
+class _Loop:
+    """Who is still searched, and what has become of the others."""
+
+    def __init__(self, run: Run, search: Search, limits: Limits, on_end: OnEnd) -> None:
+        self._run, self._search, self.limits, self._on_end = run, search, limits, on_end
+        self._last_cost = run.best_cost.clone()
+        self._status = [PlanStatus.COMPLETED] * len(run.rows)
+        self.looked_at: Rows | None = None
+        """Searched rows that may leave, None for all: those whose iteration is over."""
+        self._check_start(None)
+
+    def narrow(self) -> bool:
+        """Check the rows that end a last time, go on with the others and with whoever joins; False when there is none."""
+        run = self._run
+        while (leaving := _leaving(run, self.limits, self.looked_at, self._status)).any():
+            gone = torch.nonzero(leaving).flatten()
+            self._check_last(gone)
+            problems = (run.rows[gone] // self.limits.restarts).unique()
+            if leaving.all():
+                self._on_end(self._ended(problems), False)
+                return False
+            stay = torch.nonzero(~leaving).flatten()
+            run.keep(stay)
+            self._search.keep(stay)
+            whole = problems[~torch.isin(problems, run.rows // self.limits.restarts)]
+            newcomers = self._on_end(self._ended(whole), True)
+            if newcomers is None:
+                return True
+            self._join(newcomers)
         return True
-    _check_last(run, search, torch.nonzero(leaving).flatten(), last_cost)
-    if leaving.all():
-        return False
-    stay = torch.nonzero(~leaving).flatten()
-    run.keep(stay)
-    search.keep(stay)
-    return True
+
+    def _join(self, newcomers: Newcomers) -> None:
+        """Go on with further rows, of which some may be over before their first iteration."""
+        run, search = self._run, self._search
+        assert isinstance(search, JoiningSearch), "nobody joins a search whose rows must be in step"
+        self.looked_at = torch.arange(len(newcomers.run.rows)) + len(run.rows)
+        self._last_cost = torch.cat([self._last_cost, newcomers.run.best_cost])
+        self._status += [PlanStatus.COMPLETED] * len(newcomers.run.rows)
+        self.limits = self.limits.joined(newcomers.limits)
+        run.join(newcomers.run)
+        search.join(newcomers.search)
+        self._check_start(self.looked_at)
+
+    def _check_start(self, rows: Rows | None) -> None:
+        """The start itself, before a search puts noise on it: no plan is worse than what it was given."""
+        run = self._run
+        actions = run.start.actions if rows is None else run.start.actions[rows.to(run.start.actions.device)]
+        run.offer(actions, final_cost(run.model, run.problems_of(rows), actions), rows)
+        run.spend(run.problems.steps, rows)
+
+    def _check_last(self, rows: Rows) -> None:
+        """The last check of rows that end."""
+        run, last_cost = self._run, self._last_cost
+        everyone = len(rows) == len(run.rows)
+        there = rows.to(last_cost.device)
+        actions = self._search.actions if everyone else self._search.actions[there]
+        cost = final_cost(run.model, run.problems if everyone else run.problems.rows(there), actions)
+        run.spend(run.problems.steps, rows)
+        run.offer(actions, cost, rows)
+        last_cost[run.rows[rows].to(last_cost.device)] = cost
+
+    def _ended(self, problems: Int[Tensor, " problems"]) -> Ended:
+        """What is known of problems that are no longer searched."""
+        chosen = self._best_rows()[problems.to(self._last_cost.device)]
+        reached = [self._status[row] is PlanStatus.REACHED for row in chosen.tolist()]
+        evaluations = self._evaluations()[problems]
+        return Ended(problems, self._run.best_cost[chosen], torch.tensor(reached, dtype=torch.bool), evaluations)
+
+    def _best_rows(self) -> Int[Tensor, " problems"]:
+        """The best row of each problem."""
+        by_problem = self._run.best_cost.view(-1, self.limits.restarts)
+        first = torch.arange(len(by_problem), device=by_problem.device) * self.limits.restarts
+        return first + by_problem.argmin(1)
+
+    def _evaluations(self) -> Int[Tensor, " problems"]:
+        """Model steps of each problem, the rollout of its best plan included."""
+        return self._run.evaluations.view(-1, self.limits.restarts).sum(1) + self._run.problems.steps
+
+    def plans(self) -> Plans:
+        """The best row of each problem."""
+        run, chosen = self._run, self._best_rows()
+        problems, actions = run.all_problems.rows(chosen), run.best_actions[chosen]
+        states = rollout(run.model, problems.context, actions)
+        ended = [PlanStatus.NON_FINITE if bad else why for bad, why in zip(run.failed.tolist(), self._status, strict=True)]
+        trace, spent = run.checks()
+        return Plans(
+            actions=actions,
+            states=states,
+            cost=problems.goal_cost(states[:, -1], problems.goal),
+            last_cost=self._last_cost[chosen],
+            status=tuple(ended[row] for row in chosen.tolist()),
+            evaluations=self._evaluations(),
+            trace=trace.unflatten(0, (-1, self.limits.restarts)).amin(1),
+            spent=spent.unflatten(0, (-1, self.limits.restarts)).sum(1),
+        )
 
 
-def _leaving(run: Run, limits: Limits, ended: Rows | None, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
+def _leaving(run: Run, limits: Limits, among: Rows | None, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
     """Which searched rows go; notes why in `status`. Waits for the device only when there is news.
 
-    Only rows whose iteration has `ended` are looked at: wherever else they stand depends on the rows beside them.
+    Only rows whose iteration is over are looked at, `among` all: wherever else they stand depends on the rows beside them.
     """
-    looked_at = torch.full((len(run.rows),), ended is None)
-    if ended is not None:
-        looked_at[ended] = True
+    looked_at = torch.full((len(run.rows),), among is None)
+    if among is not None:
+        looked_at[among] = True
     done = looked_at & (limits.iterations[run.rows] <= run.clock)
     spent = torch.zeros_like(done)
     if limits.evaluations is not None:
@@ -90,35 +216,3 @@ def _leaving(run: Run, limits: Limits, ended: Rows | None, status: list[PlanStat
         for row in run.rows[rows].tolist():
             status[row] = reason
     return done | spent | reached
-
-
-def _check_last(run: Run, search: Search, rows: Int[Tensor, " rows"], last_cost: Float[Tensor, " all_rows"]) -> None:
-    """The last check of rows that end."""
-    everyone = len(rows) == len(run.rows)
-    there = rows.to(last_cost.device)
-    actions = search.actions if everyone else search.actions[there]
-    cost = final_cost(run.model, run.problems if everyone else run.problems.rows(there), actions)
-    run.spend(run.problems.steps, rows)
-    run.offer(actions, cost, rows)
-    last_cost[run.rows[rows].to(last_cost.device)] = cost
-
-
-def _plans(run: Run, last_cost: Float[Tensor, " all_rows"], status: list[PlanStatus], restarts: int) -> Plans:
-    """The best row of each problem."""
-    by_problem = run.best_cost.view(-1, restarts)
-    first = torch.arange(by_problem.shape[0], device=by_problem.device) * restarts
-    chosen = first + by_problem.argmin(1)
-    problems = run.all_problems.rows(chosen)
-    actions = run.best_actions[chosen]
-    states = rollout(run.model, problems.context, actions)
-    ended = [PlanStatus.NON_FINITE if bad else why for bad, why in zip(run.failed.tolist(), status, strict=True)]
-    return Plans(
-        actions=actions,
-        states=states,
-        cost=problems.goal_cost(states[:, -1], problems.goal),
-        last_cost=last_cost[chosen],
-        status=tuple(ended[row] for row in chosen.tolist()),
-        evaluations=run.evaluations.view(-1, restarts).sum(1) + problems.steps,
-        trace=torch.stack(run.trace, 1).unflatten(0, (-1, restarts)).amin(1),
-        spent=torch.stack(run.spent, 1).unflatten(0, (-1, restarts)).sum(1),
-    )

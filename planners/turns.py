@@ -100,19 +100,18 @@ class Turns:
             _Group(every, steps + extra[0] * (steps > 0), ends, last + extra[1] * (last > 0), size)
             for (every, steps, ends, last), size in zip(kinds.T.tolist(), sizes.tolist(), strict=True)
         ]
-        self._alive = list(self._groups)
 
     @property
     def clock(self) -> Count:
         """Iterations done: a number where all rows have done as many, else one a row, on the CPU."""
-        if len({group.clock for group in self._alive}) == 1:
-            return self._alive[0].clock
+        if len({group.clock for group in self._groups}) == 1:
+            return self._groups[0].clock
         return torch.tensor([group.clock for group in self._groups])[self._member]
 
     def next(self) -> Turn:
         """The phase that most rows are in, whoever else waits."""
         by_phase: dict[Phase, list[_Group]] = {}
-        for group in self._alive:
+        for group in self._groups:
             by_phase.setdefault(group.phase, []).append(group)
         groups = max(by_phase.values(), key=lambda groups: sum(group.size for group in groups))
         phase = groups[0].phase
@@ -132,16 +131,22 @@ class Turns:
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        self._member = self._member[rows]
-        for group, size in zip(self._groups, self._member.bincount(minlength=len(self._groups)).tolist(), strict=True):
+        left, self._member, sizes = self._member[rows].unique(return_inverse=True, return_counts=True)
+        self._groups = [self._groups[index] for index in left.tolist()]
+        for group, size in zip(self._groups, sizes.tolist(), strict=True):
             group.size = size
-        self._alive = [group for group in self._groups if group.size]
+
+    def join(self, others: Turns) -> None:
+        """The rows of `others` behind these."""
+        self._member = torch.cat([self._member, others._member + len(self._groups)])
+        self._groups = self._groups + others._groups
 
     def _some(self, groups: Sequence[_Group]) -> Some:
         return (self._rows(groups),) if groups else ()
 
     def _rows(self, groups: Sequence[_Group]) -> Rows | None:
-        if len(groups) == len(self._alive):
+        if len(groups) == len(self._groups):
             return None
-        chosen = torch.tensor([any(group is other for other in groups) for group in self._groups])
+        those = {id(group) for group in groups}
+        chosen = torch.tensor([id(group) in those for group in self._groups])
         return torch.nonzero(chosen[self._member]).flatten()

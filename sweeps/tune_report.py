@@ -99,7 +99,7 @@ def conclusion(spec: StudySpec, verdict: Verdict) -> str:
     """What to make of it, in a sentence or two."""
     winner, objectives = verdict.winner, spec.definition.objectives
     if len(objectives) > 1:
-        front = [standing for standing in verdict.standings if standing.trial is not None]
+        front = front_points(verdict)
         kept = order_kept(front, objectives)
         said = f"the front has {len(front)} points"
         said += "" if kept is None else f", whose order is the same on held-out seeds in {kept:.0%} of pairs"
@@ -115,6 +115,11 @@ def conclusion(spec: StudySpec, verdict: Verdict) -> str:
         f"{winner.label} is {clear} the planner's own settings on held-out seeds ({difference(versus)}). "
         f"Take it with: grasp tune apply {spec.name}"
     )
+
+
+def front_points(verdict: Verdict) -> list[Standing]:
+    """The candidates that are trials."""
+    return [standing for standing in verdict.standings if standing.trial is not None]
 
 
 def show(spec: StudySpec, verdict: Verdict, console: Console) -> None:
@@ -172,7 +177,7 @@ def _held_out_table(verdict: Verdict) -> str:
                 *(standing.settings.get(name) for name in settings),
             ]
         )
-    return json.dumps({"columns": [*columns, *settings], "data": rows})
+    return json.dumps({"columns": columns, "data": rows})
 
 
 def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
@@ -192,6 +197,7 @@ def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
         "held_out_seeds": span(spec.judges.held_out),
         "date": datetime.now(UTC).date().isoformat(),
         "revision": git_revision(),
+        "order_kept": order_kept(front_points(verdict), spec.definition.objectives),
         "candidates": [_standing(spec, standing) for standing in verdict.standings],
     }
 

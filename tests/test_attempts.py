@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import PlanStatus
+from planners import PlanStatus, make_planner
 from planners.attempts import attempt_seed
+from planners.grasp import GraspSearch
 from tests.planning import SETTINGS, WORLDS, plan, problems_for, take
 from world_models.base import rollout
 
@@ -86,10 +87,52 @@ def test_a_broken_row_is_tried_again_and_says_so_when_it_stays_broken() -> None:
 
 
 def test_progress_counts_all_attempts() -> None:
-    from planners import make_planner
-
     model = WORLDS["mlp"](F64)
     seen: list[tuple[int, int]] = []
     planner = make_planner("gd", {**SETTINGS["gd"], "attempts": 2})
     planner.plan(model, problems_for(model), [1, 2, 3], lambda done, total: seen.append((done, total)))
     assert seen == [(done + 1, 24) for done in range(24)]
+
+
+MIXED = {"iterations": [3, 14, 6, 9], "sync_every": [2, 5, 3, 4], "noise": [0.1, 0.2, 0.05, 0.3]}
+
+
+@pytest.mark.parametrize(
+    ("sync", "more"),
+    [
+        *((sync, more) for sync in ("gd", "cem", "newton") for more in ({}, {"restarts": 2})),
+        ("gd", {"max_evaluations": 150}),
+        ("newton", {"max_evaluations": 150}),
+    ],
+)
+def test_rows_that_join_a_run_under_way_end_as_they_do_alone(sync: str, more: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[int] = []
+    original = GraspSearch.join
+
+    def spied(self: GraspSearch, others: GraspSearch) -> None:
+        joined.append(len(others.actions))
+        original(self, others)
+
+    monkeypatch.setattr(GraspSearch, "join", spied)
+    model = WORLDS["mlp"](F64)
+    problems, seeds = problems_for(model, batch=4, steps=5), [7, 8, 9, 10]
+    common = {"sync": sync, "sync_steps": 2, "final_sync_steps": 2, "noise_schedule": "linear", "attempts": 3, **more}
+    by_row = {name: torch.tensor(values) for name, values in MIXED.items()}
+    together = make_planner("grasp", {**common, **by_row}).plan(model, problems, seeds)
+    assert joined, "nobody has joined"
+    for row, seed in enumerate(seeds):
+        own = {name: values[row] for name, values in MIXED.items()}
+        alone = make_planner("grasp", {**common, **own}).plan(model, take(problems, [row]), [seed])
+        for name in ("actions", "states", "cost", "last_cost"):
+            torch.testing.assert_close(getattr(alone, name)[0], getattr(together, name)[row], rtol=1e-6, atol=1e-7)
+        assert alone.evaluations[0] == together.evaluations[row]
+        assert alone.status[0] == together.status[row]
+
+
+def test_progress_of_rows_that_join_never_goes_back() -> None:
+    model = WORLDS["mlp"](F64)
+    seen: list[int] = []
+    planner = make_planner("grasp", {"iterations": torch.tensor([2, 9, 4]), "sync_every": 2, "attempts": 3})
+    planner.plan(model, problems_for(model), [1, 2, 3], lambda done, total: seen.append(done))
+    assert seen == sorted(seen)
+    assert seen[-1] <= 27

@@ -142,14 +142,55 @@ def test_lower_ranks_go_first_whatever_they_cost():
 
 
 def test_a_busy_worker_is_given_no_half_full_mixture():
-    scheduler = Scheduler(Prices(price=lambda point: 0.5), Limits(max_rows=8, mixed=True), Sizes())
+    sizes = Sizes()
+    scheduler = Scheduler(Prices(price=lambda point: 0.5), Limits(max_rows=8, mixed=True), sizes)
     scheduler.add([Portion.of(A, range(20))])
     first = scheduler.next(Asking("w"), 1)
+    assert scheduler.next(Asking("w", in_flight=1), 1) is None, "the first of its kind says how many fit"
+    sizes.measured(A, "cpu", 8, None)
     second = scheduler.next(Asking("w", in_flight=1), 1)
     assert first is not None
     assert second is not None, "a full one may wait at its worker"
     assert scheduler.next(Asking("v", in_flight=1), 2) is None
     assert scheduler.next(Asking("v"), 2) is not None
+
+
+def test_nobody_takes_more_than_a_fair_share_of_what_is_under_way():
+    sizes = Sizes()
+    sizes.measured(A, "cpu", 64, None)
+    scheduler = Scheduler(Prices(price=lambda point: 0.1), Limits(max_rows=128, mixed=True), sizes)
+    scheduler.add([Portion.of(A, range(8))])
+    small = scheduler.next(Asking("w"), 1)
+    assert small is not None
+    scheduler.add([Portion.of(B, range(88))])
+    first, none = scheduler.next(Asking("v"), 2), scheduler.next(Asking("v", in_flight=1), 2)
+    assert first is not None
+    assert none is None
+    assert len(first.batch.seeds) == 44, "the worker that has 8 rows is soon back"
+    scheduler.done(small, answered(small.batch))
+    rest = scheduler.next(Asking("w"), 2)
+    assert rest is not None
+    assert len(rest.batch.seeds) == 44
+
+
+def test_guesses_in_relative_units_are_forgotten_with_the_first_times():
+    """A batch is not sized by a price that was no seconds."""
+    prices, sizes = Prices(price=lambda point: 50.0, known=False), Sizes()
+    sizes.measured(A, "cpu", 64, None)
+    scheduler = Scheduler(prices, Limits(max_rows=64, target_seconds=60, mixed=True), sizes, clock=lambda: 0.0)
+    scheduler.add([Portion.of(A, range(40))])
+    task = scheduler.next(Asking("w"), 4)
+    assert task is not None
+    scheduler.add([Portion.of(B, range(30))])
+
+    def learn(result: object) -> None:
+        prices.known, prices.price = True, lambda point: 0.1
+
+    prices.add = learn
+    scheduler.done(task, answered(task.batch))
+    following = scheduler.next(Asking("w"), 4)
+    assert following is not None
+    assert len(following.batch.seeds) > 1
 
 
 def test_rows_that_take_about_as_long_go_together():

@@ -70,6 +70,9 @@ def test_a_study_leaves_its_report_its_pictures_and_its_winner(ended):
     winner = json.loads((study / "winner.json").read_text())
     assert winner["held_out_seeds"] == "2000..2005"
     assert {candidate["trial"] for candidate in winner["candidates"]} >= {None}
+    table = json.loads((study / "held_out.json").read_text())
+    assert {len(row) for row in table["data"]} == {len(table["columns"])}
+    assert len(set(table["columns"])) == len(table["columns"])
     # Every candidate was judged on both sets of fresh seeds, and the default beside them.
     for candidate in winner["candidates"]:
         assert candidate["choice"]["n"] == candidate["held_out"]["n"] == 6
@@ -212,6 +215,9 @@ def test_several_objectives_make_a_front(model, tmp_path, capsys):
     values = [(each["tuning"]["values"]["cost"], each["tuning"]["values"]["evaluations"]) for each in points]
     assert not any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in values for b in values), "a point of the front is beaten"
     if len(points) > 1:
+        share = re.search(r"in (\d+)% of pairs", said)
+        assert share is not None
+        assert int(share[1]) == round(100 * winner["order_kept"])
         assert main(["tune", "apply", "front", f"output={tmp_path}", "--conf", str(tmp_path / "conf")]) == 2
         assert "choose one with --trial" in capsys.readouterr().err
 

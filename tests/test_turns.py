@@ -93,6 +93,22 @@ def test_updates_of_some_rows_are_those_of_the_rows_alone(name: str, turns: list
         torch.testing.assert_close(together[row], alone[0], rtol=1e-12, atol=1e-12)
 
 
+def test_a_float32_row_is_updated_to_the_same_bits_whatever_stands_beside_it() -> None:
+    torch.manual_seed(0)
+    start, rate = torch.randn(3, 4), 0.07
+    by_row = torch.full((3,), rate, dtype=torch.float64)
+    variables = [start.clone() for _ in range(3)]
+    shared, own, apart = (make_optimizer("adam", start, lr) for lr in (rate, by_row, by_row))
+    for _ in range(300):
+        gradient = torch.randn(3, 4)
+        shared.update(variables[0], gradient)
+        own.update(variables[1], gradient)
+        for rows in (torch.tensor([0]), torch.tensor([1, 2])):
+            apart.update(variables[2], gradient[rows], rows)
+        assert torch.equal(variables[0], variables[1])
+        assert torch.equal(variables[0], variables[2])
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40)), max_size=6))
 def test_noise_of_rows_at_iterations_of_their_own(steps: list[tuple[int, int]]) -> None:
     like, shape = torch.zeros(1), (40, 30)
