@@ -33,6 +33,7 @@ from sweeps.grid import Entry, Grid
 from sweeps.html_report import html_report
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
+from sweeps.report_effort import HEADINGS, effort_fields, effort_text
 from sweeps.report_tables import to_latex
 from sweeps.review import COLUMNS, Review, review
 from sweeps.show import show
@@ -252,6 +253,19 @@ def test_planners_over_all_settings(seen: tuple[Review, list[Drawn]]) -> None:
         assert np.all(np.diff(one.profile) <= 0)
 
 
+def test_what_it_took_is_told_of_all_trials_and_of_successes_each_named_so(seen: tuple[Review, list[Drawn]]) -> None:
+    row = next(row for row in seen[0].rows if row.versus is not None and row.success.successes < row.success.trials)
+    told = dict(zip(HEADINGS, effort_fields(row), strict=True))
+    ran = seen[0].cells[row.entry.point.point_id].done
+    assert told["s/plan, all"] == f"{ran.seconds.mean():.2f}"
+    assert told["s/plan, solved"] == f"{ran.seconds[ran.success].mean():.2f}"
+    assert told["steps"] == f"{np.median(ran.steps[ran.success]):.0f}"
+    assert told["n"] == str(row.success.trials)
+    assert re.fullmatch(r"0\.\d\d \[0\.\d\d, [01]\.\d\d\]", told["ends nearer [95 %]"])
+    assert effort_fields(seen[0].rows[0])[-1] == "", "the first planner is compared with nobody"
+    assert "s/plan, solved" in effort_text(seen[0].rows, 132)
+
+
 class Page(HTMLParser):
     """What a page is made of."""
 
@@ -364,5 +378,6 @@ def test_a_report_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["report", "demo", f"output={tmp_path}"]) == 0
     said = capsys.readouterr().out
     assert "9 cells are missing: run the sweep again" in said
+    assert "s/plan, all" in said, "what it took is printed"
     page = (tmp_path / "sweeps" / "demo" / "report.html").read_text()
     assert "9 cells are missing" in page
