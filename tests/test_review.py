@@ -315,6 +315,8 @@ def test_latex_is_escaped_and_has_a_line_a_point(seen: tuple[Review, list[Drawn]
     text = to_latex(seen[0].rows, "sweep a_b & 100 %")
     assert r"sweep a\_b \& 100 \%" in text
     assert r"push\_t & 25 & grasp" in text
+    assert "success minus that of grasp" in text
+    assert "in model" not in text, "the caption speaks of columns that are there"
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
     assert body.count(r" \\") == len(seen[0].rows)
     assert len({line.count("&") for line in body.splitlines() if line.endswith(r"\\")}) == 1
