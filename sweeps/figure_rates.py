@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.comparison import LEVEL, Verdict
-from sweeps.figure import Layout, counted, entitle, new_figure, tidy
+from sweeps.figure import Layout, counted, entitle, new_figure, panel_of, tidy
 from sweeps.report import Row
 from sweeps.statistics import Rate
 
-INTERVALS = "95 % Wilson intervals"
+INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
+CROWDED = 12
+"""Horizons of a planner beyond which its intervals are a band, and points have none: they would hide each other."""
 SHOWN_DIFFERENCES = 40
 CORNERS = ((4, 4, "left"), (-4, 4, "right"), (4, -10, "left"), (-4, -10, "right"))
 """Where at its marker a number stands, by planner, so that those of points beside each other can be read."""
@@ -43,12 +46,15 @@ def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
         return None
     layout = Layout.of(rows)
     figure, axes = layout.figure("success in the simulator")
+    numbers = ""
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
+        few = 1 < len({row.entry.point.horizon for row in mine}) <= CROWDED
+        numbers = "; numbers are horizons" if few else numbers
         for planner in layout.planners:
             line = [row for row in _by_horizon(mine) if row.entry.planner == planner]
-            _errorbar(axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner)
-            for row in line if len({row.entry.point.horizon for row in mine}) > 1 else []:
+            _errorbar(axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner, joined=len(line) <= CROWDED)
+            for row in line if few else []:
                 at = (row.plan_seconds or 0.0, row.success.value or 0.0)
                 x, y, side = CORNERS[layout.planners.index(planner) % len(CORNERS)]
                 axis.annotate(str(row.entry.point.horizon), at, (x, y), textcoords="offset points", ha=side, fontsize=7)
@@ -59,7 +65,7 @@ def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
         axis.set_xlabel("planning seconds a problem (all trials)")
         axis.set_ylim(-0.03, 1.08)
     layout.legend(figure, axes)
-    entitle(figure, f"{title}: {counted(rows)}, {INTERVALS}; numbers are horizons{layout.left_out}")
+    entitle(figure, f"{title}: {counted(rows)}, {_shown(rows)}{numbers}{layout.left_out}")
     return figure
 
 
@@ -81,7 +87,7 @@ def model_figure(rows: Sequence[Row], title: str) -> Figure | None:
         axis.set_ylim(-0.03, 1.03)
         axis.set_xlabel("success in the world model")
     layout.legend(figure, axes)
-    entitle(figure, f"{title}: {counted(rows)}, a point a horizon, equal ones side by side, {INTERVALS}{layout.left_out}")
+    entitle(figure, f"{title}: {counted(rows)}, a point a horizon, equal ones side by side, {_shown(rows)}{layout.left_out}")
     return figure
 
 
@@ -133,6 +139,12 @@ def _by_horizon(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row.entry.point.horizon)
 
 
+def _shown(rows: Sequence[Row]) -> str:
+    """What is said of the intervals of points."""
+    counts = Counter((*panel_of(row), row.entry.planner) for row in rows)
+    return LEFT_OUT if max(counts.values()) > CROWDED else INTERVALS
+
+
 def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
     horizons = sorted({row.entry.point.horizon for row in rows})
     gaps = [after - before for before, after in pairwise(horizons)]
@@ -161,6 +173,9 @@ def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layou
     """A planner's success with intervals."""
     if not rows:
         return
+    if len(rows) > CROWDED:
+        _crowd(axis, x, rows, layout, planner, joined)
+        return
     below, above = _reach([row.success for row in rows])
     axis.errorbar(
         list(x),
@@ -175,6 +190,18 @@ def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layou
         elinewidth=1.5,
         capsize=3,
     )
+
+
+def _crowd(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, joined: bool) -> None:
+    """A planner's success at very many horizons: a line in its band of intervals, or points alone."""
+    colour, marker = layout.colour(planner), layout.marker(planner)
+    values = [row.success.value or 0.0 for row in rows]
+    if not joined:
+        axis.plot(x, values, linestyle="none", marker=marker, markersize=4, alpha=0.7, color=colour, label=planner)
+        return
+    axis.plot(x, values, linewidth=1.5, marker=marker, markersize=5, markevery=len(rows) // 6, color=colour, label=planner)
+    low, high = zip(*(row.success.interval for row in rows), strict=True)
+    axis.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
 
 
 def _reach(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:

@@ -154,6 +154,20 @@ def test_figures_are_legible_at_the_width_of_a_page(shape: str, tmp_path: Path) 
         assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])], one.name
 
 
+def test_at_many_horizons_intervals_do_not_hide_each_other(tmp_path: Path) -> None:
+    grid = grid_of(4, {"wall": tuple(range(10, 140, 2))})
+    _, ledger = written(grid, tmp_path, results(grid))
+    found = review(grid, records_of(grid, ledger, COLUMNS))
+    drawn = {one.name: one.figure for one in figures(found, records_of(grid, ledger, CURVE_COLUMNS))}
+    for name in ("success", "seconds", "model"):
+        (axis,) = drawn[name].axes
+        assert not axis.containers, "no bars"
+        assert [text.get_text() for text in axis.texts] == [], "no number at every point"
+        said = words(drawn[name]).replace("\n", " ")
+        assert ("intervals are in report.csv" in said) == (name != "success")
+        assert "numbers are" not in said
+
+
 def test_nothing_is_drawn_outside_of_its_axes(seen: tuple[Review, list[Drawn]]) -> None:
     """Panels share their vertical axis: it holds what the last one shows, too."""
     for one in seen[1]:
