@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.run_content import Row, summary
+from orchestrator.run_content import Row, ran, summary
 
 
 def point_page(name: str, rows: Sequence[Row]) -> str:
     """Markdown about a point's cells, by seed."""
     values = summary(rows)
-    rate, low, high = (values[key] for key in ("success_rate", "success_low", "success_high"))
-    lines = [f"**{name}**: success **{rate:.2f}** (95 % interval {low:.2f} to {high:.2f}, n = {len(rows)})"]
+    lines = [f"**{name}**: no cell has a result"]
+    if "success_rate" in values:
+        rate, low, high = (values[key] for key in ("success_rate", "success_low", "success_high"))
+        lines = [f"**{name}**: success **{rate:.2f}** (95 % interval {low:.2f} to {high:.2f}, n = {len(ran(rows))})"]
     if table := _table(values):
         lines += ["", *table]
     failed = [row for row in rows if row["status"] == "failed"]

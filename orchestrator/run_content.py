@@ -22,7 +22,7 @@ Row = Mapping[str, Any]
 """A ledger row."""
 
 SEED_METRICS = ("success", "distance", "model_success", "model_distance", "steps_to_success")
-"""Logged once a seed, at step = seed; what is None is left out. Seconds are a batch's, not a seed's."""
+"""Logged once a seed that has not failed, at step = seed; what is None is left out. Seconds are a batch's, not a seed's."""
 
 TABLE_COLUMNS = (
     *("seed", "problem_kind", "status", "success", "distance", "start_distance", "model_success", "model_distance"),
@@ -87,7 +87,7 @@ class PointContent:
         """Metrics of the single cells, at step = seed."""
         return [
             Metric(key, float(row[key]), row["seed"], milliseconds(row["finished_at"]))
-            for row in self.rows
+            for row in ran(self.rows)
             for key in SEED_METRICS
             if row[key] is not None
         ]
@@ -136,16 +136,18 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
     return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), told, tuple(rows))
 
 
+def ran(rows: Iterable[Row]) -> list[Row]:
+    """Those that have not failed: an error is no bad plan, and counts in no rate."""
+    return [row for row in rows if row["status"] != "failed"]
+
+
 def summary(rows: Sequence[Row]) -> dict[str, float]:
-    """Rates with Wilson intervals, counts and seconds of some cells."""
-    n, successes = len(rows), sum(row["success"] for row in rows)
-    low, high = wilson(successes, n)
-    values = {
-        "success_rate": successes / n,
-        "success_low": low,
-        "success_high": high,
-        "cells": float(n),
-        "failed": float(sum(row["status"] == "failed" for row in rows)),
+    """Rates with Wilson intervals, counts and seconds of some cells; no rates where all have failed."""
+    total, rows = len(rows), ran(rows)
+    values = _rate(sum(row["success"] for row in rows), len(rows))
+    values |= {
+        "cells": float(total),
+        "failed": float(total - len(rows)),
         "non_finite": float(sum(row["status"] == "non_finite" for row in rows)),
     }
     believed = [row["model_success"] for row in rows if row["model_success"] is not None]
@@ -157,6 +159,11 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
             values[f"{key}_mean"], values[f"{key}_median"] = fmean(known), float(median(known))
     values["planning_seconds"] = math.fsum(row["plan_seconds"] or 0.0 for row in rows)
     return values
+
+
+def _rate(successes: int, n: int) -> dict[str, float]:
+    low, high = wilson(successes, n)
+    return {"success_rate": successes / n, "success_low": low, "success_high": high} if n else {}
 
 
 @dataclass(frozen=True)
@@ -186,20 +193,19 @@ def overview(table: pa.Table) -> Overview:
     n = table.num_rows
     if n == 0:
         return Overview({}, {}, 0, 0, 0, "")
-    success, seconds = (_numbers(table, key) for key in ("success", "plan_seconds"))
-    successes = int(success.sum())
-    low, high = wilson(successes, n)
+    done = table.filter(pc.field("status") != "failed")
+    success, seconds = (_numbers(done, key) for key in ("success", "plan_seconds"))
     ended = _microseconds(table) / 1e6
     began = ended - np.nan_to_num(_numbers(table, "batch_seconds"))
-    values = {"success_rate": successes / n, "success_low": low, "success_high": high, "cells": float(n)}
+    values = {**_rate(int(success.sum()), done.num_rows), "cells": float(n)}
     statuses = table.group_by("status").aggregate([([], "count_all")]).to_pylist()
     counts = {row["status"]: row["count_all"] for row in statuses}
     values |= {key: float(counts.get(key, 0)) for key in ("failed", "non_finite")}
-    believed = _numbers(table, "model_success")
+    believed = _numbers(done, "model_success")
     if not np.isnan(believed).all():
         values["model_success_rate"] = float(np.nanmean(believed))
     values["planning_seconds"] = float(np.nansum(seconds))
-    hits = table.select(["planner"]).append_column("hit", pa.array(success))
+    hits = done.select(["planner"]).append_column("hit", pa.array(success))
     for row in hits.group_by("planner").aggregate([("hit", "mean")]).to_pylist():
         values[f"success_rate/{row['planner']}"] = row["hit_mean"]
     revisions = ", ".join(sorted(table["git_revision"].unique().to_pylist()))

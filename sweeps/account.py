@@ -12,6 +12,7 @@ from orchestrator.costs import CostModel
 from orchestrator.provenance import host
 from orchestrator.scheduler import Scheduler
 from orchestrator.status import Status, WorkerStatus
+from sweeps.display import words_of
 from sweeps.grid import Grid
 from sweeps.progress import Tally
 from sweeps.sweep_tracking import SweepTracking
@@ -91,15 +92,6 @@ class Account:
         return WorkerStatus(
             worker.name, worker.node, worker.device, models, plans, _seconds(worker), worker.cells, worker.deaths
         )
-
-
-def words_of(batch: Batch) -> str:
-    """A batch for people."""
-    point, seeds = batch.point, batch.seeds
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds from {min(seeds)}"
-    points = len({part.point for part in batch.slices})
-    which += f" with {points} settings" if points > 1 else ""
-    return f"{point.task.name} {point.planner.name} H{point.horizon}, {which}"
 
 
 def _last_words(quarantined: Sequence[tuple[Batch, str]]) -> tuple[str, ...]:

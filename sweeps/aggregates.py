@@ -14,10 +14,11 @@ from jaxtyping import Float64
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from sweeps.bootstrap import Interval, interquartile_interval, interquartile_mean, stratified_mean_interval
+from sweeps.bootstrap import FEWEST_OF_SEVERAL, Interval, interquartile_interval, interquartile_mean
 from sweeps.comparison import Verdict
 from sweeps.point_cells import PointCells, Setting, setting_of
 from sweeps.report import Row
+from sweeps.statistics import mean_of_rates
 
 PLANNERS = 14
 """Lines at most; report.csv has all points."""
@@ -27,7 +28,8 @@ TAUS = np.linspace(0.0, 1.0, 101)
 
 CAPTION = (
     "over the settings (task, model, horizon) that all planners have, counted alike; progress: share of the way to the goal, "
-    "interquartile mean over all problems; brackets: 95 % bootstrap intervals, by setting; nearer: mean probability "
+    "interquartile mean over all problems; brackets: 95 % intervals, of success by Price and Bonett's formula, of progress by "
+    "resampling each setting; nearer: mean probability "
     "to end nearer to the goal than the first planner; settings: on how many its success is better, worse or unclear."
 )
 
@@ -69,7 +71,7 @@ def overall(rows: Sequence[Row], cells: Mapping[str, PointCells]) -> list[Overal
 
 def _overall(planner: str, rows: Sequence[Row], cells: Mapping[str, PointCells]) -> Overall:
     ran = [cells[row.entry.point.point_id].done for row in rows]
-    successes = [one.success.astype(np.float64) for one in ran]
+    rates = [row.success for row in rows]
     progress = [one.progress[~np.isnan(one.progress)] for one in ran]
     versus = [row.versus for row in rows if row.versus is not None]
     nearer = [one.nearer[0] / one.nearer[1] for one in versus if one.nearer[1]]
@@ -77,8 +79,8 @@ def _overall(planner: str, rows: Sequence[Row], cells: Mapping[str, PointCells])
         planner,
         len(rows),
         sum(map(len, ran)),
-        fmean(float(values.mean()) for values in successes),
-        stratified_mean_interval(successes),
+        fmean(rate.value or 0.0 for rate in rates),
+        mean_of_rates(rates) if min(rate.trials for rate in rates) >= FEWEST_OF_SEVERAL else None,
         interquartile_mean(progress),
         interquartile_interval(progress),
         fmean(nearer) if nearer else None,

@@ -1,4 +1,8 @@
-"""Intervals of means by resampling (Efron 1979), and the interquartile mean over tasks (Agarwal et al. 2021)."""
+"""Intervals of means by resampling (Efron 1979), and the interquartile mean over tasks (Agarwal et al. 2021).
+
+Resamples have one value less than the data, and percentiles are those of Student's distribution: with as many values and the
+normal distribution's percentiles, intervals of few values are too narrow (Rao and Wu 1988; Hesterberg 2015).
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,22 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from scipy.stats import norm, t
 
 Interval = tuple[float, float]
 RESAMPLES = 2000
 DRAWS = 4_000_000
 """Numbers drawn for an interval at most: of many values fewer resamples do, for their interval is narrow."""
 FEWEST_RESAMPLES = 200
-FEWEST = 5
-"""Values below which resampling would say more than they know."""
+FEWEST_ALONE, FEWEST_OF_SEVERAL = 16, 5
+"""Values below which resampling would say more than they know: of a mean, and of each of several strata."""
 
 
 def mean_interval(values: Float64[np.ndarray, " n"], resamples: int = RESAMPLES) -> Interval | None:
-    """A 95 % percentile interval of the mean; None for fewer than five values."""
-    if len(values) < FEWEST:
+    """A 95 % percentile interval of the mean; None for fewer than sixteen values."""
+    if len(values) < FEWEST_ALONE:
         return None
-    return _percentiles(_resampled_means(values, resamples))
+    return _percentiles(_resampled_means(values, resamples), len(values) - 1)
 
 
 def interquartile_mean(strata: Sequence[Float64[np.ndarray, " _"]]) -> float:
@@ -34,21 +39,12 @@ def interquartile_interval(strata: Sequence[Float64[np.ndarray, " _"]], resample
 
     None where a stratum has fewer than five values.
     """
-    if min(map(len, strata)) < FEWEST:
+    if min(map(len, strata)) < FEWEST_OF_SEVERAL:
         return None
     random = np.random.default_rng(0)
     resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // sum(map(len, strata))))
-    drawn = [values[random.integers(len(values), size=(resamples, len(values)))] for values in strata]
-    return _percentiles(_trimmed(np.concatenate(drawn, 1)))
-
-
-def stratified_mean_interval(strata: Sequence[Float64[np.ndarray, " _"]], resamples: int = RESAMPLES) -> Interval | None:
-    """A 95 % percentile interval of the mean of the strata's means; None where a stratum has fewer than five values."""
-    if min(map(len, strata)) < FEWEST:
-        return None
-    resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // sum(map(len, strata))))
-    means = [_resampled_means(values, resamples, stratum) for stratum, values in enumerate(strata)]
-    return _percentiles(np.mean(means, 0))
+    drawn = [values[random.integers(len(values), size=(resamples, len(values) - 1))] for values in strata]
+    return _percentiles(_trimmed(np.concatenate(drawn, 1)), sum(map(len, strata)) - len(strata))
 
 
 def _trimmed(values: Float64[np.ndarray, "samples n"]) -> Float64[np.ndarray, " samples"]:
@@ -57,21 +53,23 @@ def _trimmed(values: Float64[np.ndarray, "samples n"]) -> Float64[np.ndarray, " 
     return part[:, cut : values.shape[1] - cut].mean(1)
 
 
-def _resampled_means(values: Float64[np.ndarray, " n"], resamples: int, seed: int = 0) -> Float64[np.ndarray, " resamples"]:
+def _resampled_means(values: Float64[np.ndarray, " n"], resamples: int) -> Float64[np.ndarray, " resamples"]:
     resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // len(values)))
     # About their own mean, or single precision would show where values are large and alike.
     centre = values.mean()
-    return centre + (_weights(len(values), resamples, seed) @ (values - centre).astype(np.float32)).astype(np.float64)
+    return centre + (_weights(len(values), resamples) @ (values - centre).astype(np.float32)).astype(np.float64)
 
 
 @lru_cache(maxsize=32)
-def _weights(n: int, resamples: int, seed: int) -> Float32[np.ndarray, "resamples n"]:
-    """How often each of n values is drawn, over n; always the same draws, so that reports repeat."""
-    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+def _weights(n: int, resamples: int) -> Float32[np.ndarray, "resamples n"]:
+    """The weight of each of n values in each resample; always the same draws, so that reports repeat."""
+    drawn = np.random.default_rng(0).integers(n, size=(resamples, n - 1)) + n * np.arange(resamples)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=resamples * n)
-    return (counts.reshape(resamples, n) / n).astype(np.float32)
+    return (counts.reshape(resamples, n) / (n - 1)).astype(np.float32)
 
 
-def _percentiles(samples: Float64[np.ndarray, " samples"]) -> Interval:
-    low, high = np.quantile(samples, (0.025, 0.975))
+def _percentiles(samples: Float64[np.ndarray, " samples"], freedom: int) -> Interval:
+    """Those between which Student's distribution with so many degrees of freedom has 95 %."""
+    tail = norm.cdf(t.ppf(0.025, freedom))
+    low, high = np.quantile(samples, (tail, 1 - tail))
     return float(low), float(high)

@@ -179,4 +179,4 @@ def _some(side: Side) -> str:
 
 
 def _span(seeds: tuple[int, ...]) -> str:
-    return f"seeds {min(seeds)} to {max(seeds)}"
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {min(seeds)} to {max(seeds)}"

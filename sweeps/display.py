@@ -1,4 +1,4 @@
-"""How long work shows itself: a bar on a terminal, plain lines elsewhere, JSON lines or nothing when asked."""
+"""How long work shows itself: a bar and the workers on a terminal, plain lines elsewhere, JSON lines or nothing when asked."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from enum import Enum
 from time import monotonic
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
-from orchestrator.backend import Backend
+from orchestrator.backend import Backend, WorkerView
+from orchestrator.batching import Batch
+from sweeps.durations import duration
 from sweeps.terminal import emit, say
 
 LINE_EVERY = 5.0
 """Seconds between plain lines."""
+
+WORKERS = 8
+"""That a terminal shows below the bar; `grasp status` shows all."""
 
 
 class View(Enum):
     """How a sweep or a study shows itself."""
 
     LIVE = "live"
-    """A bar on a terminal, lines elsewhere."""
+    """A bar and what workers do on a terminal, lines elsewhere."""
     QUIET = "quiet"
     """Not at all, until its table."""
     JSON = "json"
@@ -42,6 +49,7 @@ class Display(ABC):
         self._last = clock()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._live: Live | None = None
 
     @abstractmethod
     def progress(self) -> tuple[int, int]:
@@ -64,14 +72,15 @@ class Display(ABC):
         self._last = self._clock()
         if self._view is View.LIVE and self._console.is_terminal:
             columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar = Progress(*columns, console=self._console)
             self._task = self._bar.add_task(self.line(), total=self.progress()[1])
-            self._bar.start()
+            self._live = Live(get_renderable=self._screen, console=self._console, transient=True, refresh_per_second=2)
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def refresh(self) -> None:
         """Show what there is now; lines and JSON no oftener than `LINE_EVERY`, and at the end."""
@@ -87,7 +96,30 @@ class Display(ABC):
             else:
                 say(self._console, self.line())
 
+    def _screen(self) -> Group:
+        """The bar, and below it what each worker does; drawn by a thread of its own."""
+        crew = self._backend.crew()
+        lines = [f"  {worker.name}: {_doing(worker)}" for worker in crew[:WORKERS]]
+        lines += [f"  and {len(crew) - WORKERS} more: grasp status"] if len(crew) > WORKERS else []
+        assert self._bar is not None
+        return Group(self._bar, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines))
+
     def crew(self) -> list[str]:
         """How many workers are at work, where there are several."""
         crew = self._backend.crew()
         return [f"{sum(worker.batch is not None for worker in crew)}/{len(crew)} workers busy"] if len(crew) > 1 else []
+
+
+def words_of(batch: Batch) -> str:
+    """A batch for people."""
+    point, seeds = batch.point, batch.seeds
+    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds from {min(seeds)}"
+    points = len({part.point for part in batch.slices})
+    which += f" with {points} settings" if points > 1 else ""
+    return f"{point.task.name} {point.planner.name} H{point.horizon}, {which}"
+
+
+def _doing(worker: WorkerView) -> str:
+    if worker.batch is None:
+        return "idle"
+    return f"{words_of(worker.batch)}, for {duration(max(0.0, monotonic() - worker.since))}"

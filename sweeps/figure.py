@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,6 +23,12 @@ MARKERS = "osD^vPX"
 
 PANELS, LINES = 12, 14
 """What is drawn at most; more is no picture but a wall, and report.csv has it all."""
+
+ACROSS = 3
+"""Panels side by side: with more, letters would be too small at a page's width."""
+
+LETTERS = 11.0
+"""Of a title, in an inch."""
 
 Panel = tuple[str, str]
 """A task and a world model."""
@@ -61,24 +70,28 @@ class Layout:
         i = self.planners.index(planner)
         return MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
 
-    def figure(self, share_y: bool = True) -> tuple[Figure, list[Axes]]:
-        """An empty figure with its panels side by side, titled, the planners' legend below still to come."""
-        crowded = len(self.planners) > 3 * len(self.panels)
-        width, height = 0.6 + max(3.1 * len(self.panels), 7.0 * crowded, 5.0), 3.5 + 0.7 * crowded
-        figure = new_figure(width, height)
-        axes = list(figure.subplots(1, len(self.panels), sharey=share_y, squeeze=False)[0])
+    def figure(self, y_label: str, share_y: bool = True) -> tuple[Figure, list[Axes]]:
+        """An empty figure with its panels in rows, titled, the planners' legend below still to come."""
+        across = min(ACROSS, len(self.panels))
+        down = math.ceil(len(self.panels) / across)
+        crowded = len(self.planners) > 3 * across
+        figure = new_figure(0.6 + max(3.1 * across, 7.0 * crowded, 5.0), 0.7 + 2.8 * down + 0.7 * crowded)
+        every = list(figure.subplots(down, across, sharey=share_y, squeeze=False).flat)
+        axes, spare = every[: len(self.panels)], every[len(self.panels) :]
+        for axis in spare:
+            axis.set_visible(False)
         for axis, panel in zip(axes, self.panels, strict=True):
             axis.set_title(self.title(panel), fontsize=11)
             tidy(axis)
+        for axis in axes[::across]:
+            axis.set_ylabel(y_label)
         return figure, axes
 
     def legend(self, figure: Figure, axes: Sequence[Axes]) -> None:
         """One legend for all panels."""
         found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         labels = [planner for planner in self.planners if planner in found] + [x for x in found if x not in self.planners]
-        figure.legend(
-            [found[label] for label in labels], labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False
-        )
+        below(figure, {label: found[label] for label in labels})
 
 
 Draw = Callable[[], Figure | None]
@@ -97,9 +110,23 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def entitle(figure: Figure, text: str) -> None:
+    """The title above all, in as many lines as its width asks for."""
+    letters = int(LETTERS * figure.get_figwidth())
+    figure.suptitle("\n".join(fill(line, letters) for line in text.splitlines()), fontsize=11)
+
+
+def below(figure: Figure, handles: Mapping[str, Any], columns: int = 5) -> None:
+    """The legend of handles by label, in at most so many columns, and no more than the width has room for."""
+    widest = 0.6 + max(map(len, handles)) / LETTERS
+    columns = max(1, min(len(handles), columns, int(figure.get_figwidth() / widest)))
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False)
+
+
 def tidy(axis: Axes) -> None:
-    """Without a box, with faint horizontal lines."""
+    """Without a box, with faint horizontal lines behind everything."""
     axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
 
 

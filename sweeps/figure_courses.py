@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from orchestrator.curves import distance_times
 from orchestrator.parts import is_failed
-from sweeps.figure import Layout, panel_of, span
+from sweeps.figure import Layout, entitle, panel_of, span
 from sweeps.grid import Grid
 from sweeps.point_cells import by_point
 from sweeps.report import Row
@@ -82,7 +82,7 @@ def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_labe
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure()
+    figure, axes = layout.figure(y_label)
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
         for row in mine:
@@ -93,12 +93,11 @@ def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_labe
         axis.set_title(f"{layout.title(panel)}, H = {mine[0].entry.point.horizon}", fontsize=11)
         if log:
             axis.set_yscale("log")
-        else:
-            axis.set_ylim(bottom=0)
-    axes[0].set_ylabel(y_label)
+    if not log:
+        axes[0].set_ylim(bottom=0)  # of all panels, and so not before all are drawn
     layout.legend(figure, axes)
     count = span([len(curves[row.entry.point.point_id]) for row in rows])
-    figure.suptitle(f"{title}\nmedian and quartiles of n = {count} problems{layout.left_out}", fontsize=11)
+    entitle(figure, f"{title}\nmedian and quartiles of n = {count} problems{layout.left_out}")
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sweeps.aggregates import TAUS, Overall
-from sweeps.figure import COLOURS, Layout, new_figure, panel_of, span, tidy
+from sweeps.figure import COLOURS, MARKERS, Layout, below, entitle, new_figure, panel_of, span, tidy
 from sweeps.point_cells import PointCells
 from sweeps.report import Row
 
@@ -57,7 +57,7 @@ def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title:
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure()
+    figure, axes = layout.figure("share of cells")
     totals = []
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
@@ -77,13 +77,15 @@ def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title:
                     planners, share, bottom=below, color=colour, hatch=hatch, edgecolor="white", label=kind.value, width=0.7
                 )
             below = below + share
-        axis.tick_params(axis="x", rotation=30 if len(planners) > 3 else 0, labelsize=8)
+        axis.tick_params(axis="x", labelsize=8)
+        if len(planners) > 3:
+            for label in axis.get_xticklabels():
+                label.set(rotation=30, ha="right", rotation_mode="anchor")
         axis.set_ylim(0, 1)
-    axes[0].set_ylabel("share of cells")
     _legend_of_kinds(figure, axes)
     horizons = sorted({row.entry.point.horizon for row in rows if panel_of(row) in layout.panels})
     words = f"H = {', '.join(map(str, horizons))}" if len(horizons) < 8 else f"{len(horizons)} horizons"
-    figure.suptitle(f"{title}: how cells ended, {words}, n = {span(totals)} cells a bar{layout.left_out}", fontsize=11)
+    entitle(figure, f"{title}: how cells ended, {words}, n = {span(totals)} cells a bar{layout.left_out}")
     return figure
 
 
@@ -96,17 +98,27 @@ def profile_figure(found: Sequence[Overall], title: str) -> Figure | None:
     tidy(axis)
     for i, one in enumerate(found[: 2 * len(COLOURS)]):
         dashes = "-" if i < len(COLOURS) else "--"
-        axis.plot(TAUS, one.profile, dashes, color=COLOURS[i % len(COLOURS)], linewidth=1.8, label=one.planner)
+        axis.plot(
+            TAUS,
+            one.profile,
+            dashes,
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+            markersize=5,
+            markevery=(3 * i % 20, 20),
+            linewidth=1.8,
+            label=one.planner,
+        )
     axis.set_xlabel("share of the way to the goal, at least")
     axis.set_ylabel("share of problems")
     axis.set_ylim(0, 1.02)
-    figure.legend(loc="outside lower center", ncols=min(len(found), 5), frameon=False)
+    below(figure, {str(line.get_label()): line for line in axis.lines})
     count = span([one.problems for one in found])
-    figure.suptitle(f"{title}: n = {count} problems a planner, {found[0].settings} settings", fontsize=11)
+    entitle(figure, f"{title}: n = {count} problems a planner, {found[0].settings} settings")
     return figure
 
 
 def _legend_of_kinds(figure: Figure, axes: Sequence) -> None:
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     labels = [kind.value for kind in Kind if kind.value in found]
-    figure.legend([found[label] for label in labels], labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    below(figure, {label: found[label] for label in labels}, columns=2)

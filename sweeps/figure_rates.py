@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,12 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.comparison import LEVEL, Verdict
-from sweeps.figure import Layout, counted, new_figure, tidy
+from sweeps.figure import Layout, counted, entitle, new_figure, panel_of, tidy
 from sweeps.report import Row
 from sweeps.statistics import Rate
 
-INTERVALS = "95 % Wilson intervals"
+INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
+CROWDED = 12
+"""Horizons of a planner beyond which its intervals are a band, and points have none: they would hide each other."""
 SHOWN_DIFFERENCES = 40
+CORNERS = ((4, 4, "left"), (-4, 4, "right"), (4, -10, "left"), (-4, -10, "right"))
+"""Where at its marker a number stands, by planner, so that those of points beside each other can be read."""
+BESIDE = 0.03
+"""How far apart points are drawn that lie on each other."""
 
 
 def success_figure(rows: Sequence[Row], title: str) -> Figure | None:
@@ -24,12 +31,11 @@ def success_figure(rows: Sequence[Row], title: str) -> Figure | None:
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure()
+    figure, axes = layout.figure("success in the simulator")
     for axis, panel in zip(axes, layout.panels, strict=True):
         _against_horizon(axis, layout.rows(rows, panel), layout)
-    axes[0].set_ylabel("success in the simulator")
     layout.legend(figure, axes)
-    figure.suptitle(f"{title}: {counted(rows)}, {INTERVALS}{layout.left_out}", fontsize=11)
+    entitle(figure, f"{title}: {counted(rows)}, {INTERVALS}{layout.left_out}")
     return figure
 
 
@@ -39,24 +45,27 @@ def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure()
+    figure, axes = layout.figure("success in the simulator")
+    numbers = ""
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
+        few = 1 < len({row.entry.point.horizon for row in mine}) <= CROWDED
+        numbers = "; numbers are horizons" if few else numbers
         for planner in layout.planners:
             line = [row for row in _by_horizon(mine) if row.entry.planner == planner]
-            _errorbar(axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner)
-            for row in line if len({row.entry.point.horizon for row in mine}) > 1 else []:
+            _errorbar(axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner, joined=len(line) <= CROWDED)
+            for row in line if few else []:
                 at = (row.plan_seconds or 0.0, row.success.value or 0.0)
-                axis.annotate(str(row.entry.point.horizon), at, (4, 4), textcoords="offset points", fontsize=7)
+                x, y, side = CORNERS[layout.planners.index(planner) % len(CORNERS)]
+                axis.annotate(str(row.entry.point.horizon), at, (x, y), textcoords="offset points", ha=side, fontsize=7)
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("planning seconds a problem (all trials)")
         axis.set_ylim(-0.03, 1.08)
-    axes[0].set_ylabel("success in the simulator")
     layout.legend(figure, axes)
-    figure.suptitle(f"{title}: {counted(rows)}, {INTERVALS}; numbers are horizons{layout.left_out}", fontsize=11)
+    entitle(figure, f"{title}: {counted(rows)}, {_shown(rows)}{numbers}{layout.left_out}")
     return figure
 
 
@@ -66,19 +75,19 @@ def model_figure(rows: Sequence[Row], title: str) -> Figure | None:
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure()
+    figure, axes = layout.figure("success in the simulator")
     for axis, panel in zip(axes, layout.panels, strict=True):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
         mine = layout.rows(rows, panel)
+        places = _beside(mine)
         for planner in layout.planners:
-            line = [row for row in mine if row.entry.planner == planner]
-            _errorbar(axis, [row.in_model.value or 0.0 for row in line], line, layout, planner, joined=False)
-        axis.set_xlim(-0.03, 1.03)
+            line = [(x, row) for x, row in zip(places, mine, strict=True) if row.entry.planner == planner]
+            _errorbar(axis, [x for x, _ in line], [row for _, row in line], layout, planner, joined=False)
+        axis.set_xlim(min([-0.03, *(x - 0.03 for x in places)]), max([1.03, *(x + 0.03 for x in places)]))
         axis.set_ylim(-0.03, 1.03)
         axis.set_xlabel("success in the world model")
-    axes[0].set_ylabel("success in the simulator")
     layout.legend(figure, axes)
-    figure.suptitle(f"{title}: {counted(rows)}, a point a horizon, {INTERVALS}{layout.left_out}", fontsize=11)
+    entitle(figure, f"{title}: {counted(rows)}, a point a horizon, equal ones side by side, {_shown(rows)}{layout.left_out}")
     return figure
 
 
@@ -117,7 +126,7 @@ def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
     cut = "" if len(shown) == len(every) else f"\nthe first {len(shown)} of {len(every)} comparisons"
     pairs = [row.versus.success.pairs for row in shown if row.versus is not None]
     count = str(pairs[0]) if len(set(pairs)) == 1 else f"{min(pairs)} to {max(pairs)}"
-    figure.suptitle(f"{title}: n = {count} pairs, 95 % intervals\nhollow: unclear (adjusted p above {LEVEL}){cut}", fontsize=11)
+    entitle(figure, f"{title}: n = {count} pairs, 95 % intervals\nhollow: unclear (adjusted p above {LEVEL}){cut}")
     return figure
 
 
@@ -128,6 +137,12 @@ def _place(row: Row, layout: Layout) -> str:
 
 def _by_horizon(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: row.entry.point.horizon)
+
+
+def _shown(rows: Sequence[Row]) -> str:
+    """What is said of the intervals of points."""
+    counts = Counter((*panel_of(row), row.entry.planner) for row in rows)
+    return LEFT_OUT if max(counts.values()) > CROWDED else INTERVALS
 
 
 def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
@@ -144,9 +159,22 @@ def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
     axis.set_xlabel("horizon (environment steps)")
 
 
+def _beside(rows: Sequence[Row]) -> list[float]:
+    """Each row's success in the model; planners that lie on each other are put side by side."""
+    points = [(row.in_model.value or 0.0, row.success.value or 0.0) for row in rows]
+    places = []
+    for row, point in zip(rows, points, strict=True):
+        here = list(dict.fromkeys(other.entry.planner for other, at in zip(rows, points, strict=True) if at == point))
+        places.append(point[0] + BESIDE * (here.index(row.entry.planner) - (len(here) - 1) / 2))
+    return places
+
+
 def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, joined: bool = True) -> None:
     """A planner's success with intervals."""
     if not rows:
+        return
+    if len(rows) > CROWDED:
+        _crowd(axis, x, rows, layout, planner, joined)
         return
     below, above = _reach([row.success for row in rows])
     axis.errorbar(
@@ -162,6 +190,18 @@ def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layou
         elinewidth=1.5,
         capsize=3,
     )
+
+
+def _crowd(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, joined: bool) -> None:
+    """A planner's success at very many horizons: a line in its band of intervals, or points alone."""
+    colour, marker = layout.colour(planner), layout.marker(planner)
+    values = [row.success.value or 0.0 for row in rows]
+    if not joined:
+        axis.plot(x, values, linestyle="none", marker=marker, markersize=4, alpha=0.7, color=colour, label=planner)
+        return
+    axis.plot(x, values, linewidth=1.5, marker=marker, markersize=5, markevery=len(rows) // 6, color=colour, label=planner)
+    low, high = zip(*(row.success.interval for row in rows), strict=True)
+    axis.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0)
 
 
 def _reach(rates: Sequence[Rate]) -> tuple[list[float], list[float]]:

@@ -15,6 +15,8 @@ from sweeps.aggregates import CAPTION as OVERALL_CAPTION
 from sweeps.aggregates import overall_fields
 from sweeps.figure import settle
 from sweeps.figures import Drawn
+from sweeps.report_effort import CAPTION as EFFORT_CAPTION
+from sweeps.report_effort import HEADINGS, TEXTS, effort_fields
 from sweeps.report_tables import CAPTION, fields_of, versus_heading
 from sweeps.review import Review
 
@@ -38,6 +40,9 @@ def html_report(seen: Review, drawn: Sequence[Drawn]) -> str:
             for i, row in enumerate(seen.rows)
         ],
         caption=CAPTION,
+        effort=[effort_fields(row) for row in seen.rows],
+        effort_headings=[(name, name not in TEXTS) for name in HEADINGS],
+        effort_caption=EFFORT_CAPTION,
         overall=[overall_fields(one) for one in seen.overall],
         overall_caption=OVERALL_CAPTION,
         figures=[(one.name, one.alt, _picture(one.figure)) for one in drawn],

@@ -9,7 +9,8 @@ from pathlib import Path
 from orchestrator.ledger import Ledger
 from sweeps.point_cells import records_of
 from sweeps.report import Row
-from sweeps.report_tables import to_csv, to_latex, to_text
+from sweeps.report_effort import effort_text
+from sweeps.report_tables import WIDTH, to_csv, to_latex, to_text
 from sweeps.review import Review
 from world_models.errors import UserError
 
@@ -49,7 +50,7 @@ def _write(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> None
     from sweeps.figures import curve_points, figures
     from sweeps.html_report import html_report
 
-    text = to_text(seen.rows[:SHOWN], seen.title)
+    text = to_text(seen.rows[:SHOWN], seen.title) + "\n" + effort_text(seen.rows[:SHOWN], WIDTH)
     (folder / "report.txt").write_text(text if len(seen.rows) <= SHOWN else f"{text}{cut(seen.rows)} report.csv\n")
     points = set(curve_points(seen))
     longest = replace(seen.grid, entries=tuple(entry for entry in seen.grid.entries if entry.point.point_id in points))

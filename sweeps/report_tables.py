@@ -114,6 +114,20 @@ _LATEX = str.maketrans(
 )
 
 
+def _paper_caption(rows: Sequence[Row]) -> str:
+    """How to read the columns that a paper's table has."""
+    references = {row.reference for row in rows if row.reference}
+    words = "success: final state of the plan in the simulator, with Wilson's 95 % interval; s/plan: mean planning "
+    words += "seconds a problem over all trials"
+    if not references:
+        return f"{words}."
+    other = references.pop() if len(references) == 1 else "the first planner"
+    return (
+        f"{words}; difference: success minus that of {other} on the same problems, with Bonett and Price's 95 % interval, "
+        f"called better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is below {LEVEL}."
+    )
+
+
 def to_latex(rows: Sequence[Row], title: str) -> str:
     """A `table` for papers; it needs the package booktabs."""
     models = _several_models(rows)
@@ -130,7 +144,7 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(title)}. {_tex(CAPTION)}}}",
+        rf"\caption{{{_tex(title)}. {_tex(_paper_caption(rows))}}}",
         rf"\begin{{tabular}}{{l{'l' if models else ''}rlrrrl}}",
         r"\toprule",
         " & ".join(columns) + r" \\",

@@ -15,6 +15,7 @@ from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
 from sweeps.report import Row
+from sweeps.report_effort import render_effort
 from sweeps.report_files import SHOWN, cut, write_report
 from sweeps.report_tables import WIDTH, render_table
 from sweeps.review import COLUMNS, review
@@ -48,13 +49,15 @@ def report(name: str | None, outputs: Outputs, console: Console) -> int:
 def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_papers: bool = False) -> Shown:
     """Print the tables and write report.txt, .csv and .html and the figures beside the sweep's spec.
 
-    `for_papers` adds report.tex and the figures as PDF.
+    `for_papers` prints what plans took, too, and adds report.tex and the figures as PDF.
     """
     seen = review(grid, records_of(grid, ledger, COLUMNS))
     folder = outputs.sweep(grid.name)
     terminal.show(console, render_table(seen.rows[:SHOWN], seen.title), WIDTH)
     if len(seen.rows) > SHOWN:
         say(console, f"{cut(seen.rows)} {folder / 'report.csv'}")
+    if for_papers:
+        terminal.show(console, render_effort(seen.rows[:SHOWN]), WIDTH)
     if seen.overall:
         terminal.show(console, render_overall(seen.overall))
     for error, count in seen.errors[:3]:

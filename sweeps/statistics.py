@@ -48,6 +48,22 @@ def wilson(successes: int | float, trials: int, z: float = Z95) -> tuple[float, 
     return low, high
 
 
+def mean_of_rates(rates: Sequence[Rate]) -> tuple[float, float]:
+    """A 95 % interval of the mean of several rates, each counted alike (Price and Bonett 2004, adjusted Wald); [0, 1] where one
+    has no trials.
+
+    Resampling will not do: of rates near 1 it finds intervals without width.
+    """
+    more = 2 / len(rates)  # successes, and as many failures, for each rate
+    if not all(rate.trials for rate in rates):
+        return 0.0, 1.0
+    trials = [rate.trials + 2 * more for rate in rates]
+    shares = [(rate.successes + more) / n for rate, n in zip(rates, trials, strict=True)]
+    centre = sum(shares) / len(rates)
+    half = Z95 * sqrt(sum(share * (1 - share) / n for share, n in zip(shares, trials, strict=True))) / len(rates)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 @dataclass(frozen=True)
 class Paired:
     """Two planners on the same problems: `only_a` were solved by a alone, `only_b` by b alone, of `pairs` common ones."""

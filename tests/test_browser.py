@@ -111,7 +111,7 @@ def site(outputs: Outputs) -> Iterator[Site]:
             until_answers(f"{address}/health", server)
             yield Site(address, experiment, sweep, filmed, film, study)
         finally:
-            server.send_signal(2)
+            server.terminate()  # it ends MLflow's server, too; Ctrl-C is ignored by what a script started in the background
             server.wait(60)
 
 

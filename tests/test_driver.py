@@ -281,13 +281,3 @@ def test_the_view_counts_cells_and_says_the_time_left() -> None:
         assert stream.getvalue().strip() == said
         tally.join([Portion.of(plane_point(20), range(4))])
         assert tally.total == 12
-
-
-def test_the_view_draws_a_bar_on_a_terminal() -> None:
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=100)
-    tally = Tally([Portion.of(plane_point(), range(4))], {}, CostModel())
-    with SweepProgress(console, tally, InlineBackend()) as view:
-        tally.on_result(planned(range(4), 1.0))
-        view.refresh()
-    assert "4/4 cells" in stream.getvalue()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from sweeps.grid import Entry, Grid
 from sweeps.html_report import html_report
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
+from sweeps.report_effort import HEADINGS, effort_fields, effort_text
 from sweeps.report_tables import to_latex
 from sweeps.review import COLUMNS, Review, review
 from sweeps.show import show
@@ -56,7 +58,8 @@ def results(grid: Grid, failed: float = 0.02, chance: float = 0.9) -> Iterable[C
     """grasp solves the most; a cell that cem solves grasp solves, too."""
     for i, entry in enumerate(grid.entries):
         (template,) = quick_result(entry.point, (0,)).results
-        random, skill = np.random.default_rng(i), chance - 0.25 * PLANNERS.index(entry.planner)
+        place = PLANNERS.index(entry.planner) if entry.planner in PLANNERS else i % len(PLANNERS)
+        random, skill = np.random.default_rng(i), chance - 0.25 * place
         for seed in grid.seeds:
             won, horizon = bool(np.random.default_rng(seed).random() < skill), entry.point.horizon
             broken = random.random() < failed
@@ -118,24 +121,75 @@ def test_every_figure_is_there_and_says_its_n(seen: tuple[Review, list[Drawn]]) 
         assert "sweep demo" in said
 
 
-def test_figures_are_legible_at_the_width_of_a_page(seen: tuple[Review, list[Drawn]], tmp_path: Path) -> None:
-    """A README shows 880 pixels: at that width no letter is lower than 8 of them, and nothing overlaps the edge."""
-    for one in seen[1]:
+SHAPES = {
+    "as in README": ("demo", TASKS, PLANNERS),
+    "one task, a long name": ("quality_own_point_maze_umaze_H50_again", {"wall": (50,)}, PLANNERS),
+    "many tasks and planners": (
+        "demo",
+        {f"point_maze_{n}": (50, 100) for n in range(7)},
+        tuple(f"planner_{n}" for n in range(8)),
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_figures_are_legible_at_the_width_of_a_page(shape: str, tmp_path: Path) -> None:
+    """A README shows 880 pixels: at that width no letter is lower than 8 of them; nothing is cut off, nothing overlaps."""
+    name, tasks, planners = SHAPES[shape]
+    grid = replace(grid_of(6, tasks, planners), name=name)
+    _, ledger = written(grid, tmp_path, results(grid, failed=0.1))
+    for one in figures(review(grid, records_of(grid, ledger, COLUMNS)), records_of(grid, ledger, CURVE_COLUMNS)):
         with Image.open(save(one.figure, tmp_path / f"{one.name}.png")) as image:
             scale = min(1.0, 880 / image.width) * 150 / 72
         figure = one.figure
         figure.canvas.draw()
-        texts = [
-            text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip() and text.get_visible()
-        ]
-        assert min(text.get_fontsize() for text in texts) * scale >= 8, one.name
-        box = figure.bbox
-        for text in texts:
-            extent = text.get_window_extent()
-            if text.axes is None or text.axes.bbox.overlaps(extent) or extent.width == 0:
-                continue
-            assert extent.x0 >= box.x0 - 1, (one.name, text.get_text())
-            assert extent.x1 <= box.x1 + 1, (one.name, text.get_text())
+        texts = [text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
+        assert min(float(text.get_fontsize()) for text in texts) * scale >= 8, one.name
+        drawn, whole = figure.get_tightbbox(), figure.bbox_inches
+        assert min(drawn.x0, drawn.y0) >= -0.01, one.name
+        assert drawn.x1 <= whole.x1 + 0.01, one.name
+        assert drawn.y1 <= whole.y1 + 0.01, one.name
+        parts = [*(axis for axis in figure.axes if axis.get_visible()), *figure.legends, *figure.texts]
+        boxes = [part.get_tightbbox().shrunk(0.98, 0.98) for part in parts]
+        assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])], one.name
+
+
+def test_at_many_horizons_intervals_do_not_hide_each_other(tmp_path: Path) -> None:
+    grid = grid_of(4, {"wall": tuple(range(10, 140, 2))})
+    _, ledger = written(grid, tmp_path, results(grid))
+    found = review(grid, records_of(grid, ledger, COLUMNS))
+    drawn = {one.name: one.figure for one in figures(found, records_of(grid, ledger, CURVE_COLUMNS))}
+    for name in ("success", "seconds", "model"):
+        (axis,) = drawn[name].axes
+        assert not axis.containers, "no bars"
+        assert [text.get_text() for text in axis.texts] == [], "no number at every point"
+        said = words(drawn[name]).replace("\n", " ")
+        assert ("intervals are in report.csv" in said) == (name != "success")
+        assert "numbers are" not in said
+
+
+def test_nothing_is_drawn_outside_of_its_axes(seen: tuple[Review, list[Drawn]]) -> None:
+    """Panels share their vertical axis: it holds what the last one shows, too."""
+    for one in seen[1]:
+        for axis in one.figure.axes:
+            low, high = sorted(axis.get_ylim())
+            for line in axis.lines:
+                y = np.asarray(line.get_ydata(), float)
+                if line.get_transform().contains_branch(axis.transData):
+                    assert low <= float(np.nanmin(y)), one.name
+                    assert float(np.nanmax(y)) <= high, one.name
+
+
+def test_points_on_each_other_are_drawn_side_by_side(tmp_path: Path) -> None:
+    grid = grid_of(6, {"wall": (50,)})
+    _, ledger = written(grid, tmp_path, results(grid, failed=0.0, chance=2.0))
+    found = review(grid, records_of(grid, ledger, COLUMNS))
+    drawn = {one.name: one.figure for one in figures(found, records_of(grid, ledger, CURVE_COLUMNS))}
+    (axis,) = drawn["model"].axes
+    places = [float(container.lines[0].get_xdata()[0]) for container in axis.containers]  # pyright: ignore
+    assert len(set(places)) == len(PLANNERS)
+    assert np.mean(places) == pytest.approx(1.0)
+    assert axis.get_xlim()[1] >= max(places)
 
 
 def test_planners_have_one_colour_in_all_figures_and_differ_without_colour(seen: tuple[Review, list[Drawn]]) -> None:
@@ -149,18 +203,17 @@ def test_planners_have_one_colour_in_all_figures_and_differ_without_colour(seen:
             }
             for planner, line in looks.items():
                 assert line.get_color() == COLOURS[PLANNERS.index(planner)], one.name
-            if one.name != "profile":
-                assert len({line.get_marker() for line in looks.values()}) == len(looks), one.name
+            assert len({line.get_marker() for line in looks.values()}) == len(looks), one.name
 
 
 def test_the_palette_is_told_apart_by_colour_blind_readers() -> None:
-    """Simulated by Machado et al. (2009) at full severity: any two of the first six colours stay apart."""
+    """Simulated by Machado et al. (2009) at full severity: any two of the colours stay apart."""
     simulated = {
         "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
         "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
         "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     }
-    colours = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in COLOURS[:5]])
+    colours = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in COLOURS])
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     for matrix in simulated.values():
         shown = np.clip(linear @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
@@ -214,6 +267,19 @@ def test_planners_over_all_settings(seen: tuple[Review, list[Drawn]]) -> None:
         assert np.all(np.diff(one.profile) <= 0)
 
 
+def test_what_it_took_is_told_of_all_trials_and_of_successes_each_named_so(seen: tuple[Review, list[Drawn]]) -> None:
+    row = next(row for row in seen[0].rows if row.versus is not None and row.success.successes < row.success.trials)
+    told = dict(zip(HEADINGS, effort_fields(row), strict=True))
+    ran = seen[0].cells[row.entry.point.point_id].done
+    assert told["s/plan, all"] == f"{ran.seconds.mean():.2f}"
+    assert told["s/plan, solved"] == f"{ran.seconds[ran.success].mean():.2f}"
+    assert told["steps"] == f"{np.median(ran.steps[ran.success]):.0f}"
+    assert told["n"] == str(row.success.trials)
+    assert re.fullmatch(r"0\.\d\d \[0\.\d\d, [01]\.\d\d\]", told["ends nearer [95 %]"])
+    assert effort_fields(seen[0].rows[0])[-1] == "", "the first planner is compared with nobody"
+    assert "s/plan, solved" in effort_text(seen[0].rows, 132)
+
+
 class Page(HTMLParser):
     """What a page is made of."""
 
@@ -263,6 +329,8 @@ def test_latex_is_escaped_and_has_a_line_a_point(seen: tuple[Review, list[Drawn]
     text = to_latex(seen[0].rows, "sweep a_b & 100 %")
     assert r"sweep a\_b \& 100 \%" in text
     assert r"push\_t & 25 & grasp" in text
+    assert "success minus that of grasp" in text
+    assert "in model" not in text, "the caption speaks of columns that are there"
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
     assert body.count(r" \\") == len(seen[0].rows)
     assert len({line.count("&") for line in body.splitlines() if line.endswith(r"\\")}) == 1
@@ -326,5 +394,6 @@ def test_a_report_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["report", "demo", f"output={tmp_path}"]) == 0
     said = capsys.readouterr().out
     assert "9 cells are missing: run the sweep again" in said
+    assert "s/plan, all" in said, "what it took is printed"
     page = (tmp_path / "sweeps" / "demo" / "report.html").read_text()
     assert "9 cells are missing" in page

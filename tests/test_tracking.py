@@ -194,7 +194,9 @@ def test_failed_cells_are_tracked_and_mended(bench: Bench) -> None:
     cells = [plane_point(4).cell(seed) for seed in (0, RAISING)]
     bench.plan(cells, Faulty(str(bench.ledger.root.parent)), limits=Limits(1))
     bench.sync()
-    assert bench.child(4).data.metrics["failed"] == 1.0
+    told = bench.child(4).data.metrics
+    assert (told["failed"], told["cells"], told["success_rate"]) == (1.0, 2.0, 1.0), "an error counts in no rate"
+    assert set(bench.history(bench.child(4), "success")) == {0}
     bench.plan(cells, retry_failed=True)
     bench.sync()
     run = bench.child(4)
@@ -341,8 +343,9 @@ def test_a_sweep_in_columns_is_the_sweep_in_rows(rows) -> None:
     assert told.digests == {point.point_id: point.digest for point in points}
     expected = {k: v for k, v in summary(table.to_pylist()).items() if not k.endswith(("_mean", "_median"))}
     for planner in {row["planner"] for row in rows}:
-        hits = [row["success"] for row in rows if row["planner"] == planner]
-        expected[f"success_rate/{planner}"] = sum(hits) / len(hits)
+        hits = [row["success"] for row in rows if row["planner"] == planner and row["status"] != "failed"]
+        if hits:
+            expected[f"success_rate/{planner}"] = sum(hits) / len(hits)
     assert told.metrics == pytest.approx(expected)
     assert told.cells == len(rows)
     assert told.began == pytest.approx(min(point.began for point in points), abs=1)

@@ -37,8 +37,14 @@ def test_what_could_not_be_planned_comes_before_what_missed() -> None:
     broken = rows(success=False)
     broken[2] |= {"success": False, "status": "failed", "error": "it `broke`"}
     said = point_page("plane", broken)
+    assert "success **0.67** (95 % interval 0.21 to 0.94, n = 3)" in said
     assert "1 cells could not be planned; the first said: `it 'broke'`" in said
     assert broken[2]["cell_id"] in said
+
+
+def test_where_all_has_failed_no_rate_is_made_up() -> None:
+    said = point_page("plane", [{**row, "success": False, "status": "failed", "error": "no"} for row in rows()])
+    assert said.startswith("**plane**: no cell has a result\n\n4 cells could not be planned")
 
 
 def test_a_model_is_an_input_by_its_card_and_by_its_data() -> None:

@@ -1,0 +1,84 @@
+"""What plans took and how near they came: seconds over all trials and over successes, steps, and who ends nearer."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.point_cells import setting_of
+from sweeps.report import Row
+
+CAPTION = (
+    "s/plan, all: mean planning seconds of all trials, solved or not; s/plan, solved: of those that were solved, which "
+    "flatters who solves little; steps: median environment steps until the goal, of those that were solved; model steps: mean "
+    "of all trials; ends nearer: probability that a plan ends nearer to the goal than the first planner's on the same "
+    "problem, ties as half, with Wilson's 95 % interval: where 0.5 is inside, it is unclear."
+)
+"""How to read the table."""
+
+HEADINGS = (
+    "task",
+    "H",
+    "planner",
+    "n",
+    "solved",
+    "s/plan, all",
+    "s/plan, solved",
+    "steps",
+    "model steps",
+    "ends nearer [95 %]",
+)
+"""Of the table's columns."""
+TEXTS = ("task", "planner", "ends nearer [95 %]")
+"""Those that are not numbers."""
+
+
+def render_effort(rows: Sequence[Row]) -> Table:
+    """The table for people."""
+    table = Table(
+        title="what it took", title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD
+    )
+    for name in HEADINGS:
+        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
+    for i, row in enumerate(rows):
+        last = i + 1 == len(rows) or setting_of(rows[i + 1].entry) != setting_of(row.entry)
+        table.add_row(*effort_fields(row), end_section=last)
+    return table
+
+
+def effort_fields(row: Row) -> tuple[str, ...]:
+    """A row's cells as text, by `HEADINGS`."""
+    return (
+        row.entry.task,
+        str(row.entry.point.horizon),
+        row.entry.planner,
+        str(row.success.trials),
+        str(row.success.successes),
+        _number(row.plan_seconds, ".2f"),
+        _number(row.solved_seconds, ".2f"),
+        _number(row.steps, ".0f"),
+        _number(row.evaluations, ",.0f"),
+        _nearer(row),
+    )
+
+
+def effort_text(rows: Sequence[Row], width: int) -> str:
+    """The table as plain text."""
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None).print(render_effort(rows))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _nearer(row: Row) -> str:
+    if row.versus is None or not row.versus.nearer[1]:
+        return ""
+    (won, of), (low, high) = row.versus.nearer, row.versus.nearer_interval
+    return f"{won / of:.2f} [{low:.2f}, {high:.2f}]"
