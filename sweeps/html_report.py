@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 from jinja2 import Environment, PackageLoader, select_autoescape
@@ -24,8 +25,8 @@ SEEDS_SHOWN = 20_000
 """Cells that the report lists behind their rows; of a larger sweep it has the first points' only."""
 
 
-def html_report(seen: Review, drawn: Sequence[Drawn]) -> str:
-    """The page."""
+def html_report(seen: Review, drawn: Sequence[Drawn], pictures: Path | None = None) -> str:
+    """The page. `pictures`: a folder that has the figures as PNG; None: they are drawn for the page, sharp at every size."""
     page = Environment(loader=PackageLoader("sweeps"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     behind = _seeds(seen)
     return page.get_template("report.html").render(
@@ -45,7 +46,10 @@ def html_report(seen: Review, drawn: Sequence[Drawn]) -> str:
         effort_caption=EFFORT_CAPTION,
         overall=[overall_fields(one) for one in seen.overall],
         overall_caption=OVERALL_CAPTION,
-        figures=[(one.name, one.alt, _picture(one.figure)) for one in drawn],
+        figures=[
+            (one.name, one.alt, _picture(one.figure) if pictures is None else _png(pictures / f"{one.name}.png"))
+            for one in drawn
+        ],
         seeds=json.dumps(behind, separators=(",", ":")).replace("<", "\\u003c"),
         listed=len(behind) == len(seen.rows),
     )
@@ -80,6 +84,11 @@ def _seeds(seen: Review) -> list[list[list[object]]]:
             ]
         )
     return found
+
+
+def _png(file: Path) -> str:
+    """A picture as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
 
 
 def _picture(figure: Figure) -> str:

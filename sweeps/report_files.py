@@ -60,6 +60,8 @@ def _write(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> None
     for one in drawn:
         for suffix in (".png", ".pdf") if for_papers else (".png",):
             save(one.figure, folder / FIGURES / f"{one.name}{suffix}")
-    (folder / "report.html").write_text(html_report(seen, drawn))
+    # Hundreds of lines and intervals take seconds to draw: once is enough.
+    pictures = folder / FIGURES if len(seen.rows) > SHOWN else None
+    (folder / "report.html").write_text(html_report(seen, drawn, pictures))
     if for_papers:
         (folder / "report.tex").write_text(to_latex(seen.rows, seen.title))

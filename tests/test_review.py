@@ -294,6 +294,16 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+def test_pictures_that_are_there_already_are_not_drawn_again(seen: tuple[Review, list[Drawn]], tmp_path: Path) -> None:
+    found, drawn = seen
+    for one in drawn:
+        (tmp_path / f"{one.name}.png").write_bytes(b"picture of " + one.name.encode())
+    page = Page()
+    page.feed(html_report(found, drawn, tmp_path))
+    sources = [base64.b64decode((image["src"] or "").removeprefix("data:image/png;base64,")) for image in page.all("img")]
+    assert sources == [b"picture of " + one.name.encode() for one in drawn]
+
+
 def test_the_page_needs_nothing_else_and_holds_every_seed(seen: tuple[Review, list[Drawn]]) -> None:
     found, drawn = seen
     text = html_report(found, drawn)
