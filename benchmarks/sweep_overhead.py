@@ -4,7 +4,7 @@
 however it is batched, so that only the orchestration differs: 100 s of planning on 2 workers. Each side has everything that a
 sweep needs: problems and simulator, and a ledger in which a batch, or a cell, is durable before it counts.
 
-- ours: `run_cells` on the Ray backend, with a picture of each point's first cell.
+- ours: `run_cells` on the Ray backend, with a picture and a gif of each point's worst cell (the others draw nothing).
 - actor_pool: `ray.util.ActorPool` over 2 actors of the same evaluator, one cell a call, its record appended to a ledger.
 - ray_tune: one trial a cell, 2 at a time, as Tune does it unless told otherwise: an actor a trial. Measured on 100 cells and
   scaled to all.
@@ -39,6 +39,7 @@ from ray.util import ActorPool
 
 from benchmarks.spin import CELLS_A_POINT, SECONDS, one_cell, points, spinning
 from orchestrator.cells import Point
+from orchestrator.choice import Chosen
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
@@ -108,7 +109,8 @@ def run_ours(folder: Path, cells: Sequence[tuple[Point, int]]) -> float:
         warm = [Portion(point, seeds[:4]) for point in points(len(portions) + ACTORS)[-ACTORS:]]
         run_cells(warm, Ledger(folder / "warm"), backend)
         began = time.perf_counter()
-        summary = run_cells(portions, Ledger(folder / "ledger"), backend, artifacts=folder / "artifacts")
+        drawn = Chosen(("worst",), video=False)
+        summary = run_cells(portions, Ledger(folder / "ledger"), backend, artifacts=folder / "artifacts", chosen=drawn)
         wall = time.perf_counter() - began
     assert (summary.computed, summary.failed) == (len(cells), 0), summary
     return wall
