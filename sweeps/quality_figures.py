@@ -40,6 +40,7 @@ def success_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | N
     """Success against the horizon, a panel a task."""
 
     def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+        """A planner on a task."""
         shift = _shift(mine, labels, label)
         line = _line(mine, label)
         _errorbar(axis, [one.horizon + shift for one in line], line, labels, label)
@@ -53,6 +54,7 @@ def seconds_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | N
     """Success against planning seconds, all trials counted; numbers are horizons."""
 
     def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+        """A planner on a task."""
         line = [one for one in _line(mine, label) if one.seconds]
         _errorbar(axis, [one.seconds or 0.0 for one in line], line, labels, label)
         for one in line:
@@ -68,6 +70,7 @@ def growth_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | No
     """How planning seconds grow with the horizon."""
 
     def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+        """A planner on a task."""
         line = [one for one in _line(mine, label) if one.seconds]
         style = _style(labels, label)
         axis.plot([one.horizon for one in line], [one.seconds or 0.0 for one in line], label=label, **style)
@@ -82,6 +85,7 @@ def model_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | Non
     """Success in the simulator against success in the world model, a point a horizon."""
 
     def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+        """A planner on a task."""
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
         line = [one for one in _line(mine, label) if one.in_model.trials]
         _errorbar(axis, [one.in_model.value or 0.0 for one in line], line, labels, label, joined=False)
