@@ -1,8 +1,9 @@
-"""docs/planning-quality.md: written from the results file and the sentences of worst.yaml, and from nothing else."""
+"""docs/planning-quality.md: written from the results file, worst.yaml and remarks.md beside it, and from nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from sweeps.quality_tables import (
 )
 from world_models.errors import UserError, require
 
-PAGE, BESIDE, WORST = "planning-quality.md", "planning-quality", "worst.yaml"
-"""The page, the folder beside it with figures, films and results, and the file of sentences there."""
+PAGE, BESIDE, WORST, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
+"""The page, the folder beside it with figures, films and results, and what is written there by hand: a sentence on each of the
+worst cells, and a section that follows the targets."""
 UNSEEN = "not looked at yet"
 READING = (
     "Success is the final state in the simulator, on problems that nothing was chosen on, with Wilson's 95 % interval.",
@@ -44,6 +46,16 @@ ALT = {
 }
 
 
+@dataclass(frozen=True)
+class ByHand:
+    """What people wrote about the results."""
+
+    worst: Mapping[str, str]
+    """A sentence on a cell, by cell id."""
+    remarks: str = ""
+    """Markdown that stands after the targets, with a heading of its own."""
+
+
 def build(results: Results, folder: Path) -> Path:
     """Write page, figures and results below a folder; the page's path. The same results give the same bytes.
 
@@ -57,7 +69,8 @@ def build(results: Results, folder: Path) -> Path:
         points = measured(results)
         figures = quality_figures.draw(points, results.facts, beside)
         films = {file.stem for file in beside.glob("*.gif")}
-        text = page(results, points, [file.stem for file in figures], sentences(beside / WORST), films)
+        by_hand = ByHand(sentences(beside / WORST), _text(beside / REMARKS))
+        text = page(results, points, [file.stem for file in figures], by_hand, films)
         (folder / PAGE).write_text(text)
     except OSError as error:
         raise UserError(f"cannot write the page to {folder} ({error.strerror}): choose another with page=FOLDER.") from error
@@ -74,7 +87,11 @@ def sentences(file: Path) -> dict[str, str]:
     return {str(key): value for key, value in raw.items()}
 
 
-def page(results: Results, points: Sequence[Measured], figures: Sequence[str], said: Mapping[str, str], films: set[str]) -> str:
+def _text(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+def page(results: Results, points: Sequence[Measured], figures: Sequence[str], said: ByHand, films: set[str]) -> str:
     """The page's text, in Markdown."""
     facts = results.facts
     own, equal, mpc = (of_part(points, part) for part in (OWN, EQUAL, MPC))
@@ -86,6 +103,7 @@ def page(results: Results, points: Sequence[Measured], figures: Sequence[str], s
         "",
         *_figure(figures, "success"),
         *_targets(points, facts),
+        *([said.remarks, ""] if said.remarks else []),
         *_section("Own budgets", "Every planner with settings tuned by the same number of trials, executed in open loop.", own),
         *_section("Equal seconds", _equal_words(facts), equal),
         *_section("Replanned (MPC)", "`mpc:K` plans anew after every K environment steps.", mpc),
@@ -94,7 +112,7 @@ def page(results: Results, points: Sequence[Measured], figures: Sequence[str], s
         *_ablation(of_part(points, ABLATION), facts),
         *_sensitivity(figures),
         *_claims(facts),
-        *_worst(points, facts, said, films),
+        *_worst(points, facts, said.worst, films),
         *honesty(facts, own, equal),
     ]
     return "\n".join(lines).rstrip() + "\n"
