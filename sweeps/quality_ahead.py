@@ -67,6 +67,7 @@ def look_ahead(stages: Stages) -> list[Ahead]:
     for what, wanted in (
         ("own budgets", plans.tests(spec)),
         ("equal seconds", plans.equal_seconds(spec)),
+        ("a share of the seconds", plans.hurries(spec)),
         ("replanned", plans.replanned(spec)),
         ("ablations and sensitivity", pieces),
     ):
@@ -135,7 +136,7 @@ def _tuning(spec: QualitySpec, study: Study) -> Work:
 def _work(spec: QualitySpec, plan: SweepPlan) -> Iterable[Work]:
     for horizon in plan.horizons:
         for label in plan.planners:
-            # A timed planner takes GRASP's seconds, and GRASP with a change about as long as it is.
+            # A timed planner takes GRASP's seconds, and GRASP with a change or in a hurry at most about as long as it is.
             kind = label if label in spec.planners else GRASP
             yield Work(kind, plan.task, horizon, plan.mode, len(plan.seeds))
 

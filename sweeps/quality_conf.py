@@ -15,10 +15,13 @@ import yaml
 
 from orchestrator.cells import Scalar
 from planners import full_settings
-from sweeps.quality_plans import SweepPlan, ablated, ablations, equal_seconds, factors_of, timed
+from sweeps.quality_plans import SweepPlan, ablated, ablations, equal_seconds, factors_of, hurried, timed
 from sweeps.quality_spec import GRASP, QualitySpec, Spot
 from sweeps.quality_studies import Tuned, studies_of, tuned
 from world_models.errors import UserError
+
+MARGIN = 0.9
+"""Of a share of seconds: an iteration that has begun is ended, and what is spent should not exceed the share."""
 
 Found = Mapping[tuple[str, str], Tuned]
 """What studies found, by planner label and place."""
@@ -74,6 +77,18 @@ def write_timed(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[
                 rules.append(Rule(spot, _within(spec, one, grasp, seconds[spot]), one.provenance))
         if rules:
             _write_planner(folder, timed(label), _kind(found, label), rules)
+
+
+def write_hurried(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[str, Mapping[Spot, float]]) -> None:
+    """GRASP with a share of the seconds of the planners that it should be faster than; `seconds`: theirs."""
+    rules: dict[str, list[Rule]] = {}
+    for aim in spec.aims["faster"]:
+        spot, than = Spot(aim["task"], aim["horizon"]), aim["than"]
+        grasp = found[(GRASP, spec.place_of(*_pair(spot)).name)]
+        limit = float(f"{MARGIN * aim['share'] * seconds[than][spot]:.3g}")
+        rules.setdefault(than, []).append(Rule(spot, _within(spec, grasp, grasp, limit), grasp.provenance))
+    for than, found_rules in rules.items():
+        _write_planner(folder, hurried(than), _kind(found, GRASP), found_rules)
 
 
 def _within(spec: QualitySpec, one: Tuned, grasp: Tuned, seconds: float) -> dict[str, Scalar]:

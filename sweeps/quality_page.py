@@ -12,7 +12,7 @@ import yaml
 from sweeps import quality_figures
 from sweeps import quality_results as results_file
 from sweeps.quality_honesty import honesty
-from sweeps.quality_plans import ABLATION, EQUAL, MPC, OWN
+from sweeps.quality_plans import ABLATION, EQUAL, HURRIED, MPC, OWN
 from sweeps.quality_results import Results
 from sweeps.quality_tables import (
     Measured,
@@ -30,6 +30,10 @@ from world_models.errors import UserError, require
 PAGE, BESIDE, WORST, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
 """The page, the folder beside it with figures, films and results, and what is written there by hand: a sentence on each of the
 worst cells, and a section that follows the targets."""
+HURRIED_WORDS = (
+    "`grasp_hurried_by_NAME` is tuned GRASP with so few seconds a problem as a target allows, a share of what NAME takes with "
+    "its own budget. It may try as often as these allow."
+)
 UNSEEN = "not looked at yet"
 READING = (
     "Success is the final state in the simulator, on problems that nothing was chosen on, with Wilson's 95 % interval.",
@@ -106,6 +110,7 @@ def page(results: Results, points: Sequence[Measured], figures: Sequence[str], s
         *([said.remarks, ""] if said.remarks else []),
         *_section("Own budgets", "Every planner with settings tuned by the same number of trials, executed in open loop.", own),
         *_section("Equal seconds", _equal_words(facts), equal),
+        *_section("GRASP in a share of another's seconds", HURRIED_WORDS, of_part(points, HURRIED)),
         *_section("Replanned (MPC)", "`mpc:K` plans anew after every K environment steps.", mpc),
         *_costs(own, figures),
         *_model(own, figures),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.cells import OPEN_LOOP
 from sweeps.quality_spec import GRASP, Problems, QualitySpec, Spot
 
-OWN, EQUAL, MPC, ABLATION, SENSITIVITY = "own", "equal", "mpc", "ablation", "sensitivity"
-PARTS = (OWN, EQUAL, MPC, ABLATION, SENSITIVITY)
-"""Parts of the results: own budgets, equal seconds, replanned, GRASP with a piece taken away, GRASP with other settings."""
+OWN, EQUAL, HURRIED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"
+"""Parts of the results: own budgets, equal seconds, GRASP in a share of another's seconds, replanned, GRASP with a piece taken
+away, GRASP with other settings."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class SweepPlan:
 def timed(label: str) -> str:
     """Label of a planner that is given GRASP's seconds."""
     return f"{label}_timed"
+
+
+def hurried(other: str) -> str:
+    """Label of GRASP that is given a share of another planner's seconds."""
+    return f"{GRASP}_hurried_by_{other}"
 
 
 def ablated(change: str) -> str:
@@ -75,6 +81,18 @@ def equal_seconds(spec: QualitySpec) -> list[SweepPlan]:
             others = tuple(timed(label) for label in spec.planners_at(test.task, horizons[0]) if label != GRASP)
             plans.append(_plan(EQUAL, test.task, horizons, test.seeds, OPEN_LOOP, (GRASP, *others)))
     return plans
+
+
+def hurries(spec: QualitySpec) -> list[SweepPlan]:
+    """GRASP in a share of another planner's seconds, where a target says so, on the test's problems."""
+    return [
+        _at(spec, HURRIED, spot, tuple(hurried(aim["than"]) for aim in spec.aims["faster"] if _spot(aim) == spot))
+        for spot in dict.fromkeys(map(_spot, spec.aims["faster"]))
+    ]
+
+
+def _spot(aim: Mapping[str, Any]) -> Spot:
+    return Spot(aim["task"], aim["horizon"])
 
 
 def ablations(spec: QualitySpec) -> list[SweepPlan]:

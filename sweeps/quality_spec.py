@@ -279,3 +279,10 @@ def _check(spec: QualitySpec) -> None:
     for aim in (*spec.aims["targets"], *spec.aims["faster"]):
         key = (aim["task"], aim["horizon"], aim.get("mode", OPEN_LOOP))
         require(key in seen, f"a target is about {key[0]} at horizon {key[1]} ({key[2]}), which no test has: add it to tests.")
+    races: set[tuple[str, int, str]] = set()
+    for aim in spec.aims["faster"]:
+        race = (aim["task"], aim["horizon"], aim["than"])
+        where = f"{race[0]} at horizon {race[1]}"
+        require(race not in races, f"faster names {race[2]} on {where} twice: name it once.")
+        require(race[2] in spec.planners_at(*race[:2]), f"faster compares with {race[2]} on {where}, where it is not tuned.")
+        races.add(race)

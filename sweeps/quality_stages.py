@@ -68,15 +68,18 @@ class Stages:
         found = conf_files.found_by(spec)
         conf_files.write_tuned(spec, self.folder, found)
         own = self.sweeps("own budgets", plans.tests(spec))
-        conf_files.write_timed(spec, self.folder, found, self.seconds(own))
+        conf_files.write_timed(spec, self.folder, found, self.seconds(own, GRASP))
         equal = self.sweeps("equal seconds", plans.equal_seconds(spec))
+        faster_than = dict.fromkeys(aim["than"] for aim in spec.aims["faster"])
+        conf_files.write_hurried(spec, self.folder, found, {label: self.seconds(own, label) for label in faster_than})
+        hurried = self.sweeps("a share of the seconds", plans.hurries(spec))
         mpc = self.sweeps("replanned", plans.replanned(spec))
         conf_files.write_ablations(spec, self.folder, found)
         labels = conf_files.write_sensitivity(spec, self.folder, found)
         pieces = self.sweeps("ablations and sensitivity", [*plans.ablations(spec), *plans.sensitivities(spec, labels)])
         self.sweeps("worst cells", plans.drawn(spec), WORST_DRAWN)
         self.diagnose()
-        return [*own, *equal, *mpc, *pieces]
+        return [*own, *equal, *hurried, *mpc, *pieces]
 
     def tune_all(self) -> None:
         """Every study that has no winner yet."""
@@ -125,8 +128,8 @@ class Stages:
         gallery = Gallery(open_storage(self.spec.outputs.artifacts))
         return next(gallery.lacking(portions, self.ledger, Chosen(("worst",), video=False)), None) is not None
 
-    def seconds(self, own: Sequence[tuple[str, Grid]]) -> dict[Spot, float]:
-        """Tuned GRASP's mean planning seconds a problem, three digits, by task and horizon.
+    def seconds(self, own: Sequence[tuple[str, Grid]], label: str) -> dict[Spot, float]:
+        """A tuned planner's mean planning seconds a problem, three digits, by task and horizon.
 
         Frozen in seconds.json when first asked for; cells are planned once, so that without the file the ledger says the same.
         """
@@ -134,14 +137,14 @@ class Stages:
         known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
         found: dict[Spot, float] = {}
         for _, grid in own:
-            mine = [entry for entry in grid.entries if entry.planner == GRASP]
+            mine = [entry for entry in grid.entries if entry.planner == label]
             fresh = [entry for entry in mine if entry.point.point_id not in known]
             cells = cells_of(grid, records_of(grid, self.ledger, COLUMNS)) if fresh else {}
             for entry in fresh:
                 seconds = cells[entry.point.point_id].done.seconds
                 if not len(seconds):
                     raise UserError(
-                        f"GRASP has failed in every cell of {grid.name}, so there are no seconds to give to others."
+                        f"{label} has failed in every cell of {grid.name}, so there are no seconds to give to others."
                     )
                 known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
             found |= {Spot(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}

@@ -93,6 +93,9 @@ BAD = {
     "ablation.at [{task: tiny, horizon: 15}]": "no open-loop test has tiny at horizon 15",
     "targets [{task: tiny, horizon: 15, at_least: 0.5}]": "a target is about tiny at horizon 15 (open_loop), which no test has",
     "faster [{task: tiny, horizon: 10, than: cme, share: 0.25}]": "unknown than in faster[0]: 'cme'",
+    "faster [{task: tiny, horizon: 10, than: gd, share: 0.5}, {task: tiny, horizon: 10, than: gd, share: 0.2}]": (
+        "faster names gd on tiny at horizon 10 twice"
+    ),
     "sensitivity.noise [0]": "sensitivity.noise is 0: give a number above 0.",
     "tuning.trials 0": "tuning.trials 0 is no whole number >= 1",
     "hours 0.001": "more than hours=0.001: give fewer trials, tests or seeds, or a larger hours=.",
@@ -178,8 +181,8 @@ def test_a_study_leaves_page_figures_films_and_results(ended):
     page = found["quality/planning-quality.md"].decode()
     results = read(ended / "quality" / "planning-quality" / "results.parquet")
     parts = set(results.table["part"].to_pylist())
-    assert parts == {"own", "equal", "mpc", "ablation", "sensitivity"}
-    assert results.table.num_rows == 12 + 12 + 4 + 12 + 4
+    assert parts == {"own", "equal", "hurried", "mpc", "ablation", "sensitivity"}
+    assert results.table.num_rows == 12 + 12 + 3 + 4 + 12 + 4
     for row in results.table.to_pylist():
         assert f"| {row['planner']} |" in page or row["part"] == "sensitivity"
     drawn = {Path(name).stem for name in found if name.endswith(".png")}
