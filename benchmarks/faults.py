@@ -275,7 +275,8 @@ def tracked(stage: Stage, verdict: Verdict) -> None:
     client = MlflowClient(tracking_uri=stage.server.uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = [] if experiment is None else client.search_runs([experiment.experiment_id], max_results=1000)
-    parents = [run for run in runs if run.data.tags.get("grasp.sweep") == f"sweep-{stage.number}"]
+    mine = [run for run in runs if run.data.tags.get("grasp.sweep") == f"sweep-{stage.number}"]
+    parents = [run for run in mine if "mlflow.parentRunId" not in run.data.tags]
     ids = {run.info.run_id for run in parents}
     points = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in ids]
     cells = [run.data.metrics.get("cells") for run in points]

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.figure import COLOURS, MARKERS, new_figure, save, span, tidy
 from sweeps.quality_plans import OWN, SENSITIVITY
@@ -61,6 +63,7 @@ def seconds_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | N
             at = (one.seconds or 0.0, one.success.value or 0.0)
             axis.annotate(str(one.horizon), at, (3, 3), textcoords="offset points", fontsize=6)
         axis.set_xscale("log")
+        _plain_numbers(axis.xaxis)
         axis.set_xlabel("planning seconds a problem")
 
     return _panels(own, labels, panel, "success in the simulator; numbers are horizons", (-0.03, 1.06))
@@ -75,6 +78,7 @@ def growth_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | No
         style = _style(labels, label)
         axis.plot([one.horizon for one in line], [one.seconds or 0.0 for one in line], label=label, **style)
         axis.set_yscale("log")
+        _plain_numbers(axis.yaxis)
         axis.set_xlabel("horizon (environment steps)")
         axis.set_xticks(sorted({one.horizon for one in mine}))
 
@@ -160,6 +164,13 @@ def _panels(
     return figure
 
 
+def _plain_numbers(axis: Axis) -> None:
+    """Ticks of a log scale at 1, 2 and 5 times powers of ten, and nothing between them."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def _counts(points: Sequence[Measured]) -> str:
     return span([one.success.trials for one in points])
 
@@ -176,10 +187,11 @@ def _shift(points: Sequence[Measured], labels: Sequence[str], label: str) -> flo
 
 
 def _style(labels: Sequence[str], label: str) -> dict[str, Any]:
-    """A planner's look, the same in all figures; where colours are used twice, markers differ."""
+    """A planner's look, the same in all figures; where a colour is used again, the line is dashed and the marker hollow."""
     i = labels.index(label)
     marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
-    return {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 5, "linewidth": 1.3}
+    again: dict[str, Any] = {"linestyle": "--", "markerfacecolor": "white"} if i >= len(COLOURS) else {"linestyle": "-"}
+    return {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": 5, "linewidth": 1.3, **again}
 
 
 def _errorbar(
@@ -187,8 +199,10 @@ def _errorbar(
 ) -> None:
     reach = np.array([_reach(one.success) for one in line]).reshape(-1, 2).T
     values = [one.success.value or 0.0 for one in line]
-    style, dash = _style(labels, label), "-" if joined else "none"
-    axis.errorbar(list(x), values, yerr=reach, label=label, elinewidth=1.2, capsize=2, linestyle=dash, **style)
+    style = _style(labels, label)
+    if not joined:
+        style["linestyle"] = "none"
+    axis.errorbar(list(x), values, yerr=reach, label=label, elinewidth=1.2, capsize=2, **style)
 
 
 def _reach(rate: Rate) -> tuple[float, float]:

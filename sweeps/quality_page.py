@@ -136,21 +136,31 @@ def _sentence(when: str, points: Sequence[Measured]) -> str:
     every = len(found.better) + len(found.worse) + len(found.unclear)
     if not every:
         return f"{when}, nothing can be compared with GRASP."
-    lost = f"GRASP alone loses to {_listed(found.worse)}" if found.worse else "GRASP alone loses nowhere"
-    won = f"succeeds more often than {_listed(found.better)}" if found.better else "is nowhere shown to succeed more often"
+    lost = f"GRASP alone loses on {_by_place(found.worse)}" if found.worse else "GRASP alone loses nowhere"
+    won = f"succeeds more often than {_by_planner(found.better)}" if found.better else "is nowhere shown to succeed more often"
     return (
         f"{when}, {lost}; it {won}. In {len(found.unclear)} of {every} comparisons these problems cannot tell "
         f"({len(found.better)} won, {len(found.worse)} lost)."
     )
 
 
-def _listed(points: Sequence[Measured]) -> str:
-    """`cem on push_t H50 (-0.25) and wall H50 (-0.30), and gd on ...`, with the other's difference from GRASP."""
+def _by_place(points: Sequence[Measured]) -> str:
+    """`push_t H50 (to cem by 0.25) and wall H50 (...)`."""
     by: dict[str, list[str]] = {}
     for one in points:
         assert one.versus is not None
-        by.setdefault(one.planner, []).append(f"{place_text(one)} ({one.versus.success.difference:+.2f})")
-    return "; ".join(f"{planner} on {', '.join(places)}" for planner, places in by.items())
+        by.setdefault(place_text(one), []).append(f"{one.planner} by {one.versus.success.difference or 0.0:.2f}")
+    return ", ".join(f"{place} (to {', '.join(others)})" for place, others in by.items())
+
+
+def _by_planner(points: Sequence[Measured]) -> str:
+    """`cem on push_t H50 and H75, wall H50; gd on ...`."""
+    by: dict[str, dict[str, list[str]]] = {}
+    for one in points:
+        task, when = place_text(one).split(" ", 1)
+        by.setdefault(one.planner, {}).setdefault(task, []).append(when)
+    said = {planner: [f"{task} {' and '.join(when)}" for task, when in tasks.items()] for planner, tasks in by.items()}
+    return "; ".join(f"{planner} on {', '.join(places)}" for planner, places in said.items())
 
 
 def _figure(figures: Sequence[str], name: str) -> list[str]:
