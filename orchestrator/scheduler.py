@@ -33,8 +33,9 @@ WORTH_A_BATCH = 1.0
 """Seconds: fewer rows will do where they take as long as this."""
 SHARE = 3
 """A batch takes no more than a worker's share of what is left, over this."""
-DEATHS = 3
-"""Workers that may die with a single cell and nothing else on them before it is recorded as failed."""
+DEATHS = 5
+"""Workers that may die with a single cell and nothing else on them before it is recorded as failed. With three, chance wrote a
+healthy cell off where machines die all the time."""
 PARTS = 4
 """Into how many a batch is cut that killed its worker or raised: a culprit among 64 is found in three cuts."""
 REPRICE = 2.0
