@@ -1,7 +1,9 @@
 """What `grasp tune` is worth on Push-T and the wall at 50 steps: speed, cells that pruning spares, what tuning gains.
 
-- `speedup_mixed`: trials a minute as shipped, over those of one trial at a time on the same two actors (same settings in the
-  same order, pruning on in both; the start of the actors is not counted).
+- `speedup_mixed`: trials a minute as shipped, over those of one trial at a time on the same actors (same settings in the same
+  order, pruning on in both; the start of the actors is not counted). `speedup_cells`: the same in cells; of many at a time some
+  are given up later. With `--single-minutes` the slow side is timed for its first trials only. Those take more cells than later
+  ones, since there is no good leader yet: `speedup_mixed` then flatters, and `speedup_cells` is the figure to go by.
 - `pruning_saving`: share of an unpruned study's cells that the pruned one, of as many trials, did not plan;
   `pruning_cost`: held-out cost of its winner minus that of the unpruned study's, paired, with a 95 % interval.
 - `gain`: held-out success of the pruned study's winner minus that of the author's published settings, paired, with a 95 %
@@ -9,6 +11,8 @@
 - `tpe_minus_random`: the same between the winners of two unpruned studies, so of equal numbers of cells.
 
 The last line is JSON: each figure of the task that does worse, then those of both.
+
+Words at the end are Hydra overrides for every study, e.g. `max_rows=256` on a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ import argparse
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +36,7 @@ from orchestrator.objectives import cost
 from orchestrator.optuna_study import OptunaStudy
 from orchestrator.ray_cluster import connect
 from orchestrator.records import CellResult, from_table
+from orchestrator.trials import State
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
 from sweeps.statistics import Paired
@@ -53,16 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed-trials", type=int, default=60)
     parser.add_argument("--only-speed", action="store_true", help="measure speedup_mixed and nothing else")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
+    parser.add_argument("--single-minutes", type=float, help="time no more of the trials one at a time (default: all of them)")
     parser.add_argument("--output", type=Path, help="keep everything here, and go on with what is there")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for all studies, as `grasp tune` takes them")
     asked = parser.parse_args(arguments)
     folder = asked.output or Path(tempfile.mkdtemp(prefix="grasp-tuning-"))
     connect(None)
     figures = {}
     try:
         for task in asked.tasks:
-            figures[task] = speed(task, folder / task, asked.speed_trials)
+            figures[task] = speed(task, folder / task, asked.speed_trials, asked.overrides, asked.single_minutes)
             if not asked.only_speed:
-                figures[task] |= gains(task, folder / task, asked.trials)
+                figures[task] |= gains(task, folder / task, asked.trials, asked.overrides)
             print(json.dumps({task: figures[task]}), flush=True)
     finally:
         if asked.output is None:
@@ -75,33 +84,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def speed(task: str, folder: Path, trials: int) -> dict[str, Any]:
+def speed(task: str, folder: Path, trials: int, overrides: Sequence[str], single_minutes: float | None) -> dict[str, Any]:
     """Trials a minute as shipped and one at a time; and cells a minute, for trials that are given up later take more."""
-    (mixed, many), (single, few) = pace(task, folder / "mixed", trials), pace(task, folder / "single", trials, "parallel=1")
+    drawn = [f"trials={trials}", "sampler.name=random", *overrides]
+    mixed = pace(words(task, folder / "mixed", *drawn), None)
+    single = pace(words(task, folder / "single", *drawn, "parallel=1"), single_minutes)
     return {
-        "speedup_mixed": round(mixed / single, 2),
-        "trials_a_minute": [round(mixed, 2), round(single, 2)],
-        "cells_a_minute": [round(many, 1), round(few, 1)],
+        "speedup_mixed": round(mixed.trials_a_minute / single.trials_a_minute, 2),
+        "speedup_cells": round(mixed.cells_a_minute / single.cells_a_minute, 2),
+        "trials_a_minute": [round(mixed.trials_a_minute, 2), round(single.trials_a_minute, 2)],
+        "cells_a_minute": [round(mixed.cells_a_minute, 1), round(single.cells_a_minute, 1)],
+        "timed_trials": [mixed.trials, single.trials],
+        "timed_cells": [mixed.cells, single.cells],
+        "device": mixed.device,
     }
 
 
-def gains(task: str, folder: Path, trials: int) -> dict[str, Any]:
+def gains(task: str, folder: Path, trials: int, overrides: Sequence[str]) -> dict[str, Any]:
     """What pruning spares, and what tuning gains."""
     said = Console(stderr=True)
-    runs = {
+    more = {
         "pruned": (),
         "unpruned": ("pruning.enabled=false",),
         "random": ("pruning.enabled=false", "sampler.name=random"),
     }
-    for name, more in runs.items():
-        code = tune(words(task, folder / name, f"trials={trials}", *more), said)
+    runs = {name: words(task, folder / name, f"trials={trials}", *overrides, *own) for name, own in more.items()}
+    for asked in runs.values():
+        code = tune(asked, said)
         assert code == 0
-    published = published_cells(task, folder / "published", said)
-    winners = {name: held_out(task, folder / name) for name in runs}
-    whole = read_study(words(task, folder / "pruned", f"trials={trials}"), None)
-    cells = {
-        name: planned(read_study(words(task, folder / name, f"trials={trials}", *more), None)) for name, more in runs.items()
-    }
+    published = published_cells(task, folder / "published", overrides, said)
+    winners = {name: held_out(asked) for name, asked in runs.items()}
+    whole = read_study(runs["pruned"], None)
+    cells = {name: planned(read_study(asked, None)) for name, asked in runs.items()}
     gained = compare(winners["pruned"], published)
     against = compare(winners["unpruned"], winners["random"])
     difference, interval = mean_gap([cost(a) - cost(b) for a, b in pairs(winners["pruned"], winners["unpruned"])])
@@ -126,19 +140,46 @@ def words(task: str, folder: Path, *more: str) -> list[str]:
     return [*place, *fixed, "tracking.enabled=false", f"output={folder}", *more]
 
 
-def pace(task: str, folder: Path, trials: int, *more: str) -> tuple[float, float]:
-    """Trials and cells a minute, of settings drawn at random, the same ones in the same order however many are under way.
+@dataclass(frozen=True)
+class Pace:
+    """How fast a study went, from when its first batch began to when the last cell of an ended trial was done."""
 
-    Time counts from when the first batch begins to when the last cell is done: the start of the actors is left out.
-    """
-    spec = read_study(words(task, folder, f"trials={trials}", "sampler.name=random", *more), None)
+    trials: int
+    """That ended."""
+    cells: int
+    """Of them."""
+    minutes: float
+    device: str
+
+    @property
+    def trials_a_minute(self) -> float:
+        """Rate."""
+        return self.trials / self.minutes
+
+    @property
+    def cells_a_minute(self) -> float:
+        """Rate."""
+        return self.cells / self.minutes
+
+
+def pace(asked: Sequence[str], most: float | None) -> Pace:
+    """Of a study that is stopped after `most` minutes; the start of the actors is left out."""
+    spec = read_study(asked, None)
     spec.outputs.prepare()
-    StudyRun(spec, Console(stderr=True)).run()
-    columns = ["finished_at", "batch_seconds"]
-    rows = Ledger(spec.outputs.ledger).table(columns=columns).to_pylist()
-    began = min(row["finished_at"] - timedelta(seconds=row["batch_seconds"]) for row in rows)
+    run = StudyRun(spec, Console(stderr=True))
+    timer = threading.Timer(60 * most if most is not None else 0, run.stop.set)
+    if most is not None:
+        timer.start()
+    run.run()
+    timer.cancel()
+    ended = [view for view in run.study.views() if view.state in (State.COMPLETE, State.PRUNED)]
+    points = {point for view in ended for point in view.notes.get("points", ())}
+    columns = ["point_id", "finished_at", "batch_seconds", "device"]
+    every = Ledger(spec.outputs.ledger).table(columns=columns).to_pylist()
+    rows = [row for row in every if row["point_id"] in points]
+    began = min(row["finished_at"] - timedelta(seconds=row["batch_seconds"]) for row in every)
     minutes = (max(row["finished_at"] for row in rows) - began).total_seconds() / 60
-    return trials / minutes, len(rows) / minutes
+    return Pace(len(ended), len(rows), minutes, rows[0]["device"])
 
 
 def planned(spec: StudySpec) -> int:
@@ -148,9 +189,9 @@ def planned(spec: StudySpec) -> int:
     return sum(sum(step < last for step in view.steps) for view in study.views())
 
 
-def held_out(task: str, folder: Path) -> dict[int, CellResult]:
+def held_out(asked: Sequence[str]) -> dict[int, CellResult]:
     """The winner's cells on the held-out seeds."""
-    spec = read_study(words(task, folder), None)
+    spec = read_study(asked, None)
     winner = json.loads((spec.outputs.study("study") / WINNER).read_text())["candidates"][0]
     grid = spec.candidates("study", {"winner": winner["settings"]}, spec.judges.held_out)
     found = from_table(records_of(grid, Ledger(spec.outputs.ledger)))
@@ -158,12 +199,12 @@ def held_out(task: str, folder: Path) -> dict[int, CellResult]:
     return {record.seed: record for record in found if record.point_id == point.point_id}
 
 
-def published_cells(task: str, folder: Path, said: Console) -> dict[int, CellResult]:
+def published_cells(task: str, folder: Path, overrides: Sequence[str], said: Console) -> dict[int, CellResult]:
     """The author's settings as they are, on the held-out seeds."""
     spec = read_study(words(task, folder), None)
     seeds = ",".join(map(str, spec.judges.held_out))
     asked = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=published", "tracking.enabled=false"]
-    asked += [f"output={folder}", f"seeds=[{seeds}]"]
+    asked += [f"output={folder}", f"seeds=[{seeds}]", *overrides]
     assert sweep(asked, said) == 0
     job = read_job("config", asked, None)
     return {record.seed: record for record in from_table(records_of(job.grid, Ledger(job.outputs.ledger)))}
@@ -198,7 +239,8 @@ def mean_gap(gaps: Sequence[float]) -> tuple[float, tuple[float, float]]:
 
 def worst_of(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The figure of the task that does worse, by name."""
-    found: dict[str, Any] = {name: min(each[name] for each in figures.values()) for name in ("speedup_mixed", "pruning_saving")}
+    least = ("speedup_mixed", "speedup_cells", "pruning_saving")
+    found: dict[str, Any] = {name: min(each[name] for each in figures.values()) for name in least}
     found["pruning_cost"] = max((each["pruning_cost"] for each in figures.values()), key=lambda three: three[0])
     for name in ("gain", "tpe_minus_random"):
         found[name] = min((each[name] for each in figures.values()), key=lambda three: three[0])
