@@ -30,9 +30,6 @@ from world_models.checkpoints import read_card
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks import make_task
 
-FULL = 64
-"""Rows beyond which a larger batch hardly plans faster."""
-
 
 @dataclass(frozen=True)
 class Judges:
@@ -93,8 +90,10 @@ class StudySpec:
         """With as many trials at a time as fill the batches of so many workers, unless the config has said how many."""
         if self.values["parallel"] is not None:
             return self
-        enough = 2 * workers * max(1, FULL // self.plan.chunk)
+        raced = self.pruning.enabled and len(self.definition.objectives) == 1 and not self.plan.timed
+        at_a_time = self.plan.chunk if raced else len(self.instances)
         # A sampler learns from what has ended: many at once are many in the dark.
+        enough = workers * max(1, whole_number("max_rows", self.values["max_rows"]) // at_a_time)
         parallel = max(1, min(enough, self.plan.total // 2))
         return replace(self, plan=replace(self.plan, parallel=parallel))
 

@@ -33,6 +33,25 @@ def test_else_they_share_them(tmp_path: Path) -> None:
     assert not limits.even
 
 
+@pytest.mark.parametrize(
+    ("words", "parallel"),
+    [
+        ([], 30),  # 8 cells at a time fill 2 batches of 128 with 32 trials, and half of 60 are 30
+        (["trials=200"], 32),
+        (["pruning.enabled=false"], 8),
+        (["objectives=[success,evaluations]"], 8),
+        (["objectives=[success,seconds]"], 8),
+        (["pruning.enabled=false", "max_rows=256"], 16),
+        (["pruning.enabled=false", "max_rows=4"], 2),
+        (["parallel=3"], 3),
+    ],
+)
+def test_trials_at_a_time_fill_the_workers_and_no_more_for_a_sampler_learns_from_those_that_have_ended(
+    tmp_path: Path, words: list[str], parallel: int
+) -> None:
+    assert read(tmp_path, *words).for_workers(2).plan.parallel == parallel
+
+
 def trial(spec: StudySpec, number: int, state: State, settings: dict[str, float]) -> TrialView:
     points = [point.point_id for point in spec.points(settings)]
     steps = dict.fromkeys(range(len(spec.instances)), 0.5)
