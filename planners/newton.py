@@ -119,7 +119,8 @@ def _second(gradient: Float[Tensor, " batch"], leaf: Float[Tensor, "batch *state
 class LevenbergMarquardt(Refiner):
     """Levenberg-Marquardt on the actions of a run; each row has a damping of its own, and only ever moves downhill.
 
-    A row's first step only rolls its actions out, together with what other rows propose.
+    A row's first step only rolls its actions out, together with what other rows propose. After a step that was refused the next
+    differs in its damping alone: the linearisation is kept. It is charged all the same, so that budgets mean what they meant.
     """
 
     extra = 1
@@ -134,11 +135,17 @@ class LevenbergMarquardt(Refiner):
         """On the CPU: whether what follows is that of the row's actions."""
         self._states = states.new_zeros(len(like), like.shape[1], *states.shape[2:])
         self._cost = like.new_zeros(len(like))
+        features = states[:0].flatten(2).shape[2]
+        self._linear = torch.zeros(len(like), dtype=torch.bool)
+        """On the CPU: whether the three below are those of the row's actions."""
+        self._jacobian = like.new_zeros(len(like), features, *like.shape[1:])
+        self._gradient = like.new_zeros(len(like), features)
+        self._hessian = like.new_zeros(len(like), features, features)
 
     def begin(self, rows: Rows | None = None) -> None:
         """Dampings as at first; what the actions lead to is unknown."""
         which = slice(None) if rows is None else rows
-        self._known[which] = False
+        self._known[which] = self._linear[which] = False
         there = which if isinstance(which, slice) else which.to(self._damping.device)
         self._damping[there] = self._first_damping[there]
 
@@ -166,16 +173,20 @@ class LevenbergMarquardt(Refiner):
         self._states[there] = torch.where(wide, states, self._states[there])
         self._cost[there] = torch.where(taken, cost, self._cost[there])
         self._known[places] = True
+        self._linear[places] &= ~taken.cpu()
 
     def keep(self, rows: Rows) -> None:
         """Leave the other rows' dampings and rollouts out."""
         there = rows.to(self._damping.device)
         self._first_damping, self._damping = self._first_damping[there], self._damping[there]
         self._known, self._states, self._cost = self._known[rows], self._states[there], self._cost[there]
+        self._linear, self._jacobian = self._linear[rows], self._jacobian[there]
+        self._gradient, self._hessian = self._gradient[there], self._hessian[there]
 
     def join(self, others: LevenbergMarquardt) -> None:
         """The dampings and rollouts of further rows."""
-        for name in ("_first_damping", "_damping", "_known", "_states", "_cost"):
+        linear = ("_linear", "_jacobian", "_gradient", "_hessian")
+        for name in ("_first_damping", "_damping", "_known", "_states", "_cost", *linear):
             setattr(self, name, torch.cat([getattr(self, name), getattr(others, name)]))
 
     def _rolled_out(
@@ -198,10 +209,9 @@ class LevenbergMarquardt(Refiner):
         eigenvalue of H J J^T, so that it means the same on every task. Actions on a bound that descent would push outwards are
         held there (Bertsekas 1982): the others must do without them.
         """
+        self._linearise(problems, actions, rows)
         there = rows.to(actions.device)
-        states = self._states[there]
-        jacobian = final_state_jacobian(self._run.model, problems, actions, states)
-        _, gradient, hessian = goal_quadratic(problems, states[:, -1])
+        jacobian, gradient, hessian = self._jacobian[there], self._gradient[there], self._hessian[there]
         flat = (jacobian * _free(problems, actions, jacobian, gradient).unsqueeze(1)).flatten(2).double()
         system = hessian.double() @ flat @ flat.mT
         scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
@@ -209,6 +219,20 @@ class LevenbergMarquardt(Refiner):
         # solve_ex: a non-finite row must not raise for its neighbours.
         weights = torch.linalg.solve_ex(system + damped, gradient.double().unsqueeze(2)).result
         return (flat.mT @ weights).neg().to(actions).view_as(actions)
+
+    def _linearise(self, problems: ModelProblems, actions: Float[Tensor, "rows time action"], rows: Rows) -> None:
+        """Derivatives at the rows' actions, for those of the rows whose actions are others than when last asked."""
+        moved = ~self._linear[rows]
+        stale = rows[moved]
+        if not len(stale):
+            return
+        if len(stale) < len(rows):
+            problems, actions = self._run.problems_of(stale), actions[moved.to(actions.device)]
+        there = stale.to(actions.device)
+        states = self._states[there]
+        self._jacobian[there] = final_state_jacobian(self._run.model, problems, actions, states)
+        _, self._gradient[there], self._hessian[there] = goal_quadratic(problems, states[:, -1])
+        self._linear[stale] = True
 
 
 def _free(

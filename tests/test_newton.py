@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
-from planners import GRASP, GraspSettings, ModelProblems, PlanStatus
+from planners import GRASP, GraspSettings, ModelProblems, PlanStatus, newton
 from planners.newton import LevenbergMarquardt, final_state_jacobian, goal_quadratic
 from planners.run import Run, begin
 from planners.settings import Settings
 from tests.planning import WORLDS, problems_for, small_mlp, take
 from world_models.analytic import LinearQuadratic
-from world_models.base import Context, SquaredDistance, rollout
+from world_models.base import Context, SquaredDistance, WorldModel, rollout
 from world_models.errors import UserError
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 
@@ -133,6 +134,36 @@ def test_rows_that_begin_and_wait_at_times_of_their_own_go_as_they_go_alone() ->
                 newton.step(own)
         torch.testing.assert_close(actions[row], own[0], rtol=1e-9, atol=1e-12)
         assert run.evaluations[row] == alone.evaluations[0]
+
+
+def test_a_refused_step_keeps_the_linearisation_and_plans_stay_the_same_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_mlp(torch.float32)
+    problems = problems_for(model, batch=6, steps=8)
+    asked: list[int] = []
+
+    def counted(model: WorldModel, problems: ModelProblems, actions: Tensor, states: Tensor) -> Tensor:
+        asked.append(len(actions))
+        # Row by row: how many rows share a product may change its last bits.
+        each = [
+            final_state_jacobian(model, take(problems, [i]), actions[i : i + 1], states[i : i + 1]) for i in range(len(actions))
+        ]
+        return torch.cat(each)
+
+    monkeypatch.setattr(newton, "final_state_jacobian", counted)
+    planner = GRASP(GraspSettings(iterations=20, sync="newton", sync_every=10, sync_steps=12, final_sync_steps=6))
+    kept = planner.plan(model, problems, range(6))
+    with_keeping, asked[:] = sum(asked), []
+    step = LevenbergMarquardt.step
+
+    def forgetful(self: LevenbergMarquardt, actions: Tensor, rows: Tensor | None = None) -> None:
+        self._linear[:] = False  # pyright: ignore[reportPrivateUsage]
+        step(self, actions, rows)
+
+    monkeypatch.setattr(LevenbergMarquardt, "step", forgetful)
+    anew = planner.plan(model, problems, range(6))
+    assert torch.equal(kept.actions, anew.actions)
+    assert torch.equal(kept.evaluations, anew.evaluations)
+    assert 0 < with_keeping < 0.9 * sum(asked)
 
 
 def test_a_broken_row_leaves_its_neighbours_bit_for_bit() -> None:
