@@ -4,7 +4,7 @@
 
 #include "vectors.h"
 
-enum { TOGETHER = 8 }; /* rows whose sums are held in registers, for 32 outputs each */
+enum { TOGETHER = 8 }; /* rows whose sums are held in registers, for 32 outputs each; a block may have any multiple of them */
 
 /* Nothing to ask the operating system for. */
 INLINE int granted(void) { return 1; }
@@ -21,9 +21,9 @@ INLINE void end(void) {}
         _mm512_storeu_ps(to + LANES, right[r]); \
     }
 
-static __attribute__((noinline)) void product_float(const float *rows, const Matrix *m, float *out) {
+static __attribute__((noinline)) void product_float(const float *rows, int64_t count, const Matrix *m, float *out) {
     for (int64_t panel = 0; panel < m->outputs / 32; panel++)
-        for (int64_t first = 0; first < ROWS; first += TOGETHER) {
+        for (int64_t first = 0; first < count; first += TOGETHER) {
             const float *weights = m->full + panel * m->inputs * 32, *x = rows + first * m->inputs;
             SUMS();
             for (int64_t k = 0; k < m->inputs; k++, weights += 32) {
@@ -47,9 +47,9 @@ INLINE __m512bh both(const bf16 *from) {
     return (__m512bh)_mm512_set1_epi32(x);
 }
 
-static __attribute__((noinline)) void product_pairs(const bf16 *rows, const Matrix *m, float *out) {
+static __attribute__((noinline)) void product_pairs(const bf16 *rows, int64_t count, const Matrix *m, float *out) {
     for (int64_t panel = 0; panel < m->outputs / 32; panel++)
-        for (int64_t first = 0; first < ROWS; first += TOGETHER) {
+        for (int64_t first = 0; first < count; first += TOGETHER) {
             const bf16 *weights = m->hi + panel * m->inputs * 32, *beside = weights + m->inputs * LANES;
             const bf16 *x = rows + first * m->inputs;
             SUMS();
@@ -65,11 +65,11 @@ static __attribute__((noinline)) void product_pairs(const bf16 *rows, const Matr
         }
 }
 
-/* out [ROWS, outputs] = left [ROWS, inputs] @ m. For 3 terms the left operand is float32, in the memory of both parts. */
-INLINE void product(const bf16 *left_hi, const bf16 *left_lo, const Matrix *m, int terms, float *out) {
+/* out [count, outputs] = left [count, inputs] @ m. For 3 terms the left operand is float32, in the memory of both parts. */
+INLINE void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, const Matrix *m, int terms, float *out) {
     (void)left_lo;
-    if (terms == 3) product_float((const float *)left_hi, m, out);
-    else product_pairs(left_hi, m, out);
+    if (terms == 3) product_float((const float *)left_hi, count, m, out);
+    else product_pairs(left_hi, count, m, out);
 }
 
 /* The number at `at` of a product's left operand. */

@@ -27,6 +27,7 @@ typedef struct {
     float *hidden, *out; /* [ROWS, outputs of a product] */
     bf16 *hi, *lo;       /* [ROWS, inputs of the next product] */
     float *line, *carry; /* [ROWS, padded observation and action] */
+    int64_t rows;        /* of them that are computed: those that there are, rounded up to what a product takes at the least */
 } Scratch;
 
 /* What a block's backward pass reads of one time step: slopes of the activations (a bit a unit for relu), the normalised
@@ -62,8 +63,10 @@ INLINE Scratch scratch_in(const Model *m, float *memory) {
     const int64_t line = line_floats(m), wide = ROWS * m->width, size = wide > line ? wide : line;
     bf16 *hi = (bf16 *)(memory + 2 * size);
     float *lines = memory + 3 * size;
-    return (Scratch){memory, memory + size, hi, hi + size, lines, lines + line};
+    return (Scratch){memory, memory + size, hi, hi + size, lines, lines + line, ROWS};
 }
+
+INLINE int64_t computed(int64_t rows) { return (rows + TOGETHER - 1) / TOGETHER * TOGETHER; }
 
 INLINE Kept kept_in(const Model *m, char *memory, int64_t width, int silu) {
     char *normed = memory + ROWS * m->depth * slope_bytes(width, silu);
@@ -100,17 +103,17 @@ INLINE void forward_row(const Scratch *s, int64_t at, const float *bias, const K
     }
 }
 
-/* One step of ROWS rows: from the input layer's operand in s to the output layer's product in s->out. */
+/* One step of a block's rows: from the input layer's operand in s to the output layer's product in s->out. */
 INLINE void forward_block(const Model *m, const Scratch *s, char *memory, int64_t width, int silu, int terms) {
     const Kept all = kept_in(m, memory, width, silu);
-    product(s->hi, s->lo, &m->forward[0], terms, s->out);
+    product(s->hi, s->lo, s->rows, &m->forward[0], terms, s->out);
     for (int64_t l = 0; l < m->depth; l++) {
         const int first = l == 0, last = l == m->depth - 1;
-        for (int64_t r = 0; r < ROWS; r++) {
+        for (int64_t r = 0; r < s->rows; r++) {
             const Kept row = kept_row(all, l, r, width, silu);
             forward_row(s, r * width, m->bias[l], memory ? &row : 0, first, last, m->layer_norm, width, silu, terms);
         }
-        product(s->hi, s->lo, &m->forward[l + 1], terms, s->out);
+        product(s->hi, s->lo, s->rows, &m->forward[l + 1], terms, s->out);
     }
 }
 
@@ -136,8 +139,8 @@ INLINE void backward_row(float *g, const float *inner, const Kept *kept, bf16 *h
 /* One step back: from the output layer's cotangent in s to that of the input layer's input in s->out. */
 INLINE void backward_block(const Model *m, const Scratch *s, char *memory, int64_t width, int silu) {
     const Kept all = kept_in(m, memory, width, silu);
-    product(s->hi, s->lo, &m->backward[m->depth], 1, s->hidden);
-    for (int64_t r = 0; r < ROWS; r++) {
+    product(s->hi, s->lo, s->rows, &m->backward[m->depth], 1, s->hidden);
+    for (int64_t r = 0; r < s->rows; r++) {
         const Kept row = kept_row(all, m->depth - 1, r, width, silu);
         const int64_t at = r * width;
         UNROLL for (int64_t i = 0; i < width; i += LANES) {
@@ -146,14 +149,14 @@ INLINE void backward_block(const Model *m, const Scratch *s, char *memory, int64
         }
     }
     for (int64_t l = m->depth - 1; l > 0; l--) {
-        product(s->hi, s->lo, &m->backward[l], 1, s->out);
-        for (int64_t r = 0; r < ROWS; r++) {
+        product(s->hi, s->lo, s->rows, &m->backward[l], 1, s->out);
+        for (int64_t r = 0; r < s->rows; r++) {
             const Kept row = kept_row(all, l - 1, r, width, silu);
             const int64_t at = r * width;
             backward_row(s->hidden + at, s->out + at, &row, s->hi + at, m->layer_norm, width, silu);
         }
     }
-    product(s->hi, s->lo, &m->backward[0], 1, s->out);
+    product(s->hi, s->lo, s->rows, &m->backward[0], 1, s->out);
 }
 
 /* The blocks with all that shapes their loops known to the compiler. */
@@ -178,18 +181,19 @@ static void put_lines(const Scratch *s, const float *x, int64_t floats, int term
 void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, const float *actions, float *states, char *kept,
                  float *memory) {
     begin();
-    const Scratch s = scratch_in(m, memory);
+    Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
     const int64_t bytes = kept ? mlp_kept_bytes(m) : 0;
     memset(s.line, 0, 4 * ROWS * in);
     for (int64_t first = 0; first < n; first += ROWS) {
         const int64_t rows = n - first < ROWS ? n - first : ROWS;
+        s.rows = computed(rows);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t i = 0; i < D; i++) s.line[r * in + i] = start[(first + r) * D + i];
         for (int64_t t = 0; t < time; t++, kept += bytes) {
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t i = 0; i < A; i++) s.line[r * in + D + i] = actions[((first + r) * time + t) * A + i];
-            put_lines(&s, s.line, ROWS * in, m->terms);
+            put_lines(&s, s.line, s.rows * in, m->terms);
             forward_step(m, &s, kept);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t i = 0; i < D; i++) {
@@ -205,12 +209,13 @@ void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, co
 void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangent, char *kept, float *to_start,
                   float *to_actions, float *memory) {
     begin();
-    const Scratch s = scratch_in(m, memory);
+    Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, out = m->backward[m->depth].inputs, in = m->backward[0].outputs;
     const int64_t bytes = mlp_kept_bytes(m);
     memset(s.line, 0, 4 * ROWS * out);
     for (int64_t first = 0; first < n; first += ROWS, kept += time * bytes) {
         const int64_t rows = n - first < ROWS ? n - first : ROWS;
+        s.rows = computed(rows);
         memset(s.carry, 0, 4 * ROWS * D);
         for (int64_t t = time - 1; t >= 0; t--) {
             for (int64_t r = 0; r < rows; r++)
@@ -218,7 +223,7 @@ void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangen
                     s.carry[r * D + i] += cotangent[((first + r) * time + t) * D + i];
                     s.line[r * out + i] = s.carry[r * D + i] * m->scale[i];
                 }
-            put_lines(&s, s.line, ROWS * out, 1);
+            put_lines(&s, s.line, s.rows * out, 1);
             backward_step(m, &s, kept + t * bytes);
             for (int64_t r = 0; r < rows; r++) {
                 for (int64_t i = 0; i < D; i++) s.carry[r * D + i] += s.out[r * in + i];
@@ -239,17 +244,18 @@ void mlp_lifted(const Model *m, int64_t first, int64_t n, int64_t time, const fl
                 const float *goals, const float *goal_weight, const float *features, float *to_states, float *to_actions,
                 char *kept, float *memory) {
     begin();
-    const Scratch s = scratch_in(m, memory);
+    Scratch s = scratch_in(m, memory);
     const int64_t D = m->observation, A = m->action, in = m->forward[0].inputs, out = m->forward[m->depth].outputs;
     const float unit = 2.f / D;
     for (const int64_t stop = first + n; first < stop; first += ROWS) {
         const int64_t rows = stop - first < ROWS ? stop - first : ROWS;
+        s.rows = computed(rows);
         memset(s.line, 0, 4 * ROWS * in);
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t i = 0; i < D; i++) s.line[r * in + i] = sequence[(first + r) * D + i];
             for (int64_t i = 0; i < A; i++) s.line[r * in + D + i] = actions[(first + r) * A + i];
         }
-        put_lines(&s, s.line, ROWS * in, m->terms);
+        put_lines(&s, s.line, s.rows * in, m->terms);
         forward_step(m, &s, kept);
         memset(s.carry, 0, 4 * ROWS * out);
         for (int64_t r = 0; r < rows; r++) {
@@ -266,7 +272,7 @@ void mlp_lifted(const Model *m, int64_t first, int64_t n, int64_t time, const fl
                 s.carry[r * out + i] = cotangent * m->scale[i];
             }
         }
-        put_lines(&s, s.carry, ROWS * out, 1);
+        put_lines(&s, s.carry, s.rows * out, 1);
         backward_step(m, &s, kept);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t i = 0; i < A; i++) to_actions[(first + r) * A + i] = s.out[r * in + D + i];

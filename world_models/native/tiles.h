@@ -7,6 +7,8 @@
 
 #include "vectors.h"
 
+enum { TOGETHER = ROWS }; /* rows that a product takes at the least */
+
 static const struct {
     uint8_t palette, start, reserved[14];
     uint16_t bytes[16];
@@ -33,8 +35,9 @@ INLINE int granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCO
     _tile_dpbf16ps(3, 5, 7)
 
 /* out [ROWS, outputs] = left [ROWS, inputs] @ m; two tiles of rows by two of outputs at a time. */
-static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, const Matrix *m, int terms,
+static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, const Matrix *m, int terms,
                                               float *out) {
+    (void)count;
     const int64_t steps = m->inputs / 32, stride = 2 * m->inputs, row = 4 * m->outputs;
     FENCE();
     for (int64_t pair = 0; pair < m->outputs / 32; pair++) {
