@@ -106,6 +106,18 @@ def test_values_to_16_bits_and_gradients_to_8(config: dict[str, object], rows: i
 
 @needs_kernel
 @pytest.mark.parametrize("activation", ["relu", "silu"])
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_few_rows_are_the_first_of_many_bit_for_bit(activation: str, precision: str) -> None:
+    model = make(activation=activation)
+    given = inputs(model, 40, 3)
+    whole = unrolled(model, precision, *given)
+    for rows in (*range(1, 19), 31, 32, 33):
+        few = unrolled(model, precision, *(x[:rows] for x in given))
+        assert all(torch.equal(one, all_of_them[:rows]) for one, all_of_them in zip(few, whole, strict=True)), rows
+
+
+@needs_kernel
+@pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_lifted_gradients_are_those_of_the_general_way(activation: str, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(activation=activation)

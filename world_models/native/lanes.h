@@ -4,7 +4,7 @@
 
 #include "vectors.h"
 
-enum { TOGETHER = 8 }; /* rows whose sums are held in registers, for 32 outputs each; a block may have any multiple of them */
+enum { TOGETHER = 4, MOST = 8 }; /* rows whose sums are held in registers, for 32 outputs each: where there are few, and else */
 
 /* Nothing to ask the operating system for. */
 INLINE int granted(void) { return 1; }
@@ -12,30 +12,37 @@ INLINE void begin(void) {}
 INLINE void end(void) {}
 
 #define SUMS() \
-    __m512 left[TOGETHER], right[TOGETHER]; \
-    for (int r = 0; r < TOGETHER; r++) left[r] = right[r] = _mm512_setzero_ps()
+    __m512 left[MOST], right[MOST]; \
+    for (int r = 0; r < rows; r++) left[r] = right[r] = _mm512_setzero_ps()
 #define STORE_SUMS() \
-    for (int r = 0; r < TOGETHER; r++) { \
-        float *to = out + (first + r) * m->outputs + 32 * panel; \
-        _mm512_storeu_ps(to, left[r]); \
-        _mm512_storeu_ps(to + LANES, right[r]); \
+    for (int r = 0; r < rows; r++) { \
+        _mm512_storeu_ps(out + r * m->outputs, left[r]); \
+        _mm512_storeu_ps(out + r * m->outputs + LANES, right[r]); \
     }
-
-static __attribute__((noinline)) void product_float(const float *rows, int64_t count, const Matrix *m, float *out) {
-    for (int64_t panel = 0; panel < m->outputs / 32; panel++)
-        for (int64_t first = 0; first < count; first += TOGETHER) {
-            const float *weights = m->full + panel * m->inputs * 32, *x = rows + first * m->inputs;
-            SUMS();
-            for (int64_t k = 0; k < m->inputs; k++, weights += 32) {
-                const __m512 a = _mm512_loadu_ps(weights), b = _mm512_loadu_ps(weights + LANES);
-                UNROLL for (int r = 0; r < TOGETHER; r++) {
-                    const __m512 each = _mm512_set1_ps(x[r * m->inputs + k]);
-                    left[r] = _mm512_fmadd_ps(each, a, left[r]);
-                    right[r] = _mm512_fmadd_ps(each, b, right[r]);
-                }
-            }
-            STORE_SUMS();
+/* All rows, by as many as registers hold, for 32 outputs after 32. */
+#define BY_ROWS(sums, x, weights) \
+    for (int64_t panel = 0; panel < m->outputs / 32; panel++) \
+        for (int64_t first = 0; first < count; first += MOST) { \
+            const int64_t from = panel * m->inputs * 32, to = first * m->outputs + 32 * panel; \
+            if (count - first > TOGETHER) sums((x) + first * m->inputs, (weights) + from, m, out + to, MOST); \
+            else sums((x) + first * m->inputs, (weights) + from, m, out + to, TOGETHER); \
         }
+
+INLINE void sums_float(const float *x, const float *weights, const Matrix *m, float *out, const int rows) {
+    SUMS();
+    for (int64_t k = 0; k < m->inputs; k++, weights += 32) {
+        const __m512 a = _mm512_loadu_ps(weights), b = _mm512_loadu_ps(weights + LANES);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const __m512 each = _mm512_set1_ps(x[r * m->inputs + k]);
+            left[r] = _mm512_fmadd_ps(each, a, left[r]);
+            right[r] = _mm512_fmadd_ps(each, b, right[r]);
+        }
+    }
+    STORE_SUMS();
+}
+
+static __attribute__((noinline)) void product_float(const float *x, int64_t count, const Matrix *m, float *out) {
+    BY_ROWS(sums_float, x, m->full);
 }
 
 INLINE __m512bh pairs(const bf16 *from) { return (__m512bh)_mm512_loadu_si512(from); }
@@ -47,22 +54,22 @@ INLINE __m512bh both(const bf16 *from) {
     return (__m512bh)_mm512_set1_epi32(x);
 }
 
-static __attribute__((noinline)) void product_pairs(const bf16 *rows, int64_t count, const Matrix *m, float *out) {
-    for (int64_t panel = 0; panel < m->outputs / 32; panel++)
-        for (int64_t first = 0; first < count; first += TOGETHER) {
-            const bf16 *weights = m->hi + panel * m->inputs * 32, *beside = weights + m->inputs * LANES;
-            const bf16 *x = rows + first * m->inputs;
-            SUMS();
-            for (int64_t k = 0; k < m->inputs; k += 2, weights += 32, beside += 32) {
-                const __m512bh a = pairs(weights), b = pairs(beside);
-                UNROLL for (int r = 0; r < TOGETHER; r++) {
-                    const __m512bh each = both(x + r * m->inputs + k);
-                    left[r] = _mm512_dpbf16_ps(left[r], each, a);
-                    right[r] = _mm512_dpbf16_ps(right[r], each, b);
-                }
-            }
-            STORE_SUMS();
+INLINE void sums_pairs(const bf16 *x, const bf16 *weights, const Matrix *m, float *out, const int rows) {
+    const bf16 *beside = weights + m->inputs * LANES;
+    SUMS();
+    for (int64_t k = 0; k < m->inputs; k += 2, weights += 32, beside += 32) {
+        const __m512bh a = pairs(weights), b = pairs(beside);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const __m512bh each = both(x + r * m->inputs + k);
+            left[r] = _mm512_dpbf16_ps(left[r], each, a);
+            right[r] = _mm512_dpbf16_ps(right[r], each, b);
         }
+    }
+    STORE_SUMS();
+}
+
+static __attribute__((noinline)) void product_pairs(const bf16 *x, int64_t count, const Matrix *m, float *out) {
+    BY_ROWS(sums_pairs, x, m->hi);
 }
 
 /* out [count, outputs] = left [count, inputs] @ m. For 3 terms the left operand is float32, in the memory of both parts. */

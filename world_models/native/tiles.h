@@ -7,7 +7,7 @@
 
 #include "vectors.h"
 
-enum { TOGETHER = ROWS }; /* rows that a product takes at the least */
+enum { TOGETHER = 1 }; /* between products, rows are computed one by one; a product takes a tile of 16 of them, or two */
 
 static const struct {
     uint8_t palette, start, reserved[14];
@@ -23,7 +23,7 @@ INLINE int granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCO
 
 #define LOAD_ROWS(from) \
     _tile_loadd(4, (from) + 32 * k, stride); \
-    _tile_loadd(5, (from) + 32 * k + 16 * m->inputs, stride)
+    if (both) _tile_loadd(5, (from) + 32 * k + 16 * m->inputs, stride)
 /* Weights stream by from the second cache: the hint keeps them from driving the rows out of the first. */
 #define LOAD_WEIGHTS(from) \
     _tile_stream_loadd(6, (from), 64); \
@@ -31,21 +31,22 @@ INLINE int granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCO
 #define MULTIPLY() \
     _tile_dpbf16ps(0, 4, 6); \
     _tile_dpbf16ps(1, 4, 7); \
-    _tile_dpbf16ps(2, 5, 6); \
-    _tile_dpbf16ps(3, 5, 7)
+    if (both) { \
+        _tile_dpbf16ps(2, 5, 6); \
+        _tile_dpbf16ps(3, 5, 7); \
+    }
 
-/* out [ROWS, outputs] = left [ROWS, inputs] @ m; two tiles of rows by two of outputs at a time. */
-static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, const Matrix *m, int terms,
-                                              float *out) {
-    (void)count;
+INLINE void product_tiles(const bf16 *left_hi, const bf16 *left_lo, const Matrix *m, int terms, float *out, const int both) {
     const int64_t steps = m->inputs / 32, stride = 2 * m->inputs, row = 4 * m->outputs;
     FENCE();
     for (int64_t pair = 0; pair < m->outputs / 32; pair++) {
         const bf16 *hi = m->hi + pair * 2 * steps * TILE, *lo = m->lo + pair * 2 * steps * TILE;
         _tile_zero(0);
         _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+        if (both) {
+            _tile_zero(2);
+            _tile_zero(3);
+        }
         for (int64_t k = 0; k < steps; k++, hi += TILE, lo += TILE) {
             LOAD_ROWS(left_hi);
             if (terms == 3) {
@@ -62,10 +63,20 @@ static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *l
         float *above = out + 32 * pair, *below = above + 16 * m->outputs;
         _tile_stored(0, above, row);
         _tile_stored(1, above + 16, row);
-        _tile_stored(2, below, row);
-        _tile_stored(3, below + 16, row);
+        if (both) {
+            _tile_stored(2, below, row);
+            _tile_stored(3, below + 16, row);
+        }
     }
     FENCE();
+}
+
+/* out [count, outputs] = left [count, inputs] @ m; one tile of rows or two, by two of outputs at a time. What lies in a tile
+ * behind the last row goes through the product and is never read. */
+static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, const Matrix *m, int terms,
+                                              float *out) {
+    if (count > 16) product_tiles(left_hi, left_lo, m, terms, out, 1);
+    else product_tiles(left_hi, left_lo, m, terms, out, 0);
 }
 
 /* The number at `at` of a product's left operand: a high part and, for 3 terms, a low part. */
