@@ -5,6 +5,7 @@ A number may be a tensor `[batch]`: each problem of a batch is then planned with
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -114,23 +115,27 @@ class Settings:
 
     def rows(self: S, rows: Int[Tensor, " rows"]) -> S:
         """The settings of some rows; the same object where none differs by row."""
-        tensors = self.tensors()
-        if not tensors:
-            return self
-        return dataclasses.replace(self, **{name: value[rows.cpu()] for name, value in tensors.items()})
+        there = rows.cpu()
+        return self._with({name: value[there] for name, value in self.tensors().items()})
 
     def joined(self: S, others: S) -> S:
         """The settings of these rows and of `others` behind them; both are rows of one batch."""
         mine, theirs = self.tensors(), others.tensors()
-        return dataclasses.replace(self, **{name: torch.cat([value, theirs[name]]) for name, value in mine.items()})
+        return self._with({name: torch.cat([value, theirs[name]]) for name, value in mine.items()})
 
     def to(self: S, device: torch.device) -> S:
         """The settings with what differs by row on a device, in the searches' own use."""
-        moved = dataclasses.replace(self) if self.tensors() else self
-        for name, value in self.tensors().items():
-            # Past __post_init__, which would bring them back to the CPU.
-            object.__setattr__(moved, name, value.to(device))
-        return moved
+        return self._with({name: value.to(device) for name, value in self.tensors().items()})
+
+    def _with(self: S, tensors: Mapping[str, Tensor]) -> S:
+        """The same settings with other rows, which come from checked ones; the same object where none differs by row."""
+        if not tensors:
+            return self
+        other = copy.copy(self)
+        for name, value in tensors.items():
+            # Past __post_init__: rows leave and join all the time, and it would bring them back to the CPU.
+            object.__setattr__(other, name, value)
+        return other
 
     def check_rows(self, batch: int) -> None:
         """UserError for a tensor setting that has not one value a problem."""
