@@ -16,7 +16,7 @@ from planners.objectives import blocks
 from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.settings import Number
-from world_models.base import WorldModel, rollout, windows
+from world_models.base import WorldModel, rollout, step_vjp, windows
 from world_models.errors import require
 
 MAX_FEATURES = 64
@@ -60,17 +60,16 @@ def _jacobian_block(
     states: Float[Tensor, "batch time *state"],
 ) -> Float[Tensor, "batch features time action"]:
     batch, time, h = problems.batch, problems.steps, model.history
-    with torch.enable_grad():
-        seen = windows(torch.cat([problems.context.states, states[:, :-1]], 1), h).flatten(0, 1).contiguous().requires_grad_()
-        taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1).contiguous().requires_grad_()
-        predicted = model.step(seen, taken).flatten(1)
-    features = predicted.shape[1]
+    seen = windows(torch.cat([problems.context.states, states[:, :-1]], 1), h).flatten(0, 1).contiguous()
+    taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1).contiguous()
+    predicted, vjp = step_vjp(model, seen, taken)
+    features = predicted[0].numel()
     to_states = predicted.new_empty(batch, time, features, h, features)
     to_actions = predicted.new_empty(batch, time, features, h, actions.shape[2])
     for feature in range(features):
-        cotangent = torch.zeros_like(predicted)
+        cotangent = predicted.new_zeros(len(predicted), features)
         cotangent[:, feature] = 1
-        gradients = torch.autograd.grad(predicted, (seen, taken), cotangent, retain_graph=feature + 1 < features)
+        gradients = vjp(cotangent.view_as(predicted))
         to_states[:, :, feature] = gradients[0].reshape(batch, time, h, features)
         to_actions[:, :, feature] = gradients[1].reshape(batch, time, h, actions.shape[2])
     return _chained(to_states, to_actions)

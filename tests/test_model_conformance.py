@@ -210,8 +210,10 @@ def test_pullback_and_vjp_are_autograds(kind: Kind) -> None:
     torch.testing.assert_close(pullback(cotangent), autograds(cotangent), rtol=1e-8, atol=1e-10)
     assert not following.requires_grad
     _, vjp = step_vjp(model, states, actions)
-    for one, other in zip(vjp(cotangent), autograd_vjp(model, states, actions)[1](cotangent), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+    _, by_autograd = autograd_vjp(model, states, actions)
+    for each in (cotangent, -2 * cotangent, cotangent):
+        for one, other in zip(vjp(each), by_autograd(each), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
 
 def test_steps_are_finite_at_the_bounds_of_actions(kind: Kind) -> None:

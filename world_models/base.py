@@ -188,7 +188,7 @@ def autograd_pullback(
 
 
 Vjp = Callable[[Float[Tensor, "n *state"]], tuple[Float[Tensor, "n h *state"], Float[Tensor, "n h action"]]]
-"""Takes the cotangents of next states to those of the states and actions that led there; to be called once."""
+"""Takes the cotangents of next states to those of the states and actions that led there; may be called again and again."""
 
 
 @runtime_checkable
@@ -220,7 +220,7 @@ def autograd_vjp(
         following = model.step(*leaves)
 
     def vjp(cotangent: Float[Tensor, "n *state"]) -> tuple[Float[Tensor, "n h *state"], Float[Tensor, "n h action"]]:
-        to_states, to_actions = torch.autograd.grad(following, leaves, cotangent)
+        to_states, to_actions = torch.autograd.grad(following, leaves, cotangent, retain_graph=True)
         return to_states, to_actions
 
     return following.detach(), vjp
