@@ -16,7 +16,7 @@ from planners.objectives import blocks
 from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.settings import Number
-from world_models.base import WorldModel, rollout, step_vjp, windows
+from world_models.base import QuadraticCost, WorldModel, rollout, step_vjp, windows
 from world_models.errors import require
 
 MAX_FEATURES = 64
@@ -96,6 +96,10 @@ def goal_quadratic(
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"], Float[Tensor, "batch features features"]]:
     """Goal cost of states, its gradient, and its second derivative with negative curvature left out."""
     batch, features = states.shape[0], states[0].numel()
+    if isinstance(problems.goal_cost, QuadraticCost):
+        slope = problems.goal_cost.feature_weights(problems.goal).flatten() * (1 / features)
+        gaps = 2 * (states - problems.goal).flatten(1)
+        return problems.goal_cost(states, problems.goal), slope * gaps, torch.diag(2 * slope.clamp_min(0)).repeat(batch, 1, 1)
     with torch.enable_grad():
         leaf = states.detach().clone().requires_grad_()
         cost = problems.goal_cost(leaf, problems.goal)

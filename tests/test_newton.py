@@ -72,6 +72,15 @@ def test_the_goals_quadratic_is_exact_for_a_quadratic_and_convex_for_any() -> No
     assert (torch.linalg.eigvalsh(curved) >= -1e-12).all()
 
 
+def test_the_closed_form_is_what_autograd_gives_bit_for_bit() -> None:
+    problems = problems_for(small_mlp(torch.float32), batch=6)
+    for cost in (StateGoalCost(torch.tensor([1.0, 0.0, 2.3, 0.7])), SquaredDistance()):
+        states = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
+        given = goal_quadratic(replace(problems, goal_cost=cost), states)
+        derived = goal_quadratic(replace(problems, goal_cost=lambda states, goals, cost=cost: cost(states, goals)), states)
+        assert all(torch.equal(one, other) for one, other in zip(given, derived, strict=True))
+
+
 def linear_run(batch: int = 4) -> Run:
     """A linear world whose goals plans within the bounds reach."""
     model = LinearQuadratic.random(2, dtype=F64)
