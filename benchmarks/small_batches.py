@@ -1,0 +1,82 @@
+"""What a plan takes by how many problems are planned together, with the kernel and without: GRASP's defaults at 50 steps.
+
+CPU seconds of one thread for each problem, execution in the simulator included, the least of some rounds; with the kernel
+(`precision=high`, the default) and in torch's float32 (`highest`). The last line is JSON: `speedup_N`, float32 over the kernel
+with N problems in a batch, of the task where it is least; `alone`, a problem's seconds alone over those of one among the most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+
+import torch
+
+from orchestrator.batching import Batch
+from orchestrator.cells import Point
+from orchestrator.evaluate import Evaluator
+from sweeps.verbs import read_job
+from world_models.native.mlp import mlp_library
+
+HORIZON = 50
+PRECISIONS = ("high", "highest")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line a task and size, then the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=["push_t", "wall"])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1, 4, 16, 64], help="problems in a batch")
+    parser.add_argument("--problems", type=int, default=64, help="planned at each size, in batches of it")
+    parser.add_argument("--rounds", type=int, default=2)
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if isinstance(library := mlp_library(), str):
+        print(f"no kernel here: {library}")
+    seconds: dict[tuple[str, str, int], float] = {}
+    for task in asked.tasks:
+        for size in asked.sizes:
+            for precision in PRECISIONS:
+                seconds[task, precision, size] = each(planned(task, precision), size, asked.problems, asked.rounds)
+            kernel, plain = (seconds[task, precision, size] for precision in PRECISIONS)
+            print(
+                f"{task}, {size} together: {kernel:.3f} s a plan, in float32 {plain:.3f} s ({plain / kernel:.1f} times)",
+                flush=True,
+            )
+    least, most = min(asked.sizes), max(asked.sizes)
+    figures = {
+        f"speedup_{size}": round(min(seconds[task, "highest", size] / seconds[task, "high", size] for task in asked.tasks), 2)
+        for size in asked.sizes
+    }
+    alone = {task: round(seconds[task, "high", least] / seconds[task, "high", most], 2) for task in asked.tasks}
+    table = {task: {size: round(seconds[task, "high", size], 4) for size in asked.sizes} for task in asked.tasks}
+    print(json.dumps(figures | {"alone": alone, "seconds": table, "problems": asked.problems}))
+    return 0
+
+
+def planned(task: str, precision: str) -> Point:
+    """The default planner's point."""
+    words = [f"task={task}", f"horizons={HORIZON}", "planner=grasp", "seeds=[0]", "name=small"]
+    job = read_job("config", [*words, f"planners.grasp.settings.precision={precision}"], None)
+    (entry,) = job.grid.entries
+    return entry.point
+
+
+def each(point: Point, size: int, problems: int, rounds: int) -> float:
+    """CPU seconds a problem in batches of `size`, the least of some rounds."""
+    evaluator = Evaluator("cpu")
+    evaluator.evaluate(Batch.of(point, (0,)))
+    seeds = range(2000, 2000 + problems // size * size)
+    taken = []
+    for _ in range(rounds):
+        began = time.process_time()
+        for first in seeds[::size]:
+            evaluator.evaluate(Batch.of(point, tuple(range(first, first + size))))
+        taken.append(time.process_time() - began)
+    return min(taken) / len(seeds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
