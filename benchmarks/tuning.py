@@ -52,6 +52,8 @@ TASKS = {"push_t": {"sync": "auto", "reached_cost": 0.0005}, "wall": {"sync": "g
 COMMON = {"attempts": 4, "max_evaluations": 30000, "finish_cost": 0.0001}
 """The author's settings spend 62,650 model evaluations a problem."""
 HORIZON = 50
+DAY = 24 * 60.0
+"""Minutes: longer than any study here takes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed-trials", type=int, default=60)
     parser.add_argument("--only-speed", action="store_true", help="measure speedup_mixed and nothing else")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
-    parser.add_argument("--single-minutes", type=float, help="time no more of the trials one at a time (default: all of them)")
+    parser.add_argument(
+        "--single-minutes", type=float, default=DAY, help="time no more of the trials one at a time (default: all)"
+    )
     parser.add_argument("--samplings", type=int, default=3, help="unpruned studies of each sampler (default: 3)")
     parser.add_argument("--output", type=Path, help="keep everything here, and go on with what is there")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for all studies, as `grasp tune` takes them")
@@ -86,10 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def speed(task: str, folder: Path, trials: int, overrides: Sequence[str], single_minutes: float | None) -> dict[str, Any]:
+def speed(task: str, folder: Path, trials: int, overrides: Sequence[str], single_minutes: float) -> dict[str, Any]:
     """Trials a minute as shipped and one at a time; and cells a minute, for trials that are given up later take more."""
     drawn = [f"trials={trials}", "sampler.name=random", *overrides]
-    mixed = pace(words(task, folder / "mixed", *drawn), None)
+    mixed = pace(words(task, folder / "mixed", *drawn), DAY)
     single = pace(words(task, folder / "single", *drawn, "parallel=1"), single_minutes)
     return {
         "speedup_mixed": round(mixed.trials_a_minute / single.trials_a_minute, 2),
@@ -170,16 +174,17 @@ class Pace:
         return self.cells / self.minutes
 
 
-def pace(asked: Sequence[str], most: float | None) -> Pace:
+def pace(asked: Sequence[str], most: float) -> Pace:
     """Of a study that is stopped after `most` minutes; the start of the actors is left out."""
     spec = read_study(asked, None)
     spec.outputs.prepare()
     run = StudyRun(spec, Console(stderr=True))
-    timer = threading.Timer(60 * most if most is not None else 0, run.stop.set)
-    if most is not None:
-        timer.start()
-    run.run()
-    timer.cancel()
+    timer = threading.Timer(60 * most, run.stop.set)
+    timer.start()
+    try:
+        run.run()
+    finally:
+        timer.cancel()
     ended = [view for view in run.study.views() if view.state in (State.COMPLETE, State.PRUNED)]
     points = {point for view in ended for point in view.notes.get("points", ())}
     columns = ["point_id", "finished_at", "batch_seconds", "device"]

@@ -80,7 +80,7 @@ class OptunaStudy:
         self._where = shown(location)
         self._stop, self._on_away = stop or threading.Event(), on_away
         sampling, pruning = sampling or Sampling(), pruning or Pruning()
-        self.prunes = pruning.enabled and len(definition.objectives) == 1
+        self.prunes = pruning.gives_up(len(definition.objectives))
         storage = open_storage(location)
         directions = [StudyDirection.MAXIMIZE if one.larger else StudyDirection.MINIMIZE for one in definition.objectives]
         pruner = RacePruner(pruning) if self.prunes else NopPruner()

@@ -32,6 +32,10 @@ class Pruning:
         require(0 < self.p_value < 1, f"pruning.p_value {self.p_value} is no probability: give one between 0 and 1, e.g. 0.1.")
         require(self.warm_up >= 2, f"pruning.warm_up {self.warm_up} is too few to compare: give at least 2.")
 
+    def gives_up(self, objectives: int) -> bool:
+        """Whether trials of a study with so many objectives may be given up: of several, none says which of two is worse."""
+        return self.enabled and objectives == 1
+
 
 class RacePruner(BasePruner):
     """Gives up a trial that is worse than the leader; the trial with the best mean over what it has seen is never given up.

@@ -90,7 +90,7 @@ class StudySpec:
         """With as many trials at a time as fill the batches of so many workers, unless the config has said how many."""
         if self.values["parallel"] is not None:
             return self
-        raced = self.pruning.enabled and len(self.definition.objectives) == 1 and not self.plan.timed
+        raced = self.pruning.gives_up(len(self.definition.objectives)) and not self.plan.timed
         at_a_time = self.plan.chunk if raced else len(self.instances)
         # A sampler learns from what has ended: many at once are many in the dark.
         enough = workers * max(1, whole_number("max_rows", self.values["max_rows"]) // at_a_time)

@@ -14,8 +14,12 @@ from orchestrator.cells import Named, Point
 from orchestrator.curves import COST_SAMPLES, distance_times
 from orchestrator.ledger import Ledger
 from orchestrator.records import CellResult
+from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
+from sweeps.figures import Drawn, figures
 from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs
+from sweeps.point_cells import records_of
+from sweeps.review import COLUMNS, Review, review
 from tests.fakes import quick_result
 
 TASKS = {"wall": (50, 100), "push_t": (25,)}
@@ -76,6 +80,14 @@ def written(grid: Grid, folder: Path, cells: Iterable[CellResult]) -> tuple[Outp
         ledger.append(list(cells))
     outputs.save(grid, "name: demo\n")
     return outputs, ledger
+
+
+def reviewed(folder: Path) -> tuple[Review, list[Drawn]]:
+    """A sweep of 40 seeds, reviewed, and its figures."""
+    grid = grid_of(40)
+    _, ledger = written(grid, folder, results(grid))
+    found = review(grid, records_of(grid, ledger, COLUMNS))
+    return found, list(figures(found, records_of(grid, ledger, CURVE_COLUMNS)))
 
 
 def words(figure: Figure) -> str:

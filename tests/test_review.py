@@ -24,15 +24,12 @@ from sweeps.report_effort import HEADINGS, effort_fields, effort_text
 from sweeps.report_tables import to_latex
 from sweeps.review import COLUMNS, Review, review
 from sweeps.show import show
-from tests.made_up_review import ALL, PLANNERS, grid_of, results, words, written
+from tests.made_up_review import ALL, PLANNERS, grid_of, results, reviewed, words, written
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Review, list[Drawn]]:
-    grid = grid_of(40)
-    _, ledger = written(grid, tmp_path_factory.mktemp("demo"), results(grid))
-    found = review(grid, records_of(grid, ledger, COLUMNS))
-    return found, list(figures(found, records_of(grid, ledger, CURVE_COLUMNS)))
+    return reviewed(tmp_path_factory.mktemp("demo"))
 
 
 def test_what_it_took_is_told_of_all_trials_and_of_successes_each_named_so(seen: tuple[Review, list[Drawn]]) -> None:

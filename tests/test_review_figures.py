@@ -19,15 +19,12 @@ from sweeps.figure_overall import Kind, kinds_of
 from sweeps.figures import Drawn, figures
 from sweeps.point_cells import records_of
 from sweeps.review import COLUMNS, Review, review
-from tests.made_up_review import ALL, PLANNERS, TASKS, grid_of, results, words, written
+from tests.made_up_review import ALL, PLANNERS, TASKS, grid_of, results, reviewed, words, written
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Review, list[Drawn]]:
-    grid = grid_of(40)
-    _, ledger = written(grid, tmp_path_factory.mktemp("demo"), results(grid))
-    found = review(grid, records_of(grid, ledger, COLUMNS))
-    return found, list(figures(found, records_of(grid, ledger, CURVE_COLUMNS)))
+    return reviewed(tmp_path_factory.mktemp("demo"))
 
 
 def test_every_figure_is_there_and_says_its_n(seen: tuple[Review, list[Drawn]]) -> None:
