@@ -13,7 +13,7 @@
 
 The last line is JSON: each figure of the task that does worse, then those of both.
 
-Words at the end are Hydra overrides for every study, e.g. `max_rows=256` on a GPU.
+Words before the options are Hydra overrides for every study, e.g. `max_rows=256` on a GPU.
 """
 
 from __future__ import annotations
