@@ -30,6 +30,8 @@ ARGUMENTS = [
     "planners.grasp.settings.attempts=1",
     "planners.gd.settings.iterations=100",
     "planners.gd.settings.attempts=1",
+    # Slow enough to be killed, whatever the processor.
+    *(f"planners.{name}.settings.precision=highest" for name in ("grasp", "gd")),
 ]
 
 

@@ -29,6 +29,8 @@ WORDS = [
     ),
     *("seeds.count=12", "choice_seeds.count=4", "held_out.count=4", "top=1", "pruning.warm_up=4", "pruning.chunk=4"),
     *("space.iterations.low=40", "space.iterations.high=160", "planners.gd.settings.attempts=1", "tracking.enabled=false"),
+    # Slow enough to be killed ten times, whatever the processor.
+    "planners.gd.settings.precision=highest",
 ]
 
 
