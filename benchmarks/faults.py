@@ -36,7 +36,7 @@ from ray.cluster_utils import Cluster
 
 from benchmarks.faulty import CELLS, EXPERIMENT, HUNGRY, POINTS, POISON, Layout, culprits, work
 from benchmarks.services import MLflowServer
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
 from orchestrator.ledger import Ledger
 from tests.fakes import plane_evaluator
 

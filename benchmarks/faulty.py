@@ -16,7 +16,8 @@ from pathlib import Path
 
 from orchestrator.backend import BatchEvaluator
 from orchestrator.background import BackgroundTracker
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
+from orchestrator.core.portion import Portion, lacking
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.drawing import Drawing, Drawn
@@ -29,7 +30,6 @@ from orchestrator.scheduler import Limits
 from orchestrator.sizes import Sizes
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
-from orchestrator.work import Portion, lacking
 from tests.fakes import plane_evaluator, plane_point
 
 POINTS, CELLS = 4, 250

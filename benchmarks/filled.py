@@ -11,18 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Point
+from orchestrator.core.portion import Portion
+from orchestrator.core.provenance import Provenance
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.ledger import Ledger
 from orchestrator.outbox import Outbox, PointsRecord, SweepRecord
 from orchestrator.outcomes import failed_batch
-from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
 from orchestrator.sweep_info import Extent, SweepInfo
 from orchestrator.tracking import Tracker
-from orchestrator.work import Portion
 from sweeps.grid import Grid
 from sweeps.verbs import read_job
 

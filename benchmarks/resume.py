@@ -34,12 +34,12 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from orchestrator.cells import Point, canonical
+from orchestrator.core.cell import Point, canonical
+from orchestrator.core.portion import count, lacking
 from orchestrator.curves import COST_SAMPLES, MOST_DISTANCES
 from orchestrator.ledger import Ledger
 from orchestrator.parts import encode, name_of
 from orchestrator.records import SCHEMA
-from orchestrator.work import count, lacking
 from sweeps.cli import main as grasp
 from sweeps.outputs import Outputs
 from sweeps.verbs import Job, read_job

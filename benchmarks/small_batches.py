@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import torch
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Point
 from orchestrator.evaluate import Evaluator
 from sweeps.verbs import read_job
 from world_models.native.mlp import mlp_library

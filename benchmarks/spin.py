@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point
 from orchestrator.evaluate import Evaluator
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult

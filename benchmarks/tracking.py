@@ -25,7 +25,8 @@ from pathlib import Path
 
 from benchmarks.filled import Filled, filled, tell
 from benchmarks.services import MLflowServer, PostgreSQL
-from orchestrator.cells import Named, Point
+from orchestrator.core.cell import Named, Point
+from orchestrator.core.portion import Portion, count
 from orchestrator.destination import Destination
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult
@@ -33,7 +34,6 @@ from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.records import CellResult, from_table
 from orchestrator.run import Hooks, run_cells
 from orchestrator.sweep_info import SweepInfo
-from orchestrator.work import Portion, count
 from sweeps.verbs import read_job
 
 ACTORS = 2

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.cells import digest
 from orchestrator.choice import Choice, Chosen, Scored, choose
+from orchestrator.core.cell import digest
+from orchestrator.core.portion import Portion
 from orchestrator.drawing import Drawing, Drawn, Sketch, kinds_of
 from orchestrator.ledger import Ledger
 from orchestrator.parts import coded, is_failed
 from orchestrator.storage import Storage, StorageError
-from orchestrator.work import Portion
 
 CHOSEN = "chosen.json"
 """In a point's folder."""

@@ -11,13 +11,14 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
+from orchestrator.core.messages import one_line
+from orchestrator.core.provenance import Provenance, host
 from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.gpu import check_device, is_broken, lacks_memory
 from orchestrator.memory import device_memory
-from orchestrator.outcomes import Setback, failed_batch, one_line
-from orchestrator.provenance import Provenance, host
+from orchestrator.outcomes import Setback, failed_batch
 from orchestrator.records import CellResult
 from orchestrator.scheduler import Asking, Scheduler
 from planners import PlannerMemoryError

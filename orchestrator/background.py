@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.core.portion import Portion
+from orchestrator.core.provenance import host
 from orchestrator.courier import Courier
 from orchestrator.mlflow_store import RefusedError
 from orchestrator.outbox import PointsRecord, Record, SweepRecord
 from orchestrator.outcomes import BatchResult
-from orchestrator.provenance import host
 from orchestrator.records import CellResult
 from orchestrator.sweep_info import Extent, SweepInfo
-from orchestrator.work import Portion
 
 _log = logging.getLogger(__name__)
 

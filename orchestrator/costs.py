@@ -15,10 +15,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.cells import Point, planned_steps
+from orchestrator.core.cell import Point, planned_steps
+from orchestrator.core.portion import Portion
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult
-from orchestrator.work import Portion
 
 COLUMNS = ("point_id", "task", "model_digest", "planner", "mode", "horizon", "plan_seconds", "worker_seconds", "batch_size")
 """What `CostModel.learn` reads of a ledger."""

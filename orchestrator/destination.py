@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from orchestrator.cells import digest
-from orchestrator.outcomes import one_line
-from orchestrator.provenance import mask_text, mask_uri
+from orchestrator.core.cell import digest
+from orchestrator.core.messages import mask_text, mask_uri, one_line
 from world_models.errors import UnknownNameError, UserError, require
 
 SCHEMES = ("http", "https", "postgresql", "sqlite")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.provenance import ROOT, device_name, git_revision, host, mask_text
+from orchestrator.core.messages import mask_text
+from orchestrator.core.provenance import ROOT, device_name, git_revision, host
 
 DIFF_LIMIT = 500_000
 """Characters of a diff that are kept."""

@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point, check_mode, replan_every
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point, check_mode, replan_every
+from orchestrator.core.mixing import planner_settings
+from orchestrator.core.provenance import Provenance
 from orchestrator.drawing import Drawing, Drawn, draw
 from orchestrator.execution import numpy_of, plan_and_execute
 from orchestrator.gpu import check_device
 from orchestrator.memory import MemoryMeter
-from orchestrator.mixing import planner_settings
 from orchestrator.outcomes import BatchResult, Effort, Outcome, records_of, shares_of
-from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
 from orchestrator.usage import UsageMeter
 from planners import make_planner as _make_planner

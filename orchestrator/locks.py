@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from orchestrator.provenance import host
+from orchestrator.core.provenance import host
 from world_models.errors import UserError
 
 PATIENCE = 0.5

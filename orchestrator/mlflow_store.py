@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core.messages import one_line
 from orchestrator.destination import Destination
 from orchestrator.mlflow_headers import SWITCH
 from orchestrator.model_inputs import RunInput
-from orchestrator.outcomes import one_line
 from orchestrator.run_content import Metric
 from world_models.errors import UserError
 

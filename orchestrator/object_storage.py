@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from orchestrator.core.messages import mask_uri
 from orchestrator.leases import Lease
 from orchestrator.locks import Lock
-from orchestrator.provenance import mask_uri
 from orchestrator.storage import StorageError, StorageWaitError, below, reason_of
 from world_models.errors import UserError, require
 

@@ -13,8 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, TimeoutError
 
-from orchestrator.outcomes import one_line
-from orchestrator.provenance import mask_text, mask_uri
+from orchestrator.core.messages import mask_text, mask_uri, one_line
 from world_models.errors import UserError, require
 
 _DATABASE_OPTIONS = {"connect_timeout": "5", "keepalives_idle": "10", "tcp_user_timeout": "15000"}

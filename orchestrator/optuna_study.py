@@ -21,10 +21,10 @@ from optuna.pruners import NopPruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
+from orchestrator.core.messages import one_line
 from orchestrator.objectives import Bound, Objective
 from orchestrator.optuna_storage import is_away, open_storage, shown
-from orchestrator.outcomes import one_line
 from orchestrator.pruning import Pruning, RacePruner
 from orchestrator.sampling import Sampling, make_sampler
 from orchestrator.search_space import Known, Space
@@ -308,7 +308,7 @@ def _age(frozen: FrozenTrial) -> timedelta:
 
 
 def _scrubbed(error: BaseException) -> str:
-    from orchestrator.provenance import mask_text
+    from orchestrator.core.messages import mask_text
 
     return mask_text(one_line(error))
 

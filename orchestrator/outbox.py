@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.provenance import host
+from orchestrator.core.provenance import host
 from orchestrator.sweep_info import Extent, SweepInfo
 
 _log = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import numpy as np
 from jaxtyping import Bool, Float
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Cell, canonical
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Cell, canonical
+from orchestrator.core.provenance import Provenance
 from orchestrator.curves import finite, sampled
 from orchestrator.execution import Execution
-from orchestrator.provenance import Provenance
 from orchestrator.records import CellResult
 from orchestrator.usage import Usage
 from world_models.tasks import Problem, Task
@@ -84,12 +84,6 @@ class Outcome:
 
     def _goals(self, poses: Float[np.ndarray, "batch time pose"]) -> Float[np.ndarray, "batch time pose"]:
         return np.broadcast_to(self.goal_poses[:, None], poses.shape)
-
-
-def one_line(error: BaseException) -> str:
-    """An exception as one line."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
 def failed_batch(batch: Batch, error: str, provenance: Provenance, attempts: int = 1) -> BatchResult:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.batching import Batch, Slice
-from orchestrator.cells import Point
-from orchestrator.mixing import kind_of, unlike
-from orchestrator.work import Portion
+from orchestrator.core.batch import Batch, Slice
+from orchestrator.core.cell import Point
+from orchestrator.core.mixing import kind_of, unlike
+from orchestrator.core.portion import Portion
 
 
 @dataclass(eq=False)

@@ -9,10 +9,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.cells import Point
+from orchestrator.core.cell import Point
+from orchestrator.core.portion import Portion
 from orchestrator.objectives import Objective, instance_score, joined
 from orchestrator.records import CellResult
-from orchestrator.work import Portion
 
 
 @dataclass(frozen=True)

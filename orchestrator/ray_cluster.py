@@ -17,8 +17,8 @@ import ray
 import ray.exceptions
 import torch
 
-from orchestrator.outcomes import one_line
-from orchestrator.provenance import ROOT, mask_uri
+from orchestrator.core.messages import mask_uri, one_line
+from orchestrator.core.provenance import ROOT
 from world_models.errors import UserError, require
 
 _OBJECT_STORE = 256 * 1024**2

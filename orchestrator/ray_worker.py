@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from orchestrator.backend import WorkerView
-from orchestrator.batching import Assignment
+from orchestrator.core.batch import Assignment
 from orchestrator.drawing import Drawing
 from orchestrator.ray_cluster import Node
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from orchestrator.artifact_files import Gallery
 from orchestrator.backend import Backend
 from orchestrator.choice import Chosen
+from orchestrator.core.portion import Portion, count, lacking
+from orchestrator.core.provenance import git_revision
 from orchestrator.costs import CostModel, Costs
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger import Ledger, StorageWaitError
-from orchestrator.provenance import git_revision
 from orchestrator.records import stamped
 from orchestrator.scheduler import Limits, Scheduler
 from orchestrator.sizes import Sizes
 from orchestrator.storage import open_storage
-from orchestrator.work import Portion, count, lacking
 from world_models.errors import UserError
 
 FULL_EVERY = 5.0

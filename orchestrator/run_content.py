@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.cells import OPEN_LOOP
+from orchestrator.core.cell import OPEN_LOOP
 
 Row = Mapping[str, Any]
 """A ledger row."""

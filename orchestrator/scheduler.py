@@ -14,15 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.batching import Assignment, Batch
+from orchestrator.core.batch import Assignment, Batch
+from orchestrator.core.portion import Portion
+from orchestrator.core.provenance import Provenance
 from orchestrator.costs import Costs
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.outcomes import BatchResult, Setback, failed_batch
-from orchestrator.provenance import Provenance
 from orchestrator.queues import ModelQueue, PointQueue, Queues
 from orchestrator.sizes import Sizes
-from orchestrator.work import Portion
 from world_models.errors import require
 
 PROBE_ROWS = 8

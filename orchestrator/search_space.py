@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 from planners import check_setting, setting_kinds
 from world_models.errors import UnknownNameError, UserError, require
 

@@ -12,8 +12,8 @@ import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from orchestrator import mixing
-from orchestrator.cells import Point
+from orchestrator.core import mixing
+from orchestrator.core.cell import Point
 
 SHARE = 0.8
 """How much of a worker's memory batches are sized for: what is measured at one size is extrapolated to others."""

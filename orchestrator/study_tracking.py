@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
 from orchestrator.destination import Destination
 from orchestrator.mlflow_store import MlflowStore, StoredRun, TrackingError
 from orchestrator.objectives import Objective

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
 
-from orchestrator.work import Portion
+from orchestrator.core.portion import Portion
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from orchestrator.artifact_files import Gallery
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
 from orchestrator.destination import Destination
 from orchestrator.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
 from orchestrator.model_inputs import inputs_of

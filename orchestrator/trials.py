@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 
 
 class State(Enum):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from orchestrator.cells import Point, Scalar
+from orchestrator.core.cell import Point, Scalar
 from orchestrator.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
 from orchestrator.optuna_study import OptunaStudy, Trial
 from orchestrator.outcomes import BatchResult

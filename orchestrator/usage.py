@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.provenance import host
+from orchestrator.core.provenance import host
 
 EVERY = 5.0
 """Seconds between two samples of a worker, at least."""

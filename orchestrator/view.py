@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
 
 COLUMNS = (
     *("metrics.`success_rate`", "metrics.`success_low`", "metrics.`success_high`", "metrics.`distance_median`"),

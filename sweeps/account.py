@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.backend import Backend, WorkerView
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
+from orchestrator.core.provenance import host
 from orchestrator.costs import CostModel
-from orchestrator.provenance import host
 from orchestrator.scheduler import Scheduler
 from orchestrator.status import Status, WorkerStatus
 from sweeps.display import words_of

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator.cells import Point
+from orchestrator.core.cell import Point
+from orchestrator.core.messages import mask_uri
+from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel, Estimate, rows_a_batch, spread_over
 from orchestrator.ledger import Ledger
-from orchestrator.provenance import mask_uri
 from orchestrator.sizes import Sizes
-from orchestrator.work import Portion, count
 from sweeps.durations import roughly
 from sweeps.sweep_tracking import destination_of
 from sweeps.terminal import say

@@ -14,9 +14,9 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
+from orchestrator.core.provenance import git_revision, versions
 from orchestrator.ledger import Ledger
-from orchestrator.provenance import git_revision, versions
 from orchestrator.records import CellResult, from_table
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs

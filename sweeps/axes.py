@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import cast
 
-from orchestrator.cells import replan_every
+from orchestrator.core.cell import replan_every
 from world_models.errors import UserError, require
 
 

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:  # --help has been printed
         return int(leaving.code or 0)
     except KeyboardInterrupt:
-        from orchestrator.provenance import mask_text  # loaded by now, unless nothing has happened yet
+        from orchestrator.core.messages import mask_text  # loaded by now, unless nothing has happened yet
 
         again = mask_text(" ".join(words))
         sys.stderr.write(f"\ngrasp: stopped; everything finished so far is kept, go on with: grasp {again}\n")

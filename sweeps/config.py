@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.provenance import mask_text
+from orchestrator.core.messages import mask_text
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path(__file__).parent / "conf"

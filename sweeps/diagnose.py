@@ -16,16 +16,16 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
 
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
+from orchestrator.core.messages import mask_text
+from orchestrator.core.portion import count
 from orchestrator.costs import CostModel
 from orchestrator.ledger import Ledger
 from orchestrator.mlflow_store import TrackingError
 from orchestrator.outcomes import BatchResult
-from orchestrator.provenance import mask_text
 from orchestrator.run import Hooks, run_cells
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
-from orchestrator.work import count
 from planners.diagnostics_gradients import normalised
 from sweeps.diagnose_claims import (
     Claim,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 from orchestrator.destination import Destination
 from orchestrator.evaluate import check_point
 from planners.diagnostics_gradients import LiftedPhase

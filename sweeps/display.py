@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from orchestrator.backend import Backend, WorkerView
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
 from sweeps.durations import duration
 from sweeps.terminal import emit, say
 

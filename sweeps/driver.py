@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
+from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult
@@ -17,7 +18,6 @@ from orchestrator.run import Hooks, RunSummary, run_cells
 from orchestrator.scheduler import Scheduler
 from orchestrator.sizes import Sizes
 from orchestrator.status import StatusFiles
-from orchestrator.work import Portion, count
 from sweeps.account import Account
 from sweeps.display import View
 from sweeps.durations import duration

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from orchestrator.cells import OPEN_LOOP, Cell, Named, Point, Scalar
-from orchestrator.work import Portion
+from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
+from orchestrator.core.portion import Portion
 from sweeps.axes import as_list, disagreements_of, goal_costs_of, modes_of, seeds_of, unique
 from sweeps.config import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger import Ledger
-from orchestrator.work import Portion, lacking, merged
 from sweeps.grid import Grid
 
 

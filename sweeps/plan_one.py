@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.backend import evaluated
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point, replan_every
 from orchestrator.choice import Choice
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.drawing import Drawing, Sketch, attempt_drawing
 from orchestrator.evaluate import Evaluator
 from orchestrator.records import CellResult

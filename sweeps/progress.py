@@ -9,10 +9,10 @@ from time import monotonic, perf_counter
 from rich.console import Console
 
 from orchestrator.backend import Backend
+from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel, Estimate, rows_a_batch
 from orchestrator.evaluate import BatchResult
 from orchestrator.scheduler import Scheduler
-from orchestrator.work import Portion, count
 from sweeps.display import Display, View
 from sweeps.durations import roughly
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifact_files import Gallery
-from orchestrator.provenance import mask_text
+from orchestrator.core.messages import mask_text
 from orchestrator.storage import StorageError, open_storage
 from sweeps import quality_page
 from sweeps import quality_results as results_file

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from orchestrator.cells import OPEN_LOOP, Point, planned_steps
+from orchestrator.core.cell import OPEN_LOOP, Point, planned_steps
 from orchestrator.costs import CostModel
 from sweeps import quality_plans as plans
 from sweeps.durations import duration

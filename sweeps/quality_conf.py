@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 from planners import full_settings
 from sweeps.quality_plans import SweepPlan, ablated, ablations, equal_seconds, factors_of, hurried, timed
 from sweeps.quality_spec import GRASP, QualitySpec, Spot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 from world_models.errors import UnknownNameError, require
 
 

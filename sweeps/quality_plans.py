@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cells import OPEN_LOOP
+from orchestrator.core.cell import OPEN_LOOP
 from sweeps.quality_spec import GRASP, Problems, QualitySpec, Spot
 
 OWN, EQUAL, HURRIED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"

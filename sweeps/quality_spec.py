@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cells import OPEN_LOOP, Scalar, replan_every
+from orchestrator.core.cell import OPEN_LOOP, Scalar, replan_every
 from sweeps.axes import as_list, seeds_of
 from sweeps.config import compose, groups
 from sweeps.outputs import Outputs

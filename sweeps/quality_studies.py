@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 from sweeps import tune_report
 from sweeps.quality_spec import Place, QualitySpec
 from sweeps.tune_apply import provenance

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
-from orchestrator.cells import OPEN_LOOP
+from orchestrator.core.cell import OPEN_LOOP
 from sweeps.comparison import Comparison, Verdict, adjust, compare_cells
 from sweeps.point_cells import PointCells
 from sweeps.quality_plans import HURRIED, MPC, OWN, hurried

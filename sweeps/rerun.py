@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.backend import evaluated
-from orchestrator.batching import Batch
-from orchestrator.cells import Cell, Named, Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Cell, Named, Point
+from orchestrator.core.provenance import git_revision
 from orchestrator.evaluate import Evaluator
 from orchestrator.ledger import Ledger
-from orchestrator.provenance import git_revision
 from orchestrator.records import CellResult, from_table
 from sweeps.outputs import Outputs
 from sweeps.terminal import say, show

@@ -12,12 +12,12 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifact_files import Gallery
+from orchestrator.core.messages import mask_text
+from orchestrator.core.portion import Portion, count, merged
 from orchestrator.ledger import Ledger
 from orchestrator.locks import HeldError
-from orchestrator.provenance import mask_text
 from orchestrator.run import RunSummary
 from orchestrator.storage import open_storage
-from orchestrator.work import Portion, count, merged
 from sweeps.ahead import say_plan
 from sweeps.display import View
 from sweeps.driver import Driver

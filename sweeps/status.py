@@ -14,11 +14,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.core.portion import count
 from orchestrator.costs import Estimate
 from orchestrator.ledger import Ledger
 from orchestrator.locks import Holder
 from orchestrator.status import EVERY, Status
-from orchestrator.work import count
 from sweeps.display import LINE_EVERY
 from sweeps.durations import duration, roughly
 from sweeps.missing import missing_of

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.background import BackgroundTracker
+from orchestrator.core.messages import mask_text
+from orchestrator.core.portion import Portion
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.environment import write_environment
 from orchestrator.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.outcomes import BatchResult
-from orchestrator.provenance import mask_text
 from orchestrator.run_content import OVERVIEW_COLUMNS, overview
 from orchestrator.sweep_info import Extent, SweepInfo
 from orchestrator.tracking import Tracker
 from orchestrator.usage_file import UsageFile
-from orchestrator.work import Portion
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.verbs import Job

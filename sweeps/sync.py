@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from orchestrator.core.messages import mask_uri
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.ledger import Ledger
 from orchestrator.mlflow_store import TrackingError
 from orchestrator.outbox import SweepRecord
-from orchestrator.provenance import mask_uri
 from orchestrator.run_content import OVERVIEW_COLUMNS
 from orchestrator.sweep_info import Extent
 from sweeps.config import compose

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.provenance import mask_text
+from orchestrator.core.messages import mask_text
+from orchestrator.core.portion import merged
 from orchestrator.study_tracking import StudyInfo, StudyTracking
 from orchestrator.trials import TrialView
-from orchestrator.work import merged
 from sweeps import tune_report
 from sweeps.display import View
 from sweeps.driver import Driver

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.provenance import git_revision
+from orchestrator.core.provenance import git_revision
 from planners import full_settings
 from sweeps import terminal
 from sweeps.statistics import Paired

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from rich.console import Console
 
-from orchestrator.cells import Point, Scalar, digest
+from orchestrator.core.cell import Point, Scalar, digest
 from orchestrator.costs import CostModel
 from orchestrator.ledger import Ledger
 from orchestrator.optuna_study import OptunaStudy

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from orchestrator.cells import Named, Point, Scalar, canonical, digest
+from orchestrator.core.cell import Named, Point, Scalar, canonical, digest
 from orchestrator.evaluate import check_point
 from orchestrator.objectives import JOINS, Bound, objective
 from orchestrator.optuna_study import StudyDefinition

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from orchestrator.cells import Scalar
+from orchestrator.core.cell import Scalar
 from orchestrator.ledger import Ledger
 from orchestrator.objectives import OBJECTIVES, Objective, joined, sound
 from orchestrator.pruning import beaten

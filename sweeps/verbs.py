@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backend import Backend, InlineBackend
-from orchestrator.cells import Named
 from orchestrator.choice import NOTHING, Chosen
+from orchestrator.core.cell import Named
 from orchestrator.evaluate import check_point
 from orchestrator.scheduler import Limits
 from planners import full_settings

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point
+from orchestrator.core.provenance import Provenance
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.outcomes import failed_batch
-from orchestrator.provenance import Provenance
 from world_models.base import SquaredDistance
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError

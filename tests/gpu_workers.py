@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
 from planners import Scalar

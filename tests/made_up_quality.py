@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from orchestrator.cells import digest
+from orchestrator.core.cell import digest
 from sweeps.quality_results import SCHEMA, VERSION, Results
 
 Solves = Callable[[str, str, int], bool]

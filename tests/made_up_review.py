@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from orchestrator.cells import Named, Point
+from orchestrator.core.cell import Named, Point
 from orchestrator.curves import COST_SAMPLES, distance_times
 from orchestrator.ledger import Ledger
 from orchestrator.records import CellResult

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.backend import InlineBackend
-from orchestrator.cells import Named, Point, Scalar
+from orchestrator.core.cell import Named, Point, Scalar
 from orchestrator.ledger import Ledger
 from orchestrator.objectives import Bound, objective
 from orchestrator.optuna_study import OptunaStudy, StudyDefinition

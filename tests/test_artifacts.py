@@ -14,9 +14,9 @@ from PIL import Image
 from orchestrator import drawing
 from orchestrator.artifact_files import Gallery
 from orchestrator.artifacts import FRAMES, SIZE, Expectation, Story, film, frame_times
-from orchestrator.batching import Batch
-from orchestrator.cells import Point
 from orchestrator.choice import Choice
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Point
 from orchestrator.drawing import Drawing, Drawn, Sketch
 from orchestrator.encode import EncodingError, gif, mp4s, png
 from orchestrator.storage import LocalStorage

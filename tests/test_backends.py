@@ -14,9 +14,10 @@ import pytest
 
 from orchestrator.artifact_files import Gallery
 from orchestrator.backend import Backend, InlineBackend
-from orchestrator.batching import Batch
-from orchestrator.cells import Point
 from orchestrator.choice import NOTHING, Chosen, Scored, choose
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Point
+from orchestrator.core.portion import Portion, by_point
 from orchestrator.costs import CostModel
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger import Ledger, StorageFull
@@ -25,7 +26,6 @@ from orchestrator.records import CellResult
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduler import DEATHS, Limits, Scheduler
 from orchestrator.storage import LocalStorage
-from orchestrator.work import Portion, by_point
 from tests.fakes import (
     DIGEST,
     DRAWN_ONCE,

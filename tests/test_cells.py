@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cells import Cell, Named, Point, canonical, check_mode, planned_steps, replan_every
+from orchestrator.core.cell import Cell, Named, Point, canonical, check_mode, planned_steps, replan_every
 from world_models.errors import UserError
 
 POINT = Point(Named.of("wall", {"speed": 2.0, "kind": "deep"}), "wall", "abc", Named.of("gd", {"lr": 0.1, "sync": None}), 50)

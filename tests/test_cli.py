@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from orchestrator.backend import evaluated
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point
 from orchestrator.evaluate import Evaluator
 from orchestrator.ledger import Ledger
 from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY

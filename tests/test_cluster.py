@@ -11,13 +11,13 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduler import Limits, Scheduler
-from orchestrator.work import Portion
 from tests.fakes import Slow, plane_point
 from world_models.errors import UserError
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import binomtest
 
-from orchestrator.cells import Named, Point
+from orchestrator.core.cell import Named, Point
 from orchestrator.records import SCHEMA
 from sweeps.cli import main
 from sweeps.compare import COLUMNS, Side, compared

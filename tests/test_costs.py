@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orchestrator.cells import Named, Point
+from orchestrator.core.cell import Named, Point
+from orchestrator.core.portion import Portion
 from orchestrator.costs import COLUMNS, SPREAD_DAY, Z80, CostModel, Estimate, rows_a_batch, spread_over
 from orchestrator.outcomes import BatchResult
 from orchestrator.records import SCHEMA, to_table
-from orchestrator.work import Portion
 from tests.fakes import quick_result
 
 

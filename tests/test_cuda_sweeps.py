@@ -14,8 +14,9 @@ import torch
 
 from orchestrator import usage
 from orchestrator.backend import Backend, InlineBackend
-from orchestrator.batching import Batch
 from orchestrator.choice import NOTHING
+from orchestrator.core.batch import Batch
+from orchestrator.core.portion import Portion
 from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
 from orchestrator.gpu import is_broken
@@ -26,7 +27,6 @@ from orchestrator.run import RunSummary, run_cells
 from orchestrator.scheduler import Limits
 from orchestrator.sizes import Sizes
 from orchestrator.usage import UsageMeter
-from orchestrator.work import Portion
 from tests.gpu_workers import BREAKS_ONCE, HUNGRY, Troubled, zoo_point
 from tests.small_sweeps import GRID, ROOT, grasp_command
 from world_models.errors import UserError

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.messages import mask_text, mask_uri
 from orchestrator.destination import Destination
-from orchestrator.provenance import mask_text, mask_uri
 from world_models.errors import UserError
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from orchestrator.cells import Named, Point
+from orchestrator.core.cell import Named, Point
 from planners.diagnostics import Curvature
 from planners.diagnostics_brittle import Brittleness
 from planners.diagnostics_growth import growth

@@ -8,10 +8,10 @@ from time import monotonic
 from rich.console import Console
 
 from orchestrator.backend import InlineBackend, WorkerView
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
+from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.outcomes import BatchResult
-from orchestrator.work import Portion
 from sweeps.display import words_of
 from sweeps.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from orchestrator.backend import InlineBackend
+from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger import Ledger
 from orchestrator.outcomes import BatchResult
 from orchestrator.status import Status, StatusFiles, WorkerStatus
-from orchestrator.work import Portion
 from sweeps.cli import main
 from sweeps.display import LINE_EVERY, View
 from sweeps.grid import Grid

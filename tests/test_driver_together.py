@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.cells import Point
+from orchestrator.core.cell import Point
+from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel, Estimate
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger import Ledger
 from orchestrator.locks import Holder
 from orchestrator.status import Status
-from orchestrator.work import Portion, count
 from sweeps.cli import main
 from sweeps.grid import Grid
 from sweeps.interrupt import Interrupts

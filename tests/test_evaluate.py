@@ -14,15 +14,15 @@ from PIL import Image
 
 from orchestrator.artifacts import Story, film
 from orchestrator.backend import InlineBackend, evaluated
-from orchestrator.batching import Batch
-from orchestrator.cells import Named, Point, replan_every
 from orchestrator.choice import Choice
+from orchestrator.core.batch import Batch
+from orchestrator.core.cell import Named, Point, replan_every
+from orchestrator.core.portion import by_point
 from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator, check_point
 from orchestrator.execution import Execution, believed, plan_and_execute
 from orchestrator.ledger import Ledger
 from orchestrator.run import run_cells
-from orchestrator.work import by_point
 from planners import make_planner
 from planners.base import Plans, PlanStatus
 from tests.fakes import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point

@@ -5,12 +5,12 @@ import torch
 
 from orchestrator import gpu
 from orchestrator.backend import InlineBackend, attempt
-from orchestrator.batching import Batch
+from orchestrator.core.batch import Batch
+from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.outcomes import Setback
 from orchestrator.scheduler import Scheduler
-from orchestrator.work import Portion
 from tests.fakes import plane_evaluator, plane_point
 from world_models.errors import UserError
 

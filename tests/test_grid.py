@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cells import Named
+from orchestrator.core.cell import Named
 from sweeps.config import Composed
 from sweeps.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
 from world_models.errors import UserError

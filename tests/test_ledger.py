@@ -16,8 +16,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.batching import Batch
 from orchestrator.compaction import Tiers
+from orchestrator.core.batch import Batch
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger import Ledger
 from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, CellResult, from_table, to_table

@@ -9,16 +9,16 @@ import pytest
 
 from benchmarks.spin import points, spinning
 from orchestrator.backend import InlineBackend
-from orchestrator.batching import Batch, Slice
-from orchestrator.cells import Named
 from orchestrator.choice import NOTHING
+from orchestrator.core.batch import Batch, Slice
+from orchestrator.core.cell import Named
+from orchestrator.core.mixing import kind_of, planner_settings
+from orchestrator.core.portion import Portion
 from orchestrator.ledger import Ledger
-from orchestrator.mixing import kind_of, planner_settings
 from orchestrator.outcomes import shares_of
 from orchestrator.run import run_cells
 from orchestrator.scheduler import Asking, Limits, Scheduler
 from orchestrator.sizes import Sizes
-from orchestrator.work import Portion
 from planners import full_settings
 from tests.fakes import plane_evaluator, plane_point
 from tests.test_scheduler import Prices, answered

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binom, binomtest
 
-from orchestrator.cells import Named, Point
+from orchestrator.core.cell import Named, Point
 from orchestrator.records import SCHEMA
 from sweeps.durations import duration
 from sweeps.figure import save

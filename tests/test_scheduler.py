@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.batching import Assignment, Batch
-from orchestrator.cells import Named, Point
+from orchestrator.core.batch import Assignment, Batch
+from orchestrator.core.cell import Named, Point
+from orchestrator.core.portion import Portion
 from orchestrator.outcomes import BatchResult, Effort, Setback
 from orchestrator.scheduler import DEATHS, MIN_ROWS, PROBE_ROWS, Asking, Limits, Scheduler
 from orchestrator.sizes import Sizes
-from orchestrator.work import Portion
 from tests.fakes import quick_result
 from world_models.errors import UserError
 

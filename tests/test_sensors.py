@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.backend import evaluated
-from orchestrator.batching import Batch
 from orchestrator.choice import Choice
+from orchestrator.core.batch import Batch
 from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point

@@ -17,12 +17,13 @@ from scipy.stats import binomtest
 
 from orchestrator.artifact_files import Gallery
 from orchestrator.artifacts import SIZE
-from orchestrator.cells import digest
 from orchestrator.choice import NOTHING, Chosen
+from orchestrator.core.cell import digest
+from orchestrator.core.messages import mask_uri
+from orchestrator.core.portion import by_point
 from orchestrator.destination import Destination
 from orchestrator.mlflow_store import MlflowStore, TrackingError, UnavailableError
 from orchestrator.outbox import SweepRecord
-from orchestrator.provenance import mask_uri
 from orchestrator.records import from_table, to_table
 from orchestrator.run import Hooks
 from orchestrator.run_content import contents, overview, summary, wilson
@@ -31,7 +32,6 @@ from orchestrator.scheduler import Limits
 from orchestrator.storage import LocalStorage
 from orchestrator.sweep_info import Extent
 from orchestrator.tracking import Tracker
-from orchestrator.work import by_point
 from tests.fakes import RAISING, Faulty, plane_point, quick_result
 from tests.tracking_bench import INFO, Bench, cells_of
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
+from orchestrator.core.mixing import kind_of
 from orchestrator.ledger import Ledger
-from orchestrator.mixing import kind_of
 from orchestrator.objectives import Bound, objective
 from orchestrator.pruning import Pruning
 from orchestrator.sampling import Sampling

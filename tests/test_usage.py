@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator import usage
+from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.destination import Destination
 from orchestrator.evaluate import Evaluator
@@ -17,7 +18,6 @@ from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.scheduler import Limits, Scheduler
 from orchestrator.usage import Usage, UsageMeter
 from orchestrator.usage_file import SHOWN, UsageFile, samples, system_metrics
-from orchestrator.work import Portion
 from sweeps.cli import main
 from sweeps.outputs import Outputs
 from tests.fakes import plane_evaluator, plane_point

@@ -7,7 +7,8 @@ from mlflow.entities import Run
 
 from orchestrator.backend import InlineBackend
 from orchestrator.background import BackgroundTracker
-from orchestrator.cells import Cell
+from orchestrator.core.cell import Cell
+from orchestrator.core.portion import by_point
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.ledger import Ledger
@@ -16,7 +17,6 @@ from orchestrator.run import run_cells
 from orchestrator.run_content import overview
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
-from orchestrator.work import by_point
 from tests.fakes import plane_evaluator, plane_point
 
 INFO = SweepInfo("it's a sweep", "task: plane\n", "grasp sweep", "**0.75** on plane")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int64
 
-from orchestrator.cells import Cell, Point
+from orchestrator.core.cell import Cell, Point
 
 
 @dataclass(frozen=True, eq=False)

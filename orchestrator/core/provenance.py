@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import socket
 import subprocess
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import torch
 
-from orchestrator.cells import canonical
+from orchestrator.core.cell import canonical
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the packages: a checkout, or site-packages."""
 
 LIBRARIES = ("torch", "numpy", "pyarrow", "ray", "pymunk", "mujoco", "gymnasium-robotics", "gym-pusht", "grasp-orchestrator")
@@ -81,34 +79,6 @@ def device_name(device: str) -> str:
 def host() -> str:
     """This machine's name."""
     return socket.gethostname()
-
-
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://\S+")
-"""Schemes are short: without a limit a long line of letters takes minutes."""
-
-
-def mask_uri(uri: str) -> str:
-    """The URI without user, password and query, fit for records and messages."""
-    parts = urlsplit(uri)
-    port = parts.netloc.rpartition(":")[2]
-    if "@" not in parts.netloc and "@" in uri and ":" in parts.netloc and not port.isdigit():
-        # A password with a slash in it ends the host part too early.
-        return f"{parts.scheme}://{uri.rpartition('@')[2]}"
-    if "@" not in parts.netloc and not parts.query:
-        return uri
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def mask_text(text: str) -> str:
-    """A text with every URI in it masked: commands, configurations, error messages."""
-    return _URI.sub(_masked, text)
-
-
-def _masked(match: re.Match[str]) -> str:
-    try:
-        return mask_uri(match[0])
-    except ValueError:  # no URI after all, e.g. an unclosed bracket in place of a host
-        return match[0].partition("://")[0] + "://"
 
 
 def _cpu_name() -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from orchestrator.cells import Point, Scalar, digest
+from orchestrator.core.cell import Point, Scalar, digest
 from planners import PLANNERS, row_settings, stacked_settings
 from planners.settings import Setting
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from orchestrator.cells import Cell, Point
+from orchestrator.core.cell import Cell, Point
 
 
 @dataclass(frozen=True)
