@@ -22,7 +22,7 @@ from orchestrator.core.portion import Portion
 from orchestrator.drawing import Drawing, Drawn, Sketch, kinds_of
 from orchestrator.ledger import Ledger
 from orchestrator.parts import coded, is_failed
-from orchestrator.storage import Storage, StorageError
+from orchestrator.storage.base import Storage, StorageError
 
 CHOSEN = "chosen.json"
 """In a point's folder."""

@@ -21,10 +21,11 @@ from jaxtyping import Int64
 
 from orchestrator.compaction import Tiers
 from orchestrator.identities import Identity, joined
-from orchestrator.locks import Holder, Lock
 from orchestrator.parts import Part, PartGoneError, coded, each_once, encode, inspect, name_of, read, standing
 from orchestrator.records import SCHEMA, CellResult, to_table
-from orchestrator.storage import Storage, StorageError, StorageFull, StorageWaitError, open_storage
+from orchestrator.storage.base import Storage, StorageError, StorageFull, StorageWaitError
+from orchestrator.storage.locks import Holder, Lock
+from orchestrator.storage.opening import open_storage
 from world_models.errors import UserError
 
 __all__ = ["Holder", "Ledger", "StorageError", "StorageFull", "StorageWaitError"]

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Int64
 
 from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
-from orchestrator.storage import Storage, reason_of
+from orchestrator.storage.base import Storage, reason_of
 from world_models.errors import UserError
 
 ROW_GROUP = 8192

@@ -21,7 +21,7 @@ from orchestrator.ledger import Ledger, StorageWaitError
 from orchestrator.records import stamped
 from orchestrator.scheduler import Limits, Scheduler
 from orchestrator.sizes import Sizes
-from orchestrator.storage import open_storage
+from orchestrator.storage.opening import open_storage
 from world_models.errors import UserError
 
 FULL_EVERY = 5.0

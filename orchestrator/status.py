@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from orchestrator.locks import Holder
+from orchestrator.storage.locks import Holder
 from world_models.errors import UserError
 
 EVERY = 1.0

@@ -40,7 +40,7 @@ from orchestrator.run_content import (
     table_json,
 )
 from orchestrator.run_pictures import FOLDER, IMAGES, TAGS, run_files, shown_of
-from orchestrator.storage import open_storage
+from orchestrator.storage.opening import open_storage
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.usage_file import samples, system_metrics
 from orchestrator.view import points_view, view_key

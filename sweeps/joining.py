@@ -12,8 +12,8 @@ from orchestrator.core.portion import Portion, count, lacking, merged
 from orchestrator.evaluate import check_point
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger import Ledger
-from orchestrator.locks import Holder
 from orchestrator.status import Status
+from orchestrator.storage.locks import Holder
 from sweeps.display import LINE_EVERY, View
 from sweeps.grid import Grid
 from sweeps.missing import missing_of

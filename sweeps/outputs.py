@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.storage import below, open_storage
+from orchestrator.storage.base import below
+from orchestrator.storage.opening import open_storage
 from sweeps.config import compose
 from sweeps.grid import Grid
 from world_models.errors import UnknownNameError, UserError, require

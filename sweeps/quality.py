@@ -12,7 +12,8 @@ from rich.console import Console
 
 from orchestrator.artifact_files import Gallery
 from orchestrator.core.messages import mask_text
-from orchestrator.storage import StorageError, open_storage
+from orchestrator.storage.base import StorageError
+from orchestrator.storage.opening import open_storage
 from sweeps import quality_page
 from sweeps import quality_results as results_file
 from sweeps.display import View

@@ -15,9 +15,9 @@ from orchestrator.artifact_files import Gallery
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion, count, merged
 from orchestrator.ledger import Ledger
-from orchestrator.locks import HeldError
 from orchestrator.run import RunSummary
-from orchestrator.storage import open_storage
+from orchestrator.storage.locks import HeldError
+from orchestrator.storage.opening import open_storage
 from sweeps.ahead import say_plan
 from sweeps.display import View
 from sweeps.driver import Driver

@@ -17,8 +17,8 @@ from rich.text import Text
 from orchestrator.core.portion import count
 from orchestrator.costs import Estimate
 from orchestrator.ledger import Ledger
-from orchestrator.locks import Holder
 from orchestrator.status import EVERY, Status
+from orchestrator.storage.locks import Holder
 from sweeps.display import LINE_EVERY
 from sweeps.durations import duration, roughly
 from sweeps.missing import missing_of

@@ -19,7 +19,7 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.drawing import Drawing, Drawn, Sketch
 from orchestrator.encode import EncodingError, gif, mp4s, png
-from orchestrator.storage import LocalStorage
+from orchestrator.storage.local import LocalStorage
 from tests.fakes import Plane, plane_evaluator, plane_point
 from world_models.errors import UserError
 from world_models.tasks import Task, execute, make_task

@@ -25,7 +25,7 @@ from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.records import CellResult
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduler import DEATHS, Limits, Scheduler
-from orchestrator.storage import LocalStorage
+from orchestrator.storage.local import LocalStorage
 from tests.fakes import (
     DIGEST,
     DRAWN_ONCE,

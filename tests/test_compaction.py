@@ -20,7 +20,7 @@ from orchestrator.compaction import Tiers
 from orchestrator.ledger import Ledger
 from orchestrator.parts import Part, each_once, encode, inspect, name_of, read, standing
 from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, from_table, to_table
-from orchestrator.storage import LocalStorage
+from orchestrator.storage.local import LocalStorage
 from tests.fakes import plane_point, quick_result
 from tests.test_ledger_faults import BATCH, TIERS, batch, batches
 

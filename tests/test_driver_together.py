@@ -24,8 +24,8 @@ from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel, Estimate
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger import Ledger
-from orchestrator.locks import Holder
 from orchestrator.status import Status
+from orchestrator.storage.locks import Holder
 from sweeps.cli import main
 from sweeps.grid import Grid
 from sweeps.interrupt import Interrupts

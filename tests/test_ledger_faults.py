@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from orchestrator.compaction import Tiers
 from orchestrator.ledger import Ledger, StorageError, StorageFull
-from orchestrator.locks import Holder, Lock
 from orchestrator.records import CellResult
-from orchestrator.storage import LocalStorage
+from orchestrator.storage.local import LocalStorage
+from orchestrator.storage.locks import Holder, Lock
 from tests.disk_model import ROOT, Crash, Faults, ModelDisk
 from tests.fakes import plane_point, quick_result
 

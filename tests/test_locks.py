@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.leases import Lease, Pace
 from orchestrator.ledger import Ledger
-from orchestrator.locks import FileLock, Holder
+from orchestrator.storage.leases import Lease, Pace
+from orchestrator.storage.locks import FileLock, Holder
 from tests.test_ledger_faults import batch, batches
 from world_models.errors import UserError
 

@@ -15,10 +15,12 @@ import pytest
 from orchestrator.artifact_files import Gallery
 from orchestrator.choice import Choice
 from orchestrator.drawing import Artifact, Drawing, Drawn
-from orchestrator.leases import Lease, Pace
 from orchestrator.ledger import Ledger, StorageError, StorageWaitError
-from orchestrator.locks import FileLock
-from orchestrator.storage import LocalStorage, Storage, below, open_storage
+from orchestrator.storage.base import Storage, below
+from orchestrator.storage.leases import Lease, Pace
+from orchestrator.storage.local import LocalStorage
+from orchestrator.storage.locks import FileLock
+from orchestrator.storage.opening import open_storage
 from tests.fakes import plane_point
 from tests.test_ledger_faults import TIERS, batch, batches
 from world_models.errors import UserError
@@ -51,7 +53,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }.items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr("orchestrator.leases.Pace", lambda: Pace(beat=0.2, stale=3.0, settle=0.2))
+    monkeypatch.setattr("orchestrator.storage.leases.Pace", lambda: Pace(beat=0.2, stale=3.0, settle=0.2))
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -29,7 +29,7 @@ from orchestrator.run import Hooks
 from orchestrator.run_content import contents, overview, summary, wilson
 from orchestrator.run_pictures import STEPS
 from orchestrator.scheduler import Limits
-from orchestrator.storage import LocalStorage
+from orchestrator.storage.local import LocalStorage
 from orchestrator.sweep_info import Extent
 from orchestrator.tracking import Tracker
 from tests.fakes import RAISING, Faulty, plane_point, quick_result

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from orchestrator.core.messages import mask_uri
-from orchestrator.leases import Lease
-from orchestrator.locks import Lock
-from orchestrator.storage import StorageError, StorageWaitError, below, reason_of
+from orchestrator.storage.base import StorageError, StorageWaitError, below, reason_of
+from orchestrator.storage.leases import Lease
+from orchestrator.storage.locks import Lock
 from world_models.errors import UserError, require
 
 SCHEMES = {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "gcs": "GOOGLE_APPLICATION_CREDENTIALS"}

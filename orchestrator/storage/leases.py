@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from orchestrator.locks import Holder, lost, refused
+from orchestrator.storage.locks import Holder, lost, refused
 from world_models.errors import UserError
 
 _LEASE = ".lease"

@@ -1,0 +1,1 @@
+"""Where files lie, a folder or an object store, and who may write to them."""
