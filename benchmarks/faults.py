@@ -37,7 +37,7 @@ from ray.cluster_utils import Cluster
 from benchmarks.faulty import CELLS, EXPERIMENT, HUNGRY, POINTS, POISON, Layout, culprits, work
 from benchmarks.services import MLflowServer
 from orchestrator.core.batch import Batch
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from tests.fakes import plane_evaluator
 
 DOSES = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}

@@ -21,7 +21,7 @@ from orchestrator.core.portion import Portion, lacking
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.drawing import Drawing, Drawn
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.processes import descendants, title
 from benchmarks.rehearsed import COMMANDS, ROOT
 from benchmarks.services import HOST, PostgreSQL, Service, free_port, postgresql_programs
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 
 HEAD = "127.0.0.2"
 """Address of the head. Each node has one of its own; 127.0.0.1 is none, for Ray puts the network's address in its place."""

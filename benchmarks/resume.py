@@ -37,9 +37,9 @@ import yaml
 from orchestrator.core.cell import Point, canonical
 from orchestrator.core.portion import count, lacking
 from orchestrator.curves import COST_SAMPLES, MOST_DISTANCES
-from orchestrator.ledger import Ledger
-from orchestrator.parts import encode, name_of
-from orchestrator.records import SCHEMA
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.parts import encode, name_of
+from orchestrator.ledger.records import SCHEMA
 from sweeps.cli import main as grasp
 from sweeps.outputs import Outputs
 from sweeps.verbs import Job, read_job

@@ -24,7 +24,7 @@ from rich.console import Console
 from benchmarks.filled import filled, made_up, many_points, tell, told
 from orchestrator.backend import InlineBackend
 from orchestrator.destination import Destination
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.mlflow_store import MlflowStore
 from orchestrator.run import run_cells
 from sweeps.outputs import Outputs

@@ -15,7 +15,7 @@ import torch
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.evaluate import Evaluator
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outcomes import BatchResult
 from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus, Start
 from planners.initialisers import linear

@@ -28,10 +28,10 @@ from benchmarks.services import MLflowServer, PostgreSQL
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion, count
 from orchestrator.destination import Destination
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
-from orchestrator.records import CellResult, from_table
 from orchestrator.run import Hooks, run_cells
 from orchestrator.sweep_info import SweepInfo
 from sweeps.verbs import read_job

@@ -32,11 +32,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.objectives import cost
 from orchestrator.optuna_study import OptunaStudy
 from orchestrator.ray_cluster import connect
-from orchestrator.records import CellResult, from_table
 from orchestrator.trials import State
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep

@@ -20,8 +20,8 @@ from orchestrator.choice import Choice, Chosen, Scored, choose
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion
 from orchestrator.drawing import Drawing, Drawn, Sketch, kinds_of
-from orchestrator.ledger import Ledger
-from orchestrator.parts import coded, is_failed
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.parts import coded, is_failed
 from orchestrator.storage.base import Storage, StorageError
 
 CHOSEN = "chosen.json"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import LISTS, SCHEMA, CellResult
 from orchestrator.outbox import Outbox, PointsRecord, Record, SweepRecord
-from orchestrator.records import LISTS, SCHEMA, CellResult
 from orchestrator.run_content import OVERVIEW_COLUMNS, POINT_COLUMNS, Row, contents, overview
 from orchestrator.sweep_info import Extent
 from orchestrator.tracking import LISTED_CELLS, Tracker

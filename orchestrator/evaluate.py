@@ -19,9 +19,9 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.drawing import Drawing, Drawn, draw
 from orchestrator.execution import numpy_of, plan_and_execute
 from orchestrator.gpu import check_device
+from orchestrator.ledger.records import CellResult
 from orchestrator.memory import MemoryMeter
 from orchestrator.outcomes import BatchResult, Effort, Outcome, records_of, shares_of
-from orchestrator.records import CellResult
 from orchestrator.usage import UsageMeter
 from planners import make_planner as _make_planner
 from planners.base import Planner

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.records import CellResult
+from orchestrator.ledger.records import CellResult
 from planners.base import PlanStatus
 from world_models.errors import UnknownNameError, require
 

@@ -15,7 +15,7 @@ from orchestrator.core.cell import Cell, canonical
 from orchestrator.core.provenance import Provenance
 from orchestrator.curves import finite, sampled
 from orchestrator.execution import Execution
-from orchestrator.records import CellResult
+from orchestrator.ledger.records import CellResult
 from orchestrator.usage import Usage
 from world_models.tasks import Problem, Task
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
+from orchestrator.ledger.records import CellResult
 from orchestrator.objectives import Objective, instance_score, joined
-from orchestrator.records import CellResult
 
 
 @dataclass(frozen=True)

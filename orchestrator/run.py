@@ -17,8 +17,8 @@ from orchestrator.costs import CostModel, Costs
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.evaluate import BatchResult
-from orchestrator.ledger import Ledger, StorageWaitError
-from orchestrator.records import stamped
+from orchestrator.ledger.ledger import Ledger, StorageWaitError
+from orchestrator.ledger.records import stamped
 from orchestrator.scheduler import Limits, Scheduler
 from orchestrator.sizes import Sizes
 from orchestrator.storage.opening import open_storage

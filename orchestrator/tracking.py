@@ -23,10 +23,10 @@ from jaxtyping import Int64
 from orchestrator.artifact_files import Gallery
 from orchestrator.core.cell import digest
 from orchestrator.destination import Destination
+from orchestrator.ledger.records import LISTS
 from orchestrator.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
 from orchestrator.model_inputs import inputs_of
 from orchestrator.point_page import point_page
-from orchestrator.records import LISTS
 from orchestrator.run_content import (
     POINT_COLUMNS,
     TAG_LIMIT,

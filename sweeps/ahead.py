@@ -11,7 +11,7 @@ from orchestrator.core.cell import Point
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel, Estimate, rows_a_batch, spread_over
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.sizes import Sizes
 from sweeps.durations import roughly
 from sweeps.sweep_tracking import destination_of

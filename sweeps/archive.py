@@ -16,8 +16,8 @@ from rich.console import Console
 
 from orchestrator.core.cell import digest
 from orchestrator.core.provenance import git_revision, versions
-from orchestrator.ledger import Ledger
-from orchestrator.records import CellResult, from_table
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult, from_table
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps.comparison import LEVEL, Comparison, Verdict, adjust, compare_cells
 from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs

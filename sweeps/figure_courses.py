@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.curves import distance_times
-from orchestrator.parts import is_failed
+from orchestrator.ledger.parts import is_failed
 from sweeps.figure import Layout, entitle, panel_of, span
 from sweeps.grid import Grid
 from sweeps.point_cells import by_point

@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator.core.portion import Portion, count, lacking, merged
 from orchestrator.evaluate import check_point
 from orchestrator.inbox import Inbox, Request
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.status import Status
 from orchestrator.storage.locks import Holder
 from sweeps.display import LINE_EVERY, View

@@ -15,7 +15,7 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.drawing import Drawing, Sketch, attempt_drawing
 from orchestrator.evaluate import Evaluator
-from orchestrator.records import CellResult
+from orchestrator.ledger.records import CellResult
 from planners import full_settings
 from sweeps.grid import Entry, Grid
 from sweeps.terminal import say, show

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float64, Int64
 
-from orchestrator.ledger import Ledger
-from orchestrator.parts import coded, is_failed, is_status
-from orchestrator.records import SCHEMA
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.parts import coded, is_failed, is_status
+from orchestrator.ledger.records import SCHEMA
 from sweeps.grid import Entry, Grid
 from sweeps.statistics import Outcomes
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps.grid import Grid
 from sweeps.point_cells import records_of
 from sweeps.quality_conf import found_by

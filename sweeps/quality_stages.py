@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.artifact_files import Gallery
 from orchestrator.choice import Chosen
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps import quality_conf as conf_files
 from sweeps import quality_plans as plans

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps.point_cells import records_of
 from sweeps.report import Row
 from sweeps.report_effort import effort_text

@@ -15,8 +15,8 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Cell, Named, Point
 from orchestrator.core.provenance import git_revision
 from orchestrator.evaluate import Evaluator
-from orchestrator.ledger import Ledger
-from orchestrator.records import CellResult, from_table
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult, from_table
 from sweeps.outputs import Outputs
 from sweeps.terminal import say, show
 from world_models import checkpoints

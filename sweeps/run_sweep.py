@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestrator.artifact_files import Gallery
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion, count, merged
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.run import RunSummary
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps import terminal
 from sweeps.aggregates import render_overall
 from sweeps.grid import Grid

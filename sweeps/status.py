@@ -16,7 +16,7 @@ from rich.text import Text
 
 from orchestrator.core.portion import count
 from orchestrator.costs import Estimate
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.status import EVERY, Status
 from orchestrator.storage.locks import Holder
 from sweeps.display import LINE_EVERY

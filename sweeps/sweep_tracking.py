@@ -15,7 +15,7 @@ from orchestrator.core.portion import Portion
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.environment import write_environment
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.outcomes import BatchResult
 from orchestrator.run_content import OVERVIEW_COLUMNS, overview

@@ -9,7 +9,7 @@ from rich.console import Console
 from orchestrator.core.messages import mask_uri
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.mlflow_store import TrackingError
 from orchestrator.outbox import SweepRecord
 from orchestrator.run_content import OVERVIEW_COLUMNS

@@ -9,10 +9,10 @@ from itertools import combinations
 import numpy as np
 
 from orchestrator.core.cell import Scalar
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.objectives import OBJECTIVES, Objective, joined, sound
 from orchestrator.pruning import beaten
-from orchestrator.records import CellResult, from_table
 from orchestrator.trials import State, TrialView
 from sweeps.point_cells import records_of
 from sweeps.statistics import Paired, Rate, paired

@@ -12,8 +12,8 @@ from matplotlib.text import Text
 
 from orchestrator.core.cell import Named, Point
 from orchestrator.curves import COST_SAMPLES, distance_times
-from orchestrator.ledger import Ledger
-from orchestrator.records import CellResult
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult
 from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
 from sweeps.figures import Drawn, figures
 from sweeps.grid import Entry, Grid

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps.outputs import Outputs
 from world_models.checkpoints import save
 from world_models.mlp import MLPConfig, ResidualMLP

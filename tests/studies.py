@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.backend import InlineBackend
 from orchestrator.core.cell import Named, Point, Scalar
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import Bound, objective
 from orchestrator.optuna_study import OptunaStudy, StudyDefinition
 from orchestrator.outcomes import BatchResult

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
-from orchestrator.records import from_table
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import from_table
 from sweeps.archive import export, take_in
 from sweeps.cli import main
 from sweeps.outputs import Outputs

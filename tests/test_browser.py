@@ -33,7 +33,7 @@ from benchmarks.filled import filled, made_up, many_points, tell, told
 from benchmarks.services import free_port
 from orchestrator.backend import InlineBackend
 from orchestrator.destination import Destination
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.mlflow_store import MlflowStore
 from orchestrator.objectives import objective
 from orchestrator.run import run_cells

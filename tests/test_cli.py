@@ -18,8 +18,8 @@ from orchestrator.backend import evaluated
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.evaluate import Evaluator
-from orchestrator.ledger import Ledger
-from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from planners import full_settings
 from sweeps.cli import VERBS, main
 from sweeps.grid import Entry, Grid

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.processes import descendants, kill_tree, title
 from benchmarks.rehearsal_checks import Row, records
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
 SWEEP = [

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.compaction import Tiers
-from orchestrator.ledger import Ledger
-from orchestrator.parts import Part, each_once, encode, inspect, name_of, read, standing
-from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, from_table, to_table
+from orchestrator.ledger.compaction import Tiers
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.parts import Part, each_once, encode, inspect, name_of, read, standing
+from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, from_table, to_table
 from orchestrator.storage.local import LocalStorage
 from tests.fakes import plane_point, quick_result
 from tests.test_ledger_faults import BATCH, TIERS, batch, batches
@@ -165,7 +165,7 @@ def test_ledgers_of_every_schema_version_are_merged_into_the_newest(golden: Path
 
 
 def test_only_parts_and_row_groups_that_can_hold_a_point_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.parts.ROW_GROUP", 10)
+    monkeypatch.setattr("orchestrator.ledger.parts.ROW_GROUP", 10)
     files, template = LocalStorage(tmp_path), batch(0)[0]
     ids = [f"{k:02d}" for k in range(20)]
     rows = [replace(template, point_id=point, seed=seed, cell_id=f"{point}-{seed}") for point in ids for seed in range(5)]

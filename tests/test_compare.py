@@ -13,7 +13,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from orchestrator.core.cell import Named, Point
-from orchestrator.records import SCHEMA
+from orchestrator.ledger.records import SCHEMA
 from sweeps.cli import main
 from sweeps.compare import COLUMNS, Side, compared
 from sweeps.comparison import Verdict

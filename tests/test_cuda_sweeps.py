@@ -20,9 +20,9 @@ from orchestrator.core.portion import Portion
 from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
 from orchestrator.gpu import is_broken
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult
 from orchestrator.memory import MemoryMeter, device_memory
-from orchestrator.records import CellResult
 from orchestrator.run import RunSummary, run_cells
 from orchestrator.scheduler import Limits
 from orchestrator.sizes import Sizes

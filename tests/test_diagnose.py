@@ -8,7 +8,7 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps.cli import main
 from sweeps.diagnose_claims import (
     Verdict,

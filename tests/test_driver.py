@@ -16,7 +16,7 @@ from orchestrator.backend import InlineBackend
 from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.inbox import Inbox, Request
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outcomes import BatchResult
 from orchestrator.status import Status, StatusFiles, WorkerStatus
 from sweeps.cli import main

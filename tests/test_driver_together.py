@@ -23,7 +23,7 @@ from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel, Estimate
 from orchestrator.inbox import Inbox, Request
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.status import Status
 from orchestrator.storage.locks import Holder
 from sweeps.cli import main

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from sweeps.cli import main
 from tests.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until
 

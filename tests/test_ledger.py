@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.compaction import Tiers
 from orchestrator.core.batch import Batch
 from orchestrator.evaluate import BatchResult
-from orchestrator.ledger import Ledger
-from orchestrator.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, CellResult, from_table, to_table
+from orchestrator.ledger.compaction import Tiers
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, CellResult, from_table, to_table
 from tests.fakes import plane_evaluator, plane_point, quick_result
 from world_models.errors import UserError
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.compaction import Tiers
-from orchestrator.ledger import Ledger, StorageError, StorageFull
-from orchestrator.records import CellResult
+from orchestrator.ledger.compaction import Tiers
+from orchestrator.ledger.ledger import Ledger, StorageError, StorageFull
+from orchestrator.ledger.records import CellResult
 from orchestrator.storage.local import LocalStorage
 from orchestrator.storage.locks import Holder, Lock
 from tests.disk_model import ROOT, Crash, Faults, ModelDisk

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.leases import Lease, Pace
 from orchestrator.storage.locks import FileLock, Holder
 from tests.test_ledger_faults import batch, batches

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.services import PostgreSQL, postgresql_programs
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import Bound, objective
 from orchestrator.optuna_storage import open_storage, shown
 from orchestrator.pruning import Pruning

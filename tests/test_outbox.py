@@ -22,7 +22,7 @@ from orchestrator import outbox as module
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import host
 from orchestrator.courier import Courier
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.mlflow_store import UnavailableError
 from orchestrator.outbox import Outbox, PointsRecord, Record, SweepRecord
 from orchestrator.run_content import Overview, PointContent

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import binom, binomtest
 
 from orchestrator.core.cell import Named, Point
-from orchestrator.records import SCHEMA
+from orchestrator.ledger.records import SCHEMA
 from sweeps.durations import duration
 from sweeps.figure import save
 from sweeps.figure_rates import success_figure

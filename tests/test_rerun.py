@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
-from orchestrator.records import CellResult, from_table
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import CellResult, from_table
 from sweeps.cli import main
 from sweeps.outputs import outputs_of
 from sweeps.rerun import Agreement, again, cell_of, find

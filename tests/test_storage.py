@@ -15,7 +15,7 @@ import pytest
 from orchestrator.artifact_files import Gallery
 from orchestrator.choice import Choice
 from orchestrator.drawing import Artifact, Drawing, Drawn
-from orchestrator.ledger import Ledger, StorageError, StorageWaitError
+from orchestrator.ledger.ledger import Ledger, StorageError, StorageWaitError
 from orchestrator.storage.base import Storage, below
 from orchestrator.storage.leases import Lease, Pace
 from orchestrator.storage.local import LocalStorage

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.services import free_port
 from orchestrator.destination import Destination
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import objective
 from orchestrator.pruning import Pruning
 from orchestrator.study_tracking import StudyInfo, StudyTracker, StudyTracking, history

@@ -22,9 +22,9 @@ from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import by_point
 from orchestrator.destination import Destination
+from orchestrator.ledger.records import from_table, to_table
 from orchestrator.mlflow_store import MlflowStore, TrackingError, UnavailableError
 from orchestrator.outbox import SweepRecord
-from orchestrator.records import from_table, to_table
 from orchestrator.run import Hooks
 from orchestrator.run_content import contents, overview, summary, wilson
 from orchestrator.run_pictures import STEPS

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from benchmarks.services import PostgreSQL, postgresql_programs
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
 from sweeps.cli import main
 from sweeps.outputs import Outputs

@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.destination import Destination
 from orchestrator.environment import DIFF_LIMIT, describe, git_diff, write_environment
+from orchestrator.ledger.records import to_table
 from orchestrator.model_inputs import inputs_of
 from orchestrator.point_page import point_page
-from orchestrator.records import to_table
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
 from orchestrator.view import COLUMNS, view_key

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from benchmarks.services import free_port
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.trials import State
 from sweeps.cli import main
 from sweeps.config import compose

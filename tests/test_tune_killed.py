@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.trials import State
 from sweeps.tune_run import StudyRun
 from sweeps.tune_spec import read_study

@@ -6,8 +6,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from orchestrator.ledger import Ledger
-from orchestrator.records import from_table
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.records import from_table
 from planners import full_settings
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.core.mixing import kind_of
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import Bound, objective
 from orchestrator.pruning import Pruning
 from orchestrator.sampling import Sampling

@@ -11,7 +11,7 @@ from orchestrator.core.cell import Cell
 from orchestrator.core.portion import by_point
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.run import run_cells
 from orchestrator.run_content import overview

@@ -19,10 +19,21 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Int64
 
-from orchestrator.compaction import Tiers
-from orchestrator.identities import Identity, joined
-from orchestrator.parts import Part, PartGoneError, coded, each_once, encode, inspect, name_of, read, standing
-from orchestrator.records import SCHEMA, CellResult, to_table
+from orchestrator.ledger.compaction import Tiers
+from orchestrator.ledger.parts import (
+    Identity,
+    Part,
+    PartGoneError,
+    coded,
+    each_once,
+    encode,
+    inspect,
+    joined,
+    name_of,
+    read,
+    standing,
+)
+from orchestrator.ledger.records import SCHEMA, CellResult, to_table
 from orchestrator.storage.base import Storage, StorageError, StorageFull, StorageWaitError
 from orchestrator.storage.locks import Holder, Lock
 from orchestrator.storage.opening import open_storage

@@ -1,0 +1,1 @@
+"""The durable record of finished cells: append-only Parquet parts."""
