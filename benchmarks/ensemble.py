@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from orchestrator.execution import numpy_of, plan_and_execute
+from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from planners import Planner, make_planner
 from sweeps.statistics import wilson
 from world_models import checkpoints

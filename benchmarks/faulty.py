@@ -21,9 +21,9 @@ from orchestrator.core.portion import Portion, lacking
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.drawing import Drawing, Drawn
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
-from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduler import Limits

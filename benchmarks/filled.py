@@ -17,10 +17,10 @@ from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import Provenance
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
+from orchestrator.evaluation.results import failed_batch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
 from orchestrator.outbox import Outbox, PointsRecord, SweepRecord
-from orchestrator.outcomes import failed_batch
 from orchestrator.sweep_info import Extent, SweepInfo
 from orchestrator.tracking import Tracker
 from sweeps.grid import Grid

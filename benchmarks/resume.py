@@ -36,7 +36,7 @@ import yaml
 
 from orchestrator.core.cell import Point, canonical
 from orchestrator.core.portion import count, lacking
-from orchestrator.curves import COST_SAMPLES, MOST_DISTANCES
+from orchestrator.evaluation.curves import COST_SAMPLES, MOST_DISTANCES
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import encode, name_of
 from orchestrator.ledger.records import SCHEMA

@@ -41,8 +41,8 @@ from benchmarks.spin import CELLS_A_POINT, SECONDS, one_cell, points, spinning
 from orchestrator.choice import Chosen
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import run_cells
 

@@ -28,9 +28,9 @@ from benchmarks.services import MLflowServer, PostgreSQL
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion, count
 from orchestrator.destination import Destination
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.sweep_info import SweepInfo

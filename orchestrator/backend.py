@@ -16,10 +16,10 @@ from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import Provenance, host
 from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.evaluation.results import Setback, failed_batch
 from orchestrator.gpu import check_device, is_broken, lacks_memory
 from orchestrator.ledger.records import CellResult
 from orchestrator.memory import device_memory
-from orchestrator.outcomes import Setback, failed_batch
 from orchestrator.scheduler import Asking, Scheduler
 from planners import PlannerMemoryError
 from world_models.errors import UserError

@@ -15,10 +15,10 @@ from pathlib import Path
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import host
 from orchestrator.courier import Courier
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
 from orchestrator.mlflow_store import RefusedError
 from orchestrator.outbox import PointsRecord, Record, SweepRecord
-from orchestrator.outcomes import BatchResult
 from orchestrator.sweep_info import Extent, SweepInfo
 
 _log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from orchestrator.core.cell import Point, planned_steps
 from orchestrator.core.portion import Portion
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outcomes import BatchResult
 
 COLUMNS = ("point_id", "task", "model_digest", "planner", "mode", "horizon", "plan_seconds", "worker_seconds", "batch_size")
 """What `CostModel.learn` reads of a ledger."""

@@ -15,7 +15,7 @@ from orchestrator.artifacts import Expectation, Story, film, frame_times
 from orchestrator.choice import Choice
 from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
 from orchestrator.core.messages import one_line
-from orchestrator.execution import believed, numpy_of
+from orchestrator.evaluation.execution import believed, numpy_of
 from orchestrator.trajectory import trajectory
 from world_models.checkpoints import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute

@@ -17,12 +17,12 @@ from orchestrator.core.cell import Named, Point, check_mode, replan_every
 from orchestrator.core.mixing import planner_settings
 from orchestrator.core.provenance import Provenance
 from orchestrator.drawing import Drawing, Drawn, draw
-from orchestrator.execution import numpy_of, plan_and_execute
+from orchestrator.evaluation.execution import numpy_of, plan_and_execute
+from orchestrator.evaluation.results import BatchResult, Effort, Outcome, records_of, shares_of
+from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.gpu import check_device
 from orchestrator.ledger.records import CellResult
 from orchestrator.memory import MemoryMeter
-from orchestrator.outcomes import BatchResult, Effort, Outcome, records_of, shares_of
-from orchestrator.usage import UsageMeter
 from planners import make_planner as _make_planner
 from planners.base import Planner
 from planners.settings import Setting

@@ -18,9 +18,9 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.messages import one_line
 from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult
+from orchestrator.evaluation.results import Setback
 from orchestrator.gpu import is_broken, keep_to_share
 from orchestrator.memory import device_memory
-from orchestrator.outcomes import Setback
 from orchestrator.ray_cluster import Need
 
 SETTLE = 20.0

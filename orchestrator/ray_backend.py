@@ -21,7 +21,7 @@ from orchestrator.core.batch import Assignment
 from orchestrator.core.messages import one_line
 from orchestrator.drawing import Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
-from orchestrator.outcomes import Setback
+from orchestrator.evaluation.results import Setback
 from orchestrator.ray_actor import SETTLE, Hello, last_words, start_actor
 from orchestrator.ray_cluster import (
     Need,

@@ -20,7 +20,7 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.costs import Costs
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
-from orchestrator.outcomes import BatchResult, Setback, failed_batch
+from orchestrator.evaluation.results import BatchResult, Setback, failed_batch
 from orchestrator.queues import ModelQueue, PointQueue, Queues
 from orchestrator.sizes import Sizes
 from world_models.errors import require

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from orchestrator.core.cell import Point, Scalar
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
 from orchestrator.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
 from orchestrator.optuna_study import OptunaStudy, Trial
-from orchestrator.outcomes import BatchResult
 from orchestrator.race import Instance, Race
 from orchestrator.scheduler import Scheduler
 from orchestrator.trials import State

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from orchestrator.evaluation.usage import Usage
 from orchestrator.run_content import Metric
-from orchestrator.usage import Usage
 
 SHOWN = 400
 """Samples of a worker that MLflow gets at most: of more, some spread evenly."""

@@ -12,8 +12,8 @@ from rich.console import Console
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion, count
 from orchestrator.costs import CostModel
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outcomes import BatchResult
 from orchestrator.run import Hooks, RunSummary, run_cells
 from orchestrator.scheduler import Scheduler
 from orchestrator.sizes import Sizes

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.curves import distance_times
+from orchestrator.evaluation.curves import distance_times
 from orchestrator.ledger.parts import is_failed
 from sweeps.figure import Layout, entitle, panel_of, span
 from sweeps.grid import Grid

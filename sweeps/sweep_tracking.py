@@ -15,9 +15,9 @@ from orchestrator.core.portion import Portion
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
 from orchestrator.environment import write_environment
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
-from orchestrator.outcomes import BatchResult
 from orchestrator.run_content import OVERVIEW_COLUMNS, overview
 from orchestrator.sweep_info import Extent, SweepInfo
 from orchestrator.tracking import Tracker

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from orchestrator.core.cell import Point, Scalar, digest
 from orchestrator.costs import CostModel
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.optuna_study import OptunaStudy
-from orchestrator.outcomes import BatchResult
 from orchestrator.run import Hooks, RunSummary, run_cells
 from orchestrator.scheduler import Limits, Scheduler
 from orchestrator.sizes import Sizes

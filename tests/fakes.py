@@ -18,7 +18,7 @@ from orchestrator.core.cell import Named, Point
 from orchestrator.core.provenance import Provenance
 from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
-from orchestrator.outcomes import failed_batch
+from orchestrator.evaluation.results import failed_batch
 from world_models.base import SquaredDistance
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError

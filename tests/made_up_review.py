@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from orchestrator.core.cell import Named, Point
-from orchestrator.curves import COST_SAMPLES, distance_times
+from orchestrator.evaluation.curves import COST_SAMPLES, distance_times
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
 from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from orchestrator.backend import InlineBackend
 from orchestrator.core.cell import Named, Point, Scalar
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import Bound, objective
 from orchestrator.optuna_study import OptunaStudy, StudyDefinition
-from orchestrator.outcomes import BatchResult
 from orchestrator.pruning import Pruning
 from orchestrator.race import instances_of
 from orchestrator.run import Hooks, run_cells

@@ -13,8 +13,8 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
+from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outcomes import BatchResult
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduler import Limits, Scheduler

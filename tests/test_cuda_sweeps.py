@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import usage
 from orchestrator.backend import Backend, InlineBackend
 from orchestrator.choice import NOTHING
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
 from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
+from orchestrator.evaluation import usage
+from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.gpu import is_broken
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
@@ -26,7 +27,6 @@ from orchestrator.memory import MemoryMeter, device_memory
 from orchestrator.run import RunSummary, run_cells
 from orchestrator.scheduler import Limits
 from orchestrator.sizes import Sizes
-from orchestrator.usage import UsageMeter
 from tests.gpu_workers import BREAKS_ONCE, HUNGRY, Troubled, zoo_point
 from tests.small_sweeps import GRID, ROOT, grasp_command
 from world_models.errors import UserError

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.curves import COST_SAMPLES, MOST_DISTANCES, cost_curve, distance_times, sampled
+from orchestrator.evaluation.curves import COST_SAMPLES, MOST_DISTANCES, cost_curve, distance_times, sampled
 from planners.base import Plans, PlanStatus
 
 

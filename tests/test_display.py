@@ -11,7 +11,7 @@ from orchestrator.backend import InlineBackend, WorkerView
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
-from orchestrator.outcomes import BatchResult
+from orchestrator.evaluation.results import BatchResult
 from sweeps.display import words_of
 from sweeps.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result

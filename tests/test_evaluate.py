@@ -20,7 +20,7 @@ from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.core.portion import by_point
 from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator, check_point
-from orchestrator.execution import Execution, believed, plan_and_execute
+from orchestrator.evaluation.execution import Execution, believed, plan_and_execute
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.run import run_cells
 from planners import make_planner

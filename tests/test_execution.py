@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.execution import Execution, plan_and_execute, planning_seed
+from orchestrator.evaluation.execution import Execution, plan_and_execute, planning_seed
 from planners import ModelProblems, Plans, PlanStatus, Start, make_planner
 from planners.base import Planner
 from planners.initialisers import linear

@@ -9,7 +9,7 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.evaluate import BatchResult, Evaluator
-from orchestrator.outcomes import Setback
+from orchestrator.evaluation.results import Setback
 from orchestrator.scheduler import Scheduler
 from tests.fakes import plane_evaluator, plane_point
 from world_models.errors import UserError

@@ -14,8 +14,8 @@ from orchestrator.core.batch import Batch, Slice
 from orchestrator.core.cell import Named
 from orchestrator.core.mixing import kind_of, planner_settings
 from orchestrator.core.portion import Portion
+from orchestrator.evaluation.results import shares_of
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outcomes import shares_of
 from orchestrator.run import run_cells
 from orchestrator.scheduler import Asking, Limits, Scheduler
 from orchestrator.sizes import Sizes

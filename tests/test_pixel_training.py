@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.execution import plan_and_execute
+from orchestrator.evaluation.execution import plan_and_execute
 from planners import make_planner
 from world_models import checkpoints
 from world_models.base import Context, Sight, rollout

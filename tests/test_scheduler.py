@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion
-from orchestrator.outcomes import BatchResult, Effort, Setback
+from orchestrator.evaluation.results import BatchResult, Effort, Setback
 from orchestrator.scheduler import DEATHS, MIN_ROWS, PROBE_ROWS, Asking, Limits, Scheduler
 from orchestrator.sizes import Sizes
 from tests.fakes import quick_result

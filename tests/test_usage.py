@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator import usage
 from orchestrator.core.portion import Portion
 from orchestrator.costs import CostModel
 from orchestrator.destination import Destination
 from orchestrator.evaluate import Evaluator
+from orchestrator.evaluation import usage
+from orchestrator.evaluation.results import BatchResult, Effort
+from orchestrator.evaluation.usage import Usage, UsageMeter
 from orchestrator.mlflow_store import MlflowStore
-from orchestrator.outcomes import BatchResult, Effort
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.scheduler import Limits, Scheduler
-from orchestrator.usage import Usage, UsageMeter
 from orchestrator.usage_file import SHOWN, UsageFile, samples, system_metrics
 from sweeps.cli import main
 from sweeps.outputs import Outputs

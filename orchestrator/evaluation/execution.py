@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from orchestrator.curves import cost_curve
+from orchestrator.evaluation.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
 from planners.initialisers import linear
 from world_models.base import Context, WorldModel, rollout

@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Cell, canonical
 from orchestrator.core.provenance import Provenance
-from orchestrator.curves import finite, sampled
-from orchestrator.execution import Execution
+from orchestrator.evaluation.curves import finite, sampled
+from orchestrator.evaluation.execution import Execution
+from orchestrator.evaluation.usage import Usage
 from orchestrator.ledger.records import CellResult
-from orchestrator.usage import Usage
 from world_models.tasks import Problem, Task
 
 

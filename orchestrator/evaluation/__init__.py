@@ -1,0 +1,1 @@
+"""From plans to records: plans are executed in the simulator and judged."""
