@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.backend import BatchEvaluator
 from orchestrator.background import BackgroundTracker
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion, lacking
 from orchestrator.courier import Courier
 from orchestrator.destination import Destination
-from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox

@@ -38,7 +38,7 @@ from ray import tune
 from ray.util import ActorPool
 
 from benchmarks.spin import CELLS_A_POINT, SECONDS, one_cell, points, spinning
-from orchestrator.choice import Chosen
+from orchestrator.artifacts.selection import Chosen
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult

@@ -11,10 +11,10 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Batch
 from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import Provenance, host
-from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import Setback, failed_batch
 from orchestrator.gpu import check_device, is_broken, lacks_memory

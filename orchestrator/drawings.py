@@ -6,7 +6,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 
-from orchestrator.drawing import Drawing, Drawn
+from orchestrator.artifacts.drawing import Drawing, Drawn
 
 ATTEMPTS = 2
 """Workers that may die with a drawing; it is left out then, and looked for again by the next run."""

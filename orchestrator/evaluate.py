@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from orchestrator.artifacts.drawing import Drawing, Drawn, draw
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, check_mode, replan_every
 from orchestrator.core.mixing import planner_settings
 from orchestrator.core.provenance import Provenance
-from orchestrator.drawing import Drawing, Drawn, draw
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from orchestrator.evaluation.results import BatchResult, Effort, Outcome, records_of, shares_of
 from orchestrator.evaluation.usage import UsageMeter

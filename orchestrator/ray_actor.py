@@ -13,10 +13,10 @@ import ray.exceptions
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.backend import MakeEvaluator, attempt
 from orchestrator.core.batch import Batch
 from orchestrator.core.messages import one_line
-from orchestrator.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.evaluate import BatchResult
 from orchestrator.evaluation.results import Setback
 from orchestrator.gpu import is_broken, keep_to_share

@@ -16,10 +16,10 @@ from types import TracebackType
 import ray
 import ray.exceptions
 
+from orchestrator.artifacts.drawing import Drawn
 from orchestrator.backend import MakeEvaluator, WorkerView
 from orchestrator.core.batch import Assignment
 from orchestrator.core.messages import one_line
-from orchestrator.drawing import Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import Setback
 from orchestrator.ray_actor import SETTLE, Hello, last_words, start_actor

@@ -8,9 +8,9 @@ from typing import Any
 
 import ray
 
+from orchestrator.artifacts.drawing import Drawing
 from orchestrator.backend import WorkerView
 from orchestrator.core.batch import Assignment
-from orchestrator.drawing import Drawing
 from orchestrator.ray_cluster import Node
 
 

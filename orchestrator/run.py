@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.artifact_files import Gallery
+from orchestrator.artifacts.drawing import Drawing, Drawn
+from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.selection import Chosen
 from orchestrator.backend import Backend
-from orchestrator.choice import Chosen
 from orchestrator.core.portion import Portion, count, lacking
 from orchestrator.core.provenance import git_revision
 from orchestrator.costs import CostModel, Costs
-from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger.ledger import Ledger, StorageWaitError

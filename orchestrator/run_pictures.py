@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
-from orchestrator.artifact_files import Gallery, Record, Shown
-from orchestrator.choice import REASONS
+from orchestrator.artifacts.gallery import Gallery, Record, Shown
+from orchestrator.artifacts.selection import REASONS
 
 FOLDER, IMAGES = "rollout", "images"
 """Where files go in a run; MLflow's UI looks for pictures by step in the second."""

@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import Provenance
 from orchestrator.costs import Costs
-from orchestrator.drawing import Drawing, Drawn
 from orchestrator.drawings import Drawings
 from orchestrator.evaluation.results import BatchResult, Setback, failed_batch
 from orchestrator.queues import ModelQueue, PointQueue, Queues

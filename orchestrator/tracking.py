@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from orchestrator.artifact_files import Gallery
+from orchestrator.artifacts.gallery import Gallery
 from orchestrator.core.cell import digest
 from orchestrator.destination import Destination
 from orchestrator.ledger.records import LISTS

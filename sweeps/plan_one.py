@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.artifacts.drawing import Drawing, Sketch, attempt_drawing
+from orchestrator.artifacts.selection import Choice
 from orchestrator.backend import evaluated
-from orchestrator.choice import Choice
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
-from orchestrator.drawing import Drawing, Sketch, attempt_drawing
 from orchestrator.evaluate import Evaluator
 from orchestrator.ledger.records import CellResult
 from planners import full_settings

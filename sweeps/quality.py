@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.artifact_files import Gallery
+from orchestrator.artifacts.gallery import Gallery
 from orchestrator.core.messages import mask_text
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.artifact_files import Gallery
-from orchestrator.choice import Chosen
+from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.selection import Chosen
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps import quality_conf as conf_files

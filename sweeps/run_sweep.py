@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.artifact_files import Gallery
+from orchestrator.artifacts.gallery import Gallery
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion, count, merged
 from orchestrator.ledger.ledger import Ledger

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.selection import NOTHING, Chosen
 from orchestrator.backend import Backend, InlineBackend
-from orchestrator.choice import NOTHING, Chosen
 from orchestrator.core.cell import Named
 from orchestrator.evaluate import check_point
 from orchestrator.scheduler import Limits

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.provenance import Provenance
-from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import failed_batch
 from world_models.base import SquaredDistance

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
-from orchestrator.drawing import Drawing, Drawn
 from orchestrator.evaluate import BatchResult, Evaluator
 from planners import Scalar
 from world_models.checkpoints import read_card

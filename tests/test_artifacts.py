@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from orchestrator import drawing
-from orchestrator.artifact_files import Gallery
-from orchestrator.artifacts import FRAMES, SIZE, Expectation, Story, film, frame_times
-from orchestrator.choice import Choice
+from orchestrator.artifacts import drawing
+from orchestrator.artifacts.drawing import Drawing, Drawn, Sketch
+from orchestrator.artifacts.encoding import EncodingError, gif, mp4s, png
+from orchestrator.artifacts.frames import FRAMES, SIZE, Expectation, Story, film, frame_times
+from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.selection import Choice
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
-from orchestrator.drawing import Drawing, Drawn, Sketch
-from orchestrator.encode import EncodingError, gif, mp4s, png
 from orchestrator.storage.local import LocalStorage
 from tests.fakes import Plane, plane_evaluator, plane_point
 from world_models.errors import UserError
@@ -101,7 +101,7 @@ def test_videos_can_be_played_and_end_slowly(tmp_path: Path) -> None:
 def test_odd_sides_are_made_even_and_what_ffmpeg_says_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = [Image.new("RGB", (33, 21), colour) for colour in ("red", "blue")]
     assert b"avc1" in mp4s([odd])[0]
-    monkeypatch.setattr("orchestrator.encode.get_ffmpeg_exe", lambda: "false")
+    monkeypatch.setattr("orchestrator.artifacts.encoding.get_ffmpeg_exe", lambda: "false")
     with pytest.raises(EncodingError, match="ffmpeg"):
         mp4s([odd])
 
@@ -176,7 +176,7 @@ def test_a_picture_that_fails_costs_the_picture_only(monkeypatch: pytest.MonkeyP
     made = drawn(plane_point(), (3, 4))
     assert {artifact.name for artifact in made.artifacts} == {"3.gif", "3.png", "3.mp4", "3.parquet"}
     assert made.troubles == ("seed 4: OSError: no font",)
-    monkeypatch.setattr("orchestrator.encode.get_ffmpeg_exe", lambda: "false")
+    monkeypatch.setattr("orchestrator.artifacts.encoding.get_ffmpeg_exe", lambda: "false")
     without = drawn(plane_point())
     assert {artifact.name for artifact in without.artifacts} == {"3.gif", "3.png", "3.parquet"}
     assert without.troubles[0].startswith("mp4: EncodingError")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.artifact_files import Gallery
+from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.selection import NOTHING, Chosen, Scored, choose
 from orchestrator.backend import Backend, InlineBackend
-from orchestrator.choice import NOTHING, Chosen, Scored, choose
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, by_point

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.choice import REASONS, Choice, Chosen, Scored, choose
+from orchestrator.artifacts.selection import REASONS, Choice, Chosen, Scored, choose
 from world_models.errors import UserError
 
 CELLS = st.lists(

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.artifacts.drawing import Drawing, Sketch
+from orchestrator.artifacts.selection import NOTHING
 from orchestrator.backend import Backend, InlineBackend
-from orchestrator.choice import NOTHING
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
-from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
 from orchestrator.evaluation import usage
 from orchestrator.evaluation.usage import UsageMeter

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.artifacts import Story, film
+from orchestrator.artifacts.drawing import Drawing, Sketch
+from orchestrator.artifacts.frames import Story, film
+from orchestrator.artifacts.selection import Choice
 from orchestrator.backend import InlineBackend, evaluated
-from orchestrator.choice import Choice
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.core.portion import by_point
-from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator, check_point
 from orchestrator.evaluation.execution import Execution, believed, plan_and_execute
 from orchestrator.ledger.ledger import Ledger
@@ -137,7 +137,7 @@ def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: 
         stories.append(story)
         return film(story, most)
 
-    monkeypatch.setattr("orchestrator.drawing.film", remembered)
+    monkeypatch.setattr("orchestrator.artifacts.drawing.film", remembered)
     point = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
     evaluator = plane_evaluator()
     (record,) = evaluator.evaluate(Batch.of(point, (4,))).results

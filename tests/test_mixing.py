@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.spin import points, spinning
+from orchestrator.artifacts.selection import NOTHING
 from orchestrator.backend import InlineBackend
-from orchestrator.choice import NOTHING
 from orchestrator.core.batch import Batch, Slice
 from orchestrator.core.cell import Named
 from orchestrator.core.mixing import kind_of, planner_settings

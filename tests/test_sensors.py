@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from orchestrator.artifacts.drawing import Drawing, Sketch
+from orchestrator.artifacts.selection import Choice
 from orchestrator.backend import evaluated
-from orchestrator.choice import Choice
 from orchestrator.core.batch import Batch
-from orchestrator.drawing import Drawing, Sketch
 from orchestrator.evaluate import Evaluator
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point
 from world_models import sensors

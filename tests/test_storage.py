@@ -12,9 +12,9 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
 
-from orchestrator.artifact_files import Gallery
-from orchestrator.choice import Choice
-from orchestrator.drawing import Artifact, Drawing, Drawn
+from orchestrator.artifacts.drawing import Artifact, Drawing, Drawn
+from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.selection import Choice
 from orchestrator.ledger.ledger import Ledger, StorageError, StorageWaitError
 from orchestrator.storage.base import Storage, below
 from orchestrator.storage.leases import Lease, Pace

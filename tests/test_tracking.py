@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest
 
-from orchestrator.artifact_files import Gallery
-from orchestrator.artifacts import SIZE
-from orchestrator.choice import NOTHING, Chosen
+from orchestrator.artifacts.frames import SIZE
+from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.selection import NOTHING, Chosen
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import by_point

@@ -10,13 +10,14 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from orchestrator import artifacts, encode
-from orchestrator.artifacts import Expectation, Story, film, frame_times
-from orchestrator.choice import Choice
+from orchestrator.artifacts import encoding as encode
+from orchestrator.artifacts import frames as artifacts
+from orchestrator.artifacts.frames import Expectation, Story, film, frame_times
+from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.trajectory import trajectory
 from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
 from orchestrator.core.messages import one_line
 from orchestrator.evaluation.execution import believed, numpy_of
-from orchestrator.trajectory import trajectory
 from world_models.checkpoints import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 from world_models.tasks.base import pose_of

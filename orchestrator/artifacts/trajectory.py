@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from orchestrator.artifacts import Story
+from orchestrator.artifacts.frames import Story
 from world_models.tasks.base import pose_of
 
 _NUMBERS = pa.list_(pa.float64())

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.choice import Choice, Chosen, Scored, choose
+from orchestrator.artifacts.drawing import Drawing, Drawn, Sketch, kinds_of
+from orchestrator.artifacts.selection import Choice, Chosen, Scored, choose
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion
-from orchestrator.drawing import Drawing, Drawn, Sketch, kinds_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import coded, is_failed
 from orchestrator.storage.base import Storage, StorageError

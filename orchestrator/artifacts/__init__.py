@@ -1,0 +1,1 @@
+"""Pictures, films and trajectories of the few cells that are looked at."""
