@@ -26,8 +26,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.outbox import Outbox
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
-from orchestrator.scheduler import Limits
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.scheduler import Limits
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
 from tests.fakes import plane_evaluator, plane_point

@@ -20,7 +20,7 @@ from orchestrator.evaluation.results import Setback, failed_batch
 from orchestrator.gpu import check_device, is_broken, lacks_memory
 from orchestrator.ledger.records import CellResult
 from orchestrator.memory import device_memory
-from orchestrator.scheduler import Asking, Scheduler
+from orchestrator.scheduling.scheduler import Asking, Scheduler
 from planners import PlannerMemoryError
 from world_models.errors import UserError
 

@@ -37,7 +37,7 @@ from orchestrator.ray_cluster import (
     wanted,
 )
 from orchestrator.ray_worker import Worker
-from orchestrator.scheduler import Asking, Scheduler
+from orchestrator.scheduling.scheduler import Asking, Scheduler
 from world_models.errors import UserError
 
 __all__ = ["RayBackend", "RayConfig"]

@@ -14,13 +14,13 @@ from orchestrator.artifacts.selection import Chosen
 from orchestrator.backend import Backend
 from orchestrator.core.portion import Portion, count, lacking
 from orchestrator.core.provenance import git_revision
-from orchestrator.costs import CostModel, Costs
-from orchestrator.drawings import Drawings
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger.ledger import Ledger, StorageWaitError
 from orchestrator.ledger.records import stamped
-from orchestrator.scheduler import Limits, Scheduler
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.drawing_queue import Drawings
+from orchestrator.scheduling.durations import CostModel, Costs
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.storage.opening import open_storage
 from world_models.errors import UserError
 

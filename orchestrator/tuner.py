@@ -17,7 +17,7 @@ from orchestrator.ledger.records import CellResult
 from orchestrator.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
 from orchestrator.optuna_study import OptunaStudy, Trial
 from orchestrator.race import Instance, Race
-from orchestrator.scheduler import Scheduler
+from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.trials import State
 from world_models.errors import UserError, require
 

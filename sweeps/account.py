@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from orchestrator.backend import Backend, WorkerView
 from orchestrator.core.batch import Batch
 from orchestrator.core.provenance import host
-from orchestrator.costs import CostModel
-from orchestrator.scheduler import Scheduler
+from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.status import Status, WorkerStatus
 from sweeps.display import words_of
 from sweeps.grid import Grid

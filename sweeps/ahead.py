@@ -10,9 +10,9 @@ from rich.console import Console
 from orchestrator.core.cell import Point
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import Portion, count
-from orchestrator.costs import CostModel, Estimate, rows_a_batch, spread_over
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch, spread_over
+from orchestrator.scheduling.memory_limits import Sizes
 from sweeps.durations import roughly
 from sweeps.sweep_tracking import destination_of
 from sweeps.terminal import say

@@ -19,11 +19,11 @@ from torch import Tensor
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import count
-from orchestrator.costs import CostModel
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.mlflow_store import TrackingError
 from orchestrator.run import Hooks, run_cells
+from orchestrator.scheduling.durations import CostModel
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
 from planners.diagnostics_gradients import normalised

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.costs import Estimate
+from orchestrator.scheduling.durations import Estimate
 
 
 def duration(seconds: float) -> str:

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from orchestrator.backend import Backend
 from orchestrator.core.portion import Portion, count
-from orchestrator.costs import CostModel, Estimate, rows_a_batch
 from orchestrator.evaluate import BatchResult
-from orchestrator.scheduler import Scheduler
+from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch
+from orchestrator.scheduling.scheduler import Scheduler
 from sweeps.display import Display, View
 from sweeps.durations import roughly
 

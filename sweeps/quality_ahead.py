@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from orchestrator.core.cell import OPEN_LOOP, Point, planned_steps
-from orchestrator.costs import CostModel
+from orchestrator.scheduling.durations import CostModel
 from sweeps import quality_plans as plans
 from sweeps.durations import duration
 from sweeps.missing import missing_of

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.core.portion import count
-from orchestrator.costs import Estimate
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.scheduling.durations import Estimate
 from orchestrator.status import EVERY, Status
 from orchestrator.storage.locks import Holder
 from sweeps.display import LINE_EVERY

@@ -11,14 +11,14 @@ from uuid import uuid4
 from rich.console import Console
 
 from orchestrator.core.cell import Point, Scalar, digest
-from orchestrator.costs import CostModel
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.optuna_study import OptunaStudy
 from orchestrator.run import Hooks, RunSummary, run_cells
-from orchestrator.scheduler import Limits, Scheduler
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.trials import State, TrialView
 from orchestrator.tuner import Ended, Tuner
 from sweeps.display import View

@@ -12,7 +12,7 @@ from orchestrator.artifacts.selection import NOTHING, Chosen
 from orchestrator.backend import Backend, InlineBackend
 from orchestrator.core.cell import Named
 from orchestrator.evaluate import check_point
-from orchestrator.scheduler import Limits
+from orchestrator.scheduling.scheduler import Limits
 from planners import full_settings
 from sweeps.config import compose, several
 from sweeps.grid import Grid, Lookups, spec_of

@@ -17,7 +17,7 @@ from orchestrator.pruning import Pruning
 from orchestrator.race import instances_of
 from orchestrator.run import Hooks, run_cells
 from orchestrator.sampling import Sampling
-from orchestrator.scheduler import Limits, Scheduler
+from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.search_space import space_of
 from orchestrator.tuner import Ended, Tuner, TuningPlan
 from planners import full_settings

@@ -18,13 +18,13 @@ from orchestrator.backend import Backend, InlineBackend
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, by_point
-from orchestrator.costs import CostModel
 from orchestrator.evaluate import BatchResult
 from orchestrator.ledger.ledger import Ledger, StorageFull
 from orchestrator.ledger.records import CellResult
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
-from orchestrator.scheduler import DEATHS, Limits, Scheduler
+from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.scheduler import DEATHS, Limits, Scheduler
 from orchestrator.storage.local import LocalStorage
 from tests.fakes import (
     DIGEST,

@@ -12,12 +12,12 @@ import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator.core.portion import Portion
-from orchestrator.costs import CostModel
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
-from orchestrator.scheduler import Limits, Scheduler
+from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.scheduler import Limits, Scheduler
 from tests.fakes import Slow, plane_point
 from world_models.errors import UserError
 

@@ -13,9 +13,9 @@ import pytest
 
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion
-from orchestrator.costs import COLUMNS, SPREAD_DAY, Z80, CostModel, Estimate, rows_a_batch, spread_over
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import SCHEMA, to_table
+from orchestrator.scheduling.durations import COLUMNS, SPREAD_DAY, Z80, CostModel, Estimate, rows_a_batch, spread_over
 from tests.fakes import quick_result
 
 

@@ -25,8 +25,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
 from orchestrator.memory import MemoryMeter, device_memory
 from orchestrator.run import RunSummary, run_cells
-from orchestrator.scheduler import Limits
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.scheduler import Limits
 from tests.gpu_workers import BREAKS_ONCE, HUNGRY, Troubled, zoo_point
 from tests.small_sweeps import GRID, ROOT, grasp_command
 from world_models.errors import UserError

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from orchestrator.backend import InlineBackend
 from orchestrator.core.portion import Portion
-from orchestrator.costs import CostModel
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.scheduling.durations import CostModel
 from orchestrator.status import Status, StatusFiles, WorkerStatus
 from sweeps.cli import main
 from sweeps.display import LINE_EVERY, View

@@ -7,10 +7,10 @@ from orchestrator import gpu
 from orchestrator.backend import InlineBackend, attempt
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
-from orchestrator.costs import CostModel
 from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import Setback
-from orchestrator.scheduler import Scheduler
+from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.scheduler import Scheduler
 from tests.fakes import plane_evaluator, plane_point
 from world_models.errors import UserError
 

@@ -17,8 +17,8 @@ from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import shares_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.run import run_cells
-from orchestrator.scheduler import Asking, Limits, Scheduler
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.scheduler import Asking, Limits, Scheduler
 from planners import full_settings
 from tests.fakes import plane_evaluator, plane_point
 from tests.test_scheduler import Prices, answered

@@ -18,8 +18,8 @@ from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult, Effort, Setback
-from orchestrator.scheduler import DEATHS, MIN_ROWS, PROBE_ROWS, Asking, Limits, Scheduler
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.scheduler import DEATHS, MIN_ROWS, PROBE_ROWS, Asking, Limits, Scheduler
 from tests.fakes import quick_result
 from world_models.errors import UserError
 

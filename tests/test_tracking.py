@@ -28,7 +28,7 @@ from orchestrator.outbox import SweepRecord
 from orchestrator.run import Hooks
 from orchestrator.run_content import contents, overview, summary, wilson
 from orchestrator.run_pictures import STEPS
-from orchestrator.scheduler import Limits
+from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.sweep_info import Extent
 from orchestrator.tracking import Tracker

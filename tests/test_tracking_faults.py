@@ -18,7 +18,7 @@ from orchestrator import background as module
 from orchestrator.background import BackgroundTracker
 from orchestrator.mlflow_store import UnavailableError
 from orchestrator.run import Hooks
-from orchestrator.scheduler import Limits
+from orchestrator.scheduling.scheduler import Limits
 from tests.proxy import FaultyProxy
 from tests.tracking_bench import Bench, cells_of
 

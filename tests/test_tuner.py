@@ -14,7 +14,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import Bound, objective
 from orchestrator.pruning import Pruning
 from orchestrator.sampling import Sampling
-from orchestrator.scheduler import Limits
+from orchestrator.scheduling.scheduler import Limits
 from orchestrator.trials import State
 from tests.studies import (
     SEEDS,

@@ -8,7 +8,6 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.core.portion import Portion
-from orchestrator.costs import CostModel
 from orchestrator.destination import Destination
 from orchestrator.evaluate import Evaluator
 from orchestrator.evaluation import usage
@@ -16,7 +15,8 @@ from orchestrator.evaluation.results import BatchResult, Effort
 from orchestrator.evaluation.usage import Usage, UsageMeter
 from orchestrator.mlflow_store import MlflowStore
 from orchestrator.ray_backend import RayBackend, RayConfig
-from orchestrator.scheduler import Limits, Scheduler
+from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.usage_file import SHOWN, UsageFile, samples, system_metrics
 from sweeps.cli import main
 from sweeps.outputs import Outputs

@@ -18,11 +18,11 @@ from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import Provenance
-from orchestrator.costs import Costs
-from orchestrator.drawings import Drawings
 from orchestrator.evaluation.results import BatchResult, Setback, failed_batch
-from orchestrator.queues import ModelQueue, PointQueue, Queues
-from orchestrator.sizes import Sizes
+from orchestrator.scheduling.drawing_queue import Drawings
+from orchestrator.scheduling.durations import Costs
+from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.queues import ModelQueue, PointQueue, Queues
 from world_models.errors import require
 
 PROBE_ROWS = 8
