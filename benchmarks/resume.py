@@ -124,7 +124,7 @@ class PlanningStarted(BaseException):
 def phase_start(folder: Path) -> dict[str, float]:
     """`grasp sweep` from the start of this process until a worker has its first batch."""
     words = ["sweep", "sweep=start", "backend=inline", f"output={folder / 'outputs'}", "--conf", str(folder / "conf")]
-    with redirect_stdout(io.StringIO()) as printed, patch("orchestrator.backend.attempt", PlanningStarted.raised):
+    with redirect_stdout(io.StringIO()) as printed, patch("orchestrator.workers.backend.attempt", PlanningStarted.raised):
         try:
             grasp(words)
         except PlanningStarted as started:

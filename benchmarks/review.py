@@ -22,11 +22,11 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.filled import filled, made_up, many_points, tell, told
-from orchestrator.backend import InlineBackend
 from orchestrator.destination import Destination
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.mlflow_store import MlflowStore
 from orchestrator.run import run_cells
+from orchestrator.workers.backend import InlineBackend
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
 from sweeps.report import summarise

@@ -16,7 +16,7 @@ import torch
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
-from orchestrator.evaluate import Evaluator
+from orchestrator.workers.evaluator import Evaluator
 from sweeps.verbs import read_job
 from world_models.native.mlp import mlp_library
 

@@ -14,9 +14,9 @@ import torch
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
-from orchestrator.evaluate import Evaluator
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.workers.evaluator import Evaluator
 from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus, Start
 from planners.initialisers import linear
 from tests.fakes import DIGEST, load_plane, make_plane

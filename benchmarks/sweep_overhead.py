@@ -43,8 +43,8 @@ from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import run_cells
+from orchestrator.workers.ray_backend import RayBackend, RayConfig
 
 ACTORS = 2
 

@@ -31,9 +31,9 @@ from orchestrator.destination import Destination
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.sweep_info import SweepInfo
+from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from sweeps.verbs import read_job
 
 ACTORS = 2

@@ -36,8 +36,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.objectives import cost
 from orchestrator.optuna_study import OptunaStudy
-from orchestrator.ray_cluster import connect
 from orchestrator.trials import State
+from orchestrator.workers.ray_cluster import connect
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
 from sweeps.statistics import Paired

@@ -11,10 +11,8 @@ from pathlib import Path
 from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.artifacts.gallery import Gallery
 from orchestrator.artifacts.selection import Chosen
-from orchestrator.backend import Backend
 from orchestrator.core.portion import Portion, count, lacking
 from orchestrator.core.provenance import git_revision
-from orchestrator.evaluate import BatchResult
 from orchestrator.ledger.ledger import Ledger, StorageWaitError
 from orchestrator.ledger.records import stamped
 from orchestrator.scheduling.drawing_queue import Drawings
@@ -22,6 +20,8 @@ from orchestrator.scheduling.durations import CostModel, Costs
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.storage.opening import open_storage
+from orchestrator.workers.backend import Backend
+from orchestrator.workers.evaluator import BatchResult
 from world_models.errors import UserError
 
 FULL_EVERY = 5.0

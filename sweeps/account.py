@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
-from orchestrator.backend import Backend, WorkerView
 from orchestrator.core.batch import Batch
 from orchestrator.core.provenance import host
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.status import Status, WorkerStatus
+from orchestrator.workers.backend import Backend, WorkerView
 from sweeps.display import words_of
 from sweeps.grid import Grid
 from sweeps.progress import Tally

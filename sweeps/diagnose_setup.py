@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from orchestrator.core.cell import Scalar
 from orchestrator.destination import Destination
-from orchestrator.evaluate import check_point
+from orchestrator.workers.evaluator import check_point
 from planners.diagnostics_gradients import LiftedPhase
 from sweeps.config import compose
 from sweeps.diagnose_measure import Probe

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from orchestrator.backend import Backend, WorkerView
 from orchestrator.core.batch import Batch
+from orchestrator.workers.backend import Backend, WorkerView
 from sweeps.durations import duration
 from sweeps.terminal import emit, say
 

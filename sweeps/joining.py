@@ -9,11 +9,11 @@ from functools import cache
 from rich.console import Console
 
 from orchestrator.core.portion import Portion, count, lacking, merged
-from orchestrator.evaluate import check_point
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.status import Status
 from orchestrator.storage.locks import Holder
+from orchestrator.workers.evaluator import check_point
 from sweeps.display import LINE_EVERY, View
 from sweeps.grid import Grid
 from sweeps.missing import missing_of

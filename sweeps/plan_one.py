@@ -11,11 +11,11 @@ from rich.table import Table
 
 from orchestrator.artifacts.drawing import Drawing, Sketch, attempt_drawing
 from orchestrator.artifacts.selection import Choice
-from orchestrator.backend import evaluated
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
-from orchestrator.evaluate import Evaluator
 from orchestrator.ledger.records import CellResult
+from orchestrator.workers.backend import evaluated
+from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
 from sweeps.grid import Entry, Grid
 from sweeps.terminal import say, show

@@ -8,11 +8,11 @@ from time import monotonic, perf_counter
 
 from rich.console import Console
 
-from orchestrator.backend import Backend
 from orchestrator.core.portion import Portion, count
-from orchestrator.evaluate import BatchResult
 from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch
 from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.workers.backend import Backend
+from orchestrator.workers.evaluator import BatchResult
 from sweeps.display import Display, View
 from sweeps.durations import roughly
 

@@ -76,7 +76,7 @@ def _cluster(spec: QualitySpec) -> ExitStack:
     held = ExitStack()
     backend = spec.values["backend"]
     if backend["name"] == "ray" and backend.get("address") is None:
-        from orchestrator.ray_cluster import connect, disconnect
+        from orchestrator.workers.ray_cluster import connect, disconnect
 
         connect(None)
         held.callback(disconnect)

@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.backend import evaluated
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Cell, Named, Point
 from orchestrator.core.provenance import git_revision
-from orchestrator.evaluate import Evaluator
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
+from orchestrator.workers.backend import evaluated
+from orchestrator.workers.evaluator import Evaluator
 from sweeps.outputs import Outputs
 from sweeps.terminal import say, show
 from world_models import checkpoints

@@ -7,10 +7,10 @@ from time import monotonic
 
 from rich.console import Console
 
-from orchestrator.backend import Backend
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.objectives import Objective
 from orchestrator.tuner import Ended, Score
+from orchestrator.workers.backend import Backend
 from sweeps.display import Display, View
 from sweeps.durations import duration
 

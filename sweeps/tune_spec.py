@@ -12,7 +12,6 @@ from typing import Any, cast
 import yaml
 
 from orchestrator.core.cell import Named, Point, Scalar, canonical, digest
-from orchestrator.evaluate import check_point
 from orchestrator.objectives import JOINS, Bound, objective
 from orchestrator.optuna_study import StudyDefinition
 from orchestrator.pruning import Pruning
@@ -20,6 +19,7 @@ from orchestrator.race import Instance, instances_of
 from orchestrator.sampling import SAMPLERS, Sampling
 from orchestrator.search_space import Space, space_of
 from orchestrator.tuner import TuningPlan
+from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from sweeps.axes import as_list, seeds_of, unique
 from sweeps.config import CONF, Composed, compose, groups

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts.selection import NOTHING, Chosen
-from orchestrator.backend import Backend, InlineBackend
 from orchestrator.core.cell import Named
-from orchestrator.evaluate import check_point
 from orchestrator.scheduling.scheduler import Limits
+from orchestrator.workers.backend import Backend, InlineBackend
+from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from sweeps.config import compose, several
 from sweeps.grid import Grid, Lookups, spec_of
@@ -118,7 +118,7 @@ def make_backend(settings: Mapping[str, Any]) -> Backend:
     if name == "inline":
         return InlineBackend(**values)
     if name == "ray":
-        from orchestrator.ray_backend import RayBackend, RayConfig
+        from orchestrator.workers.ray_backend import RayBackend, RayConfig
 
         unknown = set(values) - {field.name for field in fields(RayConfig)}
         if unknown:

@@ -17,8 +17,8 @@ from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.provenance import Provenance
-from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import failed_batch
+from orchestrator.workers.evaluator import BatchResult, Evaluator
 from world_models.base import SquaredDistance
 from world_models.checkpoints import LoadedModel
 from world_models.errors import UserError

@@ -10,7 +10,7 @@ import torch
 from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
-from orchestrator.evaluate import BatchResult, Evaluator
+from orchestrator.workers.evaluator import BatchResult, Evaluator
 from planners import Scalar
 from world_models.checkpoints import read_card
 

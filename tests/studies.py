@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.backend import InlineBackend
 from orchestrator.core.cell import Named, Point, Scalar
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
@@ -20,6 +19,7 @@ from orchestrator.sampling import Sampling
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.search_space import space_of
 from orchestrator.tuner import Ended, Tuner, TuningPlan
+from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
 from sweeps.tune_run import Recorded
 from tests.fakes import plane_evaluator, plane_point

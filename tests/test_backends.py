@@ -14,18 +14,18 @@ import pytest
 
 from orchestrator.artifacts.gallery import Gallery
 from orchestrator.artifacts.selection import NOTHING, Chosen, Scored, choose
-from orchestrator.backend import Backend, InlineBackend
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, by_point
-from orchestrator.evaluate import BatchResult
 from orchestrator.ledger.ledger import Ledger, StorageFull
 from orchestrator.ledger.records import CellResult
-from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import DEATHS, Limits, Scheduler
 from orchestrator.storage.local import LocalStorage
+from orchestrator.workers.backend import Backend, InlineBackend
+from orchestrator.workers.evaluator import BatchResult
+from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from tests.fakes import (
     DIGEST,
     DRAWN_ONCE,

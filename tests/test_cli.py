@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from orchestrator.backend import evaluated
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
-from orchestrator.evaluate import Evaluator
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
+from orchestrator.workers.backend import evaluated
+from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
 from sweeps.cli import VERBS, main
 from sweeps.grid import Entry, Grid

@@ -14,10 +14,10 @@ from ray.cluster_utils import Cluster
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Limits, Scheduler
+from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from tests.fakes import Slow, plane_point
 from world_models.errors import UserError
 

@@ -14,19 +14,18 @@ import torch
 
 from orchestrator.artifacts.drawing import Drawing, Sketch
 from orchestrator.artifacts.selection import NOTHING
-from orchestrator.backend import Backend, InlineBackend
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
-from orchestrator.evaluate import Evaluator
 from orchestrator.evaluation import usage
 from orchestrator.evaluation.usage import UsageMeter
-from orchestrator.gpu import is_broken
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
-from orchestrator.memory import MemoryMeter, device_memory
 from orchestrator.run import RunSummary, run_cells
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits
+from orchestrator.workers.backend import Backend, InlineBackend
+from orchestrator.workers.devices import MemoryMeter, device_memory, is_broken
+from orchestrator.workers.evaluator import Evaluator
 from tests.gpu_workers import BREAKS_ONCE, HUNGRY, Troubled, zoo_point
 from tests.small_sweeps import GRID, ROOT, grasp_command
 from world_models.errors import UserError
@@ -36,7 +35,7 @@ GPU = DEVICE.startswith("cuda")
 if GPU and not torch.cuda.is_available():
     pytest.skip("no CUDA device here: run this file on a machine with an NVIDIA GPU.", allow_module_level=True)
 
-ray_backend = pytest.importorskip("orchestrator.ray_backend", reason="Ray is not installed: pip install 'ray[default]'")
+ray_backend = pytest.importorskip("orchestrator.workers.ray_backend", reason="Ray is not installed: pip install 'ray[default]'")
 # Libraries warn of other things on a GPU than where CI runs: that is shown, and no failure.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(90)]
 needs_gpu = pytest.mark.skipif(not GPU, reason="there is nothing to see on a CPU")

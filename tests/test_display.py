@@ -7,11 +7,11 @@ from time import monotonic
 
 from rich.console import Console
 
-from orchestrator.backend import InlineBackend, WorkerView
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.scheduling.durations import CostModel
+from orchestrator.workers.backend import InlineBackend, WorkerView
 from sweeps.display import words_of
 from sweeps.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.backend import InlineBackend
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.status import Status, StatusFiles, WorkerStatus
+from orchestrator.workers.backend import InlineBackend
 from sweeps.cli import main
 from sweeps.display import LINE_EVERY, View
 from sweeps.grid import Grid

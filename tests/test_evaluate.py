@@ -15,14 +15,14 @@ from PIL import Image
 from orchestrator.artifacts.drawing import Drawing, Sketch
 from orchestrator.artifacts.frames import Story, film
 from orchestrator.artifacts.selection import Choice
-from orchestrator.backend import InlineBackend, evaluated
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.core.portion import by_point
-from orchestrator.evaluate import Evaluator, check_point
 from orchestrator.evaluation.execution import Execution, believed, plan_and_execute
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.run import run_cells
+from orchestrator.workers.backend import InlineBackend, evaluated
+from orchestrator.workers.evaluator import Evaluator, check_point
 from planners import make_planner
 from planners.base import Plans, PlanStatus
 from tests.fakes import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point
@@ -119,7 +119,7 @@ def test_what_the_model_believed_is_found_again_from_the_record(monkeypatch: pyt
         executions.append(plan_and_execute(*words))  # pyright: ignore[reportArgumentType]
         return executions[-1]
 
-    monkeypatch.setattr("orchestrator.evaluate.plan_and_execute", remembered)
+    monkeypatch.setattr("orchestrator.workers.evaluator.plan_and_execute", remembered)
     for mode in ("open_loop", "mpc:4"):
         for model, task in (("plane_wrong", {}), ("plane_2", {"action_block": 2})):
             point = replace(plane_point(12, model, task), mode=mode)

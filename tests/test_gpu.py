@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from orchestrator import gpu
-from orchestrator.backend import InlineBackend, attempt
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
-from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import Setback
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.workers import devices as gpu
+from orchestrator.workers.backend import InlineBackend, attempt
+from orchestrator.workers.evaluator import BatchResult, Evaluator
 from tests.fakes import plane_evaluator, plane_point
 from world_models.errors import UserError
 
@@ -93,7 +93,7 @@ def test_a_gpu_on_which_nothing_can_be_waited_for_is_broken(monkeypatch: pytest.
 
 
 def test_a_process_that_has_lost_its_gpu_records_nothing_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.backend.is_broken", lambda device: True)
+    monkeypatch.setattr("orchestrator.workers.backend.is_broken", lambda device: True)
     scheduler = Scheduler(CostModel())
     scheduler.add([Portion.of(plane_point(), range(3))])
     backend = InlineBackend(make_evaluator=lambda device: Raising(RuntimeError("unspecified launch failure")))

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.core.batch import Batch
-from orchestrator.evaluate import BatchResult
 from orchestrator.ledger.compaction import Tiers
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY, CellResult, from_table, to_table
+from orchestrator.workers.evaluator import BatchResult
 from tests.fakes import plane_evaluator, plane_point, quick_result
 from world_models.errors import UserError
 

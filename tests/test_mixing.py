@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks.spin import points, spinning
 from orchestrator.artifacts.selection import NOTHING
-from orchestrator.backend import InlineBackend
 from orchestrator.core.batch import Batch, Slice
 from orchestrator.core.cell import Named
 from orchestrator.core.mixing import kind_of, planner_settings
@@ -19,6 +18,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.run import run_cells
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Asking, Limits, Scheduler
+from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
 from tests.fakes import plane_evaluator, plane_point
 from tests.test_scheduler import Prices, answered

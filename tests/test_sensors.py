@@ -11,9 +11,9 @@ from torch import Tensor
 
 from orchestrator.artifacts.drawing import Drawing, Sketch
 from orchestrator.artifacts.selection import Choice
-from orchestrator.backend import evaluated
 from orchestrator.core.batch import Batch
-from orchestrator.evaluate import Evaluator
+from orchestrator.workers.backend import evaluated
+from orchestrator.workers.evaluator import Evaluator
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point
 from world_models import sensors
 from world_models.base import Sight, SquaredDistance

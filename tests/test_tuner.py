@@ -178,10 +178,10 @@ def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
 
     study = open_study(tmp_path / "journal")
     ledger = Ledger(tmp_path / "ledger")
-    from orchestrator.backend import InlineBackend
     from orchestrator.race import instances_of
     from orchestrator.run import Hooks, run_cells
     from orchestrator.tuner import Tuner, TuningPlan
+    from orchestrator.workers.backend import InlineBackend
     from sweeps.tune_run import Recorded
 
     tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(3, 2), Recorded(ledger), threading.Event())
@@ -201,10 +201,10 @@ def test_failed_cells_count_as_the_worst(tmp_path):
         (point,) = broken(settings)
         return (replace(point, model_digest="wrong"),)
 
-    from orchestrator.backend import InlineBackend
     from orchestrator.race import instances_of
     from orchestrator.run import Hooks, run_cells
     from orchestrator.tuner import Tuner, TuningPlan
+    from orchestrator.workers.backend import InlineBackend
     from sweeps.tune_run import Recorded
     from tests.fakes import plane_evaluator
 

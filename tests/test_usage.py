@@ -9,15 +9,15 @@ from mlflow import MlflowClient
 
 from orchestrator.core.portion import Portion
 from orchestrator.destination import Destination
-from orchestrator.evaluate import Evaluator
 from orchestrator.evaluation import usage
 from orchestrator.evaluation.results import BatchResult, Effort
 from orchestrator.evaluation.usage import Usage, UsageMeter
 from orchestrator.mlflow_store import MlflowStore
-from orchestrator.ray_backend import RayBackend, RayConfig
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.usage_file import SHOWN, UsageFile, samples, system_metrics
+from orchestrator.workers.evaluator import Evaluator
+from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from sweeps.cli import main
 from sweeps.outputs import Outputs
 from tests.fakes import plane_evaluator, plane_point

@@ -5,7 +5,6 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.backend import InlineBackend
 from orchestrator.background import BackgroundTracker
 from orchestrator.core.cell import Cell
 from orchestrator.core.portion import by_point
@@ -17,6 +16,7 @@ from orchestrator.run import run_cells
 from orchestrator.run_content import overview
 from orchestrator.sweep_info import SweepInfo
 from orchestrator.tracking import Tracker
+from orchestrator.workers.backend import InlineBackend
 from tests.fakes import plane_evaluator, plane_point
 
 INFO = SweepInfo("it's a sweep", "task: plane\n", "grasp sweep", "**0.75** on plane")

@@ -20,9 +20,8 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from orchestrator.evaluation.results import BatchResult, Effort, Outcome, records_of, shares_of
 from orchestrator.evaluation.usage import UsageMeter
-from orchestrator.gpu import check_device
 from orchestrator.ledger.records import CellResult
-from orchestrator.memory import MemoryMeter
+from orchestrator.workers.devices import MemoryMeter, check_device
 from planners import make_planner as _make_planner
 from planners.base import Planner
 from planners.settings import Setting

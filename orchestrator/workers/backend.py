@@ -15,12 +15,11 @@ from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Batch
 from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import Provenance, host
-from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import Setback, failed_batch
-from orchestrator.gpu import check_device, is_broken, lacks_memory
 from orchestrator.ledger.records import CellResult
-from orchestrator.memory import device_memory
 from orchestrator.scheduling.scheduler import Asking, Scheduler
+from orchestrator.workers.devices import check_device, device_memory, is_broken, lacks_memory
+from orchestrator.workers.evaluator import BatchResult, Evaluator
 from planners import PlannerMemoryError
 from world_models.errors import UserError
 

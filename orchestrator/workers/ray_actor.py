@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,13 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
-from orchestrator.backend import MakeEvaluator, attempt
-from orchestrator.core.batch import Batch
+from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.messages import one_line
-from orchestrator.evaluate import BatchResult
 from orchestrator.evaluation.results import Setback
-from orchestrator.gpu import is_broken, keep_to_share
-from orchestrator.memory import device_memory
-from orchestrator.ray_cluster import Need
+from orchestrator.workers.backend import MakeEvaluator, WorkerView, attempt
+from orchestrator.workers.devices import device_memory, is_broken, keep_to_share
+from orchestrator.workers.evaluator import BatchResult
+from orchestrator.workers.ray_cluster import Need, Node
 
 SETTLE = 20.0
 """Seconds that Ray may take to say what became of a dead actor's calls."""
@@ -100,3 +100,30 @@ def _tail(file: str) -> str:
         return " ".join(Path(file).read_bytes()[-2000:].decode(errors="replace").split())[-250:]
     except OSError:
         return ""
+
+
+@dataclass(eq=False)
+class Worker:
+    """An actor and what it was sent, oldest first: Ray runs an actor's tasks in this order."""
+
+    name: str
+    handle: Any
+    greeting: ray.ObjectRef | None
+    """Not answered yet: the actor is starting."""
+    node: Node | None = None
+    errors: str = ""
+    memory: int | None = None
+    sent: dict[ray.ObjectRef, Assignment] = field(default_factory=dict)
+    drawing: tuple[ray.ObjectRef, Drawing] | None = None
+    """What it draws; it gets one when it has nothing to plan."""
+    models: tuple[str, ...] = ()
+    since: float = field(default_factory=time.monotonic)
+    cells: int = 0
+    deaths: int = 0
+
+    def view(self, device: str) -> WorkerView | None:
+        """The worker, for those who watch; None while it starts."""
+        if self.node is None:
+            return None
+        batch = next(iter(self.sent.values())).batch if self.sent else None
+        return WorkerView(self.name, self.node.name, device, self.models, batch, self.since, self.cells, self.deaths)

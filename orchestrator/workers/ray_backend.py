@@ -17,13 +17,14 @@ import ray
 import ray.exceptions
 
 from orchestrator.artifacts.drawing import Drawn
-from orchestrator.backend import MakeEvaluator, WorkerView
 from orchestrator.core.batch import Assignment
 from orchestrator.core.messages import one_line
-from orchestrator.evaluate import BatchResult, Evaluator
 from orchestrator.evaluation.results import Setback
-from orchestrator.ray_actor import SETTLE, Hello, last_words, start_actor
-from orchestrator.ray_cluster import (
+from orchestrator.scheduling.scheduler import Asking, Scheduler
+from orchestrator.workers.backend import MakeEvaluator, WorkerView
+from orchestrator.workers.evaluator import BatchResult, Evaluator
+from orchestrator.workers.ray_actor import SETTLE, Hello, Worker, last_words, start_actor
+from orchestrator.workers.ray_cluster import (
     Need,
     Node,
     RayConfig,
@@ -36,8 +37,6 @@ from orchestrator.ray_cluster import (
     room,
     wanted,
 )
-from orchestrator.ray_worker import Worker
-from orchestrator.scheduling.scheduler import Asking, Scheduler
 from world_models.errors import UserError
 
 __all__ = ["RayBackend", "RayConfig"]
