@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.artifacts.drawing import Drawing, Drawn
-from orchestrator.background import BackgroundTracker
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion, lacking
-from orchestrator.courier import Courier
-from orchestrator.destination import Destination
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outbox import Outbox
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits
-from orchestrator.sweep_info import SweepInfo
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.backend import BatchEvaluator
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from tests.fakes import plane_evaluator, plane_point

@@ -15,14 +15,14 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import Provenance
-from orchestrator.courier import Courier
-from orchestrator.destination import Destination
 from orchestrator.evaluation.results import failed_batch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
-from orchestrator.outbox import Outbox, PointsRecord, SweepRecord
-from orchestrator.sweep_info import Extent, SweepInfo
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.outbox import Outbox, PointsRecord, SweepRecord
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.tracker import Tracker
 from sweeps.grid import Grid
 from sweeps.verbs import read_job
 

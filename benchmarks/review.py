@@ -22,10 +22,10 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.filled import filled, made_up, many_points, tell, told
-from orchestrator.destination import Destination
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.mlflow_store import MlflowStore
 from orchestrator.run import run_cells
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.workers.backend import InlineBackend
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of

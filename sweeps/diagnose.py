@@ -21,11 +21,11 @@ from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import count
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.mlflow_store import TrackingError
 from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.durations import CostModel
-from orchestrator.sweep_info import SweepInfo
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.mlflow_store import TrackingError
+from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracker import Tracker
 from planners.diagnostics_gradients import normalised
 from sweeps.diagnose_claims import (
     Claim,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.core.cell import Scalar
-from orchestrator.destination import Destination
+from orchestrator.tracking.destination import Destination
 from orchestrator.workers.evaluator import check_point
 from planners.diagnostics_gradients import LiftedPhase
 from sweeps.config import compose

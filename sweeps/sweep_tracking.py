@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.background import BackgroundTracker
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion
-from orchestrator.courier import Courier
-from orchestrator.destination import Destination
-from orchestrator.environment import write_environment
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outbox import Outbox
-from orchestrator.run_content import OVERVIEW_COLUMNS, overview
-from orchestrator.sweep_info import Extent, SweepInfo
-from orchestrator.tracking import Tracker
-from orchestrator.usage_file import UsageFile
+from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.environment import write_environment
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, overview
+from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.usage_file import UsageFile
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.verbs import Job

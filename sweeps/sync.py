@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from orchestrator.core.messages import mask_uri
-from orchestrator.courier import Courier
-from orchestrator.destination import Destination
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.mlflow_store import TrackingError
-from orchestrator.outbox import SweepRecord
-from orchestrator.run_content import OVERVIEW_COLUMNS
-from orchestrator.sweep_info import Extent
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import TrackingError
+from orchestrator.tracking.outbox import SweepRecord
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
+from orchestrator.tracking.sweep_info import Extent
 from sweeps.config import compose
 from sweeps.outputs import Outputs
 from sweeps.report import COLUMNS, summarise

@@ -19,8 +19,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
-from orchestrator.destination import Destination
-from orchestrator.view import view_key
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.run_pages import view_key
 from sweeps.config import compose
 from sweeps.outputs import Outputs
 from sweeps.sweep_tracking import destination_of, saved_telling

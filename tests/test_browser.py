@@ -31,14 +31,14 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.filled import filled, made_up, many_points, tell, told
 from benchmarks.services import free_port
-from orchestrator.destination import Destination
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.mlflow_store import MlflowStore
 from orchestrator.objectives import objective
 from orchestrator.run import run_cells
-from orchestrator.study_tracking import StudyInfo, StudyTracker
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.run_pages import view_key
+from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker
 from orchestrator.trials import State, TrialView
-from orchestrator.view import view_key
 from orchestrator.workers.backend import InlineBackend
 from sweeps.outputs import Outputs
 from sweeps.report_files import report_files

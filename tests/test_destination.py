@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.messages import mask_text, mask_uri
-from orchestrator.destination import Destination
+from orchestrator.tracking.destination import Destination
 from world_models.errors import UserError
 
 

@@ -18,16 +18,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import outbox as module
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import host
-from orchestrator.courier import Courier
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.mlflow_store import UnavailableError
-from orchestrator.outbox import Outbox, PointsRecord, Record, SweepRecord
-from orchestrator.run_content import Overview, PointContent
-from orchestrator.sweep_info import Extent, SweepInfo
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import outbox as module
+from orchestrator.tracking.mlflow_store import UnavailableError
+from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.run_content import Overview, PointContent
+from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.tracker import Tracker
 from tests.fakes import plane_point, quick_result
 
 POINTS = [plane_point(horizon) for horizon in range(2, 8)]

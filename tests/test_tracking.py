@@ -21,17 +21,17 @@ from orchestrator.artifacts.selection import NOTHING, Chosen
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import by_point
-from orchestrator.destination import Destination
 from orchestrator.ledger.records import from_table, to_table
-from orchestrator.mlflow_store import MlflowStore, TrackingError, UnavailableError
-from orchestrator.outbox import SweepRecord
 from orchestrator.run import Hooks
-from orchestrator.run_content import contents, overview, summary, wilson
-from orchestrator.run_pictures import STEPS
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
-from orchestrator.sweep_info import Extent
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import MlflowStore, TrackingError, UnavailableError
+from orchestrator.tracking.outbox import SweepRecord
+from orchestrator.tracking.run_content import contents, overview, summary, wilson
+from orchestrator.tracking.run_images import STEPS
+from orchestrator.tracking.sweep_info import Extent
+from orchestrator.tracking.tracker import Tracker
 from tests.fakes import RAISING, Faulty, plane_point, quick_result
 from tests.tracking_bench import INFO, Bench, cells_of
 

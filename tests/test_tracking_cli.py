@@ -13,7 +13,7 @@ import yaml
 
 from benchmarks.services import PostgreSQL, postgresql_programs
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outbox import Outbox
+from orchestrator.tracking.outbox import Outbox
 from sweeps.cli import main
 from sweeps.outputs import Outputs
 from tests.tracking_bench import Bench

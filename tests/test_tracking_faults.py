@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.services import MLflowServer, PostgreSQL, postgresql_programs
-from orchestrator import background as module
-from orchestrator.background import BackgroundTracker
-from orchestrator.mlflow_store import UnavailableError
 from orchestrator.run import Hooks
 from orchestrator.scheduling.scheduler import Limits
+from orchestrator.tracking import background_tracker as module
+from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.mlflow_store import UnavailableError
 from tests.proxy import FaultyProxy
 from tests.tracking_bench import Bench, cells_of
 

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.destination import Destination
-from orchestrator.environment import DIFF_LIMIT, describe, git_diff, write_environment
 from orchestrator.ledger.records import to_table
-from orchestrator.model_inputs import inputs_of
-from orchestrator.point_page import point_page
-from orchestrator.sweep_info import SweepInfo
-from orchestrator.tracking import Tracker
-from orchestrator.view import COLUMNS, view_key
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.environment import DIFF_LIMIT, describe, git_diff, write_environment
+from orchestrator.tracking.model_inputs import inputs_of
+from orchestrator.tracking.run_pages import COLUMNS, point_page, view_key
+from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracker import Tracker
 from tests.fakes import plane_point, quick_result
 from tests.tracking_bench import INFO, Bench, cells_of
 

@@ -8,14 +8,14 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.core.portion import Portion
-from orchestrator.destination import Destination
 from orchestrator.evaluation import usage
 from orchestrator.evaluation.results import BatchResult, Effort
 from orchestrator.evaluation.usage import Usage, UsageMeter
-from orchestrator.mlflow_store import MlflowStore
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Limits, Scheduler
-from orchestrator.usage_file import SHOWN, UsageFile, samples, system_metrics
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.usage_file import SHOWN, UsageFile, samples, system_metrics
 from orchestrator.workers.evaluator import Evaluator
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from sweeps.cli import main

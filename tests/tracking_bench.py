@@ -5,17 +5,17 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.background import BackgroundTracker
 from orchestrator.core.cell import Cell
 from orchestrator.core.portion import by_point
-from orchestrator.courier import Courier
-from orchestrator.destination import Destination
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outbox import Outbox
 from orchestrator.run import run_cells
-from orchestrator.run_content import overview
-from orchestrator.sweep_info import SweepInfo
-from orchestrator.tracking import Tracker
+from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.run_content import overview
+from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.backend import InlineBackend
 from tests.fakes import plane_evaluator, plane_point
 

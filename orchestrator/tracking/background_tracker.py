@@ -14,12 +14,12 @@ from pathlib import Path
 
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import host
-from orchestrator.courier import Courier
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
-from orchestrator.mlflow_store import RefusedError
-from orchestrator.outbox import PointsRecord, Record, SweepRecord
-from orchestrator.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.mlflow_store import RefusedError
+from orchestrator.tracking.outbox import PointsRecord, Record, SweepRecord
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.sweep_info import Extent, SweepInfo
 
 _log = logging.getLogger(__name__)
 

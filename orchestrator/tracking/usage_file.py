@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator.evaluation.usage import Usage
-from orchestrator.run_content import Metric
+from orchestrator.tracking.run_content import Metric
 
 SHOWN = 400
 """Samples of a worker that MLflow gets at most: of more, some spread evenly."""

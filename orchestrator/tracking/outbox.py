@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.provenance import host
-from orchestrator.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.sweep_info import Extent, SweepInfo
 
 _log = logging.getLogger(__name__)
 

@@ -22,12 +22,12 @@ from jaxtyping import Int64
 
 from orchestrator.artifacts.gallery import Gallery
 from orchestrator.core.cell import digest
-from orchestrator.destination import Destination
 from orchestrator.ledger.records import LISTS
-from orchestrator.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
-from orchestrator.model_inputs import inputs_of
-from orchestrator.point_page import point_page
-from orchestrator.run_content import (
+from orchestrator.storage.opening import open_storage
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
+from orchestrator.tracking.model_inputs import inputs_of
+from orchestrator.tracking.run_content import (
     POINT_COLUMNS,
     TAG_LIMIT,
     Metric,
@@ -39,11 +39,10 @@ from orchestrator.run_content import (
     seeds_of,
     table_json,
 )
-from orchestrator.run_pictures import FOLDER, IMAGES, TAGS, run_files, shown_of
-from orchestrator.storage.opening import open_storage
-from orchestrator.sweep_info import SweepInfo
-from orchestrator.usage_file import samples, system_metrics
-from orchestrator.view import points_view, view_key
+from orchestrator.tracking.run_images import FOLDER, IMAGES, TAGS, run_files, shown_of
+from orchestrator.tracking.run_pages import point_page, points_view, view_key
+from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.usage_file import samples, system_metrics
 
 SHOWN_CELLS = 1000
 """Cells in a point's table in the UI; of a point with more, a Parquet file has all."""

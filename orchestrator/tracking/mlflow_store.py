@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.messages import one_line
-from orchestrator.destination import Destination
-from orchestrator.mlflow_headers import SWITCH
-from orchestrator.model_inputs import RunInput
-from orchestrator.run_content import Metric
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_headers import SWITCH
+from orchestrator.tracking.model_inputs import RunInput
+from orchestrator.tracking.run_content import Metric
 from world_models.errors import UserError
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.core.cell import digest
-from orchestrator.destination import Destination
-from orchestrator.mlflow_store import MlflowStore, StoredRun, TrackingError
 from orchestrator.objectives import Objective
-from orchestrator.run_content import TAG_LIMIT, Metric, clipped
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mlflow_store import MlflowStore, StoredRun, TrackingError
+from orchestrator.tracking.run_content import TAG_LIMIT, Metric, clipped
 from orchestrator.trials import State, TrialView
 
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import LISTS, SCHEMA, CellResult
-from orchestrator.outbox import Outbox, PointsRecord, Record, SweepRecord
-from orchestrator.run_content import OVERVIEW_COLUMNS, POINT_COLUMNS, Row, contents, overview
-from orchestrator.sweep_info import Extent
-from orchestrator.tracking import LISTED_CELLS, Tracker
+from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
+from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, POINT_COLUMNS, Row, contents, overview
+from orchestrator.tracking.sweep_info import Extent
+from orchestrator.tracking.tracker import LISTED_CELLS, Tracker
 
 AT_ONCE = 10_000
 """Cells that are read from the ledger together, unless a single point has more."""
