@@ -34,9 +34,9 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.objectives import cost
-from orchestrator.optuna_study import OptunaStudy
-from orchestrator.trials import State
+from orchestrator.tuning.objectives import cost
+from orchestrator.tuning.optuna_study import OptunaStudy
+from orchestrator.tuning.trials import State
 from orchestrator.workers.ray_cluster import connect
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep

@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
-from orchestrator.trials import TrialView
+from orchestrator.tuning.trials import TrialView
 from sweeps import tune_report
 from sweeps.display import View
 from sweeps.driver import Driver

@@ -13,9 +13,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from orchestrator.objectives import Objective
-from orchestrator.search_space import Dimension, Range, Space
-from orchestrator.trials import State, TrialView
+from orchestrator.tuning.objectives import Objective
+from orchestrator.tuning.search_space import Dimension, Range, Space
+from orchestrator.tuning.trials import State, TrialView
 from sweeps.figure import COLOURS
 
 BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#999999"

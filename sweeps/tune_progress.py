@@ -8,8 +8,8 @@ from time import monotonic
 from rich.console import Console
 
 from orchestrator.evaluation.results import BatchResult
-from orchestrator.objectives import Objective
-from orchestrator.tuner import Ended, Score
+from orchestrator.tuning.objectives import Objective
+from orchestrator.tuning.tuner import Ended, Score
 from orchestrator.workers.backend import Backend
 from sweeps.display import Display, View
 from sweeps.durations import duration

@@ -14,13 +14,13 @@ from orchestrator.core.cell import Point, Scalar, digest
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.optuna_study import OptunaStudy
 from orchestrator.run import Hooks, RunSummary, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits, Scheduler
-from orchestrator.trials import State, TrialView
-from orchestrator.tuner import Ended, Tuner
+from orchestrator.tuning.optuna_study import OptunaStudy
+from orchestrator.tuning.trials import State, TrialView
+from orchestrator.tuning.tuner import Ended, Tuner
 from sweeps.display import View
 from sweeps.interrupt import Interrupts
 from sweeps.outputs import Outputs

@@ -12,13 +12,13 @@ from typing import Any, cast
 import yaml
 
 from orchestrator.core.cell import Named, Point, Scalar, canonical, digest
-from orchestrator.objectives import JOINS, Bound, objective
-from orchestrator.optuna_study import StudyDefinition
-from orchestrator.pruning import Pruning
-from orchestrator.race import Instance, instances_of
-from orchestrator.sampling import SAMPLERS, Sampling
-from orchestrator.search_space import Space, space_of
-from orchestrator.tuner import TuningPlan
+from orchestrator.tuning.objectives import JOINS, Bound, objective
+from orchestrator.tuning.optuna_study import StudyDefinition
+from orchestrator.tuning.pruning import Pruning
+from orchestrator.tuning.racing import Instance, instances_of
+from orchestrator.tuning.samplers import SAMPLERS, Sampling
+from orchestrator.tuning.search_space import Space, space_of
+from orchestrator.tuning.tuner import TuningPlan
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from sweeps.axes import as_list, seeds_of, unique

@@ -11,9 +11,9 @@ import numpy as np
 from orchestrator.core.cell import Scalar
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.objectives import OBJECTIVES, Objective, joined, sound
-from orchestrator.pruning import beaten
-from orchestrator.trials import State, TrialView
+from orchestrator.tuning.objectives import OBJECTIVES, Objective, joined, sound
+from orchestrator.tuning.pruning import beaten
+from orchestrator.tuning.trials import State, TrialView
 from sweeps.point_cells import records_of
 from sweeps.statistics import Paired, Rate, paired
 from sweeps.tune_run import best_of, distinct

@@ -41,7 +41,7 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     """
     from optuna_dashboard import wsgi
 
-    from orchestrator.optuna_storage import open_storage, shown
+    from orchestrator.tuning.optuna_storage import open_storage, shown
     from sweeps.tune_spec import storage_of
 
     values = compose("tune", [f"space={SOME_SPACE}", *words]).values

@@ -10,15 +10,15 @@ from pathlib import Path
 from orchestrator.core.cell import Named, Point, Scalar
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.objectives import Bound, objective
-from orchestrator.optuna_study import OptunaStudy, StudyDefinition
-from orchestrator.pruning import Pruning
-from orchestrator.race import instances_of
 from orchestrator.run import Hooks, run_cells
-from orchestrator.sampling import Sampling
 from orchestrator.scheduling.scheduler import Limits, Scheduler
-from orchestrator.search_space import space_of
-from orchestrator.tuner import Ended, Tuner, TuningPlan
+from orchestrator.tuning.objectives import Bound, objective
+from orchestrator.tuning.optuna_study import OptunaStudy, StudyDefinition
+from orchestrator.tuning.pruning import Pruning
+from orchestrator.tuning.racing import instances_of
+from orchestrator.tuning.samplers import Sampling
+from orchestrator.tuning.search_space import space_of
+from orchestrator.tuning.tuner import Ended, Tuner, TuningPlan
 from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
 from sweeps.tune_run import Recorded

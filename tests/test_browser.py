@@ -32,13 +32,13 @@ from selenium.webdriver.support.ui import WebDriverWait
 from benchmarks.filled import filled, made_up, many_points, tell, told
 from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.objectives import objective
 from orchestrator.run import run_cells
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker
-from orchestrator.trials import State, TrialView
+from orchestrator.tuning.objectives import objective
+from orchestrator.tuning.trials import State, TrialView
 from orchestrator.workers.backend import InlineBackend
 from sweeps.outputs import Outputs
 from sweeps.report_files import report_files

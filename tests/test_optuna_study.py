@@ -15,11 +15,11 @@ import pytest
 
 from benchmarks.services import PostgreSQL, postgresql_programs
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.objectives import Bound, objective
-from orchestrator.optuna_storage import open_storage, shown
-from orchestrator.pruning import Pruning
-from orchestrator.sampling import Sampling
-from orchestrator.trials import State
+from orchestrator.tuning.objectives import Bound, objective
+from orchestrator.tuning.optuna_storage import open_storage, shown
+from orchestrator.tuning.pruning import Pruning
+from orchestrator.tuning.samplers import Sampling
+from orchestrator.tuning.trials import State
 from tests.studies import at_random, definition, open_study, run_study, unpruned
 from world_models.errors import UnknownNameError, UserError
 

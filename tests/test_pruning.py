@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.pruning import Pruning, RacePruner, beaten, worse
+from orchestrator.tuning.pruning import Pruning, RacePruner, beaten, worse
 from world_models.errors import UserError
 
 

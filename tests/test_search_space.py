@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.search_space import Known, Options, Range, space_of
+from orchestrator.tuning.search_space import Known, Options, Range, space_of
 from planners import PLANNERS, full_settings
 from sweeps.config import compose, groups
 from world_models.errors import UserError

@@ -12,11 +12,11 @@ from PIL import Image
 
 from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.objectives import objective
-from orchestrator.pruning import Pruning
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker, StudyTracking, history
-from orchestrator.trials import State, TrialView
+from orchestrator.tuning.objectives import objective
+from orchestrator.tuning.pruning import Pruning
+from orchestrator.tuning.trials import State, TrialView
 from sweeps.tune_figures import draw
 from tests.studies import SEEDS, at_random, definition, open_study, run_study
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.trials import State, TrialView
+from orchestrator.tuning.trials import State, TrialView
 from sweeps.tune_run import study_limits
 from sweeps.tune_spec import StudySpec, read_study
 from sweeps.tune_verdict import chosen

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.trials import State
+from orchestrator.tuning.trials import State
 from sweeps.cli import main
 from sweeps.config import compose
 from sweeps.grid import spec_of

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.trials import State
+from orchestrator.tuning.trials import State
 from sweeps.tune_run import StudyRun
 from sweeps.tune_spec import read_study
 from tests.small_sweeps import start_grasp, until

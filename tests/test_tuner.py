@@ -11,11 +11,11 @@ import pytest
 
 from orchestrator.core.mixing import kind_of
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.objectives import Bound, objective
-from orchestrator.pruning import Pruning
-from orchestrator.sampling import Sampling
 from orchestrator.scheduling.scheduler import Limits
-from orchestrator.trials import State
+from orchestrator.tuning.objectives import Bound, objective
+from orchestrator.tuning.pruning import Pruning
+from orchestrator.tuning.samplers import Sampling
+from orchestrator.tuning.trials import State
 from tests.studies import (
     SEEDS,
     KilledError,
@@ -178,9 +178,9 @@ def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
 
     study = open_study(tmp_path / "journal")
     ledger = Ledger(tmp_path / "ledger")
-    from orchestrator.race import instances_of
     from orchestrator.run import Hooks, run_cells
-    from orchestrator.tuner import Tuner, TuningPlan
+    from orchestrator.tuning.racing import instances_of
+    from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
     from sweeps.tune_run import Recorded
 
@@ -201,9 +201,9 @@ def test_failed_cells_count_as_the_worst(tmp_path):
         (point,) = broken(settings)
         return (replace(point, model_digest="wrong"),)
 
-    from orchestrator.race import instances_of
     from orchestrator.run import Hooks, run_cells
-    from orchestrator.tuner import Tuner, TuningPlan
+    from orchestrator.tuning.racing import instances_of
+    from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
     from sweeps.tune_run import Recorded
     from tests.fakes import plane_evaluator

@@ -17,11 +17,11 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.core.cell import digest
-from orchestrator.objectives import Objective
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore, StoredRun, TrackingError
 from orchestrator.tracking.run_content import TAG_LIMIT, Metric, clipped
-from orchestrator.trials import State, TrialView
+from orchestrator.tuning.objectives import Objective
+from orchestrator.tuning.trials import State, TrialView
 
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
 PATIENCE = 20.0

@@ -23,12 +23,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.core.cell import Scalar
 from orchestrator.core.messages import one_line
-from orchestrator.objectives import Bound, Objective
-from orchestrator.optuna_storage import is_away, open_storage, shown
-from orchestrator.pruning import Pruning, RacePruner
-from orchestrator.sampling import Sampling, make_sampler
-from orchestrator.search_space import Known, Space
-from orchestrator.trials import TrialView, view_of
+from orchestrator.tuning.objectives import Bound, Objective
+from orchestrator.tuning.optuna_storage import is_away, open_storage, shown
+from orchestrator.tuning.pruning import Pruning, RacePruner
+from orchestrator.tuning.samplers import Sampling, make_sampler
+from orchestrator.tuning.search_space import Known, Space
+from orchestrator.tuning.trials import TrialView, view_of
 from world_models.errors import UnknownNameError, UserError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -14,11 +14,11 @@ from statistics import fmean
 from orchestrator.core.cell import Point, Scalar
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
-from orchestrator.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
-from orchestrator.optuna_study import OptunaStudy, Trial
-from orchestrator.race import Instance, Race
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.trials import State
+from orchestrator.tuning.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
+from orchestrator.tuning.optuna_study import OptunaStudy, Trial
+from orchestrator.tuning.racing import Instance, Race
+from orchestrator.tuning.trials import State
 from world_models.errors import UserError, require
 
 MakePoints = Callable[[Mapping[str, Scalar]], tuple[Point, ...]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
 from orchestrator.ledger.records import CellResult
-from orchestrator.objectives import Objective, instance_score, joined
+from orchestrator.tuning.objectives import Objective, instance_score, joined
 
 
 @dataclass(frozen=True)

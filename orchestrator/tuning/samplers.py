@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
-from orchestrator.search_space import Space
+from orchestrator.tuning.search_space import Space
 from world_models.errors import UnknownNameError, require
 
 

@@ -1,0 +1,1 @@
+"""Studies over planners' settings; Optuna is imported here only."""
