@@ -17,9 +17,9 @@ from pathlib import Path
 from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion, lacking
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.tracking.background_tracker import BackgroundTracker

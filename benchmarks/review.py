@@ -22,8 +22,8 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.filled import filled, made_up, many_points, tell, told
+from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import run_cells
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.workers.backend import InlineBackend

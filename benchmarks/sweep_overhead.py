@@ -41,9 +41,9 @@ from benchmarks.spin import CELLS_A_POINT, SECONDS, one_cell, points, spinning
 from orchestrator.artifacts.selection import Chosen
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
+from orchestrator.driver.run_cells import run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import run_cells
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 
 ACTORS = 2

@@ -27,10 +27,10 @@ from benchmarks.filled import Filled, filled, tell
 from benchmarks.services import MLflowServer, PostgreSQL
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion, count
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.run import Hooks, run_cells
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.workers.ray_backend import RayBackend, RayConfig

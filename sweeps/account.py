@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.provenance import host
+from orchestrator.driver.status import Status, WorkerStatus
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.status import Status, WorkerStatus
 from orchestrator.workers.backend import Backend, WorkerView
 from sweeps.display import words_of
 from sweeps.grid import Grid

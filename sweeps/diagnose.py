@@ -19,9 +19,9 @@ from torch import Tensor
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import count
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.tracking.mlflow_store import TrackingError
 from orchestrator.tracking.sweep_info import SweepInfo

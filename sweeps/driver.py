@@ -11,13 +11,13 @@ from rich.console import Console
 
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion, count
+from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
+from orchestrator.driver.status import StatusFiles
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import Hooks, RunSummary, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.status import StatusFiles
 from sweeps.account import Account
 from sweeps.display import View
 from sweeps.durations import duration

@@ -9,9 +9,9 @@ from functools import cache
 from rich.console import Console
 
 from orchestrator.core.portion import Portion, count, lacking, merged
-from orchestrator.inbox import Inbox, Request
+from orchestrator.driver.join_requests import Inbox, Request
+from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.status import Status
 from orchestrator.storage.locks import Holder
 from orchestrator.workers.evaluator import check_point
 from sweeps.display import LINE_EVERY, View

@@ -14,8 +14,8 @@ from rich.console import Console
 from orchestrator.artifacts.gallery import Gallery
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion, count, merged
+from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import RunSummary
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.ahead import say_plan

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.core.portion import count
+from orchestrator.driver.status import EVERY, Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import Estimate
-from orchestrator.status import EVERY, Status
 from orchestrator.storage.locks import Holder
 from sweeps.display import LINE_EVERY
 from sweeps.durations import duration, roughly

@@ -11,10 +11,10 @@ from uuid import uuid4
 from rich.console import Console
 
 from orchestrator.core.cell import Point, Scalar, digest
+from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.run import Hooks, RunSummary, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits, Scheduler

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.core.cell import Named, Point, Scalar
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.tuning.objectives import Bound, objective
 from orchestrator.tuning.optuna_study import OptunaStudy, StudyDefinition

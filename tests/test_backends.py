@@ -17,9 +17,9 @@ from orchestrator.artifacts.selection import NOTHING, Chosen, Scored, choose
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, by_point
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.ledger.ledger import Ledger, StorageFull
 from orchestrator.ledger.records import CellResult
-from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import DEATHS, Limits, Scheduler
 from orchestrator.storage.local import LocalStorage
@@ -277,7 +277,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         written(results)
 
     monkeypatch.setattr(ledger, "append", append)
-    monkeypatch.setattr("orchestrator.run.FULL_EVERY", 0.01)
+    monkeypatch.setattr("orchestrator.driver.run_cells.FULL_EVERY", 0.01)
     run_cells(WORK, ledger, InlineBackend(make_evaluator=plane_evaluator), hooks=Hooks(on_full=waits.append))
     assert len(waits) == 3
     assert ledger.table().num_rows == 24

@@ -31,8 +31,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from benchmarks.filled import filled, made_up, many_points, tell, told
 from benchmarks.services import free_port
+from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import run_cells
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.run_pages import view_key

@@ -12,9 +12,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from orchestrator.core.portion import Portion
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import Hooks, run_cells
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.workers.ray_backend import RayBackend, RayConfig

@@ -16,11 +16,11 @@ from orchestrator.artifacts.drawing import Drawing, Sketch
 from orchestrator.artifacts.selection import NOTHING
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
+from orchestrator.driver.run_cells import RunSummary, run_cells
 from orchestrator.evaluation import usage
 from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
-from orchestrator.run import RunSummary, run_cells
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from orchestrator.core.portion import Portion
+from orchestrator.driver.join_requests import Inbox, Request
+from orchestrator.driver.status import Status, StatusFiles, WorkerStatus
 from orchestrator.evaluation.results import BatchResult
-from orchestrator.inbox import Inbox, Request
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel
-from orchestrator.status import Status, StatusFiles, WorkerStatus
 from orchestrator.workers.backend import InlineBackend
 from sweeps.cli import main
 from sweeps.display import LINE_EVERY, View

@@ -21,10 +21,10 @@ from rich.console import Console
 
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, count
-from orchestrator.inbox import Inbox, Request
+from orchestrator.driver.join_requests import Inbox, Request
+from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel, Estimate
-from orchestrator.status import Status
 from orchestrator.storage.locks import Holder
 from sweeps.cli import main
 from sweeps.grid import Grid

@@ -18,9 +18,9 @@ from orchestrator.artifacts.selection import Choice
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.core.portion import by_point
+from orchestrator.driver.run_cells import run_cells
 from orchestrator.evaluation.execution import Execution, believed, plan_and_execute
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import run_cells
 from orchestrator.workers.backend import InlineBackend, evaluated
 from orchestrator.workers.evaluator import Evaluator, check_point
 from planners import make_planner

@@ -13,9 +13,9 @@ from orchestrator.core.batch import Batch, Slice
 from orchestrator.core.cell import Named
 from orchestrator.core.mixing import kind_of, planner_settings
 from orchestrator.core.portion import Portion
+from orchestrator.driver.run_cells import run_cells
 from orchestrator.evaluation.results import shares_of
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import run_cells
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Asking, Limits, Scheduler
 from orchestrator.workers.backend import InlineBackend

@@ -21,8 +21,8 @@ from orchestrator.artifacts.selection import NOTHING, Chosen
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import by_point
+from orchestrator.driver.run_cells import Hooks
 from orchestrator.ledger.records import from_table, to_table
-from orchestrator.run import Hooks
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.tracking.destination import Destination

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.services import MLflowServer, PostgreSQL, postgresql_programs
-from orchestrator.run import Hooks
+from orchestrator.driver.run_cells import Hooks
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.tracking import background_tracker as module
 from orchestrator.tracking.background_tracker import BackgroundTracker

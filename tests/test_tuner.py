@@ -178,7 +178,7 @@ def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
 
     study = open_study(tmp_path / "journal")
     ledger = Ledger(tmp_path / "ledger")
-    from orchestrator.run import Hooks, run_cells
+    from orchestrator.driver.run_cells import Hooks, run_cells
     from orchestrator.tuning.racing import instances_of
     from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
@@ -201,7 +201,7 @@ def test_failed_cells_count_as_the_worst(tmp_path):
         (point,) = broken(settings)
         return (replace(point, model_digest="wrong"),)
 
-    from orchestrator.run import Hooks, run_cells
+    from orchestrator.driver.run_cells import Hooks, run_cells
     from orchestrator.tuning.racing import instances_of
     from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend

@@ -7,8 +7,8 @@ from mlflow.entities import Run
 
 from orchestrator.core.cell import Cell
 from orchestrator.core.portion import by_point
+from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.run import run_cells
 from orchestrator.tracking.background_tracker import BackgroundTracker
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.outbox import Outbox
