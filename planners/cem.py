@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.noise import RowNoise
-from planners.refine import Refiner
 from planners.run import Rows, Run
-from planners.sampling import elites_of, offered_costs
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Count, Number, count, number, per_row
+from planners.updates.refiner import Refiner
+from planners.updates.sampling import elites_of, offered_costs
 from world_models.errors import require
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from planners.base import ModelProblems
 from planners.initialisers import interpolated_states, null_actions
 from planners.objectives import final_cost_gradient, lifted_gradients
-from planners.optimizers import Adam
+from planners.updates.optimizers import Adam
 from world_models.base import WorldModel
 
 FLOOR = 1e-12

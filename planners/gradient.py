@@ -9,11 +9,11 @@ from torch import Tensor
 
 from planners.noise import RowNoise
 from planners.objectives import final_cost_gradient
-from planners.optimizers import make_optimizer
-from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Number, any_positive, choice, number, per_row
+from planners.updates.optimizers import make_optimizer
+from planners.updates.refiner import Refiner
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from planners.cem import Resampling, check_elites
 from planners.gradient import Descent
-from planners.newton import LevenbergMarquardt, states_fit
 from planners.noise import RowNoise
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
-from planners.optimizers import make_optimizer
-from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Choice, Count, Number, any_positive, choice, count, first_above, flag, number, per_row
 from planners.turns import Phase, Some, Turns
+from planners.updates.newton import LevenbergMarquardt, states_fit
+from planners.updates.optimizers import make_optimizer
+from planners.updates.refiner import Refiner
 from world_models.base import rollout
 from world_models.errors import require
 

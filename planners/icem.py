@@ -15,9 +15,9 @@ from torch import Tensor
 from planners.cem import check_elites, refit
 from planners.noise import RowNoise
 from planners.run import Rows, Run
-from planners.sampling import drawn, offered_costs, ranked_elites
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Count, Number, count, number, per_row
+from planners.updates.sampling import drawn, offered_costs, ranked_elites
 
 
 @dataclass(frozen=True)

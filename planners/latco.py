@@ -14,10 +14,10 @@ from torch import Tensor
 
 from planners.noise import RowNoise
 from planners.objectives import dynamics_misses, final_cost, full_lifted_gradients
-from planners.optimizers import make_optimizer
 from planners.run import Rows, Run
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Count, Number, any_positive, choice, count, number, per_row
+from planners.updates.optimizers import make_optimizer
 from world_models.base import lifted_step
 
 _LARGEST = 1e6

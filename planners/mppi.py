@@ -10,9 +10,9 @@ from torch import Tensor
 
 from planners.noise import RowNoise
 from planners.run import Rows, Run
-from planners.sampling import drawn, offered_costs
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Count, Number, count, number, per_row
+from planners.updates.sampling import drawn, offered_costs
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from planners.noise import RowNoise
 from planners.run import Rows, Run
-from planners.sampling import offered_costs
 from planners.search import SearchPlanner, SearchSettings
 from planners.settings import Count, Number, count, number, per_row
+from planners.updates.sampling import offered_costs
 
 _FAR = 20.0
 """Bounds further apart than so many `std` are no range to draw from: nearly all draws would be absurdly strong."""

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import GRASP, GraspSettings, ModelProblems, PlanStatus, newton
-from planners.newton import LevenbergMarquardt, final_state_jacobian, goal_quadratic
+from planners import GRASP, GraspSettings, ModelProblems, PlanStatus
 from planners.run import Run, begin
 from planners.settings import Settings
+from planners.updates import newton
+from planners.updates.newton import LevenbergMarquardt, final_state_jacobian, goal_quadratic
 from tests.planning import WORLDS, problems_for, small_mlp, take
 from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout

@@ -15,7 +15,7 @@ from planners.mppi import MPPISearch, path_weights
 from planners.noise import RowNoise
 from planners.random_shooting import spread
 from planners.run import begin
-from planners.sampling import coloured, drawn, elites_of, offered_costs
+from planners.updates.sampling import coloured, drawn, elites_of, offered_costs
 from tests.planning import WORLDS, Counting, plan, problems_for, small_mlp
 from world_models.analytic import LinearQuadratic
 from world_models.base import Context

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planners.noise import RowNoise
-from planners.optimizers import make_optimizer
 from planners.turns import Phase, Turns
+from planners.updates.optimizers import make_optimizer
 
 Counts = tuple[int, int, int, int]
 """sync_every, sync_steps, iterations, final_steps."""

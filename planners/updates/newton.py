@@ -13,9 +13,9 @@ from torch import Tensor
 
 from planners.base import ModelProblems
 from planners.objectives import blocks
-from planners.refine import Refiner
 from planners.run import Rows, Run
 from planners.settings import Number
+from planners.updates.refiner import Refiner
 from world_models.base import QuadraticCost, WorldModel, rollout, step_vjp, windows
 from world_models.errors import require
 

@@ -1,0 +1,1 @@
+"""One step of a search: optimisers, Gauss-Newton steps, sampled populations."""
