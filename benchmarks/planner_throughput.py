@@ -27,7 +27,7 @@ from torch import Tensor
 
 from planners import GraspSettings, ModelProblems
 from planners.grasp import GraspSearch
-from planners.run import begin
+from planners.search.search_run import begin
 from world_models.base import Context
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.native.mlp import TILES, mlp_library, processor

@@ -18,7 +18,7 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.workers.evaluator import Evaluator
 from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus, Start
-from planners.initialisers import linear
+from planners.search.initialisers import linear
 from tests.fakes import DIGEST, load_plane, make_plane
 
 SECONDS = 0.05

@@ -16,7 +16,7 @@ from planners.icem import ICEM, ICEMSettings
 from planners.latco import LatCo, LatCoSettings
 from planners.mppi import MPPI, MPPISettings
 from planners.random_shooting import RandomShooting, RandomShootingSettings
-from planners.search import SearchPlanner, SearchSettings
+from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.settings import Scalar, Setting, Settings
 from world_models.errors import UnknownNameError
 

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.initialisers import interpolated_states, null_actions
 from planners.objectives import final_cost_gradient, lifted_gradients
+from planners.search.initialisers import interpolated_states, null_actions
 from planners.updates.optimizers import Adam
 from world_models.base import WorldModel
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.noise import RowNoise
 from planners.objectives import final_cost_gradient
-from planners.run import Rows, Run
-from planners.search import SearchPlanner, SearchSettings
+from planners.search.noise import RowNoise
+from planners.search.search_planner import SearchPlanner, SearchSettings
+from planners.search.search_run import Rows, Run
 from planners.settings import Number, any_positive, choice, number, per_row
 from planners.updates.optimizers import make_optimizer
 from planners.updates.refiner import Refiner

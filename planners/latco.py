@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.noise import RowNoise
 from planners.objectives import dynamics_misses, final_cost, full_lifted_gradients
-from planners.run import Rows, Run
-from planners.search import SearchPlanner, SearchSettings
+from planners.search.noise import RowNoise
+from planners.search.search_planner import SearchPlanner, SearchSettings
+from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, any_positive, choice, count, number, per_row
 from planners.updates.optimizers import make_optimizer
 from world_models.base import lifted_step

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.noise import RowNoise
-from planners.run import Rows, Run
-from planners.search import SearchPlanner, SearchSettings
+from planners.search.noise import RowNoise
+from planners.search.search_planner import SearchPlanner, SearchSettings
+from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
 from planners.updates.sampling import offered_costs
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from planners.run import Rows
+from planners.search.search_run import Rows
 from planners.settings import Count
 
 

@@ -99,7 +99,7 @@ class FakeClock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     fake = FakeClock(1.0)
-    for module in ("planners.solve", "planners.search"):
+    for module in ("planners.search.loop", "planners.search.search_planner"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(perf_counter=fake.perf_counter))
     return fake
 

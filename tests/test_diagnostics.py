@@ -18,8 +18,8 @@ from planners.diagnostics_condition import lifted_condition, shooting_condition
 from planners.diagnostics_gradients import (
     LiftedPhase,
 )
-from planners.initialisers import interpolated_states
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients, lifted_loss
+from planners.search.initialisers import interpolated_states
 from tests.planning import problems_for, small_mlp
 from world_models.analytic import LinearQuadratic, Pendulums, reachability
 from world_models.base import lifted_step

@@ -11,7 +11,7 @@ from torch import Tensor
 from orchestrator.evaluation.execution import Execution, plan_and_execute, planning_seed
 from planners import ModelProblems, Plans, PlanStatus, Start, make_planner
 from planners.base import Planner
-from planners.initialisers import linear
+from planners.search.initialisers import linear
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane
 from world_models.base import Context, SquaredDistance, rollout
 from world_models.checkpoints import LoadedModel

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.explore import Branches, ExploreSettings, explore
+from planners.search.explored_starts import Branches, ExploreSettings, explore
 from tests.planning import WORLDS, Counting, Patches, problems_for, take
 from world_models.analytic import DoubleIntegrator, Pendulums
 from world_models.base import Context, SquaredDistance, WorldModel, rollout
@@ -119,7 +119,7 @@ def test_rows_stay_apart_where_distances_are_counted_in_parts(monkeypatch: pytes
     model = Patches(dtype=torch.float64)
     problems = problems_for(model, batch=4, steps=7)
     whole = explore(model, problems, [3, 4, 5, 6], 2, SMALL)
-    monkeypatch.setattr("planners.tree._PAIRS_PER_CALL", {"cpu": 1})
+    monkeypatch.setattr("planners.search.rollout_tree._PAIRS_PER_CALL", {"cpu": 1})
     same(whole, explore(model, problems, [3, 4, 5, 6], 2, SMALL), [0, 1, 2, 3], 0.0)
 
 

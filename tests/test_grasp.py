@@ -11,9 +11,9 @@ from torch import Tensor
 
 from planners import GRASP, GraspSettings, ModelProblems
 from planners.grasp import GraspSearch
-from planners.noise import RowNoise
 from planners.objectives import lifted_gradients
-from planners.run import begin
+from planners.search.noise import RowNoise
+from planners.search.search_run import begin
 from tests.planning import WORLDS, Wrapped, problems_for, small_mlp
 from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout, windows

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from planners import PLANNERS, Start, make_planner
-from planners.explore import explore
-from planners.tree import ExploreSettings
+from planners.search.explored_starts import explore
+from planners.search.rollout_tree import ExploreSettings
 from tests.planning import SETTINGS, WORLDS, problems_for
 from world_models.base import rollout
 from world_models.errors import UserError

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from planners import LatCoSettings, ModelProblems
-from planners.initialisers import zeros
 from planners.latco import LatCoSearch
 from planners.objectives import dynamics_misses, full_lifted_gradients, lifted_loss
-from planners.run import begin
+from planners.search.initialisers import zeros
+from planners.search.search_run import begin
 from tests.optima import OPTIMA, from_rest_to_rest
 from tests.planning import WORLDS, Counting, problems_for, small_mlp
 from world_models.base import WorldModel, lifted_step

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planners import GRASP, GraspSettings, ModelProblems, PlanStatus
-from planners.run import Run, begin
+from planners.search.search_run import Run, begin
 from planners.settings import Settings
 from planners.updates import newton
 from planners.updates.newton import LevenbergMarquardt, final_state_jacobian, goal_quadratic

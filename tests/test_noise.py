@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from planners.noise import RowNoise
+from planners.search.noise import RowNoise
 
 
 def test_noise_belongs_to_the_row() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from planners import PLANNERS, PlanStatus
-from planners.attempts import attempt_seed, restart_seed
+from planners.search.attempts import attempt_seed, restart_seed
 from tests.planning import WORLDS, Counting, plan, problems_for, take
 from world_models.base import Context
 

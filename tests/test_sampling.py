@@ -12,9 +12,9 @@ import torch
 from planners import ICEM, ICEMSettings, MPPISettings, RandomShootingSettings, make_planner
 from planners.icem import ICEMSearch
 from planners.mppi import MPPISearch, path_weights
-from planners.noise import RowNoise
 from planners.random_shooting import spread
-from planners.run import begin
+from planners.search.noise import RowNoise
+from planners.search.search_run import begin
 from planners.updates.sampling import coloured, drawn, elites_of, offered_costs
 from tests.planning import WORLDS, Counting, plan, problems_for, small_mlp
 from world_models.analytic import LinearQuadratic

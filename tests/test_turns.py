@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planners.noise import RowNoise
+from planners.search.noise import RowNoise
 from planners.turns import Phase, Turns
 from planners.updates.optimizers import make_optimizer
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from orchestrator.evaluation.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
-from planners.initialisers import linear
+from planners.search.initialisers import linear
 from world_models.base import Context, WorldModel, rollout
 from world_models.checkpoints import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from planners.base import ModelProblems
 from planners.objectives import blocks
-from planners.run import Rows, Run
+from planners.search.search_run import Rows, Run
 from planners.settings import Number
 from planners.updates.refiner import Refiner
 from world_models.base import QuadraticCost, WorldModel, rollout, step_vjp, windows

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.run import Rows
+from planners.search.search_run import Rows
 from planners.settings import Number, per_row
 
 _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8

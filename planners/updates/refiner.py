@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.run import Rows, Run
+from planners.search.search_run import Rows, Run
 
 
 class Refiner(ABC):

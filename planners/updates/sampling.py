@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.objectives import sampled_costs
-from planners.run import Rows, Run
+from planners.search.search_run import Rows, Run
 from planners.settings import Number, any_positive, per_row
 
 

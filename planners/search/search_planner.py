@@ -13,15 +13,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from planners.attempts import attempt_seed, restart_seed
 from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, Start
-from planners.explore import explore
-from planners.initialisers import linear, zeros
-from planners.run import JoiningSearch, Rows, Run, Search, begin, check_problems
+from planners.search.attempts import Tries, attempt_seed, restart_seed
+from planners.search.explored_starts import explore
+from planners.search.initialisers import linear, zeros
+from planners.search.loop import Ended, Limits, Newcomers, solve
+from planners.search.rollout_tree import ExploreSettings
+from planners.search.search_run import JoiningSearch, Rows, Run, Search, begin, check_problems
 from planners.settings import Count, Number, Settings, choice, count, number
-from planners.solve import Ended, Limits, Newcomers, solve
-from planners.tree import ExploreSettings
-from planners.tries import Tries
 from world_models.base import WorldModel
 from world_models.precision import matmul_precision
 

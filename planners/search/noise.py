@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from planners.run import Rows
+from planners.search.search_run import Rows
 from planners.settings import Count
 
 _CHUNK_NUMBERS = 1 << 16

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from planners.base import OnStep, Plans, PlanStatus
 from planners.objectives import final_cost
-from planners.run import JoiningSearch, Rows, Run, Search
+from planners.search.search_run import JoiningSearch, Rows, Run, Search
 from world_models.base import rollout
 
 

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.initialisers import null_actions
-from planners.noise import RowNoise
-from planners.tree import ExploreSettings, Tree, take
+from planners.search.initialisers import null_actions
+from planners.search.noise import RowNoise
+from planners.search.rollout_tree import ExploreSettings, Tree, take
 from world_models.base import Context, WorldModel, rollout
 from world_models.errors import require
 

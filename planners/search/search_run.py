@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planners.base import ModelProblems, Start
-from planners.initialisers import linear
+from planners.search.initialisers import linear
 from world_models.base import WorldModel
 from world_models.errors import require
 
