@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from planners import GraspSettings, ModelProblems
-from planners.grasp import GraspSearch
+from planners.methods.grasp import GraspSearch
 from planners.search.search_run import begin
 from world_models.base import Context
 from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from planners.base import ModelProblems, OnStep, Planner, PlannerMemoryError, Plans, PlanStatus, Start
-from planners.cem import CEM, CEMSettings
-from planners.gradient import GD, GDSettings
-from planners.grasp import GRASP, GraspSettings
-from planners.icem import ICEM, ICEMSettings
-from planners.latco import LatCo, LatCoSettings
-from planners.mppi import MPPI, MPPISettings
-from planners.random_shooting import RandomShooting, RandomShootingSettings
+from planners.methods.cem import CEM, CEMSettings
+from planners.methods.gd import GD, GDSettings
+from planners.methods.grasp import GRASP, GraspSettings
+from planners.methods.icem import ICEM, ICEMSettings
+from planners.methods.latco import LatCo, LatCoSettings
+from planners.methods.mppi import MPPI, MPPISettings
+from planners.methods.random_shooting import RandomShooting, RandomShootingSettings
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.settings import Scalar, Setting, Settings
 from world_models.errors import UnknownNameError

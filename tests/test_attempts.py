@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from planners import PlanStatus, make_planner
-from planners.grasp import GraspSearch
+from planners.methods.grasp import GraspSearch
 from planners.search.attempts import attempt_seed
 from tests.planning import SETTINGS, WORLDS, plan, problems_for, take
 from world_models.base import rollout

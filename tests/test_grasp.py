@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners import GRASP, GraspSettings, ModelProblems
-from planners.grasp import GraspSearch
+from planners.methods.grasp import GraspSearch
 from planners.objectives import lifted_gradients
 from planners.search.noise import RowNoise
 from planners.search.search_run import begin

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from planners import LatCoSettings, ModelProblems
-from planners.latco import LatCoSearch
+from planners.methods.latco import LatCoSearch
 from planners.objectives import dynamics_misses, full_lifted_gradients, lifted_loss
 from planners.search.initialisers import zeros
 from planners.search.search_run import begin

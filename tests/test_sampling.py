@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from planners import ICEM, ICEMSettings, MPPISettings, RandomShootingSettings, make_planner
-from planners.icem import ICEMSearch
-from planners.mppi import MPPISearch, path_weights
-from planners.random_shooting import spread
+from planners.methods.icem import ICEMSearch
+from planners.methods.mppi import MPPISearch, path_weights
+from planners.methods.random_shooting import spread
 from planners.search.noise import RowNoise
 from planners.search.search_run import begin
 from planners.updates.sampling import coloured, drawn, elites_of, offered_costs

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planners.methods.sync_schedule import Phase, Turns
 from planners.search.noise import RowNoise
-from planners.turns import Phase, Turns
 from planners.updates.optimizers import make_optimizer
 
 Counts = tuple[int, int, int, int]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.cem import check_elites, refit
+from planners.methods.cem import check_elites, refit
 from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run

@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.cem import Resampling, check_elites
-from planners.gradient import Descent
+from planners.methods.cem import Resampling, check_elites
+from planners.methods.gd import Descent
+from planners.methods.sync_schedule import Phase, Some, Turns
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
 from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Choice, Count, Number, any_positive, choice, count, first_above, flag, number, per_row
-from planners.turns import Phase, Some, Turns
 from planners.updates.newton import LevenbergMarquardt, states_fit
 from planners.updates.optimizers import make_optimizer
 from planners.updates.refiner import Refiner
