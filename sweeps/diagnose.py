@@ -26,7 +26,7 @@ from orchestrator.scheduling.durations import CostModel
 from orchestrator.tracking.mlflow_store import TrackingError
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
-from planners.diagnostics_gradients import normalised
+from planners.diagnostics.gradients import normalised
 from sweeps.diagnose_claims import (
     Claim,
     ablation_claim,

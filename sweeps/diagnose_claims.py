@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.diagnostics_gradients import early_over_late
-from planners.diagnostics_growth import Growth, bootstrap_median, growth
+from planners.diagnostics.gradients import early_over_late
+from planners.diagnostics.growth import Growth, bootstrap_median, growth
 from sweeps.diagnose_measure import CONTROL, LIFTED, RADII, SHOOTING, BrittleRow, CurvatureRow, GradientRow, control_curvature
 from sweeps.report import Row
 from sweeps.statistics import Rate

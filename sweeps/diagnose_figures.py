@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from planners.diagnostics_gradients import early_over_late, normalised
+from planners.diagnostics.gradients import early_over_late, normalised
 from sweeps.diagnose_measure import CONTROL, CONTROL_GAIN, LIFTED, SHOOTING, BrittleRow, CurvatureRow, GradientRow
 from sweeps.figure import COLOURS, MARKERS
 from sweeps.report import Row

@@ -11,10 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.diagnostics import Curvature, curvature, joined, lifted_objective, shooting_objective, twice_differentiable
-from planners.diagnostics_brittle import Brittleness, brittleness
-from planners.diagnostics_condition import lifted_condition, shooting_condition
-from planners.diagnostics_gradients import (
+from planners.diagnostics.brittleness import Brittleness, brittleness
+from planners.diagnostics.conditioning import lifted_condition, shooting_condition
+from planners.diagnostics.curvature import (
+    Curvature,
+    curvature,
+    joined,
+    lifted_objective,
+    shooting_objective,
+    twice_differentiable,
+)
+from planners.diagnostics.gradients import (
     LiftedPhase,
     lifted_gradient_norms,
     lifted_iterate,

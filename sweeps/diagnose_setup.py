@@ -10,7 +10,7 @@ from typing import Any, cast
 from orchestrator.core.cell import Scalar
 from orchestrator.tracking.destination import Destination
 from orchestrator.workers.evaluator import check_point
-from planners.diagnostics_gradients import LiftedPhase
+from planners.diagnostics.gradients import LiftedPhase
 from sweeps.config import compose
 from sweeps.diagnose_measure import Probe
 from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of

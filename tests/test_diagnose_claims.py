@@ -7,9 +7,9 @@ import torch
 from rich.console import Console
 
 from orchestrator.core.cell import Named, Point
-from planners.diagnostics import Curvature
-from planners.diagnostics_brittle import Brittleness
-from planners.diagnostics_growth import growth
+from planners.diagnostics.brittleness import Brittleness
+from planners.diagnostics.curvature import Curvature
+from planners.diagnostics.growth import growth
 from sweeps.comparison import Comparison
 from sweeps.diagnose import claims_table
 from sweeps.diagnose_claims import (

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from planners import ModelProblems, make_planner
-from planners.diagnostics import (
+from planners.diagnostics.conditioning import lifted_condition, shooting_condition
+from planners.diagnostics.curvature import (
     curvature,
     extreme_eigenvalue,
     gauss_newton_product,
@@ -14,10 +15,7 @@ from planners.diagnostics import (
     shooting_objective,
     twice_differentiable,
 )
-from planners.diagnostics_condition import lifted_condition, shooting_condition
-from planners.diagnostics_gradients import (
-    LiftedPhase,
-)
+from planners.diagnostics.gradients import LiftedPhase
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients, lifted_loss
 from planners.search.initialisers import interpolated_states
 from tests.planning import problems_for, small_mlp

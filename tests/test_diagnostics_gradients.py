@@ -6,14 +6,9 @@ import pytest
 import torch
 
 from planners import ModelProblems
-from planners.diagnostics import (
-    curvature,
-    joined,
-    lifted_objective,
-    shooting_objective,
-)
-from planners.diagnostics_brittle import brittleness, predicted_states
-from planners.diagnostics_gradients import (
+from planners.diagnostics.brittleness import brittleness, predicted_states
+from planners.diagnostics.curvature import curvature, joined, lifted_objective, shooting_objective
+from planners.diagnostics.gradients import (
     LiftedPhase,
     early_over_late,
     lifted_gradient_norms,
@@ -21,7 +16,7 @@ from planners.diagnostics_gradients import (
     shooting_gradient_norms,
     shooting_iterate,
 )
-from planners.diagnostics_growth import bootstrap_median, growth
+from planners.diagnostics.growth import bootstrap_median, growth
 from planners.objectives import final_cost
 from tests.planning import problems_for
 from world_models.analytic import LinearQuadratic

@@ -1,0 +1,1 @@
+"""Why planning over a long horizon is hard, measured on a model."""
