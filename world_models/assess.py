@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from world_models.base import Context, GoalCost, WorldModel, rollout
+from world_models.base import Context, Decode, GoalCost, WorldModel, rollout
 from world_models.data import Dataset
-from world_models.formats import Decode
 from world_models.mlp import ResidualMLP
 from world_models.tasks import Task
 

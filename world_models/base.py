@@ -263,3 +263,7 @@ def lifted_step(
     h = context.states.shape[1]
     flat = model.step(windows(sequence, h).flatten(0, 1), windows(taken, h).flatten(0, 1))
     return flat.unflatten(0, (batch, time))
+
+
+Decode = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n observation"]]
+"""Model states to state observations, which a task's `pose` reads."""

@@ -16,11 +16,12 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor
 
-from world_models.base import GoalCost, WorldModel
+from world_models.base import Decode, GoalCost, WorldModel
 from world_models.ensemble import check_price, priced
 from world_models.errors import UnknownNameError, UserError
-from world_models.formats import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Decode, assemble, known_format
+from world_models.formats import assemble, known_format
 from world_models.mlp import ResidualMLP
+from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX
 from world_models.sensors import STATE, Sensors
 
 ZOO = Path(__file__).parent / "zoo"

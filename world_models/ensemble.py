@@ -18,6 +18,7 @@ from torch.autograd import Function
 
 from world_models.base import (
     Context,
+    Decode,
     GoalCost,
     Pullback,
     QuadraticCost,
@@ -28,7 +29,6 @@ from world_models.base import (
     step_vjp,
 )
 from world_models.errors import require
-from world_models.formats import Decode
 
 EPSILON = 1e-3
 """Disagreement that a step adds where the members agree, in one-step changes: it keeps the square root smooth."""

@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from world_models.base import GoalCost, WorldModel
-from world_models.errors import UnknownNameError, require
-from world_models.sensors import STATE, Sensors
-
-PREFIX = "grasp-orchestrator/"
-
-Decode = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n observation"]]
-"""Model states to state observations, which a task's `pose` reads."""
-
-Card = Mapping[str, object]
-Tensors = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a checkpoint's tensors make. Whatever holds weights is an `nn.Module`."""
-
-    model: WorldModel
-    goal_costs: Mapping[str, GoalCost]
-    """By name."""
-    default_goal_cost: str
-    decode: Decode | None
-    """None where nobody knows how to read observations off the model's states."""
-    sensors: Sensors = STATE
-
-    def __post_init__(self) -> None:
-        if self.default_goal_cost not in self.goal_costs:
-            raise UnknownNameError("goal cost", self.default_goal_cost, self.goal_costs)
-
-    def modules(self) -> list[nn.Module]:
-        """All that holds weights."""
-        found = (self.model, self.decode, *self.goal_costs.values())
-        return [part for part in found if isinstance(part, nn.Module)]
+from world_models.errors import UnknownNameError
+from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Card, Parts, Tensors, model_config
+from world_models.sensors import Sensors
 
 
 def assemble(card: Card, tensors: Tensors) -> Parts:
@@ -59,18 +25,6 @@ def known_format(card: Card) -> str:
     if name not in FORMATS:
         raise UnknownNameError("checkpoint format", name, FORMATS)
     return name
-
-
-def model_config(card: Card) -> dict[str, Any]:
-    """The sizes on a card; UserError when they are missing."""
-    config = card.get("model")
-    require(isinstance(config, dict), "its sizes are missing")
-    assert isinstance(config, dict)
-    return dict(config)
-
-
-GOAL_WEIGHTS = "goal_cost.weights"
-"""Where a state model's checkpoint keeps the weights of its goal cost."""
 
 
 def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
@@ -118,8 +72,6 @@ def _ensemble(card: Card, tensors: Tensors) -> Parts:
 
     return assemble_ensemble(card, tensors)
 
-
-ENSEMBLE = f"{PREFIX}ensemble/1"
 
 FORMATS: dict[str, Callable[[Card, Tensors], Parts]] = {
     f"{PREFIX}residual-mlp/1": _residual_mlp,

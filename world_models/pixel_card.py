@@ -13,10 +13,10 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from world_models.assess import STEPS
-from world_models.base import Context, GoalCost, Sight, WorldModel, rollout
+from world_models.base import Context, Decode, GoalCost, Sight, WorldModel, rollout
 from world_models.encoder_stage import about_labels
-from world_models.formats import Decode, Parts
 from world_models.frames import Frames
+from world_models.parts import Parts
 from world_models.tasks import Task
 from world_models.tasks.base import PathDistance
 from world_models.windows import rows_of

@@ -23,7 +23,6 @@ from world_models.ensemble_checkpoints import combine
 from world_models.errors import require
 from world_models.fit_pixels import LoopReport, Stage, run_stage
 from world_models.fitting import Progress
-from world_models.formats import PREFIX, Parts
 from world_models.frames import Frames, collect_frames
 from world_models.jepa import JEPA, JEPAConfig, Predictor
 from world_models.latent_stages import (
@@ -34,6 +33,7 @@ from world_models.latent_stages import (
     predictor_stage,
     temporal_stage,
 )
+from world_models.parts import PREFIX, Parts
 from world_models.pixel_card import encode_frames, pixel_card
 from world_models.probe import Probe, ProbeCost
 from world_models.sensors import Sensors

@@ -28,7 +28,7 @@ from world_models.adapters.patch_import import (
 from world_models.adapters.patch_model import PatchConfig
 from world_models.adapters.unpickle import OPTIMISERS, ClassNames, ModuleRecord, describe, names_in, read_modules
 from world_models.errors import UserError, require
-from world_models.formats import PREFIX as FORMAT_PREFIX
+from world_models.parts import PREFIX as FORMAT_PREFIX
 from world_models.tasks.base import Task
 
 KIND = "dino-wm"

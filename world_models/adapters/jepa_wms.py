@@ -27,7 +27,7 @@ from world_models.adapters.patch_import import (
 from world_models.adapters.patch_model import PatchConfig
 from world_models.adapters.unpickle import ClassNames, names_in, read_modules
 from world_models.errors import UserError, require
-from world_models.formats import PREFIX as FORMAT_PREFIX
+from world_models.parts import PREFIX as FORMAT_PREFIX
 from world_models.tasks.base import Task
 
 KIND = "jepa-wms"

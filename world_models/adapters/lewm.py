@@ -22,7 +22,7 @@ from world_models.adapters.lewm_model import LeWM, LeWMConfig
 from world_models.adapters.readout import take_readout
 from world_models.base import SquaredDistance
 from world_models.errors import UserError, require
-from world_models.formats import Card, Parts, Tensors, model_config
+from world_models.parts import Card, Parts, Tensors, model_config
 from world_models.sensors import Sensors
 from world_models.tasks.base import Task
 
