@@ -37,7 +37,7 @@ from world_models.checkpoints import LoadedModel
 from world_models.data import Dataset
 from world_models.ensemble_checkpoints import combine
 from world_models.fitting import FitSettings, fit, new_model
-from world_models.mlp import MLPConfig
+from world_models.models.mlp import MLPConfig
 from world_models.tasks import make_task
 from world_models.tasks.base import pose_of
 from world_models.tasks.seeding import smooth_noise

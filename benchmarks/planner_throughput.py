@@ -29,7 +29,7 @@ from planners import GraspSettings, ModelProblems
 from planners.methods.grasp import GraspSearch
 from planners.search.search_run import begin
 from world_models.base import Context
-from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.native.mlp import TILES, mlp_library, processor
 from world_models.precision import matmul_precision
 

@@ -14,12 +14,12 @@ from tests.test_adapter_dino_wm import small
 from world_models import checkpoints
 from world_models.adapters.lewm_model import LeWM, LeWMConfig
 from world_models.adapters.tdmpc2_model import TDMPC2, TDMPC2Config
-from world_models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
 from world_models.base import Sight, WorldModel
-from world_models.encoders import ENCODERS
-from world_models.ensemble import Ensemble
-from world_models.jepa import JEPA, JEPAConfig
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
+from world_models.models.encoders import ENCODERS
+from world_models.models.ensemble import Ensemble
+from world_models.models.jepa import JEPA, JEPAConfig
+from world_models.models.mlp import MLPConfig, ResidualMLP
 
 Observe = Callable[[int, torch.Generator], Tensor | Sight]
 """So many random observations, in float32 or `uint8`."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from planners import ModelProblems
 from tests.planning import Patches
-from world_models.analytic import DoubleIntegrator, EffortCost, LinearQuadratic, Pendulums, WithEffort
 from world_models.base import Context, SquaredDistance, WorldModel, rollout
+from world_models.models.analytic import DoubleIntegrator, EffortCost, LinearQuadratic, Pendulums, WithEffort
 
 BATCH = 3
 

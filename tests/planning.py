@@ -11,9 +11,9 @@ from torch import Tensor
 
 from planners import ModelProblems, Plans, Scalar, make_planner
 from planners.settings import Setting
-from world_models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums
 from world_models.base import Context, SquaredDistance, WorldModel
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums
+from world_models.models.mlp import MLPConfig, ResidualMLP
 
 
 @dataclass(frozen=True)

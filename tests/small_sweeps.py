@@ -16,7 +16,7 @@ import torch
 from orchestrator.ledger.ledger import Ledger
 from sweeps.outputs import Outputs
 from world_models.checkpoints import save
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 
 ROOT = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import torch
 
 from world_models.align import align
 from world_models.errors import UserError
-from world_models.jepa import JEPA, JEPAConfig
+from world_models.models.jepa import JEPA, JEPAConfig
 
 
 @pytest.mark.parametrize("encoder", ["conv", "vit", "moments"])

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from world_models.analytic import DoubleIntegrator, EffortCost, LinearQuadratic, Pendulums, WithEffort, reachability
 from world_models.base import Context, SquaredDistance, WorldModel, lifted_step, rollout
 from world_models.errors import UserError
+from world_models.models.analytic import DoubleIntegrator, EffortCost, LinearQuadratic, Pendulums, WithEffort, reachability
 
 WORLDS = {
     "linear": lambda: LinearQuadratic.random(0, 5, 2, dtype=torch.float64),

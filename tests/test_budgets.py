@@ -15,7 +15,7 @@ from torch import Tensor
 from planners import PLANNERS, PlannerMemoryError, PlanStatus, make_planner
 from planners.settings import Scalar
 from tests.planning import SETTINGS, WORLDS, Counting, plan, problems_for
-from world_models.analytic import LinearQuadratic
+from world_models.models.analytic import LinearQuadratic
 
 F64 = torch.float64
 STEPS = 6

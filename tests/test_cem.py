@@ -9,8 +9,8 @@ import torch
 
 from planners import CEM, CEMSettings, make_planner, objectives
 from tests.planning import problems_for, small_mlp
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context, rollout
+from world_models.models.analytic import LinearQuadratic
 
 F64 = torch.float64
 

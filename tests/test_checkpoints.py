@@ -9,7 +9,7 @@ import torch
 
 from world_models import checkpoints
 from world_models.errors import UnknownNameError, UserError
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 
 

@@ -19,9 +19,9 @@ from planners.diagnostics.gradients import LiftedPhase
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients, lifted_loss
 from planners.search.initialisers import interpolated_states
 from tests.planning import problems_for, small_mlp
-from world_models.analytic import LinearQuadratic, Pendulums, reachability
 from world_models.base import lifted_step
-from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.models.analytic import LinearQuadratic, Pendulums, reachability
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 
 F64 = torch.float64
 

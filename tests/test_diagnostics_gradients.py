@@ -19,10 +19,10 @@ from planners.diagnostics.gradients import (
 from planners.diagnostics.growth import bootstrap_median, growth
 from planners.objectives import final_cost
 from tests.planning import problems_for
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance
 from world_models.errors import UserError
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.analytic import LinearQuadratic
+from world_models.models.mlp import MLPConfig, ResidualMLP
 
 F64 = torch.float64
 

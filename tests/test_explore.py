@@ -13,9 +13,9 @@ from torch import Tensor
 from planners.base import ModelProblems
 from planners.search.explored_starts import Branches, ExploreSettings, explore
 from tests.planning import WORLDS, Counting, Patches, problems_for, take
-from world_models.analytic import DoubleIntegrator, Pendulums
 from world_models.base import Context, SquaredDistance, WorldModel, rollout
 from world_models.errors import UserError
+from world_models.models.analytic import DoubleIntegrator, Pendulums
 
 SMALL = ExploreSettings(rounds=6, nodes=8, hold=2, keep=0.5, candidates=4)
 MEDIUM = ExploreSettings(rounds=30, nodes=32, spread=2.0, keep=0.5)

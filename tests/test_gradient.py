@@ -8,8 +8,8 @@ import torch
 from planners import GD, GDSettings, ModelProblems
 from planners.objectives import final_cost, final_cost_gradient
 from tests.planning import WORLDS, problems_for
-from world_models.analytic import EffortCost, LinearQuadratic, WithEffort
 from world_models.base import Context
+from world_models.models.analytic import EffortCost, LinearQuadratic, WithEffort
 
 F64 = torch.float64
 

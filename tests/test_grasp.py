@@ -15,9 +15,9 @@ from planners.objectives import lifted_gradients
 from planners.search.noise import RowNoise
 from planners.search.search_run import begin
 from tests.planning import WORLDS, Wrapped, problems_for, small_mlp
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout, windows
-from world_models.mlp import StateGoalCost
+from world_models.models.analytic import LinearQuadratic
+from world_models.models.mlp import StateGoalCost
 
 F64 = torch.float64
 

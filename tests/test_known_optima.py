@@ -7,7 +7,7 @@ import torch
 
 from planners import PLANNERS, Scalar, make_planner
 from tests.optima import OPTIMA, from_rest_to_rest
-from world_models.analytic import DoubleIntegrator
+from world_models.models.analytic import DoubleIntegrator
 
 BUDGETS: dict[str, dict[str, Scalar]] = {
     "grasp": {"iterations": 40, "sync_every": 20, "sync_steps": 40, "sync_lr": 0.1},

@@ -20,8 +20,8 @@ from world_models.base import (
     step_pullback,
 )
 from world_models.errors import UnknownNameError, UserError
-from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
-from world_models.mlp_frozen import FAST_ACTIVATIONS
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.models.mlp_frozen import FAST_ACTIVATIONS
 
 
 def make(dtype: torch.dtype = torch.float64, **config: object) -> ResidualMLP:

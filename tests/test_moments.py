@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from world_models.encoders import ENCODERS, Moments
+from world_models.models.encoders import ENCODERS, Moments
 from world_models.tasks.push_t import PushT
 
 SIZE = 32

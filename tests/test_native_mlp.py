@@ -15,7 +15,7 @@ from planners.objectives import lifted_gradients
 from tests.planning import problems_for
 from world_models.base import Context, rollout, step_pullback
 from world_models.errors import UnknownNameError
-from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.native import build
 from world_models.native import mlp as native
 from world_models.native.build import NativeUnavailableError, load_library

@@ -14,10 +14,10 @@ from planners.settings import Settings
 from planners.updates import newton
 from planners.updates.newton import LevenbergMarquardt, final_state_jacobian, goal_quadratic
 from tests.planning import WORLDS, problems_for, small_mlp, take
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context, SquaredDistance, WorldModel, rollout
 from world_models.errors import UserError
-from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.models.analytic import LinearQuadratic
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 
 F64 = torch.float64
 

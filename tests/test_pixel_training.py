@@ -18,11 +18,11 @@ from orchestrator.evaluation.execution import plan_and_execute
 from planners import make_planner
 from world_models import checkpoints
 from world_models.base import Context, Sight, rollout
-from world_models.ensemble import Ensemble
 from world_models.errors import UnknownNameError, UserError
 from world_models.fit_pixels import CURVE, LoopSettings, Stage, run_stage
 from world_models.latent_stages import PredictorSettings
 from world_models.loader import Prefetch
+from world_models.models.ensemble import Ensemble
 from world_models.tasks import make_task
 from world_models.train_pixels import PixelTrainSettings, train_pixels
 

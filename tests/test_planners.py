@@ -9,9 +9,9 @@ import torch
 
 from planners import PLANNERS, Planner, PlanStatus, full_settings, make_planner
 from tests.planning import SETTINGS, WORLDS, Counting, plan, problems_for, small_mlp, take
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context, rollout
 from world_models.errors import UserError
+from world_models.models.analytic import LinearQuadratic
 
 DTYPES = (torch.float32, torch.float64)
 every_planner = pytest.mark.parametrize("name", sorted(PLANNERS))

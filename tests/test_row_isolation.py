@@ -11,8 +11,8 @@ from torch import Tensor
 
 from planners import PLANNERS, PlanStatus
 from tests.planning import plan, problems_for, small_mlp
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context
+from world_models.models.analytic import LinearQuadratic
 
 every_planner = pytest.mark.parametrize("name", sorted(PLANNERS))
 

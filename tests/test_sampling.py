@@ -17,8 +17,8 @@ from planners.search.noise import RowNoise
 from planners.search.search_run import begin
 from planners.updates.sampling import coloured, drawn, elites_of, offered_costs
 from tests.planning import WORLDS, Counting, plan, problems_for, small_mlp
-from world_models.analytic import LinearQuadratic
 from world_models.base import Context
+from world_models.models.analytic import LinearQuadratic
 
 F64 = torch.float64
 

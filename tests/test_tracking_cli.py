@@ -18,7 +18,7 @@ from sweeps.cli import main
 from sweeps.outputs import Outputs
 from tests.tracking_bench import Bench
 from world_models.checkpoints import save
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 
 SWEEP = ("sweep=smoke", "backend=inline", "horizons=[10]", "planner=gd", "planners.gd.settings.iterations=3")

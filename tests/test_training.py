@@ -17,7 +17,7 @@ from world_models import checkpoints
 from world_models.data import Dataset, collect, collect_cached
 from world_models.errors import UnknownNameError, UserError
 from world_models.fitting import FitSettings, Windows, abrupt_changes, fit, new_model, unrolled_loss
-from world_models.mlp import MLPConfig
+from world_models.models.mlp import MLPConfig
 from world_models.tasks import make_task
 from world_models.train import HELD_OUT_SEED, TrainSettings, train
 

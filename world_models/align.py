@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from world_models.errors import require
-from world_models.jepa import JEPA, Predictor
+from world_models.models.jepa import JEPA, Predictor
 
 READABLE = 0.5
 """Labels that latents explain less of than this share of variance (velocities, off one picture) get no axis."""

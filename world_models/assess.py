@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from world_models.base import Context, Decode, GoalCost, WorldModel, rollout
 from world_models.data import Dataset
-from world_models.mlp import ResidualMLP
+from world_models.models.mlp import ResidualMLP
 from world_models.tasks import Task
 
 STEPS = (1, 10, 20, 50, 100)

@@ -14,7 +14,7 @@ from world_models.base import windows
 from world_models.errors import UnknownNameError, require
 from world_models.fit_pixels import LoopSettings, Stage
 from world_models.frames import Frames
-from world_models.jepa import JEPA
+from world_models.models.jepa import JEPA
 from world_models.regularisers import REGULARISERS
 from world_models.windows import PictureWindows, picture_windows
 

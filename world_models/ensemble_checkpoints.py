@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from world_models import checkpoints
 from world_models.base import Sight
-from world_models.ensemble import Ensemble, EnsembleDecode, ensemble_cost
 from world_models.errors import UserError, require
 from world_models.formats import assemble
+from world_models.models.ensemble import Ensemble, EnsembleDecode, ensemble_cost
 from world_models.parts import ENSEMBLE, Card, Parts, Tensors, model_config
 
 _CHANGE_SCALE = "change_scale"

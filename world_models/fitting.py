@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from world_models.data import Dataset
 from world_models.errors import require
-from world_models.mlp import MLPConfig, ResidualMLP
+from world_models.models.mlp import MLPConfig, ResidualMLP
 
 Progress = Callable[[str, int, int, float], None]
 """Called with (stage, done, total, loss)."""

@@ -28,7 +28,7 @@ def known_format(card: Card) -> str:
 
 
 def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
-    from world_models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+    from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 
     goal_cost = StateGoalCost(tensors.pop(GOAL_WEIGHTS))
     model = ResidualMLP(MLPConfig(**model_config(card)))

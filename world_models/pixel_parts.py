@@ -8,11 +8,11 @@ from torch import Tensor
 
 from world_models.base import GoalCost, SquaredDistance
 from world_models.errors import require
-from world_models.jepa import JEPA, JEPAConfig
+from world_models.models.jepa import JEPA, JEPAConfig
+from world_models.models.probe import Probe, ProbeCost
+from world_models.models.temporal import TemporalConfig, TemporalCost
 from world_models.parts import Parts, model_config
-from world_models.probe import Probe, ProbeCost
 from world_models.sensors import Sensors
-from world_models.temporal import TemporalConfig, TemporalCost
 
 
 def parts(card: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Parts:

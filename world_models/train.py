@@ -17,7 +17,7 @@ from world_models.data import Dataset, collect_cached
 from world_models.ensemble_checkpoints import combine
 from world_models.errors import require
 from world_models.fitting import FitSettings, Progress, fit, new_model
-from world_models.mlp import MLPConfig, StateGoalCost
+from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.parts import Parts
 from world_models.settings_of import settings_of
 from world_models.tasks import Task

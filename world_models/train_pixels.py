@@ -24,7 +24,6 @@ from world_models.errors import require
 from world_models.fit_pixels import LoopReport, Stage, run_stage
 from world_models.fitting import Progress
 from world_models.frames import Frames, collect_frames
-from world_models.jepa import JEPA, JEPAConfig, Predictor
 from world_models.latent_stages import (
     PredictorSettings,
     ProbeSettings,
@@ -33,13 +32,14 @@ from world_models.latent_stages import (
     predictor_stage,
     temporal_stage,
 )
+from world_models.models.jepa import JEPA, JEPAConfig, Predictor
+from world_models.models.probe import Probe, ProbeCost
+from world_models.models.temporal import TemporalCost
 from world_models.parts import PREFIX, Parts
 from world_models.pixel_card import encode_frames, pixel_card
-from world_models.probe import Probe, ProbeCost
 from world_models.sensors import Sensors
 from world_models.settings_of import settings_of
 from world_models.tasks import Task
-from world_models.temporal import TemporalCost
 from world_models.train import HELD_OUT_SEED, check_training
 from world_models.windows import States
 

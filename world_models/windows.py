@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from world_models.frames import Frames
-from world_models.temporal import Pairs
+from world_models.models.temporal import Pairs
 
 
 @dataclass(frozen=True)

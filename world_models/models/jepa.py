@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.base import Sight
-from world_models.encoders import ENCODERS
 from world_models.errors import UnknownNameError, require
-from world_models.mlp import ACTIVATIONS
+from world_models.models.encoders import ENCODERS
+from world_models.models.mlp import ACTIVATIONS
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,14 @@ from torch.nn import functional
 
 from world_models.base import Context, Pullback, Vjp, autograd_pullback, autograd_vjp, serial_rollout
 from world_models.errors import UnknownNameError, require
-from world_models.mlp_frozen import FAST_ACTIVATIONS, FrozenWeights, allowed_kernel, frozen_pullback, frozen_rollout, frozen_vjp
+from world_models.models.mlp_frozen import (
+    FAST_ACTIVATIONS,
+    FrozenWeights,
+    allowed_kernel,
+    frozen_pullback,
+    frozen_rollout,
+    frozen_vjp,
+)
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,

@@ -1,0 +1,1 @@
+"""The learned dynamics that ship, and worlds whose optimum is known."""
