@@ -31,11 +31,11 @@ from jaxtyping import Bool, Float
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from planners import Planner, make_planner
 from sweeps.statistics import wilson
-from world_models import checkpoints
 from world_models.assess import goal_weights
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.ensemble_files import combine
+from world_models.checkpoints.store import LoadedModel
 from world_models.data import Dataset
-from world_models.ensemble_checkpoints import combine
 from world_models.fitting import FitSettings, fit, new_model
 from world_models.models.mlp import MLPConfig
 from world_models.tasks import make_task

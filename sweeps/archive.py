@@ -22,7 +22,7 @@ from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
 from sweeps.terminal import say
-from world_models import checkpoints
+from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require
 
 FORMAT = "grasp-sweep-1"

@@ -53,7 +53,7 @@ from sweeps.report import COLUMNS, Row, records_of, summarise
 from sweeps.report_tables import render_table, to_csv
 from sweeps.terminal import say, show
 from sweeps.verbs import make_backend
-from world_models import checkpoints
+from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError
 
 

@@ -29,7 +29,7 @@ from planners.diagnostics.gradients import (
     shooting_iterate,
 )
 from world_models.base import Context, Decode, SquaredDistance, WorldModel, rollout
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints.store import LoadedModel
 from world_models.errors import UserError
 from world_models.models.analytic import LinearQuadratic
 from world_models.tasks import Task

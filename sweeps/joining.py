@@ -20,7 +20,7 @@ from sweeps.missing import missing_of
 from sweeps.outputs import Outputs
 from sweeps.terminal import emit, say
 from sweeps.verbs import Job
-from world_models.checkpoints import read_card
+from world_models.checkpoints.store import read_card
 from world_models.errors import UserError
 
 LOOK = 1.0

@@ -18,12 +18,12 @@ from torch import Tensor
 from sweeps.models import models
 from sweeps.outputs import outputs_of
 from sweeps.terminal import say, show
-from world_models import checkpoints
 from world_models.adapters.base import Found, Imported
 from world_models.adapters.fit_readout import HELD_OUT, STATES, Readout, fit_readout
 from world_models.adapters.kinds import adapter, recognise
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.formats import assemble
 from world_models.errors import UserError, require
-from world_models.formats import assemble
 from world_models.sensors import Sensors
 from world_models.tasks import TASKS, Task, make_task
 from world_models.tasks.base import Visible

@@ -17,7 +17,7 @@ from rich.table import Table
 from sweeps.config import compose, groups
 from sweeps.outputs import Outputs
 from sweeps.terminal import say, show
-from world_models.checkpoints import read_card, zoo_names
+from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import Task, make_task
 from world_models.train import TrainSettings, train

@@ -19,7 +19,7 @@ from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from sweeps.outputs import Outputs
 from sweeps.terminal import say, show
-from world_models import checkpoints
+from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require
 
 TOLERANCE = 1e-3

@@ -26,7 +26,7 @@ from sweeps.config import CONF, Composed, compose, groups
 from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
 from sweeps.outputs import Outputs
 from sweeps.verbs import lookups, whole_number
-from world_models.checkpoints import read_card
+from world_models.checkpoints.store import read_card
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks import make_task
 

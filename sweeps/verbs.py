@@ -17,7 +17,7 @@ from planners import full_settings
 from sweeps.config import compose, several
 from sweeps.grid import Grid, Lookups, spec_of
 from sweeps.outputs import Outputs
-from world_models.checkpoints import own_goal_cost, read_card
+from world_models.checkpoints.store import own_goal_cost, read_card
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
 

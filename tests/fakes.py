@@ -20,7 +20,7 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.results import failed_batch
 from orchestrator.workers.evaluator import BatchResult, Evaluator
 from world_models.base import SquaredDistance
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints.store import LoadedModel
 from world_models.errors import UserError
 from world_models.tasks import Problem, Task
 from world_models.tasks.base import check_horizon

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from planners import ModelProblems
-from world_models import checkpoints
 from world_models.adapters.base import Imported
 from world_models.base import Context, SquaredDistance, WorldModel
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Task
 
 

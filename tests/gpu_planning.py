@@ -9,9 +9,9 @@ from torch import Tensor
 
 from planners import PLANNERS, ModelProblems, Plans, Scalar, make_planner
 from tests.planning import SETTINGS
-from world_models import checkpoints
 from world_models.base import Context, Sight, rollout, step_pullback
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.store import LoadedModel
 from world_models.precision import matmul_precision
 
 STEPS, BATCH = 8, 4

@@ -12,7 +12,7 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.workers.evaluator import BatchResult, Evaluator
 from planners import Scalar
-from world_models.checkpoints import read_card
+from world_models.checkpoints.store import read_card
 
 BREAKS_ONCE = 7001
 """A seed that breaks the GPU of the first process that plans it."""

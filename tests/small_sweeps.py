@@ -15,7 +15,7 @@ import torch
 
 from orchestrator.ledger.ledger import Ledger
 from sweeps.outputs import Outputs
-from world_models.checkpoints import save
+from world_models.checkpoints.store import save
 from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 

@@ -15,7 +15,6 @@ from planners import PLANNERS, ModelProblems, PlanStatus
 from tests import patch_formulas as formulas
 from tests.planning import plan
 from tests.published import DinoWM, classes, dino_wm_file, dinov2_file, dinov2_shapes, drawn
-from world_models import checkpoints
 from world_models.adapters import dino_wm
 from world_models.adapters.base import Imported
 from world_models.adapters.dinov2 import DinoConfig, DinoV2
@@ -23,6 +22,7 @@ from world_models.adapters.patch_import import RENDERING
 from world_models.adapters.patch_model import PatchConfig, PatchGoalCost, PatchModel
 from world_models.adapters.trained_units import trained_units
 from world_models.base import Context, QuadraticCost, Sight, WorldModel, rollout
+from world_models.checkpoints import store as checkpoints
 from world_models.tasks import Task, make_task
 
 __all__ = ["classes"]

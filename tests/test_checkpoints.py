@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from world_models import checkpoints
+from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task

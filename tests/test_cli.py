@@ -26,7 +26,7 @@ from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs
 from sweeps.ui import serve
 from tests.small_sweeps import GRID, ROOT, ledger_rows, tiny_model
-from world_models.checkpoints import read_card, save
+from world_models.checkpoints.store import read_card, save
 from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 

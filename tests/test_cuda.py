@@ -15,8 +15,8 @@ from torch import nn
 from planners import PLANNERS, ModelProblems, Plans, PlanStatus, Scalar, Settings, make_planner
 from tests.gpu_planning import CPU, DOUBLE, VARIANTS, apart, loaded, planned, problems, results_of
 from tests.planning import SETTINGS
-from world_models import checkpoints
 from world_models.base import rollout
+from world_models.checkpoints import store as checkpoints
 from world_models.precision import matmul_precision
 
 DEVICE = os.environ.get("GRASP_TEST_DEVICE", "cuda")

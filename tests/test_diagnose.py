@@ -23,7 +23,7 @@ from sweeps.diagnose_setup import ABLATIONS, BASE, CLAIMED, read_diagnosis
 from sweeps.outputs import Outputs
 from tests.fakes import Plane
 from world_models.base import SquaredDistance
-from world_models.checkpoints import LoadedModel, save
+from world_models.checkpoints.store import LoadedModel, save
 from world_models.models.analytic import LinearQuadratic
 from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task

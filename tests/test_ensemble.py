@@ -13,9 +13,9 @@ from torch import Tensor
 from planners import make_planner
 from planners.base import ModelProblems
 from tests.planning import small_mlp
-from world_models import checkpoints
 from world_models.base import Context, GoalCost, QuadraticCost, SquaredDistance, rollout, serial_rollout
-from world_models.ensemble_checkpoints import combine
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.ensemble_files import combine
 from world_models.errors import UserError
 from world_models.models.ensemble import EPSILON, Ensemble, EnsembleDecode, ensemble_cost, priced
 from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost

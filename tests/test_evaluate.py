@@ -26,7 +26,7 @@ from orchestrator.workers.evaluator import Evaluator, check_point
 from planners import make_planner
 from planners.base import Plans, PlanStatus
 from tests.fakes import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints.store import LoadedModel
 from world_models.errors import UserError
 from world_models.tasks import execute
 

@@ -14,7 +14,7 @@ from planners.base import Planner
 from planners.search.initialisers import linear
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane
 from world_models.base import Context, SquaredDistance, rollout
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Task, execute, make_task
 
 QUICK = {

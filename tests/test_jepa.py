@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from world_models import checkpoints
 from world_models.base import Context, Sight, rollout
+from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.encoders import ENCODERS, SoftArgmax
 from world_models.models.jepa import JEPA, JEPAConfig

@@ -16,8 +16,8 @@ from torch import nn
 
 from orchestrator.evaluation.execution import plan_and_execute
 from planners import make_planner
-from world_models import checkpoints
 from world_models.base import Context, Sight, rollout
+from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.fit_pixels import CURVE, LoopSettings, Stage, run_stage
 from world_models.latent_stages import PredictorSettings

@@ -17,7 +17,7 @@ from orchestrator.workers.evaluator import Evaluator
 from tests.fakes import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point
 from world_models import sensors
 from world_models.base import Sight, SquaredDistance
-from world_models.checkpoints import LoadedModel, check_goal_cost
+from world_models.checkpoints.store import LoadedModel, check_goal_cost
 from world_models.errors import UnknownNameError, UserError
 from world_models.sensors import STATE, Sensors
 

@@ -17,7 +17,7 @@ from orchestrator.tracking.outbox import Outbox
 from sweeps.cli import main
 from sweeps.outputs import Outputs
 from tests.tracking_bench import Bench
-from world_models.checkpoints import save
+from world_models.checkpoints.store import save
 from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from world_models import checkpoints
+from world_models.checkpoints import store as checkpoints
 from world_models.data import Dataset, collect, collect_cached
 from world_models.errors import UnknownNameError, UserError
 from world_models.fitting import FitSettings, Windows, abrupt_changes, fit, new_model, unrolled_loss

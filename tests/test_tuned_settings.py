@@ -12,7 +12,7 @@ from planners import full_settings
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
 from sweeps.verbs import read_job
-from world_models.checkpoints import read_card
+from world_models.checkpoints.store import read_card
 
 FILES = sorted((Path(__file__).parent.parent / "sweeps" / "conf" / "planner").glob("*.yaml"))
 CONFIGS = [(file.stem, yaml.safe_load(file.read_text())) for file in FILES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from world_models import checkpoints
+from world_models.checkpoints import store as checkpoints
 from world_models.frames import collect_frames
 from world_models.pixel_card import encode_frames, probe_errors
 from world_models.tasks import make_task

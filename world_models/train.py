@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from world_models import checkpoints
 from world_models.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.ensemble_files import combine
 from world_models.data import Dataset, collect_cached
-from world_models.ensemble_checkpoints import combine
 from world_models.errors import require
 from world_models.fitting import FitSettings, Progress, fit, new_model
 from world_models.models.mlp import MLPConfig, StateGoalCost

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from world_models import checkpoints
 from world_models.align import align
 from world_models.base import GoalCost, SquaredDistance
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.ensemble_files import combine
 from world_models.encoder_stage import EncoderSettings, EncoderStage
-from world_models.ensemble_checkpoints import combine
 from world_models.errors import require
 from world_models.fit_pixels import LoopReport, Stage, run_stage
 from world_models.fitting import Progress

@@ -18,7 +18,7 @@ from orchestrator.artifacts.trajectory import trajectory
 from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
 from orchestrator.core.messages import one_line
 from orchestrator.evaluation.execution import believed, numpy_of
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 from world_models.tasks.base import pose_of
 

@@ -19,7 +19,7 @@ from orchestrator.evaluation.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
 from planners.search.initialisers import linear
 from world_models.base import Context, WorldModel, rollout
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 
 _SEVERITY = (PlanStatus.REACHED, PlanStatus.COMPLETED, PlanStatus.OUT_OF_BUDGET, PlanStatus.NON_FINITE)

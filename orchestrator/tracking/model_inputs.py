@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from world_models.checkpoints import read_card
+from world_models.checkpoints.store import read_card
 from world_models.errors import UserError
 
 

@@ -25,8 +25,8 @@ from orchestrator.workers.devices import MemoryMeter, check_device
 from planners import make_planner as _make_planner
 from planners.base import Planner
 from planners.settings import Setting
-from world_models import checkpoints
-from world_models.checkpoints import LoadedModel
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.store import LoadedModel
 from world_models.errors import UserError, require
 from world_models.sensors import Sensors
 from world_models.tasks import Problem, Task

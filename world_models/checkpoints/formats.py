@@ -37,7 +37,7 @@ def _residual_mlp(card: Card, tensors: Tensors) -> Parts:
 
 
 def _jepa(card: Card, tensors: Tensors) -> Parts:
-    from world_models.pixel_parts import parts
+    from world_models.checkpoints.pixel_parts import parts
 
     return parts(card, tensors)
 
@@ -68,7 +68,7 @@ def _patches(card: Card, tensors: Tensors) -> Parts:
 
 
 def _ensemble(card: Card, tensors: Tensors) -> Parts:
-    from world_models.ensemble_checkpoints import assemble_ensemble
+    from world_models.checkpoints.ensemble_parts import assemble_ensemble
 
     return assemble_ensemble(card, tensors)
 

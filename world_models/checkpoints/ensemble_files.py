@@ -7,27 +7,16 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from world_models import checkpoints
 from world_models.base import Sight
+from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.ensemble_parts import _CHANGE_SCALE, _SHARED, _join
+from world_models.checkpoints.formats import assemble
 from world_models.errors import UserError, require
-from world_models.formats import assemble
-from world_models.models.ensemble import Ensemble, EnsembleDecode, ensemble_cost
-from world_models.parts import ENSEMBLE, Card, Parts, Tensors, model_config
+from world_models.parts import ENSEMBLE, Parts, Tensors, model_config
 
-_CHANGE_SCALE = "change_scale"
-_SHARED = "shared/"
 _MEMBER_CARD = ("format", "model", "dynamics", "sensors", "goal_cost", "goal_costs")
-
-
-def assemble_ensemble(card: Card, tensors: Tensors) -> Parts:
-    """The parts of an ensemble's checkpoint: goal costs, decoder and sensors are the first member's."""
-    member_card = model_config(card)["member"]
-    scale = tensors.pop(_CHANGE_SCALE)
-    count = model_config(card)["members"]
-    parts = [assemble(member_card, _member_tensors(tensors, k)) for k in range(count)]
-    return _join(parts, scale)
 
 
 def combine(
@@ -68,18 +57,6 @@ def _member_card(folder: Path) -> dict[str, object]:
     return {key: card[key] for key in _MEMBER_CARD if key in card}
 
 
-def _join(parts: Sequence[Parts], change_scale: Float[Tensor, " features"]) -> Parts:
-    first = parts[0]
-    members = []
-    for part in parts:
-        assert isinstance(part.model, nn.Module), "members have weights"
-        members.append(part.model)
-    model = Ensemble(members, change_scale)
-    costs = {key: ensemble_cost(cost, model.member_shape) for key, cost in first.goal_costs.items()}
-    decode = None if first.decode is None else EnsembleDecode(first.decode, model.member_shape)
-    return Parts(model, costs, first.default_goal_cost, decode, first.sensors)
-
-
 def _packed(tensors: Sequence[Tensors]) -> Tensors:
     """One mapping: `shared/KEY` for what is equal in all members, `K/KEY` for what is member K's own."""
     packed: Tensors = {}
@@ -89,12 +66,6 @@ def _packed(tensors: Sequence[Tensors]) -> Tensors:
         else:
             packed |= {f"{k}/{key}": own[key] for k, own in enumerate(tensors)}
     return packed
-
-
-def _member_tensors(packed: Tensors, member: int) -> Tensors:
-    own = f"{member}/"
-    found = {key.removeprefix(_SHARED): value.clone() for key, value in packed.items() if key.startswith(_SHARED)}
-    return found | {key.removeprefix(own): value for key, value in packed.items() if key.startswith(own)}
 
 
 def _check_one_state_space(parts: Sequence[Parts], config: Mapping[str, object], folders: Sequence[Path]) -> None:

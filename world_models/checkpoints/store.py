@@ -17,14 +17,14 @@ from safetensors.torch import save as serialise_tensors
 from torch import Tensor
 
 from world_models.base import Decode, GoalCost, WorldModel
+from world_models.checkpoints.formats import assemble, known_format
 from world_models.errors import UnknownNameError, UserError
-from world_models.formats import assemble, known_format
 from world_models.models.ensemble import check_price, priced
 from world_models.models.mlp import ResidualMLP
 from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX
 from world_models.sensors import STATE, Sensors
 
-ZOO = Path(__file__).parent / "zoo"
+ZOO = Path(__file__).parent.parent / "zoo"
 """Models that ship with the package, a folder each."""
 
 STATE_GOAL_COSTS = ("state",)
