@@ -31,17 +31,17 @@ from jaxtyping import Bool, Float
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from planners import Planner, make_planner
 from sweeps.statistics import wilson
-from world_models.assess import goal_weights
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
 from world_models.checkpoints.store import LoadedModel
-from world_models.data import Dataset
-from world_models.fitting import FitSettings, fit, new_model
 from world_models.models.mlp import MLPConfig
 from world_models.tasks import make_task
 from world_models.tasks.base import pose_of
 from world_models.tasks.seeding import smooth_noise
 from world_models.tasks.wall_arena import free_points
+from world_models.training.assess import goal_weights
+from world_models.training.data import Dataset
+from world_models.training.fit_states import FitSettings, fit, new_model
 
 TASK = make_task("wall", kind="shallow")
 HORIZON = 50

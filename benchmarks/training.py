@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 
 from sweeps.config import compose
-from world_models.fit_pixels import LoopReport
-from world_models.frames import collect_frames
-from world_models.pixel_card import encode_frames
 from world_models.tasks import make_task
-from world_models.train_pixels import PixelTrainer, PixelTrainSettings
+from world_models.training.fit_pixels import LoopReport
+from world_models.training.frames import collect_frames
+from world_models.training.pixel_card import encode_frames
+from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.train_pixels import PixelTrainer
 
 
 def main() -> None:

@@ -20,8 +20,9 @@ from sweeps.terminal import say, show
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import Task, make_task
-from world_models.train import TrainSettings, train
-from world_models.train_pixels import PixelTrainSettings, train_pixels
+from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.train import TrainSettings, train
+from world_models.training.train_pixels import train_pixels
 
 STEPS = ("1", "10", "20", "50", "100")
 """Columns of the open-loop error: environment steps."""

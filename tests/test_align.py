@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from world_models.align import align
 from world_models.errors import UserError
 from world_models.models.jepa import JEPA, JEPAConfig
+from world_models.training.align import align
 
 
 @pytest.mark.parametrize("encoder", ["conv", "vit", "moments"])

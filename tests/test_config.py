@@ -10,8 +10,8 @@ from sweeps.config import compose, groups
 from sweeps.grid import spec_of
 from world_models.errors import UnknownNameError, UserError
 from world_models.tasks import make_task
-from world_models.train import TrainSettings
-from world_models.train_pixels import PixelTrainSettings
+from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.train import TrainSettings
 
 
 def test_every_shipped_task_names_a_task_and_settings_that_exist():

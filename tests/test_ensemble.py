@@ -20,7 +20,7 @@ from world_models.errors import UserError
 from world_models.models.ensemble import EPSILON, Ensemble, EnsembleDecode, ensemble_cost, priced
 from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.tasks import make_task
-from world_models.train import TrainSettings, train
+from world_models.training.train import TrainSettings, train
 
 DOUBLE = torch.float64
 

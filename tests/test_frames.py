@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from world_models.data import collect
 from world_models.errors import UserError
-from world_models.frames import Frames, collect_frames, visible
 from world_models.tasks import make_task
-from world_models.windows import States, picture_windows
+from world_models.training.data import collect
+from world_models.training.frames import Frames, collect_frames, visible
+from world_models.training.windows import States, picture_windows
 
 WALL = make_task("wall")
 SEEN = visible(WALL)

@@ -11,8 +11,8 @@ from world_models.models.encoders import ENCODERS, SoftArgmax
 from world_models.models.jepa import JEPA, JEPAConfig
 from world_models.models.probe import Probe, ProbeCost
 from world_models.models.temporal import TemporalConfig, TemporalCost
-from world_models.regularisers import REGULARISERS, sigreg, vicreg
-from world_models.train_pixels import TrainedPixels, save
+from world_models.training.regularisers import REGULARISERS, sigreg, vicreg
+from world_models.training.train_pixels import TrainedPixels, save
 
 SMALL = {"action_dim": 2, "size": 32, "latent": 5, "encoder_width": 8, "width": 24, "depth": 2}
 

@@ -19,12 +19,13 @@ from planners import make_planner
 from world_models.base import Context, Sight, rollout
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
-from world_models.fit_pixels import CURVE, LoopSettings, Stage, run_stage
-from world_models.latent_stages import PredictorSettings
-from world_models.loader import Prefetch
 from world_models.models.ensemble import Ensemble
 from world_models.tasks import make_task
-from world_models.train_pixels import PixelTrainSettings, train_pixels
+from world_models.training.fit_pixels import CURVE, LoopSettings, Stage, run_stage
+from world_models.training.latent_stages import PredictorSettings
+from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.prefetch import Prefetch
+from world_models.training.train_pixels import train_pixels
 
 TINY = {
     "trajectories": 50,

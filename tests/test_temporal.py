@@ -7,10 +7,10 @@ import torch
 from scipy.stats import spearmanr
 
 from world_models.errors import UnknownNameError, UserError
-from world_models.fit_pixels import run_stage
-from world_models.latent_stages import TemporalSettings, temporal_stage
 from world_models.models.temporal import METHODS, Pairs, TemporalConfig, TemporalCost, expectile, quasimetric
-from world_models.windows import States
+from world_models.training.fit_pixels import run_stage
+from world_models.training.latent_stages import TemporalSettings, temporal_stage
+from world_models.training.windows import States
 
 TURNS = 1.6 * math.pi
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from world_models.checkpoints import store as checkpoints
-from world_models.data import Dataset, collect, collect_cached
 from world_models.errors import UnknownNameError, UserError
-from world_models.fitting import FitSettings, Windows, abrupt_changes, fit, new_model, unrolled_loss
 from world_models.models.mlp import MLPConfig
 from world_models.tasks import make_task
-from world_models.train import HELD_OUT_SEED, TrainSettings, train
+from world_models.training.data import Dataset, collect, collect_cached
+from world_models.training.fit_states import FitSettings, Windows, abrupt_changes, fit, new_model, unrolled_loss
+from world_models.training.train import HELD_OUT_SEED, TrainSettings, train
 
 WALL = make_task("wall")
 SMALL = FitSettings(unrolls=(1, 3), steps=(120, 80), batch_size=64)

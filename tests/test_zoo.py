@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from world_models.assess import open_loop_errors
 from world_models.base import Context, rollout
 from world_models.checkpoints import store as checkpoints
-from world_models.data import Dataset, collect
 from world_models.tasks import make_task
-from world_models.train import HELD_OUT_SEED
+from world_models.training.assess import open_loop_errors
+from world_models.training.data import Dataset, collect
+from world_models.training.train import HELD_OUT_SEED
 
 LIMITS = {
     "wall": ("position_px", {"1": 0.03, "50": 0.4, "100": 0.8}),

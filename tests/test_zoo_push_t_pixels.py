@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from world_models.checkpoints import store as checkpoints
-from world_models.frames import collect_frames
-from world_models.pixel_card import encode_frames, probe_errors
 from world_models.tasks import make_task
-from world_models.train import HELD_OUT_SEED
+from world_models.training.frames import collect_frames
+from world_models.training.pixel_card import encode_frames, probe_errors
+from world_models.training.train import HELD_OUT_SEED
 
 NAME = "push_t_pixels"
 LARGEST = 12_000_000

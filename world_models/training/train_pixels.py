@@ -10,79 +10,38 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from world_models.align import align
 from world_models.base import GoalCost, SquaredDistance
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
-from world_models.encoder_stage import EncoderSettings, EncoderStage
-from world_models.errors import require
-from world_models.fit_pixels import LoopReport, Stage, run_stage
-from world_models.fitting import Progress
-from world_models.frames import Frames, collect_frames
-from world_models.latent_stages import (
-    PredictorSettings,
-    ProbeSettings,
-    TemporalSettings,
-    fit_probe,
-    predictor_stage,
-    temporal_stage,
-)
 from world_models.models.jepa import JEPA, JEPAConfig, Predictor
 from world_models.models.probe import Probe, ProbeCost
 from world_models.models.temporal import TemporalCost
 from world_models.parts import PREFIX, Parts
-from world_models.pixel_card import encode_frames, pixel_card
 from world_models.sensors import Sensors
-from world_models.settings_of import settings_of
 from world_models.tasks import Task
-from world_models.train import HELD_OUT_SEED, check_training
-from world_models.windows import States
+from world_models.training.align import align
+from world_models.training.encoder_stage import EncoderStage
+from world_models.training.fit_pixels import LoopReport, Stage, run_stage
+from world_models.training.fit_states import Progress
+from world_models.training.frames import Frames, collect_frames
+from world_models.training.latent_stages import (
+    fit_probe,
+    predictor_stage,
+    temporal_stage,
+)
+from world_models.training.pixel_card import encode_frames, pixel_card
+from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.train import HELD_OUT_SEED
+from world_models.training.windows import States
 
 FORMAT = f"{PREFIX}jepa/1"
 HELD_OUT = 100
 """Held-out trajectories that cards report on."""
-
-
-@dataclass(frozen=True)
-class PixelTrainSettings:
-    """Data, sizes and fit of one pixel model. Raises UserError for nonsense, by name and value."""
-
-    trajectories: int = 2000
-    length: int = 100
-    """Environment steps of a trajectory."""
-    data_seed: int = 0
-    size: int = 64
-    """Side of the pictures, px."""
-    proprioception: bool = False
-    """Whether the model takes the task's proprioception beside pictures."""
-    model: Mapping[str, object] = field(default_factory=dict)
-    """Fields of `JEPAConfig` that differ from their defaults."""
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    align: bool = False
-    """Turn the latents so that they are the state observations as a linear probe reads them (labels)."""
-    predictor: PredictorSettings = field(default_factory=PredictorSettings)
-    temporal: TemporalSettings | None = field(default_factory=TemporalSettings)
-    """None: no such goal cost."""
-    probe: ProbeSettings = field(default_factory=ProbeSettings)
-    goal_cost: str = "temporal"
-    """What plans use unless told otherwise: `latent`, `temporal` or `probe`."""
-    ensemble: int = 1
-    """Predictors on the one encoder; 2 or more make an ensemble, whose disagreement plans can be made to pay for."""
-
-    def __post_init__(self) -> None:
-        check_training(self.trajectories, self.length, self.data_seed, self.ensemble)
-        known = ("latent", "probe") if self.temporal is None else ("latent", "probe", "temporal")
-        require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is none that is trained: choose one of {known}.")
-
-    @staticmethod
-    def of(values: Mapping[str, object]) -> PixelTrainSettings:
-        """From a config mapping with a mapping a stage; lists become tuples. UserError for unknown names."""
-        return settings_of(PixelTrainSettings, values, "train")
 
 
 def train_pixels(

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from world_models.frames import Frames
 from world_models.models.temporal import Pairs
+from world_models.training.frames import Frames
 
 
 @dataclass(frozen=True)

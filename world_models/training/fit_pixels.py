@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from world_models.errors import require
-from world_models.fitting import Progress
-from world_models.loader import Prefetch
+from world_models.training.fit_states import Progress
+from world_models.training.prefetch import Prefetch
 
 Batch = TypeVar("Batch")
 

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from world_models.base import windows
 from world_models.errors import UnknownNameError, require
-from world_models.fit_pixels import LoopSettings, Stage
-from world_models.frames import Frames
 from world_models.models.jepa import JEPA
-from world_models.regularisers import REGULARISERS
-from world_models.windows import PictureWindows, picture_windows
+from world_models.training.fit_pixels import LoopSettings, Stage
+from world_models.training.frames import Frames
+from world_models.training.regularisers import REGULARISERS
+from world_models.training.windows import PictureWindows, picture_windows
 
 CONTRAST = 0.25
 """Standard deviation of what the encoder sees: what moves is small, so its own contrast is far higher."""

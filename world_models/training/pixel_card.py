@@ -12,17 +12,17 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from world_models.assess import STEPS
 from world_models.base import Context, Decode, GoalCost, Sight, WorldModel, rollout
-from world_models.encoder_stage import about_labels
-from world_models.frames import Frames
 from world_models.parts import Parts
 from world_models.tasks import Task
 from world_models.tasks.base import PathDistance
-from world_models.windows import rows_of
+from world_models.training.assess import STEPS
+from world_models.training.encoder_stage import about_labels
+from world_models.training.frames import Frames
+from world_models.training.windows import rows_of
 
 if TYPE_CHECKING:
-    from world_models.train_pixels import PixelTrainSettings
+    from world_models.training.pixel_settings import PixelTrainSettings
 
 PER_BAND = 2000
 """Pairs that a band's rank correlation is taken over; fewer than a tenth of it are too few to tell."""

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from world_models.data import Dataset
 from world_models.errors import require
 from world_models.models.mlp import MLPConfig, ResidualMLP
+from world_models.training.data import Dataset
 
 Progress = Callable[[str, int, int, float], None]
 """Called with (stage, done, total, loss)."""

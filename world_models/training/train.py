@@ -11,16 +11,16 @@ from pathlib import Path
 
 import torch
 
-from world_models.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
-from world_models.data import Dataset, collect_cached
 from world_models.errors import require
-from world_models.fitting import FitSettings, Progress, fit, new_model
 from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.parts import Parts
-from world_models.settings_of import settings_of
 from world_models.tasks import Task
+from world_models.training.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
+from world_models.training.data import Dataset, collect_cached
+from world_models.training.fit_states import FitSettings, Progress, fit, new_model
+from world_models.training.settings_of import settings_of
 
 HELD_OUT_SEED = 1_000_003
 """Data seed of the held-out trajectories that cards and tests report on: never trained on."""

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from world_models.base import Context, Decode, GoalCost, WorldModel, rollout
-from world_models.data import Dataset
 from world_models.models.mlp import ResidualMLP
 from world_models.tasks import Task
+from world_models.training.data import Dataset
 
 STEPS = (1, 10, 20, 50, 100)
 """Open-loop lengths on every card, in environment steps."""

@@ -22,10 +22,10 @@ import torch
 from jaxtyping import Float, Int, UInt8, UInt16
 from torch import Tensor
 
-from world_models.data import CHUNK
 from world_models.errors import UserError, require
 from world_models.tasks import Task
 from world_models.tasks.base import Visible
+from world_models.training.data import CHUNK
 
 LARGEST = 256
 """Largest side of a picture, px: a pixel's number has to fit 16 bits."""

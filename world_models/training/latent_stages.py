@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.errors import UnknownNameError, require
-from world_models.fit_pixels import LoopSettings, Stage
 from world_models.models.jepa import JEPA
 from world_models.models.probe import Probe
 from world_models.models.temporal import METHODS, Pairs, TemporalConfig, TemporalCost, method
-from world_models.windows import States, StateWindows
+from world_models.training.fit_pixels import LoopSettings, Stage
+from world_models.training.windows import States, StateWindows
 
 
 @dataclass(frozen=True)
