@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests.planning import Patches, small_mlp
 from tests.test_adapter_dino_wm import small
-from world_models.adapters.lewm_model import LeWM, LeWMConfig
-from world_models.adapters.tdmpc2_model import TDMPC2, TDMPC2Config
+from world_models.adapters.lewm.model import LeWM, LeWMConfig
+from world_models.adapters.tdmpc2.model import TDMPC2, TDMPC2Config
 from world_models.base import Sight, WorldModel
 from world_models.checkpoints import store as checkpoints
 from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort

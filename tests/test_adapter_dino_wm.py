@@ -15,11 +15,11 @@ from planners import PLANNERS, ModelProblems, PlanStatus
 from tests import patch_formulas as formulas
 from tests.planning import plan
 from tests.published import DinoWM, classes, dino_wm_file, dinov2_file, dinov2_shapes, drawn
-from world_models.adapters import dino_wm
 from world_models.adapters.base import Imported
-from world_models.adapters.dinov2 import DinoConfig, DinoV2
-from world_models.adapters.patch_import import RENDERING
-from world_models.adapters.patch_model import PatchConfig, PatchGoalCost, PatchModel
+from world_models.adapters.patches import dino_wm
+from world_models.adapters.patches.dinov2 import DinoConfig, DinoV2
+from world_models.adapters.patches.importing import RENDERING
+from world_models.adapters.patches.model import PatchConfig, PatchGoalCost, PatchModel
 from world_models.adapters.trained_units import trained_units
 from world_models.base import Context, QuadraticCost, Sight, WorldModel, rollout
 from world_models.checkpoints import store as checkpoints

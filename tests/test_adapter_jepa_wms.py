@@ -11,7 +11,7 @@ from torch import Tensor
 from tests import patch_formulas as formulas
 from tests.published import dinov2_file, drawn, embedding_shapes, jepa_wms_file
 from tests.test_adapter_dino_wm import ACTION, HALF, PROPRIO, load, normalised, sight
-from world_models.adapters import dino_wm, jepa_wms
+from world_models.adapters.patches import dino_wm, jepa_wms
 from world_models.errors import UserError
 from world_models.tasks import make_task
 

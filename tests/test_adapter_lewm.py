@@ -10,8 +10,8 @@ from torch.nn.functional import gelu, silu
 from planners import PLANNERS
 from tests.foreign import SMALL, LeWMSizes, lewm_state, problems, save_whole_module, stored
 from tests.planning import plan as plan_with
-from world_models.adapters import lewm
-from world_models.adapters.lewm_model import LeWM
+from world_models.adapters.lewm import files as lewm
+from world_models.adapters.lewm.model import LeWM
 from world_models.base import Sight
 from world_models.errors import UserError
 from world_models.tasks import make_task

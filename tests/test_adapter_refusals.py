@@ -12,8 +12,8 @@ from torch import nn
 from tests import hostile
 from tests.published import DinoWM, classes, dino_wm_file, dinov2_file
 from tests.test_adapter_dino_wm import SETTINGS, load
-from world_models.adapters import dino_wm, jepa_wms
-from world_models.adapters.dinov2 import read_dinov2
+from world_models.adapters.patches import dino_wm, jepa_wms
+from world_models.adapters.patches.dinov2 import read_dinov2
 from world_models.errors import UserError
 from world_models.tasks import make_task
 

@@ -9,8 +9,9 @@ from planners import PLANNERS
 from tests.foreign import problems, stored, tdmpc2_state
 from tests.planning import SETTINGS
 from tests.planning import plan as plan_with
-from world_models.adapters import kinds, tdmpc2
-from world_models.adapters.tdmpc2_model import TDMPC2, TDMPC2Config
+from world_models.adapters import kinds
+from world_models.adapters.tdmpc2 import files as tdmpc2
+from world_models.adapters.tdmpc2.model import TDMPC2, TDMPC2Config
 from world_models.errors import UserError
 from world_models.tasks import make_task
 

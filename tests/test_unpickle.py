@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tests import hostile
-from world_models.adapters.unpickle import OPTIMISERS, ClassNames, ModuleRecord, read_modules, read_object
+from world_models.adapters.pickles.unpickle import OPTIMISERS, ClassNames, ModuleRecord, read_modules, read_object
 from world_models.errors import UserError
 
 NAMES = ClassNames(("models.vit.*", *OPTIMISERS))

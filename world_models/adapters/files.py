@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from torch import Tensor
 
-from world_models.adapters.records import ModuleRecord
-from world_models.adapters.unpickle import OPTIMISERS, ClassNames, read_object
+from world_models.adapters.pickles.records import ModuleRecord
+from world_models.adapters.pickles.unpickle import OPTIMISERS, ClassNames, read_object
 from world_models.errors import UserError, require
 
 KNOWN = ClassNames(

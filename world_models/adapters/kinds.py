@@ -9,11 +9,16 @@ from pathlib import Path
 
 from world_models.adapters.base import Found, Imported
 from world_models.adapters.files import read_content, weight_file
-from world_models.adapters.unpickle import describe
+from world_models.adapters.pickles.unpickle import describe
 from world_models.errors import UnknownNameError, UserError
 from world_models.tasks.base import Task
 
-MODULES: Mapping[str, str] = {"dino-wm": "dino_wm", "jepa-wms": "jepa_wms", "tdmpc2": "tdmpc2", "lewm": "lewm"}
+MODULES: Mapping[str, str] = {
+    "dino-wm": "patches.dino_wm",
+    "jepa-wms": "patches.jepa_wms",
+    "tdmpc2": "tdmpc2.files",
+    "lewm": "lewm.files",
+}
 """Modules of this package by kind, imported when first asked for."""
 
 DINOV2 = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"}

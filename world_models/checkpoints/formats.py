@@ -43,19 +43,19 @@ def _jepa(card: Card, tensors: Tensors) -> Parts:
 
 
 def _tdmpc2(card: Card, tensors: Tensors) -> Parts:
-    from world_models.adapters.tdmpc2 import parts
+    from world_models.adapters.tdmpc2.files import parts
 
     return parts(card, tensors)
 
 
 def _lewm(card: Card, tensors: Tensors) -> Parts:
-    from world_models.adapters.lewm import parts
+    from world_models.adapters.lewm.files import parts
 
     return parts(card, tensors)
 
 
 def _patches(card: Card, tensors: Tensors) -> Parts:
-    from world_models.adapters.patch_model import PatchConfig, PatchModel, goal_cost_of
+    from world_models.adapters.patches.model import PatchConfig, PatchModel, goal_cost_of
     from world_models.adapters.readout import take_readout
 
     config, decode = PatchConfig.of(model_config(card)), take_readout(tensors)

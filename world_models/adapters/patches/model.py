@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from world_models.adapters.dinov2 import DinoConfig, DinoV2
-from world_models.adapters.patch_predictors import CausalViT, ModulatedViT
+from world_models.adapters.patches.dinov2 import DinoConfig, DinoV2
+from world_models.adapters.patches.predictors import CausalViT, ModulatedViT
 from world_models.base import Sight
 from world_models.errors import UnknownNameError, UserError, require
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from world_models.adapters.unpickle import read_tensors
+from world_models.adapters.pickles.unpickle import read_tensors
 from world_models.errors import UserError, require
 
 HEAD_DIM = 64

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
-from world_models.adapters.dinov2 import PREFIX, PUBLISHED, DinoConfig, read_dinov2
-from world_models.adapters.patch_model import PatchConfig, check_tensors
+from world_models.adapters.patches.dinov2 import PREFIX, PUBLISHED, DinoConfig, read_dinov2
+from world_models.adapters.patches.model import PatchConfig, check_tensors
 from world_models.adapters.trained_units import TrainedUnits, trained_units
 from world_models.errors import UserError, require
 from world_models.tasks.base import Task

@@ -14,8 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
-from world_models.adapters.dinov2 import NAMES
-from world_models.adapters.patch_import import (
+from world_models.adapters.patches.dinov2 import NAMES
+from world_models.adapters.patches.importing import (
     WEIGHTS,
     assemble,
     check_task,
@@ -24,8 +24,8 @@ from world_models.adapters.patch_import import (
     encoder_tensors,
     shape_of,
 )
-from world_models.adapters.patch_model import PatchConfig
-from world_models.adapters.unpickle import ClassNames, names_in, read_modules
+from world_models.adapters.patches.model import PatchConfig
+from world_models.adapters.pickles.unpickle import ClassNames, names_in, read_modules
 from world_models.errors import UserError, require
 from world_models.parts import PREFIX as FORMAT_PREFIX
 from world_models.tasks.base import Task

@@ -17,7 +17,7 @@ from torch import Tensor
 from world_models.adapters.base import Found, Imported
 from world_models.adapters.files import fitted, nested, read_content, tensors_in
 from world_models.adapters.readout import take_readout
-from world_models.adapters.tdmpc2_model import SIMNORM_GROUP, TDMPC2, TDMPC2Config
+from world_models.adapters.tdmpc2.model import SIMNORM_GROUP, TDMPC2, TDMPC2Config
 from world_models.base import SquaredDistance
 from world_models.errors import UserError, require
 from world_models.parts import Card, Parts, Tensors, model_config

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
 from world_models.adapters.files import config_beside, fitted, nested, read_content, tensors_in
-from world_models.adapters.lewm_model import LeWM, LeWMConfig
+from world_models.adapters.lewm.model import LeWM, LeWMConfig
 from world_models.adapters.readout import take_readout
 from world_models.base import SquaredDistance
 from world_models.errors import UserError, require

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from world_models.adapters.pickle_machine import DamagedPickleError
-from world_models.adapters.records import Name
+from world_models.adapters.pickles.machine import DamagedPickleError
+from world_models.adapters.pickles.records import Name
 
 DTYPES: Mapping[str, torch.dtype] = {
     "torch.FloatStorage": torch.float32,

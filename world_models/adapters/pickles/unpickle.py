@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from torch import Tensor
 
-from world_models.adapters.pickle_machine import DamagedPickleError, Machine
-from world_models.adapters.records import ModuleRecord, Name
-from world_models.adapters.torch_zip import DTYPES, Archive, rebuilt
+from world_models.adapters.pickles.machine import DamagedPickleError, Machine
+from world_models.adapters.pickles.records import ModuleRecord, Name
+from world_models.adapters.pickles.torch_zip import DTYPES, Archive, rebuilt
 from world_models.errors import UserError, require
 
 ALWAYS = (

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from torch import Tensor
 
-from world_models.adapters.records import ModuleRecord, Name
+from world_models.adapters.pickles.records import ModuleRecord, Name
 from world_models.errors import UserError
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from world_models.adapters.lewm_vit import Vit, VitSizes
+from world_models.adapters.lewm.vit import Vit, VitSizes
 from world_models.base import Sight
 from world_models.errors import UnknownNameError, require
 

@@ -1,0 +1,1 @@
+"""LeWM checkpoints."""

@@ -1,0 +1,1 @@
+"""World models over patch features: DINO-WM and jepa-wms."""

@@ -1,0 +1,1 @@
+"""Reading pickled checkpoints without running anything in them."""

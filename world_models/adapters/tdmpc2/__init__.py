@@ -1,0 +1,1 @@
+"""TD-MPC2 checkpoints."""
