@@ -12,7 +12,7 @@ from orchestrator.driver.status import Status, WorkerStatus
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.workers.backend import Backend, WorkerView
-from sweeps.display import words_of
+from sweeps.console.display import words_of
 from sweeps.grid import Grid
 from sweeps.progress import Tally
 from sweeps.sweep_tracking import SweepTracking

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the study; its exit code."""
     from rich.console import Console
 
-    from sweeps.display import View
+    from sweeps.console.display import View
     from sweeps.quality import Asked, quality
 
     view = View.QUIET if arguments.quiet else View.LIVE

@@ -54,7 +54,7 @@ def _configure_sweep(parser: argparse.ArgumentParser) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.display import View
+    from sweeps.console.display import View
     from sweeps.run_sweep import Options, sweep
 
     view = View.QUIET if arguments.quiet else View.JSON if arguments.json else View.LIVE
@@ -87,7 +87,7 @@ def _views(parser: argparse.ArgumentParser) -> None:
 def _tune(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.display import View
+    from sweeps.console.display import View
 
     view = View.QUIET if arguments.quiet else View.JSON if arguments.json else View.LIVE
     console = Console(stderr=view is View.JSON)

@@ -15,12 +15,12 @@ from rich.table import Table
 
 from orchestrator.ledger.ledger import Ledger
 from sweeps.comparison import LEVEL, Comparison, Verdict, adjust, compare_cells
+from sweeps.console.terminal import say, show
 from sweeps.grid import Entry, Grid
 from sweeps.outputs import Outputs
 from sweeps.point_cells import COLUMNS as CELL_COLUMNS
 from sweeps.point_cells import PointCells, cells_of, records_of
 from sweeps.statistics import Rate
-from sweeps.terminal import say, show
 from world_models.errors import UserError, require
 
 COLUMNS = (*CELL_COLUMNS, "git_revision")

@@ -19,15 +19,14 @@ from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Scheduler
 from sweeps.account import Account
-from sweeps.display import View
-from sweeps.durations import duration
+from sweeps.console.display import View
+from sweeps.console.signals import Interrupts
+from sweeps.console.terminal import duration, say
 from sweeps.grid import Grid
-from sweeps.interrupt import Interrupts
 from sweeps.joining import Joined
 from sweeps.outputs import Outputs
 from sweeps.progress import SweepProgress, Tally
 from sweeps.sweep_tracking import SweepTracking
-from sweeps.terminal import say
 from sweeps.verbs import Job, chosen_of, grace_of, limits_of, make_backend
 from world_models.errors import UserError
 

@@ -13,8 +13,8 @@ from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.workers.backend import Backend
 from orchestrator.workers.evaluator import BatchResult
-from sweeps.display import Display, View
-from sweeps.durations import roughly
+from sweeps.console.display import Display, View
+from sweeps.console.terminal import roughly
 
 CALM = 50.0
 """Pause between two estimates of the time left, in times that the last one took."""

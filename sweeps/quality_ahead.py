@@ -10,14 +10,13 @@ from rich.console import Console
 from orchestrator.core.cell import OPEN_LOOP, Point, planned_steps
 from orchestrator.scheduling.durations import CostModel
 from sweeps import quality_plans as plans
-from sweeps.durations import duration
+from sweeps.console.terminal import duration, say
 from sweeps.missing import missing_of
 from sweeps.quality_grids import Grids
 from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec
 from sweeps.quality_stages import Stages, claims_of
 from sweeps.quality_studies import Study, ended, studies_of
-from sweeps.terminal import say
 from world_models.errors import UserError, require
 
 CORES = 2

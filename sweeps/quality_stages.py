@@ -17,7 +17,9 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps import quality_conf as conf_files
 from sweeps import quality_plans as plans
-from sweeps.display import View
+from sweeps.console.display import View
+from sweeps.console.signals import INTERRUPTED
+from sweeps.console.terminal import say
 from sweeps.grid import Grid
 from sweeps.missing import missing_of
 from sweeps.point_cells import COLUMNS, cells_of, records_of
@@ -25,8 +27,7 @@ from sweeps.quality_grids import Grids
 from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec, Spot
 from sweeps.quality_studies import ended, shared_words, studies_of, tune_words
-from sweeps.run_sweep import INTERRUPTED, Options, sweep
-from sweeps.terminal import say
+from sweeps.run_sweep import Options, sweep
 from sweeps.tune import tune
 from world_models.errors import UserError, require
 

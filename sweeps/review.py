@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from sweeps.aggregates import Overall, overall
-from sweeps.durations import duration
+from sweeps.console.terminal import duration
 from sweeps.grid import Grid
 from sweeps.point_cells import COLUMNS as CELL_COLUMNS
 from sweeps.point_cells import PointCells, cells_of

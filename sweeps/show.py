@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps import terminal
 from sweeps.aggregates import render_overall
+from sweeps.console import terminal
+from sweeps.console.terminal import say
 from sweeps.grid import Grid
 from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
@@ -20,7 +21,6 @@ from sweeps.report_files import SHOWN, cut, write_report
 from sweeps.report_tables import WIDTH, render_table
 from sweeps.review import COLUMNS, review
 from sweeps.status import look_at
-from sweeps.terminal import say
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from orchestrator.tracking.relay import Courier
 from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
 from orchestrator.tracking.sweep_info import Extent
 from sweeps.config import compose
+from sweeps.console.terminal import say
 from sweeps.outputs import Outputs
 from sweeps.report import COLUMNS, summarise
 from sweeps.report_files import report_files
 from sweeps.report_tables import headline
 from sweeps.sweep_tracking import Telling, courier_to, destination_of, is_tracked, known_destinations, remember, saved_telling
-from sweeps.terminal import say
 from world_models.errors import UserError, require
 
 

@@ -14,16 +14,15 @@ from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
 from sweeps import tune_report
-from sweeps.display import View
+from sweeps.console.display import View
+from sweeps.console.signals import INTERRUPTED
+from sweeps.console.terminal import duration, say
 from sweeps.driver import Driver
-from sweeps.durations import duration
 from sweeps.missing import missing_of
 from sweeps.point_cells import records_of
 from sweeps.report import summarise
 from sweeps.report_tables import headline
-from sweeps.run_sweep import INTERRUPTED
 from sweeps.sweep_tracking import SweepTracking, destination_of
-from sweeps.terminal import say
 from sweeps.tune_figures import draw
 from sweeps.tune_run import StudyRun
 from sweeps.tune_spec import StudySpec, read_study

@@ -11,8 +11,8 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.tuner import Ended, Score
 from orchestrator.workers.backend import Backend
-from sweeps.display import Display, View
-from sweeps.durations import duration
+from sweeps.console.display import Display, View
+from sweeps.console.terminal import duration
 
 
 class TuneProgress(Display):

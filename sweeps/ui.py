@@ -22,9 +22,9 @@ from rich.console import Console
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.run_pages import view_key
 from sweeps.config import compose
+from sweeps.console.terminal import say
 from sweeps.outputs import Outputs
 from sweeps.sweep_tracking import destination_of, saved_telling
-from sweeps.terminal import say
 from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"

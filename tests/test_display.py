@@ -12,7 +12,7 @@ from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.workers.backend import InlineBackend, WorkerView
-from sweeps.display import words_of
+from sweeps.console.display import words_of
 from sweeps.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result
 

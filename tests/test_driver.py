@@ -20,9 +20,9 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.workers.backend import InlineBackend
 from sweeps.cli import main
-from sweeps.display import LINE_EVERY, View
+from sweeps.console.display import LINE_EVERY, View
+from sweeps.console.signals import Interrupts
 from sweeps.grid import Grid
-from sweeps.interrupt import Interrupts
 from sweeps.outputs import Outputs
 from sweeps.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result

@@ -27,8 +27,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel, Estimate
 from orchestrator.storage.locks import Holder
 from sweeps.cli import main
+from sweeps.console.signals import Interrupts
 from sweeps.grid import Grid
-from sweeps.interrupt import Interrupts
 from sweeps.joining import Joined
 from sweeps.outputs import Outputs
 from sweeps.progress import Tally

@@ -13,7 +13,7 @@ from scipy.stats import binom, binomtest
 
 from orchestrator.core.cell import Named, Point
 from orchestrator.ledger.records import SCHEMA
-from sweeps.durations import duration
+from sweeps.console.terminal import duration
 from sweeps.figure import save
 from sweeps.figure_rates import success_figure
 from sweeps.grid import Entry, Grid

@@ -68,3 +68,7 @@ class Interrupts:
             if not self._stop.is_set():
                 self._stop.set()
                 self._on_stop(signal.Signals(number).name)
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""

@@ -15,8 +15,7 @@ from rich.text import Text
 
 from orchestrator.core.batch import Batch
 from orchestrator.workers.backend import Backend, WorkerView
-from sweeps.durations import duration
-from sweeps.terminal import emit, say
+from sweeps.console.terminal import duration, emit, say
 
 LINE_EVERY = 5.0
 """Seconds between plain lines."""
