@@ -23,8 +23,8 @@ from orchestrator.tracking.outbox import Outbox, PointsRecord, SweepRecord
 from orchestrator.tracking.relay import Courier
 from orchestrator.tracking.sweep_info import Extent, SweepInfo
 from orchestrator.tracking.tracker import Tracker
-from sweeps.grid import Grid
-from sweeps.verbs import read_job
+from sweeps.config.grid import Grid
+from sweeps.config.jobs import read_job
 
 PLANNERS = ("grasp", "cem", "gd", "icem", "mppi")
 _SKILL = {"grasp": 1.0, "icem": 0.6, "cem": 0.3, "mppi": 0.1, "gd": -0.4}

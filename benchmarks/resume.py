@@ -41,8 +41,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import encode, name_of
 from orchestrator.ledger.records import SCHEMA
 from sweeps.cli import main as grasp
-from sweeps.outputs import Outputs
-from sweeps.verbs import Job, read_job
+from sweeps.config.jobs import Job, read_job
+from sweeps.config.outputs import Outputs
 
 PLANNERS, HORIZONS, SEEDS = 100, tuple(range(12, 90, 4)), 500
 FRESH = 2

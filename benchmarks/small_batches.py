@@ -17,7 +17,7 @@ import torch
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.workers.evaluator import Evaluator
-from sweeps.verbs import read_job
+from sweeps.config.jobs import read_job
 from world_models.native.mlp import mlp_library
 
 HORIZON = 50

@@ -34,7 +34,7 @@ from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
-from sweeps.verbs import read_job
+from sweeps.config.jobs import read_job
 
 ACTORS = 2
 INFO = SweepInfo("benchmark", "seeds: 64\n", "grasp sweep", "| task | success |")

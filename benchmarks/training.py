@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from sweeps.config import compose
+from sweeps.config.compose import compose
 from world_models.tasks import make_task
 from world_models.training.fit_pixels import LoopReport
 from world_models.training.frames import collect_frames

@@ -38,6 +38,7 @@ from orchestrator.tuning.objectives import cost
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State
 from orchestrator.workers.ray_cluster import connect
+from sweeps.config.jobs import read_job
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
 from sweeps.statistics import Paired
@@ -45,7 +46,6 @@ from sweeps.tune import tune
 from sweeps.tune_report import WINNER
 from sweeps.tune_run import StudyRun, driver_id
 from sweeps.tune_spec import StudySpec, read_study
-from sweeps.verbs import read_job
 
 TASKS = {"push_t": {"sync": "auto", "reached_cost": 0.0005}, "wall": {"sync": "gd", "reached_cost": 0.005}}
 """Settings that are not tuned: what the syncs solve with, and what counts as reached in the model's units."""

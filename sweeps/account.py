@@ -12,8 +12,8 @@ from orchestrator.driver.status import Status, WorkerStatus
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.workers.backend import Backend, WorkerView
+from sweeps.config.grid import Grid
 from sweeps.console.display import words_of
-from sweeps.grid import Grid
 from sweeps.progress import Tally
 from sweeps.sweep_tracking import SweepTracking
 

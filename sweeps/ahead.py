@@ -13,9 +13,9 @@ from orchestrator.core.portion import Portion, count
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch, spread_over
 from orchestrator.scheduling.memory_limits import Sizes
+from sweeps.config.jobs import Job, limits_of, make_backend
 from sweeps.console.terminal import roughly, say
 from sweeps.sweep_tracking import destination_of
-from sweeps.verbs import Job, limits_of, make_backend
 
 DEVICES = ("cuda", "cpu")
 OVERHEAD = 10.0

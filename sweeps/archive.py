@@ -18,9 +18,9 @@ from orchestrator.core.cell import digest
 from orchestrator.core.provenance import git_revision, versions
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
+from sweeps.config.grid import Grid
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.grid import Grid
-from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require

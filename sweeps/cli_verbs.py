@@ -92,7 +92,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     view = View.QUIET if arguments.quiet else View.JSON if arguments.json else View.LIVE
     console = Console(stderr=view is View.JSON)
     if arguments.words[:1] == ["apply"]:
-        from sweeps.outputs import outputs_of
+        from sweeps.config.outputs import outputs_of
         from sweeps.tune_apply import apply
 
         study = _one_name("tune apply", arguments.words[1:])
@@ -108,7 +108,7 @@ def _tune(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.outputs import outputs_of
+    from sweeps.config.outputs import outputs_of
     from sweeps.status import status
 
     name = _one_name("status", arguments.words)
@@ -146,7 +146,7 @@ def _configure_report(parser: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.outputs import outputs_of
+    from sweeps.config.outputs import outputs_of
     from sweeps.show import report
 
     return report(_one_name("report", arguments.words), outputs_of(arguments.words), Console())
@@ -160,7 +160,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.compare import compare
-    from sweeps.outputs import outputs_of
+    from sweeps.config.outputs import outputs_of
 
     names = [word for word in arguments.words if "=" not in word]
     if len(names) != 2:
@@ -175,7 +175,7 @@ def _configure_rerun(parser: argparse.ArgumentParser) -> None:
 def _rerun(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.outputs import outputs_of
+    from sweeps.config.outputs import outputs_of
     from sweeps.rerun import rerun
 
     names = [word for word in arguments.words if "=" not in word]
@@ -193,7 +193,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.archive import export
-    from sweeps.outputs import outputs_of
+    from sweeps.config.outputs import outputs_of
 
     return export(_one_name("export", arguments.words), outputs_of(arguments.words), arguments.to, Console())
 
@@ -208,7 +208,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.archive import take_in
-    from sweeps.outputs import outputs_of
+    from sweeps.config.outputs import outputs_of
 
     stray = [word for word in arguments.words if "=" not in word]
     if stray:

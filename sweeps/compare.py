@@ -15,9 +15,9 @@ from rich.table import Table
 
 from orchestrator.ledger.ledger import Ledger
 from sweeps.comparison import LEVEL, Comparison, Verdict, adjust, compare_cells
+from sweeps.config.grid import Entry, Grid
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
-from sweeps.grid import Entry, Grid
-from sweeps.outputs import Outputs
 from sweeps.point_cells import COLUMNS as CELL_COLUMNS
 from sweeps.point_cells import PointCells, cells_of, records_of
 from sweeps.statistics import Rate

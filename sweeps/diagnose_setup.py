@@ -11,12 +11,12 @@ from orchestrator.core.cell import Scalar
 from orchestrator.tracking.destination import Destination
 from orchestrator.workers.evaluator import check_point
 from planners.diagnostics.gradients import LiftedPhase
-from sweeps.config import compose
+from sweeps.config.compose import compose
+from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.jobs import lookups, whole_number
+from sweeps.config.outputs import Outputs
 from sweeps.diagnose_measure import Probe
-from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
-from sweeps.outputs import Outputs
 from sweeps.sweep_tracking import destination_of
-from sweeps.verbs import lookups, whole_number
 from world_models.errors import UserError, require
 from world_models.tasks import Task, make_task
 from world_models.tasks.base import check_horizon

@@ -19,15 +19,15 @@ from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Scheduler
 from sweeps.account import Account
+from sweeps.config.grid import Grid
+from sweeps.config.jobs import Job, chosen_of, grace_of, limits_of, make_backend
+from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import duration, say
-from sweeps.grid import Grid
 from sweeps.joining import Joined
-from sweeps.outputs import Outputs
 from sweeps.progress import SweepProgress, Tally
 from sweeps.sweep_tracking import SweepTracking
-from sweeps.verbs import Job, chosen_of, grace_of, limits_of, make_backend
 from world_models.errors import UserError
 
 

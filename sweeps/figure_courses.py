@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from orchestrator.evaluation.curves import distance_times
 from orchestrator.ledger.parts import is_failed
+from sweeps.config.grid import Grid
 from sweeps.figure import Layout, entitle, panel_of, span
-from sweeps.grid import Grid
 from sweeps.point_cells import by_point
 from sweeps.report import Row
 

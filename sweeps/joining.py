@@ -14,12 +14,11 @@ from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import Holder
 from orchestrator.workers.evaluator import check_point
+from sweeps.config.grid import Grid, missing_of
+from sweeps.config.jobs import Job
+from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View
 from sweeps.console.terminal import emit, say
-from sweeps.grid import Grid
-from sweeps.missing import missing_of
-from sweeps.outputs import Outputs
-from sweeps.verbs import Job
 from world_models.checkpoints.store import read_card
 from world_models.errors import UserError
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sweeps.config import compose, groups
+from sweeps.config.compose import compose, groups
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
-from sweeps.outputs import Outputs
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import Task, make_task

@@ -17,9 +17,9 @@ from orchestrator.ledger.records import CellResult
 from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
+from sweeps.config.grid import Entry, Grid
+from sweeps.config.jobs import chosen_of, read_job
 from sweeps.console.terminal import say, show
-from sweeps.grid import Entry, Grid
-from sweeps.verbs import chosen_of, read_job
 from world_models.errors import require
 
 FRAMES = 50

@@ -16,10 +16,10 @@ from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
 from sweeps import quality_page
 from sweeps import quality_results as results_file
+from sweeps.config.grid import Grid
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
-from sweeps.grid import Grid
 from sweeps.quality_ahead import say_ahead
 from sweeps.quality_results import Results, collect
 from sweeps.quality_spec import QualitySpec, read_quality

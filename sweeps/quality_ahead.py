@@ -10,8 +10,8 @@ from rich.console import Console
 from orchestrator.core.cell import OPEN_LOOP, Point, planned_steps
 from orchestrator.scheduling.durations import CostModel
 from sweeps import quality_plans as plans
+from sweeps.config.grid import missing_of
 from sweeps.console.terminal import duration, say
-from sweeps.missing import missing_of
 from sweeps.quality_grids import Grids
 from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec

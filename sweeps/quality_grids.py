@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from sweeps.config import compose
-from sweeps.grid import Grid, Lookups, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.compose import compose
+from sweeps.config.grid import Grid, Lookups, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.jobs import lookups
 from sweeps.quality_plans import SweepPlan
-from sweeps.verbs import lookups
 
 
 @dataclass(frozen=True)

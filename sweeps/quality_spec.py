@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.cell import OPEN_LOOP, Scalar, replan_every
-from sweeps.axes import as_list, seeds_of
-from sweeps.config import compose, groups
-from sweeps.outputs import Outputs
+from sweeps.config.axes import as_list, seeds_of
+from sweeps.config.compose import compose, groups
+from sweeps.config.jobs import whole_number
+from sweeps.config.outputs import Outputs
 from sweeps.quality_fields import entries, mapping, positive, settings, text, whole, words
-from sweeps.verbs import whole_number
 from world_models.errors import UserError, require
 
 GRASP = "grasp"

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jaxtyping import Float64
 
 from sweeps.comparison import Comparison, adjust, compare_cells
-from sweeps.grid import Entry, Grid
+from sweeps.config.grid import Entry, Grid
 from sweeps.point_cells import COLUMNS, PointCells, cells_of, records_of, setting_of
 from sweeps.statistics import Rate
 

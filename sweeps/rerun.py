@@ -17,8 +17,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
-from sweeps.outputs import Outputs
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require
 

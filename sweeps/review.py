@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from sweeps.aggregates import Overall, overall
+from sweeps.config.grid import Grid
 from sweeps.console.terminal import duration
-from sweeps.grid import Grid
 from sweeps.point_cells import COLUMNS as CELL_COLUMNS
 from sweeps.point_cells import PointCells, cells_of
 from sweeps.report import Row, rows_of

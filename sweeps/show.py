@@ -10,10 +10,10 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from sweeps.aggregates import render_overall
+from sweeps.config.grid import Grid
+from sweeps.config.outputs import Outputs
 from sweeps.console import terminal
 from sweeps.console.terminal import say
-from sweeps.grid import Grid
-from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
 from sweeps.report import Row
 from sweeps.report_effort import render_effort

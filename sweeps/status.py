@@ -19,10 +19,10 @@ from orchestrator.driver.status import EVERY, Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import Estimate
 from orchestrator.storage.locks import Holder
+from sweeps.config.grid import missing_of
+from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY
 from sweeps.console.terminal import duration, emit, roughly, say, show
-from sweeps.missing import missing_of
-from sweeps.outputs import Outputs
 from world_models.errors import UserError
 
 SILENT_AFTER = 10.0

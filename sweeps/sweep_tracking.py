@@ -22,9 +22,9 @@ from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, overview
 from orchestrator.tracking.sweep_info import Extent, SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.usage_file import UsageFile
-from sweeps.grid import Grid
-from sweeps.outputs import Outputs
-from sweeps.verbs import Job
+from sweeps.config.grid import Grid
+from sweeps.config.jobs import Job
+from sweeps.config.outputs import Outputs
 from world_models.errors import UserError, require
 
 _WHERE = "where.json"

@@ -14,9 +14,9 @@ from orchestrator.tracking.outbox import SweepRecord
 from orchestrator.tracking.relay import Courier
 from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
 from orchestrator.tracking.sweep_info import Extent
-from sweeps.config import compose
+from sweeps.config.compose import compose
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.outputs import Outputs
 from sweeps.report import COLUMNS, summarise
 from sweeps.report_files import report_files
 from sweeps.report_tables import headline

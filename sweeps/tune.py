@@ -14,11 +14,12 @@ from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
 from sweeps import tune_report
+from sweeps.config.grid import missing_of
+from sweeps.config.jobs import Job, grace_of, limits_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
 from sweeps.driver import Driver
-from sweeps.missing import missing_of
 from sweeps.point_cells import records_of
 from sweeps.report import summarise
 from sweeps.report_tables import headline
@@ -27,7 +28,6 @@ from sweeps.tune_figures import draw
 from sweeps.tune_run import StudyRun
 from sweeps.tune_spec import StudySpec, read_study
 from sweeps.tune_verdict import chosen, judge
-from sweeps.verbs import Job, grace_of, limits_of
 
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:

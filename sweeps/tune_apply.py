@@ -10,8 +10,8 @@ import yaml
 from rich.console import Console
 
 from sweeps import tune_report
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.outputs import Outputs
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path("conf")

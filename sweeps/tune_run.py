@@ -21,13 +21,13 @@ from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State, TrialView
 from orchestrator.tuning.tuner import Ended, Tuner
+from sweeps.config.jobs import grace_of, limits_of, make_backend
+from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import say
-from sweeps.outputs import Outputs
 from sweeps.tune_progress import TuneProgress
 from sweeps.tune_spec import StudySpec
-from sweeps.verbs import grace_of, limits_of, make_backend
 from world_models.errors import UserError
 
 BEST_OF_OTHERS = 3

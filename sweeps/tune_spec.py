@@ -21,11 +21,11 @@ from orchestrator.tuning.search_space import Space, space_of
 from orchestrator.tuning.tuner import TuningPlan
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
-from sweeps.axes import as_list, seeds_of, unique
-from sweeps.config import CONF, Composed, compose, groups
-from sweeps.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
-from sweeps.outputs import Outputs
-from sweeps.verbs import lookups, whole_number
+from sweeps.config.axes import _known, as_list, seeds_of, unique
+from sweeps.config.compose import CONF, Composed, compose, groups
+from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
+from sweeps.config.jobs import lookups, whole_number
+from sweeps.config.outputs import Outputs, storage_of
 from world_models.checkpoints.store import read_card
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks import make_task
@@ -250,14 +250,6 @@ def _pruning(raw: object) -> Pruning:
     )
 
 
-def _known(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
-    require(isinstance(raw, Mapping), f"{where} {raw!r} has no settings: give e.g. {where}.{keys[0]}=VALUE.")
-    for key in cast("Mapping[str, object]", raw):
-        if key not in keys:
-            raise UnknownNameError(f"setting of {where}:", str(key), keys)
-    return cast("Mapping[str, object]", raw)
-
-
 def _flag(name: str, value: object) -> bool:
     require(isinstance(value, bool), f"{name} {value!r} is neither true nor false.")
     return bool(value)
@@ -298,13 +290,3 @@ def _facts(grid: Grid, judges: Judges, plan: TuningPlan, sampling: Sampling, spa
 
 def _without(planner: Named, names: Sequence[str]) -> dict[str, Scalar]:
     return {name: value for name, value in planner.settings if name not in names}
-
-
-def storage_of(raw: object, outputs: Outputs) -> str | Path:
-    """Where studies are kept, as the config's `optuna` says."""
-    values = _known("optuna", raw, ("storage",))
-    storage = values.get("storage")
-    if storage is None:
-        return outputs.studies / "journal.log"
-    text = str(storage)
-    return text if "://" in text else Path(text)

@@ -21,9 +21,9 @@ from rich.console import Console
 
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.run_pages import view_key
-from sweeps.config import compose
+from sweeps.config.compose import compose
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.outputs import Outputs
 from sweeps.sweep_tracking import destination_of, saved_telling
 from world_models.errors import UserError, require
 
@@ -42,7 +42,7 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     from optuna_dashboard import wsgi
 
     from orchestrator.tuning.optuna_storage import open_storage, shown
-    from sweeps.tune_spec import storage_of
+    from sweeps.config.outputs import storage_of
 
     values = compose("tune", [f"space={SOME_SPACE}", *words]).values
     outputs = Outputs.of(values)

@@ -14,10 +14,10 @@ from orchestrator.core.cell import Named, Point
 from orchestrator.evaluation.curves import COST_SAMPLES, distance_times
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
+from sweeps.config.grid import Entry, Grid
+from sweeps.config.outputs import Outputs
 from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
 from sweeps.figures import Drawn, figures
-from sweeps.grid import Entry, Grid
-from sweeps.outputs import Outputs
 from sweeps.point_cells import records_of
 from sweeps.review import COLUMNS, Review, review
 from tests.fakes import quick_result

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.outputs import Outputs
+from sweeps.config.outputs import Outputs
 from world_models.checkpoints.store import save
 from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task

@@ -15,7 +15,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
 from sweeps.archive import export, take_in
 from sweeps.cli import main
-from sweeps.outputs import Outputs
+from sweeps.config.outputs import Outputs
 from sweeps.run_sweep import sweep
 from world_models.errors import UnknownNameError, UserError
 

@@ -40,10 +40,10 @@ from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker
 from orchestrator.tuning.objectives import objective
 from orchestrator.tuning.trials import State, TrialView
 from orchestrator.workers.backend import InlineBackend
-from sweeps.outputs import Outputs
+from sweeps.config.jobs import read_job
+from sweeps.config.outputs import Outputs
 from sweeps.report_files import report_files
 from sweeps.show import report
-from sweeps.verbs import read_job
 
 POINTS = int(os.environ.get("GRASP_BROWSER_POINTS", "1000"))
 SEEDS, TRIALS = 4, 60

@@ -17,7 +17,7 @@ from orchestrator.ledger.records import SCHEMA
 from sweeps.cli import main
 from sweeps.compare import COLUMNS, Side, compared
 from sweeps.comparison import Verdict
-from sweeps.grid import Entry, Grid
+from sweeps.config.grid import Entry, Grid
 from sweeps.run_sweep import sweep
 from sweeps.statistics import adjusted
 from world_models.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from planners import PLANNERS, full_settings
-from sweeps.config import compose, groups
-from sweeps.grid import spec_of
+from sweeps.config.compose import compose, groups
+from sweeps.config.grid import spec_of
 from world_models.errors import UnknownNameError, UserError
 from world_models.tasks import make_task
 from world_models.training.pixel_settings import PixelTrainSettings

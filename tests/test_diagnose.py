@@ -10,6 +10,7 @@ from PIL import Image
 
 from orchestrator.ledger.ledger import Ledger
 from sweeps.cli import main
+from sweeps.config.outputs import Outputs
 from sweeps.diagnose_claims import (
     Verdict,
     brittle_claim,
@@ -20,7 +21,6 @@ from sweeps.diagnose_measure import (
     measure_brittleness,
 )
 from sweeps.diagnose_setup import ABLATIONS, BASE, CLAIMED, read_diagnosis
-from sweeps.outputs import Outputs
 from tests.fakes import Plane
 from world_models.base import SquaredDistance
 from world_models.checkpoints.store import LoadedModel, save

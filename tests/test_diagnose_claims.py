@@ -11,6 +11,7 @@ from planners.diagnostics.brittleness import Brittleness
 from planners.diagnostics.curvature import Curvature
 from planners.diagnostics.growth import growth
 from sweeps.comparison import Comparison
+from sweeps.config.grid import Entry
 from sweeps.diagnose import claims_table
 from sweeps.diagnose_claims import (
     Verdict,
@@ -35,7 +36,6 @@ from sweeps.diagnose_measure import (
     measure_control,
 )
 from sweeps.diagnose_setup import BASE
-from sweeps.grid import Entry
 from sweeps.report import Row
 from sweeps.statistics import Paired, Rate
 

@@ -20,10 +20,10 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.workers.backend import InlineBackend
 from sweeps.cli import main
+from sweeps.config.grid import Grid
+from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View
 from sweeps.console.signals import Interrupts
-from sweeps.grid import Grid
-from sweeps.outputs import Outputs
 from sweeps.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result
 from tests.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until

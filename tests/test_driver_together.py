@@ -27,13 +27,13 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel, Estimate
 from orchestrator.storage.locks import Holder
 from sweeps.cli import main
+from sweeps.config.grid import Grid
+from sweeps.config.jobs import read_job
+from sweeps.config.outputs import Outputs
 from sweeps.console.signals import Interrupts
-from sweeps.grid import Grid
 from sweeps.joining import Joined
-from sweeps.outputs import Outputs
 from sweeps.progress import Tally
 from sweeps.status import News, status
-from sweeps.verbs import read_job
 from tests.fakes import plane_point, quick_result
 from tests.small_sweeps import GRID, ROOT, grasp_command, start_grasp, tiny_model, until
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.cell import Named
-from sweeps.config import Composed
-from sweeps.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
+from sweeps.config.compose import Composed
+from sweeps.config.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
 from world_models.errors import UserError
 
 LOOKUPS = Lookups(

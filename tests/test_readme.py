@@ -12,8 +12,8 @@ import yaml
 
 from planners import PLANNERS
 from sweeps.cli import main
-from sweeps.config import compose
-from sweeps.grid import spec_of
+from sweeps.config.compose import compose
+from sweeps.config.grid import spec_of
 from world_models.tasks import TASKS, Task, execute
 from world_models.tasks.base import pose_of
 

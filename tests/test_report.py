@@ -13,11 +13,11 @@ from scipy.stats import binom, binomtest
 
 from orchestrator.core.cell import Named, Point
 from orchestrator.ledger.records import SCHEMA
+from sweeps.config.grid import Entry, Grid
+from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import duration
 from sweeps.figure import save
 from sweeps.figure_rates import success_figure
-from sweeps.grid import Entry, Grid
-from sweeps.outputs import Outputs
 from sweeps.report import COLUMNS, summarise
 from sweeps.report_tables import headline, to_csv, to_text
 from sweeps.statistics import Paired, paired, wilson

@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from sweeps.cli import main
-from sweeps.outputs import outputs_of
+from sweeps.config.outputs import outputs_of
 from sweeps.rerun import Agreement, again, cell_of, find
 from sweeps.run_sweep import sweep
 from world_models.errors import UserError

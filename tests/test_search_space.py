@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.tuning.search_space import Known, Options, Range, space_of
 from planners import PLANNERS, full_settings
-from sweeps.config import compose, groups
+from sweeps.config.compose import compose, groups
 from world_models.errors import UserError
 
 GRASP = {

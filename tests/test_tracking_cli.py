@@ -15,7 +15,7 @@ from benchmarks.services import PostgreSQL, postgresql_programs
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tracking.outbox import Outbox
 from sweeps.cli import main
-from sweeps.outputs import Outputs
+from sweeps.config.outputs import Outputs
 from tests.tracking_bench import Bench
 from world_models.checkpoints.store import save
 from world_models.models.mlp import MLPConfig, ResidualMLP

@@ -15,8 +15,8 @@ from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tuning.trials import State
 from sweeps.cli import main
-from sweeps.config import compose
-from sweeps.grid import spec_of
+from sweeps.config.compose import compose
+from sweeps.config.grid import spec_of
 from sweeps.tune_run import StudyRun
 from sweeps.tune_spec import read_study
 from sweeps.ui import show_studies
@@ -117,7 +117,7 @@ def test_the_winner_is_a_config_that_a_sweep_takes(ended, tmp_path, model):
     spec = spec_of(composed, tmp_path)
     study = read_study([*QUICK, f"world_model={model}", f"output={folder}", "name=quick"], None)
     (judged,) = study.points(trial["settings"])
-    from sweeps.verbs import lookups
+    from sweeps.config.jobs import lookups
 
     (entry,) = spec.expand(lookups()).entries
     assert entry.point.point_id == judged.point_id, "what a sweep plans is not what was judged"

@@ -9,9 +9,9 @@ from rich.console import Console
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
 from planners import full_settings
+from sweeps.config.jobs import read_job
 from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
-from sweeps.verbs import read_job
 from world_models.checkpoints.store import read_card
 
 FILES = sorted((Path(__file__).parent.parent / "sweeps" / "conf" / "planner").glob("*.yaml"))

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from orchestrator.core.messages import mask_text
 from world_models.errors import UnknownNameError, UserError, require
 
-CONF = Path(__file__).parent / "conf"
+CONF = Path(__file__).parent.parent / "conf"
 """The configs that ship with the package."""
 
 ALIASES = {"world_model": "world_models", "horizon": "horizons", "seed": "seeds", "goal_cost": "goal_costs"}

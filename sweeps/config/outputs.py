@@ -27,8 +27,9 @@ from typing import Any
 
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
-from sweeps.config import compose
-from sweeps.grid import Grid
+from sweeps.config.axes import _known
+from sweeps.config.compose import compose
+from sweeps.config.grid import Grid
 from world_models.errors import UnknownNameError, UserError, require
 
 
@@ -230,3 +231,13 @@ def _replace(file: Path, text: str) -> None:
     temporary = file.with_suffix(f".tmp{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(file)
+
+
+def storage_of(raw: object, outputs: Outputs) -> str | Path:
+    """Where studies are kept, as the config's `optuna` says."""
+    values = _known("optuna", raw, ("storage",))
+    storage = values.get("storage")
+    if storage is None:
+        return outputs.studies / "journal.log"
+    text = str(storage)
+    return text if "://" in text else Path(text)

@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
-from orchestrator.core.portion import Portion
-from sweeps.axes import as_list, disagreements_of, goal_costs_of, modes_of, seeds_of, unique
-from sweeps.config import Composed, groups
+from orchestrator.core.portion import Portion, lacking, merged
+from orchestrator.ledger.ledger import Ledger
+from sweeps.config.axes import as_list, disagreements_of, goal_costs_of, modes_of, seeds_of, unique
+from sweeps.config.compose import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require
 
 
@@ -256,3 +257,9 @@ def _settings(where: str, raw: object) -> dict[str, Scalar]:
             f"{where}.settings.{key} is {value!r}: a setting is one number or word; write a config file for each variant.",
         )
     return dict(settings)
+
+
+def missing_of(grids: Sequence[Grid], ledger: Ledger, retry_failed: bool) -> list[Portion]:
+    """The cells of some grids that the ledger lacks, each once."""
+    portions = merged(portion for grid in grids for portion in grid.portions())
+    return lacking(portions, ledger.finished_seeds(include_failed=not retry_failed))

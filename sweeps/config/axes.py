@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
 from orchestrator.core.cell import replan_every
-from world_models.errors import UserError, require
+from world_models.errors import UnknownNameError, UserError, require
 
 
 def modes_of(raw: object) -> tuple[str, ...]:
@@ -72,3 +72,11 @@ def unique(kind: str, values: list[object]) -> list[object]:
         require(key not in seen, f"{kind} {value!r} is given twice: name each once.")
         seen.add(key)
     return values
+
+
+def _known(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
+    require(isinstance(raw, Mapping), f"{where} {raw!r} has no settings: give e.g. {where}.{keys[0]}=VALUE.")
+    for key in cast("Mapping[str, object]", raw):
+        if key not in keys:
+            raise UnknownNameError(f"setting of {where}:", str(key), keys)
+    return cast("Mapping[str, object]", raw)

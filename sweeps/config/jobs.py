@@ -14,9 +14,9 @@ from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
-from sweeps.config import compose, several
-from sweeps.grid import Grid, Lookups, spec_of
-from sweeps.outputs import Outputs
+from sweeps.config.compose import compose, several
+from sweeps.config.grid import Grid, Lookups, spec_of
+from sweeps.config.outputs import Outputs
 from world_models.checkpoints.store import own_goal_cost, read_card
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
