@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from planners import Planner, make_planner
-from sweeps.statistics import wilson
+from sweeps.analysis.intervals import wilson
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
 from world_models.checkpoints.store import LoadedModel

@@ -27,10 +27,10 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.workers.backend import InlineBackend
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.rows import summarise
 from sweeps.config.jobs import chosen_of, read_job
 from sweeps.config.outputs import Outputs
-from sweeps.point_cells import records_of
-from sweeps.report import summarise
 from sweeps.report_tables import headline
 from sweeps.show import report
 

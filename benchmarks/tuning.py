@@ -38,10 +38,10 @@ from orchestrator.tuning.objectives import cost
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State
 from orchestrator.workers.ray_cluster import connect
+from sweeps.analysis.intervals import Paired
+from sweeps.analysis.point_cells import records_of
 from sweeps.config.jobs import read_job
-from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
-from sweeps.statistics import Paired
 from sweeps.tune import tune
 from sweeps.tune_report import WINNER
 from sweeps.tune_run import StudyRun, driver_id

@@ -18,10 +18,10 @@ from orchestrator.core.cell import digest
 from orchestrator.core.provenance import git_revision, versions
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
+from sweeps.analysis.point_cells import records_of
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.point_cells import records_of
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require
 

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.comparison import LEVEL, Comparison, Verdict, adjust, compare_cells
+from sweeps.analysis.comparison import LEVEL, Comparison, Verdict, adjust, compare_cells
+from sweeps.analysis.intervals import Rate
+from sweeps.analysis.point_cells import COLUMNS as CELL_COLUMNS
+from sweeps.analysis.point_cells import PointCells, cells_of, records_of
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
-from sweeps.point_cells import COLUMNS as CELL_COLUMNS
-from sweeps.point_cells import PointCells, cells_of, records_of
-from sweeps.statistics import Rate
 from world_models.errors import UserError, require
 
 COLUMNS = (*CELL_COLUMNS, "git_revision")

@@ -27,6 +27,7 @@ from orchestrator.tracking.mlflow_store import TrackingError
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from planners.diagnostics.gradients import normalised
+from sweeps.analysis.rows import COLUMNS, Row, records_of, summarise
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import make_backend
 from sweeps.console.display import LINE_EVERY
@@ -50,7 +51,6 @@ from sweeps.diagnose_measure import (
 )
 from sweeps.diagnose_setup import CLAIMED, Diagnosis, read_diagnosis
 from sweeps.progress import SweepProgress, Tally
-from sweeps.report import COLUMNS, Row, records_of, summarise
 from sweeps.report_tables import render_table, to_csv
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError

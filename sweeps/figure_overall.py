@@ -8,10 +8,10 @@ from enum import Enum
 import numpy as np
 from matplotlib.figure import Figure
 
-from sweeps.aggregates import TAUS, Overall
+from sweeps.analysis.aggregates import TAUS, Overall
+from sweeps.analysis.point_cells import PointCells
+from sweeps.analysis.rows import Row
 from sweeps.figure import COLOURS, MARKERS, Layout, below, entitle, new_figure, panel_of, span, tidy
-from sweeps.point_cells import PointCells
-from sweeps.report import Row
 
 
 class Kind(Enum):

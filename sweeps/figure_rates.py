@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from sweeps.comparison import LEVEL, Verdict
+from sweeps.analysis.comparison import LEVEL, Verdict
+from sweeps.analysis.intervals import Rate
+from sweeps.analysis.rows import Row
 from sweeps.figure import Layout, counted, entitle, new_figure, panel_of, tidy
-from sweeps.report import Row
-from sweeps.statistics import Rate
 
 INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
 CROWDED = 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sweeps.comparison import Verdict
+from sweeps.analysis.comparison import Verdict
 from sweeps.quality_spec import GRASP
 from sweeps.quality_tables import Measured, place_text
 

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from orchestrator.ledger.ledger import Ledger
+from sweeps.analysis.point_cells import records_of
 from sweeps.config.grid import Grid
-from sweeps.point_cells import records_of
 from sweeps.quality_conf import found_by
 from sweeps.quality_plans import factors_of
 from sweeps.quality_spec import QualitySpec

@@ -17,11 +17,11 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps import quality_conf as conf_files
 from sweeps import quality_plans as plans
+from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
 from sweeps.config.grid import Grid, missing_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
-from sweeps.point_cells import COLUMNS, cells_of, records_of
 from sweeps.quality_grids import Grids
 from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec, Spot

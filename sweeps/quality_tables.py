@@ -12,12 +12,12 @@ import pyarrow as pa
 from jaxtyping import Float64
 
 from orchestrator.core.cell import OPEN_LOOP
-from sweeps.comparison import Comparison, Verdict, adjust, compare_cells
-from sweeps.point_cells import PointCells
+from sweeps.analysis.comparison import Comparison, Verdict, adjust, compare_cells
+from sweeps.analysis.intervals import Rate
+from sweeps.analysis.point_cells import PointCells
 from sweeps.quality_plans import HURRIED, MPC, OWN, hurried
 from sweeps.quality_results import Results
 from sweeps.quality_spec import GRASP
-from sweeps.statistics import Rate
 
 Key = tuple[str, str, int, str, str]
 """Part, task, horizon, mode, planner."""

@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.point_cells import setting_of
-from sweeps.report import Row
+from sweeps.analysis.point_cells import setting_of
+from sweeps.analysis.rows import Row
 
 CAPTION = (
     "s/plan, all: mean planning seconds of all trials, solved or not; s/plan, solved: of those that were solved, which "

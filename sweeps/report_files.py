@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.point_cells import records_of
-from sweeps.report import Row
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.rows import Row
+from sweeps.analysis.summary import Review
 from sweeps.report_effort import effort_text
 from sweeps.report_tables import WIDTH, to_csv, to_latex, to_text
-from sweeps.review import Review
 from world_models.errors import UserError
 
 SHOWN = 200

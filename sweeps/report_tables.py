@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.comparison import LEVEL
-from sweeps.point_cells import setting_of
-from sweeps.report import Row
-from sweeps.statistics import Rate
+from sweeps.analysis.comparison import LEVEL
+from sweeps.analysis.intervals import Rate
+from sweeps.analysis.point_cells import setting_of
+from sweeps.analysis.rows import Row
 
 WIDTH = 132
 """Columns that the table needs at most."""

@@ -9,17 +9,17 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.aggregates import render_overall
+from sweeps.analysis.aggregates import render_overall
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.rows import Row
+from sweeps.analysis.summary import COLUMNS, review
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console import terminal
 from sweeps.console.terminal import say
-from sweeps.point_cells import records_of
-from sweeps.report import Row
 from sweeps.report_effort import render_effort
 from sweeps.report_files import SHOWN, cut, write_report
 from sweeps.report_tables import WIDTH, render_table
-from sweeps.review import COLUMNS, review
 from sweeps.status import look_at
 
 

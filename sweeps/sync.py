@@ -14,10 +14,10 @@ from orchestrator.tracking.outbox import SweepRecord
 from orchestrator.tracking.relay import Courier
 from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
 from orchestrator.tracking.sweep_info import Extent
+from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.report import COLUMNS, summarise
 from sweeps.report_files import report_files
 from sweeps.report_tables import headline
 from sweeps.sweep_tracking import Telling, courier_to, destination_of, is_tracked, known_destinations, remember, saved_telling

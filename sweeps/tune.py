@@ -14,14 +14,14 @@ from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
 from sweeps import tune_report
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.rows import summarise
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import Job, grace_of, limits_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
 from sweeps.driver import Driver
-from sweeps.point_cells import records_of
-from sweeps.report import summarise
 from sweeps.report_tables import headline
 from sweeps.sweep_tracking import SweepTracking, destination_of
 from sweeps.tune_figures import draw

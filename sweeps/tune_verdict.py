@@ -14,8 +14,8 @@ from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.tuning.objectives import OBJECTIVES, Objective, joined, sound
 from orchestrator.tuning.pruning import beaten
 from orchestrator.tuning.trials import State, TrialView
-from sweeps.point_cells import records_of
-from sweeps.statistics import Paired, Rate, paired
+from sweeps.analysis.intervals import Paired, Rate, paired
+from sweeps.analysis.point_cells import records_of
 from sweeps.tune_run import best_of, distinct
 from sweeps.tune_spec import StudySpec
 from world_models.errors import UserError

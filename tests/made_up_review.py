@@ -14,12 +14,12 @@ from orchestrator.core.cell import Named, Point
 from orchestrator.evaluation.curves import COST_SAMPLES, distance_times
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.summary import COLUMNS, Review, review
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
 from sweeps.figures import Drawn, figures
-from sweeps.point_cells import records_of
-from sweeps.review import COLUMNS, Review, review
 from tests.fakes import quick_result
 
 TASKS = {"wall": (50, 100), "push_t": (25,)}

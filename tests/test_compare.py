@@ -14,12 +14,12 @@ from scipy.stats import binomtest
 
 from orchestrator.core.cell import Named, Point
 from orchestrator.ledger.records import SCHEMA
+from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.intervals import adjusted
 from sweeps.cli import main
 from sweeps.compare import COLUMNS, Side, compared
-from sweeps.comparison import Verdict
 from sweeps.config.grid import Entry, Grid
 from sweeps.run_sweep import sweep
-from sweeps.statistics import adjusted
 from world_models.errors import UserError
 
 

@@ -10,7 +10,9 @@ from orchestrator.core.cell import Named, Point
 from planners.diagnostics.brittleness import Brittleness
 from planners.diagnostics.curvature import Curvature
 from planners.diagnostics.growth import growth
-from sweeps.comparison import Comparison
+from sweeps.analysis.comparison import Comparison
+from sweeps.analysis.intervals import Paired, Rate
+from sweeps.analysis.rows import Row
 from sweeps.config.grid import Entry
 from sweeps.diagnose import claims_table
 from sweeps.diagnose_claims import (
@@ -36,8 +38,6 @@ from sweeps.diagnose_measure import (
     measure_control,
 )
 from sweeps.diagnose_setup import BASE
-from sweeps.report import Row
-from sweeps.statistics import Paired, Rate
 
 F64 = torch.float64
 

@@ -13,14 +13,14 @@ from scipy.stats import binom, binomtest
 
 from orchestrator.core.cell import Named, Point
 from orchestrator.ledger.records import SCHEMA
+from sweeps.analysis.intervals import Paired, paired, wilson
+from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import duration
 from sweeps.figure import save
 from sweeps.figure_rates import success_figure
-from sweeps.report import COLUMNS, summarise
 from sweeps.report_tables import headline, to_csv, to_text
-from sweeps.statistics import Paired, paired, wilson
 from world_models.errors import UnknownNameError, UserError
 
 

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.summary import COLUMNS, Review, review
 from sweeps.cli import main
-from sweeps.comparison import Verdict
 from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
 from sweeps.figures import Drawn, figures
 from sweeps.html_report import html_report
-from sweeps.point_cells import records_of
 from sweeps.report_effort import HEADINGS, effort_fields, effort_text
 from sweeps.report_tables import to_latex
-from sweeps.review import COLUMNS, Review, review
 from sweeps.show import show
 from tests.made_up_review import ALL, PLANNERS, grid_of, results, reviewed, words, written
 

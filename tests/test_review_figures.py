@@ -12,13 +12,13 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from sweeps.comparison import Verdict
+from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.point_cells import records_of
+from sweeps.analysis.summary import COLUMNS, Review, review
 from sweeps.figure import COLOURS, save
 from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
 from sweeps.figure_overall import Kind, kinds_of
 from sweeps.figures import Drawn, figures
-from sweeps.point_cells import records_of
-from sweeps.review import COLUMNS, Review, review
 from tests.made_up_review import ALL, PLANNERS, TASKS, grid_of, results, reviewed, words, written
 
 

@@ -11,9 +11,9 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from sweeps.bootstrap import interquartile_interval, interquartile_mean, mean_interval
-from sweeps.comparison import LEVEL
-from sweeps.statistics import Paired, Rate, adjusted, mean_of_rates, paired, wilson
+from sweeps.analysis.bootstrap import interquartile_interval, interquartile_mean, mean_interval
+from sweeps.analysis.comparison import LEVEL
+from sweeps.analysis.intervals import Paired, Rate, adjusted, mean_of_rates, paired, wilson
 
 SWEEPS = 2000
 

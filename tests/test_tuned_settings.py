@@ -9,8 +9,8 @@ from rich.console import Console
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
 from planners import full_settings
+from sweeps.analysis.point_cells import records_of
 from sweeps.config.jobs import read_job
-from sweeps.point_cells import records_of
 from sweeps.run_sweep import sweep
 from world_models.checkpoints.store import read_card
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
-from sweeps.comparison import Comparison, adjust, compare_cells
+from sweeps.analysis.comparison import Comparison, adjust, compare_cells
+from sweeps.analysis.intervals import Rate
+from sweeps.analysis.point_cells import COLUMNS, PointCells, cells_of, records_of, setting_of
 from sweeps.config.grid import Entry, Grid
-from sweeps.point_cells import COLUMNS, PointCells, cells_of, records_of, setting_of
-from sweeps.statistics import Rate
 
 __all__ = ["COLUMNS", "Row", "records_of", "rows_of", "summarise"]
 

@@ -9,9 +9,9 @@ from enum import Enum
 import numpy as np
 from jaxtyping import Float64
 
-from sweeps.bootstrap import Interval, mean_interval
-from sweeps.point_cells import PointCells
-from sweeps.statistics import Paired, adjusted, paired, wilson
+from sweeps.analysis.bootstrap import Interval, mean_interval
+from sweeps.analysis.intervals import Paired, adjusted, paired, wilson
+from sweeps.analysis.point_cells import PointCells
 
 LEVEL = 0.05
 """Share of false alarms among the differences that are called real (false-discovery rate)."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sweeps.aggregates import Overall, overall
+from sweeps.analysis.aggregates import Overall, overall
+from sweeps.analysis.point_cells import COLUMNS as CELL_COLUMNS
+from sweeps.analysis.point_cells import PointCells, cells_of
+from sweeps.analysis.rows import Row, rows_of
 from sweeps.config.grid import Grid
 from sweeps.console.terminal import duration
-from sweeps.point_cells import COLUMNS as CELL_COLUMNS
-from sweeps.point_cells import PointCells, cells_of
-from sweeps.report import Row, rows_of
 
 _FACTS = ("git_revision", "torch_version", "device")
 COLUMNS = (*CELL_COLUMNS, "error", *_FACTS)

@@ -14,11 +14,11 @@ from jaxtyping import Float64
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from sweeps.bootstrap import FEWEST_OF_SEVERAL, Interval, interquartile_interval, interquartile_mean
-from sweeps.comparison import Verdict
-from sweeps.point_cells import PointCells, Setting, setting_of
-from sweeps.report import Row
-from sweeps.statistics import mean_of_rates
+from sweeps.analysis.bootstrap import FEWEST_OF_SEVERAL, Interval, interquartile_interval, interquartile_mean
+from sweeps.analysis.comparison import Verdict
+from sweeps.analysis.intervals import mean_of_rates
+from sweeps.analysis.point_cells import PointCells, Setting, setting_of
+from sweeps.analysis.rows import Row
 
 PLANNERS = 14
 """Lines at most; report.csv has all points."""

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float64, Int64
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import coded, is_failed, is_status
 from orchestrator.ledger.records import SCHEMA
+from sweeps.analysis.intervals import Outcomes
 from sweeps.config.grid import Entry, Grid
-from sweeps.statistics import Outcomes
 
 _NUMBERS = ("model_success", "distance", "start_distance", "steps_to_success", "plan_seconds", "evaluations")
 COLUMNS = ("point_id", "seed", "status", "success", *_NUMBERS)

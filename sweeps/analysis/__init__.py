@@ -1,0 +1,1 @@
+"""What the cells say: rates, intervals, paired comparisons."""
