@@ -109,7 +109,7 @@ def _status(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.config.outputs import outputs_of
-    from sweeps.status import status
+    from sweeps.running.status_view import status
 
     name = _one_name("status", arguments.words)
     return status(name, outputs_of(arguments.words), Console(), arguments.watch, arguments.json)

@@ -50,8 +50,8 @@ from sweeps.diagnose_measure import (
     measure_horizon,
 )
 from sweeps.diagnose_setup import CLAIMED, Diagnosis, read_diagnosis
-from sweeps.progress import SweepProgress, Tally
 from sweeps.report_tables import render_table, to_csv
+from sweeps.running.progress import SweepProgress, Tally
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError
 

@@ -16,7 +16,7 @@ from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, 
 from sweeps.config.jobs import lookups, whole_number
 from sweeps.config.outputs import Outputs
 from sweeps.diagnose_measure import Probe
-from sweeps.sweep_tracking import destination_of
+from sweeps.running.tracking import destination_of
 from world_models.errors import UserError, require
 from world_models.tasks import Task, make_task
 from world_models.tasks.base import check_horizon

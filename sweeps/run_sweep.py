@@ -18,17 +18,17 @@ from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
-from sweeps.ahead import say_plan
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import Job, chosen_of, grace_of, limits_of, read_jobs
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
-from sweeps.driver import Driver
-from sweeps.joining import Beside
 from sweeps.report_tables import headline
+from sweeps.running.driver import Driver
+from sweeps.running.dry_run import say_plan
+from sweeps.running.joining import Beside
+from sweeps.running.tracking import SweepTracking
 from sweeps.show import show
-from sweeps.sweep_tracking import SweepTracking
 from world_models.errors import require
 
 

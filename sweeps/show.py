@@ -20,7 +20,7 @@ from sweeps.console.terminal import say
 from sweeps.report_effort import render_effort
 from sweeps.report_files import SHOWN, cut, write_report
 from sweeps.report_tables import WIDTH, render_table
-from sweeps.status import look_at
+from sweeps.running.status_view import look_at
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
 from sweeps.report_files import report_files
 from sweeps.report_tables import headline
-from sweeps.sweep_tracking import Telling, courier_to, destination_of, is_tracked, known_destinations, remember, saved_telling
+from sweeps.running.tracking import Telling, courier_to, destination_of, is_tracked, known_destinations, remember, saved_telling
 from world_models.errors import UserError, require
 
 

@@ -21,9 +21,9 @@ from sweeps.config.jobs import Job, grace_of, limits_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
-from sweeps.driver import Driver
 from sweeps.report_tables import headline
-from sweeps.sweep_tracking import SweepTracking, destination_of
+from sweeps.running.driver import Driver
+from sweeps.running.tracking import SweepTracking, destination_of
 from sweeps.tune_figures import draw
 from sweeps.tune_run import StudyRun
 from sweeps.tune_spec import StudySpec, read_study

@@ -24,7 +24,7 @@ from orchestrator.tracking.run_pages import view_key
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.sweep_tracking import destination_of, saved_telling
+from sweeps.running.tracking import destination_of, saved_telling
 from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"

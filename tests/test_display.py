@@ -13,7 +13,7 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.workers.backend import InlineBackend, WorkerView
 from sweeps.console.display import words_of
-from sweeps.progress import SweepProgress, Tally
+from sweeps.running.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result
 
 

@@ -24,7 +24,7 @@ from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View
 from sweeps.console.signals import Interrupts
-from sweeps.progress import SweepProgress, Tally
+from sweeps.running.progress import SweepProgress, Tally
 from tests.fakes import plane_point, quick_result
 from tests.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until
 from world_models.errors import UserError

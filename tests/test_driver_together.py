@@ -31,9 +31,9 @@ from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
 from sweeps.console.signals import Interrupts
-from sweeps.joining import Joined
-from sweeps.progress import Tally
-from sweeps.status import News, status
+from sweeps.running.joining import Joined
+from sweeps.running.progress import Tally
+from sweeps.running.status_view import News, status
 from tests.fakes import plane_point, quick_result
 from tests.small_sweeps import GRID, ROOT, grasp_command, start_grasp, tiny_model, until
 

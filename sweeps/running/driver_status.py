@@ -14,8 +14,8 @@ from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.workers.backend import Backend, WorkerView
 from sweeps.config.grid import Grid
 from sweeps.console.display import words_of
-from sweeps.progress import Tally
-from sweeps.sweep_tracking import SweepTracking
+from sweeps.running.progress import Tally
+from sweeps.running.tracking import SweepTracking
 
 SHOWN = 20
 """Quarantined cells whose last words are shown; all are in the ledger."""

@@ -15,7 +15,7 @@ from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch,
 from orchestrator.scheduling.memory_limits import Sizes
 from sweeps.config.jobs import Job, limits_of, make_backend
 from sweeps.console.terminal import roughly, say
-from sweeps.sweep_tracking import destination_of
+from sweeps.running.tracking import destination_of
 
 DEVICES = ("cuda", "cpu")
 OVERHEAD = 10.0

@@ -18,16 +18,16 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Scheduler
-from sweeps.account import Account
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import Job, chosen_of, grace_of, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import duration, say
-from sweeps.joining import Joined
-from sweeps.progress import SweepProgress, Tally
-from sweeps.sweep_tracking import SweepTracking
+from sweeps.running.driver_status import Account
+from sweeps.running.joining import Joined
+from sweeps.running.progress import SweepProgress, Tally
+from sweeps.running.tracking import SweepTracking
 from world_models.errors import UserError
 
 

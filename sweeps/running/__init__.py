@@ -1,0 +1,1 @@
+"""One sweep from its grid to its last cell."""
