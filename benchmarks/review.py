@@ -31,7 +31,7 @@ from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
 from sweeps.config.jobs import chosen_of, read_job
 from sweeps.config.outputs import Outputs
-from sweeps.report_tables import headline
+from sweeps.reports.tables import headline
 from sweeps.show import report
 
 

@@ -50,7 +50,7 @@ from sweeps.diagnose_measure import (
     measure_horizon,
 )
 from sweeps.diagnose_setup import CLAIMED, Diagnosis, read_diagnosis
-from sweeps.report_tables import render_table, to_csv
+from sweeps.reports.tables import render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError

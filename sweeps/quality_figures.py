@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.analysis.intervals import Rate
-from sweeps.figure import COLOURS, MARKERS, new_figure, save, span, tidy
 from sweeps.quality_plans import OWN, SENSITIVITY
 from sweeps.quality_tables import Measured, of_part
+from sweeps.reports.figure import COLOURS, MARKERS, new_figure, save, span, tidy
 
 ACROSS = 5
 """Panels side by side."""

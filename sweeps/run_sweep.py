@@ -23,12 +23,12 @@ from sweeps.config.jobs import Job, chosen_of, grace_of, limits_of, read_jobs
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
-from sweeps.report_tables import headline
+from sweeps.reports.show import show
+from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
 from sweeps.running.dry_run import say_plan
 from sweeps.running.joining import Beside
 from sweeps.running.tracking import SweepTracking
-from sweeps.show import show
 from world_models.errors import require
 
 

@@ -18,8 +18,8 @@ from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.report_files import report_files
-from sweeps.report_tables import headline
+from sweeps.reports.files import report_files
+from sweeps.reports.tables import headline
 from sweeps.running.tracking import Telling, courier_to, destination_of, is_tracked, known_destinations, remember, saved_telling
 from world_models.errors import UserError, require
 

@@ -21,7 +21,7 @@ from sweeps.config.jobs import Job, grace_of, limits_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
-from sweeps.report_tables import headline
+from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
 from sweeps.running.tracking import SweepTracking, destination_of
 from sweeps.tune_figures import draw

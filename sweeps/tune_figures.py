@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.search_space import Dimension, Range, Space
 from orchestrator.tuning.trials import State, TrialView
-from sweeps.figure import COLOURS
+from sweeps.reports.figure import COLOURS
 
 BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#999999"
 

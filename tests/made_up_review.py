@@ -18,8 +18,8 @@ from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.summary import COLUMNS, Review, review
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
-from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
-from sweeps.figures import Drawn, figures
+from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
+from sweeps.reports.figures import Drawn, figures
 from tests.fakes import quick_result
 
 TASKS = {"wall": (50, 100), "push_t": (25,)}

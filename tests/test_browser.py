@@ -42,7 +42,7 @@ from orchestrator.tuning.trials import State, TrialView
 from orchestrator.workers.backend import InlineBackend
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
-from sweeps.report_files import report_files
+from sweeps.reports.files import report_files
 from sweeps.show import report
 
 POINTS = int(os.environ.get("GRASP_BROWSER_POINTS", "1000"))

@@ -18,9 +18,9 @@ from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import duration
-from sweeps.figure import save
-from sweeps.figure_rates import success_figure
-from sweeps.report_tables import headline, to_csv, to_text
+from sweeps.reports.figure import save
+from sweeps.reports.figure_rates import success_figure
+from sweeps.reports.tables import headline, to_csv, to_text
 from world_models.errors import UnknownNameError, UserError
 
 

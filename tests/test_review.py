@@ -18,12 +18,12 @@ from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.summary import COLUMNS, Review, review
 from sweeps.cli import main
-from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
-from sweeps.figures import Drawn, figures
-from sweeps.html_report import html_report
-from sweeps.report_effort import HEADINGS, effort_fields, effort_text
-from sweeps.report_tables import to_latex
-from sweeps.show import show
+from sweeps.reports.effort import HEADINGS, effort_fields, effort_text
+from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
+from sweeps.reports.figures import Drawn, figures
+from sweeps.reports.html_report import html_report
+from sweeps.reports.show import show
+from sweeps.reports.tables import to_latex
 from tests.made_up_review import ALL, PLANNERS, grid_of, results, reviewed, words, written
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.summary import COLUMNS, Review, review
-from sweeps.figure import COLOURS, save
-from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
-from sweeps.figure_overall import Kind, kinds_of
-from sweeps.figures import Drawn, figures
+from sweeps.reports.figure import COLOURS, save
+from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
+from sweeps.reports.figure_overall import Kind, kinds_of
+from sweeps.reports.figures import Drawn, figures
 from tests.made_up_review import ALL, PLANNERS, TASKS, grid_of, results, reviewed, words, written
 
 

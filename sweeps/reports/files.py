@@ -10,8 +10,8 @@ from orchestrator.ledger.ledger import Ledger
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import Row
 from sweeps.analysis.summary import Review
-from sweeps.report_effort import effort_text
-from sweeps.report_tables import WIDTH, to_csv, to_latex, to_text
+from sweeps.reports.effort import effort_text
+from sweeps.reports.tables import WIDTH, to_csv, to_latex, to_text
 from world_models.errors import UserError
 
 SHOWN = 200
@@ -45,10 +45,10 @@ def write_report(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -
 
 def _write(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> None:
     # matplotlib takes a second, and most reruns change nothing
-    from sweeps.figure import save
-    from sweeps.figure_courses import COLUMNS as CURVE_COLUMNS
-    from sweeps.figures import curve_points, figures
-    from sweeps.html_report import html_report
+    from sweeps.reports.figure import save
+    from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
+    from sweeps.reports.figures import curve_points, figures
+    from sweeps.reports.html_report import html_report
 
     text = to_text(seen.rows[:SHOWN], seen.title) + "\n" + effort_text(seen.rows[:SHOWN], WIDTH)
     (folder / "report.txt").write_text(text if len(seen.rows) <= SHOWN else f"{text}{cut(seen.rows)} report.csv\n")

@@ -9,9 +9,9 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from sweeps.analysis.summary import Review
-from sweeps.figure_courses import costs_figure, curves_of, distances_figure, longest
-from sweeps.figure_overall import failures_figure, profile_figure
-from sweeps.figure_rates import differences_figure, model_figure, seconds_figure, success_figure
+from sweeps.reports.figure_courses import costs_figure, curves_of, distances_figure, longest
+from sweeps.reports.figure_overall import failures_figure, profile_figure
+from sweeps.reports.figure_rates import differences_figure, model_figure, seconds_figure, success_figure
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from sweeps.analysis.comparison import LEVEL, Verdict
 from sweeps.analysis.intervals import Rate
 from sweeps.analysis.rows import Row
-from sweeps.figure import Layout, counted, entitle, new_figure, panel_of, tidy
+from sweeps.reports.figure import Layout, counted, entitle, new_figure, panel_of, tidy
 
 INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
 CROWDED = 12

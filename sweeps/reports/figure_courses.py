@@ -15,7 +15,7 @@ from orchestrator.ledger.parts import is_failed
 from sweeps.analysis.point_cells import by_point
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Grid
-from sweeps.figure import Layout, entitle, panel_of, span
+from sweeps.reports.figure import Layout, entitle, panel_of, span
 
 COLUMNS = ("point_id", "seed", "status", "costs", "distances")
 """What `curves_of` reads of the ledger."""

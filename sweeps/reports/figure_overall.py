@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sweeps.analysis.aggregates import TAUS, Overall
 from sweeps.analysis.point_cells import PointCells
 from sweeps.analysis.rows import Row
-from sweeps.figure import COLOURS, MARKERS, Layout, below, entitle, new_figure, panel_of, span, tidy
+from sweeps.reports.figure import COLOURS, MARKERS, Layout, below, entitle, new_figure, panel_of, span, tidy
 
 
 class Kind(Enum):

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from sweeps.analysis.aggregates import CAPTION as OVERALL_CAPTION
 from sweeps.analysis.aggregates import overall_fields
 from sweeps.analysis.summary import Review
-from sweeps.figure import settle
-from sweeps.figures import Drawn
-from sweeps.report_effort import CAPTION as EFFORT_CAPTION
-from sweeps.report_effort import HEADINGS, TEXTS, effort_fields
-from sweeps.report_tables import CAPTION, fields_of, versus_heading
+from sweeps.reports.effort import CAPTION as EFFORT_CAPTION
+from sweeps.reports.effort import HEADINGS, TEXTS, effort_fields
+from sweeps.reports.figure import settle
+from sweeps.reports.figures import Drawn
+from sweeps.reports.tables import CAPTION, fields_of, versus_heading
 
 SEEDS_SHOWN = 20_000
 """Cells that the report lists behind their rows; of a larger sweep it has the first points' only."""
