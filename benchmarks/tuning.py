@@ -42,10 +42,10 @@ from sweeps.analysis.intervals import Paired
 from sweeps.analysis.point_cells import records_of
 from sweeps.config.jobs import read_job
 from sweeps.run_sweep import sweep
-from sweeps.tune import tune
-from sweeps.tune_report import WINNER
-from sweeps.tune_run import StudyRun, driver_id
-from sweeps.tune_spec import StudySpec, read_study
+from sweeps.tuning.report import WINNER
+from sweeps.tuning.spec import StudySpec, read_study
+from sweeps.tuning.study_run import StudyRun, driver_id
+from sweeps.tuning.tune import tune
 
 TASKS = {"push_t": {"sync": "auto", "reached_cost": 0.0005}, "wall": {"sync": "gd", "reached_cost": 0.005}}
 """Settings that are not tuned: what the syncs solve with, and what counts as reached in the model's units."""

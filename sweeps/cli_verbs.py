@@ -93,14 +93,14 @@ def _tune(arguments: argparse.Namespace) -> int:
     console = Console(stderr=view is View.JSON)
     if arguments.words[:1] == ["apply"]:
         from sweeps.config.outputs import outputs_of
-        from sweeps.tune_apply import apply
+        from sweeps.tuning.apply import apply
 
         study = _one_name("tune apply", arguments.words[1:])
         return apply(study, outputs_of(arguments.words[1:]), arguments.conf, arguments.name, arguments.trial, console)
     for option in ("name", "trial"):
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option} belongs to grasp tune apply STUDY; a study's name is given as name=NAME.")
-    from sweeps.tune import tune
+    from sweeps.tuning.tune import tune
 
     return tune(arguments.words, console, arguments.conf, view)
 

@@ -27,7 +27,7 @@ from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec, Spot
 from sweeps.quality_studies import ended, shared_words, studies_of, tune_words
 from sweeps.run_sweep import Options, sweep
-from sweeps.tune import tune
+from sweeps.tuning.tune import tune
 from world_models.errors import UserError, require
 
 NOTHING_DRAWN = ("artifacts.cells=[]", "artifacts.video=false")

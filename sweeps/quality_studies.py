@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.cell import Scalar
-from sweeps import tune_report
 from sweeps.quality_spec import Place, QualitySpec
-from sweeps.tune_apply import provenance
-from sweeps.tune_report import span
+from sweeps.tuning import report as tune_report
+from sweeps.tuning.apply import provenance
+from sweeps.tuning.report import span
 from world_models.errors import UserError
 
 

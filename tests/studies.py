@@ -21,7 +21,7 @@ from orchestrator.tuning.search_space import space_of
 from orchestrator.tuning.tuner import Ended, Tuner, TuningPlan
 from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
-from sweeps.tune_run import Recorded
+from sweeps.tuning.study_run import Recorded
 from tests.fakes import plane_evaluator, plane_point
 
 SPACE = {"lr": {"low": 0.001, "high": 1.0, "log": True}, "iterations": {"low": 5, "high": 60}}

@@ -17,7 +17,7 @@ from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker, StudyTr
 from orchestrator.tuning.objectives import objective
 from orchestrator.tuning.pruning import Pruning
 from orchestrator.tuning.trials import State, TrialView
-from sweeps.tune_figures import draw
+from sweeps.tuning.figures import draw
 from tests.studies import SEEDS, at_random, definition, open_study, run_study
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tuning.trials import State, TrialView
-from sweeps.tune_run import study_limits
-from sweeps.tune_spec import StudySpec, read_study
-from sweeps.tune_verdict import chosen
+from sweeps.tuning.spec import StudySpec, read_study
+from sweeps.tuning.study_run import study_limits
+from sweeps.tuning.verdict import chosen
 from world_models.errors import UserError
 
 

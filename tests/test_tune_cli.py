@@ -17,8 +17,8 @@ from orchestrator.tuning.trials import State
 from sweeps.cli import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
-from sweeps.tune_run import StudyRun
-from sweeps.tune_spec import read_study
+from sweeps.tuning.spec import read_study
+from sweeps.tuning.study_run import StudyRun
 from sweeps.ui import show_studies
 from tests.small_sweeps import ROOT, grasp_command, tiny_model
 

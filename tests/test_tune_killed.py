@@ -11,8 +11,8 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tuning.trials import State
-from sweeps.tune_run import StudyRun
-from sweeps.tune_spec import read_study
+from sweeps.tuning.spec import read_study
+from sweeps.tuning.study_run import StudyRun
 from tests.small_sweeps import start_grasp, until
 
 TRIALS, KILLS = 40, 10

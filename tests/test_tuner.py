@@ -182,7 +182,7 @@ def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
     from orchestrator.tuning.racing import instances_of
     from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
-    from sweeps.tune_run import Recorded
+    from sweeps.tuning.study_run import Recorded
 
     tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(3, 2), Recorded(ledger), threading.Event())
     run_cells((), ledger, InlineBackend(), hooks=Hooks(tuner.start, tuner.on_result))
@@ -205,7 +205,7 @@ def test_failed_cells_count_as_the_worst(tmp_path):
     from orchestrator.tuning.racing import instances_of
     from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
-    from sweeps.tune_run import Recorded
+    from sweeps.tuning.study_run import Recorded
     from tests.fakes import plane_evaluator
 
     ledger = Ledger(tmp_path / "ledger")

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from sweeps import tune_report
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
+from sweeps.tuning import report as tune_report
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path("conf")

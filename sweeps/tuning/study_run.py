@@ -26,8 +26,8 @@ from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import say
-from sweeps.tune_progress import TuneProgress
-from sweeps.tune_spec import StudySpec
+from sweeps.tuning.progress import TuneProgress
+from sweeps.tuning.spec import StudySpec
 from world_models.errors import UserError
 
 BEST_OF_OTHERS = 3

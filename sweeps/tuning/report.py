@@ -17,8 +17,8 @@ from orchestrator.core.provenance import git_revision
 from planners import full_settings
 from sweeps.analysis.intervals import Paired
 from sweeps.console import terminal
-from sweeps.tune_spec import StudySpec
-from sweeps.tune_verdict import Judged, Standing, Verdict, order_kept
+from sweeps.tuning.spec import StudySpec
+from sweeps.tuning.verdict import Judged, Standing, Verdict, order_kept
 from world_models.errors import UserError, require
 
 CAPTION = (

@@ -16,8 +16,8 @@ from orchestrator.tuning.pruning import beaten
 from orchestrator.tuning.trials import State, TrialView
 from sweeps.analysis.intervals import Paired, Rate, paired
 from sweeps.analysis.point_cells import records_of
-from sweeps.tune_run import best_of, distinct
-from sweeps.tune_spec import StudySpec
+from sweeps.tuning.spec import StudySpec
+from sweeps.tuning.study_run import best_of, distinct
 from world_models.errors import UserError
 
 DEFAULT = "default"

@@ -13,7 +13,6 @@ from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
-from sweeps import tune_report
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
 from sweeps.config.grid import missing_of
@@ -24,10 +23,11 @@ from sweeps.console.terminal import duration, say
 from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
 from sweeps.running.tracking import SweepTracking, destination_of
-from sweeps.tune_figures import draw
-from sweeps.tune_run import StudyRun
-from sweeps.tune_spec import StudySpec, read_study
-from sweeps.tune_verdict import chosen, judge
+from sweeps.tuning import report as tune_report
+from sweeps.tuning.figures import draw
+from sweeps.tuning.spec import StudySpec, read_study
+from sweeps.tuning.study_run import StudyRun
+from sweeps.tuning.verdict import chosen, judge
 
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
