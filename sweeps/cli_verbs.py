@@ -134,7 +134,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 def _diagnose(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.diagnose import diagnose
+    from sweeps.diagnose.diagnose import diagnose
 
     return diagnose(arguments.overrides, Console(), arguments.conf)
 

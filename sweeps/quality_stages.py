@@ -153,7 +153,7 @@ class Stages:
 
     def diagnose(self) -> None:
         """Verdicts on the paper's claims, for tasks that have none in this output folder."""
-        from sweeps.diagnose import diagnose
+        from sweeps.diagnose.diagnose import diagnose
 
         for task in self.spec.diagnose:
             if claims_of(self.spec, task) is None:

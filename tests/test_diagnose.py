@@ -11,16 +11,9 @@ from PIL import Image
 from orchestrator.ledger.ledger import Ledger
 from sweeps.cli import main
 from sweeps.config.outputs import Outputs
-from sweeps.diagnose_claims import (
-    Verdict,
-    brittle_claim,
-)
-from sweeps.diagnose_measure import (
-    RADII,
-    Subject,
-    measure_brittleness,
-)
-from sweeps.diagnose_setup import ABLATIONS, BASE, CLAIMED, read_diagnosis
+from sweeps.diagnose.claims import Verdict, brittle_claim
+from sweeps.diagnose.measure import RADII, Subject, measure_brittleness
+from sweeps.diagnose.setup import ABLATIONS, BASE, CLAIMED, read_diagnosis
 from tests.fakes import Plane
 from world_models.base import SquaredDistance
 from world_models.checkpoints.store import LoadedModel, save

@@ -14,8 +14,7 @@ from sweeps.analysis.comparison import Comparison
 from sweeps.analysis.intervals import Paired, Rate
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Entry
-from sweeps.diagnose import claims_table
-from sweeps.diagnose_claims import (
+from sweeps.diagnose.claims import (
     Verdict,
     ablation_claim,
     brittle_claim,
@@ -26,7 +25,8 @@ from sweeps.diagnose_claims import (
     is_level,
     overall,
 )
-from sweeps.diagnose_measure import (
+from sweeps.diagnose.diagnose import claims_table
+from sweeps.diagnose.measure import (
     CONTROL_GAIN,
     LIFTED,
     RADII,
@@ -37,7 +37,7 @@ from sweeps.diagnose_measure import (
     control_curvature,
     measure_control,
 )
-from sweeps.diagnose_setup import BASE
+from sweeps.diagnose.setup import BASE
 
 F64 = torch.float64
 

@@ -15,7 +15,7 @@ from sweeps.config.compose import compose
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.config.jobs import lookups, whole_number
 from sweeps.config.outputs import Outputs
-from sweeps.diagnose_measure import Probe
+from sweeps.diagnose.measure import Probe
 from sweeps.running.tracking import destination_of
 from world_models.errors import UserError, require
 from world_models.tasks import Task, make_task

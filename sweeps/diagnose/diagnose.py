@@ -32,15 +32,8 @@ from sweeps.config.grid import missing_of
 from sweeps.config.jobs import make_backend
 from sweeps.console.display import LINE_EVERY
 from sweeps.console.terminal import duration, say, show
-from sweeps.diagnose_claims import (
-    Claim,
-    ablation_claim,
-    brittle_claim,
-    control_claim,
-    curvature_claims,
-    gradient_claims,
-)
-from sweeps.diagnose_measure import (
+from sweeps.diagnose.claims import Claim, ablation_claim, brittle_claim, control_claim, curvature_claims, gradient_claims
+from sweeps.diagnose.measure import (
     BrittleRow,
     CurvatureRow,
     GradientRow,
@@ -49,7 +42,7 @@ from sweeps.diagnose_measure import (
     measure_control,
     measure_horizon,
 )
-from sweeps.diagnose_setup import CLAIMED, Diagnosis, read_diagnosis
+from sweeps.diagnose.setup import CLAIMED, Diagnosis, read_diagnosis
 from sweeps.reports.tables import render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally
 from world_models.checkpoints import store as checkpoints
@@ -172,7 +165,7 @@ def claims_table(claims: Iterable[Claim], title: str) -> Table:
 
 def _write(findings: Findings, title: str, folder: Path) -> list[Path]:
     """Figures first, then tables; UserError when the folder can't be written."""
-    from sweeps.diagnose_figures import ablation_figure, brittleness_figure, curvature_figure, gradients_figure
+    from sweeps.diagnose.figures import ablation_figure, brittleness_figure, curvature_figure, gradients_figure
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

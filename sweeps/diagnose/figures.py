@@ -13,7 +13,7 @@ from torch import Tensor
 
 from planners.diagnostics.gradients import early_over_late, normalised
 from sweeps.analysis.rows import Row
-from sweeps.diagnose_measure import CONTROL, CONTROL_GAIN, LIFTED, SHOOTING, BrittleRow, CurvatureRow, GradientRow
+from sweeps.diagnose.measure import CONTROL, CONTROL_GAIN, LIFTED, SHOOTING, BrittleRow, CurvatureRow, GradientRow
 from sweeps.reports.figure import COLOURS, MARKERS
 
 NAMES = {SHOOTING: "shooting (GD)", LIFTED: "lifted (GRASP)", CONTROL: f"control: unstable linear world, gain {CONTROL_GAIN}"}

@@ -15,7 +15,7 @@ from planners.diagnostics.gradients import early_over_late
 from planners.diagnostics.growth import Growth, bootstrap_median, growth
 from sweeps.analysis.intervals import Rate
 from sweeps.analysis.rows import Row
-from sweeps.diagnose_measure import CONTROL, LIFTED, RADII, SHOOTING, BrittleRow, CurvatureRow, GradientRow, control_curvature
+from sweeps.diagnose.measure import CONTROL, LIFTED, RADII, SHOOTING, BrittleRow, CurvatureRow, GradientRow, control_curvature
 
 TENTH = RADII.index(0.1)
 """Which perturbation the claim on brittleness is about: 10 % of the distance to the goal."""

@@ -1,0 +1,1 @@
+"""`grasp diagnose`: what GRASP claims of long horizons, measured on a model."""
