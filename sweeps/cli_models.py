@@ -25,6 +25,6 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     """List, inspect or import models; the exit code."""
-    from sweeps import model_files
+    from sweeps.commands import checkpoints as model_files
 
     return model_files.run(arguments)

@@ -54,8 +54,8 @@ def _configure_sweep(parser: argparse.ArgumentParser) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from sweeps.commands.sweep import Options, sweep
     from sweeps.console.display import View
-    from sweeps.run_sweep import Options, sweep
 
     view = View.QUIET if arguments.quiet else View.JSON if arguments.json else View.LIVE
     options = Options(arguments.dry_run, arguments.retry_failed, arguments.join, view)
@@ -126,7 +126,7 @@ def _one_name(verb: str, words: Sequence[str]) -> str | None:
 def _plan(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.plan_one import plan
+    from sweeps.commands.plan import plan
 
     return plan(arguments.overrides, Console(), arguments.conf)
 
@@ -146,8 +146,8 @@ def _configure_report(parser: argparse.ArgumentParser) -> None:
 def _report(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from sweeps.commands.report import report
     from sweeps.config.outputs import outputs_of
-    from sweeps.show import report
 
     return report(_one_name("report", arguments.words), outputs_of(arguments.words), Console())
 
@@ -159,7 +159,7 @@ def _configure_compare(parser: argparse.ArgumentParser) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.compare import compare
+    from sweeps.commands.compare import compare
     from sweeps.config.outputs import outputs_of
 
     names = [word for word in arguments.words if "=" not in word]
@@ -175,8 +175,8 @@ def _configure_rerun(parser: argparse.ArgumentParser) -> None:
 def _rerun(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from sweeps.commands.rerun import rerun
     from sweeps.config.outputs import outputs_of
-    from sweeps.rerun import rerun
 
     names = [word for word in arguments.words if "=" not in word]
     if len(names) > 1:
@@ -192,7 +192,7 @@ def _configure_export(parser: argparse.ArgumentParser) -> None:
 def _export(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.archive import export
+    from sweeps.commands.archive import export
     from sweeps.config.outputs import outputs_of
 
     return export(_one_name("export", arguments.words), outputs_of(arguments.words), arguments.to, Console())
@@ -207,7 +207,7 @@ def _configure_import(parser: argparse.ArgumentParser) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.archive import take_in
+    from sweeps.commands.archive import take_in
     from sweeps.config.outputs import outputs_of
 
     stray = [word for word in arguments.words if "=" not in word]
@@ -224,7 +224,7 @@ def _configure_train(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.models import train_models
+    from sweeps.commands.train import train_models
 
     return train_models(arguments.model, arguments.overrides, Console(), arguments.conf)
 
@@ -238,7 +238,7 @@ def _configure_sync(parser: argparse.ArgumentParser) -> None:
 def _sync(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.sync import sync
+    from sweeps.commands.sync import sync
 
     names = [word for word in arguments.words if "=" not in word]
     if len(names) > 1:
@@ -257,7 +257,7 @@ def _configure_ui(parser: argparse.ArgumentParser) -> None:
 def _ui(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.ui import show, show_studies
+    from sweeps.commands.ui import show, show_studies
 
     stray = [word for word in arguments.words if "=" not in word]
     if stray:

@@ -18,6 +18,7 @@ from orchestrator.storage.opening import open_storage
 from sweeps import quality_conf as conf_files
 from sweeps import quality_plans as plans
 from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
+from sweeps.commands.sweep import Options, sweep
 from sweeps.config.grid import Grid, missing_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
@@ -26,7 +27,6 @@ from sweeps.quality_grids import Grids
 from sweeps.quality_plans import SweepPlan
 from sweeps.quality_spec import GRASP, QualitySpec, Spot
 from sweeps.quality_studies import ended, shared_words, studies_of, tune_words
-from sweeps.run_sweep import Options, sweep
 from sweeps.tuning.tune import tune
 from world_models.errors import UserError, require
 

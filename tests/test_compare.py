@@ -17,9 +17,9 @@ from orchestrator.ledger.records import SCHEMA
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.intervals import adjusted
 from sweeps.cli import main
-from sweeps.compare import COLUMNS, Side, compared
+from sweeps.commands.compare import COLUMNS, Side, compared
+from sweeps.commands.sweep import sweep
 from sweeps.config.grid import Entry, Grid
-from sweeps.run_sweep import sweep
 from world_models.errors import UserError
 
 

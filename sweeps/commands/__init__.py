@@ -1,0 +1,1 @@
+"""One file for each command: `grasp X` is `X.py`."""
