@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.console.display import View
-    from sweeps.quality import Asked, quality
+    from sweeps.quality.quality import Asked, quality
 
     view = View.QUIET if arguments.quiet else View.LIVE
     asked = Asked(arguments.dry_run, arguments.source, view)

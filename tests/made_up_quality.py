@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from orchestrator.core.cell import digest
-from sweeps.quality_results import SCHEMA, VERSION, Results
+from sweeps.quality.results import SCHEMA, VERSION, Results
 
 Solves = Callable[[str, str, int], bool]
 """Whether a planner (by part and label) solves a seed."""

@@ -9,18 +9,18 @@ import pytest
 import yaml
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps import quality_plans as plans
-from sweeps import quality_stages
 from sweeps.cli import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.config.jobs import lookups
 from sweeps.config.outputs import Outputs
-from sweeps.quality_conf import begin, file_of, found_by, write_sweep, write_timed, write_tuned
-from sweeps.quality_grids import Grids
-from sweeps.quality_results import read
-from sweeps.quality_spec import Spot, read_quality
-from sweeps.quality_studies import Tuned, studies_of
+from sweeps.quality import stages as quality_stages
+from sweeps.quality import sweeps as plans
+from sweeps.quality.generated_configs import begin, file_of, found_by, write_sweep, write_timed, write_tuned
+from sweeps.quality.results import read
+from sweeps.quality.spec import Spot, read_quality
+from sweeps.quality.studies import Tuned, studies_of
+from sweeps.quality.sweeps import Grids
 from tests.small_sweeps import ledger_rows, start_grasp, until
 from tests.tiny_quality import STUDY, tiny_study
 

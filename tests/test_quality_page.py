@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sweeps.quality_page import build, first_paragraph, sentences
-from sweeps.quality_results import SCHEMA, Results, read, write
-from sweeps.quality_tables import measured, of_part, targets, worst_cells
+from sweeps.quality.page import build, first_paragraph, sentences
+from sweeps.quality.results import SCHEMA, Results, read, write
+from sweeps.quality.tables import measured, of_part, targets, worst_cells
 from tests.made_up_quality import FACTS, made_up
 from tests.made_up_quality import row as made_up_row
 from world_models.errors import UserError

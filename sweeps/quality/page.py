@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from sweeps import quality_figures
-from sweeps import quality_results as results_file
-from sweeps.quality_honesty import honesty
-from sweeps.quality_plans import ABLATION, EQUAL, HURRIED, MPC, OWN
-from sweeps.quality_results import Results
-from sweeps.quality_tables import (
+from sweeps.quality import figures as quality_figures
+from sweeps.quality import results as results_file
+from sweeps.quality.caveats import honesty
+from sweeps.quality.results import Results
+from sweeps.quality.sweeps import ABLATION, EQUAL, HURRIED, MPC, OWN
+from sweeps.quality.tables import (
     Measured,
     measured,
     of_part,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from orchestrator.core.cell import OPEN_LOOP
-from sweeps.quality_spec import GRASP, Problems, QualitySpec, Spot
+from sweeps.config.compose import compose
+from sweeps.config.grid import Grid, Lookups, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.jobs import lookups
+from sweeps.quality.spec import GRASP, Problems, QualitySpec, Spot
 
 OWN, EQUAL, HURRIED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"
 """Parts of the results: own budgets, equal seconds, GRASP in a share of another's seconds, replanned, GRASP with a piece taken
@@ -143,3 +148,31 @@ def _plan(
     way = "" if mode == OPEN_LOOP else f"{mode.replace(':', '')}_"
     name = f"quality_{part}_{way}{task}_H{'_'.join(map(str, horizons))}"
     return SweepPlan(part, name, task, horizons, seeds, mode, labels)
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Task files and planners by label, composed once, and what expanding asks for."""
+
+    tasks: dict[str, TaskEntry]
+    planners: dict[str, PlannerEntry]
+    lookups: Lookups
+
+    @staticmethod
+    def of(tasks: Sequence[str], files: Sequence[str], conf: Path | None) -> Grids:
+        """Of task files and planner files; UserError for what cannot be composed."""
+        words = [f"task=[{','.join(dict.fromkeys(tasks))}]", f"planner=[{','.join(files)}]"]
+        spec = spec_of(compose("config", words, conf), conf)
+        real = lookups()
+        known = replace(real, model_digest=cache(real.model_digest), own_goal_cost=cache(real.own_goal_cost))
+        return Grids({task.label: task for task in spec.tasks}, {one.label: one for one in spec.planners}, known)
+
+    def of_plan(self, plan: SweepPlan) -> Grid:
+        """A sweep's grid, the same that `grasp sweep` makes of its file."""
+        task = replace(self.tasks[plan.task], horizons=plan.horizons)
+        planners = tuple(self.planners[label] for label in plan.planners)
+        return SweepSpec(plan.name, (task,), planners, plan.seeds, (plan.mode,)).expand(self.lookups)
+
+    def digests(self) -> dict[str, str]:
+        """Content digest of each task's first world model."""
+        return {label: self.lookups.model_digest(task.models[0]) for label, task in self.tasks.items()}

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.analysis.intervals import Rate
-from sweeps.quality_plans import OWN, SENSITIVITY
-from sweeps.quality_tables import Measured, of_part
+from sweeps.quality.sweeps import OWN, SENSITIVITY
+from sweeps.quality.tables import Measured, of_part
 from sweeps.reports.figure import COLOURS, MARKERS, new_figure, save, span, tidy
 
 ACROSS = 5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.cell import Scalar
-from sweeps.quality_spec import Place, QualitySpec
+from sweeps.quality.spec import Place, QualitySpec
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.apply import provenance
 from sweeps.tuning.report import span

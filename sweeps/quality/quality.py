@@ -14,17 +14,17 @@ from orchestrator.artifacts.gallery import Gallery
 from orchestrator.core.messages import mask_text
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
-from sweeps import quality_page
-from sweeps import quality_results as results_file
 from sweeps.config.grid import Grid
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
-from sweeps.quality_ahead import say_ahead
-from sweeps.quality_results import Results, collect
-from sweeps.quality_spec import QualitySpec, read_quality
-from sweeps.quality_stages import Stages, StoppedError
-from sweeps.quality_tables import measured, worst_cells
+from sweeps.quality import page as quality_page
+from sweeps.quality import results as results_file
+from sweeps.quality.dry_run import say_ahead
+from sweeps.quality.results import Results, collect
+from sweeps.quality.spec import QualitySpec, read_quality
+from sweeps.quality.stages import Stages, StoppedError
+from sweeps.quality.tables import measured, worst_cells
 from world_models.errors import require
 
 

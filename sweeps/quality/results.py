@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from orchestrator.ledger.ledger import Ledger
 from sweeps.analysis.point_cells import records_of
 from sweeps.config.grid import Grid
-from sweeps.quality_conf import found_by
-from sweeps.quality_plans import factors_of
-from sweeps.quality_spec import QualitySpec
-from sweeps.quality_stages import Stages, claims_of
+from sweeps.quality.generated_configs import found_by
+from sweeps.quality.spec import QualitySpec
+from sweeps.quality.stages import Stages, claims_of
+from sweeps.quality.sweeps import factors_of
 from world_models.errors import UserError, require
 
 VERSION = 1

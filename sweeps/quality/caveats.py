@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweeps.analysis.comparison import Verdict
-from sweeps.quality_spec import GRASP
-from sweeps.quality_tables import Measured, place_text
+from sweeps.quality.spec import GRASP
+from sweeps.quality.tables import Measured, place_text
 
 
 def honesty(facts: Mapping[str, Any], own: Sequence[Measured], equal: Sequence[Measured]) -> Iterator[str]:

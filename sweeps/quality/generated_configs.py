@@ -15,9 +15,9 @@ import yaml
 
 from orchestrator.core.cell import Scalar
 from planners import full_settings
-from sweeps.quality_plans import SweepPlan, ablated, ablations, equal_seconds, factors_of, hurried, timed
-from sweeps.quality_spec import GRASP, QualitySpec, Spot
-from sweeps.quality_studies import Tuned, studies_of, tuned
+from sweeps.quality.spec import GRASP, QualitySpec, Spot
+from sweeps.quality.studies import Tuned, studies_of, tuned
+from sweeps.quality.sweeps import SweepPlan, ablated, ablations, equal_seconds, factors_of, hurried, timed
 from world_models.errors import UserError
 
 MARGIN = 0.9

@@ -12,7 +12,7 @@ from sweeps.config.axes import as_list, seeds_of
 from sweeps.config.compose import compose, groups
 from sweeps.config.jobs import whole_number
 from sweeps.config.outputs import Outputs
-from sweeps.quality_fields import entries, mapping, positive, settings, text, whole, words
+from sweeps.quality.fields import entries, mapping, positive, settings, text, whole, words
 from world_models.errors import UserError, require
 
 GRASP = "grasp"

@@ -9,14 +9,13 @@ from rich.console import Console
 
 from orchestrator.core.cell import OPEN_LOOP, Point, planned_steps
 from orchestrator.scheduling.durations import CostModel
-from sweeps import quality_plans as plans
 from sweeps.config.grid import missing_of
 from sweeps.console.terminal import duration, say
-from sweeps.quality_grids import Grids
-from sweeps.quality_plans import SweepPlan
-from sweeps.quality_spec import GRASP, QualitySpec
-from sweeps.quality_stages import Stages, claims_of
-from sweeps.quality_studies import Study, ended, studies_of
+from sweeps.quality import sweeps as plans
+from sweeps.quality.spec import GRASP, QualitySpec
+from sweeps.quality.stages import Stages, claims_of
+from sweeps.quality.studies import Study, ended, studies_of
+from sweeps.quality.sweeps import Grids, SweepPlan
 from world_models.errors import UserError, require
 
 CORES = 2

@@ -15,18 +15,17 @@ from orchestrator.artifacts.gallery import Gallery
 from orchestrator.artifacts.selection import Chosen
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
-from sweeps import quality_conf as conf_files
-from sweeps import quality_plans as plans
 from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
 from sweeps.commands.sweep import Options, sweep
 from sweeps.config.grid import Grid, missing_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
-from sweeps.quality_grids import Grids
-from sweeps.quality_plans import SweepPlan
-from sweeps.quality_spec import GRASP, QualitySpec, Spot
-from sweeps.quality_studies import ended, shared_words, studies_of, tune_words
+from sweeps.quality import generated_configs as conf_files
+from sweeps.quality import sweeps as plans
+from sweeps.quality.spec import GRASP, QualitySpec, Spot
+from sweeps.quality.studies import ended, shared_words, studies_of, tune_words
+from sweeps.quality.sweeps import Grids, SweepPlan
 from sweeps.tuning.tune import tune
 from world_models.errors import UserError, require
 

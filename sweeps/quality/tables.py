@@ -15,9 +15,9 @@ from orchestrator.core.cell import OPEN_LOOP
 from sweeps.analysis.comparison import Comparison, Verdict, adjust, compare_cells
 from sweeps.analysis.intervals import Rate
 from sweeps.analysis.point_cells import PointCells
-from sweeps.quality_plans import HURRIED, MPC, OWN, hurried
-from sweeps.quality_results import Results
-from sweeps.quality_spec import GRASP
+from sweeps.quality.results import Results
+from sweeps.quality.spec import GRASP
+from sweeps.quality.sweeps import HURRIED, MPC, OWN, hurried
 
 Key = tuple[str, str, int, str, str]
 """Part, task, horizon, mode, planner."""

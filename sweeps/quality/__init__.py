@@ -1,0 +1,1 @@
+"""The study of planning quality, from its sweeps to its page."""
