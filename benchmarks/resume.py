@@ -40,7 +40,7 @@ from orchestrator.evaluation.curves import COST_SAMPLES, MOST_DISTANCES
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import encode, name_of
 from orchestrator.ledger.records import SCHEMA
-from sweeps.cli import main as grasp
+from sweeps.cli.main import main as grasp
 from sweeps.config.jobs import Job, read_job
 from sweeps.config.outputs import Outputs
 

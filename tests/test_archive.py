@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.commands.archive import export, take_in
 from sweeps.commands.sweep import sweep
 from sweeps.config.outputs import Outputs

@@ -21,7 +21,7 @@ from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
-from sweeps.cli import VERBS, main
+from sweeps.cli.main import VERBS, main
 from sweeps.commands.ui import serve
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs

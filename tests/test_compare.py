@@ -16,7 +16,7 @@ from orchestrator.core.cell import Named, Point
 from orchestrator.ledger.records import SCHEMA
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.intervals import adjusted
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.commands.compare import COLUMNS, Side, compared
 from sweeps.commands.sweep import sweep
 from sweeps.config.grid import Entry, Grid

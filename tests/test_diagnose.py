@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
 from sweeps.diagnose.claims import Verdict, brittle_claim
 from sweeps.diagnose.measure import RADII, Subject, measure_brittleness

@@ -19,7 +19,7 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel
 from orchestrator.workers.backend import InlineBackend
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View

@@ -26,7 +26,7 @@ from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import CostModel, Estimate
 from orchestrator.storage.locks import Holder
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.cli import main
+from sweeps.cli.main import main
 from tests.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until
 
 ROOT = Path(__file__).parents[1]

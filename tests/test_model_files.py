@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sweeps.cli import main
+from sweeps.cli.main import main
 from tests.foreign import SMALL, lewm_state, tdmpc2_state
 from tests.published import DinoWM, classes, dino_wm_file, dinov2_file, jepa_wms_file
 from world_models.checkpoints import store as checkpoints

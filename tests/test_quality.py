@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from orchestrator.ledger.ledger import Ledger
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.config.jobs import lookups

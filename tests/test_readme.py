@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from planners import PLANNERS
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from world_models.tasks import TASKS, Task, execute

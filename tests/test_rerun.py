@@ -11,7 +11,7 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.commands.rerun import Agreement, again, cell_of, find
 from sweeps.commands.sweep import sweep
 from sweeps.config.outputs import outputs_of

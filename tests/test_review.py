@@ -17,7 +17,7 @@ from rich.console import Console
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.summary import COLUMNS, Review, review
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.reports.effort import HEADINGS, effort_fields, effort_text
 from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
 from sweeps.reports.figures import Drawn, figures

@@ -14,7 +14,7 @@ import yaml
 from benchmarks.services import PostgreSQL, postgresql_programs
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tracking.outbox import Outbox
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
 from tests.tracking_bench import Bench
 from world_models.checkpoints.store import save

@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tuning.trials import State
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.commands.ui import show_studies
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of

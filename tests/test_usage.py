@@ -18,7 +18,7 @@ from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.usage_file import SHOWN, UsageFile, samples, system_metrics
 from orchestrator.workers.evaluator import Evaluator
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
-from sweeps.cli import main
+from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
 from tests.fakes import plane_evaluator, plane_point
 from tests.small_sweeps import tiny_model

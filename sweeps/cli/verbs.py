@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeps import cli_models, cli_quality
-from sweeps.help_texts import (
+from sweeps.cli import cli_models, cli_quality
+from sweeps.cli.help_texts import (
     COMPARE_HELP,
     DIAGNOSE_HELP,
     EXPORT_HELP,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sweeps.cli_verbs import VERBS, Verb
+from sweeps.cli.verbs import VERBS, Verb
 from world_models.errors import UnknownNameError, UserError
 
 INTERRUPTED = 130
