@@ -11,7 +11,7 @@ from torch import Tensor
 
 from world_models.base import Sight
 from world_models.checkpoints import store as checkpoints
-from world_models.checkpoints.ensemble_parts import _CHANGE_SCALE, _SHARED, _join
+from world_models.checkpoints.ensemble_parts import CHANGE_SCALE, SHARED, join_members
 from world_models.checkpoints.formats import assemble
 from world_models.errors import UserError, require
 from world_models.parts import ENSEMBLE, Parts, Tensors, model_config
@@ -46,8 +46,8 @@ def combine(
         ENSEMBLE,
         name,
         {**sizes, "members": len(folders), "member": cards[0]},
-        {**_packed(tensors), _CHANGE_SCALE: change_scale},
-        {**inherited, **describe(_join(parts, change_scale))},
+        {**_packed(tensors), CHANGE_SCALE: change_scale},
+        {**inherited, **describe(join_members(parts, change_scale))},
     )
 
 
@@ -62,7 +62,7 @@ def _packed(tensors: Sequence[Tensors]) -> Tensors:
     packed: Tensors = {}
     for key, first in tensors[0].items():
         if all(torch.equal(own[key], first) for own in tensors):
-            packed[_SHARED + key] = first
+            packed[SHARED + key] = first
         else:
             packed |= {f"{k}/{key}": own[key] for k, own in enumerate(tensors)}
     return packed

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from world_models.checkpoints.formats import assemble
 from world_models.models.ensemble import Ensemble, EnsembleDecode, ensemble_cost
 from world_models.parts import Card, Parts, Tensors, model_config
 
-_CHANGE_SCALE = "change_scale"
+CHANGE_SCALE = "change_scale"
+"""Where an ensemble's file keeps the standard deviation of one step's change of a state."""
+SHARED = "shared/"
+"""Prefix of tensors that are equal in all members."""
 
 
-_SHARED = "shared/"
+def parts(card: Card, tensors: Tensors, assemble: Callable[[Card, Tensors], Parts]) -> Parts:
+    """The parts of an ensemble's checkpoint, whose members `assemble` makes.
 
-
-def assemble_ensemble(card: Card, tensors: Tensors) -> Parts:
-    """The parts of an ensemble's checkpoint: goal costs, decoder and sensors are the first member's."""
+    Goal costs, decoder and sensors are the first member's.
+    """
     member_card = model_config(card)["member"]
-    scale = tensors.pop(_CHANGE_SCALE)
+    scale = tensors.pop(CHANGE_SCALE)
     count = model_config(card)["members"]
-    parts = [assemble(member_card, _member_tensors(tensors, k)) for k in range(count)]
-    return _join(parts, scale)
+    members = [assemble(member_card, member_tensors(tensors, k)) for k in range(count)]
+    return join_members(members, scale)
 
 
-def _join(parts: Sequence[Parts], change_scale: Float[Tensor, " features"]) -> Parts:
+def join_members(parts: Sequence[Parts], change_scale: Float[Tensor, " features"]) -> Parts:
+    """Members' parts as those of one ensemble."""
     first = parts[0]
     members = []
     for part in parts:
@@ -38,7 +41,8 @@ def _join(parts: Sequence[Parts], change_scale: Float[Tensor, " features"]) -> P
     return Parts(model, costs, first.default_goal_cost, decode, first.sensors)
 
 
-def _member_tensors(packed: Tensors, member: int) -> Tensors:
+def member_tensors(packed: Tensors, member: int) -> Tensors:
+    """One member's tensors out of the file's, with those that all members share."""
     own = f"{member}/"
-    found = {key.removeprefix(_SHARED): value.clone() for key, value in packed.items() if key.startswith(_SHARED)}
+    found = {key.removeprefix(SHARED): value.clone() for key, value in packed.items() if key.startswith(SHARED)}
     return found | {key.removeprefix(own): value for key, value in packed.items() if key.startswith(own)}

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from world_models.adapters.patches.dinov2 import DinoConfig, DinoV2
 from world_models.adapters.patches.predictors import CausalViT, ModulatedViT
+from world_models.adapters.readout import take_readout
 from world_models.base import Sight
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.parts import Card, Parts, Tensors, model_config
+from world_models.sensors import Sensors
 
 PREDICTORS = ("causal-vit", "modulated-vit")
 """Kinds of predictors: DINO-WM's and jepa-wms'."""
@@ -281,3 +284,14 @@ def check_tensors(config: PatchConfig, tensors: Mapping[str, Tensor], source: st
                 "the file is of another architecture, or damaged."
             )
     return {name: tensors[name] for name in wanted}
+
+
+def parts(card: Card, tensors: Tensors) -> Parts:
+    """Model, goal cost and readout of a checkpoint in format `dino-wm/1` or `jepa-wms/1`."""
+    config, decode = PatchConfig.of(model_config(card)), take_readout(tensors)
+    with torch.device("meta"):  # no time is spent on weights that the file replaces
+        model = PatchModel(config)
+    model.load_state_dict(tensors, assign=True)
+    if decode is None and config.body_is_observation:
+        decode = model.decode
+    return Parts(model, {"latent": goal_cost_of(config)}, "latent", decode, Sensors.of(card))

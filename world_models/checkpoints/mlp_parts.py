@@ -1,0 +1,14 @@
+"""A state model's checkpoint: what its tensors make."""
+
+from __future__ import annotations
+
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
+from world_models.parts import GOAL_WEIGHTS, Card, Parts, Tensors, model_config
+
+
+def parts(card: Card, tensors: Tensors) -> Parts:
+    """Model and goal cost of a checkpoint in format `residual-mlp/1`."""
+    goal_cost = StateGoalCost(tensors.pop(GOAL_WEIGHTS))
+    model = ResidualMLP(MLPConfig(**model_config(card)))
+    model.load_state_dict(tensors)
+    return Parts(model, {"state": goal_cost}, "state", model.decode)
