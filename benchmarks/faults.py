@@ -38,7 +38,7 @@ from benchmarks.faulty import CELLS, EXPERIMENT, HUNGRY, POINTS, POISON, Layout,
 from benchmarks.services import MLflowServer
 from orchestrator.core.batch import Batch
 from orchestrator.ledger.ledger import Ledger
-from tests.fakes import plane_evaluator
+from orchestrator.testing import plane_evaluator
 
 DOSES = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}
 """Faults of each kind in a sweep, beside the cells that are faulty themselves."""

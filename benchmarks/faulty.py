@@ -22,6 +22,7 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.memory_limits import Sizes
 from orchestrator.scheduling.scheduler import Limits
+from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.tracking.background_tracker import BackgroundTracker
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.outbox import Outbox
@@ -30,7 +31,6 @@ from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.backend import BatchEvaluator
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
-from tests.fakes import plane_evaluator, plane_point
 
 POINTS, CELLS = 4, 250
 """Points of a sweep, and cells of each."""

@@ -16,10 +16,10 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.testing import DIGEST, load_plane, make_plane
 from orchestrator.workers.evaluator import Evaluator
 from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus, Start
 from planners.search.initialisers import linear
-from tests.fakes import DIGEST, load_plane, make_plane
 
 SECONDS = 0.05
 """Of planning a cell."""

@@ -1,0 +1,151 @@
+"""Every kind of world model, small, for `tests/conformance/test_models.py`. New kinds are appended here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tests.support.planning import Patches, small_mlp
+from tests.world_models.adapters.test_dino_wm import small
+from world_models.adapters.lewm.model import LeWM, LeWMConfig
+from world_models.adapters.tdmpc2.model import TDMPC2, TDMPC2Config
+from world_models.base import Sight, WorldModel
+from world_models.checkpoints import store as checkpoints
+from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
+from world_models.models.encoders import ENCODERS
+from world_models.models.ensemble import Ensemble
+from world_models.models.jepa import JEPA, JEPAConfig
+from world_models.models.mlp import MLPConfig, ResidualMLP
+
+Observe = Callable[[int, torch.Generator], Tensor | Sight]
+"""So many random observations, in float32 or `uint8`."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of world model: how one is made in a floating type (the same weights in each), and what it observes."""
+
+    make: Callable[[torch.dtype], WorldModel]
+    observe: Observe
+
+
+def vectors(features: int) -> Observe:
+    """State observations of so many features."""
+    return lambda count, generator: torch.randn(count, features, generator=generator)
+
+
+def sights(size: int, proprioception: int) -> Observe:
+    """Random pictures of `size` px, and proprioception of so many features."""
+
+    def observe(count: int, generator: torch.Generator) -> Sight:
+        pixels = torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
+        return Sight(pixels, torch.randn(count, proprioception, generator=generator))
+
+    return observe
+
+
+def moved(make: Callable[[], nn.Module]) -> Callable[[torch.dtype], WorldModel]:
+    """A maker from that of a module: seeded, frozen, in evaluation mode, and moved to the type as users would."""
+
+    def in_type(dtype: torch.dtype) -> WorldModel:
+        torch.manual_seed(0)
+        model = make().to(dtype).requires_grad_(False).eval()
+        assert isinstance(model, WorldModel)
+        return model
+
+    return in_type
+
+
+class Recurrent(nn.Module):
+    """A world model that sees three states and actions: s' = s + tanh(W window)."""
+
+    state_shape, action_dim, history = (3,), 2, 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(15, 3)
+
+    @property
+    def device(self) -> torch.device:
+        return self.layer.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.layer.weight.dtype
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return observation.to(self.dtype)
+
+    def step(self, states: Float[Tensor, "n 3 3"], actions: Float[Tensor, "n 3 2"]) -> Float[Tensor, "n 3"]:
+        return states[:, -1] + 0.3 * torch.tanh(self.layer(torch.cat([states, actions], 2).flatten(1)))
+
+
+def residual_mlp(**config: object) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        model = ResidualMLP(MLPConfig(**{"observation_dim": 4, "action_dim": 2, "width": 24, **config}))  # pyright: ignore
+        model.set_normalisation(torch.randn(4), torch.rand(4) + 0.5, torch.rand(4) * 0.1 + 0.05)
+        return model
+
+    return make
+
+
+def of_members(member: Callable[[], nn.Module], features: int) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
+        members = [member() for _ in range(3)]
+        for other in members[1:]:
+            buffers = dict(members[0].named_buffers())
+            for name, buffer in other.named_buffers():
+                buffer.copy_(buffers[name])
+        return Ensemble(members, torch.rand(features) + 0.1)
+
+    return make
+
+
+def jepa(encoder: str) -> Callable[[], nn.Module]:
+    """A pixel model with proprioception whose predictor looks at differences of its window."""
+    sizes = {"size": 32, "latent": 6, "width": 32, "encoder_width": 8, "proprioception": 2, "differences": True}
+    return lambda: JEPA(JEPAConfig(action_dim=2, encoder=encoder, **sizes))  # pyright: ignore
+
+
+def shipped(name: str) -> Kind:
+    """A model that ships with the package."""
+    config = checkpoints.read_card(name)[0]["model"]
+    sensors = checkpoints.load(name).sensors
+    observe = sights(sensors.size, sensors.proprioception) if sensors.kind == "pixels" else vectors(config["observation_dim"])  # pyright: ignore
+    return Kind(lambda dtype: checkpoints.load(name, dtype=dtype).model, observe)
+
+
+TDMPC2_SIZES = {
+    "observation_dim": 5, "action_dim": 2, "latent_dim": 16, "encoder_widths": (16,), "dynamics_widths": (16, 16),
+}  # fmt: skip
+LEWM_SIZES = {
+    "action_dim": 2, "image_size": 28, "vit_width": 24, "vit_depth": 1, "vit_mlp": 32, "latent_dim": 12, "projector_width": 32,
+    "action_hidden": 32, "width": 24,
+}  # fmt: skip
+
+MODELS: dict[str, Kind] = {
+    "linear_quadratic": Kind(lambda dtype: LinearQuadratic.random(0, dtype=dtype), vectors(4)),
+    "double_integrator": Kind(lambda dtype: DoubleIntegrator.make(dtype=dtype), vectors(4)),
+    "effort": Kind(lambda dtype: WithEffort(LinearQuadratic.random(1, 3, 2, dtype=dtype), 0.1), vectors(3)),
+    "pendulums": Kind(lambda dtype: Pendulums(3, dtype=dtype), vectors(3)),
+    "patches": Kind(Patches, lambda count, generator: torch.randn(count, 2, 3, generator=generator)),
+    "recurrent": Kind(moved(Recurrent), vectors(3)),
+    "mlp_relu": Kind(moved(residual_mlp(depth=2)), vectors(4)),
+    "mlp_silu_blocks": Kind(moved(residual_mlp(activation="silu", action_block=3)), vectors(4)),
+    "mlp_gelu_no_norm": Kind(moved(residual_mlp(activation="gelu", layer_norm=False)), vectors(4)),
+    "mlp_open": Kind(lambda dtype: small_mlp(dtype).requires_grad_(), vectors(4)),
+    "ensemble_of_mlps": Kind(moved(of_members(residual_mlp(activation="silu"), 4)), vectors(4)),
+    "ensemble_with_history": Kind(moved(of_members(Recurrent, 3)), vectors(3)),
+    "tdmpc2": Kind(moved(lambda: TDMPC2(TDMPC2Config(**TDMPC2_SIZES))), vectors(5)),  # pyright: ignore
+    "lewm": Kind(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), sights(28, 0)),  # pyright: ignore
+    "dino_wm": Kind(moved(small), sights(32, 4)),
+    "jepa_wms": Kind(moved(lambda: small("modulated-vit")), sights(32, 4)),
+    **{f"jepa_{encoder}": Kind(moved(jepa(encoder)), sights(32, 2)) for encoder in ENCODERS},
+    "ensemble_of_jepas": Kind(moved(of_members(jepa("conv"), 8)), sights(32, 2)),
+    **{f"zoo_{name}": shipped(name) for name in checkpoints.zoo_names()},
+}
+"""By name."""

@@ -1,0 +1,108 @@
+"""The README's examples work as they stand, and stay short."""
+
+import importlib
+import re
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from planners import PLANNERS
+from sweeps.cli.main import main
+from sweeps.config.compose import compose
+from sweeps.config.grid import spec_of
+from world_models.tasks import TASKS, Task, execute
+from world_models.tasks.base import pose_of
+
+QUICK_PIXELS = {
+    "trajectories": 20,
+    "length": 20,
+    "size": 32,
+    "model": {"latent": 6, "encoder_width": 8, "width": 16, "depth": 1},
+    **{stage: {"steps": 30, "batch_size": 8} for stage in ("encoder", "predictor", "temporal", "probe")},
+}
+"""What the README's task is learned with from pictures: a run of seconds."""
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Imports the README's Python files, from a folder that worker processes see too."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+
+    def load(path: str) -> types.ModuleType:
+        name = f"readme_{Path(path).stem}"
+        (folder / f"{name}.py").write_text(FILES[path])
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return load
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """The README's `my_conf`, with its model in this test's folder."""
+    for path, text in FILES.items():
+        if path.startswith("my_conf/"):
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text.replace("outputs/", f"{tmp_path}/outputs/"))
+    return tmp_path / "my_conf"
+
+
+def test_every_example_is_shorter_than_forty_lines():
+    assert len(FILES) == 7
+    for path, text in FILES.items():
+        assert len([line for line in text.splitlines() if line.strip()]) < 40, path
+
+
+def test_the_sweep_is_a_grid(conf):
+    spec = spec_of(compose("config", ["sweep=long_wall"], conf), conf)
+    assert [task.label for task in spec.tasks] == ["wall", "wall_deep"]
+    assert (len(spec.seeds), spec.tasks[0].horizons) == (32, (50, 100))
+
+
+def test_the_task_keeps_the_contract(module):
+    task = module("world_models/tasks/glide.py").Glide()
+    assert isinstance(task, Task)
+    problems = [task.problem(seed, 20) for seed in range(8)]
+    assert execute(task, problems, np.stack([p.reference_actions for p in problems])).success.all()
+    assert np.array_equal(task.problem(3, 20).goal, problems[3].goal)
+    assert task.render(problems[0].start).shape == (64, 64, 3)
+    assert pose_of(task, problems[0].start).shape == (2,)
+
+
+def test_the_model_is_planned_with_as_it_is(module):
+    assert module("my_model.py").plans.actions.shape == (8, 30, 2)
+
+
+def test_the_task_is_learnt_and_planned_with_the_new_planner(conf, module, monkeypatch, capsys):
+    climbing = module("planners/climbing.py")
+    monkeypatch.setitem(TASKS, "glide", module("world_models/tasks/glide.py").Glide)
+    monkeypatch.setitem(PLANNERS, "climbing", (climbing.ClimbingSettings, climbing.Climbing))
+    monkeypatch.chdir(conf.parent)
+    assert main(["train", "glide", "--conf", str(conf), "train.trajectories=50", "train.fit.steps=[60,20]"]) == 0
+    assert main(["plan", "--conf", str(conf), "task=glide", "planner=climbing", "seed=1"]) == 0
+    said = capsys.readouterr().out
+    assert "climbing: iterations 20, samples 200, else defaults" in said
+    assert (conf.parent / "outputs" / "plans" / "glide-climbing-H20-seed1.gif").is_file()
+    recipe = {"name": "glide_pixels", "kind": "jepa", "task": {"name": "glide", "settings": {}}, "train": QUICK_PIXELS}
+    (conf / "world_model" / "glide_pixels.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["train", "glide_pixels", "--conf", str(conf), f"out={conf.parent}/models"]) == 0
+    model = f"world_model={conf.parent}/models/glide_pixels"
+    settings = [f"planners.gd.settings.{key}" for key in ("iterations=3", "attempts=1")]
+    assert main(["plan", "--conf", str(conf), "task=glide", model, "planner=gd", *settings, "seed=2"]) == 0
+    assert (conf.parent / "outputs" / "plans" / "glide-gd-H20-seed2.gif").is_file()
+
+
+def test_configs_in_the_readme_are_yaml():
+    for path, text in FILES.items():
+        if path.endswith(".yaml"):
+            assert yaml.safe_load(text)

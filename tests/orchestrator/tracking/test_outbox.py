@@ -1,0 +1,321 @@
+"""The outbox: whatever dies when, records come out whole, in order, each told, and nothing that was added is lost."""
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.core.portion import Portion
+from orchestrator.core.provenance import host
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.testing import plane_point, quick_result
+from orchestrator.tracking import outbox as module
+from orchestrator.tracking.mlflow_store import UnavailableError
+from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
+from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.run_content import Overview, PointContent
+from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.tracker import Tracker
+
+POINTS = [plane_point(horizon) for horizon in range(2, 8)]
+PORTIONS = [Portion.of(point, range(2)) for point in POINTS]
+NAMES = [point.point_id for point in POINTS]
+
+
+def began(sweep: str, ended: bool = False, pid: int | None = None) -> SweepRecord:
+    info = SweepInfo(sweep, "config: 1\n", "grasp sweep", "words")
+    return SweepRecord(info, Extent.of(PORTIONS), ended, (), host(), os.getpid() if pid is None else pid)
+
+
+def some(sweep: str, *points: int) -> PointsRecord:
+    return PointsRecord(sweep, Extent.of([PORTIONS[point] for point in points]))
+
+
+def plain(record: Record | None) -> object:
+    assert record is not None
+    return record.to_json()
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    found = Ledger(tmp_path_factory.mktemp("ledger"))
+    with found.writer():
+        for point in POINTS:
+            found.append(quick_result(point, (0, 1)).results)
+    return found
+
+
+class Store:
+    """What was told, and a fault: the call that fails, before or after it has done its work."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.pages: list[tuple[str, bool]] = []
+        self.fails: str | None = None
+
+    def do(self, work) -> None:
+        fails, self.fails = self.fails, None
+        if fails == "before":
+            raise UnavailableError("away")
+        work()
+        if fails == "after":
+            raise UnavailableError("the answer was lost")
+
+
+class FakeTracker(Tracker):
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def begin(self, info: SweepInfo) -> None:
+        self.store.do(lambda: None)
+
+    def log_points(self, sweep: str, points: Iterable[PointContent]) -> list[str]:
+        new = [(sweep, point.point_id) for point in points]
+        self.store.do(lambda: self.store.told.extend(pair for pair in new if pair not in self.store.told))
+        return []
+
+    def log_pictures(self, sweep: str, seeds: Mapping[str, object], artifacts: Path | str) -> list[str]:
+        return []
+
+    def stale(self, sweep: str, told: Overview) -> list[str]:
+        return [name for name in NAMES if name in told.digests and (sweep, name) not in self.store.told]
+
+    def end(self, info: SweepInfo, told: Overview, table: object, figures: object = (), complete: bool = True) -> None:
+        self.store.do(lambda: self.store.pages.append((info.name, complete)))
+
+
+def courier(root: Path, store: Store, ledger: Ledger) -> Courier:
+    return Courier(Outbox(root), FakeTracker(store), ledger, root)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("points"), st.sampled_from("AB"), st.integers(0, len(POINTS) - 1)),
+        st.tuples(st.sampled_from(["began", "ended"]), st.sampled_from("AB"), st.just(0)),
+        st.tuples(st.just("work"), st.sampled_from(["", "before", "after"]), st.integers(1, 3)),
+        st.tuples(st.sampled_from(["crash", "crash while adding"]), st.just(""), st.integers(0, 3)),
+    ),
+    max_size=25,
+)
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A folder in memory, where there is one: hundreds of fsyncs on a busy disk take a minute."""
+    shared = Path("/dev/shm")
+    with TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps=steps)
+def test_any_order_of_adding_working_and_crashing_keeps_order_and_loses_nothing(steps, ledger, memory):
+    root = memory / uuid.uuid4().hex
+    store, added, ends = Store(), [], []
+    working = courier(root, store, ledger)
+    for kind, word, number in steps:
+        if kind == "points":
+            working.outbox.add(some(word, number))
+            added.append((word, NAMES[number]))
+        elif kind in ("began", "ended"):
+            working.outbox.add(began(word, kind == "ended"))
+            if kind == "ended":
+                ends.append(word)
+                added += [(word, name) for name in NAMES]
+        elif kind == "work":
+            store.fails = word or None
+            for _ in range(number):
+                try:
+                    working.next(lambda record: False)
+                except UnavailableError:
+                    continue
+        else:
+            if kind == "crash while adding":
+                crash_in_add(working.outbox, number)
+            working = courier(root, store, ledger)
+    store.fails = None
+    while working.next(lambda record: False):
+        pass
+    wanted = list(dict.fromkeys(added))
+    assert store.told == wanted
+    # A page is written again where the answer was lost or a crash came before its record was taken away.
+    assert list(dict.fromkeys(name for name, _ in store.pages)) == list(dict.fromkeys(ends))
+    left = [working.outbox.read(name) for name in working.outbox.names()]
+    assert all(isinstance(record, SweepRecord) and not record.ended for record in left)
+    assert not any(isinstance(r, SweepRecord) and r.sweep in ends and r.ended for r in left)
+
+
+class Crash(BaseException):
+    """The process is gone: nothing behind it runs."""
+
+
+def crash_in_add(outbox: Outbox, at: int) -> None:
+    """Add a record and die before its `at`-th system call of fsync, rename, open and fsync."""
+    calls = iter(range(100))
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((os, "fsync"), (Path, "rename"), (os, "open")):
+            original = getattr(owner, name)
+
+            def dying(*arguments, original=original):
+                if next(calls) == at:
+                    raise Crash
+                return original(*arguments)
+
+            patch.setattr(owner, name, dying)
+        with pytest.raises(Crash):
+            outbox.add(began("C"))
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_record_whose_writer_died_is_there_whole_or_not_at_all(tmp_path, at):
+    outbox = Outbox(tmp_path)
+    outbox.add(some("A", 1))
+    crash_in_add(outbox, at)
+    left = Outbox(tmp_path)
+    records = [plain(left.read(name)) for name in left.names()]
+    assert records[0] == some("A", 1).to_json()
+    assert records[1:] == ([began("C").to_json()] if at >= 2 else [])
+    left.add(some("A", 2))
+    assert plain(left.read(left.names()[-1])) == some("A", 2).to_json()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.test_outbox import Outbox, some
+box = Outbox(Path(sys.argv[1]))
+for number in range(10_000):
+    print(box.add(some(f"S{number}", number % 6)), flush=True)
+"""
+
+
+def test_kill_9_of_a_writer_loses_nothing_that_it_had_added(tmp_path):
+    root, rng = Path(__file__).parents[3], np.random.default_rng(0)
+    acknowledged: list[str] = []
+    for _ in range(2):
+        words = [sys.executable, "-c", WRITER, str(tmp_path)]
+        writer = subprocess.Popen(words, cwd=root, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        for _ in range(int(rng.integers(5, 60))):
+            acknowledged.append(writer.stdout.readline().strip())
+        os.kill(writer.pid, signal.SIGKILL)
+        acknowledged += writer.stdout.read().split("\n")[:-1]
+        writer.wait()
+    outbox = Outbox(tmp_path)
+    names = outbox.names()
+    assert set(acknowledged) <= set(names)
+    assert [name for name in names if name in set(acknowledged)] == acknowledged, "in the order in which they were added"
+    assert all(outbox.read(name) is not None for name in names)
+    (tmp_path / f".{host()}-{writer.pid}-00000000.tmp").write_bytes(b'{"half')
+    with outbox.alone() as mine:
+        assert mine
+        assert not list(tmp_path.glob(".*.tmp")), "what the dead left half-written is swept away"
+
+
+WORKER = """
+import sys, time
+from pathlib import Path
+from orchestrator.outbox import Outbox
+with Outbox(Path(sys.argv[1])).alone() as mine:
+    print(mine, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_never_work_it_off_at_once_and_the_dead_let_go(tmp_path):
+    words = [sys.executable, "-c", WORKER, str(tmp_path)]
+    other = subprocess.Popen(words, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "True\n"
+    outbox = Outbox(tmp_path)
+    with outbox.alone() as mine:
+        assert not mine
+    assert str(other.pid) in outbox.worker()
+    other.kill()
+    other.wait()
+    with outbox.alone() as mine:
+        assert mine
+
+
+def test_a_full_disk_refuses_a_record_whole_and_takes_the_next(tmp_path):
+    outbox = Outbox(tmp_path)
+    outbox.add(some("A", 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))  # the kernel refuses every file above 20 bytes
+    try:
+        with pytest.raises(OSError) as raised:  # noqa: PT011
+            outbox.add(some("A", 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.errno == errno.EFBIG
+    assert [file.name for file in tmp_path.iterdir()] == outbox.names()
+    outbox.add(some("A", 2))
+    assert [plain(outbox.read(name)) for name in outbox.names()] == [some("A", 0).to_json(), some("A", 2).to_json()]
+
+
+def test_what_cannot_be_understood_is_taken_away_and_keeps_nobody(tmp_path, ledger):
+    outbox, store = Outbox(tmp_path), Store()
+    outbox.add(some("A", 0))
+    for number, text in enumerate(["", "{", "[]", '{"kind": "other"}', '{"kind": "points"}', "null"]):
+        (tmp_path / f"{number + 1:010d}-0000000{number}.json").write_text(text)
+    outbox.add(some("A", 1))
+    working = courier(tmp_path, store, ledger)
+    while working.next(lambda record: False):
+        pass
+    assert store.told == [("A", NAMES[0]), ("A", NAMES[1])]
+    assert outbox.names() == []
+
+
+def test_a_sweep_whose_driver_died_is_written_as_it_is_and_let_go(tmp_path, ledger):
+    outbox, store = Outbox(tmp_path), Store()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    outbox.add(began("dead", pid=dead.pid))
+    outbox.add(began("alive"))
+    outbox.add(some("dead", 0))
+    assert outbox.waiting() == 2
+    working = courier(tmp_path, store, ledger)
+    while working.next(lambda record: record.orphaned):
+        pass
+    assert store.told == [("dead", name) for name in NAMES]
+    assert store.pages == [("dead", True)]
+    (left,) = outbox.names()
+    assert isinstance(record := outbox.read(left), SweepRecord)
+    assert record.sweep == "alive"
+    assert not record.orphaned
+
+
+def test_records_are_small_and_round_trip(tmp_path):
+    portions = [Portion.of(point, range(10_000)) for point in POINTS]
+    portions.append(Portion.of(plane_point(9), [5, -3, 7, 8, 100, 2**40]))
+    record = PointsRecord("a sweep", Extent.of(portions))
+    text = json.dumps(record.to_json())
+    assert len(text) < 600
+    outbox = Outbox(tmp_path)
+    read = outbox.read(outbox.add(record))
+    assert isinstance(read, PointsRecord)
+    assert len(read.cells) == 60_006
+    assert read.to_json() == record.to_json()
+    assert sorted(read.cells.groups[1].seeds.tolist()) == [-3, 5, 7, 8, 100, 2**40]
+
+
+def test_adding_is_quick_enough_for_a_driver(tmp_path):
+    outbox = Outbox(tmp_path)
+    started = time.perf_counter()
+    for _ in range(50):
+        outbox.add(some("A", 0))
+    assert time.perf_counter() - started < 5
+    assert module.alive(os.getpid())

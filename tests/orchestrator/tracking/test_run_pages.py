@@ -1,0 +1,121 @@
+"""What a sweep's and a point's page say beside the numbers: descriptions, inputs, environment, the table of points."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ledger.records import to_table
+from orchestrator.testing import plane_point, quick_result
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.environment import DIFF_LIMIT, describe, git_diff, write_environment
+from orchestrator.tracking.model_inputs import inputs_of
+from orchestrator.tracking.run_pages import COLUMNS, point_page, view_key
+from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracker import Tracker
+from tests.support.tracking_bench import INFO, Bench, cells_of
+
+
+def rows(**changes: object) -> list[dict]:
+    good = {"status": "completed", "success": True, "error": None}
+    results = [replace(result, **good) for result in quick_result(plane_point(4), (0, 1, 2, 3)).results]
+    return to_table([replace(results[0], **changes), *results[1:]]).to_pylist()
+
+
+def test_a_points_page_has_its_headline_and_says_how_to_look_at_what_failed() -> None:
+    lost = rows(success=False)
+    said = point_page("plane · gd · H4", lost)
+    assert said.startswith("**plane · gd · H4**: success **0.75** (95 % interval 0.30 to 0.95, n = 4)")
+    assert f"seed 0: `grasp rerun {lost[0]['cell_id']}`" in said
+    assert "rerun" not in point_page("plane", [{**row, "success": True} for row in lost])
+
+
+def test_what_could_not_be_planned_comes_before_what_missed() -> None:
+    broken = rows(success=False)
+    broken[2] |= {"success": False, "status": "failed", "error": "it `broke`"}
+    said = point_page("plane", broken)
+    assert "success **0.67** (95 % interval 0.21 to 0.94, n = 3)" in said
+    assert "1 cells could not be planned; the first said: `it 'broke'`" in said
+    assert broken[2]["cell_id"] in said
+
+
+def test_where_all_has_failed_no_rate_is_made_up() -> None:
+    said = point_page("plane", [{**row, "success": False, "status": "failed", "error": "no"} for row in rows()])
+    assert said.startswith("**plane**: no cell has a result\n\n4 cells could not be planned")
+
+
+def test_a_model_is_an_input_by_its_card_and_by_its_data() -> None:
+    model, data = inputs_of(["push_t", "gone"])
+    assert (model.name, model.context) == ("push_t", "world model")
+    assert (data.name, data.context) == ("push_t training data", "training")
+    assert json.loads(data.profile)["trajectories"] == 6000
+    assert json.loads(model.profile)["model"]["width"] == 256
+
+
+def test_a_diff_is_of_the_checkout_masked_and_not_endless(tmp_path: Path) -> None:
+    assert git_diff(tmp_path) == "# not a git checkout"
+    file = tmp_path / "file"
+    file.write_text("one\n")
+    for words in (["init", "-q"], ["add", "file"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    assert git_diff(tmp_path) == "# nothing was changed"
+    file.write_text("postgresql://me:secret@db/runs\n")
+    assert "+postgresql://db/runs" in git_diff(tmp_path)
+    assert "secret" not in git_diff(tmp_path)
+    file.write_text("x" * (DIFF_LIMIT + 1000))
+    assert "# cut here" in git_diff(tmp_path)
+
+
+def test_the_environment_names_versions_and_hardware(tmp_path: Path) -> None:
+    files = write_environment(tmp_path / "new", "grasp sweep")
+    assert [file.name for file in files] == ["command.txt", "environment.txt", "git.diff"]
+    said = describe()
+    assert all(word in said for word in ("python: 3.", "torch: ", "cores: ", "numpy=="))
+    assert write_environment(Path("/proc/nothing"), "grasp sweep") == []
+
+
+def test_records_of_earlier_versions_are_read() -> None:
+    assert SweepInfo.from_json({"name": "a", "config_text": "", "command": "", "description": ""}).files == ()
+    assert SweepInfo.from_json({**vars(INFO), "models": ["push_t"]}).models == ("push_t",)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    folder = tmp_path_factory.mktemp("pages")
+    bench = Bench(f"sqlite:///{folder}/mlflow.db", folder / "files", folder, "pages")
+    bench.plan(cells_of((4, 8), range(3)))
+    files = write_environment(folder / "environment", "grasp sweep")
+    info = replace(INFO, files=(*map(str, files), "/nowhere/gone"), models=("push_t", "wall"))
+    bench.sync(info)
+    Tracker(Destination(bench.destination.uri, folder / "files", "pages")).sync(info, bench.ledger.table(), bench.artifacts)
+    return bench
+
+
+def test_the_sweeps_run_has_its_environment_and_its_models(bench: Bench) -> None:
+    (parent,) = bench.runs("sweep")
+    names = ["command.txt", "environment.txt", "git.diff"]
+    assert bench.files(parent, "environment") == [f"environment/{name}" for name in names]
+    inputs = {each.dataset.name for each in parent.inputs.dataset_inputs}
+    assert inputs == {"push_t", "push_t training data", "wall", "wall training data"}
+    assert len(parent.inputs.dataset_inputs) == 4
+    assert parent.data.tags["mlflow.source.name"] == INFO.command
+    assert parent.info.end_time >= parent.info.start_time
+
+
+def test_points_say_which_sweep_they_are_of_and_have_a_page(bench: Bench) -> None:
+    child = bench.child(8)
+    assert child.data.tags["grasp.sweep"] == INFO.name
+    assert child.data.tags["mlflow.note.content"].startswith("**plane · gd · H8**: success **1.00**")
+
+
+def test_the_view_of_the_points_finds_them_with_columns_that_they_have(bench: Bench) -> None:
+    experiment = bench.client.get_experiment_by_name("pages")
+    assert experiment is not None
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{view_key(INFO.name)}"])
+    found = bench.client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"])
+    assert len(found) == 2
+    known = {f"params.`{key}`" for key in found[0].data.params} | {f"metrics.`{key}`" for key in found[0].data.metrics}
+    assert set(COLUMNS) <= known

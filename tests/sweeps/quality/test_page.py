@@ -1,0 +1,254 @@
+"""The planning-quality page from made-up results: its numbers counted again in plain Python, its words, its bytes."""
+
+from __future__ import annotations
+
+import shutil
+from math import comb
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sweeps.quality.page import build, first_paragraph, sentences
+from sweeps.quality.results import SCHEMA, Results, read, write
+from sweeps.quality.tables import measured, of_part, targets, worst_cells
+from tests.sweeps.quality.made_up_quality import FACTS, made_up
+from tests.sweeps.quality.made_up_quality import row as made_up_row
+from world_models.errors import UserError
+
+RATES = {"grasp": 0.5, "gd": 0.4, "cem": 0.9, "gd_timed": 0.1, "cem_timed": 0.5, "grasp_no_noise": 0.3}
+
+
+def mixed(part: str, planner: str, seed: int) -> bool:
+    """The first problems are the easy ones."""
+    return (seed - 2000) / 32 < RATES.get(planner, 0.5)
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    z = 1.959963984540054
+    share, scale = successes / trials, 1 + z * z / trials
+    half = z * (share * (1 - share) / trials + z * z / (4 * trials**2)) ** 0.5 / scale
+    middle = (share + z * z / (2 * trials)) / scale
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mcnemar(a: int, b: int) -> float:
+    return min(1.0, 2 * sum(comb(a + b, k) for k in range(min(a, b) + 1)) / 2 ** (a + b))
+
+
+def section(text: str, title: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    body = text.split(f"## {title}\n")[1].split("\n## ")[0]
+    lines = [line for line in body.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+Spot = tuple[str, str, str]
+"""Task, horizon as the tables have it, planner."""
+PUBLISHED = Path(__file__).parents[3] / "docs" / "planning-quality" / "results.parquet"
+
+
+def cells(results: Results, part: str) -> dict[Spot, list[dict]]:
+    """Cells that ran, by task, horizon and planner."""
+    found: dict[Spot, list[dict]] = {}
+    for row in results.table.to_pylist():
+        if row["part"] == part and row["status"] != "failed":
+            way = "" if row["mode"] == "open_loop" else f" {row['mode']}"
+            found.setdefault((row["task"], f"{row['horizon']}{way}", row["planner"]), []).append(row)
+    return found
+
+
+def number(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.3g}" if values else "-"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    results = made_up(mixed)
+    return results, folder, build(results, folder).read_text()
+
+
+@pytest.fixture(scope="module", params=["made up", "published"])
+def told(request, built):
+    """Results, and the page that tells them."""
+    if request.param == "made up":
+        return built[0], built[2]
+    return read(PUBLISHED), (PUBLISHED.parent.parent / "planning-quality.md").read_text()
+
+
+@pytest.mark.parametrize(("title", "part"), [("Own budgets", "own"), ("Equal seconds", "equal")])
+def test_success_and_verdicts_are_those_of_the_cells(told, title, part):
+    results, text = told
+    by = cells(results, part)
+    solved = {spot: {row["seed"]: row["success"] for row in rows} for spot, rows in by.items()}
+    others = [spot for spot in by if spot[2] != "grasp"]
+    p_values = {}
+    for spot in others:
+        mine, grasp = solved[spot], solved[(*spot[:2], "grasp")]
+        common = mine.keys() & grasp.keys()
+        gained = sum(mine[seed] and not grasp[seed] for seed in common)
+        lost = sum(grasp[seed] and not mine[seed] for seed in common)
+        p_values[spot] = (mcnemar(gained, lost), (gained - lost) / len(common))
+    # Benjamini and Hochberg: the largest p-value stands, a smaller one is at most what the next larger one became.
+    adjusted, last = {}, 1.0
+    for rank, spot in reversed(list(enumerate(sorted(others, key=lambda spot: p_values[spot][0]), 1))):
+        last = adjusted[spot] = min(last, p_values[spot][0] * len(others) / rank)
+    shown = section(text, title)
+    assert {tuple(row[:3]) for row in shown} == by.keys()
+    for task, horizon, label, success, n, versus, *_ in shown:
+        spot = (task, horizon, label)
+        count, rows = sum(row["success"] for row in by[spot]), by[spot]
+        low, high = wilson(count, len(rows))
+        assert success == f"{count / len(rows):.2f} [{low:.2f}, {high:.2f}]"
+        assert n.split(" ")[0] == str(len(rows))
+        if label == "grasp":
+            assert versus == ""
+            continue
+        _, gap = p_values[spot]
+        verdict = "unclear" if adjusted[spot] > 0.05 or gap == 0 else "better" if gap > 0 else "worse"
+        assert versus.startswith(f"{gap:+.2f} [")
+        assert versus.endswith(verdict)
+
+
+def test_failed_cells_are_counted_apart(built):
+    shown = section(built[2], "Own budgets")
+    assert [row[4] for row in shown] == ["32", "32", "31 (1 failed)"]
+
+
+def test_seconds_and_evaluations_are_means_over_all_cells_that_ran(told):
+    results, text = told
+    by = cells(results, "own")
+    for task, horizon, label, every, solved, steps in section(text, "Seconds and model evaluations"):
+        rows = by[(task, horizon, label)]
+        assert every == number([row["plan_seconds"] for row in rows])
+        assert solved == number([row["plan_seconds"] for row in rows if row["success"]])
+        assert steps == f"{sum(row['evaluations'] for row in rows) / len(rows):.0f}"
+
+
+def test_success_in_the_model_is_beside_that_in_the_simulator(told):
+    results, text = told
+    by = cells(results, "own")
+    shown = section(text, "In the model and in the simulator")
+    assert shown
+    for task, horizon, label, believed, won, lost in shown:
+        rows = by[(task, horizon, label)]
+        rates = [sum(row[name] for row in rows) / len(rows) for name in ("model_success", "success")]
+        assert [believed, won, lost] == [f"{rates[0]:.2f}", f"{rates[1]:.2f}", f"{rates[0] - rates[1]:+.2f}"]
+
+
+def test_the_published_page_is_made_of_the_published_results(tmp_path):
+    """All but the figures' bytes, which depend on the drawing library's version."""
+    beside = tmp_path / "planning-quality"
+    shutil.copytree(PUBLISHED.parent, beside)
+    assert PUBLISHED.stat().st_size < 5_000_000
+    assert build(read(PUBLISHED), tmp_path).read_text() == (PUBLISHED.parent.parent / "planning-quality.md").read_text()
+    assert (beside / "results.parquet").read_bytes() == PUBLISHED.read_bytes()
+
+
+def test_the_first_paragraph_says_where_grasp_loses_and_where_it_wins(built):
+    _, _, text = built
+    first = text.split("\n\n")[1]
+    assert "With own budgets, GRASP alone loses on push_t H50 (to cem by 0.42)" in first
+    assert "Within equal seconds, GRASP alone loses nowhere; it succeeds more often than gd_timed on push_t H50." in first
+
+
+def test_nothing_is_called_better_where_the_test_says_unclear():
+    results = made_up(lambda part, planner, seed: (seed - 2000) / 32 < (0.6 if planner == "cem" else 0.5))
+    points = measured(results)
+    said = first_paragraph(of_part(points, "own"), [], FACTS)
+    assert "loses nowhere" in said
+    assert "nowhere shown to succeed more often" in said
+    assert "In 2 of 2 comparisons these problems cannot tell" in said
+
+
+def test_targets_are_met_or_missed_by_the_measured_rates():
+    found = targets(measured(made_up(mixed)), FACTS)
+    assert [one.met for one in found] == [False, True, False]
+    assert "grasp 0.50" in found[0].measured
+    faster = targets(measured(made_up(lambda part, planner, seed: True)), FACTS)
+    assert [one.met for one in faster] == [True, True, True]
+    assert "1.00 against 1.00, in 0.21 of the seconds" in faster[2].measured
+
+
+@pytest.mark.parametrize(("seconds", "solved", "met"), [(0.2, 30, True), (0.2, 28, False), (0.3, 30, False)])
+def test_grasp_in_a_hurry_can_meet_what_its_own_budget_does_not(seconds, solved, met):
+    """CEM solves 0.9 of 31 problems in 1.2 s each, GRASP half of them in 0.25 s."""
+    table = made_up(mixed).table
+    hurried = [
+        made_up_row("hurried", "grasp_hurried_by_cem", seed, seed - 2000 < solved) | {"plan_seconds": seconds * 1.2016}
+        for seed in range(2000, 2032)
+    ]
+    facts = {**FACTS, "aims": {"targets": [], "faster": FACTS["aims"]["faster"]}}
+    results = Results(pa.concat_tables([table, pa.Table.from_pylist(hurried, SCHEMA)]), facts)
+    found = targets(measured(results), facts)
+    assert [one.met for one in found] == [met]
+    assert found[0].measured.startswith(f"grasp_hurried_by_cem {solved / 32:.2f} against 0.90, in {seconds:.2f}")
+
+
+def test_what_was_not_measured_is_no_target_met():
+    aims = {"targets": [{"task": "push_t", "horizon": 75, "mode": "open_loop", "at_least": 0.1}], "faster": []}
+    (only,) = targets(measured(made_up(mixed)), {**FACTS, "aims": aims})
+    assert (only.met, only.measured) == (False, "not measured")
+
+
+def test_the_same_results_give_the_same_bytes(built, tmp_path):
+    results, folder, _ = built
+    build(results, tmp_path)
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    assert len(names) == 7  # page, results and five figures
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_results_come_back_as_they_were(built, tmp_path):
+    results, folder, text = built
+    back = read(folder / "planning-quality" / "results.parquet")
+    assert back.table.equals(results.table)
+    assert back.facts == results.facts
+    assert build(back, tmp_path).read_text() == text
+
+
+def test_what_is_no_results_file_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is no file"):
+        read(tmp_path / "none.parquet")
+    (tmp_path / "text").write_text("no table")
+    with pytest.raises(UserError, match="holds no results of grasp quality"):
+        read(tmp_path / "text")
+    write(Results(made_up(mixed).table, {**FACTS, "version": 99}), tmp_path / "later.parquet")
+    with pytest.raises(UserError, match="another version"):
+        read(tmp_path / "later.parquet")
+
+
+def test_the_worst_cells_have_a_sentence_each(tmp_path):
+    results = made_up(mixed)
+    ((one, at),) = worst_cells(measured(results), FACTS)
+    mine = cells(results, "own")["push_t", "50", "grasp"]
+    assert one.cells.distance[at] == max(row["distance"] for row in mine)
+    beside = tmp_path / "planning-quality"
+    beside.mkdir()
+    assert "not looked at yet" in build(results, tmp_path).read_text()
+    (beside / "worst.yaml").write_text(f'"{one.ids[at]}": the block is pushed from the wrong side.\n')
+    (beside / f"{one.ids[at]}.gif").touch()
+    text = build(results, tmp_path).read_text()
+    assert "the block is pushed from the wrong side." in text
+    assert f"planning-quality/{one.ids[at]}.gif" in text
+    (beside / "remarks.md").write_text("## Why\n\nThe model slides.\n")
+    assert "|\n\n## Why\n\nThe model slides.\n\n## Own budgets" in build(results, tmp_path).read_text()
+    (beside / "worst.yaml").write_text("- a list\n")
+    with pytest.raises(UserError, match="is no list of sentences"):
+        sentences(beside / "worst.yaml")
+
+
+def test_the_page_says_what_is_behind_it(built):
+    text = built[2]
+    for words in (
+        "2 cores at 2.1 GHz",
+        "worker hours: 1.50 on tuning problems, 0.50 on test problems",
+        "In 1 of 1 studies no trial beat the planner's own settings",
+        "torch 2.13.0",
+        "no sync \\| lowers success",
+        "- push_t H50: cem +0.42, better",
+    ):
+        assert words in text
+    assert len(text.splitlines()) == len([line for line in text.splitlines() if len(line) < 400])
