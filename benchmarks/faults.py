@@ -44,7 +44,7 @@ DOSES = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}
 """Faults of each kind in a sweep, beside the cells that are faulty themselves."""
 FULL_SECONDS = 3.0
 DISK_MB = 24
-PATIENCE = 180.0
+TIMEOUT = 180.0
 """Seconds without a new record after which a sweep counts as hung."""
 
 
@@ -117,7 +117,7 @@ class Stage:
         """Wait for the driver's end; False, and noted, when it does not come."""
         assert self.driver is not None
         try:
-            self.driver.wait(PATIENCE)
+            self.driver.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             verdict.hung += 1
             verdict.complain(f"the driver of sweep {self.number} does not end")
@@ -212,7 +212,7 @@ def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
             strike[kind](rng)
             verdict.faults[kind] += 1
         verdict.faults |= Counter({"poison": POISON * (stage.number + 1), "memory": HUNGRY * (stage.number + 1)})
-        stage.layout.hurry.touch()
+        stage.layout.without_delays.touch()
         while stage.driver is not None and stage.driver.poll() is None and progressed(stage, 1, verdict):
             pass
         stage.settle()
@@ -233,13 +233,13 @@ def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
 
 def progressed(stage: Stage, cells: int, verdict: Verdict) -> bool:
     """Wait for so many new records, or the driver's end; False, and noted, when none come for long."""
-    before, deadline = stage.recorded(), time.monotonic() + PATIENCE
+    before, deadline = stage.recorded(), time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         if stage.driver is None or stage.driver.poll() is not None or stage.recorded() >= before + cells:
             return True
         time.sleep(0.2)
     verdict.hung += 1
-    verdict.complain(f"sweep {stage.number} made no progress for {PATIENCE:g} s after {before} cells")
+    verdict.complain(f"sweep {stage.number} made no progress for {TIMEOUT:g} s after {before} cells")
     return False
 
 
@@ -251,8 +251,8 @@ def judge(stage: Stage, verdict: Verdict) -> None:
     rows = raw_rows(stage.layout.ledger)
     portions, (poison, _) = work(stage.number), culprits(stage.number)
     times = Counter((row["point_id"], row["seed"]) for row in rows)
-    asked = {(portion.point.point_id, int(seed)) for portion in portions for seed in portion.seeds}
-    lost, doubled = asked - times.keys(), [cell for cell, count in times.items() if count > 1]
+    expected_cells = {(portion.point.point_id, int(seed)) for portion in portions for seed in portion.seeds}
+    lost, doubled = expected_cells - times.keys(), [cell for cell, count in times.items() if count > 1]
     verdict.lost += len(lost)
     verdict.duplicated += len(doubled)
     failed = {(row["point_id"], row["seed"]): row["error"] for row in rows if row["status"] == "failed"}

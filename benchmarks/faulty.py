@@ -20,15 +20,15 @@ from orchestrator.core.portion import Portion, lacking
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.tracking.background_tracker import BackgroundTracker
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.relay import OutboxRelay
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import BatchEvaluator
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 
@@ -59,7 +59,7 @@ class Layout:
         return self.root / "workers"
 
     @property
-    def hurry(self) -> Path:
+    def without_delays(self) -> Path:
         """Exists once no fault is to come: batches take no longer than they need."""
         return self.root / "hurry"
 
@@ -109,7 +109,7 @@ class FaultyEvaluator:
         cells = {(batch.point.point_id, seed) for seed in batch.seeds}
         if cells & self._hungry and len(cells) > 2:
             raise MemoryError("a cell of this batch leaves no room for more than one other")
-        if not self._layout.hurry.exists():
+        if not self._layout.without_delays.exists():
             time.sleep(SECONDS)
         if cells & self._poison:
             os.write(2, b"poison\n")
@@ -122,17 +122,17 @@ def main(words: Sequence[str]) -> None:
     folder, number, address, uri = words
     layout = Layout(Path(folder))
     ledger, portions = Ledger(layout.ledger), work(int(number))
-    tracker = Tracker(Destination(uri, layout.root / "files", EXPERIMENT), layout.root / "markers")
-    courier = Courier(Outbox(layout.root / "outbox"), tracker, ledger, layout.root / "artifacts")
+    tracker = Tracker(TrackingStore(uri, layout.root / "files", EXPERIMENT), layout.root / "markers")
+    relay = OutboxRelay(Outbox(layout.root / "outbox"), tracker, ledger, layout.root / "artifacts")
     missing = lacking(portions, ledger.finished_seeds())
     info = SweepInfo(f"sweep-{number}", "", "", "disturbed")
-    telling = BackgroundTracker(courier, info, portions, missing)
-    telling.start()
+    background_tracker = BackgroundTracker(relay, info, portions, missing)
+    background_tracker.start()
     config = RayConfig(address, cpus_per_worker=1, wait_for_nodes=300)
     with RayBackend(config, Faulty(layout.root, int(number))) as backend:
-        hooks = Hooks(on_result=telling.on_result)
-        run_cells(portions, ledger, backend, Limits(MAX_ROWS), hooks, sizes=Sizes(layout.root / "sizes.json"))
-    trouble = telling.finish()
+        hooks = Hooks(on_result=background_tracker.on_result)
+        run_cells(portions, ledger, backend, Limits(MAX_ROWS), hooks, memory_limits=MemoryLimits(layout.root / "sizes.json"))
+    trouble = background_tracker.finish()
     if trouble:
         sys.stderr.write(f"{trouble}\n")
 

@@ -18,11 +18,11 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.results import failed_batch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.outbox import Outbox, PointsRecord, SweepRecord
-from orchestrator.tracking.relay import Courier
-from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.relay import OutboxRelay
+from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 
@@ -99,13 +99,13 @@ def made_up(point: Point, seeds: Sequence[int], number: int = 0) -> list[CellRes
     ]
 
 
-def told(grid: Grid, config_text: str, description: str) -> SweepInfo:
+def sweep_info(grid: Grid, config_text: str, description: str) -> SweepInfo:
     """What is said of a sweep that nobody planned."""
     return SweepInfo(grid.name, config_text, f"grasp sweep name={grid.name}", description)
 
 
 @dataclass(frozen=True)
-class Told:
+class TrackingTime:
     """What telling took."""
 
     tracker: Tracker
@@ -115,26 +115,28 @@ class Told:
     """Of this process."""
 
 
-def tell(filled: Filled, destination: Destination, folder: Path, info: SweepInfo, figures: Sequence[Path] = ()) -> Told:
+def track(
+    filled: Filled, tracking_store: TrackingStore, folder: Path, info: SweepInfo, figures: Sequence[Path] = ()
+) -> TrackingTime:
     """Tell a store of all points, one after the other, and of the sweep, as where points finish far apart."""
-    tracker = Tracker(destination)
-    courier = Courier(Outbox(folder), tracker, filled.ledger, filled.artifacts)
-    everything = Extent.of(filled.portions)
+    tracker = Tracker(tracking_store)
+    relay = OutboxRelay(Outbox(folder), tracker, filled.ledger, filled.artifacts)
+    everything = CellSet.of(filled.portions)
     tracker.open()  # imports MLflow and makes the tables: beside the first planning
     busy, cpu = time.perf_counter(), time.process_time()
-    courier.outbox.add(SweepRecord(info, everything, ended=False))
-    while courier.next(lambda record: False):
+    relay.outbox.add(SweepRecord(info, everything, ended=False))
+    while relay.deliver_next(lambda record: False):
         pass
     for number, (portion, records) in enumerate(zip(filled.portions, filled.records, strict=True), 1):
-        courier.recent.add(records)
-        courier.outbox.add(PointsRecord(info.name, everything.at([portion.point.point_id])))
-        courier.next(lambda record: False)
+        relay.recent.add(records)
+        relay.outbox.add(PointsRecord(info.name, everything.restricted_to([portion.point.point_id])))
+        relay.deliver_next(lambda record: False)
         if number % 100 == 0:
-            print(f"told {destination.kind} of {number} points in {time.perf_counter() - busy:.1f} s", flush=True)
+            print(f"told {tracking_store.kind} of {number} points in {time.perf_counter() - busy:.1f} s", flush=True)
     drawn = tuple(str(figure) for figure in figures)
-    courier.outbox.add(SweepRecord(info, everything, ended=True, figures=drawn))
-    courier.next(lambda record: False)
+    relay.outbox.add(SweepRecord(info, everything, ended=True, figures=drawn))
+    relay.deliver_next(lambda record: False)
     seconds, cpu = time.perf_counter() - busy, time.process_time() - cpu
     assert tracker.points == len(filled.portions)
-    assert not courier.refused
-    return Told(tracker, round(seconds, 1), round(cpu, 1))
+    assert not relay.refused
+    return TrackingTime(tracker, round(seconds, 1), round(cpu, 1))

@@ -165,11 +165,11 @@ def seconds_per_call(function: Callable[[], object]) -> float:
     return elapsed / calls
 
 
-def least(contestants: Sequence[Callable[[], object]]) -> list[float]:
+def least(candidates: Sequence[Callable[[], object]]) -> list[float]:
     """Seconds a call of each, in interleaved rounds, the least disturbed one."""
-    for function in contestants:
+    for function in candidates:
         function()
-    rounds = [[seconds_per_call(function) for function in contestants] for _ in range(ROUNDS)]
+    rounds = [[seconds_per_call(function) for function in candidates] for _ in range(ROUNDS)]
     return [min(column) for column in zip(*rounds, strict=True)]
 
 

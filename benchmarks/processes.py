@@ -52,9 +52,9 @@ def kill_tree(root: int) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def end_descendants(patience: float = 10.0) -> None:
+def end_descendants(timeout: float = 10.0) -> None:
     """End all that we have started: politely, and after `patience` seconds at once."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     _send(descendants(os.getpid()), signal.SIGTERM)
     while left := _living():
         if time.monotonic() > deadline:

@@ -120,7 +120,7 @@ def start_cluster(stage: Stage, services: ExitStack) -> tuple[Service, Service]:
     # Two at a time: Ray gives a node 30 seconds to come up, which the processes of four exceed on two busy cores.
     with ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(Service.start, parts))
-    stage.knock()
+    stage.wait_for_head()
     stage.say(f"MLflow answers on {stage.tracking_uri}, the Ray head on {stage.dashboard}, and two worker nodes are up")
     return parts[0], parts[2]
 
@@ -155,7 +155,7 @@ def disturb(stage: Stage, services: ExitStack, job: subprocess.Popen[bytes], tra
 def judge(stage: Stage, in_time: bool) -> tuple[dict[str, object], list[str]]:
     """Figures, and what is wrong. With the server back `in_time`, the sweep itself has tracked all; else `grasp sync` does."""
     found, expected = checks.records(stage.output), checks.records(stage.folder / "undisturbed")
-    wrong = [*checks.each_cell_once(found, expected), *checks.same_outcomes(found, expected)]
+    wrong = [*checks.each_cell_once(found, expected), *checks.same_results(found, expected)]
     wrong += checks.of_one_commit(found, stage.revision)
     upload = checks.uploaded(stage.folder / "head")
     wrong += upload.problems

@@ -39,7 +39,7 @@ def each_cell_once(found: list[Row], expected: list[Row]) -> Iterator[str]:
         yield f"{len(strange)} cells are recorded that nobody asked for"
 
 
-def same_outcomes(found: list[Row], expected: list[Row]) -> Iterator[str]:
+def same_results(found: list[Row], expected: list[Row]) -> Iterator[str]:
     """Status and success are the same as undisturbed, and distances but for rounding."""
     before = {row["cell_id"]: row for row in expected}
     for row in found:

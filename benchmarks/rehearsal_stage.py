@@ -84,7 +84,7 @@ class Stage:
         ]
         return self._service("head", ["bash", str(COMMANDS / "head.sh"), *more], f"{self.dashboard}/api/gcs_healthz")
 
-    def knock(self) -> None:
+    def wait_for_head(self) -> None:
         """Wait for the head's port as a driver does that is started with its cluster; RehearsalError when nothing answers."""
         head = f"tcp://{self.environment['GRASP_RAY_ADDRESS']}"
         if self.run("knock", ["python", str(COMMANDS / "ready.py"), head, "60"]):

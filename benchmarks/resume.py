@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of the grid (default 500)")
     parser.add_argument("--folder", type=Path, help="where to put the ledger (default: a temporary folder)")
     parser.add_argument("--phase", choices=sorted(PHASES), help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    if asked.phase:
-        print(json.dumps(PHASES[asked.phase](asked.folder)), flush=True)
+    args = parser.parse_args(arguments)
+    if args.phase:
+        print(json.dumps(PHASES[args.phase](args.folder)), flush=True)
         os._exit(0)  # the threads of a sweep that was cut off are not waited for
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
-        measure(Path(folder), asked.planners, asked.seeds)
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        measure(Path(folder), args.planners, args.seeds)
 
 
 def measure(folder: Path, planners: int, seeds: int) -> None:

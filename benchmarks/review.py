@@ -21,16 +21,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.filled import filled, made_up, many_points, tell, told
+from benchmarks.filled import filled, made_up, many_points, sweep_info, track
 from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import InlineBackend
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
 from sweeps.commands.report import report
-from sweeps.config.jobs import chosen_of, read_job
+from sweeps.config.jobs import artifact_selection_of, read_job
 from sweeps.config.outputs import Outputs
 from sweeps.reports.tables import headline
 
@@ -41,15 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=64)
     parser.add_argument("--planned-seeds", type=int, default=16, help="seeds of the real sweep behind artifact_share")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="grasp-review-"))
     try:
         picture = folder / "planned"
-        share = artifact_share(picture, asked.planned_seeds)
+        share = artifact_share(picture, args.planned_seeds)
         print(f"artifacts take {share:.3f} of planning", flush=True)
-        figures = review(folder / "review", asked.points, asked.seeds, picture)
-        circumstances = {"points": asked.points, "seeds": asked.seeds}
-        print(json.dumps({**figures, "artifact_share": round(share, 4), **circumstances}))
+        figures = review(folder / "review", args.points, args.seeds, picture)
+        conditions = {"points": args.points, "seeds": args.seeds}
+        print(json.dumps({**figures, "artifact_share": round(share, 4), **conditions}))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -67,16 +67,16 @@ def review(root: Path, points: int, seeds: int, planned: Path) -> dict[str, floa
     report(grid.name, outputs, Console(file=io.StringIO()))
     reporting = time.perf_counter() - began
     print(f"report in {reporting:.1f} s", flush=True)
-    destination = Destination(outputs.tracking_uri, outputs.tracking_artifacts)
+    tracking_store = TrackingStore(outputs.tracking_uri, outputs.tracking_artifacts)
     page = headline(summarise(grid, records_of(grid, ledger.ledger)))
-    logging = tell(ledger, destination, outputs.outbox / "review", told(grid, "name: review\n", page)).seconds
-    searching = search(destination, points)
+    logging = track(ledger, tracking_store, outputs.outbox / "review", sweep_info(grid, "name: review\n", page)).seconds
+    searching = search(tracking_store, points)
     return {"log_s": logging, "search_runs_s": round(searching, 2), "report_s": round(reporting, 1)}
 
 
-def search(destination: Destination, points: int) -> float:
+def search(tracking_store: TrackingStore, points: int) -> float:
     """Seconds of one search for a sweep's children, by a client that has looked at the store before."""
-    store = MlflowStore(destination)
+    store = MlflowStore(tracking_store)
     (parent,) = store.runs("tags.`grasp.kind` = 'sweep'")
     began = time.perf_counter()
     found = list(store.runs(f"tags.`mlflow.parentRunId` = '{parent.run_id}'"))
@@ -88,8 +88,8 @@ def search(destination: Destination, points: int) -> float:
 def artifact_share(folder: Path, seeds: int) -> float:
     """Drawing over planning, in the default sweep with so many seeds."""
     job = read_job("config", [f"seeds={seeds}", f"output={folder}"], None)
-    ledger, chosen = Ledger(folder / "ledger"), chosen_of(job.values)
-    done = run_cells(job.grid.portions(), ledger, InlineBackend(), artifacts=folder / "artifacts", chosen=chosen)
+    ledger, selection = Ledger(folder / "ledger"), artifact_selection_of(job.values)
+    done = run_cells(job.grid.portions(), ledger, InlineBackend(), artifacts=folder / "artifacts", selection=selection)
     print(
         f"drew {done.drawn} cells in {done.drawing_seconds:.1f} s beside {done.planning_seconds:.1f} s of planning", flush=True
     )

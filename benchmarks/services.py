@@ -27,7 +27,7 @@ from typing import Self
 from world_models.errors import UserError
 
 HOST = "127.0.0.1"
-PATIENCE = 300.0
+TIMEOUT = 300.0
 """Seconds that a service may take to answer."""
 
 
@@ -76,7 +76,7 @@ class Service:
                 cwd=self.log.parent,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline and self._process.poll() is None:
             if self.answers():
                 return

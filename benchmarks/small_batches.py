@@ -31,28 +31,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", nargs="+", default=["push_t", "wall"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[1, 4, 16, 64], help="problems in a batch")
     parser.add_argument("--problems", type=int, default=64, help="planned at each size, in batches of it")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if isinstance(library := mlp_library(), str):
         print(f"no kernel here: {library}")
     seconds: dict[tuple[str, str, int], float] = {}
-    for task in asked.tasks:
-        for size in asked.sizes:
+    for task in args.tasks:
+        for size in args.sizes:
             for precision in PRECISIONS:
-                seconds[task, precision, size] = each(planned(task, precision), size, asked.problems)
+                seconds[task, precision, size] = each(planned(task, precision), size, args.problems)
             kernel, plain = (seconds[task, precision, size] for precision in PRECISIONS)
             print(
                 f"{task}, {size} together: {kernel:.3f} s a plan, in float32 {plain:.3f} s ({plain / kernel:.1f} times)",
                 flush=True,
             )
-    least, most = min(asked.sizes), max(asked.sizes)
+    least, most = min(args.sizes), max(args.sizes)
     figures = {
-        f"speedup_{size}": round(min(seconds[task, "highest", size] / seconds[task, "high", size] for task in asked.tasks), 2)
-        for size in asked.sizes
+        f"speedup_{size}": round(min(seconds[task, "highest", size] / seconds[task, "high", size] for task in args.tasks), 2)
+        for size in args.sizes
     }
-    alone = {task: round(seconds[task, "high", least] / seconds[task, "high", most], 2) for task in asked.tasks}
-    table = {task: {size: round(seconds[task, "high", size], 4) for size in asked.sizes} for task in asked.tasks}
-    print(json.dumps(figures | {"alone": alone, "seconds": table, "problems": asked.problems}))
+    alone = {task: round(seconds[task, "high", least] / seconds[task, "high", most], 2) for task in args.tasks}
+    table = {task: {size: round(seconds[task, "high", size], 4) for size in args.sizes} for task in args.tasks}
+    print(json.dumps(figures | {"alone": alone, "seconds": table, "problems": args.problems}))
     return 0
 
 

@@ -38,7 +38,7 @@ from ray import tune
 from ray.util import ActorPool
 
 from benchmarks.spin import CELLS_A_POINT, SECONDS, one_cell, points, spinning
-from orchestrator.artifacts.selection import Chosen
+from orchestrator.artifacts.selection import ArtifactSelection
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
 from orchestrator.driver.run_cells import run_cells
@@ -107,10 +107,10 @@ def run_ours(folder: Path, cells: Sequence[tuple[Point, int]]) -> float:
     portions = [Portion(point, seeds) for point in dict.fromkeys(point for point, _ in cells)]
     with RayBackend(RayConfig(num_workers=ACTORS), spinning) as backend:
         warm = [Portion(point, seeds[:4]) for point in points(len(portions) + ACTORS)[-ACTORS:]]
-        drawn = Chosen(("worst",), video=False)
-        run_cells(warm, Ledger(folder / "warm"), backend, artifacts=folder / "warm-artifacts", chosen=drawn)
+        drawn = ArtifactSelection(("worst",), video=False)
+        run_cells(warm, Ledger(folder / "warm"), backend, artifacts=folder / "warm-artifacts", selection=drawn)
         began = time.perf_counter()
-        summary = run_cells(portions, Ledger(folder / "ledger"), backend, artifacts=folder / "artifacts", chosen=drawn)
+        summary = run_cells(portions, Ledger(folder / "ledger"), backend, artifacts=folder / "artifacts", selection=drawn)
         wall = time.perf_counter() - began
     assert (summary.computed, summary.failed) == (len(cells), 0), summary
     return wall

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.filled import Filled, filled, tell
+from benchmarks.filled import Filled, filled, track
 from benchmarks.services import MLflowServer, PostgreSQL
 from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion, count
@@ -31,8 +31,8 @@ from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from sweeps.config.jobs import read_job
 
@@ -57,24 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--points", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=64)
     parser.add_argument("--stores", default="sqlite,postgresql", help="which stores, with commas between them")
-    asked = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="grasp-tracking-"))
     try:
-        planned = plan(folder / "planned", asked.seeds)
-        many = fill(planned, folder / "filled", asked.points)
+        planned = plan(folder / "planned", args.seeds)
+        many = fill(planned, folder / "filled", args.points)
         sweep_seconds = planned.seconds_a_cell * count(many.portions)
         print(f"{planned.seconds_a_cell:.3f} s a cell: {count(many.portions)} cells take {sweep_seconds:.0f} s", flush=True)
         figures = {}
-        for name in asked.stores.split(","):
-            with store(name, folder / name) as destination:
-                told = tell(many, destination, folder / name / "outbox", INFO)
-            requests = told.tracker.requests
-            figures[name] = {"seconds": told.seconds, "requests": requests, "cpu_seconds": told.cpu_seconds}
+        for name in args.stores.split(","):
+            with store(name, folder / name) as tracking_store:
+                tracked = track(many, tracking_store, folder / name / "outbox", INFO)
+            requests = tracked.tracker.requests
+            figures[name] = {"seconds": tracked.seconds, "requests": requests, "cpu_seconds": tracked.cpu_seconds}
             figures[name]["share"] = round(figures[name]["seconds"] / sweep_seconds, 4)
             print(f"{name}: {figures[name]}", flush=True)
         share = max(figure["share"] for figure in figures.values())
-        circumstances = {"points": asked.points, "seeds": asked.seeds, "actors": ACTORS}
-        print(json.dumps({**figures, "share": share, "sweep_seconds": round(sweep_seconds), **circumstances}))
+        conditions = {"points": args.points, "seeds": args.seeds, "actors": ACTORS}
+        print(json.dumps({**figures, "share": share, "sweep_seconds": round(sweep_seconds), **conditions}))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -127,14 +127,14 @@ def _as_of(point: Point, record: CellResult) -> CellResult:
 
 
 @contextmanager
-def store(name: str, folder: Path) -> Iterator[Destination]:
+def store(name: str, folder: Path) -> Iterator[TrackingStore]:
     """A new store, by name."""
     folder.mkdir(parents=True)
     if name == "sqlite":
-        yield Destination(f"sqlite:///{folder}/mlflow.db", folder / "mlartifacts")
+        yield TrackingStore(f"sqlite:///{folder}/mlflow.db", folder / "mlartifacts")
         return
     with PostgreSQL() as database, MLflowServer(database.uri, folder / "server") as server:
-        yield Destination(server.uri, folder / "unused")
+        yield TrackingStore(server.uri, folder / "unused")
 
 
 if __name__ == "__main__":

@@ -69,24 +69,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samplings", type=int, default=3, help="unpruned studies of each sampler (default: 3)")
     parser.add_argument("--output", type=Path, help="keep everything here, and go on with what is there")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for all studies, as `grasp tune` takes them")
-    asked = parser.parse_args(arguments)
-    folder = asked.output or Path(tempfile.mkdtemp(prefix="grasp-tuning-"))
+    args = parser.parse_args(arguments)
+    folder = args.output or Path(tempfile.mkdtemp(prefix="grasp-tuning-"))
     connect(None)
     figures = {}
     try:
-        for task in asked.tasks:
-            figures[task] = speed(task, folder / task, asked.speed_trials, asked.overrides, asked.single_minutes)
-            if not asked.only_speed:
-                figures[task] |= gains(task, folder / task, asked.trials, asked.samplings, asked.overrides)
+        for task in args.tasks:
+            figures[task] = speed(task, folder / task, args.speed_trials, args.overrides, args.single_minutes)
+            if not args.only_speed:
+                figures[task] |= gains(task, folder / task, args.trials, args.samplings, args.overrides)
             print(json.dumps({task: figures[task]}), flush=True)
     finally:
-        if asked.output is None:
+        if args.output is None:
             shutil.rmtree(folder)
-    if asked.only_speed:
+    if args.only_speed:
         slowest = min(figures.values(), key=lambda each: each["speedup_mixed"])
-        print(json.dumps(slowest | {"trials": asked.speed_trials, "tasks": figures}))
+        print(json.dumps(slowest | {"trials": args.speed_trials, "tasks": figures}))
     else:
-        print(json.dumps(worst_of(figures) | {"trials": asked.trials, "tasks": figures}))
+        print(json.dumps(lowest_of(figures) | {"trials": args.trials, "tasks": figures}))
     return 0
 
 
@@ -116,8 +116,8 @@ def gains(task: str, folder: Path, trials: int, samplings: int, overrides: Seque
         name: words(task, folder / name, f"trials={trials}", f"pruning.enabled={name == 'pruned'}", *overrides, *own)
         for name, own in more.items()
     }
-    for asked in runs.values():
-        code = tune(asked, said)
+    for arguments in runs.values():
+        code = tune(arguments, said)
         assert code == 0
     published = published_cells(task, folder / "published", overrides, said)
     winners = {name: held_out(asked) for name, asked in runs.items()}
@@ -148,8 +148,8 @@ def successes(studies: Sequence[dict[int, CellResult]], seed: int) -> float:
 def words(task: str, folder: Path, *more: str) -> list[str]:
     """A study's overrides: the author's settings to begin with, and what is not tuned."""
     fixed = [f"planners.grasp_published.settings.{key}={value}" for key, value in {**COMMON, **TASKS[task]}.items()]
-    place = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=study", "top=3"]
-    return [*place, *fixed, "tracking.enabled=false", f"output={folder}", *more]
+    condition = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=study", "top=3"]
+    return [*condition, *fixed, "tracking.enabled=false", f"output={folder}", *more]
 
 
 @dataclass(frozen=True)
@@ -174,9 +174,9 @@ class Pace:
         return self.cells / self.minutes
 
 
-def pace(asked: Sequence[str], most: float) -> Pace:
+def pace(overrides: Sequence[str], most: float) -> Pace:
     """Of a study that is stopped after `most` minutes; the start of the actors is left out."""
-    spec = read_study(asked, None)
+    spec = read_study(overrides, None)
     spec.outputs.prepare()
     run = StudyRun(spec, Console(stderr=True))
     timer = threading.Timer(60 * most, run.stop.set)
@@ -202,11 +202,11 @@ def planned(spec: StudySpec) -> int:
     return sum(sum(step < last for step in view.steps) for view in study.views())
 
 
-def held_out(asked: Sequence[str]) -> dict[int, CellResult]:
+def held_out(overrides: Sequence[str]) -> dict[int, CellResult]:
     """The winner's cells on the held-out seeds."""
-    spec = read_study(asked, None)
+    spec = read_study(overrides, None)
     winner = json.loads((spec.outputs.study("study") / WINNER).read_text())["candidates"][0]
-    grid = spec.candidates("study", {"winner": winner["settings"]}, spec.judges.held_out)
+    grid = spec.candidates("study", {"winner": winner["settings"]}, spec.seed_split.held_out)
     found = from_table(records_of(grid, Ledger(spec.outputs.ledger)))
     (point,) = spec.points(winner["settings"])
     return {record.seed: record for record in found if record.point_id == point.point_id}
@@ -215,11 +215,11 @@ def held_out(asked: Sequence[str]) -> dict[int, CellResult]:
 def published_cells(task: str, folder: Path, overrides: Sequence[str], said: Console) -> dict[int, CellResult]:
     """The author's settings as they are, on the held-out seeds."""
     spec = read_study(words(task, folder), None)
-    seeds = ",".join(map(str, spec.judges.held_out))
-    asked = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=published", "tracking.enabled=false"]
-    asked += [f"output={folder}", f"seeds=[{seeds}]", *overrides]
-    assert sweep(asked, said) == 0
-    job = read_job("config", asked, None)
+    seeds = ",".join(map(str, spec.seed_split.held_out))
+    arguments = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=published", "tracking.enabled=false"]
+    arguments += [f"output={folder}", f"seeds=[{seeds}]", *overrides]
+    assert sweep(arguments, said) == 0
+    job = read_job("config", arguments, None)
     return {record.seed: record for record in from_table(records_of(job.grid, Ledger(job.outputs.ledger)))}
 
 
@@ -250,7 +250,7 @@ def mean_gap(gaps: Sequence[float]) -> tuple[float, tuple[float, float]]:
     return float(values.mean()), (float(low), float(high))
 
 
-def worst_of(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def lowest_of(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The figure of the task that does worse, by name."""
     least = ("speedup_mixed", "speedup_cells", "pruning_saving")
     found: dict[str, Any] = {name: min(each[name] for each in figures.values()) for name in least}

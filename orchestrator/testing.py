@@ -115,8 +115,8 @@ class PlaneModel:
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
         """The next state: the sum of the block's actions, and the drift."""
-        moves = actions[:, -1].unflatten(-1, (-1, 2)).sum(1)
-        return states[:, -1] + 0.1 * moves + self._drift
+        displacement = actions[:, -1].unflatten(-1, (-1, 2)).sum(1)
+        return states[:, -1] + 0.1 * displacement + self._drift
 
 
 def load_plane(name: str, device: str) -> LoadedModel:
@@ -189,7 +189,7 @@ class FaultyEvaluator:
 
     def draw(self, drawing: Drawing) -> Drawn:
         """The drawings, unless a seed asks for a fault."""
-        seeds = [sketch.seed for sketch in drawing.sketches]
+        seeds = [job.seed for job in drawing.jobs]
         if UNDRAWABLE in seeds:
             raise RuntimeError("cannot be drawn")
         if DRAWN_ONCE in seeds:
@@ -205,7 +205,7 @@ class Slow:
     """Makes evaluators that take `seconds` longer a batch, until the file `hurry` exists; for a host they say their process."""
 
     seconds: float
-    hurry: str = "/nonexistent"
+    until_file: str = "/nonexistent"
 
     def __call__(self, device: str) -> SlowEvaluator:
         """An evaluator on `device`."""
@@ -221,7 +221,7 @@ class SlowEvaluator:
 
     def evaluate(self, batch: Batch) -> BatchResult:
         """The batch's results, after the fault that this evaluator plays."""
-        if not Path(self._slow.hurry).exists():
+        if not Path(self._slow.until_file).exists():
             time.sleep(self._slow.seconds)
         result = self._evaluator.evaluate(batch)
         return replace(result, results=tuple(replace(record, host=str(os.getpid())) for record in result.results))

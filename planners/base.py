@@ -60,7 +60,7 @@ class ModelProblems:
         context = Context(self.context.states[rows], self.context.actions[rows])
         return replace(self, context=context, goal=self.goal[rows])
 
-    def joined(self, others: ModelProblems) -> ModelProblems:
+    def concat(self, others: ModelProblems) -> ModelProblems:
         """These and, behind them, `others`: as long, with the same bounds and goal cost."""
         states = torch.cat([self.context.states, others.context.states])
         context = Context(states, torch.cat([self.context.actions, others.context.actions]))
@@ -78,7 +78,7 @@ class Start:
         """The start of some rows."""
         return Start(self.actions[rows], self.states[rows])
 
-    def joined(self, others: Start) -> Start:
+    def concat(self, others: Start) -> Start:
         """The start of these rows and of `others` behind them."""
         return Start(torch.cat([self.actions, others.actions]), torch.cat([self.states, others.states]))
 

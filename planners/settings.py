@@ -63,8 +63,8 @@ class Settings:
         """Raise UserError where settings that are sound one by one conflict; subclasses extend it."""
         lengths = {name: len(value) for name, value in self.tensors().items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise UserError(f"settings by row of different lengths ({told}): give one value a problem.")
+            listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+            raise UserError(f"settings by row of different lengths ({listed}): give one value a problem.")
 
     @classmethod
     def of(cls: type[S], planner: str, settings: Mapping[str, Setting]) -> S:
@@ -115,10 +115,10 @@ class Settings:
 
     def rows(self: S, rows: Int[Tensor, " rows"]) -> S:
         """The settings of some rows; the same object where none differs by row."""
-        there = rows.cpu()
-        return self._with({name: value[there] for name, value in self.tensors().items()})
+        cpu_rows = rows.cpu()
+        return self._with({name: value[cpu_rows] for name, value in self.tensors().items()})
 
-    def joined(self: S, others: S) -> S:
+    def concat(self: S, others: S) -> S:
         """The settings of these rows and of `others` behind them; both are rows of one batch."""
         mine, theirs = self.tensors(), others.tensors()
         return self._with({name: torch.cat([value, theirs[name]]) for name, value in mine.items()})

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Sight:
+class PixelObservation:
     """What a model with eyes observes."""
 
     pixels: UInt8[Tensor, "batch height width 3"]
@@ -57,7 +57,7 @@ class WorldModel(Protocol):
         ...
 
     def encode(self, observation: Any) -> Float[Tensor, "batch *state"]:
-        """States of observations: state observations `[batch, observation]`, or a `Sight` for a model of pixels."""
+        """States of observations: state observations `[batch, observation]`, or a `PixelObservation` for a model of pixels."""
         ...
 
     def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from world_models.base import Sight, WorldModel
+from world_models.base import PixelObservation, WorldModel
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.precision import matmul_precision
 from world_models.tasks import Task
@@ -44,16 +44,16 @@ class Sensors:
 
     def observe(
         self, task: Task, states: Float[np.ndarray, "n simulator_state"], device: torch.device, dtype: torch.dtype
-    ) -> Float[Tensor, "n observation"] | Sight:
+    ) -> Float[Tensor, "n observation"] | PixelObservation:
         """What the model is shown of simulator states."""
         if self.kind == "state":
             return torch.as_tensor(task.observe(states), dtype=dtype, device=device)
         require(isinstance(task, Visible), f"task {task.name!r} shows no pictures: choose a model of states for it.")
         assert isinstance(task, Visible)
-        felt = task.proprioception(states)[:, : self.proprioception]
-        return Sight(
+        proprioception = task.proprioception(states)[:, : self.proprioception]
+        return PixelObservation(
             torch.from_numpy(task.pixels(states, self.size)).to(device),
-            torch.as_tensor(felt, dtype=dtype, device=device),
+            torch.as_tensor(proprioception, dtype=dtype, device=device),
         )
 
     def encode(

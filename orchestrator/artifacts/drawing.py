@@ -12,12 +12,12 @@ from PIL import Image
 
 from orchestrator.artifacts import encoding as encode
 from orchestrator.artifacts import frames as artifacts
-from orchestrator.artifacts.frames import Expectation, Story, film, frame_times
-from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.frames import Expectation, RolloutView, animation, frame_times
+from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.artifacts.trajectory import trajectory
 from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
 from orchestrator.core.messages import one_line
-from orchestrator.evaluation.execution import believed, numpy_of
+from orchestrator.evaluation.execution import numpy_of, predicted_states
 from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 from world_models.tasks.base import pose_of
@@ -46,7 +46,7 @@ def kinds_of(video: bool) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Sketch:
+class RenderJob:
     """A recorded cell that is to be drawn."""
 
     seed: int
@@ -59,9 +59,9 @@ class Drawing:
     """Work for one worker: some of a point's chosen cells."""
 
     point: Point
-    chosen: tuple[Choice, ...]
+    selected: tuple[SelectedCell, ...]
     """All of the point, those that are drawn already included."""
-    sketches: tuple[Sketch, ...]
+    jobs: tuple[RenderJob, ...]
     """What is lacking."""
     video: bool = True
     frames: int = artifacts.FRAMES
@@ -91,7 +91,7 @@ class Drawn:
 
 
 @runtime_checkable
-class Draws(Protocol):
+class SupportsDraw(Protocol):
     """Who draws: a worker's evaluator."""
 
     def draw(self, drawing: Drawing) -> Drawn:
@@ -99,7 +99,7 @@ class Draws(Protocol):
         ...
 
 
-def attempt_drawing(evaluator: Draws, drawing: Drawing) -> Drawn:
+def attempt_drawing(evaluator: SupportsDraw, drawing: Drawing) -> Drawn:
     """What a worker runs: whatever is raised costs pictures and nothing else."""
     try:
         return evaluator.draw(drawing)
@@ -110,17 +110,17 @@ def attempt_drawing(evaluator: Draws, drawing: Drawing) -> Drawn:
 
 def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[Problem]) -> tuple[list[Artifact], list[str]]:
     """The files of each sketch, and a sentence for each that could not be made; problem i belongs to sketch i."""
-    if not drawing.sketches:
+    if not drawing.jobs:
         return [], []
-    flat = np.array([sketch.actions for sketch in drawing.sketches], np.float64)
+    flat = np.array([job.actions for job in drawing.jobs], np.float64)
     actions = flat.reshape(len(flat), drawing.point.horizon, task.action_dim)
     rollout = execute(task, problems, actions)
     expected = _expectations(drawing.point, task, loaded, problems, rollout, actions)
     files: list[Artifact] = []
     troubles: list[str] = []
-    films: list[tuple[int, list[Image.Image]]] = []
-    for row, sketch in enumerate(drawing.sketches):
-        story = Story(
+    animations: list[tuple[int, list[Image.Image]]] = []
+    for row, sketch in enumerate(drawing.jobs):
+        view = RolloutView(
             title=f"{_words(drawing.point)} · seed {sketch.seed}",
             task=task,
             states=rollout.states[row],
@@ -130,17 +130,17 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
             expected=None if expected is None else expected[row],
         )
         try:
-            frames = film(story, drawing.frames)
+            frames = animation(view, drawing.frames)
             files += [Artifact(sketch.seed, "gif", encode.gif(frames)), Artifact(sketch.seed, "png", encode.png(frames[-1]))]
-            files.append(Artifact(sketch.seed, "parquet", trajectory(story, actions[row])))
-            films.append((sketch.seed, frames))
+            files.append(Artifact(sketch.seed, "parquet", trajectory(view, actions[row])))
+            animations.append((sketch.seed, frames))
         except Exception as error:
             _log.warning("no picture of seed %s of %s", sketch.seed, drawing.point, exc_info=True)
             troubles.append(f"seed {sketch.seed}: {one_line(error)}")
-    if drawing.video and films:
+    if drawing.video and animations:
         try:
-            videos = encode.mp4s([frames for _, frames in films])
-            files += [Artifact(seed, "mp4", video) for (seed, _), video in zip(films, videos, strict=True)]
+            videos = encode.mp4s([frames for _, frames in animations])
+            files += [Artifact(seed, "mp4", video) for (seed, _), video in zip(animations, videos, strict=True)]
         except Exception as error:
             _log.warning("no videos of %s", drawing.point, exc_info=True)
             troubles.append(f"mp4: {one_line(error)}")
@@ -158,7 +158,7 @@ def _expectations(
     """What the model expected, from the start on; None where its states cannot be decoded."""
     if loaded.decode is None:
         return None
-    states = believed(task, loaded, rollout.states, actions, replan_every(point.mode))
+    states = predicted_states(task, loaded, rollout.states, actions, replan_every(point.mode))
     poses = task.pose(numpy_of(loaded.decode(states.flatten(0, 1))).reshape(*states.shape[:2], -1))
     goals = pose_of(task, np.stack([problem.goal for problem in problems]))[:, None]
     distance = task.distance(poses, np.broadcast_to(goals, poses.shape))

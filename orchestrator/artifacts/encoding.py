@@ -45,21 +45,21 @@ def gif(frames: Sequence[Image.Image]) -> bytes:
     return buffer.getvalue()
 
 
-def mp4s(films: Sequence[Sequence[Image.Image]]) -> list[bytes]:
+def mp4s(animations: Sequence[Sequence[Image.Image]]) -> list[bytes]:
     """H.264 videos that browsers play: yuv420p, sides even, index first. EncodingError where ffmpeg cannot.
 
     One call for several films of one length and size, for starting ffmpeg takes as long as a small film.
     """
-    frames = len(films[0])
+    frames = len(animations[0])
     rate = max(1, round(1 / step_seconds(frames)))
-    shown = [frame for film in films for frame in [*film, *[film[-1]] * rate]]
+    shown = [frame for animation in animations for frame in [*animation, *[animation[-1]] * rate]]
     length = frames + rate
     width, height = shown[0].size
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
     even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"]
     # One thread: the actor has one core. The quickest preset: a video is made of every chosen cell, and it is small anyway.
     codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "24", "-threads", "1", "-pix_fmt", "yuv420p"]
-    cuts = ",".join(str(length * k) for k in range(1, len(films))) or str(length)
+    cuts = ",".join(str(length * k) for k in range(1, len(animations))) or str(length)
     parts = [
         "-force_key_frames",
         f"expr:not(mod(n,{length}))",
@@ -77,7 +77,7 @@ def mp4s(films: Sequence[Sequence[Image.Image]]) -> list[bytes]:
         raw = b"".join(frame.tobytes() for frame in shown)
         try:
             ended = subprocess.run(command, input=raw, capture_output=True, timeout=_TIMEOUT, check=False)
-            made = [(Path(folder) / f"{number}.mp4").read_bytes() for number in range(len(films))]
+            made = [(Path(folder) / f"{number}.mp4").read_bytes() for number in range(len(animations))]
         except subprocess.TimeoutExpired as error:
             raise EncodingError(f"ffmpeg took longer than {_TIMEOUT:g} s for {len(shown)} frames") from error
         except FileNotFoundError as error:

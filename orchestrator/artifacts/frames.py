@@ -40,7 +40,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Story:
+class RolloutView:
     """What a picture tells: one plan in the simulator and in the model."""
 
     title: str
@@ -53,11 +53,11 @@ class Story:
     """None where the model's states cannot be decoded."""
 
 
-def film(story: Story, most: int = FRAMES) -> list[Image.Image]:
+def animation(view: RolloutView, most: int = FRAMES) -> list[Image.Image]:
     """The rollout as at most `most` pictures of one size; the last shows its end."""
-    times = frame_times(len(story.states), most)
-    *seen, goal = map(Image.fromarray, _rendered(story.task, np.concatenate([story.states[times], story.goal[None]])))
-    scene = _Scene(story, _background(story, goal), _paths(story.task, pose_of(story.task, story.states)), _believed(story))
+    times = frame_times(len(view.states), most)
+    *seen, goal = map(Image.fromarray, _rendered(view.task, np.concatenate([view.states[times], view.goal[None]])))
+    scene = _Scene(view, _background(view, goal), _paths(view.task, pose_of(view.task, view.states)), _predicted_paths(view))
     # The goal shines through where it differs.
     return [_frame(scene, Image.blend(picture, goal, 0.28), time) for time, picture in zip(times, seen, strict=True)]
 
@@ -71,11 +71,11 @@ def frame_times(steps: int, most: int = FRAMES) -> list[int]:
 class _Scene:
     """What all frames have in common."""
 
-    story: Story
+    view: RolloutView
     background: Image.Image
     paths: Sequence[_Path]
     """Of the simulator's tracked points over the left picture; a point each environment step."""
-    believed: Sequence[_Path]
+    predicted: Sequence[_Path]
     """Of the model's."""
 
 
@@ -86,36 +86,36 @@ def _rendered(task: Task, states: Float[np.ndarray, "frames simulator_state"]) -
 
 def _frame(scene: _Scene, seen: Image.Image, time: int) -> Image.Image:
     """The picture at one environment step."""
-    story, picture = scene.story, scene.background.copy()
+    view, picture = scene.view, scene.background.copy()
     picture.paste(seen, (_GAP, _CAPTION))
     canvas = ImageDraw.Draw(picture)
-    for path in scene.believed:
+    for path in scene.predicted:
         _trail(canvas, path, _ORANGE)
     for path in scene.paths:
         _trail(canvas, path[: time + 1], _BLUE)
-    _curve(canvas, story, time)
-    unit = story.task.distance_unit
-    _write(canvas, (_GAP, 19), f"step {time}/{len(story.states) - 1}  {story.distance[time]:.3g} {unit}", _INK)
-    if time == len(story.states) - 1:
-        verdict, colour = ("reached", _GREEN) if story.success else ("missed", _RED)
+    _curve(canvas, view, time)
+    unit = view.task.distance_unit
+    _write(canvas, (_GAP, 19), f"step {time}/{len(view.states) - 1}  {view.distance[time]:.3g} {unit}", _INK)
+    if time == len(view.states) - 1:
+        verdict, colour = ("reached", _GREEN) if view.success else ("missed", _RED)
         _write(canvas, (picture.width - _GAP - _length(verdict), 19), verdict, colour)
     return picture
 
 
-def _background(story: Story, goal: Image.Image) -> Image.Image:
+def _background(view: RolloutView, goal: Image.Image) -> Image.Image:
     """What stays the same in every frame: caption, goal, labels, the whole curves in faint."""
     width, height = 2 * SIZE + 3 * _GAP, _CAPTION + SIZE + 2 * _GAP + _CURVE + 14
     picture = Image.new("RGB", (width, height), "white")
     picture.paste(goal, (2 * _GAP + SIZE, _CAPTION))
     canvas = ImageDraw.Draw(picture)
-    _write(canvas, (_GAP, 4), story.title, _INK)
+    _write(canvas, (_GAP, 4), view.title, _INK)
     _write(canvas, (2 * _GAP + SIZE, 19), "goal", _INK)
     left, top, right, bottom = _curve_box()
     canvas.line([(left, top), (left, bottom), (right, bottom)], _INK)
-    canvas.line(_polyline(story.distance, story), _FAINT, 2)
-    _write(canvas, (left, bottom + 2), f"distance to goal ({story.task.distance_unit}):", _INK)
+    canvas.line(_polyline(view.distance, view), _FAINT, 2)
+    _write(canvas, (left, bottom + 2), f"distance to goal ({view.task.distance_unit}):", _INK)
     _write(canvas, (left + 138, bottom + 2), "simulator", _BLUE)
-    if story.expected is not None:
+    if view.expected is not None:
         _write(canvas, (left + 194, bottom + 2), "model", _ORANGE)
     return picture
 
@@ -124,12 +124,12 @@ def _paths(task: Task, poses: Float[np.ndarray, "time pose"]) -> list[_Path]:
     """Where each tracked point goes on the left picture, for tasks that say where poses lie on it."""
     if not isinstance(task, Drawable):
         return []
-    places = np.clip(task.on_picture(poses), 0.0, 1.0) * (SIZE - 1) + np.array([_GAP, _CAPTION])
-    return [[(float(x), float(y)) for x, y in places[:, k]] for k in range(places.shape[1])]
+    positions = np.clip(task.on_picture(poses), 0.0, 1.0) * (SIZE - 1) + np.array([_GAP, _CAPTION])
+    return [[(float(x), float(y)) for x, y in positions[:, k]] for k in range(positions.shape[1])]
 
 
-def _believed(story: Story) -> list[_Path]:
-    return [] if story.expected is None else _paths(story.task, story.expected.poses)
+def _predicted_paths(view: RolloutView) -> list[_Path]:
+    return [] if view.expected is None else _paths(view.task, view.expected.poses)
 
 
 def _trail(canvas: ImageDraw.ImageDraw, path: _Path, colour: tuple[int, ...]) -> None:
@@ -139,11 +139,11 @@ def _trail(canvas: ImageDraw.ImageDraw, path: _Path, colour: tuple[int, ...]) ->
     canvas.ellipse((x - 3, y - 3, x + 3, y + 3), outline=colour, width=2)
 
 
-def _curve(canvas: ImageDraw.ImageDraw, story: Story, time: int) -> None:
+def _curve(canvas: ImageDraw.ImageDraw, view: RolloutView, time: int) -> None:
     """Distance to the goal: the simulator's up to now, the model's whole."""
-    if story.expected is not None:
-        canvas.line(_polyline(story.expected.distance, story), _ORANGE, 1)
-    so_far = _polyline(story.distance, story)[: time + 1]
+    if view.expected is not None:
+        canvas.line(_polyline(view.expected.distance, view), _ORANGE, 1)
+    so_far = _polyline(view.distance, view)[: time + 1]
     if len(so_far) > 1:
         canvas.line(so_far, _BLUE, 2)
     x, y = so_far[-1]
@@ -155,19 +155,19 @@ def _curve_box() -> tuple[int, int, int, int]:
     return _GAP, top, 2 * SIZE + 2 * _GAP, top + _CURVE
 
 
-def _polyline(values: Float[np.ndarray, " time"], story: Story) -> list[tuple[float, float]]:
+def _polyline(values: Float[np.ndarray, " time"], view: RolloutView) -> list[tuple[float, float]]:
     """A curve over the whole width; both curves share the vertical scale, which starts at zero."""
     left, top, right, bottom = _curve_box()
-    known = story.distance if story.expected is None else np.concatenate([story.distance, story.expected.distance])
+    known = view.distance if view.expected is None else np.concatenate([view.distance, view.expected.distance])
     highest = float(known[np.isfinite(known)].max(initial=1e-9))
     x = np.linspace(left, right, len(values))
     y = bottom - np.nan_to_num(values / highest, nan=1.0, posinf=1.0) * (bottom - top - 4)
     return list(zip(x.tolist(), y.tolist(), strict=True))
 
 
-def _write(canvas: ImageDraw.ImageDraw, place: tuple[int | float, int], text: str, colour: tuple[int, ...]) -> None:
+def _write(canvas: ImageDraw.ImageDraw, position: tuple[int | float, int], text: str, colour: tuple[int, ...]) -> None:
     """A line of text, letter by letter: letters are kept, and drawing them anew would take half the time of a frame."""
-    x, y = place
+    x, y = position
     for letter in text:
         mask, advance = _letter(letter)
         canvas.bitmap((round(x), y), mask, colour)

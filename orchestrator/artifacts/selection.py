@@ -26,7 +26,7 @@ class Scored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectedCell:
     """A cell that is drawn, and why."""
 
     seed: int
@@ -40,7 +40,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ArtifactSelection:
     """Which cells of a point are drawn, and how."""
 
     reasons: tuple[str, ...] = REASONS
@@ -58,7 +58,7 @@ class Chosen:
         )
 
     @staticmethod
-    def of(values: object) -> Chosen:
+    def of(values: object) -> ArtifactSelection:
         """What a config's `artifacts` says; UserError for what cannot be."""
         if not isinstance(values, Mapping):
             raise UserError(f"artifacts {values!r} is no section: give artifacts.cells=[best,worst] or artifacts.video=false.")
@@ -70,14 +70,14 @@ class Chosen:
         named = [] if cells is None else [cells] if isinstance(cells, str) else cells
         sound = isinstance(named, list) and all(isinstance(cell, str) for cell in named)
         require(sound, f"artifacts.cells {cells!r} is no list of {', '.join(REASONS)}: name some, or give all, or [] for none.")
-        return Chosen(tuple(named), bool(video))
+        return ArtifactSelection(tuple(named), bool(video))
 
 
-NOTHING = Chosen(())
+NO_ARTIFACTS = ArtifactSelection(())
 """No cell is drawn."""
 
 
-def choose(cells: Iterable[Scored], reasons: Iterable[str] = REASONS) -> tuple[Choice, ...]:
+def select_cells(cells: Iterable[Scored], reasons: Iterable[str] = REASONS) -> tuple[SelectedCell, ...]:
     """The cells to draw, by seed, each once with all its reasons, whatever the order in which `cells` come.
 
     `cells` are those that were executed. Of equal distances the lower seed is the better one; an unknown distance is worse
@@ -94,6 +94,6 @@ def choose(cells: Iterable[Scored], reasons: Iterable[str] = REASONS) -> tuple[C
     everything = ALL in wanted
     seeds = [cell.seed for cell in ranked] if everything else [seed for reason, seed in found.items() if reason in wanted]
     return tuple(
-        Choice(seed, tuple(r for r in REASONS if found.get(r) == seed and (everything or r in wanted)))
+        SelectedCell(seed, tuple(r for r in REASONS if found.get(r) == seed and (everything or r in wanted)))
         for seed in sorted(set(seeds))
     )

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from orchestrator.artifacts.frames import Story
+from orchestrator.artifacts.frames import RolloutView
 from world_models.tasks.base import pose_of
 
 _NUMBERS = pa.list_(pa.float64())
@@ -29,26 +29,28 @@ SCHEMA: pa.Schema = pa.schema(
 expected: at steps that end a model step, null elsewhere and where the model's states cannot be decoded."""
 
 
-def trajectory(story: Story, actions: Float[np.ndarray, "time action"]) -> bytes:
+def trajectory(view: RolloutView, actions: Float[np.ndarray, "time action"]) -> bytes:
     """The file; its metadata says title and unit of distance."""
-    steps = len(story.states)
-    expected = story.expected
+    steps = len(view.states)
+    expected = view.expected
     every = 1 if expected is None else (steps - 1) // max(1, len(expected.poses) - 1)
-    believed = {} if expected is None else {row * every: row for row in range(len(expected.poses))}
+    predicted_rows = {} if expected is None else {row * every: row for row in range(len(expected.poses))}
     columns = {
         "step": range(steps),
         "action": [*actions.tolist(), None],
-        "state": story.states.tolist(),
-        "pose": pose_of(story.task, story.states).tolist(),
-        "distance": story.distance.tolist(),
+        "state": view.states.tolist(),
+        "pose": pose_of(view.task, view.states).tolist(),
+        "distance": view.distance.tolist(),
         "model_pose": [
-            None if expected is None or t not in believed else expected.poses[believed[t]].tolist() for t in range(steps)
+            None if expected is None or t not in predicted_rows else expected.poses[predicted_rows[t]].tolist()
+            for t in range(steps)
         ],
         "model_distance": [
-            None if expected is None or t not in believed else float(expected.distance[believed[t]]) for t in range(steps)
+            None if expected is None or t not in predicted_rows else float(expected.distance[predicted_rows[t]])
+            for t in range(steps)
         ],
     }
-    said = {"title": story.title, "distance_unit": story.task.distance_unit}
+    said = {"title": view.title, "distance_unit": view.task.distance_unit}
     table = pa.table(columns, SCHEMA.with_metadata(said))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

@@ -23,7 +23,7 @@ def kind_of(point: Point) -> str:
     return digest([task, point.model_digest, point.horizon, way, point.planner.name, settings], 12)
 
 
-def unlike(one: Point, other: Point) -> float:
+def duration_difference(one: Point, other: Point) -> float:
     """How differently long rows of two points stay in a batch: the distance of their iterations' logarithms.
 
     A row that has ended leaves its batch, which is the smaller, and the slower for each row, for the rest of its time.

@@ -17,64 +17,64 @@ from world_models.errors import UserError
 
 
 @dataclass(frozen=True)
-class Request:
+class JoinRequest:
     """A sweep that another driver is asked to plan."""
 
     sweep: str
 
 
-class Inbox:
+class JoinRequests:
     """Requests in a folder; written by many, taken up by the driver that holds the ledger."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def drop(self, request: Request) -> str:
+    def submit(self, request: JoinRequest) -> str:
         """Leave a request; the ticket to ask after it. UserError when the folder cannot be written."""
-        ticket = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        request_id = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            self._write(self._request(ticket), json.dumps(asdict(request)))
+            self._write(self._request_file(request_id), json.dumps(asdict(request)))
         except OSError as error:
             raise UserError(f"cannot write to {self._root} ({error.strerror}): mend that and run again.") from error
-        return ticket
+        return request_id
 
-    def take(self) -> list[tuple[str, Request]]:
+    def take(self) -> list[tuple[str, JoinRequest]]:
         """The requests that are there with their tickets, removed; what is no request is removed too."""
         found = []
         for file in sorted(self._root.glob("*.json")) if self._root.is_dir() else ():
             with suppress(OSError, ValueError, KeyError, TypeError):
-                found.append((file.stem, Request(str(json.loads(file.read_text())["sweep"]))))
+                found.append((file.stem, JoinRequest(str(json.loads(file.read_text())["sweep"]))))
             file.unlink(missing_ok=True)
         return found
 
-    def refuse(self, ticket: str, words: str) -> None:
+    def refuse(self, request_id: str, reason: str) -> None:
         """Tell whoever left a request why it is not planned."""
         with suppress(OSError):  # they plan it themselves when this driver has ended, told or not
-            self._write(self._answer(ticket), words)
+            self._write(self._answer_file(request_id), reason)
 
-    def waits(self, ticket: str) -> bool:
+    def is_pending(self, request_id: str) -> bool:
         """Whether a request has not been taken up."""
-        return self._request(ticket).exists()
+        return self._request_file(request_id).exists()
 
-    def refusal(self, ticket: str) -> str | None:
+    def refusal(self, request_id: str) -> str | None:
         """Why a request was refused; None: it was not."""
         try:
-            return self._answer(ticket).read_text()
+            return self._answer_file(request_id).read_text()
         except OSError:
             return None
 
-    def withdraw(self, ticket: str) -> None:
+    def withdraw(self, request_id: str) -> None:
         """Remove what is left of a request."""
-        for file in (self._request(ticket), self._answer(ticket)):
+        for file in (self._request_file(request_id), self._answer_file(request_id)):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
 
-    def _request(self, ticket: str) -> Path:
-        return self._root / f"{ticket}.json"
+    def _request_file(self, request_id: str) -> Path:
+        return self._root / f"{request_id}.json"
 
-    def _answer(self, ticket: str) -> Path:
-        return self._root / f"{ticket}.refused"
+    def _answer_file(self, request_id: str) -> Path:
+        return self._root / f"{request_id}.refused"
 
     def _write(self, file: Path, text: str) -> None:
         temporary = file.with_name(f".{file.name}.tmp")

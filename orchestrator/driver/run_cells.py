@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.artifacts.drawing import Drawing, Drawn
-from orchestrator.artifacts.gallery import Gallery
-from orchestrator.artifacts.selection import Chosen
+from orchestrator.artifacts.selection import ArtifactSelection
 from orchestrator.core.portion import Portion, count, lacking
 from orchestrator.core.provenance import git_revision
 from orchestrator.ledger.ledger import Ledger, StorageWaitError
 from orchestrator.ledger.records import stamped
-from orchestrator.scheduling.drawing_queue import Drawings
-from orchestrator.scheduling.durations import CostModel, Costs
-from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.drawing_queue import DrawingQueue
+from orchestrator.scheduling.durations import DurationModel, Durations
+from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.storage.opening import open_storage
 from orchestrator.workers.backend import Backend
@@ -82,11 +82,11 @@ def run_cells(
     hooks: Hooks | None = None,
     *,
     artifacts: Path | str | None = None,
-    costs: Costs | None = None,
-    sizes: Sizes | None = None,
+    durations: Durations | None = None,
+    memory_limits: MemoryLimits | None = None,
     retry_failed: bool = False,
     config_digest: str = "",
-    chosen: Chosen | None = None,
+    selection: ArtifactSelection | None = None,
 ) -> RunSummary:
     """Plan the cells that the ledger lacks; each batch is durable before `hooks.on_result` sees it. Then draw what lacks.
 
@@ -97,22 +97,22 @@ def run_cells(
     hooks, revision = hooks or Hooks(), git_revision()
     computed = failed = 0
     planning = 0.0
-    easel = _Easel([*portions], ledger, artifacts, chosen or Chosen(), hooks)
+    renderer = _Renderer([*portions], ledger, artifacts, selection or ArtifactSelection(), hooks)
     with ledger.writer():
         missing = lacking(portions, ledger.finished_seeds(include_failed=not retry_failed))
 
         def more() -> Iterable[Portion]:
-            joined = [] if hooks.more is None else list(hooks.more())
-            easel.portions += joined
-            return lacking(joined, ledger.finished_seeds()) if joined else ()
+            added = [] if hooks.more is None else list(hooks.more())
+            renderer.portions += added
+            return lacking(added, ledger.finished_seeds()) if added else ()
 
-        drawings = Drawings(easel.find, easel.keep)
-        scheduler = Scheduler(costs or CostModel(), limits, sizes, hooks.stop, more, drawings=drawings)
+        drawings = DrawingQueue(renderer.find, renderer.keep)
+        scheduler = Scheduler(durations or DurationModel(), limits, memory_limits, hooks.stop, more, drawings=drawings)
         planned = scheduler.add(missing)
         hooks.on_start(scheduler)
         for batch in backend.run(scheduler) if not scheduler.over else ():
             done = replace(batch, results=tuple(stamped(r, revision, config_digest) for r in batch.results))
-            _patiently(lambda done=done: ledger.append(done.results), hooks)
+            _write_with_retries(lambda done=done: ledger.append(done.results), hooks)
             computed += len(done.results)
             planning += sum(result.plan_seconds or 0.0 for result in done.results)
             failed += sum(result.status == "failed" for result in done.results)
@@ -120,17 +120,17 @@ def run_cells(
         left = scheduler.waiting
     seconds = time.perf_counter() - began
     skipped = count(portions) - planned
-    return RunSummary(computed, skipped, failed, seconds, left, scheduler.retries, easel.drawn, planning, easel.seconds)
+    return RunSummary(computed, skipped, failed, seconds, left, scheduler.retries, renderer.drawn, planning, renderer.seconds)
 
 
 @dataclass
-class _Easel:
+class _Renderer:
     """What is drawn in a run, and what it took."""
 
     portions: list[Portion]
     ledger: Ledger
     artifacts: Path | str | None
-    chosen: Chosen
+    selection: ArtifactSelection
     hooks: Hooks
     drawn: int = 0
     seconds: float = 0.0
@@ -139,20 +139,20 @@ class _Easel:
         """What is lacking now."""
         if self.artifacts is None:
             return
-        for drawing in Gallery(open_storage(self.artifacts)).lacking(self.portions, self.ledger, self.chosen):
+        for drawing in ArtifactStore(open_storage(self.artifacts)).lacking(self.portions, self.ledger, self.selection):
             self.hooks.on_drawing()
             yield drawing
 
     def keep(self, drawn: Drawn) -> None:
         """Make it durable."""
         assert self.artifacts is not None
-        gallery = Gallery(open_storage(self.artifacts))
-        _patiently(lambda: gallery.keep(drawn), self.hooks)
+        artifact_store = ArtifactStore(open_storage(self.artifacts))
+        _write_with_retries(lambda: artifact_store.keep(drawn), self.hooks)
         self.drawn += len({artifact.seed for artifact in drawn.artifacts})
         self.seconds += drawn.seconds
 
 
-def _patiently(write: Callable[[], None], hooks: Hooks) -> None:
+def _write_with_retries(write: Callable[[], None], hooks: Hooks) -> None:
     """Write, and while the disk is full try again; UserError when the run is stopped meanwhile."""
     while True:
         try:

@@ -81,7 +81,7 @@ class Status:
         """Whether the driver said that it ends; one that was killed did not."""
         return self.state in ("done", "stopped")
 
-    def by(self, holder: Holder | None) -> bool:
+    def is_from(self, holder: Holder | None) -> bool:
         """Whether it is of the driver that holds the ledger now."""
         return holder is not None and holder.alive and not self.ended and (holder.host, holder.pid) == (self.host, self.pid)
 
@@ -110,7 +110,7 @@ class Status:
             raise UserError("the status cannot be read: another version of grasp-orchestrator wrote it.") from error
 
 
-class StatusFiles:
+class StatusWriter:
     """Writes what `snapshot` says to some files, in a thread, until it is closed."""
 
     def __init__(self, snapshot: Callable[[int], Status], every: float = EVERY) -> None:
@@ -127,7 +127,7 @@ class StatusFiles:
         self.write()
         self._thread.start()
 
-    def also(self, file: Path) -> None:
+    def add_file(self, file: Path) -> None:
         """A further file: of a sweep that has joined."""
         self._files.append(file)
 

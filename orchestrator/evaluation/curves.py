@@ -21,8 +21,8 @@ def cost_curve(plans: Plans) -> Float[np.ndarray, "batch samples"]:
     shares = np.linspace(0.0, 1.0, COST_SAMPLES)
     found = np.empty((len(trace), COST_SAMPLES))
     for row, (costs, steps) in enumerate(zip(trace, spent, strict=True)):
-        asked = np.maximum(shares * steps[-1], steps[0])
-        found[row] = costs[np.searchsorted(steps, asked, side="right") - 1]
+        thresholds = np.maximum(shares * steps[-1], steps[0])
+        found[row] = costs[np.searchsorted(steps, thresholds, side="right") - 1]
     return found
 
 

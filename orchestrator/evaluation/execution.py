@@ -86,7 +86,7 @@ def plan_and_execute(
 
 
 @torch.no_grad()
-def believed(
+def predicted_states(
     task: Task,
     loaded: LoadedModel,
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
@@ -167,10 +167,10 @@ def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblem
     sound = torch.isfinite(left.actions).flatten(1).all(1) & torch.isfinite(left.states).flatten(1).all(1)
     fresh = linear(model, problems)
 
-    def chosen(old: Tensor, new: Tensor) -> Tensor:
+    def sound_or_fresh(old: Tensor, new: Tensor) -> Tensor:
         return torch.where(sound.view(-1, *[1] * (old.ndim - 1)), old, new)
 
-    return Start(chosen(left.actions, fresh.actions), chosen(left.states, fresh.states))
+    return Start(sound_or_fresh(left.actions, fresh.actions), sound_or_fresh(left.states, fresh.states))
 
 
 def _execution(

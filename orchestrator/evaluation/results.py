@@ -21,7 +21,7 @@ from world_models.tasks import Problem, Task
 
 
 @dataclass(frozen=True)
-class Effort:
+class ResourceUse:
     """What a batch took of its worker."""
 
     seconds: float
@@ -41,28 +41,28 @@ class BatchResult:
     """What became of a batch: one record a cell."""
 
     results: tuple[CellResult, ...]
-    effort: Effort | None = None
+    resource_use: ResourceUse | None = None
     """None where it is not known: records made in the driver."""
 
     def of(self, worker: str) -> BatchResult:
         """The same, from a worker that the backend calls so."""
-        if self.effort is None or self.effort.usage is None:
+        if self.resource_use is None or self.resource_use.usage is None:
             return self
-        return replace(self, effort=replace(self.effort, usage=replace(self.effort.usage, worker=worker)))
+        return replace(self, resource_use=replace(self.resource_use, usage=replace(self.resource_use.usage, worker=worker)))
 
 
 @dataclass(frozen=True)
-class Setback:
+class BatchFailure:
     """A batch that was not planned: it ran out of memory, or something in it raised."""
 
-    words: str
+    message: str
     """One line."""
-    memory: bool = False
+    out_of_memory: bool = False
     """Whether memory ran out: fewer rows may fit."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExecutedBatch:
     """A planned and executed batch; row i belongs to problem i."""
 
     task: Task
@@ -116,20 +116,20 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance, attempts: int
     )
 
 
-def records_of(batch: Batch, outcome: Outcome, provenance: Provenance) -> tuple[CellResult, ...]:
+def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) -> tuple[CellResult, ...]:
     """The records of an executed batch."""
-    execution, rollout = outcome.execution, outcome.execution.rollout
+    execution, rollout = executed.execution, executed.execution.rollout
     cost, last_cost = execution.cost.tolist(), execution.last_cost.tolist()
     evaluations = execution.evaluations.tolist()
     shares = shares_of(batch, evaluations)
     steps = rollout.steps_to_success()
-    expected, reached = outcome.model_distance, outcome.model_reached
+    expected, reached = executed.model_distance, executed.model_reached
     circumstances = _circumstances(batch, provenance)
     return tuple(
         CellResult(
             **_identity(cell),
             **circumstances,
-            problem_kind=outcome.problems[row].kind,
+            problem_kind=executed.problems[row].kind,
             status=execution.status[row].value,
             error=None,
             success=bool(rollout.success[row]),

@@ -21,17 +21,17 @@ class Tiers:
     rows: int = 32768
     """Rows that a run has at most; parts too large for any run stay as they are."""
 
-    def run(self, sizes: Sequence[int]) -> slice | None:
+    def run(self, row_counts: Sequence[int]) -> slice | None:
         """The first run worth merging among parts of these numbers of rows, as long as may be; None: there is none."""
         small = self.rows // self.growth
-        if sum(size <= small for size in sizes) < self.fan:
+        if sum(rows <= small for rows in row_counts) < self.fan:
             return None
-        for start in range(len(sizes) - self.fan + 1):
+        for start in range(len(row_counts) - self.fan + 1):
             total = largest = 0
             end = start
-            while end < len(sizes) and sizes[end] <= small and total + sizes[end] <= self.rows:
-                total += sizes[end]
-                largest = max(largest, sizes[end])
+            while end < len(row_counts) and row_counts[end] <= small and total + row_counts[end] <= self.rows:
+                total += row_counts[end]
+                largest = max(largest, row_counts[end])
                 end += 1
             if end - start >= self.fan and total >= self.growth * largest:
                 return slice(start, end)

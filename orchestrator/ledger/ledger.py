@@ -44,7 +44,7 @@ __all__ = ["Holder", "Ledger", "StorageError", "StorageFull", "StorageWaitError"
 FINAL_SECONDS = 1.0
 """What merging may take, roughly, when a writer has ended."""
 
-_TRIES = 50
+_LISTING_ATTEMPTS = 50
 """Listings of a folder that changes while it is read."""
 _IDENTITY = ("point_id", "seed", "status")
 
@@ -133,8 +133,8 @@ class Ledger:
         """
         wanted = list(columns) if columns is not None else SCHEMA.names
         needed = tuple(dict.fromkeys([*wanted, *_IDENTITY]))
-        chosen = None if points is None else sorted(set(points))
-        return each_once(self._attempt(lambda: self._records(needed, chosen, latest))).select(wanted)
+        point_ids = None if points is None else sorted(set(points))
+        return each_once(self._attempt(lambda: self._records(needed, point_ids, latest))).select(wanted)
 
     def _records(self, columns: Sequence[str], points: Sequence[str] | None, latest: int | None) -> pa.Table:
         """Of all parts, doubles included. PartGoneError when the ledger has changed meanwhile."""
@@ -167,7 +167,7 @@ class Ledger:
     def _listed(self) -> list[str]:
         """Names of all files. A listing is not atomic: one that lost parts while they were merged is done again."""
         names = self._files.names()
-        for _ in range(_TRIES):
+        for _ in range(_LISTING_ATTEMPTS):
             again = self._files.names()
             if set(names) <= set(again):
                 return again
@@ -176,7 +176,7 @@ class Ledger:
 
     def _attempt(self, reading: Callable[[], _Read]) -> _Read:
         """What is read, once no part goes away meanwhile."""
-        for _ in range(_TRIES):
+        for _ in range(_LISTING_ATTEMPTS):
             with suppress(PartGoneError):
                 return reading()
         raise UserError(f"the ledger {self._files.where} changes faster than it can be read: try again.")
@@ -254,9 +254,9 @@ class _Writing:
 _Item = TypeVar("_Item")
 
 
-def _each(work: Callable[[_Item], _Read], items: Sequence[_Item], threads: int) -> list[_Read]:
+def _each(function: Callable[[_Item], _Read], items: Sequence[_Item], threads: int) -> list[_Read]:
     """The work on each item, in their order."""
     if threads == 1 or len(items) < 2:
-        return [work(item) for item in items]
+        return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, items))
+        return list(pool.map(function, items))

@@ -46,8 +46,8 @@ Kind = tuple[str, ...]
 
 
 @runtime_checkable
-class Costs(Protocol):
-    """What is known about times: `CostModel`."""
+class Durations(Protocol):
+    """What is known about times: `DurationModel`."""
 
     def add(self, result: BatchResult) -> None:
         """Learn from a finished batch."""
@@ -102,7 +102,7 @@ class Times:
     def at(self, rows: int) -> float:
         """Seconds a row in a batch of so many: least squares of seconds against one over the size."""
         mean, inverse = self.seconds / self.rows, self.batches / self.rows
-        fixed = (self.products / self.rows - mean * inverse) / self._sizes if self._sizes > 1e-4 else 0.0
+        fixed = (self.products / self.rows - mean * inverse) / self._size_variance if self._size_variance > 1e-4 else 0.0
         fixed = min(max(fixed, 0.0), 0.95 * mean / inverse)
         return max(mean + fixed * (1 / rows - inverse), 0.05 * mean)
 
@@ -110,11 +110,11 @@ class Times:
         """Of the logarithm of what so many further batches will take."""
         each = 2 * SPREAD_BATCH**2 + max(0.0, self.log_squares - self.logs**2 / self.batches)
         each /= 2 + max(0.0, self.batches - 1)
-        further = 0.0 if self._sizes > 1e-4 else SPREAD_SIZE * math.log(rows * self.batches / self.rows)
+        further = 0.0 if self._size_variance > 1e-4 else SPREAD_SIZE * math.log(rows * self.batches / self.rows)
         return SPREAD_POINT**2 + each * (1 / batches + 1 / max(1.0, self.batches)) + further**2
 
     @property
-    def _sizes(self) -> float:
+    def _size_variance(self) -> float:
         """Variance of one over the batch size."""
         return self.squares / self.rows - (self.batches / self.rows) ** 2
 
@@ -155,7 +155,7 @@ class KindTimes:
         return max(0.0, self.squares - self.total**2 / len(self.points))
 
 
-class CostModel:
+class DurationModel:
     """Learns from finished cells; failed ones teach nothing."""
 
     def __init__(self) -> None:
@@ -202,7 +202,7 @@ class CostModel:
         """Of one batch."""
         return self.total([(point, rows, rows)])
 
-    def total(self, work: Iterable[tuple[Point, int, int]], today: bool = False) -> Estimate:
+    def total(self, batched: Iterable[tuple[Point, int, int]], today: bool = False) -> Estimate:
         """Of (point, cells, rows a batch), one after the other; those that were never timed are left out.
 
         What scatters from point to point cancels in part; what all of a kind share, and the day, adds up. `today`: the machines
@@ -211,7 +211,7 @@ class CostModel:
         seconds = variance = 0.0
         shared: dict[Kind, float] = defaultdict(float)
         known = False
-        for point, cells, rows in work:
+        for point, cells, rows in batched:
             if self.timed(point):
                 known = True
                 each, of_point, of_kind, kind = self._row(point, rows, cells / rows)
@@ -252,9 +252,9 @@ class CostModel:
             self._kinds.setdefault(kind, KindTimes()).set(point_id, a_step)
 
 
-def _sums(seconds: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+def _sums(seconds: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
     """What each row adds to the fields of `Times`."""
-    inverse, logs = 1 / np.maximum(sizes, 1), np.log(seconds)
+    inverse, logs = 1 / np.maximum(rows, 1), np.log(seconds)
     return [np.ones_like(seconds), seconds, inverse, inverse**2, seconds * inverse, logs * inverse, logs**2 * inverse]
 
 
@@ -263,14 +263,14 @@ def _kinds(task: str, model: str, planner: str) -> tuple[Kind, Kind, Kind]:
     return (planner, task, model), (planner, task), (planner,)
 
 
-def rows_a_batch(cells: int, most: int) -> int:
+def rows_per_batch(cells: int, most: int) -> int:
     """Rows of equal batches that hold at most so many."""
     return max(1, math.ceil(cells / max(1, math.ceil(cells / most)))) if cells else 1
 
 
-def as_work(portions: Iterable[Portion], most: int) -> list[tuple[Point, int, int]]:
+def batched_portions(portions: Iterable[Portion], most: int) -> list[tuple[Point, int, int]]:
     """What `CostModel.total` takes, for batches of at most so many rows."""
-    return [(portion.point, len(portion), rows_a_batch(len(portion), most)) for portion in portions]
+    return [(portion.point, len(portion), rows_per_batch(len(portion), most)) for portion in portions]
 
 
 def spread_over(estimate: Estimate, workers: int, overhead: float) -> Estimate:

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Size:
+class MemoryLimit:
     """What is known of a kind of batch."""
 
     rows: int = 0
@@ -36,45 +36,45 @@ class Size:
     """Rows that fit for all that is known: half of the smallest batch that ran out of memory."""
 
 
-class Sizes:
+class MemoryLimits:
     """Sizes by kind; saved to `file` when something new is learnt (None: kept in memory only)."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._known: dict[str, Size] = _read(file) if file is not None else {}
+        self._known: dict[str, MemoryLimit] = _read(file) if file is not None else {}
 
     def limit(self, point: Point, device: str, budget: int | None) -> int | None:
         """Rows of a point that fit into `budget` bytes on a kind of device; None when nothing is known yet."""
-        size = self._known.get(kind_of(point, device))
-        if size is None:
+        entry = self._known.get(kind_of(point, device))
+        if entry is None:
             return None
-        fits = [MANY] if size.max_rows is None else [size.max_rows]
-        if size.bytes_per_row and budget:
-            fits.append(int(SHARE * budget / size.bytes_per_row))
+        fits = [MANY] if entry.max_rows is None else [entry.max_rows]
+        if entry.bytes_per_row and budget:
+            fits.append(int(SHARE * budget / entry.bytes_per_row))
         return max(1, min(fits))
 
     def bytes_per_row(self, point: Point, device: str) -> float | None:
         """Peak memory over rows, where it was measured."""
-        size = self._known.get(kind_of(point, device))
-        return None if size is None else size.bytes_per_row
+        entry = self._known.get(kind_of(point, device))
+        return None if entry is None else entry.bytes_per_row
 
     def measured(self, point: Point, device: str, rows: int, peak: int | None) -> None:
         """A batch of `rows` took `peak` bytes above what its worker holds anyway; None: it fitted, and that is all."""
         kind = kind_of(point, device)
-        size = self._known.get(kind, Size())
-        if rows > size.rows:
+        entry = self._known.get(kind, MemoryLimit())
+        if rows > entry.rows:
             self._learn(
-                kind, replace(size, rows=rows, bytes_per_row=size.bytes_per_row if peak is None else max(peak, 1) / rows)
+                kind, replace(entry, rows=rows, bytes_per_row=entry.bytes_per_row if peak is None else max(peak, 1) / rows)
             )
 
     def too_large(self, point: Point, device: str, rows: int) -> None:
         """A batch of `rows` ran out of memory."""
         kind = kind_of(point, device)
-        size = self._known.get(kind, Size())
-        self._learn(kind, replace(size, max_rows=max(1, min(rows // 2, size.max_rows or rows))))
+        entry = self._known.get(kind, MemoryLimit())
+        self._learn(kind, replace(entry, max_rows=max(1, min(rows // 2, entry.max_rows or rows))))
 
-    def _learn(self, kind: str, size: Size) -> None:
-        self._known[kind] = size
+    def _learn(self, kind: str, entry: MemoryLimit) -> None:
+        self._known[kind] = entry
         if self._file is None:
             return
         text = json.dumps({key: asdict(value) for key, value in sorted(self._known.items())}, indent=1)
@@ -93,9 +93,9 @@ def kind_of(point: Point, device: str) -> str:
     return f"{point.model_digest}/H{point.horizon}/{planner}/{device.partition(':')[0]}"
 
 
-def _read(file: Path) -> dict[str, Size]:
+def _read(file: Path) -> dict[str, MemoryLimit]:
     """What an earlier run learnt; nothing where the file is missing or spoilt, for it can be measured again."""
     try:
-        return {str(kind): Size(**values) for kind, values in json.loads(file.read_text()).items()}
+        return {str(kind): MemoryLimit(**values) for kind, values in json.loads(file.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.core.batch import Batch, Slice
 from orchestrator.core.cell import Point
-from orchestrator.core.mixing import kind_of, unlike
+from orchestrator.core.mixing import duration_difference, kind_of
 from orchestrator.core.portion import Portion
 
 
@@ -24,7 +24,7 @@ class PointQueue:
     seeds: np.ndarray
     rank: int = 0
     taken: int = 0
-    price: float = 1.0
+    row_seconds: float = 1.0
     """Seconds a row, or a guess in relative units."""
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class PointQueue:
     @property
     def seconds(self) -> float:
         """What its rows cost one worker."""
-        return self.price * len(self)
+        return self.row_seconds * len(self)
 
     def take(self, rows: int) -> Slice:
         """The next rows."""
@@ -59,10 +59,10 @@ class ModelQueue:
 
 
 class Queues:
-    """All queues. Prices are asked for when `reprice` is called, for there are many."""
+    """All queues. Prices are asked for when `reorder` is called, for there are many."""
 
-    def __init__(self, price: Callable[[Point], float]) -> None:
-        self._price = price
+    def __init__(self, row_seconds: Callable[[Point], float]) -> None:
+        self._row_seconds = row_seconds
         self._models: dict[str, ModelQueue] = {}
         self._known: dict[str, np.ndarray] = {}
         """Every seed that was ever added, by point id."""
@@ -86,16 +86,16 @@ class Queues:
             model.points.append(PointQueue(portion.point, seeds, portion.rank))
             self.rows += len(seeds)
         if self.rows > before:
-            self.reprice()
+            self.reorder()
         return self.rows - before
 
-    def reprice(self) -> None:
+    def reorder(self) -> None:
         """Ask for all prices anew and sort by them."""
         for model in self._models.values():
             model.points = [queue for queue in model.points if len(queue)]
             for queue in model.points:
-                queue.price = max(self._price(queue.point), 1e-9)
-            model.points.sort(key=lambda queue: (queue.rank, -queue.price))
+                queue.row_seconds = max(self._row_seconds(queue.point), 1e-9)
+            model.points.sort(key=lambda queue: (queue.rank, -queue.row_seconds))
             model.seconds = sum(queue.seconds for queue in model.points)
 
     def waiting(self) -> list[ModelQueue]:
@@ -106,7 +106,7 @@ class Queues:
         """The queues that may share a batch with one, itself first, then those whose rows take about as long."""
         kind = kind_of(queue.point)
         others = [other for other in model.points if other is not queue and len(other) and kind_of(other.point) == kind]
-        return [queue, *sorted(others, key=lambda other: unlike(other.point, queue.point))]
+        return [queue, *sorted(others, key=lambda other: duration_difference(other.point, queue.point))]
 
     def take(self, model: ModelQueue, queues: Iterable[PointQueue], rows: int) -> Batch:
         """The next rows of some queues, one after the other."""
@@ -118,7 +118,7 @@ class Queues:
             slices.append(part)
             rows -= len(part.seeds)
             self.rows -= len(part.seeds)
-            model.seconds = max(0.0, model.seconds - queue.price * len(part.seeds))
+            model.seconds = max(0.0, model.seconds - queue.row_seconds * len(part.seeds))
         return Batch(tuple(slices))
 
     @property

@@ -18,10 +18,10 @@ from orchestrator.artifacts.drawing import Drawing, Drawn
 from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import Provenance
-from orchestrator.evaluation.results import BatchResult, Setback, failed_batch
-from orchestrator.scheduling.drawing_queue import Drawings
-from orchestrator.scheduling.durations import Costs
-from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.evaluation.results import BatchFailure, BatchResult, failed_batch
+from orchestrator.scheduling.drawing_queue import DrawingQueue
+from orchestrator.scheduling.durations import Durations
+from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.queues import ModelQueue, PointQueue, Queues
 from world_models.errors import require
 
@@ -38,7 +38,7 @@ DEATHS = 5
 healthy cell off where machines die all the time."""
 PARTS = 4
 """Into how many a batch is cut that killed its worker or raised: a culprit among 64 is found in three cuts."""
-REPRICE = 2.0
+REORDER_SECONDS = 2.0
 """Seconds between two looks at what has been learnt about times."""
 
 
@@ -64,7 +64,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Asking:
+class AvailableWorker:
     """A worker that could take a batch."""
 
     name: str
@@ -82,29 +82,29 @@ class Scheduler:
 
     def __init__(
         self,
-        costs: Costs,
+        durations: Durations,
         limits: Limits | None = None,
-        sizes: Sizes | None = None,
+        memory_limits: MemoryLimits | None = None,
         stop: threading.Event | None = None,
         more: Callable[[], Iterable[Portion]] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        drawings: Drawings | None = None,
+        drawings: DrawingQueue | None = None,
     ) -> None:
         """`stop`: nothing is handed out once it is set. `more` is asked now and then for further cells.
 
         `drawings` are done when there is nothing to plan.
         """
-        self._costs = costs
+        self._durations = durations
         self._limits = limits or Limits()
-        self._sizes = sizes or Sizes()
+        self._memory_limits = memory_limits or MemoryLimits()
         self._stop = stop or threading.Event()
         self._more = more
         self._clock = clock
-        self._drawings = drawings or Drawings()
-        self._priced = clock()
-        self._queues = Queues(costs.row_seconds)
+        self._drawings = drawings or DrawingQueue()
+        self._reordered = clock()
+        self._queues = Queues(durations.row_seconds)
         self._again: deque[Assignment] = deque()
-        self._flying: dict[Assignment, str] = {}
+        self._in_flight: dict[Assignment, str] = {}
         self._models: dict[str, set[str]] = {}
         self._loading = 2.0
         """Seconds that loading a model takes: a guess until one was seen."""
@@ -123,19 +123,19 @@ class Scheduler:
         return self._queues.rows + sum(len(task.batch.seeds) for task in self._again)
 
     @property
-    def flying(self) -> int:
+    def in_flight(self) -> int:
         """Batches that workers have."""
-        return len(self._flying)
+        return len(self._in_flight)
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to be handed out and nothing is to be waited for."""
         self._look_around()
-        return not self._flying and (self._stop.is_set() or (not self.waiting and self._drawings.over))
+        return not self._in_flight and (self._stop.is_set() or (not self.waiting and self._drawings.over))
 
-    def next_drawing(self, worker: Asking) -> Drawing | None:
+    def next_drawing(self, worker: AvailableWorker) -> Drawing | None:
         """What a worker should draw, once nothing is left to be planned by anybody; None: nothing."""
-        if self._stop.is_set() or self._flying or self.waiting:
+        if self._stop.is_set() or self._in_flight or self.waiting:
             return None
         return self._drawings.next(worker.models)
 
@@ -143,20 +143,20 @@ class Scheduler:
         """What became of a drawing; None: its worker was lost with it."""
         self._drawings.done(drawing, made)
 
-    def next(self, worker: Asking, workers: int) -> Assignment | None:
+    def next(self, worker: AvailableWorker, workers: int) -> Assignment | None:
         """What a worker should plan next, of `workers` that share the work; None: nothing, for now."""
         self._look_around()
-        if self._stop.is_set() or any(name == worker.name and task.suspect for task, name in self._flying.items()):
+        if self._stop.is_set() or any(name == worker.name and task.suspect for task, name in self._in_flight.items()):
             return None
         self._models[worker.name] = {*worker.models, *self._expected(worker.name)}
         if self._again:
             # A suspect waits for a worker of its own, so that its neighbours are not blamed, nor it for them.
             return None if worker.in_flight else self._hand(self._again.popleft(), worker)
-        chosen = self._model_for(worker)
-        queue = chosen.first() if chosen is not None else None
-        if chosen is None or queue is None:
+        model_queue = self._model_for(worker)
+        queue = model_queue.first() if model_queue is not None else None
+        if model_queue is None or queue is None:
             return None
-        queues = self._queues.mates(chosen, queue) if self._limits.mixed else [queue]
+        queues = self._queues.mates(model_queue, queue) if self._limits.mixed else [queue]
         waiting = sum(map(len, queues))
         rows = self._rows(queue, waiting, worker, workers)
         # A batch that waits at one worker cannot go to another that has become idle; and where more work keeps coming, it could
@@ -164,42 +164,44 @@ class Scheduler:
         if self._limits.mixed:
             small = waiting < self._limits.max_rows or self._fits(queue, worker) is None
         else:
-            small = self._queues.seconds < workers * rows * queue.price
+            small = self._queues.seconds < workers * rows * queue.row_seconds
         if worker.in_flight and small:
             return None
-        return self._hand(Assignment(self._queues.take(chosen, queues, rows)), worker)
+        return self._hand(Assignment(self._queues.take(model_queue, queues, rows)), worker)
 
-    def done(self, task: Assignment, answer: BatchResult | Setback, device: str = "cpu") -> BatchResult | None:
+    def done(self, task: Assignment, answer: BatchResult | BatchFailure, device: str = "cpu") -> BatchResult | None:
         """A worker's answer; what goes out of it, or None when its cells are to be tried again in smaller batches."""
-        del self._flying[task]
-        self._drawings.look_again()
+        del self._in_flight[task]
+        self._drawings.invalidate()
         point, rows = task.batch.point, len(task.batch.seeds)
         if isinstance(answer, BatchResult):
-            guessed = not self._costs.timed(point)
-            self._costs.add(answer)
-            if guessed and self._costs.timed(point):
+            guessed = not self._durations.timed(point)
+            self._durations.add(answer)
+            if guessed and self._durations.timed(point):
                 # What was a guess in relative units is seconds from now on.
-                self._queues.reprice()
-            if answer.effort is not None:
-                self._loading = answer.effort.loading or self._loading
-            self._sizes.measured(point, device, rows, answer.effort.peak_bytes if answer.effort is not None else None)
+                self._queues.reorder()
+            if answer.resource_use is not None:
+                self._loading = answer.resource_use.loading or self._loading
+            self._memory_limits.measured(
+                point, device, rows, answer.resource_use.peak_bytes if answer.resource_use is not None else None
+            )
             return replace(answer, results=tuple(replace(result, attempts=task.attempts) for result in answer.results))
-        if answer.memory:
-            self._sizes.too_large(point, device, rows)
+        if answer.out_of_memory:
+            self._memory_limits.too_large(point, device, rows)
         if rows == 1:
-            return self._failed(task, answer.words)
-        self._retry(task, 2 if answer.memory else PARTS)
+            return self._failed(task, answer.message)
+        self._retry(task, 2 if answer.out_of_memory else PARTS)
         return None
 
     def lost(self, tasks: Iterable[Assignment], worker: str) -> None:
         """A worker went with its node, or was taken away: its batches are innocent."""
         self._models.pop(worker, None)
         for task in tasks:
-            del self._flying[task]
+            del self._in_flight[task]
             self.retries += 1
             self._again.append(replace(task, attempts=task.attempts + 1))
 
-    def died(self, tasks: Sequence[Assignment], worker: str, words: str) -> list[BatchResult]:
+    def died(self, tasks: Sequence[Assignment], worker: str, reason: str) -> list[BatchResult]:
         """A worker died with `tasks` unanswered; the records of cells that have killed often enough.
 
         Which of several killed it cannot be known: the answer of the first may have died with the worker that the second
@@ -208,7 +210,7 @@ class Scheduler:
         self._models.pop(worker, None)
         failed: list[BatchResult] = []
         for task in tasks:
-            del self._flying[task]
+            del self._in_flight[task]
             blamed = replace(task, deaths=task.deaths + (len(tasks) == 1), suspect=True)
             if not blamed.deaths:
                 self.retries += 1
@@ -219,12 +221,12 @@ class Scheduler:
                 self.retries += 1
                 self._again.append(replace(blamed, attempts=task.attempts + 1))
             else:
-                self.quarantined.append((task.batch, words))
-                failed.append(self._failed(blamed, f"its worker died {blamed.deaths} times: {words}"[:500]))
+                self.quarantined.append((task.batch, reason))
+                failed.append(self._failed(blamed, f"its worker died {blamed.deaths} times: {reason}"[:500]))
         return failed
 
-    def _hand(self, task: Assignment, worker: Asking) -> Assignment:
-        self._flying[task] = worker.name
+    def _hand(self, task: Assignment, worker: AvailableWorker) -> Assignment:
+        self._in_flight[task] = worker.name
         self._models[worker.name].add(task.batch.point.model_digest)
         return task
 
@@ -233,23 +235,23 @@ class Scheduler:
         self.retries += len(pieces)
         self._again.extend(replace(task, batch=piece, attempts=task.attempts + 1) for piece in pieces)
 
-    def _failed(self, task: Assignment, words: str) -> BatchResult:
-        return failed_batch(task.batch, words, Provenance.here("cpu"), task.attempts)
+    def _failed(self, task: Assignment, reason: str) -> BatchResult:
+        return failed_batch(task.batch, reason, Provenance.here("cpu"), task.attempts)
 
     def _look_around(self) -> None:
         """Now and then: cells that others have added, and what has been learnt about times."""
-        if self._clock() - self._priced < REPRICE and (self.waiting or self._flying):
+        if self._clock() - self._reordered < REORDER_SECONDS and (self.waiting or self._in_flight):
             return
-        self._priced = self._clock()
+        self._reordered = self._clock()
         if self._more is not None and not self._stop.is_set():
             self.add(self._more())
-        self._queues.reprice()
+        self._queues.reorder()
 
     def _expected(self, worker: str) -> set[str]:
         """Models of the batches that a worker has: it will have loaded them."""
-        return {task.batch.point.model_digest for task, name in self._flying.items() if name == worker}
+        return {task.batch.point.model_digest for task, name in self._in_flight.items() if name == worker}
 
-    def _model_for(self, worker: Asking) -> ModelQueue | None:
+    def _model_for(self, worker: AvailableWorker) -> ModelQueue | None:
         """The world model that a worker should plan with: one that it has, unless loading another pays."""
         waiting = self._queues.waiting()
         if not waiting:
@@ -265,33 +267,33 @@ class Scheduler:
             return best
         if best is None:
             # Where others are at it and nearly through, loading would take longer than they do.
-            held = others[behind.digest] and self._flying
+            held = others[behind.digest] and self._in_flight
             return None if held and behind.seconds / others[behind.digest] <= self._loading else behind
         mine_left = best.seconds / (others[best.digest] + 1)
         pays = behind.seconds / (others[behind.digest] + 1) > mine_left + self._loading
         return behind if pays else best
 
-    def _fits(self, queue: PointQueue, worker: Asking) -> int | None:
+    def _fits(self, queue: PointQueue, worker: AvailableWorker) -> int | None:
         """How many rows of a kind fit into a worker's memory; None where none of it was measured."""
-        return self._sizes.limit(queue.point, worker.device, worker.memory)
+        return self._memory_limits.limit(queue.point, worker.device, worker.memory)
 
-    def _rows(self, queue: PointQueue, waiting: int, worker: Asking, workers: int) -> int:
+    def _rows(self, queue: PointQueue, waiting: int, worker: AvailableWorker, workers: int) -> int:
         """How many of `waiting` rows of a kind fit, are worth it, and leave enough for the others."""
         fits = self._fits(queue, worker)
         if self._limits.even:
             return _even_part(waiting, min(self._limits.max_rows, waiting, waiting if fits is None else fits))
         rows = min(self._limits.max_rows, waiting, PROBE_ROWS if fits is None else fits)
-        timed = self._costs.timed(queue.point)
+        timed = self._durations.timed(queue.point)
         if self._limits.mixed:
             # Further rows come with every answer; until then nobody takes more than a fair share of all that are under way.
-            under_way = waiting + sum(len(task.batch.seeds) for task in self._flying)
-            most = max(1, int(self._limits.target_seconds / queue.price)) if timed else rows
+            under_way = waiting + sum(len(task.batch.seeds) for task in self._in_flight)
+            most = max(1, int(self._limits.target_seconds / queue.row_seconds)) if timed else rows
             return _even_part(waiting, min(rows, most, math.ceil(under_way / max(1, workers))))
         share = self._queues.seconds / (SHARE * max(1, workers))
         if not timed:
-            return _even_part(waiting, min(rows, PROBE_ROWS, max(MIN_ROWS, int(share / queue.price))))
-        fair = int(min(self._limits.target_seconds, share) / queue.price)
-        floor = min(MIN_ROWS, max(1, int(WORTH_A_BATCH / queue.price)))
+            return _even_part(waiting, min(rows, PROBE_ROWS, max(MIN_ROWS, int(share / queue.row_seconds))))
+        fair = int(min(self._limits.target_seconds, share) / queue.row_seconds)
+        floor = min(MIN_ROWS, max(1, int(WORTH_A_BATCH / queue.row_seconds)))
         return _even_part(waiting, min(rows, max(fair, floor)))
 
 

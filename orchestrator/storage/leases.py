@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from orchestrator.storage.locks import Holder, lost, refused
+from orchestrator.storage.locks import Holder, held_error, lost_error
 from world_models.errors import UserError
 
 _LEASE = ".lease"
@@ -71,12 +71,12 @@ class Lease:
         """Take it; UserError names who has it. Takes `settle` seconds, and up to `stale` after a driver that died."""
         found = self._written()
         if found is not None and found.alive and self._beats(found, self._pace.stale):
-            raise refused(found, self._store.where)
+            raise held_error(found, self._store.where)
         self._write()
         self._sleep(self._pace.settle)
         now = self._written()
         if now is None or now.token != self._mine.token:
-            raise refused(now, self._store.where)
+            raise held_error(now, self._store.where)
         self._confirmed = time.monotonic()
         self._beating = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._beating.start()
@@ -86,7 +86,7 @@ class Lease:
         if not self._lost and time.monotonic() - self._confirmed > self._pace.stale / 2:
             self._confirm()
         if self._lost:
-            raise lost(self._taker, self._store.where)
+            raise lost_error(self._taker, self._store.where)
 
     def release(self) -> None:
         """Say that it is free, unless another has it."""
@@ -122,10 +122,10 @@ class Lease:
                 _log.warning("no beat for the lease of %s", self._store.where, exc_info=True)
 
     def _confirm(self) -> None:
-        asked = time.monotonic()
+        started = time.monotonic()
         found = self._written()
         if found is not None and found.token == self._mine.token:
-            self._confirmed = asked
+            self._confirmed = started
         else:
             self._taker, self._lost = found, True
 

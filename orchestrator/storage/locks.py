@@ -19,7 +19,7 @@ from typing import Protocol, runtime_checkable
 from orchestrator.core.provenance import host
 from world_models.errors import UserError
 
-PATIENCE = 0.5
+LOCK_TIMEOUT = 0.5
 """Seconds that a lock is tried for: whoever asks who holds it keeps it for a moment."""
 
 _LOCK = ".lock"
@@ -85,7 +85,7 @@ class HeldError(UserError):
     """Another driver writes to the ledger."""
 
 
-def refused(holder: Holder | None, where: str) -> HeldError:
+def held_error(holder: Holder | None, where: str) -> HeldError:
     """What the second writer is told."""
     return HeldError(
         f"another driver writes to {where} ({holder or 'an unknown process'}): wait for it, stop it, "
@@ -93,7 +93,7 @@ def refused(holder: Holder | None, where: str) -> HeldError:
     )
 
 
-def lost(holder: Holder | None, where: str) -> UserError:
+def lost_error(holder: Holder | None, where: str) -> UserError:
     """What a writer is told whose lock another has taken."""
     return UserError(
         f"another driver has taken {where} over ({holder or 'its lock file was removed'}): "
@@ -133,7 +133,7 @@ class FileLock:
         """UserError unless the lock file still names this writer: some file systems lock for one machine only."""
         found = self._written()
         if found is None or found.token != self._mine.token:
-            raise lost(found, str(self._root))
+            raise lost_error(found, str(self._root))
 
     def release(self) -> None:
         """Give it back."""
@@ -158,7 +158,7 @@ class FileLock:
         return None if found is None else replace(found, alive=alive)
 
     def _flock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,7 +170,7 @@ class FileLock:
                         "mount it with locks, or keep results elsewhere with storage=."
                     ) from error
                 if time.monotonic() > deadline:
-                    raise refused(self._written(), str(self._root)) from error
+                    raise held_error(self._written(), str(self._root)) from error
             time.sleep(0.02)
 
     def _written(self) -> Holder | None:

@@ -28,7 +28,7 @@ SCHEMES |= dict.fromkeys(("abfs", "abfss"), "AZURE_STORAGE_ACCOUNT")
 _S3_OPTIONS = ("region", "scheme", "endpoint_override")
 _REFUSED = re.compile(r"ACCESS_DENIED|ACCESS_KEY|SIGNATURE|TOKEN|CREDENTIALS|HTTP status 40[13]\b", re.I)
 _ABSENT = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|bucket.*not (?:exist|found)", re.I)
-_AWAY = re.compile(
+_UNAVAILABLE = re.compile(
     r"NETWORK_CONNECTION|curlCode|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|HTTP status 5\d\d", re.I
 )
 
@@ -69,7 +69,7 @@ class ObjectStorage:
 
     def write(self, name: str, data: bytes) -> None:
         """A whole object; it replaces one of the same name."""
-        with self._told("written"):
+        with self._translated_errors("written"):
             filesystem, root = self._reached
             stream = filesystem.open_output_stream(f"{root}/{name}")
             # One write, then the close that makes it appear; closing after a failed write would show a part of it.
@@ -78,26 +78,26 @@ class ObjectStorage:
 
     def read(self, name: str) -> bytes:
         """A whole object. FileNotFoundError where there is none."""
-        with self._told("read"), self.open(name) as file:
+        with self._translated_errors("read"), self.open(name) as file:
             return file.read()
 
     def open(self, name: str) -> pa.NativeFile:
         """For Arrow's readers. FileNotFoundError where there is none."""
-        with self._told("read"):
+        with self._translated_errors("read"):
             filesystem, root = self._reached
             return filesystem.open_input_file(f"{root}/{name}")
 
     def names(self, folder: str = "") -> list[str]:
         """What lies in a folder, sorted, without hidden objects."""
-        with self._told("read"):
+        with self._translated_errors("read"):
             filesystem, root = self._reached
-            chosen = pafs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
-            found = [info.base_name for info in filesystem.get_file_info(chosen)]
+            selector = pafs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
+            found = [info.base_name for info in filesystem.get_file_info(selector)]
         return sorted(name for name in found if not name.startswith("."))
 
     def remove(self, name: str) -> None:
         """Remove an object; one that is not there is no error."""
-        with self._told("written"), suppress(FileNotFoundError):
+        with self._translated_errors("written"), suppress(FileNotFoundError):
             filesystem, root = self._reached
             filesystem.delete_file(f"{root}/{name}")
 
@@ -106,7 +106,7 @@ class ObjectStorage:
 
     def prepare(self) -> None:
         """Nothing to make; StorageError unless the bucket can be reached."""
-        with self._told("written"):
+        with self._translated_errors("written"):
             _ = self._reached
 
     def child(self, folder: str) -> ObjectStorage:
@@ -127,7 +127,7 @@ class ObjectStorage:
         return filesystem, path.rstrip("/")
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _translated_errors(self, what: str) -> Iterator[None]:
         """What a store answers, as one sentence."""
         try:
             yield
@@ -142,7 +142,7 @@ class ObjectStorage:
                 raise StorageError(
                     f"{self.where} cannot be {what}, its store refuses the credentials: set {variable} and the like ({said})."
                 ) from error
-            kind = StorageWaitError if _AWAY.search(said) else StorageError
+            kind = StorageWaitError if _UNAVAILABLE.search(said) else StorageError
             raise kind(f"{self.where} cannot be {what} ({said}): see that its store can be reached, and run again.") from error
 
 

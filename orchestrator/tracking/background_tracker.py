@@ -18,8 +18,8 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
 from orchestrator.tracking.mlflow_store import RefusedError
 from orchestrator.tracking.outbox import PointsRecord, Record, SweepRecord
-from orchestrator.tracking.relay import Courier
-from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.relay import OutboxRelay
+from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 
 _log = logging.getLogger(__name__)
 
@@ -39,25 +39,25 @@ class BackgroundTracker:
 
     def __init__(
         self,
-        courier: Courier,
+        relay: OutboxRelay,
         sweep: SweepInfo,
         portions: Sequence[Portion],
         missing: Sequence[Portion],
         say: Callable[[str], None] | None = None,
-        patience: float = 20.0,
+        finish_timeout: float = 20.0,
     ) -> None:
         """`portions` are all of the sweep, `missing` those that are to be planned now.
 
         `say` is told at once what a user must mend; `patience` is how long `finish` waits (seconds) with nothing arriving,
         half of it where MLflow cannot be reached.
         """
-        self._courier = courier
-        self._outbox = courier.outbox
+        self._relay = relay
+        self._outbox = relay.outbox
         self._sweep = sweep
-        self._cells = Extent.of(portions)
+        self._cells = CellSet.of(portions)
         self._lacking = {portion.point.point_id: len(portion) for portion in missing}
         self._say = say or _log.warning
-        self._patience = patience
+        self._finish_timeout = finish_timeout
         self._news: queue.SimpleQueue[tuple[CellResult, ...] | SweepRecord | None] = queue.SimpleQueue()
         self._held: list[Record] = []
         """Records that the disk has not taken yet."""
@@ -68,14 +68,14 @@ class BackgroundTracker:
         self._trouble: Exception | None = None
         self._pause = 0.0
         """Seconds between tries in the present trouble."""
-        self._arrived = courier.tracker.progress
+        self._arrived = relay.tracker.progress
         """What had arrived at the last failure: where more does, the next try comes soon."""
         self._idle = False
         """Nothing waits: until news come there is nothing to do."""
         self._not_before = 0.0
         """When to work next (monotonic seconds)."""
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
-        self.busy = 0.0
+        self.busy_seconds = 0.0
         """Seconds that the thread has worked, waiting for answers included."""
 
     def start(self) -> None:
@@ -96,12 +96,12 @@ class BackgroundTracker:
             self.start()
         self._finishing = True
         self._news.put(self._record(sweep or self._sweep, [str(figure.resolve()) for figure in figures], ended=True))
-        arrived, since = self._courier.tracker.progress, time.monotonic()
+        arrived, since = self._relay.tracker.progress, time.monotonic()
         while not self._done.wait(0.05) and self._thread.is_alive():
-            if self._courier.tracker.progress != arrived:
-                arrived, since = self._courier.tracker.progress, time.monotonic()
-            patience = self._patience / 2 if self._trouble else self._patience
-            if isinstance(self._trouble, RefusedError) or time.monotonic() - since > patience:
+            if self._relay.tracker.progress != arrived:
+                arrived, since = self._relay.tracker.progress, time.monotonic()
+            timeout = self._finish_timeout / 2 if self._trouble else self._finish_timeout
+            if isinstance(self._trouble, RefusedError) or time.monotonic() - since > timeout:
                 break
         self._leaving = True
         self._news.put(None)
@@ -113,11 +113,13 @@ class BackgroundTracker:
         return SweepRecord(sweep, self._cells, ended, tuple(figures), host(), os.getpid())
 
     def _sentence(self) -> str | None:
-        where, refused = self._courier.tracker.destination.shown, self._courier.refused
+        where, refused = self._relay.tracker.tracking_store.masked_uri, self._relay.refused
         if self._done.is_set():
             return f"{len(refused)} points were not taken ({refused[0]}); the ledger has them." if refused else None
         count = self._outbox.waiting() + len(self._held)
-        reason = str(self._trouble) if self._trouble else f"MLflow at {where} is slow, or written by {self._outbox.worker()}"
+        reason = (
+            str(self._trouble) if self._trouble else f"MLflow at {where} is slow, or written by {self._outbox.lock_holder()}"
+        )
         return f"{count} records wait for MLflow ({reason}); nothing is lost: `grasp sync` or the next run writes them."
 
     def _work(self) -> None:
@@ -130,10 +132,10 @@ class BackgroundTracker:
                     lock = lock if lock is not None else self._outbox.claim()
                     began = time.perf_counter()
                     delivered = lock is not None and self._deliver()
-                    self.busy += time.perf_counter() - began
+                    self.busy_seconds += time.perf_counter() - began
                     self._trouble, self._pause = None, 0.0
                     self._idle = lock is not None and not delivered
-                    rest = 0.0 if self._finishing and lock is not None else max(_GATHER, 20 * self._courier.reading)
+                    rest = 0.0 if self._finishing and lock is not None else max(_GATHER, 20 * self._relay.read_seconds)
                     self._not_before = time.monotonic() + rest
                     self._look()
         finally:
@@ -150,9 +152,9 @@ class BackgroundTracker:
                 self._say(f"{error}; planning goes on, and records wait.")
             # Not as `exc_info`: what MLflow raised may quote the address with its password.
             words = traceback.format_exc() if self._trouble is None else str(error)
-            _log.warning("tracking: %s", self._courier.tracker.destination.scrub(words))
+            _log.warning("tracking: %s", self._relay.tracker.tracking_store.scrub(words))
             self._trouble = error
-            arrived, self._arrived = self._arrived, self._courier.tracker.progress
+            arrived, self._arrived = self._arrived, self._relay.tracker.progress
             self._pause = min(_LONGEST_WAIT, 2 * self._pause or _FIRST_WAIT) if arrived == self._arrived else _FIRST_WAIT
             self._not_before = time.monotonic() + self._pause
 
@@ -176,17 +178,17 @@ class BackgroundTracker:
                 if isinstance(item, tuple):
                     points += self._completed(item)
                 elif item is not None:
-                    records += [PointsRecord(self._sweep.name, self._cells.at(points))] if points else []
+                    records += [PointsRecord(self._sweep.name, self._cells.restricted_to(points))] if points else []
                     records.append(item)
                     points = []
                 item = self._news.get_nowait()
         except queue.Empty:
             pass
-        return records + ([PointsRecord(self._sweep.name, self._cells.at(points))] if points else [])
+        return records + ([PointsRecord(self._sweep.name, self._cells.restricted_to(points))] if points else [])
 
     def _completed(self, results: tuple[CellResult, ...]) -> list[str]:
         """Points that these cells complete."""
-        self._courier.recent.add([result for result in results if result.point_id in self._lacking])
+        self._relay.recent.add([result for result in results if result.point_id in self._lacking])
         points = []
         for result in results:
             left = self._lacking.get(result.point_id)
@@ -208,12 +210,12 @@ class BackgroundTracker:
 
     def _deliver(self) -> bool:
         """Deliver what waits first: on disk, then what the disk would not take."""
-        if self._courier.next(lambda record: record.orphaned and record.sweep != self._sweep.name):
+        if self._relay.deliver_next(lambda record: record.orphaned and record.sweep != self._sweep.name):
             return True
         if not self._held:
             return False
         record = self._held[0]
-        self._courier.deliver(record)
+        self._relay.deliver(record)
         self._held.pop(0)
         if isinstance(record, SweepRecord) and record.ended:
             self._done.set()

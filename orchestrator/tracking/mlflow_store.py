@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.messages import one_line
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_headers import SWITCH
 from orchestrator.tracking.model_inputs import RunInput
 from orchestrator.tracking.run_content import Metric
+from orchestrator.tracking.tracking_store import TrackingStore
 from world_models.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,30 +86,30 @@ class StoredRun:
 class MlflowStore:
     """An experiment of a store; every method raises one of the three errors above. For one thread at a time."""
 
-    def __init__(self, destination: Destination) -> None:
-        self.destination = destination
+    def __init__(self, tracking_store: TrackingStore) -> None:
+        self.tracking_store = tracking_store
         self.requests = 0
         """How many were made."""
         self._opened: tuple[AbstractStore, str] | None = None
 
     def open(self) -> None:
         """Import MLflow, initialise the store, find or create the experiment. Done once, until `forget`."""
-        with self._asking():
+        with self._request():
             _ = self._store
 
     def forget(self) -> None:
         """Look at the store anew with the next request."""
         self._opened = None
 
-    def runs(self, condition: str) -> Iterator[StoredRun]:
+    def runs(self, filter_string: str) -> Iterator[StoredRun]:
         """Runs that are not deleted and meet a condition of MLflow's filter language."""
         from mlflow.entities import ViewType
 
         token: str | None = None
         while True:
-            with self._asking():
+            with self._request():
                 store, experiment = self._store
-                page = store.search_runs([experiment], condition, ViewType.ACTIVE_ONLY, 1000, None, token)
+                page = store.search_runs([experiment], filter_string, ViewType.ACTIVE_ONLY, 1000, None, token)
             yield from map(_stored, page)
             token = page.token
             if not token:
@@ -119,7 +119,7 @@ class MlflowStore:
         """A new run. Whoever calls this again after a failure must look for the run first: it may be there."""
         from mlflow.entities import RunTag
 
-        with self._asking():
+        with self._request():
             store, experiment = self._store
             return _stored(
                 _given(store.create_run(experiment, "unknown", began, [RunTag(k, v) for k, v in tags.items()], name))
@@ -133,9 +133,9 @@ class MlflowStore:
         numbers = [Logged(m.key, m.value, m.timestamp, m.step) for m in metrics]
         words = [Param(key, value) for key, value in params.items()]
         while len(numbers) + len(words[:_SMALL]) + len(tags) > BATCH or len(words) > _SMALL:
-            some, numbers = numbers[: BATCH - _SMALL], numbers[BATCH - _SMALL :]
+            metric_batch, numbers = numbers[: BATCH - _SMALL], numbers[BATCH - _SMALL :]
             listed, words = words[:_SMALL], words[_SMALL:]
-            self._log(run_id, some, listed, [])
+            self._log(run_id, metric_batch, listed, [])
         if numbers or words or tags:
             self._log(run_id, numbers, words, [RunTag(key, value) for key, value in tags.items()])
 
@@ -143,16 +143,18 @@ class MlflowStore:
         """A file as an artifact of a run; replaces one of its name."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        with self._asking():
+        with self._request():
             # With the run's own address: MLflow's client would ask for the run first, once for each.
-            get_artifact_repository(run.artifact_uri, tracking_uri=self.destination.connection).log_artifact(str(file), folder)
+            get_artifact_repository(run.artifact_uri, tracking_uri=self.tracking_store.mlflow_uri).log_artifact(
+                str(file), folder
+            )
 
     def remove(self, run: StoredRun, folder: str) -> None:
         """Take a folder of artifacts out of a run."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        with self._asking():
-            get_artifact_repository(run.artifact_uri, tracking_uri=self.destination.connection).delete_artifacts(folder)
+        with self._request():
+            get_artifact_repository(run.artifact_uri, tracking_uri=self.tracking_store.mlflow_uri).delete_artifacts(folder)
 
     def log_inputs(self, run_id: str, inputs: Sequence[RunInput]) -> None:
         """What a run was made from; an input of a name and digest that is there already is not added again."""
@@ -162,14 +164,14 @@ class MlflowStore:
             DatasetInput(Dataset(i.name, i.digest, "local", i.source, None, i.profile), [InputTag(_CONTEXT, i.context)])
             for i in inputs
         ]
-        with self._asking():
+        with self._request():
             self._store[0].log_inputs(run_id, given)
 
     def share_view(self, key: str, state: str) -> None:
         """A view of the experiment's runs, which the UI opens with `viewStateShareKey=KEY`."""
         from mlflow.entities import ExperimentTag
 
-        with self._asking():
+        with self._request():
             store, experiment = self._store
             store.set_experiment_tag(experiment, ExperimentTag(f"{_VIEW}{key}", state))
 
@@ -177,7 +179,7 @@ class MlflowStore:
         """RUNNING, FINISHED or KILLED, and when (milliseconds)."""
         from mlflow.entities import RunStatus
 
-        with self._asking():
+        with self._request():
             self._store[0].update_run_info(run_id, RunStatus.from_string(status), ended, None)
 
     def logged(self, run_id: str, key: str) -> set[tuple[int, int]]:
@@ -185,7 +187,7 @@ class MlflowStore:
         found: set[tuple[int, int]] = set()
         token: str | None = None
         while True:
-            with self._asking():
+            with self._request():
                 page = _given(self._store[0].get_metric_history(run_id, key, max_results=25_000, page_token=token))
             found |= {(metric.step, metric.timestamp) for metric in page}
             token = page.token
@@ -194,15 +196,15 @@ class MlflowStore:
 
     def delete(self, run_id: str) -> None:
         """Take a run out of sight (MLflow keeps it in its trash)."""
-        with self._asking():
+        with self._request():
             self._store[0].delete_run(run_id)
 
     def _log(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
-        with self._asking():
+        with self._request():
             self._store[0].log_batch(run_id, metrics, params, tags)
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _request(self) -> Iterator[None]:
         """One request, whose failure is one of ours in one sentence."""
         self.requests += 1
         try:
@@ -212,14 +214,14 @@ class MlflowStore:
         # mlflow raises its own, SQLAlchemy's, requests' and the system's errors; none of them may stop a sweep.
         except Exception as error:
             kind = _kind(error)
-            said = self.destination.scrub(one_line(error))[:300]
-            raise kind(f"MLflow at {self.destination.shown} could not be written ({said})") from error
+            said = self.tracking_store.scrub(one_line(error))[:300]
+            raise kind(f"MLflow at {self.tracking_store.masked_uri} could not be written ({said})") from error
 
     @property
     def _store(self) -> tuple[AbstractStore, str]:
         if self._opened is None:
             # Where connections are encrypted, a new one costs more than it saves.
-            plain = self.destination.uri.startswith("http://")
+            plain = self.tracking_store.uri.startswith("http://")
             for name, value in {**_ENVIRONMENT, **({SWITCH: "true"} if plain else {})}.items():
                 os.environ.setdefault(name, value)
             self._opened = self._open()
@@ -227,24 +229,25 @@ class MlflowStore:
 
     def _open(self) -> tuple[AbstractStore, str]:
         # Asked first where MLflow itself would try for minutes.
-        if self.destination.kind == "postgresql":
-            _reachable(self.destination)
-        with _alone(self.destination.sqlite_file):
+        if self.tracking_store.kind == "postgresql":
+            _reachable(self.tracking_store)
+        with _alone(self.tracking_store.sqlite_file):
             from mlflow.entities import ExperimentTag
             from mlflow.tracking._tracking_service.utils import _get_store
 
             for noisy in ("alembic", "mlflow"):
                 logging.getLogger(noisy).setLevel(logging.CRITICAL)
-            store = _get_store(self.destination.connection)
-            name = self.destination.experiment
+            store = _get_store(self.tracking_store.mlflow_uri)
+            name = self.tracking_store.experiment
             found = store.get_experiment_by_name(name)
             if found is None:
-                location = None if self.destination.kind == "http" else self.destination.artifact_root.resolve().as_uri()
+                location = None if self.tracking_store.kind == "http" else self.tracking_store.artifact_root.resolve().as_uri()
                 kind = [ExperimentTag(key, value) for key, value in _KIND.items()]
                 return store, store.create_experiment(name, location, kind)
         if found.lifecycle_stage == "deleted":
             raise RefusedError(
-                f"MLflow at {self.destination.shown} has deleted experiment {name!r}: restore it or set tracking.experiment"
+                f"MLflow at {self.tracking_store.masked_uri} has deleted experiment {name!r}: "
+                "restore it or set tracking.experiment"
             )
         return store, found.experiment_id
 
@@ -260,9 +263,9 @@ def _stored(run: Run) -> StoredRun:
     return StoredRun(info.run_id, info.artifact_uri or "", info.start_time or 0, info.status == "FINISHED", tags, params)
 
 
-def _reachable(destination: Destination) -> None:
+def _reachable(tracking_store: TrackingStore) -> None:
     try:
-        trouble = destination.check()
+        trouble = tracking_store.check()
     except UserError as error:
         raise RefusedError(str(error)) from error
     if trouble:

@@ -35,7 +35,7 @@ def inputs_of(models: Iterable[str]) -> list[RunInput]:
             continue
         name = str(card.get("name") or model)
         source = json.dumps({"model": model, "format": card.get("format")})
-        found.append(RunInput(name, digest, "world model", source, json.dumps(_told(card))))
+        found.append(RunInput(name, digest, "world model", source, json.dumps(_card_profile(card))))
         data: Any = card.get("data")
         if isinstance(data, Mapping) and data.get("digest"):
             source = json.dumps({"dynamics": card.get("dynamics"), "model": name})
@@ -43,6 +43,6 @@ def inputs_of(models: Iterable[str]) -> list[RunInput]:
     return found
 
 
-def _told(card: Mapping[str, object]) -> dict[str, object]:
+def _card_profile(card: Mapping[str, object]) -> dict[str, object]:
     """A card without what is said elsewhere."""
     return {key: value for key, value in card.items() if key not in ("content_digest", "data")}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.core.provenance import host
-from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class PointsRecord:
     """Points of a sweep that are complete."""
 
     sweep: str
-    cells: Extent
+    cells: CellSet
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -47,7 +47,7 @@ class SweepRecord:
     """A sweep began or ended: it stays until the sweep's end has been told, so a killed driver leaves it behind."""
 
     info: SweepInfo
-    cells: Extent
+    cells: CellSet
     """All cells of the sweep."""
     ended: bool
     figures: tuple[str, ...] = ()
@@ -116,10 +116,10 @@ class Outbox:
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
             _log.warning("the record %s cannot be understood: the ledger has what it stood for", file, exc_info=True)
-            self.settle([name])
+            self.discard([name])
             return None
 
-    def settle(self, names: Iterable[str]) -> None:
+    def discard(self, names: Iterable[str]) -> None:
         """Take away records that have been told. No fsync: one that comes back after a power cut is told again."""
         for name in names:
             (self.root / name).unlink(missing_ok=True)
@@ -136,7 +136,7 @@ class Outbox:
         return count
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
+    def exclusive(self) -> Iterator[bool]:
         """Whether this caller may work it off: nobody else does until the block is left, or the process dies."""
         lock = self.claim()
         try:
@@ -162,7 +162,7 @@ class Outbox:
             self._sweep_leftovers()
         return lock
 
-    def worker(self) -> str:
+    def lock_holder(self) -> str:
         """Who works it off, or did last: host and pid."""
         with suppress(OSError):
             return (self.root / _LOCK).read_text(errors="replace")[:200] or "unknown"
@@ -189,11 +189,11 @@ def alive(pid: int) -> bool:
 
 def _parsed(raw: Mapping[str, Any]) -> Record:
     if raw["kind"] == "points":
-        return PointsRecord(raw["sweep"], Extent.from_json(raw["cells"]))
+        return PointsRecord(raw["sweep"], CellSet.from_json(raw["cells"]))
     if raw["kind"] == "sweep":
         info = SweepInfo.from_json(raw["info"])
         return SweepRecord(
-            info, Extent.from_json(raw["cells"]), raw["ended"], tuple(raw["figures"]), str(raw["host"]), int(raw["pid"])
+            info, CellSet.from_json(raw["cells"]), raw["ended"], tuple(raw["figures"]), str(raw["host"]), int(raw["pid"])
         )
     raise ValueError(f"unknown kind {raw['kind']!r}")
 

@@ -12,14 +12,14 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import LISTS, SCHEMA, CellResult
 from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
 from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, POINT_COLUMNS, Row, contents, overview
-from orchestrator.tracking.sweep_info import Extent
+from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import LISTED_CELLS, Tracker
 
 AT_ONCE = 10_000
 """Cells that are read from the ledger together, unless a single point has more."""
 
 
-class Recent:
+class RecentCells:
     """Cells that have just been recorded and are not told yet: for them the ledger need not be read.
 
     It holds some; of what it does not hold whole, the ledger has all.
@@ -40,7 +40,7 @@ class Recent:
             self._rows.setdefault(result.point_id, []).append(row)
         self._held += len(results)
 
-    def rows(self, cells: Extent) -> tuple[list[Row], Extent]:
+    def rows(self, cells: CellSet) -> tuple[list[Row], CellSet]:
         """Rows of the points that are held whole, and the rest of `cells`."""
         rows: list[Row] = []
         rest: list[str] = []
@@ -50,7 +50,7 @@ class Recent:
                 whole = len(held) == len(group.seeds) and {row["seed"] for row in held} == set(group.seeds.tolist())
                 rows += held if whole else []
                 rest += [] if whole else [point]
-        return rows, cells.at(rest)
+        return rows, cells.restricted_to(rest)
 
     def drop(self, points: Sequence[str]) -> None:
         """Hold these no longer."""
@@ -58,7 +58,7 @@ class Recent:
             self._held -= len(self._rows.pop(point, []))
 
 
-class Courier:
+class OutboxRelay:
     """Delivers the records of one outbox. For one thread at a time, inside `outbox.alone()`.
 
     Whatever raises (TrackingError, or UserError of the ledger) leaves its record where it is.
@@ -69,15 +69,15 @@ class Courier:
         self.tracker = tracker
         self.refused: list[str] = []
         """Sentences on points that MLflow would not take."""
-        self.reading = 0.0
+        self.read_seconds = 0.0
         """Seconds that the ledger took for the latest record."""
-        self.recent = Recent()
+        self.recent = RecentCells()
         self._ledger = ledger
         self._artifacts = artifacts
         self._open: dict[str, str] = {}
         """Sweeps that have begun, by the name of the record that says so: it stays until the sweep's end."""
 
-    def next(self, adopt: Callable[[SweepRecord], bool]) -> bool:
+    def deliver_next(self, adopt: Callable[[SweepRecord], bool]) -> bool:
         """Deliver what waits first, points of one sweep together; False when nothing waits.
 
         `adopt` says of a sweep that began and has not ended whether its driver is gone: then it is written as it is.
@@ -85,7 +85,7 @@ class Courier:
         names = [name for name in self.outbox.names() if name not in self._open]
         waiting = ((name, record) for name in names if (record := self.outbox.read(name)) is not None)
         taken: list[str] = []
-        cells: list[Extent] = []
+        cells: list[CellSet] = []
         sweep = ""
         for name, record in waiting:
             if not isinstance(record, PointsRecord):
@@ -100,13 +100,13 @@ class Courier:
             sweep = record.sweep
         if not taken:
             return False
-        self.deliver(PointsRecord(sweep, Extent.merged(cells)))
-        self.outbox.settle(taken)
+        self.deliver(PointsRecord(sweep, CellSet.merged(cells)))
+        self.outbox.discard(taken)
         return True
 
     def deliver(self, record: Record, adopted: bool = False) -> None:
         """Tell the tracker what a record stands for; `adopted`: as if the sweep had ended."""
-        self.reading = 0.0
+        self.read_seconds = 0.0
         if isinstance(record, PointsRecord):
             self._points(record.sweep, record.cells)
         elif record.ended or adopted:
@@ -117,13 +117,13 @@ class Courier:
             begun = [name for name, sweep in self._open.items() if sweep == record.sweep]
             for name in begun:
                 del self._open[name]
-            self.outbox.settle(begun)
+            self.outbox.discard(begun)
 
     def _deliver_sweep(self, name: str, record: SweepRecord, adopt: Callable[[SweepRecord], bool]) -> None:
         adopted = not record.ended and adopt(record) and not self._end_waits(record.sweep)
         self.deliver(record, adopted)
         if record.ended or adopted:
-            self.outbox.settle([name])
+            self.outbox.discard([name])
         else:
             self._open[name] = record.sweep
 
@@ -134,29 +134,29 @@ class Courier:
     def _end(self, record: SweepRecord) -> None:
         """Everything that the ledger has of a sweep, and its page."""
         table = self._read(record.cells, OVERVIEW_COLUMNS)
-        told = overview(table)
-        self._points(record.sweep, record.cells.at(self.tracker.stale(record.sweep, told)))
+        sweep_overview = overview(table)
+        self._points(record.sweep, record.cells.restricted_to(self.tracker.stale(record.sweep, sweep_overview)))
         # Here and not with the points: pictures are drawn when all is planned, or by a later run.
         seeds = {point: group.seeds for group in record.cells.groups for point in group.points}
         self.refused += self.tracker.log_pictures(record.sweep, seeds, self._artifacts)
         cells = None
-        if told.cells <= LISTED_CELLS:
+        if sweep_overview.cells <= LISTED_CELLS:
             cells = self._read(record.cells, [name for name in SCHEMA.names if name not in LISTS])
         figures = [Path(figure) for figure in record.figures if Path(figure).exists()]
-        self.tracker.end(record.info, told, cells, figures, complete=told.cells == len(record.cells))
+        self.tracker.end(record.info, sweep_overview, cells, figures, complete=sweep_overview.cells == len(record.cells))
 
-    def _points(self, sweep: str, cells: Extent) -> None:
+    def _points(self, sweep: str, cells: CellSet) -> None:
         for part in cells.split(AT_ONCE):
             rows, unknown = self.recent.rows(part)
             if unknown.groups:
                 rows += self._read(unknown, POINT_COLUMNS).to_pylist()
-            order = {point: place for place, point in enumerate(part.points)}
+            order = {point: index for index, point in enumerate(part.points)}
             points = sorted(contents(rows), key=lambda point: order[point.point_id])
             self.refused += self.tracker.log_points(sweep, points)
             self.recent.drop(part.points)
 
-    def _read(self, cells: Extent, columns: Sequence[str]) -> pa.Table:
+    def _read(self, cells: CellSet, columns: Sequence[str]) -> pa.Table:
         began = time.perf_counter()
         table = cells.select(self._ledger.table(points=cells.points, columns=list(columns)))
-        self.reading += time.perf_counter() - began
+        self.read_seconds += time.perf_counter() - began
         return table

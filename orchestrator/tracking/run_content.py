@@ -132,8 +132,8 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
     words = [first["task"], first["planner"], f"H{first['horizon']}", *([] if first["mode"] == OPEN_LOOP else [first["mode"]])]
     name = " · ".join([*words, *([first["goal_cost"]] if first["goal_cost"] else [])])
     finished = [[row["seed"], (row["finished_at"] - _EPOCH) // timedelta(microseconds=1)] for row in rows]
-    told = _digest(np.array(finished, np.int64))
-    return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), told, tuple(rows))
+    cells_digest = _digest(np.array(finished, np.int64))
+    return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), cells_digest, tuple(rows))
 
 
 def ran(rows: Iterable[Row]) -> list[Row]:
@@ -150,9 +150,9 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
         "failed": float(total - len(rows)),
         "non_finite": float(sum(row["status"] == "non_finite" for row in rows)),
     }
-    believed = [row["model_success"] for row in rows if row["model_success"] is not None]
-    if believed:
-        values["model_success_rate"] = fmean(believed)
+    predicted = [row["model_success"] for row in rows if row["model_success"] is not None]
+    if predicted:
+        values["model_success_rate"] = fmean(predicted)
     for key in ("distance", "plan_seconds", "evaluations", "steps_to_success"):
         known = [float(row[key]) for row in rows if row[key] is not None]
         if known:
@@ -201,9 +201,9 @@ def overview(table: pa.Table) -> Overview:
     statuses = table.group_by("status").aggregate([([], "count_all")]).to_pylist()
     counts = {row["status"]: row["count_all"] for row in statuses}
     values |= {key: float(counts.get(key, 0)) for key in ("failed", "non_finite")}
-    believed = _numbers(done, "model_success")
-    if not np.isnan(believed).all():
-        values["model_success_rate"] = float(np.nanmean(believed))
+    predicted = _numbers(done, "model_success")
+    if not np.isnan(predicted).all():
+        values["model_success_rate"] = float(np.nanmean(predicted))
     values["planning_seconds"] = float(np.nansum(seconds))
     hits = done.select(["planner"]).append_column("hit", pa.array(success))
     for row in hits.group_by("planner").aggregate([("hit", "mean")]).to_pylist():
@@ -216,8 +216,8 @@ def point_digests(table: pa.Table) -> dict[str, str]:
     """Of each point's cells, by point id: which seeds, and when each was finished (one run again counts as another)."""
     if table.num_rows == 0:
         return {}
-    chosen = table.select(["point_id", "seed", "finished_at"])
-    ordered = chosen.sort_by([("point_id", "ascending"), ("seed", "ascending")])
+    cells = table.select(["point_id", "seed", "finished_at"])
+    ordered = cells.sort_by([("point_id", "ascending"), ("seed", "ascending")])
     numbers = np.stack([ordered["seed"].to_numpy(), _microseconds(ordered)], axis=1)
     points = ordered["point_id"].combine_chunks().dictionary_encode()
     starts = np.flatnonzero(np.diff(points.indices.to_numpy(), prepend=-1))

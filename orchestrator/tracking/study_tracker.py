@@ -17,14 +17,14 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.core.cell import digest
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore, StoredRun, TrackingError
 from orchestrator.tracking.run_content import TAG_LIMIT, Metric, clipped
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.trials import State, TrialView
 
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
-PATIENCE = 20.0
+FINISH_TIMEOUT = 20.0
 """Seconds that the end of a study waits for MLflow."""
 
 
@@ -43,8 +43,8 @@ class StudyInfo:
 class StudyTracker:
     """Writes a study to a destination. Raises TrackingError throughout. For one thread at a time."""
 
-    def __init__(self, destination: Destination, info: StudyInfo) -> None:
-        self._store = MlflowStore(destination)
+    def __init__(self, tracking_store: TrackingStore, info: StudyInfo) -> None:
+        self._store = MlflowStore(tracking_store)
         self._info = info
         self._parent: StoredRun | None = None
         self._children: dict[int, StoredRun] = {}
@@ -126,9 +126,9 @@ class StudyTracker:
 
     def _upload(self, texts: Mapping[str, str]) -> None:
         assert self._parent is not None
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as folder:
             for name, text in texts.items():
-                file = Path(place) / name
+                file = Path(folder) / name
                 file.write_text(text)
                 self._store.upload(self._parent, file)
 
@@ -150,16 +150,16 @@ def history(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list
 class StudyTracking:
     """Tracks a study beside its planning, in a thread; MLflow's troubles never reach the study. Off without a destination."""
 
-    def __init__(self, destination: Destination | None, info: StudyInfo, say: Callable[[str], None]) -> None:
+    def __init__(self, tracking_store: TrackingStore | None, info: StudyInfo, say: Callable[[str], None]) -> None:
         self._say = say
-        self._destination = destination
-        self._tracker = None if destination is None else StudyTracker(destination, info)
-        self._told: queue.SimpleQueue[TrialView | None] = queue.SimpleQueue()
+        self._tracking_store = tracking_store
+        self._tracker = None if tracking_store is None else StudyTracker(tracking_store, info)
+        self._ended_trials: queue.SimpleQueue[TrialView | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
         """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
-        if self._destination is not None and (warning := self._destination.check()):
+        if self._tracking_store is not None and (warning := self._tracking_store.check()):
             self._say(f"{warning}: planning goes on, and trials are written when the same command runs again")
 
     def start(self) -> None:
@@ -168,16 +168,16 @@ class StudyTracking:
             self._thread = threading.Thread(target=self._work, name="study tracking", daemon=True)
             self._thread.start()
 
-    def tell(self, view: TrialView) -> None:
+    def on_trial_end(self, view: TrialView) -> None:
         """A trial has ended."""
         if self._thread is not None:
-            self._told.put(view)
+            self._ended_trials.put(view)
 
     def stop(self) -> None:
         """Let the thread end what it is at."""
         if self._thread is not None:
-            self._told.put(None)
-            self._thread.join(PATIENCE)
+            self._ended_trials.put(None)
+            self._thread.join(FINISH_TIMEOUT)
             self._thread = None
 
     def finish(self, views: Sequence[TrialView], files: Sequence[Path], description: str) -> None:
@@ -192,7 +192,7 @@ class StudyTracking:
 
     def _work(self) -> None:
         assert self._tracker is not None
-        while (view := self._told.get()) is not None:
+        while (view := self._ended_trials.get()) is not None:
             try:
                 self._tracker.write(view)
             except TrackingError:

@@ -40,7 +40,7 @@ class SweepInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class SeedGroup:
     """Points that share their seeds."""
 
     points: tuple[str, ...]
@@ -50,19 +50,19 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Extent:
+class CellSet:
     """Which cells are meant, in a few words however many they are: a million cells are a few thousand ids and some ranges."""
 
-    groups: tuple[Group, ...] = ()
+    groups: tuple[SeedGroup, ...] = ()
 
     @staticmethod
-    def of(portions: Iterable[Portion]) -> Extent:
+    def of(portions: Iterable[Portion]) -> CellSet:
         """The cells of portions."""
-        single = (Group((portion.point.point_id,), np.unique(portion.seeds)) for portion in portions)
-        return Extent.merged([Extent(tuple(single))])
+        single = (SeedGroup((portion.point.point_id,), np.unique(portion.seeds)) for portion in portions)
+        return CellSet.merged([CellSet(tuple(single))])
 
     @staticmethod
-    def merged(extents: Iterable[Extent]) -> Extent:
+    def merged(extents: Iterable[CellSet]) -> CellSet:
         """All of them; points that share their seeds are one group again."""
         seeds: dict[bytes, Int64[np.ndarray, " seeds"]] = {}
         points: dict[bytes, dict[str, None]] = {}
@@ -70,7 +70,7 @@ class Extent:
             key = group.seeds.tobytes()
             seeds.setdefault(key, group.seeds)
             points.setdefault(key, {}).update(dict.fromkeys(group.points))
-        return Extent(tuple(Group(tuple(points[key]), seeds[key]) for key in seeds))
+        return CellSet(tuple(SeedGroup(tuple(points[key]), seeds[key]) for key in seeds))
 
     def __len__(self) -> int:
         """Cells."""
@@ -81,18 +81,18 @@ class Extent:
         """Ids of all points, each once."""
         return list(dict.fromkeys(point for group in self.groups for point in group.points))
 
-    def at(self, points: Sequence[str]) -> Extent:
+    def restricted_to(self, points: Sequence[str]) -> CellSet:
         """The part of it that lies in some points."""
         wanted = set(points)
-        left = (Group(tuple(p for p in group.points if p in wanted), group.seeds) for group in self.groups)
-        return Extent(tuple(group for group in left if group.points))
+        left = (SeedGroup(tuple(p for p in group.points if p in wanted), group.seeds) for group in self.groups)
+        return CellSet(tuple(group for group in left if group.points))
 
-    def split(self, cells: int) -> Iterator[Extent]:
+    def split(self, cells: int) -> Iterator[CellSet]:
         """Parts of at most so many cells, or of a single point."""
         for group in self.groups:
             step = max(1, cells // max(1, len(group.seeds)))
             for start in range(0, len(group.points), step):
-                yield Extent((Group(group.points[start : start + step], group.seeds),))
+                yield CellSet((SeedGroup(group.points[start : start + step], group.seeds),))
 
     def select(self, table: pa.Table) -> pa.Table:
         """The rows (with `point_id` and `seed`) that are meant."""
@@ -111,9 +111,9 @@ class Extent:
         return [{"points": list(group.points), "seeds": _runs(group.seeds)} for group in self.groups]
 
     @staticmethod
-    def from_json(raw: Sequence[Mapping[str, Any]]) -> Extent:
+    def from_json(raw: Sequence[Mapping[str, Any]]) -> CellSet:
         """The extent of `to_json`'s values."""
-        return Extent(tuple(Group(tuple(map(str, group["points"])), _spread(group["seeds"])) for group in raw))
+        return CellSet(tuple(SeedGroup(tuple(map(str, group["points"])), _spread(group["seeds"])) for group in raw))
 
 
 def _runs(seeds: Int64[np.ndarray, " seeds"]) -> list[list[int]]:

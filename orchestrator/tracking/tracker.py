@@ -20,11 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Int64
 
-from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.core.cell import digest
 from orchestrator.ledger.records import LISTS
 from orchestrator.storage.opening import open_storage
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
 from orchestrator.tracking.model_inputs import inputs_of
 from orchestrator.tracking.run_content import (
@@ -42,6 +41,7 @@ from orchestrator.tracking.run_content import (
 from orchestrator.tracking.run_images import FOLDER, IMAGES, TAGS, run_files, shown_of
 from orchestrator.tracking.run_pages import point_page, points_view, view_key
 from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import samples, system_metrics
 
 SHOWN_CELLS = 1000
@@ -57,10 +57,10 @@ _PICTURES = "grasp.pictures"
 class Tracker:
     """Writes to a destination; writing again adds nothing twice. Raises TrackingError throughout. For one thread at a time."""
 
-    def __init__(self, destination: Destination, markers: Path | None = None) -> None:
-        self.destination = destination
+    def __init__(self, tracking_store: TrackingStore, markers: Path | None = None) -> None:
+        self.tracking_store = tracking_store
         self.markers = markers
-        self._store = MlflowStore(destination)
+        self._store = MlflowStore(tracking_store)
         self._parents: dict[str, StoredRun] = {}
         self._children: dict[str, dict[str, StoredRun]] = {}
         self._doubtful = False
@@ -124,11 +124,11 @@ class Tracker:
 
         Sentences on points that the store refuses.
         """
-        gallery, refused = Gallery(open_storage(artifacts)), []
+        artifact_store, refused = ArtifactStore(open_storage(artifacts)), []
         children = self._known(sweep, self._parent(sweep))
         for point_id, own in seeds.items():
-            run, record = children.get(point_id), gallery.record(point_id)
-            shown = None if record is None else shown_of(record, own)
+            run, manifest = children.get(point_id), artifact_store.manifest(point_id)
+            shown = None if manifest is None else shown_of(manifest, own)
             if run is None or shown is None or run.tags.get(_PICTURES) == shown.digest:
                 continue
             try:
@@ -136,7 +136,7 @@ class Tracker:
                 if _PICTURES in run.tags and not sent:  # of other cells than those that are chosen now
                     for folder in (FOLDER, IMAGES):
                         self._store.remove(run, folder)
-                for file in run_files(gallery, point_id, shown, run.began):
+                for file in run_files(artifact_store, point_id, shown, run.began):
                     if f"{file.folder}/{file.name}" in sent:
                         continue
                     self._upload(run, {file.name: file.data}, file.folder)
@@ -151,17 +151,22 @@ class Tracker:
             self.pictures += 1
         return refused
 
-    def stale(self, sweep: str, told: Overview) -> list[str]:
+    def stale(self, sweep: str, sweep_overview: Overview) -> list[str]:
         """Ids of points whose run is not there or not up to date."""
         if self._doubtful:
             # A request that was given up may have been done after all: runs made twice are found before the end.
             self._parents.pop(sweep, None)
             self._children.pop(sweep, None)
-        children = self._known(sweep, self._parent(sweep, told.began))
-        return [point for point, cells in told.digests.items() if not _complete(children.get(point), cells)]
+        children = self._known(sweep, self._parent(sweep, sweep_overview.began))
+        return [point for point, cells in sweep_overview.digests.items() if not _complete(children.get(point), cells)]
 
     def end(
-        self, info: SweepInfo, told: Overview, table: pa.Table | None, figures: Sequence[Path] = (), complete: bool = True
+        self,
+        info: SweepInfo,
+        sweep_overview: Overview,
+        table: pa.Table | None,
+        figures: Sequence[Path] = (),
+        complete: bool = True,
     ) -> None:
         """Write the sweep's page; `table` holds all cells, where they are few enough."""
         parent = self._parent(info.name)
@@ -170,13 +175,19 @@ class Tracker:
             self._upload(parent, {"cells.parquet": table})
         for figure in figures:
             self._store.upload(parent, figure, "figures" if figure.suffix == ".png" else None)
-        metrics = [Metric(key, value, told.cells, told.ended) for key, value in told.metrics.items()]
+        metrics = [
+            Metric(key, value, sweep_overview.cells, sweep_overview.ended) for key, value in sweep_overview.metrics.items()
+        ]
         metrics += system_metrics(samples(Path(info.usage))) if info.usage else ()
-        self._store.log(parent.run_id, metrics, {}, _sweep_tags(info, told.revisions) | {"grasp.cells": told.digest})
-        self._store.set_status(parent.run_id, "FINISHED" if complete else "KILLED", max(told.ended, parent.began) or None)
+        self._store.log(
+            parent.run_id, metrics, {}, _sweep_tags(info, sweep_overview.revisions) | {"grasp.cells": sweep_overview.digest}
+        )
+        self._store.set_status(
+            parent.run_id, "FINISHED" if complete else "KILLED", max(sweep_overview.ended, parent.began) or None
+        )
         self.sweeps += 1
         self._parents[info.name] = replace(parent, finished=complete)
-        self._mark(self._marker(info, told), complete)
+        self._mark(self._marker(info, sweep_overview), complete)
 
     def attach(self, sweep: str, tags: Mapping[str, str], files: Sequence[Path]) -> None:
         """Further tags and files for a sweep's own run, under `tables`; what is there is replaced."""
@@ -187,19 +198,19 @@ class Tracker:
 
     def sync(self, info: SweepInfo, table: pa.Table, artifacts: Path | str, figures: Sequence[Path] = ()) -> list[str]:
         """Everything at once, from all rows of a sweep: points that are stale, and its page. Sentences on refused points."""
-        told = overview(table)
-        stale = self.stale(info.name, told)
-        chosen = table.filter(pc.field("point_id").isin(pa.array(stale, pa.string())))
-        points = contents(chosen.select(list(POINT_COLUMNS)).to_pylist())
+        sweep_overview = overview(table)
+        stale = self.stale(info.name, sweep_overview)
+        stale_rows = table.filter(pc.field("point_id").isin(pa.array(stale, pa.string())))
+        points = contents(stale_rows.select(list(POINT_COLUMNS)).to_pylist())
         refused = self.log_points(info.name, points)
         refused += self.log_pictures(info.name, seeds_of(table), artifacts)
         listed = table.select([name for name in table.column_names if name not in LISTS])
-        self.end(info, told, listed if told.cells <= LISTED_CELLS else None, figures)
+        self.end(info, sweep_overview, listed if sweep_overview.cells <= LISTED_CELLS else None, figures)
         return refused
 
-    def tracked(self, info: SweepInfo, told: Overview) -> bool:
+    def tracked(self, info: SweepInfo, sweep_overview: Overview) -> bool:
         """Whether the marker says that the store has all of this; MLflow is not asked."""
-        marker = self._marker(info, told)
+        marker = self._marker(info, sweep_overview)
         return marker is not None and marker.exists()
 
     def _forget(self) -> None:
@@ -313,13 +324,13 @@ class Tracker:
                     pq.write_table(content, file)
                 self._store.upload(run, file, within)
 
-    def _marker(self, info: SweepInfo, told: Overview) -> Path | None:
+    def _marker(self, info: SweepInfo, sweep_overview: Overview) -> Path | None:
         """The file that says: this store has all of this. A store that was made anew has another inode."""
         if self.markers is None:
             return None
-        database = self.destination.sqlite_file
+        database = self.tracking_store.sqlite_file
         inode = database.stat().st_ino if database is not None and database.exists() else 0
-        said = digest([self.destination.key, inode, info.name, info.config_text, told.digest])
+        said = digest([self.tracking_store.key, inode, info.name, info.config_text, sweep_overview.digest])
         return self.markers / f"{said}.tracked"
 
     def _mark(self, marker: Path | None, complete: bool) -> None:

@@ -66,7 +66,7 @@ def _cut_half_line(journal: Path) -> None:
             stream.truncate(size)
 
 
-def shown(location: str | Path) -> str:
+def masked_location(location: str | Path) -> str:
     """A storage for people: without user, password and query."""
     return str(location) if isinstance(location, Path) else mask_uri(location)
 
@@ -130,7 +130,7 @@ def _with_driver(uri: str) -> str:
     return urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Whether an error of a study's says that its storage cannot be reached or written now, and may be later."""
     chain: list[BaseException] = []
     link: BaseException | None = error

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from orchestrator.core.cell import Scalar
 from orchestrator.core.messages import one_line
 from orchestrator.tuning.objectives import Bound, Objective
-from orchestrator.tuning.optuna_storage import is_away, open_storage, shown
+from orchestrator.tuning.optuna_storage import is_unavailable, masked_location, open_storage
 from orchestrator.tuning.pruning import Pruning, RacePruner
 from orchestrator.tuning.samplers import Sampling, make_sampler
 from orchestrator.tuning.search_space import Known, Space
@@ -72,19 +72,19 @@ class OptunaStudy:
         sampling: Sampling | None = None,
         pruning: Pruning | None = None,
         stop: threading.Event | None = None,
-        on_away: Callable[[str], None] = lambda words: None,
+        on_unavailable: Callable[[str], None] = lambda words: None,
     ) -> None:
         """`owner` is the driver's id. Raises UserError for a storage that is down, and for a name that is taken by another
         definition; later, a storage that is away is waited for, which `on_away` is told, until `stop` is set."""
         self.definition, self.owner = definition, owner
-        self._where = shown(location)
-        self._stop, self._on_away = stop or threading.Event(), on_away
+        self._where = masked_location(location)
+        self._stop, self._on_unavailable = stop or threading.Event(), on_unavailable
         sampling, pruning = sampling or Sampling(), pruning or Pruning()
-        self.prunes = pruning.gives_up(len(definition.objectives))
+        self.prunes = pruning.applies_to(len(definition.objectives))
         storage = open_storage(location)
         directions = [StudyDirection.MAXIMIZE if one.larger else StudyDirection.MINIMIZE for one in definition.objectives]
         pruner = RacePruner(pruning) if self.prunes else NopPruner()
-        with _sentences(self._where):
+        with _translated_errors(self._where):
             self.is_new = True
             try:
                 self._study = optuna.create_study(
@@ -102,31 +102,31 @@ class OptunaStudy:
 
     def _check(self) -> None:
         """UserError where the study was begun with another definition."""
-        there, asked = self._study.user_attrs.get("definition"), self.definition.words()
-        if there is None:  # its creator died between two of its first writes
-            self._study.set_user_attr("definition", asked)
+        stored, own = self._study.user_attrs.get("definition"), self.definition.words()
+        if stored is None:  # its creator died between two of its first writes
+            self._study.set_user_attr("definition", own)
             return
-        different = [key for key in {**there, **asked} if there.get(key) != asked.get(key)]
+        different = [key for key in {**stored, **own} if stored.get(key) != own.get(key)]
         if different:
             key = different[0]
             more = f", and {len(different) - 1} more" if len(different) > 1 else ""
             raise UserError(
-                f"study {self.definition.name} was begun with another {key} ({there.get(key, 'none')}, now "
-                f"{asked.get(key, 'none')}{more}): its trials cannot be compared with new ones; choose another name=."
+                f"study {self.definition.name} was begun with another {key} ({stored.get(key, 'none')}, now "
+                f"{own.get(key, 'none')}{more}): its trials cannot be compared with new ones; choose another name=."
             )
 
-    def patiently(self, act: Callable[[], T]) -> T:
+    def with_retries(self, act: Callable[[], T]) -> T:
         """Do it, and while the storage is away try again; UserError when the study is stopped meanwhile."""
-        told = False
+        warned = False
         while True:
             try:
                 return act()
             except Exception as error:
-                if not is_away(error):
+                if not is_unavailable(error):
                     raise
-                if not told:
-                    self._on_away(f"study storage {self._where} is away ({_scrubbed(error)[:150]})")
-                    told = True
+                if not warned:
+                    self._on_unavailable(f"study storage {self._where} is away ({_scrubbed(error)[:150]})")
+                    warned = True
                 if self._stop.wait(RETRY):
                     raise UserError(
                         f"study storage {self._where} is away, and the study was stopped; finished cells are in the ledger, "
@@ -135,7 +135,7 @@ class OptunaStudy:
 
     def enqueue(self, settings: Mapping[str, Scalar], note: str) -> None:
         """Let a later `ask` return these settings; what they leave out is suggested."""
-        self.patiently(lambda: self._study.enqueue_trial(dict(settings), user_attrs={"start": note}, skip_if_exists=True))
+        self.with_retries(lambda: self._study.enqueue_trial(dict(settings), user_attrs={"start": note}, skip_if_exists=True))
 
     def ask(self, total: int) -> Trial | None:
         """A new trial; None when `total` are finished or under way."""
@@ -147,9 +147,9 @@ class OptunaStudy:
             trial.set_user_attr("owner", self.owner)
             return trial
 
-        asked = self.patiently(act)
-        self.patiently(lambda: self.definition.space.settings(asked))
-        trial = Trial(self, asked, self.definition.space.settings(asked))
+        live = self.with_retries(act)
+        self.with_retries(lambda: self.definition.space.settings(live))
+        trial = Trial(self, live, self.definition.space.settings(live))
         # Two drivers may both have seen room for the last one: the lower number stays.
         if self._counted(below=trial.number) >= total:
             trial.fail("one too many: another driver had the last one")
@@ -164,14 +164,14 @@ class OptunaStudy:
             orphaned = owner is None and _age(frozen) > ORPHANED
             if owner != self.owner and not orphaned and not (owner is None and self._alone):
                 continue
-            trial = Trial(self, self.patiently(lambda frozen=frozen: self._live(frozen)), {})
+            trial = Trial(self, self.with_retries(lambda frozen=frozen: self._live(frozen)), {})
             try:
                 trial.settings = self.definition.space.settings(Known(frozen.params))
             except KeyError:
                 trial.fail("its driver died while asking")
                 continue
             if owner is None:
-                self.patiently(lambda trial=trial: trial.live.set_user_attr("owner", self.owner))
+                self.with_retries(lambda trial=trial: trial.live.set_user_attr("owner", self.owner))
             found.append(trial)
         return found
 
@@ -181,40 +181,40 @@ class OptunaStudy:
         return not self._where.startswith("postgresql")
 
     @property
-    def unbegun(self) -> bool:
+    def needs_first_trials(self) -> bool:
         """Whether this driver has made the study and not yet marked it as begun."""
-        attributes = self.patiently(lambda: self._study.user_attrs)
+        attributes = self.with_retries(lambda: self._study.user_attrs)
         return attributes.get("creator") == self.owner and not attributes.get("begun")
 
-    def mark_begun(self) -> None:
+    def mark_first_trials_queued(self) -> None:
         """All known good settings are enqueued."""
-        self.patiently(lambda: self._study.set_user_attr("begun", True))
+        self.with_retries(lambda: self._study.set_user_attr("begun", True))
 
-    def other(self, name: str) -> list[TrialView]:
+    def trials_of(self, name: str) -> list[TrialView]:
         """Trials of another study of the same storage; UserError with the nearest names where there is none."""
         storage = self._study._storage
-        names = self.patiently(lambda: optuna.get_all_study_names(storage))
+        names = self.with_retries(lambda: optuna.get_all_study_names(storage))
         if name not in names:
             raise UnknownNameError("study", name, names)
-        found = self.patiently(lambda: optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
+        found = self.with_retries(lambda: optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
         return [view_of(frozen) for frozen in found]
 
-    def adopting(self, asked: bool) -> int:
+    def adopt_running(self, enabled: bool) -> int:
         """Where asked, take over what other drivers have under way, which must be dead. How many trials."""
-        if not asked:
+        if not enabled:
             return 0
         others = [frozen for frozen in self._trials(TrialState.RUNNING) if frozen.user_attrs.get("owner") != self.owner]
         for frozen in others:
-            self.patiently(lambda frozen=frozen: self._live(frozen).set_user_attr("owner", self.owner))
+            self.with_retries(lambda frozen=frozen: self._live(frozen).set_user_attr("owner", self.owner))
         return len(others)
 
     def views(self) -> list[TrialView]:
         """All trials, by number."""
-        return [view_of(frozen) for frozen in self.patiently(lambda: self._study.get_trials(deepcopy=False))]
+        return [view_of(frozen) for frozen in self.with_retries(lambda: self._study.get_trials(deepcopy=False))]
 
     def view(self, number: int) -> TrialView:
         """One trial."""
-        return view_of(self.patiently(lambda: self._study.get_trials(deepcopy=False))[number])
+        return view_of(self.with_retries(lambda: self._study.get_trials(deepcopy=False))[number])
 
     def finished(self) -> int:
         """Trials that are complete or pruned."""
@@ -243,7 +243,7 @@ class OptunaStudy:
         return optuna.trial.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(study_id, frozen.number))
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.patiently(lambda: self._study.get_trials(deepcopy=False, states=states))
+        return self.with_retries(lambda: self._study.get_trials(deepcopy=False, states=states))
 
     def _counted(self, below: int | None = None) -> int:
         """Trials that are or will be finished, of those with a number below."""
@@ -260,7 +260,7 @@ class Trial:
         self.number = live.number
         self.settings = settings
         """What was suggested."""
-        frozen = study.patiently(lambda: study.optuna.get_trials(deepcopy=False)[live.number])
+        frozen = study.with_retries(lambda: study.optuna.get_trials(deepcopy=False)[live.number])
         self.is_start = "start" in frozen.user_attrs
         """Whether it was given to the study, known to be good, instead of suggested."""
         self.reported = set(frozen.intermediate_values)
@@ -270,22 +270,22 @@ class Trial:
         """Scores by instance; those told before are left as they are."""
         for step, score in sorted(scores.items()):
             if step not in self.reported:
-                self._study.patiently(lambda step=step, score=score: self.live.report(score, step))
+                self._study.with_retries(lambda step=step, score=score: self.live.report(score, step))
                 self.reported.add(step)
 
-    def hopeless(self) -> bool:
+    def should_prune(self) -> bool:
         """Whether the pruner would give it up now."""
-        return self._study.prunes and self._study.patiently(self.live.should_prune)
+        return self._study.prunes and self._study.with_retries(self.live.should_prune)
 
     def note(self, **values: object) -> None:
         """Remember something about it; plain values."""
         for key, value in values.items():
-            self._study.patiently(lambda key=key, value=value: self.live.set_user_attr(key, value))
+            self._study.with_retries(lambda key=key, value=value: self.live.set_user_attr(key, value))
 
     def finish(self, values: Sequence[float], constraints: Mapping[str, float]) -> None:
         """It is complete: values of the objectives, and by how much each constraint is broken (0 or less: not)."""
         for key, excess in constraints.items():
-            self._study.patiently(lambda key=key, excess=excess: self.live.set_constraint(key, excess))
+            self._study.with_retries(lambda key=key, excess=excess: self.live.set_constraint(key, excess))
         self._tell(TrialState.COMPLETE, values)
 
     def prune(self, mean: float, instances: int) -> None:
@@ -293,14 +293,14 @@ class Trial:
         self.report({instances: mean})
         self._tell(TrialState.PRUNED, None)
 
-    def fail(self, words: str) -> None:
+    def fail(self, reason: str) -> None:
         """It does not count."""
-        self.note(failed=words)
+        self.note(failed=reason)
         self._tell(TrialState.FAIL, None)
 
     def _tell(self, state: TrialState, values: Sequence[float] | None) -> None:
-        told = None if values is None else [float(value) for value in values]
-        self._study.patiently(lambda: self._study.optuna.tell(self.number, told, state=state, skip_if_finished=True))
+        floats = None if values is None else [float(value) for value in values]
+        self._study.with_retries(lambda: self._study.optuna.tell(self.number, floats, state=state, skip_if_finished=True))
 
 
 def _age(frozen: FrozenTrial) -> timedelta:
@@ -314,11 +314,11 @@ def _scrubbed(error: BaseException) -> str:
 
 
 @contextmanager
-def _sentences(where: str) -> Iterator[None]:
+def _translated_errors(where: str) -> Iterator[None]:
     """Errors of a storage that is away, as one sentence."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, UserError) or not is_away(error):
+        if isinstance(error, UserError) or not is_unavailable(error):
             raise
         raise UserError(f"study storage {where} cannot be used ({_scrubbed(error)[:200]}): start it and run again.") from error

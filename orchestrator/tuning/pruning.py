@@ -32,7 +32,7 @@ class Pruning:
         require(0 < self.p_value < 1, f"pruning.p_value {self.p_value} is no probability: give one between 0 and 1, e.g. 0.1.")
         require(self.warm_up >= 2, f"pruning.warm_up {self.warm_up} is too few to compare: give at least 2.")
 
-    def gives_up(self, objectives: int) -> bool:
+    def applies_to(self, objectives: int) -> bool:
         """Whether trials of a study with so many objectives may be given up: of several, none says which of two is worse."""
         return self.enabled and objectives == 1
 
@@ -78,8 +78,8 @@ def beaten(mine: Mapping[int, float], best: Mapping[int, float], larger: bool, p
 
 def leader_of(mine: Mapping[int, float], rivals: Iterable[FrozenTrial], sign: float) -> FrozenTrial | None:
     """The best, over the instances of `mine`, of those that have seen them all; None where nobody has."""
-    ahead = [rival for rival in rivals if mine.keys() <= rival.intermediate_values.keys()]
-    return min(ahead, key=lambda rival: sign * fmean(rival.intermediate_values[step] for step in mine), default=None)
+    comparable = [rival for rival in rivals if mine.keys() <= rival.intermediate_values.keys()]
+    return min(comparable, key=lambda rival: sign * fmean(rival.intermediate_values[step] for step in mine), default=None)
 
 
 def worse(gaps: np.ndarray) -> float:

@@ -19,13 +19,13 @@ from orchestrator.tuning.objectives import Objective, instance_score, joined
 class Instance:
     """A cell of every trial: a place (task, world model, horizon, mode) and a seed."""
 
-    place: int
+    condition: int
     seed: int
 
 
-def instances_of(places: int, seeds: Sequence[int], order: int) -> tuple[Instance, ...]:
+def instances_of(conditions: int, seeds: Sequence[int], order: int) -> tuple[Instance, ...]:
     """All places with all seeds, shuffled once by `order`: every stretch of them is a fair sample of all."""
-    every = [Instance(place, seed) for place in range(places) for seed in seeds]
+    every = [Instance(condition, seed) for condition in range(conditions) for seed in seeds]
     random.Random(order).shuffle(every)
     return tuple(every)
 
@@ -37,7 +37,7 @@ class Race:
     points: tuple[Point, ...]
     """One a place."""
     instances: tuple[Instance, ...]
-    asked: int
+    requested: int
     """Instances asked for, from the first on."""
     records: dict[int, CellResult] = field(default_factory=dict)
     """By instance."""
@@ -45,7 +45,7 @@ class Race:
     def __post_init__(self) -> None:
         self._where: dict[tuple[str, int], list[int]] = {}
         for index, instance in enumerate(self.instances):
-            self._where.setdefault((self.points[instance.place].point_id, instance.seed), []).append(index)
+            self._where.setdefault((self.points[instance.condition].point_id, instance.seed), []).append(index)
 
     def add(self, record: CellResult) -> None:
         """A cell has come in; one that is none of the trial's is ignored."""
@@ -54,20 +54,20 @@ class Race:
 
     def lacking(self, rank: int) -> list[Portion]:
         """What is asked for and has not come in."""
-        missing = [index for index in range(self.asked) if index not in self.records]
-        by_place: dict[int, list[int]] = {}
+        missing = [index for index in range(self.requested) if index not in self.records]
+        by_condition: dict[int, list[int]] = {}
         for index in missing:
-            by_place.setdefault(self.instances[index].place, []).append(self.instances[index].seed)
-        return [Portion.of(self.points[place], seeds, rank) for place, seeds in by_place.items()]
+            by_condition.setdefault(self.instances[index].condition, []).append(self.instances[index].seed)
+        return [Portion.of(self.points[condition], seeds, rank) for condition, seeds in by_condition.items()]
 
-    def ask_for(self, more: int) -> None:
+    def request_more(self, more: int) -> None:
         """Go on with so many further instances."""
-        self.asked = min(self.asked + more, len(self.instances))
+        self.requested = min(self.requested + more, len(self.instances))
 
     @property
     def over(self) -> bool:
         """Whether all has been asked for."""
-        return self.asked >= len(self.instances)
+        return self.requested >= len(self.instances)
 
     def scores(self, objective: Objective) -> Mapping[int, float]:
         """By instance, what pruning compares."""
@@ -75,7 +75,7 @@ class Race:
 
     def value(self, objective: Objective, join: str) -> float:
         """Of the objective, over what has come in."""
-        by_place: dict[int, list[CellResult]] = {}
+        by_condition: dict[int, list[CellResult]] = {}
         for index, record in self.records.items():
-            by_place.setdefault(self.instances[index].place, []).append(record)
-        return joined(by_place.values(), objective, join)
+            by_condition.setdefault(self.instances[index].condition, []).append(record)
+        return joined(by_condition.values(), objective, join)

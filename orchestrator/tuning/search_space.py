@@ -11,7 +11,7 @@ from orchestrator.core.cell import Scalar
 from planners import check_setting, setting_kinds
 from world_models.errors import UnknownNameError, UserError, require
 
-Condition = tuple[tuple[str, tuple[Scalar, ...]], ...]
+SettingCondition = tuple[tuple[str, tuple[Scalar, ...]], ...]
 """Settings of the space and the values that they must have."""
 
 _KEYS = ("low", "high", "log", "choices", "when")
@@ -62,7 +62,7 @@ class Range:
     high: float
     log: bool = False
     whole: bool = False
-    when: Condition = ()
+    when: SettingCondition = ()
 
     def suggest(self, suggest: Suggest) -> Scalar:
         """A value."""
@@ -84,7 +84,7 @@ class Options:
 
     name: str
     choices: tuple[Scalar, ...]
-    when: Condition = ()
+    when: SettingCondition = ()
 
     def suggest(self, suggest: Suggest) -> Scalar:
         """A value."""
@@ -166,7 +166,7 @@ def _dimension(name: str, raw: object, kind: str, planner: str) -> Dimension:
     return _range(where, name, raw, kind == "count", when, planner)
 
 
-def _range(where: str, name: str, raw: Mapping[str, object], whole: bool, when: Condition, planner: str) -> Range:
+def _range(where: str, name: str, raw: Mapping[str, object], whole: bool, when: SettingCondition, planner: str) -> Range:
     bounds = []
     for end in ("low", "high"):
         value = raw.get(end)
@@ -186,7 +186,7 @@ def _range(where: str, name: str, raw: Mapping[str, object], whole: bool, when: 
     return Range(name, low, high, bool(log), whole, when)
 
 
-def _options(where: str, name: str, raw: object, when: Condition, planner: str) -> Options:
+def _options(where: str, name: str, raw: object, when: SettingCondition, planner: str) -> Options:
     require(
         isinstance(raw, Sequence) and not isinstance(raw, str) and len(raw) > 1,
         f"{where}.choices {raw!r}: give at least two, e.g. [a, b].",
@@ -198,7 +198,7 @@ def _options(where: str, name: str, raw: object, when: Condition, planner: str) 
     return Options(name, tuple(raw), when)
 
 
-def _condition(where: str, raw: object) -> Condition:
+def _condition(where: str, raw: object) -> SettingCondition:
     if raw is None:
         return ()
     require(isinstance(raw, Mapping), f"{where}.when {raw!r} is no condition: give e.g. {{sync: gd}} or {{sync: [gd, cem]}}.")
@@ -226,7 +226,7 @@ def _in_order(dimensions: Mapping[str, Dimension]) -> Iterator[Dimension]:
         yield from ready
 
 
-def _condition_words(condition: Condition) -> str:
+def _condition_words(condition: SettingCondition) -> str:
     return "".join(f", where {name} is {_or(values)}" for name, values in condition)
 
 

@@ -51,7 +51,7 @@ class TuningPlan:
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedTrial:
     """A trial that has ended, for those who watch."""
 
     number: int
@@ -62,7 +62,7 @@ class Ended:
 
 
 @dataclass
-class Score:
+class StudyProgress:
     """How a run of a study stands."""
 
     finished: int = 0
@@ -87,7 +87,7 @@ class Tuner:
         plan: TuningPlan,
         recorded: Recorded,
         stop: threading.Event,
-        on_end: Callable[[Ended], None] = lambda ended: None,
+        on_end: Callable[[EndedTrial], None] = lambda ended: None,
     ) -> None:
         self._study, self._make_points, self._plan = study, make_points, plan
         self._instances = tuple(instances)
@@ -96,7 +96,7 @@ class Tuner:
         self._trials: dict[int, Trial] = {}
         self._seen: dict[str, dict[int, CellResult]] = {}
         """Cells by point id and seed: those of this run, and those that the ledger had."""
-        self.score = Score()
+        self.progress = StudyProgress()
         self._scheduler: Scheduler | None = None
 
     def start(self, scheduler: Scheduler) -> None:
@@ -111,7 +111,7 @@ class Tuner:
         touched: dict[int, None] = {}
         for record in result.results:
             self._seen.setdefault(record.point_id, {})[record.seed] = record
-            for number, race in self.score.under_way.items():
+            for number, race in self.progress.under_way.items():
                 if any(point.point_id == record.point_id for point in race.points):
                     race.add(record)
                     touched[number] = None
@@ -147,7 +147,7 @@ class Tuner:
                 self._seen[point.point_id] = {record.seed: record for record in self._recorded(point)}
             for record in self._seen[point.point_id].values():
                 race.add(record)
-        self._trials[trial.number], self.score.under_way[trial.number] = trial, race
+        self._trials[trial.number], self.progress.under_way[trial.number] = trial, race
         self._advance(trial.number)
 
     def _advance(self, number: int) -> None:
@@ -156,22 +156,22 @@ class Tuner:
 
     def _settle(self, number: int) -> bool:
         """Ask for what a trial lacks, or end it; whether it has neither ended nor anything to wait for."""
-        trial, race = self._trials[number], self.score.under_way[number]
+        trial, race = self._trials[number], self.progress.under_way[number]
         if lacking := race.lacking(rank=number):
             assert self._scheduler is not None
             self._scheduler.add(lacking)
             return False
-        self._tell_scores(trial, race)
+        self._report_scores(trial, race)
         if race.over:
             values = [race.value(objective, self._plan.join) for objective in self._objectives]
             bounds = self._study.definition.bounds
             trial.finish(values, {str(bound): bound.excess(race.value(bound.objective, self._plan.join)) for bound in bounds})
             self._ended(number, State.COMPLETE, values, len(race.records))
             return False
-        if trial.hopeless():
+        if trial.should_prune():
             mean = fmean(race.scores(self._objectives[0]).values())
             trial.prune(mean, len(self._instances))
-            self.score.saved += len(self._instances) - len(race.records)
+            self.progress.saved += len(self._instances) - len(race.records)
             self._ended(number, State.PRUNED, [mean], len(race.records))
             return False
         return True
@@ -179,21 +179,21 @@ class Tuner:
     def _go_on(self, number: int) -> None:
         """Further cells of a trial: a chunk of them; more where too few trials are left to fill the workers."""
         chunks = self._plan.parallel // max(1, len(self._trials))
-        self.score.under_way[number].ask_for(max(1, chunks) * self._plan.chunk)
+        self.progress.under_way[number].request_more(max(1, chunks) * self._plan.chunk)
         self._advance(number)
 
-    def _tell_scores(self, trial: Trial, race: Race) -> None:
+    def _report_scores(self, trial: Trial, race: Race) -> None:
         if len(self._objectives) == 1:
             scores = race.scores(self._objectives[0])
-            trial.report({index: score for index, score in scores.items() if index < race.asked})
+            trial.report({index: score for index, score in scores.items() if index < race.requested})
 
     def _ended(self, number: int, state: State, values: Sequence[float], cells: int) -> None:
         self._trials.pop(number, None)
-        self.score.under_way.pop(number, None)
-        self.score.cells += cells
-        self.score.pruned += state is State.PRUNED
-        self.score.finished += 1
+        self.progress.under_way.pop(number, None)
+        self.progress.cells += cells
+        self.progress.pruned += state is State.PRUNED
+        self.progress.finished += 1
         if state is State.COMPLETE:
-            best, first = self.score.best, self._objectives[0]
-            self.score.best = values[0] if best is None or first.better(values[0], best) else best
-        self._on_end(Ended(number, state, tuple(values), cells))
+            best, first = self.progress.best, self._objectives[0]
+            self.progress.best = values[0] if best is None or first.better(values[0], best) else best
+        self._on_end(EndedTrial(number, state, tuple(values), cells))

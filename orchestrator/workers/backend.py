@@ -15,9 +15,9 @@ from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Batch
 from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import Provenance, host
-from orchestrator.evaluation.results import Setback, failed_batch
+from orchestrator.evaluation.results import BatchFailure, failed_batch
 from orchestrator.ledger.records import CellResult
-from orchestrator.scheduling.scheduler import Asking, Scheduler
+from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
 from orchestrator.workers.devices import check_device, device_memory, is_broken, lacks_memory
 from orchestrator.workers.evaluator import BatchResult, Evaluator
 from planners import PlannerMemoryError
@@ -46,7 +46,7 @@ MakeEvaluator = Callable[[str], BatchEvaluator]
 """Makes a worker's evaluator for a device; picklable. `Evaluator` itself is one."""
 
 
-def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | Setback:
+def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | BatchFailure:
     """What a worker runs.
 
     The one place that turns whatever is raised into a value: one bad cell must not cost its neighbours.
@@ -54,18 +54,18 @@ def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | Setback:
     try:
         return evaluator.evaluate(batch)
     except OUT_OF_MEMORY as error:
-        return Setback(one_line(error), memory=True)
+        return BatchFailure(one_line(error), out_of_memory=True)
     except Exception as error:
         memory = lacks_memory(error)
         if not memory:
             _log.warning("a batch of %s raised", batch.point, exc_info=True)
-        return Setback(one_line(error), memory)
+        return BatchFailure(one_line(error), memory)
 
 
 def evaluated(evaluator: BatchEvaluator, batch: Batch, device: str = "cpu") -> BatchResult:
     """A batch on its own: what was raised becomes failed records."""
     answer = attempt(evaluator, batch)
-    return failed_batch(batch, answer.words, Provenance.here(device)) if isinstance(answer, Setback) else answer
+    return failed_batch(batch, answer.message, Provenance.here(device)) if isinstance(answer, BatchFailure) else answer
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Backend(Protocol):
         """Results as they arrive, until the scheduler is over. Not to be called while another `run` of it is going on."""
         ...
 
-    def crew(self) -> tuple[WorkerView, ...]:
+    def workers(self) -> tuple[WorkerView, ...]:
         """The workers as they are now."""
         ...
 
@@ -128,29 +128,29 @@ class InlineBackend:
     def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
         """Results in the order in which they are handed out. UserError where this process has lost its GPU."""
         evaluator = self._make_evaluator(self._device)
-        asking = Asking("inline", self._device, memory=device_memory(self._device, 1.0))
-        while (task := scheduler.next(asking, 1)) is not None or not scheduler.over:
+        available = AvailableWorker("inline", self._device, memory=device_memory(self._device, 1.0))
+        while (task := scheduler.next(available, 1)) is not None or not scheduler.over:
             if task is None:
-                drawing = scheduler.next_drawing(asking)
+                drawing = scheduler.next_drawing(available)
                 if drawing is not None:
                     scheduler.drawn(drawing, attempt_drawing(evaluator, drawing))
                 continue
             self._show(task.batch, ())
             answer = attempt(evaluator, task.batch)
-            if isinstance(answer, Setback) and is_broken(self._device):
+            if isinstance(answer, BatchFailure) and is_broken(self._device):
                 # Whatever else this process tried would be recorded as failed.
                 raise UserError(
-                    f"the GPU can no longer be used by this process ({answer.words}): run the same command again; "
+                    f"the GPU can no longer be used by this process ({answer.message}): run the same command again; "
                     "everything finished is kept."
                 )
             result = scheduler.done(task, answer, self._device)
             self._show(None, result.results if result else ())
             if result is not None:
-                if result.effort is not None:
-                    asking = replace(asking, models=result.effort.models)
+                if result.resource_use is not None:
+                    available = replace(available, models=result.resource_use.models)
                 yield result.of("inline")
 
-    def crew(self) -> tuple[WorkerView, ...]:
+    def workers(self) -> tuple[WorkerView, ...]:
         """This process."""
         return (self._view,)
 

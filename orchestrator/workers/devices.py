@@ -61,15 +61,15 @@ _LACKS_MEMORY = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED", "CUBLAS_STA
 def check_device(device: str) -> None:
     """UserError unless this process can plan on a device: `cpu`, `cuda` or `cuda:N`."""
     try:
-        asked = torch.device(device)
+        parsed = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise UserError(f"device {device!r} is unknown: give cpu, cuda or cuda:N.") from error
-    require(asked.type in ("cpu", "cuda"), f"device {device!r} is none that we plan on: give cpu, cuda or cuda:N.")
-    if asked.type == "cpu":
+    require(parsed.type in ("cpu", "cuda"), f"device {device!r} is none that we plan on: give cpu, cuda or cuda:N.")
+    if parsed.type == "cpu":
         return
     count = torch.cuda.device_count()
     why = f"there are {count} GPUs" if torch.version.cuda else "this torch is built without CUDA"
-    require((asked.index or 0) < count, f"device {device!r} is not here ({why}): give a GPU that is there, or cpu.")
+    require((parsed.index or 0) < count, f"device {device!r} is not here ({why}): give a GPU that is there, or cpu.")
 
 
 def keep_to_share(device: str, share: float) -> None:

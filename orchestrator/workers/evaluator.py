@@ -18,7 +18,7 @@ from orchestrator.core.cell import Named, Point, check_mode, replan_every
 from orchestrator.core.mixing import planner_settings
 from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
-from orchestrator.evaluation.results import BatchResult, Effort, Outcome, records_of, shares_of
+from orchestrator.evaluation.results import BatchResult, ExecutedBatch, ResourceUse, records_of, shares_of
 from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.ledger.records import CellResult
 from orchestrator.workers.devices import MemoryMeter, check_device
@@ -106,13 +106,13 @@ class Evaluator:
         (results, seconds, loading), peak = self._meter.peak_of(lambda: self._evaluated(batch))
         shares = shares_of(batch, [result.evaluations for result in results])
         stamped = tuple(replace(result, worker_seconds=seconds * share) for result, share in zip(results, shares, strict=True))
-        return BatchResult(stamped, Effort(seconds, loading, peak, tuple(self._models), self._usage.sample()))
+        return BatchResult(stamped, ResourceUse(seconds, loading, peak, tuple(self._models), self._usage.sample()))
 
     def draw(self, drawing: Drawing) -> Drawn:
         """Pictures of recorded cells. Raises what the task and the model raise."""
         began, loaded = time.perf_counter(), self._loading
         point = drawing.point
-        problems = [self._problem(point, sketch.seed) for sketch in drawing.sketches]
+        problems = [self._problem(point, job.seed) for job in drawing.jobs]
         files, troubles = draw(drawing, self._task(point.task), self._model(point), problems)
         seconds = time.perf_counter() - began - (self._loading - loaded)
         return Drawn(drawing, tuple(files), tuple(troubles), seconds)
@@ -120,19 +120,19 @@ class Evaluator:
     def _evaluated(self, batch: Batch) -> tuple[tuple[CellResult, ...], float, float]:
         """Records, seconds without loading, seconds of loading."""
         began, loaded = time.perf_counter(), self._loading
-        outcome = self._outcome(batch)
-        results = records_of(batch, outcome, Provenance.here(self._device))
+        executed = self._executed(batch)
+        results = records_of(batch, executed, Provenance.here(self._device))
         loading = self._loading - loaded
         return results, time.perf_counter() - began - loading, loading
 
-    def _outcome(self, batch: Batch) -> Outcome:
+    def _executed(self, batch: Batch) -> ExecutedBatch:
         point = batch.point
         task = self._task(point.task)
         loaded = self._model(point)
         problems = tuple(self._problem(point, seed) for seed in batch.seeds)
         planner = self._make_planner(point.planner.name, planner_settings([cell.point for cell in batch.cells]))
         execution = plan_and_execute(task, loaded, planner, problems, batch.seeds, replan_every(point.mode))
-        return Outcome(
+        return ExecutedBatch(
             task=task,
             problems=problems,
             execution=execution,

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Assignment, Batch
 from orchestrator.core.messages import one_line
-from orchestrator.evaluation.results import Setback
+from orchestrator.evaluation.results import BatchFailure
 from orchestrator.workers.backend import MakeEvaluator, WorkerView, attempt
 from orchestrator.workers.devices import device_memory, is_broken, keep_to_share
 from orchestrator.workers.evaluator import BatchResult
@@ -57,11 +57,11 @@ class PlanningActor:
         node_id = ray.get_runtime_context().get_node_id()
         return Hello(node_id, os.getpid(), file, device_memory(self._device, self._share))
 
-    def evaluate(self, batch: Batch) -> BatchResult | Setback:
+    def evaluate(self, batch: Batch) -> BatchResult | BatchFailure:
         """One record a cell, or why there is none. Ends the actor where it has lost its GPU: another takes its place."""
         answer = attempt(self._evaluator, batch)
-        if isinstance(answer, Setback) and is_broken(self._device):
-            sys.stderr.write(f"the GPU can no longer be used by this process ({answer.words})\n")
+        if isinstance(answer, BatchFailure) and is_broken(self._device):
+            sys.stderr.write(f"the GPU can no longer be used by this process ({answer.message})\n")
             sys.stderr.flush()
             os._exit(1)
         return answer

@@ -19,8 +19,8 @@ import ray.exceptions
 from orchestrator.artifacts.drawing import Drawn
 from orchestrator.core.batch import Assignment
 from orchestrator.core.messages import one_line
-from orchestrator.evaluation.results import Setback
-from orchestrator.scheduling.scheduler import Asking, Scheduler
+from orchestrator.evaluation.results import BatchFailure
+from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
 from orchestrator.workers.backend import MakeEvaluator, WorkerView
 from orchestrator.workers.evaluator import BatchResult, Evaluator
 from orchestrator.workers.ray_actor import SETTLE, Hello, Worker, last_words, start_actor
@@ -95,7 +95,7 @@ class RayBackend:
                 worker.sent.clear()
                 worker.drawing = None
 
-    def crew(self) -> tuple[WorkerView, ...]:
+    def workers(self) -> tuple[WorkerView, ...]:
         """The actors that are up; those that start are not shown."""
         device = self._need.device if self._need else "cpu"
         return tuple(view for worker in list(self._pool) if (view := worker.view(device)) is not None)
@@ -152,7 +152,7 @@ class RayBackend:
             self._manned = now
         elif now - self._manned > self._config.wait_for_nodes:
             raise UserError(
-                f"no node of the cluster has had room for a worker ({need.words}) for {self._config.wait_for_nodes:g} s: "
+                f"no node of the cluster has had room for a worker ({need.description}) for {self._config.wait_for_nodes:g} s: "
                 "add nodes, then run the same command again; everything finished is kept."
             )
 
@@ -172,15 +172,15 @@ class RayBackend:
             for worker in up:
                 if len(worker.sent) != depth:
                     continue
-                asking = Asking(worker.name, device, worker.models, depth, worker.memory)
-                task = scheduler.next(asking, len(up))
+                available = AvailableWorker(worker.name, device, worker.models, depth, worker.memory)
+                task = scheduler.next(available, len(up))
                 if task is not None:
                     if not worker.sent:
                         worker.since = time.monotonic()
                     worker.sent[worker.handle.evaluate.remote(task.batch)] = task
         for worker in up:
             if not worker.sent and worker.drawing is None:
-                drawing = scheduler.next_drawing(Asking(worker.name, device, worker.models))
+                drawing = scheduler.next_drawing(AvailableWorker(worker.name, device, worker.models))
                 if drawing is not None:
                     worker.drawing = worker.handle.draw.remote(drawing), drawing
 
@@ -234,7 +234,7 @@ class RayBackend:
         try:
             answer = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
-            answer = Setback(one_line(error.cause if isinstance(error.cause, Exception) else error))
+            answer = BatchFailure(one_line(error.cause if isinstance(error.cause, Exception) else error))
         except ray.exceptions.RayError as error:
             yield from self._bury(worker, error, scheduler)
             return
@@ -255,13 +255,13 @@ class RayBackend:
         scheduler.drawn(drawing, made)
 
     def _settle(
-        self, worker: Worker, ref: ray.ObjectRef, answer: BatchResult | Setback, scheduler: Scheduler
+        self, worker: Worker, ref: ray.ObjectRef, answer: BatchResult | BatchFailure, scheduler: Scheduler
     ) -> Iterator[BatchResult]:
         task = worker.sent.pop(ref)
         worker.since = time.monotonic()
         if isinstance(answer, BatchResult):
             worker.cells += len(answer.results)
-            worker.models = answer.effort.models if answer.effort is not None else worker.models
+            worker.models = answer.resource_use.models if answer.resource_use is not None else worker.models
         result = scheduler.done(task, answer, self._started().device)
         if result is not None:
             yield result.of(worker.name)
@@ -288,7 +288,7 @@ class RayBackend:
         if gone:
             ray.kill(worker.handle)  # it may come back, and must not plan what others plan by then
         if exhausted:
-            answer = Setback(f"out of memory: {one_line(error)}"[:500], memory=True)
+            answer = BatchFailure(f"out of memory: {one_line(error)}"[:500], out_of_memory=True)
             result = scheduler.done(lost.pop(0), answer, self._started().device)
             yield from () if result is None else (result,)
         if exhausted or gone or worker.node is None or self._left(worker.node):

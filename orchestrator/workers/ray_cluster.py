@@ -90,7 +90,7 @@ class Need:
         return max(1, int(self.cpus))
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """For messages."""
         parts = [f"{self.cpus:g} CPUs", *([f"{self.gpus:g} GPUs"] if self.gpus else [])]
         parts += [f"{self.memory / 2**30:.3g} GiB"] if self.memory else []
@@ -114,7 +114,7 @@ class Node:
         if any(self.labels.get(key) != value for key, value in need.labels.items()):
             return 0
         wants = ((self.cpus, need.cpus), (self.gpus, need.gpus), (self.memory, need.memory or 0))
-        return min(int(there / asked + 1e-6) for there, asked in wants if asked > 0)
+        return min(int(available / required + 1e-6) for available, required in wants if required > 0)
 
 
 def living_nodes() -> list[Node]:
@@ -122,9 +122,9 @@ def living_nodes() -> list[Node]:
     found = []
     for raw in ray.nodes():
         if raw["Alive"]:
-            there = raw["Resources"]
-            sizes = there.get("CPU", 0.0), there.get("GPU", 0.0), there.get("memory", 0.0)
-            found.append(Node(raw["NodeID"], raw["NodeManagerHostname"], *sizes, raw.get("Labels") or {}))
+            resources = raw["Resources"]
+            amounts = resources.get("CPU", 0.0), resources.get("GPU", 0.0), resources.get("memory", 0.0)
+            found.append(Node(raw["NodeID"], raw["NodeManagerHostname"], *amounts, raw.get("Labels") or {}))
     return found
 
 
@@ -153,16 +153,20 @@ def wanted(config: RayConfig, nodes: Sequence[Node], need: Need) -> int:
 
 def check_room(config: RayConfig, nodes: Sequence[Node], need: Need) -> None:
     """UserError unless what the config asks for fits."""
-    asked = config.num_workers or 1
-    for kind, each, there in (("CPUs", need.cpus, sum(n.cpus for n in nodes)), ("GPUs", need.gpus, sum(n.gpus for n in nodes))):
-        if asked * each > there + 1e-6:
+    requested = config.num_workers or 1
+    for kind, each, available in (
+        ("CPUs", need.cpus, sum(n.cpus for n in nodes)),
+        ("GPUs", need.gpus, sum(n.gpus for n in nodes)),
+    ):
+        if requested * each > available + 1e-6:
             raise UserError(
-                f"{_workers(asked)} for {asked * each:g} {kind} but there are {there:g}: ask for fewer or smaller ones."
+                f"{_workers(requested)} for {requested * each:g} {kind} but there are {available:g}: "
+                "ask for fewer or smaller ones."
             )
     fits = room(nodes, need)
-    if fits < asked:
+    if fits < requested:
         raise UserError(
-            f"the cluster's {len(nodes)} nodes have room for {fits} of {asked} workers of {need.words} each: "
+            f"the cluster's {len(nodes)} nodes have room for {fits} of {requested} workers of {need.description} each: "
             "ask for fewer or smaller ones, or add nodes."
         )
 
@@ -194,8 +198,8 @@ def connect(address: str | None) -> None:
         with _own_signals(), _environment({**_ENVIRONMENT, "PYTHONPATH": _python_path()}):
             # Without "local" Ray would join whatever cluster runs on this machine.
             # GPUs that torch cannot use (a build without CUDA) are none: Ray would count them, and every batch would fail.
-            sizes = {"num_cpus": cpus_here(), "num_gpus": gpus_here(), "object_store_memory": _OBJECT_STORE}
-            ray.init("local", include_dashboard=False, **sizes, **quiet)
+            resources = {"num_cpus": cpus_here(), "num_gpus": gpus_here(), "object_store_memory": _OBJECT_STORE}
+            ray.init("local", include_dashboard=False, **resources, **quiet)
         return
     _probe(address)
     # What `ray job submit` uploaded is on every worker's path already.

@@ -41,8 +41,8 @@ def lifted_condition(
     time, features = problems.steps, problems.goal[0].numel()
     predicted, jacobian = _predictions_jacobian(model, problems, states, actions)
     residual = jacobian[:, :-1].clone()
-    places = torch.arange((time - 1) * features, device=actions.device)
-    residual.flatten(1, 2)[:, places, actions[0].numel() + places] -= 1
+    state_columns = torch.arange((time - 1) * features, device=actions.device)
+    residual.flatten(1, 2)[:, state_columns, actions[0].numel() + state_columns] -= 1
     goals = problems.goal.repeat_interleave(time, 0)
     root = _square_root(_goal_hessian(problems.goal_cost, predicted.flatten(0, 1), goals)).unflatten(0, (-1, time))
     toward_goal = goal_weight.sqrt()[..., None, None] * (root @ jacobian)

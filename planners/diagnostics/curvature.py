@@ -54,7 +54,7 @@ def twice_differentiable(model: WorldModel) -> WorldModel:
     return model
 
 
-def joined(
+def flat_variables(
     states: Float[Tensor, "batch virtual *state"], actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, "batch variables"]:
     """The lifted objective's variables in one vector a row: actions first, then virtual states."""
@@ -130,7 +130,7 @@ def extreme_eigenvalue(
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(like.shape[1], generator=generator, dtype=torch.float64).to(like)
     vector = (start / start.norm()).expand_as(like)
-    basis, diagonal, beside = [vector], [], []
+    basis, diagonal, off_diagonal = [vector], [], []
     for _ in range(min(iterations, like.shape[1])):
         image = product(basis[-1])
         diagonal.append((image * basis[-1]).sum(1))
@@ -143,16 +143,16 @@ def extreme_eigenvalue(
         alive = length > 1e3 * torch.finfo(like.dtype).eps * scale
         if not alive.any():
             break
-        beside.append(torch.where(alive, length, 0))
+        off_diagonal.append(torch.where(alive, length, 0))
         basis.append(torch.where(alive.unsqueeze(1), image / length.unsqueeze(1), 0))
-    return _of_largest_magnitude(diagonal, beside)
+    return _of_largest_magnitude(diagonal, off_diagonal)
 
 
-def _of_largest_magnitude(diagonal: list[Tensor], beside: list[Tensor]) -> Float[Tensor, " batch"]:
+def _of_largest_magnitude(diagonal: list[Tensor], off_diagonal: list[Tensor]) -> Float[Tensor, " batch"]:
     """The extreme eigenvalue of symmetric tridiagonal matrices."""
     matrix = torch.diag_embed(torch.stack(diagonal, 1))
     if len(diagonal) > 1:
-        off = torch.diag_embed(torch.stack(beside[: len(diagonal) - 1], 1), offset=1)
+        off = torch.diag_embed(torch.stack(off_diagonal[: len(diagonal) - 1], 1), offset=1)
         matrix = matrix + off + off.mT
     values = torch.linalg.eigvalsh(matrix)
     return torch.where(values[:, 0].abs() > values[:, -1].abs(), values[:, 0], values[:, -1])

@@ -13,7 +13,7 @@ from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
 from planners.updates.refiner import Refiner
-from planners.updates.sampling import elites_of, offered_costs
+from planners.updates.sampling import elites_of, evaluate_plans
 from world_models.errors import require
 
 
@@ -59,13 +59,13 @@ class CEMSearch:
         settings = self._settings
         plans = torch.addcmul(self.actions.unsqueeze(1), self._noise.at(iteration), self._std.unsqueeze(1))
         plans[:, 0] = self.actions
-        elites = elites_of(plans, offered_costs(self._run, plans), settings.elites)
+        elites = elites_of(plans, evaluate_plans(self._run, plans), settings.elites)
         self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        there = rows.to(self.actions.device)
-        self.actions, self._std = self.actions[there], self._std[there]
+        device_rows = rows.to(self.actions.device)
+        self.actions, self._std = self.actions[device_rows], self._std[device_rows]
         self._noise.keep(rows)
         self._settings = self._settings.rows(rows).to(self.actions.device)
 
@@ -98,23 +98,23 @@ class Resampling(Refiner):
 
     def begin(self, rows: Rows | None = None) -> None:
         """The standard deviation is as at first."""
-        there = slice(None) if rows is None else rows.to(self._std.device)
-        self._std[there] = self._first_std[there]
+        device_rows = slice(None) if rows is None else rows.to(self._std.device)
+        self._std[device_rows] = self._first_std[device_rows]
 
     def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
         """Draw plans around the actions, roll them out, fit mean and standard deviation to the best."""
-        there = slice(None) if rows is None else rows.to(actions.device)
-        mean, std = actions[there], self._std[there]
+        device_rows = slice(None) if rows is None else rows.to(actions.device)
+        mean, std = actions[device_rows], self._std[device_rows]
         plans = torch.addcmul(mean.unsqueeze(1), self._noise.at(self._rounds, rows), std.unsqueeze(1))
         plans[:, 0] = mean
-        elites = elites_of(plans, offered_costs(self._run, plans, rows), self._elites)
-        actions[there], self._std[there] = refit(mean, std, elites, 0.0, 0.0)
+        elites = elites_of(plans, evaluate_plans(self._run, plans, rows), self._elites)
+        actions[device_rows], self._std[device_rows] = refit(mean, std, elites, 0.0, 0.0)
         self._rounds[slice(None) if rows is None else rows] += 1
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        there = rows.to(self._std.device)
-        self._first_std, self._std, self._rounds = self._first_std[there], self._std[there], self._rounds[rows]
+        device_rows = rows.to(self._std.device)
+        self._first_std, self._std, self._rounds = self._first_std[device_rows], self._std[device_rows], self._rounds[rows]
         self._noise.keep(rows)
 
     def join(self, others: Resampling) -> None:

@@ -43,7 +43,7 @@ class Descent(Refiner):
         problems, before = self._part(actions, rows)
         cost, gradient = final_cost_gradient(run.model, problems, before)
         run.spend(problems.steps, rows)
-        run.offer(before, cost, rows)
+        run.record(before, cost, rows)
         self._optimizer.update(actions, gradient, rows)
         run.project(actions)
 

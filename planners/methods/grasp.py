@@ -15,7 +15,7 @@ from torch import Tensor
 
 from planners.methods.cem import Resampling, check_elites
 from planners.methods.gd import Descent
-from planners.methods.sync_schedule import Phase, Some, Turns
+from planners.methods.sync_schedule import Phase, RowSelection, SyncSchedule
 from planners.objectives import final_cost, full_lifted_gradients, lifted_gradients
 from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
@@ -134,40 +134,49 @@ class GraspSearch:
         self._sync, self._last_sync = _refiners(settings, run)
         steps = settings.sync_steps if settings.sync != "none" else 0
         counts = settings.sync_every, steps, settings.iterations, settings.final_sync_steps
-        self._turns = Turns(len(self.actions), *counts, extra=(self._sync.extra, self._last_sync.extra))
+        self._sync_schedule = SyncSchedule(
+            len(self.actions), *counts, extra_steps=(self._sync.extra_steps, self._last_sync.extra_steps)
+        )
         self._schedules = settings.to(self.states.device)
         self._goal_weight = self._goal_weights(0)
 
     def step(self, iteration: int) -> Rows | None:
         """Turns until the iteration of some rows is over: of all, where all are in step."""
-        while not (ended := self._take_turn()):
+        while not (ended := self._advance()):
             pass
         return ended[0]
 
-    def _take_turn(self) -> Some:
+    def _advance(self) -> RowSelection:
         """A lifted update of the rows that are not at a sync; where all are, steps of it. The rows whose iteration ends."""
-        turn = self._turns.next()
-        if turn.phase is Phase.LIFT:
-            self._lift(turn.rows)
+        scheduled = self._sync_schedule.next()
+        if scheduled.phase is Phase.LIFT:
+            self._lift(scheduled.rows)
         else:
-            refiner = self._sync if turn.phase is Phase.SYNC else self._last_sync
-            for _ in range(turn.steps):
-                refiner.step(self.actions, turn.rows)
-        moves = self._turns.passed(turn)
-        for rows in moves.synced:
+            refiner = self._sync if scheduled.phase is Phase.SYNC else self._last_sync
+            for _ in range(scheduled.steps):
+                refiner.step(self.actions, scheduled.rows)
+        changes = self._sync_schedule.advance(scheduled)
+        for rows in changes.synced:
             self._after_sync(rows)
-        for rows in moves.to_sync:
+        for rows in changes.to_sync:
             self._sync.begin(rows)
-        for rows in moves.to_finish:
+        for rows in changes.to_finish:
             self._before_last_sync(rows)
-        return moves.ended
+        return changes.ended
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        there = rows.to(self.actions.device)
-        self.actions, self.states = self.actions[there], self.states[there]
-        self._goal_weight = self._goal_weight[there]
-        for part in (self._turns, self._noise, self._state_optimizer, self._action_optimizer, self._sync, self._last_sync):
+        device_rows = rows.to(self.actions.device)
+        self.actions, self.states = self.actions[device_rows], self.states[device_rows]
+        self._goal_weight = self._goal_weight[device_rows]
+        for part in (
+            self._sync_schedule,
+            self._noise,
+            self._state_optimizer,
+            self._action_optimizer,
+            self._sync,
+            self._last_sync,
+        ):
             part.keep(rows)
         self._settings = self._settings.rows(rows)
         self._schedules = self._settings.to(self.states.device)
@@ -177,24 +186,26 @@ class GraspSearch:
         self.actions = torch.cat([self.actions, others.actions])
         self.states = torch.cat([self.states, others.states])
         self._goal_weight = torch.cat([self._goal_weight, others._goal_weight])
-        self._turns.join(others._turns)
+        self._sync_schedule.join(others._sync_schedule)
         self._noise.join(others._noise)
         self._state_optimizer.join(others._state_optimizer)
         self._action_optimizer.join(others._action_optimizer)
         self._sync.join(others._sync)
         self._last_sync.join(others._last_sync)
-        self._settings = self._settings.joined(others._settings)
+        self._settings = self._settings.concat(others._settings)
         self._schedules = self._settings.to(self.states.device)
 
     def _lift(self, rows: Rows | None) -> None:
         """One lifted update with noise."""
-        run, settings, clock = self._run, self._settings, self._turns.clock
-        there = slice(None) if rows is None else rows.to(self.actions.device)
+        run, settings, clock = self._run, self._settings, self._sync_schedule.clock
+        device_rows = slice(None) if rows is None else rows.to(self.actions.device)
         if settings.final_goal_weight is not None:
             self._goal_weight = self._goal_weights(clock)
         gradients = lifted_gradients if settings.stop_gradient else full_lifted_gradients
         problems = run.problems_of(rows)
-        found = gradients(run.model, problems, self.states[there], self.actions[there], self._goal_weight[there])
+        found = gradients(
+            run.model, problems, self.states[device_rows], self.actions[device_rows], self._goal_weight[device_rows]
+        )
         run.spend(problems.steps, rows)
         self._state_optimizer.update(self.states, found[0], rows)
         self._action_optimizer.update(self.actions, found[1], rows)
@@ -205,17 +216,19 @@ class GraspSearch:
                 self.states.addcmul_(self._noise.at(clock), sigma)
             else:
                 noise = self._noise.at(clock, rows)
-                self.states[there] = torch.addcmul(self.states[there], noise, sigma if sigma.ndim == 0 else sigma[there])
+                self.states[device_rows] = torch.addcmul(
+                    self.states[device_rows], noise, sigma if sigma.ndim == 0 else sigma[device_rows]
+                )
 
     def _goal_weights(self, iteration: Count) -> Float[Tensor, "batch time"]:
         """Weights of the goal term by row and time; the last step's holds its target, which is the goal, too."""
-        dense = per_row(self._schedules.goal_weight_at(_there(iteration, self.actions)), self.actions[:, :, 0])
+        dense = per_row(self._schedules.goal_weight_at(_on_device(iteration, self.actions)), self.actions[:, :, 0])
         weights = self.actions.new_ones(self.actions.shape[:2]) * dense
         weights[:, -1] = 1 + (weights[:, -1] if self._settings.double_last else 0)
         return weights
 
     def _sigma(self, iteration: Count) -> Tensor:
-        sigma = per_row(self._schedules.noise_at(_there(iteration, self.states)), self.states)
+        sigma = per_row(self._schedules.noise_at(_on_device(iteration, self.states)), self.states)
         return sigma if isinstance(sigma, Tensor) else self.states.new_full((), sigma)
 
     def _after_sync(self, rows: Rows | None) -> None:
@@ -225,21 +238,21 @@ class GraspSearch:
             self._state_optimizer.reset(rows)
             self._action_optimizer.reset(rows)
         if settings.reset_states_after_sync:
-            there = slice(None) if rows is None else rows.to(self.actions.device)
-            problems, actions = run.problems_of(rows), self.actions[there]
+            device_rows = slice(None) if rows is None else rows.to(self.actions.device)
+            problems, actions = run.problems_of(rows), self.actions[device_rows]
             states = rollout(run.model, problems.context, actions)
             run.spend(problems.steps, rows)
-            run.offer(actions, problems.goal_cost(states[:, -1], problems.goal), rows)
-            self.states[there] = states[:, :-1]
+            run.record(actions, problems.goal_cost(states[:, -1], problems.goal), rows)
+            self.states[device_rows] = states[:, :-1]
 
     def _before_last_sync(self, rows: Rows | None) -> None:
         """Check where the search has ended; the last sync begins at the best plan so far."""
         run = self._run
-        there = slice(None) if rows is None else rows.to(self.actions.device)
-        problems, last = run.problems_of(rows), self.actions[there]
-        run.offer(last, final_cost(run.model, problems, last), rows)
+        device_rows = slice(None) if rows is None else rows.to(self.actions.device)
+        problems, last = run.problems_of(rows), self.actions[device_rows]
+        run.record(last, final_cost(run.model, problems, last), rows)
         run.spend(problems.steps, rows)
-        self.actions[there] = run.best(rows)
+        self.actions[device_rows] = run.best(rows)
         self._last_sync.begin(rows)
 
 
@@ -254,7 +267,7 @@ def _refiners(settings: GraspSettings, run: Run) -> tuple[Refiner, Refiner]:
     return Descent(run, "adam", settings.sync_lr), last
 
 
-def _there(iteration: Count, like: Tensor) -> Count:
+def _on_device(iteration: Count, like: Tensor) -> Count:
     return iteration.to(like.device) if isinstance(iteration, Tensor) else iteration
 
 

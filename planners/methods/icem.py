@@ -17,7 +17,7 @@ from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
-from planners.updates.sampling import drawn, offered_costs, ranked_elites
+from planners.updates.sampling import drawn, evaluate_plans, ranked_elites
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,16 @@ class ICEMSearch:
         white = self._noise.at(iteration)[:, : settings.samples_at(iteration)]
         plans = drawn(self.actions, self._std, white, settings.noise_exponent)
         plans[:, 0] = torch.where(self._last(iteration), self.actions, plans[:, 0])
-        cost = torch.cat([self._elite_costs, offered_costs(self._run, plans)], 1)
+        cost = torch.cat([self._elite_costs, evaluate_plans(self._run, plans)], 1)
         elites, elite_costs = ranked_elites(torch.cat([self._elites, plans], 1), cost, settings.elites)
         self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)
         self._elites, self._elite_costs = self._kept(elites, elite_costs)
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        there = rows.to(self.actions.device)
-        self.actions, self._std = self.actions[there], self._std[there]
-        self._elites, self._elite_costs = self._elites[there], self._elite_costs[there]
+        device_rows = rows.to(self.actions.device)
+        self.actions, self._std = self.actions[device_rows], self._std[device_rows]
+        self._elites, self._elite_costs = self._elites[device_rows], self._elite_costs[device_rows]
         self._noise.keep(rows)
         self._settings = self._settings.rows(rows).to(self.actions.device)
 
@@ -93,8 +93,8 @@ class ICEMSearch:
         """The share of the elites that stay; where rows keep fewer than others, the surplus has no chance to be chosen."""
         share = torch.as_tensor(self._settings.kept_elites, device=costs.device)
         counts = (share * self._settings.elites).round().view(-1, 1)
-        place = torch.arange(costs.shape[1], device=costs.device)
-        return elites, torch.where(place < counts, costs, torch.inf)
+        rank = torch.arange(costs.shape[1], device=costs.device)
+        return elites, torch.where(rank < counts, costs, torch.inf)
 
 
 @dataclass(frozen=True)

@@ -81,32 +81,32 @@ class LatCoSearch:
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        there = rows.to(self.actions.device)
-        self.actions, self.states = self.actions[there], self.states[there]
-        self.log_multipliers, self._goal_weight = self.log_multipliers[there], self._goal_weight[there]
+        device_rows = rows.to(self.actions.device)
+        self.actions, self.states = self.actions[device_rows], self.states[device_rows]
+        self.log_multipliers, self._goal_weight = self.log_multipliers[device_rows], self._goal_weight[device_rows]
         self._state_optimizer.keep(rows)
         self._action_optimizer.keep(rows)
         self._settings = self._settings.rows(rows)
 
     def _update(self, rows: Rows) -> None:
         """log multiplier += lr * log(violation / tolerance), where the logarithm counts as 1 at most (and -1 at least)."""
-        run, there = self._run, rows.to(self.actions.device)
+        run, device_rows = self._run, rows.to(self.actions.device)
         settings = self._settings.rows(rows)
-        states, logs = self.states[there], self.log_multipliers[there]
-        predicted = lifted_step(run.model, run.problems.rows(there).context, states, self.actions[there])
+        states, logs = self.states[device_rows], self.log_multipliers[device_rows]
+        predicted = lifted_step(run.model, run.problems.rows(device_rows).context, states, self.actions[device_rows])
         run.spend(run.problems.steps, rows)
         ratio = dynamics_misses(predicted, states) / per_row(settings.tolerance, logs)
         logs = logs + per_row(settings.lr_multipliers, logs) * ratio.log().clamp(-1.0, 1.0)
         most = torch.tensor(_LARGEST, dtype=logs.dtype).log().item()
-        self.log_multipliers[there] = logs.clamp(-most, most)
+        self.log_multipliers[device_rows] = logs.clamp(-most, most)
 
     def _check(self, rows: Rows) -> None:
         """Roll the actions out and offer them."""
-        run, there = self._run, rows.to(self.actions.device)
-        actions = self.actions[there]
-        cost = final_cost(run.model, run.problems.rows(there), actions)
+        run, device_rows = self._run, rows.to(self.actions.device)
+        actions = self.actions[device_rows]
+        cost = final_cost(run.model, run.problems.rows(device_rows), actions)
         run.spend(run.problems.steps, rows)
-        run.offer(actions, cost, rows)
+        run.record(actions, cost, rows)
 
     def _by_step(self, value: Number) -> Float[Tensor, "batch virtual"]:
         """A setting, for every virtual state."""

@@ -12,7 +12,7 @@ from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
-from planners.updates.sampling import drawn, offered_costs
+from planners.updates.sampling import drawn, evaluate_plans
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class MPPISearch:
         std = torch.ones_like(self.actions) * per_row(settings.std * settings.std_decay**iteration, self.actions)
         plans = drawn(self.actions, std, self._noise.at(iteration), settings.noise_exponent)
         plans[:, 0] = self.actions
-        weights = path_weights(offered_costs(self._run, plans), per_row(settings.temperature, plans[:, :, 0, 0]))
+        weights = path_weights(evaluate_plans(self._run, plans), per_row(settings.temperature, plans[:, :, 0, 0]))
         # No matrix product: rounded weights do not sum to one, and a mean of plans at a bound would lie beyond it.
         self.actions = (weights[:, :, None, None] * plans).sum(1)
         self._run.project(self.actions)

@@ -12,7 +12,7 @@ from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
-from planners.updates.sampling import offered_costs
+from planners.updates.sampling import evaluate_plans
 
 _FAR = 20.0
 """Bounds further apart than so many `std` are no range to draw from: nearly all draws would be absurdly strong."""
@@ -48,7 +48,7 @@ class RandomShootingSearch:
     def step(self, iteration: int) -> None:
         """Draw plans and roll them out; the run keeps the best."""
         problems, noise = self._run.problems, self._noise.at(iteration)
-        offered_costs(self._run, spread(noise, self._centre, problems.low, problems.high, self._settings.std))
+        evaluate_plans(self._run, spread(noise, self._centre, problems.low, problems.high, self._settings.std))
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""

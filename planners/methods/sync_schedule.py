@@ -47,7 +47,7 @@ class _Group:
     """Steps to the end of the sync."""
     phase: Phase = Phase.LIFT
 
-    def move_on(self) -> Phase | None:
+    def advance_phase(self) -> Phase | None:
         """Into the phase that follows the one that is over; None where that was the iteration's last."""
         due = self.sync_every > 0 and self.sync_steps > 0 and (self.clock + 1) % self.sync_every == 0
         if self.phase is Phase.LIFT and due:
@@ -61,7 +61,7 @@ class _Group:
 
 
 @dataclass(frozen=True)
-class Turn:
+class ScheduledStep:
     """What is done next, and by whom."""
 
     phase: Phase
@@ -71,33 +71,39 @@ class Turn:
     groups: tuple[_Group, ...]
 
 
-Some = tuple[Int[Tensor, " _"] | None, ...]
+RowSelection = tuple[Int[Tensor, " _"] | None, ...]
 """Nobody (), everybody (None,), or some rows."""
 
 
 @dataclass(frozen=True)
-class Moves:
+class PhaseChanges:
     """Who has come where by a turn."""
 
-    synced: Some
+    synced: RowSelection
     """Their sync is over."""
-    to_sync: Some
-    to_finish: Some
-    ended: Some
+    to_sync: RowSelection
+    to_finish: RowSelection
+    ended: RowSelection
     """Their iteration is over."""
 
 
-class Turns:
+class SyncSchedule:
     """Clocks of the rows of a batch, and the order of their turns; counts are numbers, or tensors with one a row."""
 
     def __init__(
-        self, batch: int, sync_every: Count, sync_steps: Count, iterations: Count, final_steps: Count, extra: tuple[int, int]
+        self,
+        batch: int,
+        sync_every: Count,
+        sync_steps: Count,
+        iterations: Count,
+        final_steps: Count,
+        extra_steps: tuple[int, int],
     ) -> None:
         """`extra` steps belong to each sync that has any, and to each last one."""
         counts = torch.stack([torch.as_tensor(c).expand(batch) for c in (sync_every, sync_steps, iterations, final_steps)])
         kinds, self._member, sizes = counts.unique(dim=1, return_inverse=True, return_counts=True)
         self._groups = [
-            _Group(every, steps + extra[0] * (steps > 0), ends, last + extra[1] * (last > 0), size)
+            _Group(every, steps + extra_steps[0] * (steps > 0), ends, last + extra_steps[1] * (last > 0), size)
             for (every, steps, ends, last), size in zip(kinds.T.tolist(), sizes.tolist(), strict=True)
         ]
 
@@ -108,7 +114,7 @@ class Turns:
             return self._groups[0].clock
         return torch.tensor([group.clock for group in self._groups])[self._member]
 
-    def next(self) -> Turn:
+    def next(self) -> ScheduledStep:
         """The phase that most rows are in, whoever else waits."""
         by_phase: dict[Phase, list[_Group]] = {}
         for group in self._groups:
@@ -116,18 +122,20 @@ class Turns:
         groups = max(by_phase.values(), key=lambda groups: sum(group.size for group in groups))
         phase = groups[0].phase
         steps = 1 if phase is Phase.LIFT else min(group.left for group in groups)
-        return Turn(phase, self._rows(groups), steps, tuple(groups))
+        return ScheduledStep(phase, self._rows(groups), steps, tuple(groups))
 
-    def passed(self, turn: Turn) -> Moves:
+    def advance(self, scheduled: ScheduledStep) -> PhaseChanges:
         """A turn has been taken."""
         synced, entered = [], {Phase.SYNC: [], Phase.FINISH: [], None: []}
-        for group in turn.groups:
-            group.left = max(group.left - turn.steps, 0)
+        for group in scheduled.groups:
+            group.left = max(group.left - scheduled.steps, 0)
             if group.left == 0:
                 if group.phase is Phase.SYNC:
                     synced.append(group)
-                entered[group.move_on()].append(group)
-        return Moves(*(self._some(groups) for groups in (synced, entered[Phase.SYNC], entered[Phase.FINISH], entered[None])))
+                entered[group.advance_phase()].append(group)
+        return PhaseChanges(
+            *(self._selection(groups) for groups in (synced, entered[Phase.SYNC], entered[Phase.FINISH], entered[None]))
+        )
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
@@ -136,17 +144,17 @@ class Turns:
         for group, size in zip(self._groups, sizes.tolist(), strict=True):
             group.size = size
 
-    def join(self, others: Turns) -> None:
+    def join(self, others: SyncSchedule) -> None:
         """The rows of `others` behind these."""
         self._member = torch.cat([self._member, others._member + len(self._groups)])
         self._groups = self._groups + others._groups
 
-    def _some(self, groups: Sequence[_Group]) -> Some:
+    def _selection(self, groups: Sequence[_Group]) -> RowSelection:
         return (self._rows(groups),) if groups else ()
 
     def _rows(self, groups: Sequence[_Group]) -> Rows | None:
         if len(groups) == len(self._groups):
             return None
-        those = {id(group) for group in groups}
-        chosen = torch.tensor([id(group) in those for group in self._groups])
-        return torch.nonzero(chosen[self._member]).flatten()
+        group_ids = {id(group) for group in groups}
+        is_selected = torch.tensor([id(group) in group_ids for group in self._groups])
+        return torch.nonzero(is_selected[self._member]).flatten()

@@ -32,15 +32,15 @@ def part_of(plans: Plans, rows: Int[Tensor, " rows"]) -> Plans:
     """The plans of some rows, which are on the CPU; the same object where they are all, in order."""
     if len(rows) == len(plans.status) and torch.equal(rows, torch.arange(len(rows))):
         return plans
-    there = rows.to(plans.cost.device)
+    device_rows = rows.to(plans.cost.device)
     return Plans(
-        actions=plans.actions[there],
-        states=plans.states[there],
-        cost=plans.cost[there],
-        last_cost=plans.last_cost[there],
+        actions=plans.actions[device_rows],
+        states=plans.states[device_rows],
+        cost=plans.cost[device_rows],
+        last_cost=plans.last_cost[device_rows],
         status=tuple(plans.status[row] for row in rows.tolist()),
         evaluations=plans.evaluations[rows],
-        trace=plans.trace[there],
+        trace=plans.trace[device_rows],
         spent=plans.spent[rows],
     )
 
@@ -50,16 +50,16 @@ def merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
     improved = (further.cost < plans.cost[rows]) | ~torch.isfinite(plans.cost[rows])
     better, taken = rows[improved], torch.nonzero(improved).flatten()
 
-    def chosen(old: Tensor, new: Tensor) -> Tensor:
+    def with_better_rows(old: Tensor, new: Tensor) -> Tensor:
         return old.index_copy(0, better, new[taken])
 
     status = list(plans.status)
     for row, source in zip(better.tolist(), taken.tolist(), strict=True):
         status[row] = further.status[source]
     return Plans(
-        actions=chosen(plans.actions, further.actions),
-        states=chosen(plans.states, further.states),
-        cost=chosen(plans.cost, further.cost),
+        actions=with_better_rows(plans.actions, further.actions),
+        states=with_better_rows(plans.states, further.states),
+        cost=with_better_rows(plans.cost, further.cost),
         last_cost=plans.last_cost.index_copy(0, rows, further.last_cost),
         status=tuple(status),
         evaluations=plans.evaluations.index_add(0, rows.cpu(), further.evaluations),
@@ -82,16 +82,16 @@ def _spent(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Int[Tens
     return before.index_add(0, rows, further.spent)
 
 
-class Tries:
+class Attempts:
     """The attempts of a call's problems, in waves that are planned one after the other; everything is on the CPU."""
 
-    def __init__(self, problems: int, attempts: int, enough: Number, max_evaluations: int | None) -> None:
+    def __init__(self, problems: int, attempts: int, target_cost: Number, max_evaluations: int | None) -> None:
         """Each problem gets `attempts` at most, and no further one at a goal cost of `enough` or once its budget is spent."""
-        self._attempts, self._enough = attempts, torch.as_tensor(enough, dtype=torch.float64).expand(problems)
+        self._attempts, self._target_cost = attempts, torch.as_tensor(target_cost, dtype=torch.float64).expand(problems)
         self._budget = max_evaluations
         self.waiting: Rows = torch.arange(problems)
         """Problems that are worth an attempt and have not begun it."""
-        self.begun: Int[Tensor, " problems"] = torch.zeros(problems, dtype=torch.int64)
+        self.started: Int[Tensor, " problems"] = torch.zeros(problems, dtype=torch.int64)
         """Attempts that each has begun."""
         self.spent: Int[Tensor, " problems"] = torch.zeros(problems, dtype=torch.int64)
         """Model steps of those that have ended."""
@@ -110,8 +110,8 @@ class Tries:
     def join(self) -> Rows:
         """All that wait come into the wave, behind those that are there."""
         rows, self.waiting = self.waiting, torch.arange(0)
-        self._wave, self._number = torch.cat([self._wave, rows]), torch.cat([self._number, self.begun[rows]])
-        self.begun[rows] += 1
+        self._wave, self._number = torch.cat([self._wave, rows]), torch.cat([self._number, self.started[rows]])
+        self.started[rows] += 1
         return rows
 
     def end(self, ended: Ended) -> None:
@@ -123,17 +123,17 @@ class Tries:
         self._reached[rows] = torch.where(better, ended.reached, self._reached[rows])
         self.spent[rows] += ended.evaluations
         # Both in the type that the planner compares in: a cost that is just enough must be so on either side.
-        enough = self._enough[rows].to(ended.cost).cpu() >= self._cost[rows].to(ended.cost).cpu()
-        closed = self._reached[rows] | enough | (self.begun[rows] >= self._attempts)
+        target_met = self._target_cost[rows].to(ended.cost).cpu() >= self._cost[rows].to(ended.cost).cpu()
+        closed = self._reached[rows] | target_met | (self.started[rows] >= self._attempts)
         if self._budget is not None:
             closed |= self.spent[rows] >= self._budget
         self.waiting = torch.cat([self.waiting, rows[~closed]]).sort().values
 
-    def collected(self, plans: Plans | None, found: Plans) -> Plans:
+    def merge(self, plans: Plans | None, found: Plans) -> Plans:
         """The plans of the waves before and those of this one, problem by problem."""
         for number in self._number.unique().tolist():
-            places = torch.nonzero(self._number == number).flatten()
-            part, rows = part_of(found, places), self._wave[places]
+            positions = torch.nonzero(self._number == number).flatten()
+            part, rows = part_of(found, positions), self._wave[positions]
             plans = part if plans is None else merged(plans, part, rows.to(found.cost.device))
         assert plans is not None, "a wave has places"
         return plans

@@ -22,7 +22,7 @@ from world_models.errors import require
 
 __all__ = ["Branches", "ExploreSettings", "explore"]
 
-_ELSEWHERE = 20.0
+_DIVERSITY_PENALTY = 20.0
 """Log of the factor by which a plan beside one that is taken already counts as dearer."""
 
 
@@ -52,15 +52,15 @@ def explore(
     the end, waiting at the start (null actions), and the same way at a slower pace. Row i's draws depend on `seeds[i]` only.
     Raises UserError for `branches` < 1 or seeds that do not fit the problems.
     """
-    chosen = settings or ExploreSettings()
+    tree_settings = settings or ExploreSettings()
     require(branches >= 1, f"branches {branches!r} is no count: give a whole number >= 1.")
     require(len(seeds) == problems.batch, f"{len(seeds)} seeds for {problems.batch} problems: give one a problem.")
     with torch.no_grad():
-        tree = Tree(model, problems, chosen)
+        tree = Tree(model, problems, tree_settings)
         draws = RowNoise(seeds, "explore draws", (2, tree.capacity), problems.goal)
-        pushes = RowNoise(seeds, "explore actions", (chosen.nodes, model.action_dim), problems.goal)
-        for turn in range(chosen.rounds):
-            tree.extend(tree.draw(draws.at(turn)), pushes.at(turn))
+        pushes = RowNoise(seeds, "explore actions", (tree_settings.nodes, model.action_dim), problems.goal)
+        for round_index in range(tree_settings.rounds):
+            tree.extend(tree.draw(draws.at(round_index)), pushes.at(round_index))
         return _best(model, problems, tree, branches)
 
 
@@ -68,16 +68,16 @@ def _best(model: WorldModel, problems: ModelProblems, tree: Tree, branches: int)
     """The best completions of the tree's best nodes, different ones."""
     count = min(tree.settings.candidates * branches, tree.size)
     nodes = tree.cost[:, : tree.size].topk(count, dim=1, largest=False).indices
-    way, depth = tree.way(nodes), take(tree.depth, nodes)
+    way, depth = tree.path_to(nodes), take(tree.depth, nodes)
     plans = torch.stack(_completions(problems, way, depth), 2).flatten(1, 2)
     context = Context(*(_repeat(part, plans.shape[1]) for part in (problems.context.states, problems.context.actions)))
     states = rollout(model, context, plans.flatten(0, 1))
     cost = problems.goal_cost(states[:, -1], _repeat(problems.goal, plans.shape[1])).view(plans.shape[:2])
     states = states.unflatten(0, plans.shape[:2])
     cost = torch.where(torch.isfinite(cost), cost, torch.inf)
-    chosen = _different(states, cost, branches)
+    selected = _different(states, cost, branches)
     evaluations = tree.evaluations + plans.shape[1] * problems.steps
-    return Branches(take(plans, chosen), take(states, chosen), take(cost, chosen), evaluations)
+    return Branches(take(plans, selected), take(states, selected), take(cost, selected), evaluations)
 
 
 def _completions(
@@ -117,10 +117,10 @@ def _different(
         best = score.argmin(1, keepdim=True)
         taken.append(best)
         apart = torch.cdist(take(flat, best), flat)[:, 0] / radius.unsqueeze(1)
-        score = score + _ELSEWHERE * (-(2 * apart).square()).exp()
+        score = score + _DIVERSITY_PENALTY * (-(2 * apart).square()).exp()
         score = score.scatter(1, best, torch.inf)
-    chosen = torch.cat(taken, 1)
-    return chosen.gather(1, take(cost, chosen).argsort(dim=1, stable=True))
+    selected = torch.cat(taken, 1)
+    return selected.gather(1, take(cost, selected).argsort(dim=1, stable=True))
 
 
 def _repeat(values: Tensor, count: int) -> Tensor:

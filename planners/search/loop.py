@@ -12,7 +12,7 @@ from torch import Tensor
 
 from planners.base import OnStep, Plans, PlanStatus
 from planners.objectives import final_cost
-from planners.search.search_run import JoiningSearch, Rows, Run, Search
+from planners.search.search_run import JoinableSearch, Rows, Run, Search
 from world_models.base import rollout
 
 
@@ -31,7 +31,7 @@ class Limits:
     restarts: int = 1
     """Rows a problem, one behind the other."""
 
-    def joined(self, others: Limits) -> Limits:
+    def concat(self, others: Limits) -> Limits:
         """Of these rows and of `others` behind them."""
         evaluations = self.evaluations
         if evaluations is not None and others.evaluations is not None:
@@ -59,23 +59,23 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Newcomers:
+class AddedRows:
     """Rows that join a run under way: a fresh run, and a search of the same kind."""
 
     run: Run
-    search: JoiningSearch
+    search: JoinableSearch
     limits: Limits
 
 
-OnEnd = Callable[[Ended, bool], Newcomers | None]
+OnEnd = Callable[[Ended, bool], AddedRows | None]
 """Told which problems have ended, and whether others go on; if so, it may answer with rows that join them."""
 
 
-def _nobody(ended: Ended, others_go_on: bool) -> None:
+def _add_none(ended: Ended, run_continues: bool) -> None:
     return None
 
 
-def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_end: OnEnd = _nobody) -> Plans:
+def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_end: OnEnd = _add_none) -> Plans:
     """Run a search to its end and return the best rolled-out plan of each problem, of those that joined behind the others.
 
     A row that turns non-finite is reported as such with the best plan from before; the rows beside it go on untouched.
@@ -84,9 +84,9 @@ def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_e
     with torch.no_grad():
         loop = _Loop(run, search, limits, on_end)
         while loop.narrow():
-            loop.looked_at = search.step(calls)
+            loop.eligible = search.step(calls)
             calls += 1
-            run.tick(loop.looked_at)
+            run.tick(loop.eligible)
             if on_step is not None:
                 # Whoever has joined has all before him: progress waits, but never goes back.
                 done = max(done, total - int((loop.limits.iterations[run.rows] - run.clock).max()))
@@ -103,14 +103,14 @@ class _Loop:
         self._run, self._search, self.limits, self._on_end = run, search, limits, on_end
         self._last_cost = run.best_cost.clone()
         self._status = [PlanStatus.COMPLETED] * len(run.rows)
-        self.looked_at: Rows | None = None
+        self.eligible: Rows | None = None
         """Searched rows that may leave, None for all: those whose iteration is over."""
         self._check_start(None)
 
     def narrow(self) -> bool:
         """Check the rows that end a last time, go on with the others and with whoever joins; False when there is none."""
         run = self._run
-        while (leaving := _leaving(run, self.limits, self.looked_at, self._status)).any():
+        while (leaving := _leaving(run, self.limits, self.eligible, self._status)).any():
             gone = torch.nonzero(leaving).flatten()
             self._check_last(gone)
             problems = (run.rows[gone] // self.limits.restarts).unique()
@@ -121,48 +121,48 @@ class _Loop:
             run.keep(stay)
             self._search.keep(stay)
             whole = problems[~torch.isin(problems, run.rows // self.limits.restarts)]
-            newcomers = self._on_end(self._ended(whole), True)
-            if newcomers is None:
+            added = self._on_end(self._ended(whole), True)
+            if added is None:
                 return True
-            self._join(newcomers)
+            self._join(added)
         return True
 
-    def _join(self, newcomers: Newcomers) -> None:
+    def _join(self, added: AddedRows) -> None:
         """Go on with further rows, of which some may be over before their first iteration."""
         run, search = self._run, self._search
-        assert isinstance(search, JoiningSearch), "nobody joins a search whose rows must be in step"
-        self.looked_at = torch.arange(len(newcomers.run.rows)) + len(run.rows)
-        self._last_cost = torch.cat([self._last_cost, newcomers.run.best_cost])
-        self._status += [PlanStatus.COMPLETED] * len(newcomers.run.rows)
-        self.limits = self.limits.joined(newcomers.limits)
-        run.join(newcomers.run)
-        search.join(newcomers.search)
-        self._check_start(self.looked_at)
+        assert isinstance(search, JoinableSearch), "nobody joins a search whose rows must be in step"
+        self.eligible = torch.arange(len(added.run.rows)) + len(run.rows)
+        self._last_cost = torch.cat([self._last_cost, added.run.best_cost])
+        self._status += [PlanStatus.COMPLETED] * len(added.run.rows)
+        self.limits = self.limits.concat(added.limits)
+        run.join(added.run)
+        search.join(added.search)
+        self._check_start(self.eligible)
 
     def _check_start(self, rows: Rows | None) -> None:
         """The start itself, before a search puts noise on it: no plan is worse than what it was given."""
         run = self._run
         actions = run.start.actions if rows is None else run.start.actions[rows.to(run.start.actions.device)]
-        run.offer(actions, final_cost(run.model, run.problems_of(rows), actions), rows)
+        run.record(actions, final_cost(run.model, run.problems_of(rows), actions), rows)
         run.spend(run.problems.steps, rows)
 
     def _check_last(self, rows: Rows) -> None:
         """The last check of rows that end."""
         run, last_cost = self._run, self._last_cost
-        everyone = len(rows) == len(run.rows)
-        there = rows.to(last_cost.device)
-        actions = self._search.actions if everyone else self._search.actions[there]
-        cost = final_cost(run.model, run.problems if everyone else run.problems.rows(there), actions)
+        is_all = len(rows) == len(run.rows)
+        device_rows = rows.to(last_cost.device)
+        actions = self._search.actions if is_all else self._search.actions[device_rows]
+        cost = final_cost(run.model, run.problems if is_all else run.problems.rows(device_rows), actions)
         run.spend(run.problems.steps, rows)
-        run.offer(actions, cost, rows)
+        run.record(actions, cost, rows)
         last_cost[run.rows[rows].to(last_cost.device)] = cost
 
     def _ended(self, problems: Int[Tensor, " problems"]) -> Ended:
         """What is known of problems that are no longer searched."""
-        chosen = self._best_rows()[problems.to(self._last_cost.device)]
-        reached = [self._status[row] is PlanStatus.REACHED for row in chosen.tolist()]
+        best_rows = self._best_rows()[problems.to(self._last_cost.device)]
+        reached = [self._status[row] is PlanStatus.REACHED for row in best_rows.tolist()]
         evaluations = self._evaluations()[problems]
-        return Ended(problems, self._run.best_cost[chosen], torch.tensor(reached, dtype=torch.bool), evaluations)
+        return Ended(problems, self._run.best_cost[best_rows], torch.tensor(reached, dtype=torch.bool), evaluations)
 
     def _best_rows(self) -> Int[Tensor, " problems"]:
         """The best row of each problem."""
@@ -176,8 +176,8 @@ class _Loop:
 
     def plans(self) -> Plans:
         """The best row of each problem."""
-        run, chosen = self._run, self._best_rows()
-        problems, actions = run.all_problems.rows(chosen), run.best_actions[chosen]
+        run, best_rows = self._run, self._best_rows()
+        problems, actions = run.all_problems.rows(best_rows), run.best_actions[best_rows]
         states = rollout(run.model, problems.context, actions)
         ended = [PlanStatus.NON_FINITE if bad else why for bad, why in zip(run.failed.tolist(), self._status, strict=True)]
         trace, spent = run.checks()
@@ -185,33 +185,33 @@ class _Loop:
             actions=actions,
             states=states,
             cost=problems.goal_cost(states[:, -1], problems.goal),
-            last_cost=self._last_cost[chosen],
-            status=tuple(ended[row] for row in chosen.tolist()),
+            last_cost=self._last_cost[best_rows],
+            status=tuple(ended[row] for row in best_rows.tolist()),
             evaluations=self._evaluations(),
             trace=trace.unflatten(0, (-1, self.limits.restarts)).amin(1),
             spent=spent.unflatten(0, (-1, self.limits.restarts)).sum(1),
         )
 
 
-def _leaving(run: Run, limits: Limits, among: Rows | None, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
+def _leaving(run: Run, limits: Limits, candidates: Rows | None, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
     """Which searched rows go; notes why in `status`. Waits for the device only when there is news.
 
     Only rows whose iteration is over are looked at, `among` all: wherever else they stand depends on the rows beside them.
     """
-    looked_at = torch.full((len(run.rows),), among is None)
-    if among is not None:
-        looked_at[among] = True
-    done = looked_at & (limits.iterations[run.rows] <= run.clock)
+    eligible = torch.full((len(run.rows),), candidates is None)
+    if candidates is not None:
+        eligible[candidates] = True
+    done = eligible & (limits.iterations[run.rows] <= run.clock)
     spent = torch.zeros_like(done)
     if limits.evaluations is not None:
-        spent |= looked_at & (run.evaluations[run.rows] >= limits.evaluations[run.rows])
+        spent |= eligible & (run.evaluations[run.rows] >= limits.evaluations[run.rows])
     if limits.deadline is not None and time.perf_counter() >= limits.deadline:
         spent |= True
     reached = torch.zeros_like(done)
-    if run.news and looked_at.any():
-        run.news = False
+    if run.has_new_costs and eligible.any():
+        run.has_new_costs = False
         by_problem = (run.best_cost <= limits.finish_cost).view(-1, limits.restarts).any(1)
-        reached = looked_at & by_problem.repeat_interleave(limits.restarts).cpu()[run.rows]
+        reached = eligible & by_problem.repeat_interleave(limits.restarts).cpu()[run.rows]
     for rows, reason in ((spent & ~done, PlanStatus.OUT_OF_BUDGET), (reached, PlanStatus.REACHED)):
         for row in run.rows[rows].tolist():
             status[row] = reason

@@ -71,7 +71,7 @@ class Tree:
         self.cost = like.new_full((batch, self.capacity), torch.inf)
         cost = problems.goal_cost(context.last, problems.goal)
         self.cost[:, 0] = torch.where(torch.isfinite(cost), cost, torch.inf)
-        self._crowd = like.new_ones(batch, self.capacity)
+        self._density = like.new_ones(batch, self.capacity)
         self._radius = like.new_ones(batch, 1, 1)
 
     def draw(self, noise: Float[Tensor, "batch 2 capacity"]) -> Int[Tensor, "batch nodes"]:
@@ -82,7 +82,7 @@ class Tree:
         """
         settings, size, tiny = self.settings, self.size, torch.finfo(noise.dtype).tiny
         wait = torch.special.log_ndtr(noise[:, :, :size]).neg().clamp_min(tiny).log()
-        rare = wait + settings.novelty * self._crowd[:, None, :size].log()
+        rare = wait + settings.novelty * self._density[:, None, :size].log()
         rare[:, 1] += settings.greed * self.cost[:, :size].clamp_min(tiny).log()
         extensible = (self.depth[:, :size] < self._problems.steps) & torch.isfinite(self.cost[:, :size])
         rare = torch.where(extensible.unsqueeze(1), rare, torch.inf)
@@ -94,8 +94,8 @@ class Tree:
         problems, settings, count = self._problems, self.settings, nodes.shape[1]
         new = slice(self.size, self.size + count)
         # Of unit variance at every depth, whatever is kept of the push before.
-        begun = (nodes > 0).unsqueeze(2) * settings.keep
-        push = begun * take(self.push, nodes) + (1 - begun**2).sqrt() * noise
+        inherited = (nodes > 0).unsqueeze(2) * settings.keep
+        push = inherited * take(self.push, nodes) + (1 - inherited**2).sqrt() * noise
         self.push[:, new], self.parent[:, new] = push, nodes
         depth = take(self.depth, nodes)
         self.depth[:, new] = (depth + settings.hold).clamp_max(problems.steps)
@@ -109,7 +109,7 @@ class Tree:
         )
         self.cost[:, new] = torch.where(sound & torch.isfinite(cost), cost, torch.inf)
         self.size += count
-        self._crowd_with(new)
+        self._update_density(new)
 
     def _held(
         self, nodes: Int[Tensor, "batch nodes"], action: Float[Tensor, "batch nodes action"], steps: Int[Tensor, "batch nodes"]
@@ -120,13 +120,13 @@ class Tree:
         for step in range(self.settings.hold):
             window = torch.cat([past, held], 1)
             following = torch.cat([states[:, 1:], self._model.step(states, window).unsqueeze(1)], 1)
-            goes_on = (steps > step).flatten()
-            states = torch.where(_over(goes_on, states), following, states)
-            past = torch.where(_over(goes_on, past), window[:, 1:], past)
+            active = (steps > step).flatten()
+            states = torch.where(_over(active, states), following, states)
+            past = torch.where(_over(active, past), window[:, 1:], past)
         self.evaluations += self.settings.hold * shape[1]
         return states.unflatten(0, shape), past.unflatten(0, shape)
 
-    def _crowd_with(self, new: slice) -> None:
+    def _update_density(self, new: slice) -> None:
         """Count new nodes in, softly: a node counts (1 - (distance / radius)^2)^2 for one within the radius, 1 for itself."""
         count, size = new.stop - new.start, self.size
         if new.start == 1:
@@ -141,8 +141,8 @@ class Tree:
             states = (states - states[:, :1]) / self._radius[rows]
             apart = torch.cdist(states[:, new], states, compute_mode=direct)
             near = apart.square_().neg_().add_(1).clamp_min_(0).square_()
-            self._crowd[rows, new] = near.sum(2)
-            self._crowd[rows, : new.start] += near[:, :, : new.start].sum(1)
+            self._density[rows, new] = near.sum(2)
+            self._density[rows, : new.start] += near[:, :, : new.start].sum(1)
 
     def action(self, push: Float[Tensor, "*nodes action"]) -> Float[Tensor, "*nodes action"]:
         """Actions about the middle of the bounds, in halves of their range; about zero and of unit size without bounds."""
@@ -152,7 +152,7 @@ class Tree:
         middle = torch.where(bounded, (high + low) / 2, 0.0)
         return (middle + self.settings.spread * half * push).clamp_(low, high)
 
-    def way(self, nodes: Int[Tensor, "batch nodes"]) -> Float[Tensor, "batch nodes time action"]:
+    def path_to(self, nodes: Int[Tensor, "batch nodes"]) -> Float[Tensor, "batch nodes time action"]:
         """The actions from the start to some nodes, zero after these are reached."""
         steps = self._problems.steps
         time = torch.arange(steps, device=nodes.device)

@@ -14,12 +14,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from planners.base import ModelProblems, OnStep, PlannerMemoryError, Plans, Start
-from planners.search.attempts import Tries, attempt_seed, restart_seed
+from planners.search.attempts import Attempts, attempt_seed, restart_seed
 from planners.search.explored_starts import explore
 from planners.search.initialisers import linear, zeros
-from planners.search.loop import Ended, Limits, Newcomers, solve
+from planners.search.loop import AddedRows, Ended, Limits, solve
 from planners.search.rollout_tree import ExploreSettings
-from planners.search.search_run import JoiningSearch, Rows, Run, Search, begin, check_problems
+from planners.search.search_run import JoinableSearch, Rows, Run, Search, begin, check_problems
 from planners.settings import Count, Number, Settings, choice, count, number
 from world_models.base import WorldModel
 from world_models.precision import matmul_precision
@@ -104,7 +104,7 @@ class SearchPlanner(ABC, Generic[S]):
 
 
 @dataclass(frozen=True)
-class _Begun(Generic[S]):
+class _StartedRows(Generic[S]):
     """Rows that are about to be searched."""
 
     run: Run
@@ -132,59 +132,59 @@ class _Call(Generic[S]):
         self._planner, self._settings, self._model, self._problems, self._seeds = planner, settings, model, problems, seeds
         self._on_step, self._deadline = on_step, deadline
         costs = (torch.as_tensor(cost, dtype=torch.float64) for cost in (settings.reached_cost, settings.finish_cost))
-        self._tries = Tries(problems.batch, settings.attempts, torch.maximum(*costs), settings.max_evaluations)
+        self._attempts = Attempts(problems.batch, settings.attempts, torch.maximum(*costs), settings.max_evaluations)
 
     def plans(self, start: Start | None) -> Plans:
         """The best plan of each problem; the first attempts begin at `start` if one is given."""
         plans, wave = None, 0
-        while wave == 0 or (len(self._tries.waiting) and not self._late()):
-            begun = self._begin(self._tries.begin(), start)
-            search = self._planner.search(begun.settings, begun.run)
-            on_end = self._joining if isinstance(search, JoiningSearch) else self._ending
-            found = solve(begun.run, search, begun.limits, self._progress(wave), on_end)
-            plans, start = self._tries.collected(plans, found), None
+        while wave == 0 or (len(self._attempts.waiting) and not self._past_deadline()):
+            started = self._begin(self._attempts.begin(), start)
+            search = self._planner.search(started.settings, started.run)
+            on_end = self._on_end_refill if isinstance(search, JoinableSearch) else self._on_end
+            found = solve(started.run, search, started.limits, self._progress(wave), on_end)
+            plans, start = self._attempts.merge(plans, found), None
             wave += 1
         assert plans is not None
         return plans
 
-    def _ending(self, ended: Ended, others_go_on: bool) -> None:
+    def _on_end(self, ended: Ended, run_continues: bool) -> None:
         """Further attempts come when the wave is over."""
-        self._tries.end(ended)
+        self._attempts.end(ended)
 
-    def _joining(self, ended: Ended, others_go_on: bool) -> Newcomers | None:
+    def _on_end_refill(self, ended: Ended, run_continues: bool) -> AddedRows | None:
         """Further attempts join the wave, if it is not over."""
-        self._tries.end(ended)
-        if not others_go_on or not len(self._tries.waiting) or self._late():
+        self._attempts.end(ended)
+        if not run_continues or not len(self._attempts.waiting) or self._past_deadline():
             return None
-        begun = self._begin(self._tries.join(), None)
-        search = self._planner.search(begun.settings, begun.run)
-        assert isinstance(search, JoiningSearch), "a planner's searches are of one kind"
-        return Newcomers(begun.run, search, begun.limits)
+        started = self._begin(self._attempts.join(), None)
+        search = self._planner.search(started.settings, started.run)
+        assert isinstance(search, JoinableSearch), "a planner's searches are of one kind"
+        return AddedRows(started.run, search, started.limits)
 
-    def _late(self) -> bool:
+    def _past_deadline(self) -> bool:
         """Whether the time is over."""
         return self._deadline is not None and time.perf_counter() >= self._deadline
 
-    def _begin(self, chosen: Rows, start: Start | None) -> _Begun[S]:
+    def _begin(self, problem_rows: Rows, start: Start | None) -> _StartedRows[S]:
         """The next attempt of some problems, from `start` if one is given."""
-        everyone = len(chosen) == self._problems.batch
-        problems = self._problems if everyone else self._problems.rows(chosen.to(self._problems.goal.device))
-        settings = self._settings if everyone else self._settings.rows(chosen)
-        numbers = (self._tries.begun[chosen] - 1).tolist()
-        own = [attempt_seed(self._seeds[row], number) for row, number in zip(chosen.tolist(), numbers, strict=True)]
+        is_all = len(problem_rows) == self._problems.batch
+        problems = self._problems if is_all else self._problems.rows(problem_rows.to(self._problems.goal.device))
+        settings = self._settings if is_all else self._settings.rows(problem_rows)
+        numbers = (self._attempts.started[problem_rows] - 1).tolist()
+        own = [attempt_seed(self._seeds[row], number) for row, number in zip(problem_rows.tolist(), numbers, strict=True)]
         restarts = settings.restarts
         rows = torch.arange(problems.batch).repeat_interleave(restarts)
-        there = rows.to(problems.goal.device)
+        device_rows = rows.to(problems.goal.device)
         if start is not None:
-            start, explored = start.rows(there), 0
+            start, explored = start.rows(device_rows), 0
         else:
             start, explored = _start(settings, self._model, problems, own)
         if restarts > 1:
-            problems, settings = problems.rows(there), settings.rows(rows)
+            problems, settings = problems.rows(device_rows), settings.rows(rows)
             own = [restart_seed(seed, restart) for seed in own for restart in range(restarts)]
         run = begin(self._model, problems, own, start)
         run.spend(explored)
-        return _Begun(run, settings, _limits(settings, run, self._deadline, self._tries.spent[chosen][rows]))
+        return _StartedRows(run, settings, _limits(settings, run, self._deadline, self._attempts.spent[problem_rows][rows]))
 
     def _progress(self, wave: int) -> OnStep | None:
         on_step, attempts = self._on_step, self._settings.attempts

@@ -40,7 +40,7 @@ class Search(Protocol):
 
 
 @runtime_checkable
-class JoiningSearch(Search, Protocol):
+class JoinableSearch(Search, Protocol):
     """A search that further rows can join while it is under way."""
 
     def join(self, others: Any) -> None:
@@ -69,34 +69,34 @@ class Run:
         self.trace: list[Float[Tensor, " all_rows"]] = []
         self.spent: list[Int[Tensor, " all_rows"]] = []
         self.rows: Rows = torch.arange(batch)
-        self.news = False
+        self.has_new_costs = False
         """Whether anything was offered since this was last set to False."""
-        self._where = self.rows.to(device)
+        self._device_rows = self.rows.to(device)
 
-    def offer(
+    def record(
         self, actions: Float[Tensor, "batch time action"], cost: Float[Tensor, " batch"], rows: Rows | None = None
     ) -> None:
         """A check: plans and their rolled-out goal costs. Better rows are kept; a non-finite cost marks its row.
 
         `rows` says which of the searched rows these are, if not all.
         """
-        where = self._where if rows is None else self._where[rows.to(self._where.device)]
-        finite, best = torch.isfinite(cost), self.best_cost[where]
+        indices = self._device_rows if rows is None else self._device_rows[rows.to(self._device_rows.device)]
+        finite, best = torch.isfinite(cost), self.best_cost[indices]
         better = finite & (cost < best)
-        self.failed[where] |= ~finite
-        self.best_cost[where] = torch.where(better, cost, best)
-        self.best_actions[where] = torch.where(better[:, None, None], actions, self.best_actions[where])
+        self.failed[indices] |= ~finite
+        self.best_cost[indices] = torch.where(better, cost, best)
+        self.best_actions[indices] = torch.where(better[:, None, None], actions, self.best_actions[indices])
         self.trace.append(self.best_cost.clone())
         self.spent.append(self.evaluations.clone())
-        self.news = True
+        self.has_new_costs = True
 
     def problems_of(self, rows: Rows | None) -> ModelProblems:
         """Of all searched rows, or of some."""
-        return self.problems if rows is None else self.problems.rows(rows.to(self._where.device))
+        return self.problems if rows is None else self.problems.rows(rows.to(self._device_rows.device))
 
     def best(self, rows: Rows | None = None) -> Float[Tensor, "batch time action"]:
         """The best plans so far of the rows that are still searched, or of some of them."""
-        return self.best_actions[self._where if rows is None else self._where[rows.to(self._where.device)]]
+        return self.best_actions[self._device_rows if rows is None else self._device_rows[rows.to(self._device_rows.device)]]
 
     def spend(self, model_steps: int, rows: Rows | None = None) -> None:
         """Count model steps that every searched row has taken, or that `rows` of them have."""
@@ -116,14 +116,14 @@ class Run:
     def join(self, others: Run) -> None:
         """Search the rows of a fresh run of the same model, too; they stand behind all that this one has."""
         first = len(self.evaluations)
-        self.all_problems = self.all_problems.joined(others.all_problems)
-        self.problems = self.problems.joined(others.problems)
+        self.all_problems = self.all_problems.concat(others.all_problems)
+        self.problems = self.problems.concat(others.problems)
         self.seeds += others.seeds
-        self.start = self.start.joined(others.start)
+        self.start = self.start.concat(others.start)
         for name in ("best_actions", "best_cost", "failed", "evaluations", "clock"):
             setattr(self, name, torch.cat([getattr(self, name), getattr(others, name)]))
         self.rows = torch.cat([self.rows, others.rows + first])
-        self._where = torch.cat([self._where, others._where + first])
+        self._device_rows = torch.cat([self._device_rows, others._device_rows + first])
 
     def checks(self) -> tuple[Float[Tensor, "all_rows checks"], Int[Tensor, "all_rows checks"]]:
         """The best cost so far and the model steps spent at each check; rows that came later had no plan and nothing spent."""
@@ -139,11 +139,11 @@ class Run:
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the searched rows."""
-        there = rows.to(self._where.device)
-        self.problems = self.problems.rows(there)
+        device_rows = rows.to(self._device_rows.device)
+        self.problems = self.problems.rows(device_rows)
         self.seeds = tuple(self.seeds[row] for row in rows.tolist())
-        self.start = self.start.rows(there)
-        self.rows, self.clock, self._where = self.rows[rows], self.clock[rows], self._where[there]
+        self.start = self.start.rows(device_rows)
+        self.rows, self.clock, self._device_rows = self.rows[rows], self.clock[rows], self._device_rows[device_rows]
 
 
 def _keep_freed_memory() -> None:

@@ -126,7 +126,7 @@ class LevenbergMarquardt(Refiner):
     differs in its damping alone: the linearisation is kept. It is charged all the same, so that budgets mean what they meant.
     """
 
-    extra = 1
+    extra_steps = 1
 
     def __init__(self, run: Run, damping: Number) -> None:
         check_state_size(run.model)
@@ -149,42 +149,42 @@ class LevenbergMarquardt(Refiner):
         """Dampings as at first; what the actions lead to is unknown."""
         which = slice(None) if rows is None else rows
         self._known[which] = self._linear[which] = False
-        there = which if isinstance(which, slice) else which.to(self._damping.device)
-        self._damping[there] = self._first_damping[there]
+        device_rows = which if isinstance(which, slice) else which.to(self._damping.device)
+        self._damping[device_rows] = self._first_damping[device_rows]
 
     def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
         """Propose a step for each row and keep it where the rolled-out cost falls."""
-        run, places = self._run, torch.arange(len(actions)) if rows is None else rows
-        there = places.to(actions.device)
-        known = self._known[places].to(actions.device)
-        before = actions[there]
+        run, row_indices = self._run, torch.arange(len(actions)) if rows is None else rows
+        device_rows = row_indices.to(actions.device)
+        known = self._known[row_indices].to(actions.device)
+        before = actions[device_rows]
         proposal = before.clone()
-        moving = places[self._known[places]]
+        moving = row_indices[self._known[row_indices]]
         if len(moving):
             problems = run.problems if len(moving) == len(actions) else run.problems_of(moving)
             proposal[known] += self._direction(problems, before[known], moving)
             run.spend(problems.steps, moving)
             run.project(proposal)
         states, cost = self._rolled_out(proposal, rows)
-        better = cost < self._cost[there]
-        damping = self._damping[there]
+        better = cost < self._cost[device_rows]
+        damping = self._damping[device_rows]
         damped = (damping * torch.where(better, _LESS, _MORE)).clamp_(1e-8, 1e8)
-        self._damping[there] = torch.where(known, damped, damping)
+        self._damping[device_rows] = torch.where(known, damped, damping)
         taken = better | ~known
-        actions[there] = torch.where(taken[:, None, None], proposal, before)
+        actions[device_rows] = torch.where(taken[:, None, None], proposal, before)
         wide = taken.view(-1, *[1] * (states.ndim - 1))
-        self._states[there] = torch.where(wide, states, self._states[there])
-        self._cost[there] = torch.where(taken, cost, self._cost[there])
-        self._known[places] = True
-        self._linear[places] &= ~taken.cpu()
+        self._states[device_rows] = torch.where(wide, states, self._states[device_rows])
+        self._cost[device_rows] = torch.where(taken, cost, self._cost[device_rows])
+        self._known[row_indices] = True
+        self._linear[row_indices] &= ~taken.cpu()
 
     def keep(self, rows: Rows) -> None:
         """Leave the other rows' dampings and rollouts out."""
-        there = rows.to(self._damping.device)
-        self._first_damping, self._damping = self._first_damping[there], self._damping[there]
-        self._known, self._states, self._cost = self._known[rows], self._states[there], self._cost[there]
-        self._linear, self._jacobian = self._linear[rows], self._jacobian[there]
-        self._gradient, self._hessian = self._gradient[there], self._hessian[there]
+        device_rows = rows.to(self._damping.device)
+        self._first_damping, self._damping = self._first_damping[device_rows], self._damping[device_rows]
+        self._known, self._states, self._cost = self._known[rows], self._states[device_rows], self._cost[device_rows]
+        self._linear, self._jacobian = self._linear[rows], self._jacobian[device_rows]
+        self._gradient, self._hessian = self._gradient[device_rows], self._hessian[device_rows]
 
     def join(self, others: LevenbergMarquardt) -> None:
         """The dampings and rollouts of further rows."""
@@ -200,7 +200,7 @@ class LevenbergMarquardt(Refiner):
         states = rollout(run.model, problems.context, actions)
         cost = problems.goal_cost(states[:, -1], problems.goal)
         run.spend(problems.steps, rows)
-        run.offer(actions, cost, rows)
+        run.record(actions, cost, rows)
         return states, cost
 
     def _direction(
@@ -213,12 +213,12 @@ class LevenbergMarquardt(Refiner):
         held there (Bertsekas 1982): the others must do without them.
         """
         self._linearise(problems, actions, rows)
-        there = rows.to(actions.device)
-        jacobian, gradient, hessian = self._jacobian[there], self._gradient[there], self._hessian[there]
+        device_rows = rows.to(actions.device)
+        jacobian, gradient, hessian = self._jacobian[device_rows], self._gradient[device_rows], self._hessian[device_rows]
         flat = (jacobian * _free(problems, actions, jacobian, gradient).unsqueeze(1)).flatten(2).double()
         system = hessian.double() @ flat @ flat.mT
         scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
-        damped = torch.diag_embed((self._damping[there].double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
+        damped = torch.diag_embed((self._damping[device_rows].double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
         # solve_ex: a non-finite row must not raise for its neighbours.
         weights = torch.linalg.solve_ex(system + damped, gradient.double().unsqueeze(2)).result
         return (flat.mT @ weights).neg().to(actions).view_as(actions)
@@ -231,10 +231,10 @@ class LevenbergMarquardt(Refiner):
             return
         if len(stale) < len(rows):
             problems, actions = self._run.problems_of(stale), actions[moved.to(actions.device)]
-        there = stale.to(actions.device)
-        states = self._states[there]
-        self._jacobian[there] = final_state_jacobian(self._run.model, problems, actions, states)
-        _, self._gradient[there], self._hessian[there] = goal_quadratic(problems, states[:, -1])
+        device_rows = stale.to(actions.device)
+        states = self._states[device_rows]
+        self._jacobian[device_rows] = final_state_jacobian(self._run.model, problems, actions, states)
+        _, self._gradient[device_rows], self._hessian[device_rows] = goal_quadratic(problems, states[:, -1])
         self._linear[stale] = True
 
 

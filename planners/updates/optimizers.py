@@ -71,37 +71,37 @@ class Adam:
             self._second.zero_()
             self._steps = 0
             return
-        there = rows.to(self._first.device)
+        device_rows = rows.to(self._first.device)
         for value in (self._first, self._second, self._steps_by_row()):
-            value[there] = 0
+            value[device_rows] = 0
 
     def keep(self, rows: Rows) -> None:
         """Go on with these of the rows."""
-        there = rows.to(self._first.device)
-        self._first, self._second = self._first[there], self._second[there]
+        device_rows = rows.to(self._first.device)
+        self._first, self._second = self._first[device_rows], self._second[device_rows]
         if isinstance(self._steps, Tensor):
-            self._steps = self._steps[there]
+            self._steps = self._steps[device_rows]
         if isinstance(self._lr, Tensor):
-            self._lr = self._lr[there]
+            self._lr = self._lr[device_rows]
 
     def join(self, others: Adam) -> None:
         """The rows of `others` behind these."""
         self._steps = torch.cat([self._steps_by_row(), others._steps_by_row()])
         self._first = torch.cat([self._first, others._first])
         self._second = torch.cat([self._second, others._second])
-        self._lr = _joined(self._lr, others._lr)
+        self._lr = _concat_rates(self._lr, others._lr)
 
     def _update_some(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows) -> None:
         """The update of some rows."""
-        there = rows.to(self._first.device)
-        first = self._first[there].lerp_(gradient, 1 - _FIRST)
-        second = self._second[there].mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
+        device_rows = rows.to(self._first.device)
+        first = self._first[device_rows].lerp_(gradient, 1 - _FIRST)
+        second = self._second[device_rows].mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
         counts = self._steps_by_row()
-        steps = counts[there] + 1
-        moved = variable[there]
-        _take_step(moved, first, second, self._lr[there] if isinstance(self._lr, Tensor) else self._lr, steps)
-        variable[there] = moved
-        self._first[there], self._second[there], counts[there] = first, second, steps
+        steps = counts[device_rows] + 1
+        moved = variable[device_rows]
+        _take_step(moved, first, second, self._lr[device_rows] if isinstance(self._lr, Tensor) else self._lr, steps)
+        variable[device_rows] = moved
+        self._first[device_rows], self._second[device_rows], counts[device_rows] = first, second, steps
 
     def _steps_by_row(self) -> Tensor:
         """The step counts, from now on one a row."""
@@ -145,8 +145,8 @@ class GradientDescent:
         if rows is None:
             variable.sub_(gradient * self._lr)
             return
-        there = rows.to(variable.device)
-        variable[there] -= gradient * (self._lr[there] if isinstance(self._lr, Tensor) else self._lr)
+        device_rows = rows.to(variable.device)
+        variable[device_rows] -= gradient * (self._lr[device_rows] if isinstance(self._lr, Tensor) else self._lr)
 
     def reset(self, rows: Rows | None = None) -> None:
         """Nothing to forget."""
@@ -158,10 +158,10 @@ class GradientDescent:
 
     def join(self, others: GradientDescent) -> None:
         """The rows of `others` behind these."""
-        self._lr = _joined(self._lr, others._lr)
+        self._lr = _concat_rates(self._lr, others._lr)
 
 
-def _joined(rates: Number, others: Number) -> Number:
+def _concat_rates(rates: Number, others: Number) -> Number:
     """Learning rates of rows and of those behind them: of one batch, so all by row or all the same."""
     if isinstance(rates, Tensor) and isinstance(others, Tensor):
         return torch.cat([rates, others])

@@ -15,7 +15,7 @@ from planners.search.search_run import Rows, Run
 class Refiner(ABC):
     """Steps on actions of a run; what belongs to a row lies there until the row begins anew."""
 
-    extra: ClassVar[int] = 0
+    extra_steps: ClassVar[int] = 0
     """Steps that come on top of those asked for."""
 
     def __init__(self, run: Run) -> None:

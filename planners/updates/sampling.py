@@ -45,7 +45,7 @@ def drawn(
     return torch.addcmul(mean.unsqueeze(1), noise, std.unsqueeze(1))
 
 
-def offered_costs(
+def evaluate_plans(
     run: Run, plans: Float[Tensor, "batch samples time action"], rows: Rows | None = None
 ) -> Float[Tensor, "batch samples"]:
     """Rolled-out costs of plans, brought inside the bounds in place; infinite where not finite. Each row's best is offered."""
@@ -55,7 +55,7 @@ def offered_costs(
     run.spend(plans.shape[1] * problems.steps, rows)
     ranked = torch.where(torch.isfinite(cost), cost, torch.inf)
     best = ranked.argmin(1)
-    run.offer(plans[torch.arange(len(best), device=best.device), best], ranked.amin(1), rows)
+    run.record(plans[torch.arange(len(best), device=best.device), best], ranked.amin(1), rows)
     return ranked
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from sweeps.analysis.bootstrap import FEWEST_OF_SEVERAL, Interval, interquartile_interval, interquartile_mean
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.intervals import mean_of_rates
-from sweeps.analysis.point_cells import PointCells, Setting, setting_of
+from sweeps.analysis.point_cells import Condition, PointCells, condition_of
 from sweeps.analysis.rows import Row
 
 PLANNERS = 14
@@ -39,7 +39,7 @@ class Overall:
     """A planner over all settings."""
 
     planner: str
-    settings: int
+    conditions: int
     problems: int
     success: float
     """Mean of the settings' rates."""
@@ -56,15 +56,15 @@ class Overall:
 
 def overall(rows: Sequence[Row], cells: Mapping[str, PointCells]) -> list[Overall]:
     """A line a planner; empty with fewer than two settings, where the table itself says it all."""
-    by_planner: dict[str, dict[Setting, Row]] = {}
+    by_planner: dict[str, dict[Condition, Row]] = {}
     for row in rows:
         if row.success.trials and not np.isnan(cells[row.entry.point.point_id].done.progress).all():
-            by_planner.setdefault(row.entry.planner, {})[setting_of(row.entry)] = row
+            by_planner.setdefault(row.entry.planner, {})[condition_of(row.entry)] = row
     every = {row.entry.planner for row in rows}
-    common = set.intersection(*(set(settings) for settings in by_planner.values())) if by_planner else set()
+    common = set.intersection(*(set(by_condition) for by_condition in by_planner.values())) if by_planner else set()
     if len(common) < 2 or len(every) > len(by_planner):
         return []
-    ordered = [setting for setting in dict.fromkeys(setting_of(row.entry) for row in rows) if setting in common]
+    ordered = [condition for condition in dict.fromkeys(condition_of(row.entry) for row in rows) if condition in common]
     shown = list(by_planner.items())[:PLANNERS]
     return [_overall(name, [settings[one] for one in ordered], cells) for name, settings in shown]
 
@@ -91,7 +91,7 @@ def _overall(planner: str, rows: Sequence[Row], cells: Mapping[str, PointCells])
 
 def render_overall(found: Sequence[Overall]) -> Table:
     """The table for people."""
-    title = f"over {found[0].settings} settings"
+    title = f"over {found[0].conditions} settings"
     table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("planner", no_wrap=True)
     for name in ("n", "success [95 %]", "progress [95 %]", "nearer", "settings"):

@@ -31,7 +31,7 @@ class PointCells:
     """Not failed."""
     non_finite: Bool[np.ndarray, " cells"]
     success: Bool[np.ndarray, " cells"]
-    believed: Float64[np.ndarray, " cells"]
+    predicted_success: Float64[np.ndarray, " cells"]
     """Success in the world model."""
     distance: Float64[np.ndarray, " cells"]
     start_distance: Float64[np.ndarray, " cells"]
@@ -43,9 +43,9 @@ class PointCells:
     def __len__(self) -> int:
         return len(self.seed)
 
-    def where(self, chosen: slice | np.ndarray) -> PointCells:
+    def where(self, index: slice | np.ndarray) -> PointCells:
         """Some of them."""
-        return PointCells(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return PointCells(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @cached_property
     def done(self) -> PointCells:
@@ -96,10 +96,10 @@ def by_point(grid: Grid, table: pa.Table) -> tuple[Int64[np.ndarray, " cells"], 
     return order, np.searchsorted(point[order], np.arange(len(grid.entries) + 1))
 
 
-Setting = tuple[str, str, int]
+Condition = tuple[str, str, int]
 """What planners must share to be compared: task, world model, horizon."""
 
 
-def setting_of(entry: Entry) -> Setting:
+def condition_of(entry: Entry) -> Condition:
     """The setting of a point."""
     return entry.task, entry.point.model, entry.point.horizon

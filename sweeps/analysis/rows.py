@@ -11,7 +11,7 @@ from jaxtyping import Float64
 
 from sweeps.analysis.comparison import Comparison, adjust, compare_cells
 from sweeps.analysis.intervals import Rate
-from sweeps.analysis.point_cells import COLUMNS, PointCells, cells_of, records_of, setting_of
+from sweeps.analysis.point_cells import COLUMNS, PointCells, cells_of, condition_of, records_of
 from sweeps.config.grid import Entry, Grid
 
 __all__ = ["COLUMNS", "Row", "records_of", "rows_of", "summarise"]
@@ -52,8 +52,8 @@ def summarise(grid: Grid, table: pa.Table) -> list[Row]:
 
 def rows_of(grid: Grid, cells: Mapping[str, PointCells]) -> list[Row]:
     """The same, from cells by point id."""
-    references = {setting_of(entry): entry for entry in reversed(grid.entries)}
-    rows = [_row(entry, references[setting_of(entry)], cells, len(grid.seeds)) for entry in grid.entries]
+    references = {condition_of(entry): entry for entry in reversed(grid.entries)}
+    rows = [_row(entry, references[condition_of(entry)], cells, len(grid.seeds)) for entry in grid.entries]
     fair = iter(adjust([row.versus for row in rows if row.versus is not None]))
     return [row if row.versus is None else replace(row, versus=next(fair)) for row in rows]
 
@@ -61,11 +61,11 @@ def rows_of(grid: Grid, cells: Mapping[str, PointCells]) -> list[Row]:
 def _row(entry: Entry, reference: Entry, cells: Mapping[str, PointCells], seeds: int) -> Row:
     recorded = cells[entry.point.point_id]
     ran = recorded.done
-    believed = _known(ran.believed)
+    predicted = _known(ran.predicted_success)
     return Row(
         entry,
         Rate(int(ran.success.sum()), len(ran)),
-        Rate(int(believed.sum()), len(believed)),
+        Rate(int(predicted.sum()), len(predicted)),
         _median(ran.distance),
         _mean(ran.seconds),
         _mean(ran.seconds[ran.success]),

@@ -24,7 +24,7 @@ Facts = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
-class Review:
+class SweepSummary:
     """A sweep, seen through its ledger."""
 
     grid: Grid
@@ -56,12 +56,12 @@ class Review:
         return sum(row.failed for row in self.rows)
 
 
-def review(grid: Grid, table: pa.Table) -> Review:
+def summary_of(grid: Grid, table: pa.Table) -> SweepSummary:
     """From a ledger table with `COLUMNS`."""
     cells = cells_of(grid, table)
     rows, facts = rows_of(grid, cells), _facts(grid, table, cells)
     # Of a large sweep the texts that all cells share are most of the table.
-    return Review(grid, table.drop_columns(list(_FACTS)), facts, cells, rows, overall(rows, cells))
+    return SweepSummary(grid, table.drop_columns(list(_FACTS)), facts, cells, rows, overall(rows, cells))
 
 
 def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Facts:

@@ -20,8 +20,8 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.console.display import View
-    from sweeps.quality.quality import Asked, quality
+    from sweeps.quality.quality import QualityOptions, quality
 
     view = View.QUIET if arguments.quiet else View.LIVE
-    asked = Asked(arguments.dry_run, arguments.source, view)
-    return quality(arguments.overrides, Console(), arguments.conf, asked)
+    options = QualityOptions(arguments.dry_run, arguments.source, view)
+    return quality(arguments.overrides, Console(), arguments.conf, options)

@@ -61,7 +61,7 @@ def _parser(name: str, verb: Verb) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"grasp {name}",
         description=verb.summary,
-        epilog=verb.teaches,
+        epilog=verb.help_text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

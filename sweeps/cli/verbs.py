@@ -33,7 +33,7 @@ class Verb:
     """One verb: a line for the overview, its long help, its options, and what it does."""
 
     summary: str
-    teaches: str
+    help_text: str
     configure: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
 
@@ -54,11 +54,11 @@ def _configure_sweep(parser: argparse.ArgumentParser) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.commands.sweep import Options, sweep
+    from sweeps.commands.sweep import SweepOptions, sweep
     from sweeps.console.display import View
 
     view = View.QUIET if arguments.quiet else View.JSON if arguments.json else View.LIVE
-    options = Options(arguments.dry_run, arguments.retry_failed, arguments.join, view)
+    options = SweepOptions(arguments.dry_run, arguments.retry_failed, arguments.join, view)
     return sweep(arguments.overrides, Console(stderr=view is View.JSON), arguments.conf, options)
 
 
@@ -207,13 +207,13 @@ def _configure_import(parser: argparse.ArgumentParser) -> None:
 def _import(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from sweeps.commands.archive import take_in
+    from sweeps.commands.archive import import_archive
     from sweeps.config.outputs import outputs_of
 
     stray = [word for word in arguments.words if "=" not in word]
     if stray:
         raise UserError(f"grasp import takes one file, and {stray[0]!r} is a second: import them one after the other.")
-    return take_in(arguments.file, outputs_of(arguments.words), arguments.name, Console())
+    return import_archive(arguments.file, outputs_of(arguments.words), arguments.name, Console())
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:

@@ -60,7 +60,7 @@ def export(name: str | None, outputs: Outputs, file: Path | None, console: Conso
     return 0
 
 
-def take_in(file: Path, outputs: Outputs, name: str | None, console: Console) -> int:
+def import_archive(file: Path, outputs: Outputs, name: str | None, console: Console) -> int:
     """Read an exported sweep into these outputs; cells that are there already are left as they are.
 
     UserError for a file that is no such archive, records that are not of its grid, and a name that another grid has here.
@@ -83,7 +83,7 @@ def take_in(file: Path, outputs: Outputs, name: str | None, console: Console) ->
     outputs.save(grid, config)
     say(console, f"{fresh} of {manifest['cells']} cells are new here; see them with: grasp report {grid.name}")
     for model in manifest["models"]:
-        if (words := _model_here(model)) is not None:
+        if (words := _model_warning(model)) is not None:
             say(console, words)
     return 0
 
@@ -168,12 +168,15 @@ def _append(grid: Grid, incoming: Ledger, ledger: Ledger, file: Path) -> int:
     return fresh
 
 
-def _model_here(model: dict[str, str]) -> str | None:
+def _model_warning(model: dict[str, str]) -> str | None:
     """One sentence where the world model is not here as it was; None where it is."""
     try:
-        here = checkpoints.read_card(model["name"])[1]
+        current_digest = checkpoints.read_card(model["name"])[1]
     except UserError:
         return f"world model {model['name']} is not here: reports work; to plan its cells, bring it (content {model['digest']})"
-    if here == model["digest"]:
+    if current_digest == model["digest"]:
         return None
-    return f"world model {model['name']} is another one here ({here}, not {model['digest']}): its cells cannot be planned again"
+    return (
+        f"world model {model['name']} is another one here ({current_digest}, not {model['digest']}): "
+        "its cells cannot be planned again"
+    )

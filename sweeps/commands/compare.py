@@ -26,7 +26,7 @@ from world_models.errors import UserError, require
 COLUMNS = (*CELL_COLUMNS, "git_revision")
 """What is read of the ledger."""
 
-Place = tuple[str, ...]
+PointKey = tuple[str, ...]
 """What both sweeps must share: task, horizon and planner by their labels, and the model's name where one sweep has several."""
 
 
@@ -38,10 +38,10 @@ class Side:
     grid: Grid
     table: pa.Table
 
-    def places(self, with_model: bool) -> dict[Place, Entry]:
+    def points_by_key(self, with_model: bool) -> dict[PointKey, Entry]:
         """Its points by place; places that stand for several points are left out."""
-        keyed = [(_place(entry, with_model), entry) for entry in self.grid.entries]
-        counts = Counter(place for place, _ in keyed)
+        keyed = [(_key_of(entry, with_model), entry) for entry in self.grid.entries]
+        counts = Counter(key for key, _ in keyed)
         return {place: entry for place, entry in keyed if counts[place] == 1}
 
     def cells(self) -> Mapping[str, PointCells]:
@@ -56,7 +56,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonRow:
     """A place in both sweeps, on common seeds."""
 
     entry: Entry
@@ -77,21 +77,22 @@ def side(word: str, outputs: Outputs) -> Side:
     return Side(f"{name}@{Path(folder).name}" if at else name, grid, records_of(grid, ledger, COLUMNS))
 
 
-def compared(first: Side, second: Side) -> list[Compared]:
+def comparison_rows(first: Side, second: Side) -> list[ComparisonRow]:
     """All places that both have, in the second's order; UserError where they have no place, or no seed, in common."""
     for with_model in (True, False):
-        mine, theirs = first.places(with_model), second.places(with_model)
-        common = [place for place in theirs if place in mine]
+        mine, theirs = first.points_by_key(with_model), second.points_by_key(with_model)
+        common = [key for key in theirs if key in mine]
         if common:
             break
     else:
         raise UserError(
             f"sweeps {first.name} and {second.name} have no task, planner and horizon in common: "
-            f"{first.name} has {_some(first)}, {second.name} has {_some(second)}."
+            f"{first.name} has {_examples(first)}, {second.name} has {_examples(second)}."
         )
     cells, others = first.cells(), second.cells()
     found = [
-        _compared(theirs[place], cells[mine[place].point.point_id], others[theirs[place].point.point_id]) for place in common
+        _comparison_row(theirs[place], cells[mine[place].point.point_id], others[theirs[place].point.point_id])
+        for place in common
     ]
     found = [one for one in found if one.versus.success.pairs]
     seeds = [f"{side.name} has {_span(side.grid.seeds)}" for side in (first, second)]
@@ -102,7 +103,7 @@ def compared(first: Side, second: Side) -> list[Compared]:
 def compare(first: str, second: str, outputs: Outputs, console: Console) -> int:
     """Print how two sweeps differ."""
     sides = side(first, outputs), side(second, outputs)
-    rows = compared(*sides)
+    rows = comparison_rows(*sides)
     show(console, _table(rows, *sides))
     for one in sides:
         say(console, f"{one.name}: {one.facts()}")
@@ -112,14 +113,14 @@ def compare(first: str, second: str, outputs: Outputs, console: Console) -> int:
     return 0
 
 
-def _compared(entry: Entry, first: PointCells, second: PointCells) -> Compared:
+def _comparison_row(entry: Entry, first: PointCells, second: PointCells) -> ComparisonRow:
     a, b = first.done, second.done
     common, in_a, in_b = np.intersect1d(a.seed, b.seed, assume_unique=True, return_indices=True)
     first_rate, second_rate = (Rate(int(cells.success[rows].sum()), len(common)) for cells, rows in ((a, in_a), (b, in_b)))
-    return Compared(entry, first_rate, second_rate, compare_cells(second, first))
+    return ComparisonRow(entry, first_rate, second_rate, compare_cells(second, first))
 
 
-def _table(rows: list[Compared], first: Side, second: Side) -> Table:
+def _table(rows: list[ComparisonRow], first: Side, second: Side) -> Table:
     words = _verdicts(first, second)
     caption = (
         f"on common seeds; difference: success of {second.name} minus that of {first.name}, with a 95 % interval; nearer: "
@@ -168,14 +169,14 @@ def _verdicts(first: Side, second: Side) -> dict[Verdict, str]:
     }
 
 
-def _place(entry: Entry, with_model: bool) -> Place:
-    place = entry.task, str(entry.point.horizon), entry.planner
-    return (*place, entry.point.model) if with_model else place
+def _key_of(entry: Entry, with_model: bool) -> PointKey:
+    key = entry.task, str(entry.point.horizon), entry.planner
+    return (*key, entry.point.model) if with_model else key
 
 
-def _some(side: Side) -> str:
-    places = [f"{entry.task} {entry.planner} H{entry.point.horizon}" for entry in side.grid.entries]
-    return ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
+def _examples(side: Side) -> str:
+    points = [f"{entry.task} {entry.planner} H{entry.point.horizon}" for entry in side.grid.entries]
+    return ", ".join(points[:3]) + (f" and {len(points) - 3} more" if len(points) > 3 else "")
 
 
 def _span(seeds: tuple[int, ...]) -> str:

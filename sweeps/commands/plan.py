@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts.drawing import Drawing, Sketch, attempt_drawing
-from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.drawing import Drawing, RenderJob, attempt_drawing
+from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.ledger.records import CellResult
@@ -18,7 +18,7 @@ from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
 from sweeps.config.grid import Entry, Grid
-from sweeps.config.jobs import chosen_of, read_job
+from sweeps.config.jobs import artifact_selection_of, read_job
 from sweeps.console.terminal import say, show
 from world_models.errors import require
 
@@ -48,9 +48,11 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
         return 1
     show(console, _table(grid, entry, result))
     job.outputs.plans.mkdir(parents=True, exist_ok=True)
-    chosen = (Choice(seed, ()),)
-    sketch = Sketch(seed, result.actions)
-    drawn = attempt_drawing(evaluator, Drawing(entry.point, chosen, (sketch,), chosen_of(job.values).video, frames=FRAMES))
+    selection = (SelectedCell(seed, ()),)
+    render_job = RenderJob(seed, result.actions)
+    drawn = attempt_drawing(
+        evaluator, Drawing(entry.point, selection, (render_job,), artifact_selection_of(job.values).video, frames=FRAMES)
+    )
     label = entry.planner.replace(" ", "-").replace(":", "-")
     for artifact in drawn.artifacts:
         file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
@@ -74,7 +76,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
             "distance",
             f"{_number(result.start_distance)} {entry.unit} at the start, {_number(result.distance)} {entry.unit} at the end",
         ),
-        ("in the model", _belief(result, entry.unit)),
+        ("in the model", _prediction(result, entry.unit)),
         ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
         ("execution", _mode(point)),
         ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
@@ -92,7 +94,7 @@ def _words(planner: Named) -> str:
     return f"{changed}, else defaults" if changed else "defaults"
 
 
-def _belief(result: CellResult, unit: str) -> str:
+def _prediction(result: CellResult, unit: str) -> str:
     if result.model_success is None:
         return "unknown: the model's states cannot be decoded"
     return f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {unit}"

@@ -8,14 +8,14 @@ from orchestrator.ledger.ledger import Ledger
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
 from sweeps.reports.show import show
-from sweeps.running.status_view import look_at
+from sweeps.running.status_view import snapshot_of
 
 
 def report(name: str | None, outputs: Outputs, console: Console) -> int:
     """Show a saved sweep from the ledger and write all files; 1 when cells of it have failed, else 0."""
     grid = outputs.load(name)
     outputs = outputs.of_sweep(grid.name)
-    running = look_at(grid.name, outputs).running
+    running = snapshot_of(grid.name, outputs).running
     if running:
         say(console, f"sweep {grid.name} is being planned: this is what is there by now (grasp status shows how far it is)")
     seen = show(grid, outputs, Ledger(outputs.ledger), console, for_papers=True)

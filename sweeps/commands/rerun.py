@@ -53,7 +53,7 @@ def rerun(prefix: str | None, outputs: Outputs, console: Console) -> int:
     if prefix is None:
         raise UserError("name the cell: grasp rerun CELL_ID (or its first characters), as the ledger's column cell_id has it.")
     record = find(prefix, Ledger(outputs.ledger))
-    found = again(record)
+    found = plan_again(record)
     show(console, _table(found))
     if record.git_revision != git_revision():
         say(console, f"planned by revision {record.git_revision}, this is {git_revision()}")
@@ -100,7 +100,7 @@ def cell_of(record: CellResult) -> Cell:
     return cell
 
 
-def again(record: CellResult) -> Agreement:
+def plan_again(record: CellResult) -> Agreement:
     """Plan the record's cell once more, on the same kind of device if there is one; UserError for a model that has changed."""
     cell = cell_of(record)
     digest = checkpoints.read_card(record.model)[1]
@@ -110,8 +110,8 @@ def again(record: CellResult) -> Agreement:
         "bring that model back, or plan the cell anew with grasp plan.",
     )
     device = "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
-    outcome = evaluated(Evaluator(device), Batch.of(cell.point, (cell.seed,)), device)
-    return Agreement(record, outcome.results[0])
+    result = evaluated(Evaluator(device), Batch.of(cell.point, (cell.seed,)), device)
+    return Agreement(record, result.results[0])
 
 
 def _table(found: Agreement) -> Table:

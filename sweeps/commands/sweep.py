@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion, count, merged
 from orchestrator.driver.run_cells import RunSummary
@@ -19,7 +19,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import missing_of
-from sweeps.config.jobs import Job, chosen_of, grace_of, limits_of, read_jobs
+from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, read_jobs
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
@@ -27,13 +27,13 @@ from sweeps.reports.show import show
 from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
 from sweeps.running.dry_run import say_plan
-from sweeps.running.joining import Beside
+from sweeps.running.second_driver import SecondDriver
 from sweeps.running.tracking import SweepTracking
 from world_models.errors import require
 
 
 @dataclass(frozen=True)
-class Options:
+class SweepOptions:
     """How `grasp sweep` was asked."""
 
     dry_run: bool = False
@@ -42,15 +42,15 @@ class Options:
     view: View = View.LIVE
 
 
-def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: Options | None = None) -> int:
+def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
     """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
-    options = options or Options()
+    options = options or SweepOptions()
     require(
         not (options.join and options.retry_failed),
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
     )
     jobs = read_jobs("config", overrides, conf)
-    for check in (limits_of, grace_of, chosen_of):
+    for check in (limits_of, grace_of, artifact_selection_of):
         check(jobs[0].values)  # what is wrong there is said before anything is written
     outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
     if not options.dry_run:
@@ -61,10 +61,10 @@ def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, 
     if options.dry_run:
         say_plan(jobs, portions, missing, ledger, console)
         return 0
-    beside = Beside(jobs, ledger, console, options.view)
-    beside.check_names()
+    second_driver = SecondDriver(jobs, ledger, console, options.view)
+    second_driver.check_names()
     if missing and not options.join:
-        beside.refuse()
+        second_driver.refuse()
     trackers = [SweepTracking(job, overrides, ledger, partial(say, console)) for job in jobs]
     for tracker in trackers:
         tracker.check()
@@ -76,8 +76,8 @@ def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, 
     command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
-        missing = beside.join(missing) if options.join and missing else missing
-        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, again=command)
+        missing = second_driver.join(missing) if options.join and missing else missing
+        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, resume_command=command)
         try:
             if missing or undrawn:
                 return _close(driver, _plan(driver, portions, missing, trackers), trackers, console)
@@ -93,8 +93,8 @@ def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, 
 
 def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
     """Whether pictures are lacking that a run was killed over, or that were not asked for then."""
-    gallery = Gallery(open_storage(job.outputs.artifacts))
-    return next(gallery.lacking(portions, ledger, chosen_of(job.values)), None) is not None
+    artifact_store = ArtifactStore(open_storage(job.outputs.artifacts))
+    return next(artifact_store.lacking(portions, ledger, artifact_selection_of(job.values)), None) is not None
 
 
 def _plan(
@@ -125,7 +125,7 @@ def _close(driver: Driver, summary: RunSummary, trackers: Sequence[SweepTracking
         f"files in {driver.outputs.root / 'sweeps'}; pictures and runs: grasp ui",
     )
     if summary.left:
-        say(console, f"stopped with {summary.left} cells to go; go on with: {driver.again}")
+        say(console, f"stopped with {summary.left} cells to go; go on with: {driver.resume_command}")
         return INTERRUPTED
     return int(failed)
 
@@ -133,7 +133,7 @@ def _close(driver: Driver, summary: RunSummary, trackers: Sequence[SweepTracking
 def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
     """Show what is there, and tell MLflow what an earlier run could not."""
     shown = show(job.grid, job.outputs, ledger, console)
-    tracker.again(headline(shown.rows), shown.files)
+    tracker.catch_up(headline(shown.rows), shown.files)
     return int(any(row.failed for row in shown.rows))
 
 

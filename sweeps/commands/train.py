@@ -111,15 +111,15 @@ def _train(job: TrainJob, console: Console) -> None:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         handle = bar.add_task(job.name, total=None)
-        told: set[tuple[str, int]] = set()
+        reported: set[tuple[str, int]] = set()
 
         def progress(stage: str, done: int, total: int, loss: float) -> None:
             """Move the bar, or say a tenth."""
             shown = "" if math.isnan(loss) else f" loss {loss:.4g}"
             bar.update(handle, description=f"{job.name}: {stage}{shown}", completed=done, total=total)
             tenth = (stage, 10 * done // max(total, 1))
-            if not console.is_terminal and tenth not in told:
-                told.add(tenth)
+            if not console.is_terminal and tenth not in reported:
+                reported.add(tenth)
                 say(console, f"{job.name}: {stage} {done}/{total}{shown}")
 
         if isinstance(job.settings, TrainSettings):

@@ -19,18 +19,18 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.run_pages import view_key
+from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say
-from sweeps.running.tracking import destination_of, saved_telling
+from sweeps.running.tracking import saved_description, tracking_store_of
 from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"
-SOME_SPACE = "grasp"
+PLACEHOLDER_SPACE = "grasp"
 """Which is of no account: a study's config cannot be composed without one."""
-PATIENCE = 120.0
+START_TIMEOUT = 120.0
 """Seconds that the server may take to answer."""
 
 
@@ -41,10 +41,10 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     """
     from optuna_dashboard import wsgi
 
-    from orchestrator.tuning.optuna_storage import open_storage, shown
+    from orchestrator.tuning.optuna_storage import masked_location, open_storage
     from sweeps.config.outputs import storage_of
 
-    values = compose("tune", [f"space={SOME_SPACE}", *words]).values
+    values = compose("tune", [f"space={PLACEHOLDER_SPACE}", *words]).values
     outputs = Outputs.of(values)
     location = storage_of(values["optuna"], outputs)
     require(
@@ -56,7 +56,7 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     server = make_server(HOST, port, wsgi(storage), handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    say(console, f"optuna-dashboard over {shown(location)} is at http://{HOST}:{port}. Ctrl-C ends it.")
+    say(console, f"optuna-dashboard over {masked_location(location)} is at http://{HOST}:{port}. Ctrl-C ends it.")
     try:
         (wait or thread.join)()
     except KeyboardInterrupt:
@@ -78,14 +78,14 @@ def show(words: Sequence[str], port: int, console: Console) -> int:
     """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name; of a server, say its address."""
     values = compose("config", words).values
     outputs = Outputs(Path(str(values["output"])))
-    destination = destination_of(values["tracking"], outputs)
-    if destination is None or not any(word.startswith("tracking.uri=") for word in words):
+    store = tracking_store_of(values["tracking"], outputs)
+    if store is None or not any(word.startswith("tracking.uri=") for word in words):
         saved = outputs.names()
-        destination = saved_telling(saved[0], outputs)[1] if saved else None
-    if destination is not None and destination.kind == "http":
-        say(console, f"the sweeps are tracked by a server of its own: {destination.shown}, experiment {destination.experiment}")
+        store = saved_description(saved[0], outputs)[1] if saved else None
+    if store is not None and store.kind == "http":
+        say(console, f"the sweeps are tracked by a server of its own: {store.masked_uri}, experiment {store.experiment}")
         return 0
-    return serve(outputs, port, console, destination=destination)
+    return serve(outputs, port, console, store=store)
 
 
 def serve(
@@ -93,30 +93,30 @@ def serve(
     port: int,
     console: Console,
     wait: Callable[[subprocess.Popen[bytes]], int] | None = None,
-    destination: Destination | None = None,
+    store: TrackingStore | None = None,
 ) -> int:
     """Serve until Ctrl-C; UserError when there is nothing to serve, or the port is taken.
 
     `wait` blocks until the server should end (tests give their own); `destination` is a database, by default the folder's own.
     """
-    where = destination or Destination(outputs.tracking_uri, outputs.tracking_artifacts)
-    file = where.sqlite_file
+    served_store = store or TrackingStore(outputs.tracking_uri, outputs.tracking_artifacts)
+    file = served_store.sqlite_file
     require(
         file is None or file.is_file(),
         f"no sweep has been tracked in {str(outputs.root)!r} yet: run `grasp sweep`, or name the folder with output=.",
     )
-    if trouble := where.check():
+    if trouble := served_store.check():
         raise UserError(f"{trouble}: start it, or name another with tracking.uri.")
     check_port(port)
     log = outputs.root / "mlflow-server.log"
     with log.open("wb") as stream:
         server = subprocess.Popen(
-            server_command(outputs, port), stdout=stream, stderr=stream, env=_environment(where), start_new_session=True
+            server_command(outputs, port), stdout=stream, stderr=stream, env=_environment(served_store), start_new_session=True
         )
     try:
         with console.status("starting MLflow's server (about 15 s)"):
             _until_up(server, port, log)
-        say(console, where_to_click(port, where.experiment, next(iter(outputs.names()), None)))
+        say(console, where_to_click(port, served_store.experiment, next(iter(outputs.names()), None)))
         return (wait or _wait)(server)
     finally:
         _stop(server)
@@ -157,17 +157,17 @@ def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = Non
     )
 
 
-def _environment(where: Destination) -> dict[str, str]:
+def _environment(store: TrackingStore) -> dict[str, str]:
     # The database by the environment: a password in its address is not for the list of processes.
     return os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": where.connection,
+        "MLFLOW_BACKEND_STORE_URI": store.mlflow_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     }
 
 
 def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         if server.poll() is not None:
             break

@@ -74,7 +74,8 @@ def unique(kind: str, values: list[object]) -> list[object]:
     return values
 
 
-def _known(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
+def checked_mapping(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
+    """A mapping with no other keys than these; UserError for anything else."""
     require(isinstance(raw, Mapping), f"{where} {raw!r} has no settings: give e.g. {where}.{keys[0]}=VALUE.")
     for key in cast("Mapping[str, object]", raw):
         if key not in keys:

@@ -43,8 +43,8 @@ class Rule:
 
     def matches(self, entry: TaskEntry, horizon: int) -> bool:
         """Whether the rule speaks about this task and horizon."""
-        here = self.task in (None, entry.label, entry.task.name) and self.file in (None, entry.label)
-        return here and self.horizon in (None, horizon)
+        same_task = self.task in (None, entry.label, entry.task.name) and self.file in (None, entry.label)
+        return same_task and self.horizon in (None, horizon)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Lookups:
 
 
 @dataclass(frozen=True)
-class Way:
+class PlanningVariant:
     """How the grid's points are planned and executed, whatever the planner."""
 
     mode: str
@@ -129,11 +129,11 @@ class SweepSpec:
         digests = {model: lookups.model_digest(model) for task in self.tasks for model in task.models}
         units = {task.label: lookups.distance_unit(task.task) for task in self.tasks}
         entries: dict[str, Entry] = {}
-        for task, model, horizon, way, planner in self._combinations():
+        for task, model, horizon, variant, planner in self._combinations():
             named = planner.at(task, horizon)
             settings = Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
-            goal_cost = None if way.goal_cost == lookups.own_goal_cost(model) else way.goal_cost
-            point = Point(task.task, model, digests[model], settings, horizon, way.mode, goal_cost, way.disagreement)
+            goal_cost = None if variant.goal_cost == lookups.own_goal_cost(model) else variant.goal_cost
+            point = Point(task.task, model, digests[model], settings, horizon, variant.mode, goal_cost, variant.disagreement)
             label = " ".join([planner.label, *point_words(point)])
             entry = Entry(task.label, label, units[task.label], point)
             other = entries.setdefault(point.point_id, entry)
@@ -144,12 +144,12 @@ class SweepSpec:
                 )
         return Grid(self.name, tuple(entries.values()), self.seeds)
 
-    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, Way, PlannerEntry]]:
-        ways = [Way(*each) for each in product(self.modes, self.goal_costs, self.disagreements)]
+    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, PlanningVariant, PlannerEntry]]:
+        variants = [PlanningVariant(*each) for each in product(self.modes, self.goal_costs, self.disagreements)]
         for task in self.tasks:
             for model in task.models:
-                for horizon, way, planner in product(task.horizons, ways, self.planners):
-                    yield task, model, horizon, way, planner
+                for horizon, variant, planner in product(task.horizons, variants, self.planners):
+                    yield task, model, horizon, variant, planner
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
         bool(name) and all(c.isalnum() or c in "_-." for c in name),
         f"sweep name {name!r} is no file name: use letters, digits, _ - and .",
     )
-    tasks = _chosen("task", values.get("tasks"), known["task"])
-    planners = _chosen("planner", values.get("planners"), known["planner"])
+    tasks = _named_entries("task", values.get("tasks"), known["task"])
+    planners = _named_entries("planner", values.get("planners"), known["planner"])
     for label in composed.forced:
         require(label in planners, f"settings for planner {label!r} are given, but the sweep has {', '.join(planners)} only.")
     return SweepSpec(
@@ -207,15 +207,15 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
     )
 
 
-def _chosen(kind: str, raw: object, known: Collection[str]) -> dict[str, Mapping[str, object]]:
+def _named_entries(kind: str, raw: object, known: Collection[str]) -> dict[str, Mapping[str, object]]:
     """The entries with a name; those without patch an option that is not chosen here."""
     entries = cast("Mapping[str, Mapping[str, object]]", raw or {})
     for label, entry in entries.items():
         if not entry.get("name") and label not in known:
             raise UnknownNameError(kind, label, known)
-    chosen = {label: entry for label, entry in entries.items() if entry.get("name")}
-    require(bool(chosen), f"the grid is empty: it has no {kind}; choose some, e.g. {kind}={','.join(sorted(known)[:2])}.")
-    return chosen
+    named = {label: entry for label, entry in entries.items() if entry.get("name")}
+    require(bool(named), f"the grid is empty: it has no {kind}; choose some, e.g. {kind}={','.join(sorted(known)[:2])}.")
+    return named
 
 
 def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, object]) -> TaskEntry:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts.selection import NOTHING, Chosen
+from orchestrator.artifacts.selection import NO_ARTIFACTS, ArtifactSelection
 from orchestrator.core.cell import Named
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend
@@ -89,21 +89,21 @@ def limits_of(values: Mapping[str, Any]) -> Limits:
     """Bounds of a batch; UserError for what is none."""
     even = values.get("even_batches", False)
     require(isinstance(even, bool), f"even_batches {even!r} is neither true nor false.")
-    seconds = some_seconds("target_seconds", values["target_seconds"], 60)
+    seconds = positive_seconds("target_seconds", values["target_seconds"], 60)
     return Limits(whole_number("max_rows", values["max_rows"]), seconds, even=even)
 
 
-def chosen_of(values: Mapping[str, Any]) -> Chosen:
+def artifact_selection_of(values: Mapping[str, Any]) -> ArtifactSelection:
     """Which cells are drawn, none where the config has no `artifacts`; UserError for what cannot be."""
-    return Chosen.of(values["artifacts"]) if "artifacts" in values else NOTHING
+    return ArtifactSelection.of(values["artifacts"]) if "artifacts" in values else NO_ARTIFACTS
 
 
 def grace_of(values: Mapping[str, Any]) -> float:
     """Seconds that SIGTERM leaves; UserError for what is no time."""
-    return some_seconds("grace_seconds", values["grace_seconds"], 25)
+    return positive_seconds("grace_seconds", values["grace_seconds"], 25)
 
 
-def some_seconds(name: str, value: object, usual: int) -> float:
+def positive_seconds(name: str, value: object, usual: int) -> float:
     """`value` if it is a positive number of seconds, else UserError."""
     sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
     require(sound, f"{name} {value!r} is no time: give seconds, e.g. {usual}.")

@@ -27,7 +27,7 @@ from typing import Any
 
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
-from sweeps.config.axes import _known
+from sweeps.config.axes import checked_mapping
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid
 from world_models.errors import UnknownNameError, UserError, require
@@ -73,12 +73,12 @@ class Outputs:
         return self.root / "data"
 
     @property
-    def sizes(self) -> Path:
+    def memory_limits(self) -> Path:
         """How many rows of a kind of batch fit into memory."""
         return self.root / "sizes.json"
 
     @property
-    def inbox(self) -> Path:
+    def join_requests(self) -> Path:
         """Sweeps that a running driver is asked to plan as well."""
         return self.root / "inbox"
 
@@ -235,7 +235,7 @@ def _replace(file: Path, text: str) -> None:
 
 def storage_of(raw: object, outputs: Outputs) -> str | Path:
     """Where studies are kept, as the config's `optuna` says."""
-    values = _known("optuna", raw, ("storage",))
+    values = checked_mapping("optuna", raw, ("storage",))
     storage = values.get("storage")
     if storage is None:
         return outputs.studies / "journal.log"

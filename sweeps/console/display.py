@@ -97,16 +97,18 @@ class Display(ABC):
 
     def _screen(self) -> Group:
         """The bar, and below it what each worker does; drawn by a thread of its own."""
-        crew = self._backend.crew()
-        lines = [f"  {worker.name}: {_doing(worker)}" for worker in crew[:WORKERS]]
-        lines += [f"  and {len(crew) - WORKERS} more: grasp status"] if len(crew) > WORKERS else []
+        workers = self._backend.workers()
+        lines = [f"  {worker.name}: {_doing(worker)}" for worker in workers[:WORKERS]]
+        lines += [f"  and {len(workers) - WORKERS} more: grasp status"] if len(workers) > WORKERS else []
         assert self._bar is not None
         return Group(self._bar, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines))
 
-    def crew(self) -> list[str]:
+    def workers_busy(self) -> list[str]:
         """How many workers are at work, where there are several."""
-        crew = self._backend.crew()
-        return [f"{sum(worker.batch is not None for worker in crew)}/{len(crew)} workers busy"] if len(crew) > 1 else []
+        workers = self._backend.workers()
+        return (
+            [f"{sum(worker.batch is not None for worker in workers)}/{len(workers)} workers busy"] if len(workers) > 1 else []
+        )
 
 
 def words_of(batch: Batch) -> str:

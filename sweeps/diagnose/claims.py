@@ -49,18 +49,18 @@ class Claim:
     """File name of the figure that shows it."""
 
 
-def overall(by_place: Sequence[bool]) -> Verdict:
+def overall(by_iterate: Sequence[bool]) -> Verdict:
     """One verdict of several places."""
-    return Verdict.SHOWN if all(by_place) else Verdict.PARTLY if any(by_place) else Verdict.NOT_SHOWN
+    return Verdict.SHOWN if all(by_iterate) else Verdict.PARTLY if any(by_iterate) else Verdict.NOT_SHOWN
 
 
 def growth_of(rows: Sequence[CurvatureRow], objective: str, value: Callable[[CurvatureRow], Tensor]) -> dict[str, Growth]:
     """Growth over plan lengths, place by place."""
-    chosen = [row for row in rows if row.objective == objective]
+    selected = [row for row in rows if row.objective == objective]
     found = {}
-    for place in dict.fromkeys(row.place for row in chosen):
-        mine = [row for row in chosen if row.place == place]
-        found[place] = growth(tuple(row.steps for row in mine), torch.stack([value(row).cpu() for row in mine], 1))
+    for iterate in dict.fromkeys(row.iterate for row in selected):
+        mine = [row for row in selected if row.iterate == iterate]
+        found[iterate] = growth(tuple(row.steps for row in mine), torch.stack([value(row).cpu() for row in mine], 1))
     return found
 
 
@@ -118,9 +118,9 @@ def curvature_claims(rows: Sequence[CurvatureRow]) -> list[Claim]:
 
 def _growth_words(found: dict[str, Growth]) -> str:
     return "; ".join(
-        f"{place}: {100 * g.rate:+.2g} % a step [{100 * g.rate_interval[0]:.2g}, {100 * g.rate_interval[1]:.2g}], "
+        f"{iterate}: {100 * g.rate:+.2g} % a step [{100 * g.rate_interval[0]:.2g}, {100 * g.rate_interval[1]:.2g}], "
         f"T^{g.power:.2f}, exponential fits better in {100 * g.exponential_share:.0f} %, {g.fold:.3g}-fold in all"
-        for place, g in found.items()
+        for iterate, g in found.items()
     )
 
 
@@ -152,7 +152,7 @@ def gradient_claims(rows: Sequence[GradientRow]) -> list[Claim]:
         vanishes = high < -1 or low > 1
         verdicts[row.objective].append(vanishes if row.objective == SHOOTING else low >= -1 and high <= 1)
         words[row.objective].append(
-            f"{row.place}: 10^{value:.2f} [{low:.2f}, {high:.2f}], beyond ten-fold on {100 * beyond:.0f} % of the problems"
+            f"{row.iterate}: 10^{value:.2f} [{low:.2f}, {high:.2f}], beyond ten-fold on {100 * beyond:.0f} % of the problems"
         )
     rule = (
         "early over late gradient (root mean square over the first and the last tenth of the steps), median over problems at "
@@ -200,15 +200,15 @@ def brittle_claim(row: BrittleRow) -> Claim:
     )
 
 
-def ablation_claim(row: Row, base: Row, effort: Float[Tensor, " pairs"], figure: str = "ablation.png") -> Claim:
+def ablation_claim(row: Row, base: Row, model_step_ratios: Float[Tensor, " pairs"], figure: str = "ablation.png") -> Claim:
     """A part taken away; `effort` is model steps over the base's, problem by problem."""
     assert row.versus is not None
     versus = row.versus.success
     difference = versus.difference or 0.0
     low, high = 1.0, 1.0
     median = 1.0
-    if len(effort):
-        median, (low, high) = bootstrap_median(effort)
+    if len(model_step_ratios):
+        median, (low, high) = bootstrap_median(model_step_ratios)
     significant = versus.p_value < 0.05
     if significant and difference < 0:
         verdict = Verdict.SHOWN

@@ -22,7 +22,7 @@ from orchestrator.core.portion import count
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.tracking.mlflow_store import TrackingError
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
@@ -42,7 +42,7 @@ from sweeps.diagnose.measure import (
     measure_control,
     measure_horizon,
 )
-from sweeps.diagnose.setup import CLAIMED, Diagnosis, read_diagnosis
+from sweeps.diagnose.setup import CLAIMED, DiagnosisSpec, read_diagnosis
 from sweeps.reports.tables import render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally
 from world_models.checkpoints import store as checkpoints
@@ -63,63 +63,63 @@ class Findings:
 def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
     """Measure, print the table of claims, write figures and tables to a folder and to MLflow; 1 when cells failed, else 0."""
     began = monotonic()
-    asked = read_diagnosis(overrides, conf)
-    asked.outputs.prepare()
-    if asked.destination is not None and (warning := asked.destination.check()):
+    spec = read_diagnosis(overrides, conf)
+    spec.outputs.prepare()
+    if spec.tracking_store is not None and (warning := spec.tracking_store.check()):
         say(console, f"{warning}: what is measured goes to files")
-    torch.set_num_threads(asked.threads)
-    first, last = asked.horizons[0], asked.horizons[-1]
+    torch.set_num_threads(spec.threads)
+    first, last = spec.horizons[0], spec.horizons[-1]
     say(
         console,
-        f"{asked.name}: {len(asked.horizons)} horizons from {first} to {last} on {asked.problems} problems, "
-        f"then GRASP whole and with parts taken away at H = {last} on {len(asked.grid.seeds)} problems",
+        f"{spec.name}: {len(spec.horizons)} horizons from {first} to {last} on {spec.problems} problems, "
+        f"then GRASP whole and with parts taken away at H = {last} on {len(spec.grid.seeds)} problems",
     )
-    curvatures, gradients, brittle = _measure(asked, console)
-    ablation = _ablate(asked, console)
+    curvatures, gradients, brittle = _measure(spec, console)
+    ablation = _ablate(spec, console)
     claims = (
         *[control_claim(curvatures), *curvature_claims(curvatures), *gradient_claims(gradients), brittle_claim(brittle)],
-        *_ablation_claims(asked, ablation),
+        *_ablation_claims(spec, ablation),
     )
     findings = Findings(curvatures, gradients, brittle, ablation, claims)
-    title = f"{asked.task_label} with {Path(asked.model).name}"
+    title = f"{spec.task_label} with {Path(spec.model).name}"
     show(console, render_table(ablation, f"ablation of {title}"))
     show(console, claims_table(claims, title), 140)
-    files = _write(findings, title, asked.folder)
-    trouble = _track(asked, findings, files, mask_text(shlex.join(["grasp", "diagnose", *overrides])))
+    files = _write(findings, title, spec.folder)
+    trouble = _track(spec, findings, files, mask_text(shlex.join(["grasp", "diagnose", *overrides])))
     if trouble:
         say(console, trouble)
-    say(console, f"{duration(monotonic() - began)}; figures and tables are in {asked.folder}; runs: grasp ui")
+    say(console, f"{duration(monotonic() - began)}; figures and tables are in {spec.folder}; runs: grasp ui")
     return int(any(row.failed for row in ablation))
 
 
-def _measure(asked: Diagnosis, console: Console) -> tuple[tuple[CurvatureRow, ...], tuple[GradientRow, ...], BrittleRow]:
+def _measure(spec: DiagnosisSpec, console: Console) -> tuple[tuple[CurvatureRow, ...], tuple[GradientRow, ...], BrittleRow]:
     """Everything but the ablation; in float64, for growth by many powers of ten."""
-    loaded = checkpoints.load(asked.model, asked.device, torch.float64)
-    seeds, longest = asked.grid.seeds, asked.horizons[-1]
-    subject = Subject(asked.task, loaded, seeds[: asked.problems], longest)
+    loaded = checkpoints.load(spec.model, spec.device, torch.float64)
+    seeds, longest = spec.grid.seeds, spec.horizons[-1]
+    subject = Subject(spec.task, loaded, seeds[: spec.problems], longest)
     curvatures: list[CurvatureRow] = []
     gradients: list[GradientRow] = []
-    with _Bar(console, sum(asked.horizons)) as bar:
-        for horizon in asked.horizons:
+    with _Bar(console, sum(spec.horizons)) as bar:
+        for horizon in spec.horizons:
             bar.say(f"curvature and gradients at H = {horizon}")
-            found = measure_horizon(subject, horizon, asked.probe)
-            curvatures += [*found[0], measure_control(horizon // asked.task.action_block, horizon, asked.problems)]
+            found = measure_horizon(subject, horizon, spec.probe)
+            curvatures += [*found[0], measure_control(horizon // spec.task.action_block, horizon, spec.problems)]
             gradients += found[1]
             bar.advance(horizon)
         bar.say("state gradients")
-        brittle = measure_brittleness(Subject(asked.task, loaded, seeds, longest))
+        brittle = measure_brittleness(Subject(spec.task, loaded, seeds, longest))
     return tuple(curvatures), tuple(gradients), brittle
 
 
-def _ablate(asked: Diagnosis, console: Console) -> tuple[Row, ...]:
+def _ablate(spec: DiagnosisSpec, console: Console) -> tuple[Row, ...]:
     """The ordinary evaluation of the ablation's grid: what the ledger has is not planned again."""
-    grid, ledger, costs = asked.grid, Ledger(asked.outputs.ledger), CostModel()
+    grid, ledger, durations = spec.grid, Ledger(spec.outputs.ledger), DurationModel()
     missing = missing_of([grid], ledger, retry_failed=False)
     if missing:
-        costs.learn_from(ledger)
-        tally = Tally(missing, {entry.point.point_id: entry.planner for entry in grid.entries}, costs)
+        durations.learn_from(ledger)
+        tally = Tally(missing, {entry.point.point_id: entry.planner for entry in grid.entries}, durations)
         say(console, f"ablation: {count(missing)} of {count(grid.portions())} cells to plan")
-        with make_backend(asked.backend) as backend, SweepProgress(console, tally, backend) as view:
+        with make_backend(spec.backend) as backend, SweepProgress(console, tally, backend) as view:
 
             def on_result(result: BatchResult) -> None:
                 tally.on_result(result)
@@ -130,22 +130,23 @@ def _ablate(asked: Diagnosis, console: Console) -> tuple[Row, ...]:
                 ledger,
                 backend,
                 hooks=Hooks(on_result=on_result),
-                artifacts=asked.outputs.artifacts,
-                costs=costs,
-                config_digest=digest(asked.config_text),
+                artifacts=spec.outputs.artifacts,
+                durations=durations,
+                config_digest=digest(spec.config_text),
             )
     return tuple(summarise(grid, records_of(grid, ledger, COLUMNS)))
 
 
-def _ablation_claims(asked: Diagnosis, rows: Sequence[Row]) -> list[Claim]:
+def _ablation_claims(spec: DiagnosisSpec, rows: Sequence[Row]) -> list[Claim]:
     """A claim for each part of GRASP."""
-    table = records_of(asked.grid, Ledger(asked.outputs.ledger), ("point_id", "seed", "evaluations"))
-    effort = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
+    table = records_of(spec.grid, Ledger(spec.outputs.ledger), ("point_id", "seed", "evaluations"))
+    evaluations = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
     base = rows[0]
     claims = []
     for row in (row for row in rows if row.entry.planner in CLAIMED):
         pairs = [
-            (effort.get((row.entry.point.point_id, s)), effort.get((base.entry.point.point_id, s))) for s in asked.grid.seeds
+            (evaluations.get((row.entry.point.point_id, s)), evaluations.get((base.entry.point.point_id, s)))
+            for s in spec.grid.seeds
         ]
         claims.append(ablation_claim(row, base, torch.tensor([mine / whole for mine, whole in pairs if mine and whole])))
     return claims
@@ -206,7 +207,7 @@ def _curvature_lines(rows: Iterable[CurvatureRow]) -> Iterable[Sequence[object]]
     for row in rows:
         columns = row.values.gauss_newton.tolist(), row.values.hessian.tolist(), row.condition.tolist()
         for problem, values in enumerate(zip(*columns, strict=True)):
-            yield row.objective, row.place, row.horizon, row.steps, problem, *values
+            yield row.objective, row.iterate, row.horizon, row.steps, problem, *values
 
 
 def _gradient_lines(rows: Iterable[GradientRow]) -> Iterable[Sequence[object]]:
@@ -214,7 +215,7 @@ def _gradient_lines(rows: Iterable[GradientRow]) -> Iterable[Sequence[object]]:
     for row in rows:
         quartiles = normalised(row.norms).quantile(torch.tensor([0.25, 0.5, 0.75]).to(row.norms), dim=0)
         for t, values in enumerate(quartiles.T.tolist()):
-            yield row.objective, row.place, row.horizon, t, *values
+            yield row.objective, row.iterate, row.horizon, t, *values
 
 
 def _brittle_lines(row: BrittleRow) -> Iterable[Sequence[object]]:
@@ -227,17 +228,17 @@ def _brittle_lines(row: BrittleRow) -> Iterable[Sequence[object]]:
             yield radius, problem, *(listed(values, i, problem) for values in columns)
 
 
-def _track(asked: Diagnosis, findings: Findings, files: Sequence[Path], command: str) -> str | None:
+def _track(spec: DiagnosisSpec, findings: Findings, files: Sequence[Path], command: str) -> str | None:
     """The ablation as a sweep of its own in MLflow, with figures, tables and verdicts on its page; what failed, if anything."""
     lines = ["What was measured and the rules are in tables/claims.csv.", "", "| claim | verdict | figure |", "|---|---|---|"]
     lines += [f"| {c.statement} | **{c.verdict.value}** | {c.figure} |" for c in findings.claims]
-    info = SweepInfo(asked.name, asked.config_text, command, "\n".join(lines))
-    if asked.destination is None:
+    info = SweepInfo(spec.name, spec.config_text, command, "\n".join(lines))
+    if spec.tracking_store is None:
         return None
-    tracker = Tracker(asked.destination)
-    table = records_of(asked.grid, Ledger(asked.outputs.ledger))
+    tracker = Tracker(spec.tracking_store)
+    table = records_of(spec.grid, Ledger(spec.outputs.ledger))
     try:
-        tracker.sync(info, table, asked.outputs.artifacts, [file for file in files if file.suffix == ".png"])
+        tracker.sync(info, table, spec.outputs.artifacts, [file for file in files if file.suffix == ".png"])
         tracker.attach(
             info.name, {f"verdict/{c.key}": c.verdict.value for c in findings.claims}, [f for f in files if f.suffix == ".csv"]
         )

@@ -23,26 +23,26 @@ MARKER = {SHOOTING: MARKERS[0], LIFTED: MARKERS[1], CONTROL: ""}
 
 def curvature_figure(rows: Sequence[CurvatureRow], title: str, path: Path) -> Path:
     """Largest Gauss-Newton eigenvalue and condition number against T, a column a place; bands are quartiles over problems."""
-    places = list(dict.fromkeys(row.place for row in rows if row.objective != CONTROL))
+    iterates = list(dict.fromkeys(row.iterate for row in rows if row.objective != CONTROL))
     quantities: list[tuple[str, Callable[[CurvatureRow], Tensor]]] = [
         ("largest eigenvalue\n(cost / normalised action²)", lambda row: row.values.gauss_newton),
         ("condition number", lambda row: row.condition),
     ]
     known = [pair for pair in quantities if not any(bool(pair[1](row).isnan().all()) for row in rows)]
-    figure = _figure(3.3 * len(places) + 0.8, 2.6 * len(known) + 1.0)
-    axes = figure.subplots(len(known), len(places), sharex=True, sharey="row", squeeze=False)
+    figure = _figure(3.3 * len(iterates) + 0.8, 2.6 * len(known) + 1.0)
+    axes = figure.subplots(len(known), len(iterates), sharex=True, sharey="row", squeeze=False)
     for line, (label, value) in zip(axes, known, strict=True):
-        for axis, place in zip(line, places, strict=True):
+        for axis, iterate in zip(line, iterates, strict=True):
             for objective in NAMES:
-                mine = [row for row in rows if row.objective == objective and (objective == CONTROL or row.place == place)]
+                mine = [row for row in rows if row.objective == objective and (objective == CONTROL or row.iterate == iterate)]
                 data = np.stack([value(row).cpu().numpy() for row in mine], 1)
                 steps = [row.steps for row in mine]
                 _band(axis, steps, np.where(np.isfinite(data), data, np.nan), objective)
             axis.set_yscale("log")
             axis.grid(alpha=0.3)
         line[0].set_ylabel(label)
-    for axis, place in zip(axes[0], places, strict=True):
-        axis.set_title(_place(place), fontsize=10)
+    for axis, iterate in zip(axes[0], iterates, strict=True):
+        axis.set_title(_iterate_title(iterate), fontsize=10)
     for axis in axes[-1]:
         axis.set_xlabel("plan length T (model steps)")
     return _save(figure, axes[0, 0], f"{title}: curvature of the objective (Gauss-Newton), median and quartiles", path)
@@ -50,19 +50,19 @@ def curvature_figure(rows: Sequence[CurvatureRow], title: str, path: Path) -> Pa
 
 def gradients_figure(rows: Sequence[GradientRow], title: str, path: Path) -> Path:
     """Gradient norm by time step at the longest horizon, and early over late gradients against the horizon."""
-    places = list(dict.fromkeys(row.place for row in rows))
+    iterates = list(dict.fromkeys(row.iterate for row in rows))
     horizons = sorted({row.horizon for row in rows})
-    figure = _figure(3.3 * len(places) + 0.8, 6.0)
-    axes = figure.subplots(2, len(places), sharey="row", squeeze=False)
-    for place, upper, lower in zip(places, axes[0], axes[1], strict=True):
+    figure = _figure(3.3 * len(iterates) + 0.8, 6.0)
+    axes = figure.subplots(2, len(iterates), sharey="row", squeeze=False)
+    for iterate, upper, lower in zip(iterates, axes[0], axes[1], strict=True):
         for objective in (SHOOTING, LIFTED):
-            mine = [row for row in rows if row.objective == objective and row.place == place]
+            mine = [row for row in rows if row.objective == objective and row.iterate == iterate]
             last = next(row for row in mine if row.horizon == horizons[-1])
             data = normalised(last.norms).cpu().numpy()
             _band(upper, list(range(data.shape[1])), data, objective)
             ratios = np.stack([10 ** early_over_late(row.norms).cpu().numpy() for row in mine], 1)
             _band(lower, horizons, ratios, objective)
-        upper.set_title(_place(place), fontsize=10)
+        upper.set_title(_iterate_title(iterate), fontsize=10)
         upper.set_xlabel(f"time step t of the action (H = {horizons[-1]})")
         upper.set_ylim(1e-4, 2)
         lower.axhline(1, color="0.5", linewidth=0.8)
@@ -162,7 +162,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _place(name: str) -> str:
+def _iterate_title(name: str) -> str:
     return name if "iterations" in name else f"at {name}"
 
 

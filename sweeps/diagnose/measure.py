@@ -16,7 +16,7 @@ from planners.diagnostics.conditioning import lifted_condition, shooting_conditi
 from planners.diagnostics.curvature import (
     Curvature,
     curvature,
-    joined,
+    flat_variables,
     lifted_objective,
     shooting_objective,
     twice_differentiable,
@@ -58,7 +58,7 @@ class CurvatureRow:
     """Curvature of one objective at one place and horizon, a value a problem."""
 
     objective: str
-    place: str
+    iterate: str
     horizon: int
     """Environment steps."""
     steps: int
@@ -72,7 +72,7 @@ class GradientRow:
     """Norm of the gradient to each time step's action."""
 
     objective: str
-    place: str
+    iterate: str
     horizon: int
     norms: Float[Tensor, "batch time"]
 
@@ -96,13 +96,13 @@ class Probe:
     late: int
 
     @property
-    def descended(self) -> tuple[str, str]:
+    def iterate_names(self) -> tuple[str, str]:
         """Names of the places that lie along a run."""
         return f"after {self.early} iterations", f"after {self.late} iterations"
 
 
 @dataclass(frozen=True)
-class Place:
+class Iterate:
     """Where each objective is looked at."""
 
     name: str
@@ -149,7 +149,7 @@ class Subject:
         )
 
 
-def places(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], probe: Probe) -> Iterator[Place]:
+def iterates(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], probe: Probe) -> Iterator[Iterate]:
     """Null actions with virtual states on a line, random actions with their rollout, and GD's and GRASP's own iterates."""
     drawn = [
         torch.rand(problems.steps, model.action_dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -157,10 +157,10 @@ def places(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], pro
     ]
     actions = torch.lerp(problems.low, problems.high, torch.stack(drawn).to(problems.goal))
     with torch.no_grad():
-        yield Place(RANDOM, actions, rollout(model, problems.context, actions)[:, :-1], actions)
-    for name, iterations in zip((NULL, *probe.descended), (0, probe.early, probe.late), strict=True):
+        yield Iterate(RANDOM, actions, rollout(model, problems.context, actions)[:, :-1], actions)
+    for name, iterations in zip((NULL, *probe.iterate_names), (0, probe.early, probe.late), strict=True):
         shooting = shooting_iterate(model, problems, iterations, probe.gd_lr)
-        yield Place(name, shooting, *lifted_iterate(model, problems, seeds, iterations, probe.phase))
+        yield Iterate(name, shooting, *lifted_iterate(model, problems, seeds, iterations, probe.phase))
 
 
 def measure_horizon(subject: Subject, horizon: int, probe: Probe) -> tuple[list[CurvatureRow], list[GradientRow]]:
@@ -170,15 +170,15 @@ def measure_horizon(subject: Subject, horizon: int, probe: Probe) -> tuple[list[
     weight = probe.phase.weights(problems)
     curvatures: list[CurvatureRow] = []
     gradients: list[GradientRow] = []
-    early, _ = probe.descended
-    for place in places(model, problems, subject.seeds, probe):
-        if place.name != early:
-            curvatures += _curvature_rows(smooth, model, problems, place, weight, horizon)
-        if place.name != RANDOM:
-            norms = shooting_gradient_norms(model, problems, place.shooting)
-            gradients.append(GradientRow(SHOOTING, place.name, horizon, norms))
-            norms = lifted_gradient_norms(model, problems, place.states, place.lifted, weight)
-            gradients.append(GradientRow(LIFTED, place.name, horizon, norms))
+    early, _ = probe.iterate_names
+    for iterate in iterates(model, problems, subject.seeds, probe):
+        if iterate.name != early:
+            curvatures += _curvature_rows(smooth, model, problems, iterate, weight, horizon)
+        if iterate.name != RANDOM:
+            norms = shooting_gradient_norms(model, problems, iterate.shooting)
+            gradients.append(GradientRow(SHOOTING, iterate.name, horizon, norms))
+            norms = lifted_gradient_norms(model, problems, iterate.states, iterate.lifted, weight)
+            gradients.append(GradientRow(LIFTED, iterate.name, horizon, norms))
     return curvatures, gradients
 
 
@@ -186,24 +186,24 @@ def _curvature_rows(
     smooth: WorldModel,
     model: WorldModel,
     problems: ModelProblems,
-    place: Place,
+    iterate: Iterate,
     weight: Float[Tensor, "batch time"],
     horizon: int,
 ) -> list[CurvatureRow]:
     """Both objectives at one place."""
-    x = joined(place.states, place.lifted)
-    shooting = curvature(shooting_objective(smooth, problems), place.shooting.flatten(1), LANCZOS)
+    x = flat_variables(iterate.states, iterate.lifted)
+    shooting = curvature(shooting_objective(smooth, problems), iterate.shooting.flatten(1), LANCZOS)
     lifted = curvature(lifted_objective(smooth, problems, weight), x, LANCZOS)
     unknown = torch.full_like(shooting.hessian, torch.nan)
     conditions = unknown, unknown
     if problems.goal[0].numel() <= DENSE_FEATURES and x.shape[1] <= DENSE_VARIABLES:
         conditions = (
-            shooting_condition(model, problems, place.shooting),
-            lifted_condition(model, problems, place.states, place.lifted, weight),
+            shooting_condition(model, problems, iterate.shooting),
+            lifted_condition(model, problems, iterate.states, iterate.lifted, weight),
         )
     return [
-        CurvatureRow(SHOOTING, place.name, horizon, problems.steps, shooting, conditions[0]),
-        CurvatureRow(LIFTED, place.name, horizon, problems.steps, lifted, conditions[1]),
+        CurvatureRow(SHOOTING, iterate.name, horizon, problems.steps, shooting, conditions[0]),
+        CurvatureRow(LIFTED, iterate.name, horizon, problems.steps, lifted, conditions[1]),
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.core.cell import Scalar
-from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.evaluator import check_point
 from planners.diagnostics.gradients import LiftedPhase
 from sweeps.config.compose import compose
@@ -16,7 +16,7 @@ from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, 
 from sweeps.config.jobs import lookups, whole_number
 from sweeps.config.outputs import Outputs
 from sweeps.diagnose.measure import Probe
-from sweeps.running.tracking import destination_of
+from sweeps.running.tracking import tracking_store_of
 from world_models.errors import UserError, require
 from world_models.tasks import Task, make_task
 from world_models.tasks.base import check_horizon
@@ -41,7 +41,7 @@ HORIZONS = 8
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class DiagnosisSpec:
     """A checked request."""
 
     name: str
@@ -61,7 +61,7 @@ class Diagnosis:
     device: str
     threads: int
     config_text: str
-    destination: Destination | None
+    tracking_store: TrackingStore | None
     """Where it is tracked."""
 
     @property
@@ -70,7 +70,7 @@ class Diagnosis:
         return self.outputs.root / "diagnose" / self.name.removeprefix("diagnose-")
 
 
-def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> Diagnosis:
+def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> DiagnosisSpec:
     """Compose and check; UserError names what is wrong."""
     composed = compose("diagnose", overrides, conf)
     values: Mapping[str, Any] = composed.values
@@ -87,7 +87,7 @@ def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> Diagnosis:
     task.problem(seeds[0], horizons[-1])
     count = whole_number("problems", values["problems"], low=2)
     require(count <= len(seeds), f"problems {count} exceeds the {len(seeds)} seeds: give fewer, or seeds.count={count}.")
-    return Diagnosis(
+    return DiagnosisSpec(
         name=name,
         task_label=entry.label,
         task=task,
@@ -101,7 +101,7 @@ def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> Diagnosis:
         device=str(values["device"]),
         threads=whole_number("threads", values["threads"]),
         config_text=composed.text,
-        destination=destination_of(values["tracking"], Outputs(Path(str(values["output"])))),
+        tracking_store=tracking_store_of(values["tracking"], Outputs(Path(str(values["output"])))),
     )
 
 
@@ -152,13 +152,13 @@ def _backend(settings: Mapping[str, Any], device: str) -> Mapping[str, Any]:
     return {**settings, "device": device} if settings.get("name") == "inline" else settings
 
 
-def _probe(places: Mapping[str, Any], base: Entry) -> Probe:
+def _probe(iterate_settings: Mapping[str, Any], base: Entry) -> Probe:
     """How iterates are made, from the config and GRASP's settings at the longest horizon."""
     settings = base.point.planner.as_dict()
     numbers = {key: settings[key] for key in ("lr_states", "lr_actions", "noise", "goal_weight")}
-    early, late = (whole_number(f"places.{key}", places.get(key)) for key in ("early", "late"))
+    early, late = (whole_number(f"places.{key}", iterate_settings.get(key)) for key in ("early", "late"))
     require(early < late, f"places.early {early} does not come before places.late {late}: give a smaller number.")
-    lr = places.get("gd_lr")
+    lr = iterate_settings.get("gd_lr")
     if isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0:
         raise UserError(f"places.gd_lr {lr!r} is no learning rate: give a number > 0.")
     return Probe(LiftedPhase(**{key: float(cast(float, value)) for key, value in numbers.items()}), float(lr), early, late)

@@ -7,16 +7,16 @@ from typing import Any
 
 from sweeps.analysis.comparison import Verdict
 from sweeps.quality.spec import GRASP
-from sweeps.quality.tables import Measured, place_text
+from sweeps.quality.tables import MeasuredPoint, condition_text
 
 
-def honesty(facts: Mapping[str, Any], own: Sequence[Measured], equal: Sequence[Measured]) -> Iterator[str]:
+def caveats(facts: Mapping[str, Any], own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint]) -> Iterator[str]:
     """What was tuned on what, where baselines win, what did not work, machine, hours and versions, and how to repeat it."""
     yield from _tuned(facts)
     yield from _baselines([*own, *equal])
     yield from _not_working(facts, own)
     yield from _machine(facts)
-    yield from _again(facts)
+    yield from _reproduction(facts)
 
 
 def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -33,41 +33,42 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", "| place | planner | winner | tuned on | choice | held out | settings that differ from the defaults |")
     yield "|---|---|---|---|---|---|---|"
     for one in facts["tuned"]:
-        said, place = one["provenance"], facts["places"][one["place"]]
+        provenance, condition = one["provenance"], facts["places"][one["place"]]
         settings = ", ".join(f"{key} {_short(value)}" for key, value in sorted(one["settings"].items()))
-        rates = [said["tuning_success"], said["choice_success"], said["held_out_success"]]
+        rates = [provenance["tuning_success"], provenance["choice_success"], provenance["held_out_success"]]
         shown = " | ".join("-" if rate is None else f"{rate:.2f}" for rate in rates)
-        yield f"| {place['task']} H{place['horizon']} | {one['planner']} | {said['winner']} | {shown} | {settings} |"
+        where = f"{condition['task']} H{condition['horizon']}"
+        yield f"| {where} | {one['planner']} | {provenance['winner']} | {shown} | {settings} |"
     yield ""
 
 
-def _baselines(own: Sequence[Measured]) -> Iterator[str]:
+def _baselines(own: Sequence[MeasuredPoint]) -> Iterator[str]:
     """Points where others have the higher rate than GRASP, the certain ones first."""
-    ahead = [one for one in own if one.versus is not None and (one.versus.success.difference or 0.0) > 0]
-    sure = [one for one in ahead if one.versus is not None and one.versus.verdict is Verdict.BETTER]
+    higher = [one for one in own if one.versus is not None and (one.versus.success.difference or 0.0) > 0]
+    sure = [one for one in higher if one.versus is not None and one.versus.verdict is Verdict.BETTER]
     yield from ("## Where others do better than GRASP", "")
-    if not ahead:
+    if not higher:
         yield from ("Nowhere is another planner's rate above that of GRASP alone.", "")
         return
-    yield f"Of {len(ahead)} points where another's rate is above GRASP's, {len(sure)} are certain (*better*):"
+    yield f"Of {len(higher)} points where another's rate is above GRASP's, {len(sure)} are certain (*better*):"
     yield ""
-    for one in [*sure, *(one for one in ahead if one not in sure)]:
+    for one in [*sure, *(one for one in higher if one not in sure)]:
         assert one.versus is not None
-        yield f"- {place_text(one)}: {one.planner} {one.versus.success.difference:+.2f}, {one.versus.verdict.value}"
+        yield f"- {condition_text(one)}: {one.planner} {one.versus.success.difference:+.2f}, {one.versus.verdict.value}"
     yield ""
 
 
-def _not_working(facts: Mapping[str, Any], own: Sequence[Measured]) -> Iterator[str]:
+def _not_working(facts: Mapping[str, Any], own: Sequence[MeasuredPoint]) -> Iterator[str]:
     yield from ("## What did not work", "")
     kept = [one for one in facts["tuned"] if one["provenance"]["winner"] == "default"]
     poor = [one for one in own if one.planner == GRASP and (one.success.value or 0.0) < 0.5]
     errors = sum(one.failed for one in own)
-    places = ", ".join(f"{one['planner']} at {one['place']}" for one in kept)
-    which = f": {places}" if kept else ""
+    conditions = ", ".join(f"{one['planner']} at {one['place']}" for one in kept)
+    which = f": {conditions}" if kept else ""
     count = f"{len(kept)} of {len(facts['tuned'])}"
     yield f"- In {count} studies no trial beat the planner's own settings on the choice problems{which}."
     if poor:
-        rates = ", ".join(f"{place_text(one)} ({one.success.value or 0.0:.2f})" for one in poor)
+        rates = ", ".join(f"{condition_text(one)} ({one.success.value or 0.0:.2f})" for one in poor)
         yield f"- GRASP alone solves less than half of {rates}."
     yield f"- {errors} test cells with own budgets ended in an error, and {facts['failed']} of all {facts['cells']} cells."
     yield ""
@@ -81,15 +82,15 @@ def _machine(facts: Mapping[str, Any]) -> Iterator[str]:
     models = ", ".join(f"{task}: {name} ({digest})" for task, (name, digest) in facts["models"].items())
     yield from ("## Machine, hours, versions", "")
     machine = f"{facts['machine']} ({devices})" if facts["machine"] else devices
-    yield f"- machine: {machine}; threads a worker: {_joined(facts['threads'])}"
+    yield f"- machine: {machine}; threads a worker: {_comma_separated(facts['threads'])}"
     yield f"- planned {when}; worker hours: {hours['tuning']:.2f} on tuning problems, {hours['tests']:.2f} on test problems"
     yield f"- versions: {versions}"
-    yield f"- revisions: {_joined(facts['revisions'])}"
+    yield f"- revisions: {_comma_separated(facts['revisions'])}"
     yield f"- world models: {models}"
     yield ""
 
 
-def _again(facts: Mapping[str, Any]) -> Iterator[str]:
+def _reproduction(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Again", "")
     yield from (
         "`make quality` (or `grasp quality`) runs what is lacking and writes this page; `grasp quality --dry-run` says what",
@@ -101,5 +102,5 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _joined(values: Sequence[object]) -> str:
+def _comma_separated(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))

@@ -35,7 +35,7 @@ def text(where: str, raw: Mapping[str, object], key: str, known: Collection[str]
     return str(value)
 
 
-def whole(where: str, raw: Mapping[str, object], key: str) -> int:
+def positive_integer(where: str, raw: Mapping[str, object], key: str) -> int:
     """A whole number above 0; UserError otherwise."""
     value = raw.get(key)
     require(
@@ -45,14 +45,14 @@ def whole(where: str, raw: Mapping[str, object], key: str) -> int:
     return cast(int, value)
 
 
-def positive(where: str, value: object) -> float:
+def positive_number(where: str, value: object) -> float:
     """A number above 0; UserError otherwise."""
     sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
     require(sound, f"{where} is {value!r}: give a number above 0.")
     return float(cast(float, value))
 
 
-def words(where: str, raw: object, known: Collection[str] | None = None) -> tuple[str, ...]:
+def string_list(where: str, raw: object, known: Collection[str] | None = None) -> tuple[str, ...]:
     """A list of words, of `known` where given; UserError otherwise."""
     sound = isinstance(raw, list | None) and all(isinstance(word, str) for word in cast("Sequence[object]", raw or []))
     require(sound, f"{where} {raw!r} is no list of names: write [NAME, NAME].")

@@ -15,33 +15,33 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.analysis.intervals import Rate
 from sweeps.quality.sweeps import OWN, SENSITIVITY
-from sweeps.quality.tables import Measured, of_part
-from sweeps.reports.figure import COLOURS, MARKERS, new_figure, save, span, tidy
+from sweeps.quality.tables import MeasuredPoint, points_of_part
+from sweeps.reports.figure import COLOURS, MARKERS, count_range, new_figure, save, style_axis
 
 ACROSS = 5
 """Panels side by side."""
 
-Value = Callable[[Measured], float | None]
+Value = Callable[[MeasuredPoint], float | None]
 
 
-def draw(points: Sequence[Measured], facts: Mapping[str, Any], folder: Path) -> list[Path]:
+def draw(points: Sequence[MeasuredPoint], facts: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write all figures there are numbers for, as PNG; the same points give the same bytes."""
-    own = [one for one in of_part(points, OWN) if one.success.trials]
+    own = [one for one in points_of_part(points, OWN) if one.success.trials]
     labels = list(facts["planners"])
     made: dict[str, Figure | None] = {
         "success": success_figure(own, labels),
         "seconds": seconds_figure(own, labels),
         "growth": growth_figure(own, labels),
         "model": model_figure(own, labels),
-        "sensitivity": sensitivity_figure(of_part(points, SENSITIVITY), facts["factors"]),
+        "sensitivity": sensitivity_figure(points_of_part(points, SENSITIVITY), facts["factors"]),
     }
     return [save(figure, folder / f"{name}.png") for name, figure in made.items() if figure is not None]
 
 
-def success_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | None:
+def success_figure(own: Sequence[MeasuredPoint], labels: Sequence[str]) -> Figure | None:
     """Success against the horizon, a panel a task."""
 
-    def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+    def panel(axis: Axes, mine: Sequence[MeasuredPoint], label: str) -> None:
         """A planner on a task."""
         shift = _shift(mine, labels, label)
         line = _line(mine, label)
@@ -52,10 +52,10 @@ def success_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | N
     return _panels(own, labels, panel, "success in the simulator, own budgets", (-0.03, 1.03))
 
 
-def seconds_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | None:
+def seconds_figure(own: Sequence[MeasuredPoint], labels: Sequence[str]) -> Figure | None:
     """Success against planning seconds, all trials counted; numbers are horizons."""
 
-    def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+    def panel(axis: Axes, mine: Sequence[MeasuredPoint], label: str) -> None:
         """A planner on a task."""
         line = [one for one in _line(mine, label) if one.seconds]
         _errorbar(axis, [one.seconds or 0.0 for one in line], line, labels, label)
@@ -69,10 +69,10 @@ def seconds_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | N
     return _panels(own, labels, panel, "success in the simulator; numbers are horizons", (-0.03, 1.06))
 
 
-def growth_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | None:
+def growth_figure(own: Sequence[MeasuredPoint], labels: Sequence[str]) -> Figure | None:
     """How planning seconds grow with the horizon."""
 
-    def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+    def panel(axis: Axes, mine: Sequence[MeasuredPoint], label: str) -> None:
         """A planner on a task."""
         line = [one for one in _line(mine, label) if one.seconds]
         style = _style(labels, label)
@@ -85,29 +85,29 @@ def growth_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | No
     return _panels(own, labels, panel, "planning seconds a problem", None)
 
 
-def model_figure(own: Sequence[Measured], labels: Sequence[str]) -> Figure | None:
+def model_figure(own: Sequence[MeasuredPoint], labels: Sequence[str]) -> Figure | None:
     """Success in the simulator against success in the world model, a point a horizon."""
 
-    def panel(axis: Axes, mine: Sequence[Measured], label: str) -> None:
+    def panel(axis: Axes, mine: Sequence[MeasuredPoint], label: str) -> None:
         """A planner on a task."""
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
         line = [one for one in _line(mine, label) if one.in_model.trials]
-        _errorbar(axis, [one.in_model.value or 0.0 for one in line], line, labels, label, joined=False)
+        _errorbar(axis, [one.in_model.value or 0.0 for one in line], line, labels, label, connected=False)
         axis.set_xlim(-0.03, 1.03)
         axis.set_xlabel("success in the world model")
 
     return _panels(own, labels, panel, "success in the simulator", (-0.03, 1.03))
 
 
-def sensitivity_figure(points: Sequence[Measured], factors: Mapping[str, Sequence[float]]) -> Figure | None:
+def sensitivity_figure(points: Sequence[MeasuredPoint], factors: Mapping[str, Sequence[float]]) -> Figure | None:
     """Heat maps of success by factors on goal weight and noise."""
-    places = list(dict.fromkeys((one.task, one.horizon) for one in points))
-    if not places:
+    conditions = list(dict.fromkeys((one.task, one.horizon) for one in points))
+    if not conditions:
         return None
     gammas, sigmas = (sorted({pair[axis] for pair in factors.values()}) for axis in (0, 1))
-    figure = new_figure(max(6.0, 0.9 + 3.6 * len(places)), 3.8)
-    axes = list(figure.subplots(1, len(places), squeeze=False)[0])
-    for axis, (task, horizon) in zip(axes, places, strict=True):
+    figure = new_figure(max(6.0, 0.9 + 3.6 * len(conditions)), 3.8)
+    axes = list(figure.subplots(1, len(conditions), squeeze=False)[0])
+    for axis, (task, horizon) in zip(axes, conditions, strict=True):
         mine = {one.planner: one for one in points if (one.task, one.horizon) == (task, horizon)}
         rates = np.full((len(sigmas), len(gammas)), np.nan)
         for label, one in mine.items():
@@ -129,9 +129,9 @@ def sensitivity_figure(points: Sequence[Measured], factors: Mapping[str, Sequenc
 
 
 def _panels(
-    points: Sequence[Measured],
+    points: Sequence[MeasuredPoint],
     labels: Sequence[str],
-    panel: Callable[[Axes, Sequence[Measured], str], None],
+    panel: Callable[[Axes, Sequence[MeasuredPoint], str], None],
     what: str,
     limits: tuple[float, float] | None,
 ) -> Figure | None:
@@ -148,7 +148,7 @@ def _panels(
     for axis, task in zip(axes, tasks, strict=False):
         mine = [one for one in points if one.task == task]
         axis.set_title(f"{task}, n = {_counts(mine)}", fontsize=10)
-        tidy(axis)
+        style_axis(axis)
         for label in labels:
             if _line(mine, label):
                 panel(axis, mine, label)
@@ -171,15 +171,15 @@ def _plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _counts(points: Sequence[Measured]) -> str:
-    return span([one.success.trials for one in points])
+def _counts(points: Sequence[MeasuredPoint]) -> str:
+    return count_range([one.success.trials for one in points])
 
 
-def _line(points: Sequence[Measured], label: str) -> list[Measured]:
+def _line(points: Sequence[MeasuredPoint], label: str) -> list[MeasuredPoint]:
     return sorted((one for one in points if one.planner == label), key=lambda one: one.horizon)
 
 
-def _shift(points: Sequence[Measured], labels: Sequence[str], label: str) -> float:
+def _shift(points: Sequence[MeasuredPoint], labels: Sequence[str], label: str) -> float:
     """Side by side: intervals that overlap stay readable."""
     horizons = sorted({one.horizon for one in points})
     width = 0.05 * max(horizons[-1] - horizons[0], horizons[0])
@@ -195,17 +195,17 @@ def _style(labels: Sequence[str], label: str) -> dict[str, Any]:
 
 
 def _errorbar(
-    axis: Axes, x: Sequence[float], line: Sequence[Measured], labels: Sequence[str], label: str, joined: bool = True
+    axis: Axes, x: Sequence[float], line: Sequence[MeasuredPoint], labels: Sequence[str], label: str, connected: bool = True
 ) -> None:
-    reach = np.array([_reach(one.success) for one in line]).reshape(-1, 2).T
+    reach = np.array([_error_lengths(one.success) for one in line]).reshape(-1, 2).T
     values = [one.success.value or 0.0 for one in line]
     style = _style(labels, label)
-    if not joined:
+    if not connected:
         style["linestyle"] = "none"
     axis.errorbar(list(x), values, yerr=reach, label=label, elinewidth=1.2, capsize=2, **style)
 
 
-def _reach(rate: Rate) -> tuple[float, float]:
+def _error_lengths(rate: Rate) -> tuple[float, float]:
     """How far the interval reaches below and above the rate."""
     value, (low, high) = rate.value or 0.0, rate.interval
     return max(0.0, value - low), max(0.0, high - value)

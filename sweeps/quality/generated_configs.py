@@ -15,15 +15,15 @@ import yaml
 
 from orchestrator.core.cell import Scalar
 from planners import full_settings
-from sweeps.quality.spec import GRASP, QualitySpec, Spot
-from sweeps.quality.studies import Tuned, studies_of, tuned
-from sweeps.quality.sweeps import SweepPlan, ablated, ablations, equal_seconds, factors_of, hurried, timed
+from sweeps.quality.spec import GRASP, Condition, QualitySpec
+from sweeps.quality.studies import TunedSettings, studies_of, tuned_settings
+from sweeps.quality.sweeps import SweepPlan, ablated_label, ablations, equal_seconds, factors_of, time_capped_label, timed_label
 from world_models.errors import UserError
 
 MARGIN = 0.9
 """Of a share of seconds: an iteration that has begun is ended, and what is spent should not exceed the share."""
 
-Found = Mapping[tuple[str, str], Tuned]
+Found = Mapping[tuple[str, str], TunedSettings]
 """What studies found, by planner label and place."""
 
 
@@ -31,14 +31,14 @@ Found = Mapping[tuple[str, str], Tuned]
 class Rule:
     """Settings of a planner at one task file and horizon, with where they come from."""
 
-    spot: Spot
+    condition: Condition
     settings: Mapping[str, Scalar]
     provenance: Mapping[str, object]
 
 
-def found_by(spec: QualitySpec) -> dict[tuple[str, str], Tuned]:
+def all_tuned_settings(spec: QualitySpec) -> dict[tuple[str, str], TunedSettings]:
     """What all studies found; UserError where one has not ended."""
-    return {(study.label, study.place.name): tuned(spec, study) for study in studies_of(spec)}
+    return {(study.label, study.condition.name): tuned_settings(spec, study) for study in studies_of(spec)}
 
 
 def file_of(label: str) -> str:
@@ -58,40 +58,40 @@ def write_tuned(spec: QualitySpec, folder: Path, found: Found) -> None:
     """Every planner's tuned settings, a rule for each task and horizon of the tests."""
     for label in spec.planners:
         rules = [
-            Rule(spot, one.settings, one.provenance)
-            for spot in _spots(spec)
-            if (one := found.get((label, spec.place_of(spot.task, spot.horizon).name))) is not None
+            Rule(condition, one.settings, one.provenance)
+            for condition in _conditions(spec)
+            if (one := found.get((label, spec.tuning_condition(condition.task, condition.horizon).name))) is not None
         ]
         _write_planner(folder, label, _kind(found, label), rules)
 
 
-def write_timed(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[Spot, float]) -> None:
+def write_timed(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[Condition, float]) -> None:
     """Every other planner with GRASP's seconds; where it is told what counts as reached, it may try until they are spent."""
     for label in spec.planners:
         rules = []
         for plan in equal_seconds(spec) if label != GRASP else ():
-            for horizon in plan.horizons if timed(label) in plan.planners else ():
-                spot = Spot(plan.task, horizon)
-                place = spec.place_of(*_pair(spot)).name
-                one, grasp = found[(label, place)], found[(GRASP, place)]
-                rules.append(Rule(spot, _within(spec, one, grasp, seconds[spot]), one.provenance))
+            for horizon in plan.horizons if timed_label(label) in plan.planners else ():
+                condition = Condition(plan.task, horizon)
+                condition_name = spec.tuning_condition(*_pair(condition)).name
+                one, grasp = found[(label, condition_name)], found[(GRASP, condition_name)]
+                rules.append(Rule(condition, _within(spec, one, grasp, seconds[condition]), one.provenance))
         if rules:
-            _write_planner(folder, timed(label), _kind(found, label), rules)
+            _write_planner(folder, timed_label(label), _kind(found, label), rules)
 
 
-def write_hurried(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[str, Mapping[Spot, float]]) -> None:
+def write_time_capped(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[str, Mapping[Condition, float]]) -> None:
     """GRASP with a share of the seconds of the planners that it should be faster than; `seconds`: theirs."""
     rules: dict[str, list[Rule]] = {}
-    for aim in spec.aims["faster"]:
-        spot, than = Spot(aim["task"], aim["horizon"]), aim["than"]
-        grasp = found[(GRASP, spec.place_of(*_pair(spot)).name)]
-        limit = float(f"{MARGIN * aim['share'] * seconds[than][spot]:.3g}")
-        rules.setdefault(than, []).append(Rule(spot, _within(spec, grasp, grasp, limit), grasp.provenance))
+    for target in spec.targets["faster"]:
+        condition, than = Condition(target["task"], target["horizon"]), target["than"]
+        grasp = found[(GRASP, spec.tuning_condition(*_pair(condition)).name)]
+        limit = float(f"{MARGIN * target['share'] * seconds[than][condition]:.3g}")
+        rules.setdefault(than, []).append(Rule(condition, _within(spec, grasp, grasp, limit), grasp.provenance))
     for than, found_rules in rules.items():
-        _write_planner(folder, hurried(than), _kind(found, GRASP), found_rules)
+        _write_planner(folder, time_capped_label(than), _kind(found, GRASP), found_rules)
 
 
-def _within(spec: QualitySpec, one: Tuned, grasp: Tuned, seconds: float) -> dict[str, Scalar]:
+def _within(spec: QualitySpec, one: TunedSettings, grasp: TunedSettings, seconds: float) -> dict[str, Scalar]:
     """Settings for so many seconds: the time ends the search, not a number of evaluations or tries."""
     settings = {name: value for name, value in one.settings.items() if name != "max_evaluations"} | {"max_seconds": seconds}
     ends = ("reached_cost", "finish_cost")
@@ -105,31 +105,31 @@ def write_ablations(spec: QualitySpec, folder: Path, found: Found) -> None:
     for change, settings in spec.changes.items():
         rules = []
         for plan in ablations(spec):
-            spot = Spot(plan.task, plan.horizons[0])
-            one = found[(GRASP, spec.place_of(*_pair(spot)).name)]
-            rules.append(Rule(spot, {**one.settings, **settings}, one.provenance))
+            condition = Condition(plan.task, plan.horizons[0])
+            one = found[(GRASP, spec.tuning_condition(*_pair(condition)).name)]
+            rules.append(Rule(condition, {**one.settings, **settings}, one.provenance))
         if rules:
-            _write_planner(folder, ablated(change), _kind(found, GRASP), rules)
+            _write_planner(folder, ablated_label(change), _kind(found, GRASP), rules)
 
 
-def write_sensitivity(spec: QualitySpec, folder: Path, found: Found) -> dict[Spot, tuple[str, ...]]:
+def write_sensitivity(spec: QualitySpec, folder: Path, found: Found) -> dict[Condition, tuple[str, ...]]:
     """GRASP with each pair of factors; the labels that are different settings, by task and horizon."""
     rules: dict[str, list[Rule]] = {}
-    labels: dict[Spot, tuple[str, ...]] = {}
-    for spot in spec.sensitivity.at:
-        one = found[(GRASP, spec.place_of(*_pair(spot)).name)]
+    labels: dict[Condition, tuple[str, ...]] = {}
+    for condition in spec.sensitivity.conditions:
+        one = found[(GRASP, spec.tuning_condition(*_pair(condition)).name)]
         seen: dict[tuple[object, object], str] = {}
         for label, factors in factors_of(spec).items():
             values = _scaled(one, factors)
             seen.setdefault((values["goal_weight"], values["noise"]), label)
-            rules.setdefault(label, []).append(Rule(spot, {**one.settings, **values}, one.provenance))
-        labels[spot] = tuple(seen.values())
+            rules.setdefault(label, []).append(Rule(condition, {**one.settings, **values}, one.provenance))
+        labels[condition] = tuple(seen.values())
     for label, found_rules in rules.items():
         _write_planner(folder, label, _kind(found, GRASP), found_rules)
     return labels
 
 
-def _scaled(one: Tuned, factors: tuple[float, float]) -> dict[str, Scalar]:
+def _scaled(one: TunedSettings, factors: tuple[float, float]) -> dict[str, Scalar]:
     whole = full_settings(one.kind, one.settings)
     values: dict[str, Scalar] = {}
     for name, factor in zip(("goal_weight", "noise"), factors, strict=True):
@@ -157,8 +157,8 @@ def write_sweep(folder: Path, plan: SweepPlan) -> None:
 def _write_planner(folder: Path, label: str, kind: str, rules: list[Rule]) -> None:
     overrides = [
         {
-            "file": rule.spot.task,
-            "horizon": rule.spot.horizon,
+            "file": rule.condition.task,
+            "horizon": rule.condition.horizon,
             "settings": dict(rule.settings),
             "provenance": dict(rule.provenance),
         }
@@ -175,14 +175,14 @@ def _write(file: Path, text: str) -> None:
         raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with output=FOLDER.") from error
 
 
-def _spots(spec: QualitySpec) -> list[Spot]:
+def _conditions(spec: QualitySpec) -> list[Condition]:
     """Tasks and horizons of all tests."""
-    return list(dict.fromkeys(Spot(test.task, horizon) for test in spec.tests for horizon in test.horizons))
+    return list(dict.fromkeys(Condition(test.task, horizon) for test in spec.tests for horizon in test.horizons))
 
 
 def _kind(found: Found, label: str) -> str:
     return next(one.kind for (name, _), one in found.items() if name == label)
 
 
-def _pair(spot: Spot) -> tuple[str, int]:
-    return spot.task, spot.horizon
+def _pair(condition: Condition) -> tuple[str, int]:
+    return condition.task, condition.horizon

@@ -11,26 +11,26 @@ import yaml
 
 from sweeps.quality import figures as quality_figures
 from sweeps.quality import results as results_file
-from sweeps.quality.caveats import honesty
+from sweeps.quality.caveats import caveats
 from sweeps.quality.results import Results
-from sweeps.quality.sweeps import ABLATION, EQUAL, HURRIED, MPC, OWN
+from sweeps.quality.sweeps import ABLATION, EQUAL, MPC, OWN, TIME_CAPPED
 from sweeps.quality.tables import (
-    Measured,
-    measured,
-    of_part,
-    place_text,
+    MeasuredPoint,
+    condition_text,
+    group_by_verdict,
+    measured_points,
+    points_of_part,
     rate_text,
-    standing,
+    shown_failures,
     targets,
     versus_text,
-    worst_cells,
 )
 from world_models.errors import UserError, require
 
-PAGE, BESIDE, WORST, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
+PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
 """The page, the folder beside it with figures, films and results, and what is written there by hand: a sentence on each of the
 worst cells, and a section that follows the targets."""
-HURRIED_WORDS = (
+TIME_CAPPED_TEXT = (
     "`grasp_hurried_by_NAME` is tuned GRASP with so few seconds a problem as a target allows, a share of what NAME takes with "
     "its own budget. It may try as often as these allow."
 )
@@ -51,10 +51,10 @@ ALT = {
 
 
 @dataclass(frozen=True)
-class ByHand:
+class HandWrittenNotes:
     """What people wrote about the results."""
 
-    worst: Mapping[str, str]
+    failures: Mapping[str, str]
     """A sentence on a cell, by cell id."""
     remarks: str = ""
     """Markdown that stands after the targets, with a heading of its own."""
@@ -65,23 +65,23 @@ def build(results: Results, folder: Path) -> Path:
 
     UserError where the folder cannot be written to or worst.yaml is no list of sentences.
     """
-    beside = folder / BESIDE
+    assets = folder / ASSETS
     try:
-        beside.mkdir(parents=True, exist_ok=True)
-        results_file.write(results, beside / results_file.RESULTS)
-        results = results_file.read(beside / results_file.RESULTS)  # the page is made from what others will have
-        points = measured(results)
-        figures = quality_figures.draw(points, results.facts, beside)
-        films = {file.stem for file in beside.glob("*.gif")}
-        by_hand = ByHand(sentences(beside / WORST), _text(beside / REMARKS))
-        text = page(results, points, [file.stem for file in figures], by_hand, films)
+        assets.mkdir(parents=True, exist_ok=True)
+        results_file.write(results, assets / results_file.RESULTS)
+        results = results_file.read(assets / results_file.RESULTS)  # the page is made from what others will have
+        points = measured_points(results)
+        figures = quality_figures.draw(points, results.facts, assets)
+        animations = {file.stem for file in assets.glob("*.gif")}
+        notes = HandWrittenNotes(read_notes(assets / FAILURE_NOTES), _text(assets / REMARKS))
+        text = page(results, points, [file.stem for file in figures], notes, animations)
         (folder / PAGE).write_text(text)
     except OSError as error:
         raise UserError(f"cannot write the page to {folder} ({error.strerror}): choose another with page=FOLDER.") from error
     return folder / PAGE
 
 
-def sentences(file: Path) -> dict[str, str]:
+def read_notes(file: Path) -> dict[str, str]:
     """What somebody wrote about cells, by cell id; empty without the file, UserError for what is no such file."""
     if not file.exists():
         return {}
@@ -95,10 +95,12 @@ def _text(file: Path) -> str:
     return file.read_text().strip() if file.exists() else ""
 
 
-def page(results: Results, points: Sequence[Measured], figures: Sequence[str], said: ByHand, films: set[str]) -> str:
+def page(
+    results: Results, points: Sequence[MeasuredPoint], figures: Sequence[str], notes: HandWrittenNotes, animations: set[str]
+) -> str:
     """The page's text, in Markdown."""
     facts = results.facts
-    own, equal, mpc = (of_part(points, part) for part in (OWN, EQUAL, MPC))
+    own, equal, mpc = (points_of_part(points, part) for part in (OWN, EQUAL, MPC))
     lines = ["# Planning quality", "", first_paragraph(own, equal, facts), ""]
     if facts["variant"] != "full":
         lines += [f"This is the `{facts['variant']}` variant, which shows that everything works; its numbers say nothing.", ""]
@@ -107,36 +109,36 @@ def page(results: Results, points: Sequence[Measured], figures: Sequence[str], s
         "",
         *_figure(figures, "success"),
         *_targets(points, facts),
-        *([said.remarks, ""] if said.remarks else []),
+        *([notes.remarks, ""] if notes.remarks else []),
         *_section("Own budgets", "Every planner with settings tuned by the same number of trials, executed in open loop.", own),
-        *_section("Equal seconds", _equal_words(facts), equal),
-        *_section("GRASP in a share of another's seconds", HURRIED_WORDS, of_part(points, HURRIED)),
+        *_section("Equal seconds", _equal_seconds_text(facts), equal),
+        *_section("GRASP in a share of another's seconds", TIME_CAPPED_TEXT, points_of_part(points, TIME_CAPPED)),
         *_section("Replanned (MPC)", "`mpc:K` plans anew after every K environment steps.", mpc),
-        *_costs(own, figures),
+        *_resource_use(own, figures),
         *_model(own, figures),
-        *_ablation(of_part(points, ABLATION), facts),
+        *_ablation(points_of_part(points, ABLATION), facts),
         *_sensitivity(figures),
         *_claims(facts),
-        *_worst(points, facts, said.worst, films),
-        *honesty(facts, own, equal),
+        *_shown_failures(points, facts, notes.failures, animations),
+        *caveats(facts, own, equal),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def first_paragraph(own: Sequence[Measured], equal: Sequence[Measured], facts: Mapping[str, Any]) -> str:
+def first_paragraph(own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> str:
     """What GRASP alone wins and where it loses, by the adjusted verdicts and no others."""
-    said = [_sentence("With own budgets", own)]
+    sentences = [_sentence("With own budgets", own)]
     if equal:
-        said.append(_sentence("Within equal seconds", equal))
-    return " ".join(said)
+        sentences.append(_sentence("Within equal seconds", equal))
+    return " ".join(sentences)
 
 
-def _sentence(when: str, points: Sequence[Measured]) -> str:
-    found = standing(points)
+def _sentence(when: str, points: Sequence[MeasuredPoint]) -> str:
+    found = group_by_verdict(points)
     every = len(found.better) + len(found.worse) + len(found.unclear)
     if not every:
         return f"{when}, nothing can be compared with GRASP."
-    lost = f"GRASP alone loses on {_by_place(found.worse)}" if found.worse else "GRASP alone loses nowhere"
+    lost = f"GRASP alone loses on {_by_condition(found.worse)}" if found.worse else "GRASP alone loses nowhere"
     won = f"succeeds more often than {_by_planner(found.better)}" if found.better else "is nowhere shown to succeed more often"
     return (
         f"{when}, {lost}; it {won}. In {len(found.unclear)} of {every} comparisons these problems cannot tell "
@@ -144,30 +146,30 @@ def _sentence(when: str, points: Sequence[Measured]) -> str:
     )
 
 
-def _by_place(points: Sequence[Measured]) -> str:
+def _by_condition(points: Sequence[MeasuredPoint]) -> str:
     """`push_t H50 (to cem by 0.25) and wall H50 (...)`."""
     by: dict[str, list[str]] = {}
     for one in points:
         assert one.versus is not None
-        by.setdefault(place_text(one), []).append(f"{one.planner} by {one.versus.success.difference or 0.0:.2f}")
-    return ", ".join(f"{place} (to {', '.join(others)})" for place, others in by.items())
+        by.setdefault(condition_text(one), []).append(f"{one.planner} by {one.versus.success.difference or 0.0:.2f}")
+    return ", ".join(f"{condition} (to {', '.join(others)})" for condition, others in by.items())
 
 
-def _by_planner(points: Sequence[Measured]) -> str:
+def _by_planner(points: Sequence[MeasuredPoint]) -> str:
     """`cem on push_t H50 and H75, wall H50; gd on ...`."""
     by: dict[str, dict[str, list[str]]] = {}
     for one in points:
-        task, when = place_text(one).split(" ", 1)
+        task, when = condition_text(one).split(" ", 1)
         by.setdefault(one.planner, {}).setdefault(task, []).append(when)
     said = {planner: [f"{task} {' and '.join(when)}" for task, when in tasks.items()] for planner, tasks in by.items()}
-    return "; ".join(f"{planner} on {', '.join(places)}" for planner, places in said.items())
+    return "; ".join(f"{planner} on {', '.join(conditions)}" for planner, conditions in said.items())
 
 
 def _figure(figures: Sequence[str], name: str) -> list[str]:
-    return [f"![{ALT[name]}]({BESIDE}/{name}.png)", ""] if name in figures else []
+    return [f"![{ALT[name]}]({ASSETS}/{name}.png)", ""] if name in figures else []
 
 
-def _targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[str]:
+def _targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iterator[str]:
     found = targets(points, facts)
     if not found:
         return
@@ -178,11 +180,11 @@ def _targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[s
     )
     yield from ("is a little lucky; the tables have each.", "", "| target | measured | |", "|---|---|---|")
     for one in found:
-        yield f"| {one.words} | {one.measured} | {'met' if one.met else '**missed**'} |"
+        yield f"| {one.requirement} | {one.measured} | {'met' if one.met else '**missed**'} |"
     yield ""
 
 
-def _equal_words(facts: Mapping[str, Any]) -> str:
+def _equal_seconds_text(facts: Mapping[str, Any]) -> str:
     return (
         "Every other planner (`NAME_timed`, with its tuned settings) has tuned GRASP's mean seconds a problem at that task "
         "and horizon as `max_seconds`, and no bound on evaluations. Where it is told what counts as reached it may try up "
@@ -191,7 +193,7 @@ def _equal_words(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _section(title: str, words: str, points: Sequence[Measured]) -> Iterator[str]:
+def _section(title: str, words: str, points: Sequence[MeasuredPoint]) -> Iterator[str]:
     if not points:
         return
     yield from (f"## {title}", "", words, "")
@@ -206,7 +208,7 @@ def _section(title: str, words: str, points: Sequence[Measured]) -> Iterator[str
     yield ""
 
 
-def _costs(own: Sequence[Measured], figures: Sequence[str]) -> Iterator[str]:
+def _resource_use(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Iterator[str]:
     yield from (
         "## Seconds and model evaluations",
         "",
@@ -223,7 +225,7 @@ def _costs(own: Sequence[Measured], figures: Sequence[str]) -> Iterator[str]:
     yield from _figure(figures, "growth")
 
 
-def _model(own: Sequence[Measured], figures: Sequence[str]) -> Iterator[str]:
+def _model(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Iterator[str]:
     yield from (
         "## In the model and in the simulator",
         "",
@@ -240,7 +242,7 @@ def _model(own: Sequence[Measured], figures: Sequence[str]) -> Iterator[str]:
     yield ""
 
 
-def _ablation(points: Sequence[Measured], facts: Mapping[str, Any]) -> Iterator[str]:
+def _ablation(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iterator[str]:
     if not points:
         return
     yield from (
@@ -287,8 +289,10 @@ def _claims(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _worst(points: Sequence[Measured], facts: Mapping[str, Any], said: Mapping[str, str], films: set[str]) -> Iterator[str]:
-    found = worst_cells(points, facts)
+def _shown_failures(
+    points: Sequence[MeasuredPoint], facts: Mapping[str, Any], notes: Mapping[str, str], animations: set[str]
+) -> Iterator[str]:
+    found = shown_failures(points, facts)
     labels = " and ".join(facts["worst"][0])
     yield from (
         "## The worst plans",
@@ -301,14 +305,14 @@ def _worst(points: Sequence[Measured], facts: Mapping[str, Any], said: Mapping[s
     for one, at in found:
         cell, seed = one.ids[at], int(one.cells.seed[at])
         far = f"{one.cells.distance[at]:.3g} of {one.cells.start_distance[at]:.3g} {one.unit} left"
-        yield f"- {place_text(one)}, {one.planner}, seed {seed} (`{cell}`), {far}: {said.get(cell, UNSEEN)}"
-        if cell in films:
-            yield from ("", f"  ![{place_text(one)}, seed {seed}]({BESIDE}/{cell}.gif)", "")
+        yield f"- {condition_text(one)}, {one.planner}, seed {seed} (`{cell}`), {far}: {notes.get(cell, UNSEEN)}"
+        if cell in animations:
+            yield from ("", f"  ![{condition_text(one)}, seed {seed}]({ASSETS}/{cell}.gif)", "")
     yield ""
 
 
-def _horizon(one: Measured) -> str:
-    return place_text(one).split(" ", 1)[1].removeprefix("H")
+def _horizon(one: MeasuredPoint) -> str:
+    return condition_text(one).split(" ", 1)[1].removeprefix("H")
 
 
 def _number(value: float | None) -> str:

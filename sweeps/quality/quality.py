@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.artifacts.gallery import Gallery
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.core.messages import mask_text
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
@@ -20,16 +20,16 @@ from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
 from sweeps.quality import page as quality_page
 from sweeps.quality import results as results_file
-from sweeps.quality.dry_run import say_ahead
+from sweeps.quality.dry_run import print_estimates
 from sweeps.quality.results import Results, collect
 from sweeps.quality.spec import QualitySpec, read_quality
 from sweeps.quality.stages import Stages, StoppedError
-from sweeps.quality.tables import measured, worst_cells
+from sweeps.quality.tables import measured_points, shown_failures
 from world_models.errors import require
 
 
 @dataclass(frozen=True)
-class Asked:
+class QualityOptions:
     """How `grasp quality` was asked."""
 
     dry_run: bool = False
@@ -38,22 +38,22 @@ class Asked:
     view: View = View.LIVE
 
 
-def quality(overrides: Sequence[str], console: Console, conf: Path | None = None, asked: Asked | None = None) -> int:
+def quality(overrides: Sequence[str], console: Console, conf: Path | None = None, options: QualityOptions | None = None) -> int:
     """Run what the study lacks and write its page; 130 after Ctrl-C, else 0. UserError for bad input."""
-    asked = asked or Asked()
+    options = options or QualityOptions()
     spec = read_quality(list(overrides), conf)
-    if asked.source is not None:
-        require(not asked.dry_run, "--from and --dry-run do not go together: --from plans nothing.")
-        say(console, f"the page is {quality_page.build(results_file.read(asked.source), spec.page_folder)}")
+    if options.source is not None:
+        require(not options.dry_run, "--from and --dry-run do not go together: --from plans nothing.")
+        say(console, f"the page is {quality_page.build(results_file.read(options.source), spec.page_folder)}")
         return 0
-    stages = Stages(spec, conf, console, asked.view)
+    stages = Stages(spec, conf, console, options.view)
     generated = stages.folder.resolve()
     require(
         conf is None or generated not in (conf.resolve(), *conf.resolve().parents),
         f"--conf {conf} is where grasp quality writes its own configs anew: give another folder.",
     )
-    say_ahead(stages, console)
-    if asked.dry_run:
+    print_estimates(stages, console)
+    if options.dry_run:
         return 0
     spec.outputs.prepare()
     spec.folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
         say(console, f"stopped; everything finished is kept. Go on with: {again}")
         return INTERRUPTED
     results = collect(stages, grids)
-    _films(spec, results, [grid for _, grid in grids])
+    _copy_animations(spec, results, [grid for _, grid in grids])
     say(console, f"the page is {quality_page.build(results, spec.page_folder)}")
     return 0
 
@@ -83,7 +83,7 @@ def _cluster(spec: QualitySpec) -> ExitStack:
     return held
 
 
-def _films(spec: QualitySpec, results: Results, grids: Sequence[Grid]) -> None:
+def _copy_animations(spec: QualitySpec, results: Results, grids: Sequence[Grid]) -> None:
     """Copy the films of the worst cells beside the page, each named by its cell; those of other results are removed."""
     points = {
         entry.point.cell(seed).cell_id: (entry.point.point_id, seed)
@@ -91,14 +91,14 @@ def _films(spec: QualitySpec, results: Results, grids: Sequence[Grid]) -> None:
         for entry in grid.entries
         for seed in grid.seeds
     }
-    beside = spec.page_folder / quality_page.BESIDE
-    beside.mkdir(parents=True, exist_ok=True)
-    gallery = Gallery(open_storage(spec.outputs.artifacts))
-    wanted = {one.ids[at] for one, at in worst_cells(measured(results), results.facts)}
-    for old in beside.glob("*.gif"):
+    assets = spec.page_folder / quality_page.ASSETS
+    assets.mkdir(parents=True, exist_ok=True)
+    artifact_store = ArtifactStore(open_storage(spec.outputs.artifacts))
+    wanted = {one.ids[at] for one, at in shown_failures(measured_points(results), results.facts)}
+    for old in assets.glob("*.gif"):
         if old.stem not in wanted:
             old.unlink()
     for cell in sorted(wanted):
         point, seed = points[cell]
         with suppress(StorageError):
-            (beside / f"{cell}.gif").write_bytes(gallery.read(point, f"{seed}.gif"))
+            (assets / f"{cell}.gif").write_bytes(artifact_store.read(point, f"{seed}.gif"))

@@ -17,20 +17,20 @@ import pyarrow.parquet as pq
 from orchestrator.ledger.ledger import Ledger
 from sweeps.analysis.point_cells import records_of
 from sweeps.config.grid import Grid
-from sweeps.quality.generated_configs import found_by
+from sweeps.quality.generated_configs import all_tuned_settings
 from sweeps.quality.spec import QualitySpec
 from sweeps.quality.stages import Stages, claims_of
 from sweeps.quality.sweeps import factors_of
 from world_models.errors import UserError, require
 
 VERSION = 1
-KEY = b"grasp.quality"
+METADATA_KEY = b"grasp.quality"
 """Where the facts stand in the schema's metadata, as JSON."""
-LIMIT = 5_000_000
+MAX_BYTES = 5_000_000
 """Bytes of the file at most."""
 RESULTS = "results.parquet"
 
-_TAKEN = (
+_LEDGER_COLUMNS = (
     ("seed", pa.int64()),
     ("status", pa.string()),
     ("success", pa.bool_()),
@@ -49,7 +49,7 @@ SCHEMA: pa.Schema = pa.schema(
         ("horizon", pa.int32()),
         ("mode", pa.string()),
         ("planner", pa.string()),
-        *_TAKEN,
+        *_LEDGER_COLUMNS,
         ("planner_settings", pa.string()),
         ("unit", pa.string()),
     ]
@@ -76,10 +76,10 @@ def collect(stages: Stages, grids: Sequence[tuple[str, Grid]]) -> Results:
 
 
 def _rows(part: str, grid: Grid, ledger: Ledger) -> pa.Table:
-    names = [name for name, _ in _TAKEN]
+    names = [name for name, _ in _LEDGER_COLUMNS]
     found = records_of(grid, ledger, ["point_id", "horizon", "mode", "planner_settings", *names])
-    lacking = len(grid.entries) * len(grid.seeds) - found.num_rows
-    require(lacking == 0, f"sweep {grid.name} lacks {lacking} cells: run grasp quality to its end.")
+    missing = len(grid.entries) * len(grid.seeds) - found.num_rows
+    require(missing == 0, f"sweep {grid.name} lacks {missing} cells: run grasp quality to its end.")
     entries = {entry.point.point_id: entry for entry in grid.entries}
     points = [entries[point_id] for point_id in found["point_id"].to_pylist()]
     columns: dict[str, Any] = {name: found[name] for name in ("horizon", "mode", "planner_settings", *names)}
@@ -93,7 +93,7 @@ def _rows(part: str, grid: Grid, ledger: Ledger) -> pa.Table:
 
 
 def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]]) -> dict[str, Any]:
-    found = found_by(spec)
+    found = all_tuned_settings(spec)
     models = {
         entry.task: [Path(entry.point.model).name, entry.point.model_digest] for _, grid in grids for entry in grid.entries
     }
@@ -106,11 +106,16 @@ def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]])
             "trials": spec.tuning.trials,
             "top": spec.tuning.top,
             "seeds": [min(spec.tuning.seeds), len(spec.tuning.seeds)],
-            "choice_seeds": [min(spec.tuning.choice), len(spec.tuning.choice)],
+            "choice_seeds": [min(spec.tuning.choice_seeds), len(spec.tuning.choice_seeds)],
         },
         "places": {
-            name: {"task": place.task, "horizon": place.horizon, "for": list(place.serves), "fixed": dict(place.fixed)}
-            for name, place in spec.places.items()
+            name: {
+                "task": condition.task,
+                "horizon": condition.horizon,
+                "for": list(condition.serves),
+                "fixed": dict(condition.fixed),
+            }
+            for name, condition in spec.tuning_conditions.items()
         },
         "tuned": [
             {"planner": label, "place": place, "settings": dict(one.settings), "provenance": dict(one.provenance)}
@@ -119,8 +124,8 @@ def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]])
         "timed_attempts": spec.timed_attempts,
         "changes": {name: dict(settings) for name, settings in spec.changes.items()},
         "factors": {label: list(factors) for label, factors in factors_of(spec).items()},
-        "aims": dict(spec.aims),
-        "worst": [list(spec.worst[0]), spec.worst[1]],
+        "aims": dict(spec.targets),
+        "worst": [list(spec.shown_failures[0]), spec.shown_failures[1]],
         "claims": {task: _claims(file) for task in spec.diagnose if (file := claims_of(spec, task)) is not None},
         "models": dict(sorted(models.items())),
         "machine": spec.machine,
@@ -149,20 +154,20 @@ _HISTORY = (
 
 def _history(spec: QualitySpec, ledger: Ledger, points: Collection[str]) -> dict[str, Any]:
     """When, on what and how long: of the tests' cells, and of all on the tuning and choice seeds."""
-    tuning = {*spec.tuning.seeds, *spec.tuning.choice}
+    tuning = {*spec.tuning.seeds, *spec.tuning.choice_seeds}
     tested = {seed for test in spec.tests for seed in test.seeds}
     seeds = pa.array(sorted(tuning | tested), pa.int64())
     rows = ledger.table(columns=_HISTORY).filter(pc.field("seed").isin(seeds)).to_pylist()
-    on = {
+    rows_by_use = {
         "tuning": [row for row in rows if row["seed"] in tuning],
         "tests": [row for row in rows if row["seed"] in tested and row["point_id"] in points],
     }
-    mine = [row for some in on.values() for row in some]
+    mine = [row for group in rows_by_use.values() for row in group]
     days = [row["finished_at"].date().isoformat() for row in mine]
     return {
         "cells": len(mine),
         "failed": sum(row["status"] == "failed" for row in mine),
-        "hours": {name: _hours(some) for name, some in on.items()},
+        "hours": {name: _hours(some) for name, some in rows_by_use.items()},
         "dates": [min(days), max(days)],
         "devices": sorted({row["device"] for row in mine}),
         "threads": sorted({row["threads"] for row in mine}),
@@ -180,13 +185,13 @@ def _hours(rows: Iterable[Mapping[str, Any]]) -> float:
 def write(results: Results, file: Path) -> None:
     """The same results give the same bytes; UserError where the file would be too large or cannot be written."""
     facts = json.dumps(results.facts, separators=(",", ":")).encode()
-    table = results.table.combine_chunks().replace_schema_metadata({KEY: facts})
+    table = results.table.combine_chunks().replace_schema_metadata({METADATA_KEY: facts})
     temporary = file.with_suffix(".tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, temporary, compression="zstd", compression_level=15, store_schema=True)
         size = temporary.stat().st_size
-        require(size < LIMIT, f"{file} would have {size} bytes, and {LIMIT} are allowed: give fewer tests or seeds.")
+        require(size < MAX_BYTES, f"{file} would have {size} bytes, and {MAX_BYTES} are allowed: give fewer tests or seeds.")
         temporary.replace(file)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with page=FOLDER.") from error
@@ -197,7 +202,7 @@ def read(file: Path) -> Results:
     require(file.is_file(), f"{file} is no file: give the results.parquet of a study of planning quality.")
     try:
         table = pq.read_table(file)
-        facts = json.loads((table.schema.metadata or {})[KEY])
+        facts = json.loads((table.schema.metadata or {})[METADATA_KEY])
     except (pa.ArrowInvalid, KeyError, ValueError) as error:
         raise UserError(f"{file} holds no results of grasp quality: give the results.parquet that it wrote.") from error
     sound = facts.get("version") == VERSION and table.schema.names == SCHEMA.names

@@ -11,26 +11,26 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.artifacts.gallery import Gallery
-from orchestrator.artifacts.selection import Chosen
+from orchestrator.artifacts.artifact_store import ArtifactStore
+from orchestrator.artifacts.selection import ArtifactSelection
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
-from sweeps.commands.sweep import Options, sweep
+from sweeps.commands.sweep import SweepOptions, sweep
 from sweeps.config.grid import Grid, missing_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
 from sweeps.quality import generated_configs as conf_files
 from sweeps.quality import sweeps as plans
-from sweeps.quality.spec import GRASP, QualitySpec, Spot
-from sweeps.quality.studies import ended, shared_words, studies_of, tune_words
+from sweeps.quality.spec import GRASP, Condition, QualitySpec
+from sweeps.quality.studies import has_ended, shared_overrides, studies_of, tune_overrides
 from sweeps.quality.sweeps import Grids, SweepPlan
 from sweeps.tuning.tune import tune
 from world_models.errors import UserError, require
 
 NOTHING_DRAWN = ("artifacts.cells=[]", "artifacts.video=false")
-WORST_DRAWN = ("artifacts.cells=[worst]", "artifacts.video=false")
+FAILURES_DRAWN = ("artifacts.cells=[worst]", "artifacts.video=false")
 
 
 class StoppedError(Exception):
@@ -64,33 +64,35 @@ class Stages:
         if self.folder.exists():
             shutil.rmtree(self.folder)  # of other settings; it is written again from the studies
         conf_files.begin(self.folder, self.conf)
-        found = conf_files.found_by(spec)
+        found = conf_files.all_tuned_settings(spec)
         conf_files.write_tuned(spec, self.folder, found)
         own = self.sweeps("own budgets", plans.tests(spec))
         conf_files.write_timed(spec, self.folder, found, self.seconds(own, GRASP))
         equal = self.sweeps("equal seconds", plans.equal_seconds(spec))
-        faster_than = dict.fromkeys(aim["than"] for aim in spec.aims["faster"])
-        conf_files.write_hurried(spec, self.folder, found, {label: self.seconds(own, label) for label in faster_than})
-        hurried = self.sweeps("a share of the seconds", plans.hurries(spec))
+        faster_than = dict.fromkeys(target["than"] for target in spec.targets["faster"])
+        conf_files.write_time_capped(spec, self.folder, found, {label: self.seconds(own, label) for label in faster_than})
+        time_capped = self.sweeps("a share of the seconds", plans.time_capped_sweeps(spec))
         mpc = self.sweeps("replanned", plans.replanned(spec))
         conf_files.write_ablations(spec, self.folder, found)
         labels = conf_files.write_sensitivity(spec, self.folder, found)
         pieces = self.sweeps("ablations and sensitivity", [*plans.ablations(spec), *plans.sensitivities(spec, labels)])
-        self.sweeps("worst cells", plans.drawn(spec), WORST_DRAWN)
+        self.sweeps("worst cells", plans.shown_failure_sweeps(spec), FAILURES_DRAWN)
         self.diagnose()
-        return [*own, *equal, *hurried, *mpc, *pieces]
+        return [*own, *equal, *time_capped, *mpc, *pieces]
 
     def tune_all(self) -> None:
         """Every study that has no winner yet."""
         spec = self.spec
-        digests = Grids.of([place.task for place in spec.places.values()], list(spec.planners), self.conf).digests()
-        left = [study for study in studies_of(spec) if not ended(spec, study, digests)]
+        digests = Grids.of(
+            [condition.task for condition in spec.tuning_conditions.values()], list(spec.planners), self.conf
+        ).digests()
+        left = [study for study in studies_of(spec) if not has_ended(spec, study, digests)]
         for number, study in enumerate(left, 1):
             self._stage(f"study {number} of {len(left)}", study.name)
-            if tune(tune_words(spec, study), self.console, self.conf, self.view) == INTERRUPTED:
+            if tune(tune_overrides(spec, study), self.console, self.conf, self.view) == INTERRUPTED:
                 raise StoppedError
             require(
-                ended(spec, study, digests),
+                has_ended(spec, study, digests),
                 f"study {study.name} has no winner yet, for another driver plans its trials: run grasp quality again after it.",
             )
 
@@ -104,11 +106,11 @@ class Stages:
         for plan in wanted:
             conf_files.write_sweep(self.folder, plan)
         grids = [grid for _, grid in made]
-        if missing_of(grids, self.ledger, retry_failed=False) or (artifacts is WORST_DRAWN and self._undrawn(grids)):
+        if missing_of(grids, self.ledger, retry_failed=False) or (artifacts is FAILURES_DRAWN and self._undrawn(grids)):
             self._stage(what, f"{sum(plan.cells for plan in wanted)} cells in {len(wanted)} sweeps")
             names = ",".join(plan.name for plan in wanted)
-            words = [f"sweep=[{names}]", *shared_words(self.spec), *artifacts, "even_batches=true"]
-            if sweep(words, self.console, self.folder, Options(view=self.view)) == INTERRUPTED:
+            overrides = [f"sweep=[{names}]", *shared_overrides(self.spec), *artifacts, "even_batches=true"]
+            if sweep(overrides, self.console, self.folder, SweepOptions(view=self.view)) == INTERRUPTED:
                 raise StoppedError
             require(
                 not missing_of(grids, self.ledger, retry_failed=False),
@@ -124,17 +126,17 @@ class Stages:
 
     def _undrawn(self, grids: Sequence[Grid]) -> bool:
         portions = [portion for grid in grids for portion in grid.portions()]
-        gallery = Gallery(open_storage(self.spec.outputs.artifacts))
-        return next(gallery.lacking(portions, self.ledger, Chosen(("worst",), video=False)), None) is not None
+        artifact_store = ArtifactStore(open_storage(self.spec.outputs.artifacts))
+        return next(artifact_store.lacking(portions, self.ledger, ArtifactSelection(("worst",), video=False)), None) is not None
 
-    def seconds(self, own: Sequence[tuple[str, Grid]], label: str) -> dict[Spot, float]:
+    def seconds(self, own: Sequence[tuple[str, Grid]], label: str) -> dict[Condition, float]:
         """A tuned planner's mean planning seconds a problem, three digits, by task and horizon.
 
         Frozen in seconds.json when first asked for; cells are planned once, so that without the file the ledger says the same.
         """
         file = self.spec.folder / "seconds.json"
         known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-        found: dict[Spot, float] = {}
+        found: dict[Condition, float] = {}
         for _, grid in own:
             mine = [entry for entry in grid.entries if entry.planner == label]
             fresh = [entry for entry in mine if entry.point.point_id not in known]
@@ -146,7 +148,7 @@ class Stages:
                         f"{label} has failed in every cell of {grid.name}, so there are no seconds to give to others."
                     )
                 known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
-            found |= {Spot(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
+            found |= {Condition(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
         file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         return found
 
@@ -157,8 +159,8 @@ class Stages:
         for task in self.spec.diagnose:
             if claims_of(self.spec, task) is None:
                 self._stage("diagnose", task)
-                words = [f"task={task}", f"output={json.dumps(str(self.spec.values['output']))}", "tracking.enabled=false"]
-                if diagnose(words, self.console, self.conf) == INTERRUPTED:
+                overrides = [f"task={task}", f"output={json.dumps(str(self.spec.values['output']))}", "tracking.enabled=false"]
+                if diagnose(overrides, self.console, self.conf) == INTERRUPTED:
                     raise StoppedError
 
     def _stage(self, what: str, detail: str) -> None:

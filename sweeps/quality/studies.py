@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.cell import Scalar
-from sweeps.quality.spec import Place, QualitySpec
+from sweeps.quality.spec import QualitySpec, TuningCondition
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.apply import provenance
 from sweeps.tuning.report import span
@@ -19,18 +19,18 @@ from world_models.errors import UserError
 class Study:
     """A planner tuned at a place."""
 
-    place: Place
+    condition: TuningCondition
     label: str
     """Of the planner."""
 
     @property
     def name(self) -> str:
         """Of the study, its folder and its sweeps."""
-        return f"quality-{self.place.name}-{self.label}"
+        return f"quality-{self.condition.name}-{self.label}"
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedSettings:
     """What a study found."""
 
     kind: str
@@ -42,42 +42,42 @@ class Tuned:
 
 def studies_of(spec: QualitySpec) -> Iterator[Study]:
     """Place by place."""
-    for place in spec.places.values():
-        for label, places in spec.planners.items():
-            if place.name in places:
-                yield Study(place, label)
+    for condition in spec.tuning_conditions.values():
+        for label, condition_names in spec.planners.items():
+            if condition.name in condition_names:
+                yield Study(condition, label)
 
 
-def tune_words(spec: QualitySpec, study: Study) -> list[str]:
+def tune_overrides(spec: QualitySpec, study: Study) -> list[str]:
     """What `grasp tune` is asked for a study."""
-    tuning, place = spec.tuning, study.place
-    words = [
+    tuning, condition = spec.tuning, study.condition
+    overrides = [
         f"name={study.name}",
-        f"task={place.task}",
-        f"horizons=[{place.horizon}]",
+        f"task={condition.task}",
+        f"horizons=[{condition.horizon}]",
         f"planner={study.label}",
         f"trials={tuning.trials}",
         f"top={tuning.top}",
         f"seeds={seed_list(tuning.seeds)}",
-        f"choice_seeds={seed_list(tuning.choice)}",
-        f"held_out={seed_list(spec.seeds_at(place.task, place.horizon))}",
+        f"choice_seeds={seed_list(tuning.choice_seeds)}",
+        f"held_out={seed_list(spec.seeds_at(condition.task, condition.horizon))}",
     ]
-    fixed = [f"planners.{study.label}.settings.{name}={json.dumps(value)}" for name, value in place.fixed]
-    return [*words, *fixed, *tuning.words, *spec.planner_words[study.label], *shared_words(spec)]
+    fixed = [f"planners.{study.label}.settings.{name}={json.dumps(value)}" for name, value in condition.fixed]
+    return [*overrides, *fixed, *tuning.overrides, *spec.planner_overrides[study.label], *shared_overrides(spec)]
 
 
-def shared_words(spec: QualitySpec) -> list[str]:
+def shared_overrides(spec: QualitySpec) -> list[str]:
     """Where everything goes and what plans it, for `grasp tune` and `grasp sweep`."""
     values = spec.values
     backend = dict(values["backend"])
-    words = [f"backend={backend.pop('name')}", f"output={json.dumps(str(values['output']))}"]
-    words += [f"backend.{key}={_word(value)}" for key, value in backend.items() if value not in (None, {})]
-    return [*words, f"tracking.enabled={json.dumps(bool(dict(values['tracking']).get('enabled')))}"]
+    overrides = [f"backend={backend.pop('name')}", f"output={json.dumps(str(values['output']))}"]
+    overrides += [f"backend.{key}={_override_value(value)}" for key, value in backend.items() if value not in (None, {})]
+    return [*overrides, f"tracking.enabled={json.dumps(bool(dict(values['tracking']).get('enabled')))}"]
 
 
-def _word(value: object) -> str:
+def _override_value(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_override_value(item)}" for key, item in value.items()) + "}"
     return json.dumps(value)
 
 
@@ -88,25 +88,25 @@ def seed_list(seeds: Sequence[int]) -> str:
     return f"[{','.join(map(str, seeds))}]"
 
 
-def ended(spec: QualitySpec, study: Study, digests: Mapping[str, str]) -> bool:
+def has_ended(spec: QualitySpec, study: Study, digests: Mapping[str, str]) -> bool:
     """Whether a study has its winner, of as many trials, on these seeds, with this world model (`digests` by task file)."""
     try:
         report = tune_report.read(spec.outputs.study(study.name), study.name)
-        asked = (spec.tuning.trials, span(spec.tuning.seeds), span(spec.tuning.choice))
-        told = (report["trials"], report["tuning_seeds"], report["choice_seeds"])
-        held_out = span(spec.seeds_at(study.place.task, study.place.horizon))
-        place = {"task": study.place.task, "horizon": study.place.horizon, "digest": digests[study.place.task]}
-        same_place = {key: report["places"][0][key] for key in place} == place
-        return asked == told and held_out == report["held_out_seeds"] and same_place
+        expected = (spec.tuning.trials, span(spec.tuning.seeds), span(spec.tuning.choice_seeds))
+        reported = (report["trials"], report["tuning_seeds"], report["choice_seeds"])
+        held_out = span(spec.seeds_at(study.condition.task, study.condition.horizon))
+        condition = {"task": study.condition.task, "horizon": study.condition.horizon, "digest": digests[study.condition.task]}
+        same_condition = {key: report["places"][0][key] for key in condition} == condition
+        return expected == reported and held_out == report["held_out_seeds"] and same_condition
     except (UserError, KeyError, IndexError):
         return False
 
 
-def tuned(spec: QualitySpec, study: Study) -> Tuned:
+def tuned_settings(spec: QualitySpec, study: Study) -> TunedSettings:
     """The winner of a study that has ended, which may be the planner's own settings; UserError where there is none."""
     report = tune_report.read(spec.outputs.study(study.name), study.name)
-    winner, place = report["candidates"][0], report["places"][0]
-    found = provenance(report, winner, place)
+    winner, condition = report["candidates"][0], report["places"][0]
+    found = provenance(report, winner, condition)
     found |= {"winner": winner["label"], "choice_success": winner["choice"]["success"]}
     found["tuning_success"] = None if winner["tuning"] is None else winner["tuning"]["success"]
-    return Tuned(report["planner"], winner["places"][0], found)
+    return TunedSettings(report["planner"], winner["places"][0], found)

@@ -12,9 +12,9 @@ from orchestrator.core.cell import OPEN_LOOP
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid, Lookups, PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.config.jobs import lookups
-from sweeps.quality.spec import GRASP, Problems, QualitySpec, Spot
+from sweeps.quality.spec import GRASP, Condition, HeldOutTest, QualitySpec
 
-OWN, EQUAL, HURRIED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"
+OWN, EQUAL, TIME_CAPPED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"
 """Parts of the results: own budgets, equal seconds, GRASP in a share of another's seconds, replanned, GRASP with a piece taken
 away, GRASP with other settings."""
 
@@ -38,22 +38,22 @@ class SweepPlan:
         return len(self.horizons) * len(self.planners) * len(self.seeds)
 
 
-def timed(label: str) -> str:
+def timed_label(label: str) -> str:
     """Label of a planner that is given GRASP's seconds."""
     return f"{label}_timed"
 
 
-def hurried(other: str) -> str:
+def time_capped_label(other: str) -> str:
     """Label of GRASP that is given a share of another planner's seconds."""
     return f"{GRASP}_hurried_by_{other}"
 
 
-def ablated(change: str) -> str:
+def ablated_label(change: str) -> str:
     """Label of GRASP with something taken away."""
     return f"{GRASP}_{change}"
 
 
-def scaled(goal_weight: float, noise: float) -> str:
+def scaled_label(goal_weight: float, noise: float) -> str:
     """Label of GRASP with factors on two settings."""
     return f"{GRASP}_gamma{goal_weight:g}_sigma{noise:g}".replace(".", "p")
 
@@ -61,7 +61,7 @@ def scaled(goal_weight: float, noise: float) -> str:
 def factors_of(spec: QualitySpec) -> dict[str, tuple[float, float]]:
     """Factors on goal weight and noise, by label."""
     sensitivity = spec.sensitivity
-    return {scaled(gamma, sigma): (gamma, sigma) for gamma in sensitivity.goal_weight for sigma in sensitivity.noise}
+    return {scaled_label(gamma, sigma): (gamma, sigma) for gamma in sensitivity.goal_weight for sigma in sensitivity.noise}
 
 
 def tests(spec: QualitySpec) -> list[SweepPlan]:
@@ -83,49 +83,54 @@ def equal_seconds(spec: QualitySpec) -> list[SweepPlan]:
     plans = []
     for test in spec.tests:
         for horizons in _alike(spec, test) if test.equal_seconds else ():
-            others = tuple(timed(label) for label in spec.planners_at(test.task, horizons[0]) if label != GRASP)
+            others = tuple(timed_label(label) for label in spec.planners_at(test.task, horizons[0]) if label != GRASP)
             plans.append(_plan(EQUAL, test.task, horizons, test.seeds, OPEN_LOOP, (GRASP, *others)))
     return plans
 
 
-def hurries(spec: QualitySpec) -> list[SweepPlan]:
+def time_capped_sweeps(spec: QualitySpec) -> list[SweepPlan]:
     """GRASP in a share of another planner's seconds, where a target says so, on the test's problems."""
     return [
-        _at(spec, HURRIED, spot, tuple(hurried(aim["than"]) for aim in spec.aims["faster"] if _spot(aim) == spot))
-        for spot in dict.fromkeys(map(_spot, spec.aims["faster"]))
+        _sweep_at(
+            spec,
+            TIME_CAPPED,
+            condition,
+            tuple(time_capped_label(target["than"]) for target in spec.targets["faster"] if _condition(target) == condition),
+        )
+        for condition in dict.fromkeys(map(_condition, spec.targets["faster"]))
     ]
 
 
-def _spot(aim: Mapping[str, Any]) -> Spot:
-    return Spot(aim["task"], aim["horizon"])
+def _condition(target: Mapping[str, Any]) -> Condition:
+    return Condition(target["task"], target["horizon"])
 
 
 def ablations(spec: QualitySpec) -> list[SweepPlan]:
     """GRASP with one thing taken away at a time, on the test's problems."""
-    labels = (GRASP, *(ablated(change) for change in spec.changes))
-    return [_at(spec, ABLATION, spot, labels) for spot in spec.ablation_at]
+    labels = (GRASP, *(ablated_label(change) for change in spec.changes))
+    return [_sweep_at(spec, ABLATION, condition, labels) for condition in spec.ablation_conditions]
 
 
-def sensitivities(spec: QualitySpec, labels: Mapping[Spot, tuple[str, ...]] | None = None) -> list[SweepPlan]:
+def sensitivities(spec: QualitySpec, labels: Mapping[Condition, tuple[str, ...]] | None = None) -> list[SweepPlan]:
     """GRASP with factors on goal weight and noise; `labels`: those that are different settings, once these are known."""
     every = tuple(factors_of(spec))
     return [
-        _at(spec, SENSITIVITY, spot, labels[spot] if labels else every, spec.sensitivity.count)
-        for spot in (spec.sensitivity.at if every else ())
+        _sweep_at(spec, SENSITIVITY, condition, labels[condition] if labels else every, spec.sensitivity.count)
+        for condition in (spec.sensitivity.conditions if every else ())
     ]
 
 
-def drawn(spec: QualitySpec) -> list[SweepPlan]:
+def shown_failure_sweeps(spec: QualitySpec) -> list[SweepPlan]:
     """The planners whose worst cells are drawn, on the tests' problems: nothing is left to plan."""
     plans = []
     for plan in tests(spec):
-        labels = tuple(label for label in plan.planners if label in spec.worst[0])
+        labels = tuple(label for label in plan.planners if label in spec.shown_failures[0])
         if labels:
             plans.append(_plan("worst", plan.task, plan.horizons, plan.seeds, plan.mode, labels))
     return plans
 
 
-def _alike(spec: QualitySpec, test: Problems) -> Iterator[tuple[int, ...]]:
+def _alike(spec: QualitySpec, test: HeldOutTest) -> Iterator[tuple[int, ...]]:
     """A test's horizons, those with the same planners together."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for horizon in test.horizons:
@@ -133,13 +138,15 @@ def _alike(spec: QualitySpec, test: Problems) -> Iterator[tuple[int, ...]]:
     return (tuple(horizons) for horizons in groups.values())
 
 
-def _test(spec: QualitySpec, part: str, test: Problems, horizons: tuple[int, ...]) -> SweepPlan:
+def _test(spec: QualitySpec, part: str, test: HeldOutTest, horizons: tuple[int, ...]) -> SweepPlan:
     return _plan(part, test.task, horizons, test.seeds, test.mode, spec.planners_at(test.task, horizons[0]))
 
 
-def _at(spec: QualitySpec, part: str, spot: Spot, labels: tuple[str, ...], count: int | None = None) -> SweepPlan:
-    seeds = spec.seeds_at(spot.task, spot.horizon)[:count]
-    return _plan(part, spot.task, (spot.horizon,), seeds, OPEN_LOOP, labels)
+def _sweep_at(
+    spec: QualitySpec, part: str, condition: Condition, labels: tuple[str, ...], count: int | None = None
+) -> SweepPlan:
+    seeds = spec.seeds_at(condition.task, condition.horizon)[:count]
+    return _plan(part, condition.task, (condition.horizon,), seeds, OPEN_LOOP, labels)
 
 
 def _plan(
@@ -161,8 +168,8 @@ class Grids:
     @staticmethod
     def of(tasks: Sequence[str], files: Sequence[str], conf: Path | None) -> Grids:
         """Of task files and planner files; UserError for what cannot be composed."""
-        words = [f"task=[{','.join(dict.fromkeys(tasks))}]", f"planner=[{','.join(files)}]"]
-        spec = spec_of(compose("config", words, conf), conf)
+        overrides = [f"task=[{','.join(dict.fromkeys(tasks))}]", f"planner=[{','.join(files)}]"]
+        spec = spec_of(compose("config", overrides, conf), conf)
         real = lookups()
         known = replace(real, model_digest=cache(real.model_digest), own_goal_cost=cache(real.own_goal_cost))
         return Grids({task.label: task for task in spec.tasks}, {one.label: one for one in spec.planners}, known)

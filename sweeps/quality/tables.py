@@ -17,14 +17,14 @@ from sweeps.analysis.intervals import Rate
 from sweeps.analysis.point_cells import PointCells
 from sweeps.quality.results import Results
 from sweeps.quality.spec import GRASP
-from sweeps.quality.sweeps import HURRIED, MPC, OWN, hurried
+from sweeps.quality.sweeps import MPC, OWN, TIME_CAPPED, time_capped_label
 
 Key = tuple[str, str, int, str, str]
 """Part, task, horizon, mode, planner."""
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredPoint:
     """A planner on a task at a horizon, in one part of the study."""
 
     part: str
@@ -48,7 +48,7 @@ class Measured:
     @property
     def in_model(self) -> Rate:
         """What the world model believes."""
-        known = _known(self.cells.done.believed)
+        known = _known(self.cells.done.predicted_success)
         return Rate(int(sum(known)), len(known))
 
     @property
@@ -83,23 +83,23 @@ class Measured:
 class Target:
     """A line of the issue, and what became of it."""
 
-    words: str
+    requirement: str
     measured: str
     met: bool
 
 
 @dataclass(frozen=True)
-class Standing:
+class VerdictGroups:
     """How often GRASP alone is better, worse or not told apart, within one part."""
 
-    better: tuple[Measured, ...]
+    better: tuple[MeasuredPoint, ...]
     """The others that GRASP beats."""
-    worse: tuple[Measured, ...]
+    worse: tuple[MeasuredPoint, ...]
     """The others that beat GRASP."""
-    unclear: tuple[Measured, ...]
+    unclear: tuple[MeasuredPoint, ...]
 
 
-def measured(results: Results) -> list[Measured]:
+def measured_points(results: Results) -> list[MeasuredPoint]:
     """All points, in the order of tasks, horizons and planners of the config; verdicts adjusted within each part."""
     table, facts = results.table, results.facts
     names = ("part", "task", "horizon", "mode", "planner")
@@ -109,7 +109,7 @@ def measured(results: Results) -> list[Measured]:
         rows.setdefault(key, []).append(i)
     found = {key: _measured(key, table.take(pa.array(at))) for key, at in rows.items()}
     order = {label: number for number, label in enumerate([*facts["planners"], *facts["changes"], *facts["factors"]])}
-    tasks = list(dict.fromkeys([place["task"] for place in facts["places"].values()] + columns[1]))
+    tasks = list(dict.fromkeys([condition["task"] for condition in facts["places"].values()] + columns[1]))
     ordered = sorted(
         found.values(),
         key=lambda one: (
@@ -129,7 +129,7 @@ def _plain(label: str) -> str:
     return label.removesuffix("_timed")
 
 
-def _measured(key: Key, rows: pa.Table) -> Measured:
+def _measured(key: Key, rows: pa.Table) -> MeasuredPoint:
     status = np.array(rows["status"].to_pylist(), object)
     numbers = ("model_success", "distance", "start_distance", "steps_to_success", "plan_seconds", "evaluations")
     cells = PointCells(
@@ -139,10 +139,10 @@ def _measured(key: Key, rows: pa.Table) -> Measured:
         rows["success"].to_numpy(),
         *(rows[name].cast(pa.float64()).to_numpy() for name in numbers),
     )
-    return Measured(*key, unit=rows["unit"][0].as_py(), cells=cells, ids=rows["cell_id"].to_pylist())
+    return MeasuredPoint(*key, unit=rows["unit"][0].as_py(), cells=cells, ids=rows["cell_id"].to_pylist())
 
 
-def _compared(every: Sequence[Measured], part: str) -> list[Measured]:
+def _compared(every: Sequence[MeasuredPoint], part: str) -> list[MeasuredPoint]:
     """The part's points, each compared with GRASP's on the same problems."""
     mine = [one for one in every if one.part == part]
     grasp = {(one.task, one.horizon, one.mode): one for one in mine if one.planner == GRASP}
@@ -152,65 +152,68 @@ def _compared(every: Sequence[Measured], part: str) -> list[Measured]:
     return [replace(one, versus=verdicts.get(id(one))) for one in mine]
 
 
-def of_part(points: Sequence[Measured], part: str) -> list[Measured]:
+def points_of_part(points: Sequence[MeasuredPoint], part: str) -> list[MeasuredPoint]:
     """Those of one part."""
     return [one for one in points if one.part == part]
 
 
-def standing(points: Sequence[Measured]) -> Standing:
+def group_by_verdict(points: Sequence[MeasuredPoint]) -> VerdictGroups:
     """Of the points of one part that are compared with GRASP."""
-    by: dict[Verdict, list[Measured]] = {verdict: [] for verdict in Verdict}
+    by: dict[Verdict, list[MeasuredPoint]] = {verdict: [] for verdict in Verdict}
     for one in points:
         if one.versus is not None and one.versus.success.pairs:
             by[one.versus.verdict].append(one)
-    return Standing(*(tuple(by[verdict]) for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.UNCLEAR)))
+    return VerdictGroups(*(tuple(by[verdict]) for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.UNCLEAR)))
 
 
-def targets(points: Sequence[Measured], facts: Mapping[str, Any]) -> list[Target]:
+def targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> list[Target]:
     """The targets, met or missed, by the measured rates."""
     found = []
-    for aim in facts["aims"]["targets"]:
-        part = OWN if aim["mode"] == OPEN_LOOP else MPC
+    for target in facts["aims"]["targets"]:
+        part = OWN if target["mode"] == OPEN_LOOP else MPC
         here = [
             one
             for one in points
-            if (one.part, one.task, one.horizon, one.mode) == (part, aim["task"], aim["horizon"], aim["mode"])
+            if (one.part, one.task, one.horizon, one.mode) == (part, target["task"], target["horizon"], target["mode"])
         ]
         ours = [one for one in here if one.planner in facts["ours"] and one.success.trials]
-        way = "" if aim["mode"] == OPEN_LOOP else f", {aim['mode']}"
-        words = f"{aim['task']} H{aim['horizon']}{way}: at least {aim['at_least']:.2f}"
+        way = "" if target["mode"] == OPEN_LOOP else f", {target['mode']}"
+        requirement = f"{target['task']} H{target['horizon']}{way}: at least {target['at_least']:.2f}"
         best = max(ours, key=lambda one: one.success.value or 0.0, default=None)
         if best is None:
-            found.append(Target(words, "not measured", False))
+            found.append(Target(requirement, "not measured", False))
             continue
-        met = (best.success.value or 0.0) >= aim["at_least"]
-        found.append(Target(words, f"{best.planner} {rate_text(best.success)}, n {best.success.trials}", met))
+        met = (best.success.value or 0.0) >= target["at_least"]
+        found.append(Target(requirement, f"{best.planner} {rate_text(best.success)}, n {best.success.trials}", met))
     return found + [_faster(points, aim) for aim in facts["aims"]["faster"]]
 
 
-def _faster(points: Sequence[Measured], aim: Mapping[str, Any]) -> Target:
+def _faster(points: Sequence[MeasuredPoint], target: Mapping[str, Any]) -> Target:
     """Met by GRASP with its own budget, or by GRASP that was given the share of the seconds."""
-    words = f"{aim['task']} H{aim['horizon']}: grasp alone at least {aim['than']}'s success in {aim['share']:g} of its seconds"
-    here = {(one.part, one.planner): one for one in points if (one.task, one.horizon) == (aim["task"], aim["horizon"])}
-    other = here.get((OWN, aim["than"]))
-    tries = [here.get((OWN, GRASP)), here.get((HURRIED, hurried(aim["than"])))]
-    known = [one for one in tries if one is not None and one.success.value is not None and one.seconds]
+    requirement = (
+        f"{target['task']} H{target['horizon']}: grasp alone at least {target['than']}'s success "
+        f"in {target['share']:g} of its seconds"
+    )
+    here = {(one.part, one.planner): one for one in points if (one.task, one.horizon) == (target["task"], target["horizon"])}
+    other = here.get((OWN, target["than"]))
+    candidates = [here.get((OWN, GRASP)), here.get((TIME_CAPPED, time_capped_label(target["than"])))]
+    known = [one for one in candidates if one is not None and one.success.value is not None and one.seconds]
     if other is None or other.success.value is None or not other.seconds or not known:
-        return Target(words, "not measured", False)
+        return Target(requirement, "not measured", False)
     found = []
     for one in known:
         share, rate = (one.seconds or 0.0) / other.seconds, one.success.value or 0.0
         said = f"{one.planner} {rate:.2f} against {other.success.value:.2f}, in {share:.2f} of the seconds"
-        found.append(Target(words, said, rate >= other.success.value and share <= aim["share"]))
+        found.append(Target(requirement, said, rate >= other.success.value and share <= target["share"]))
     return next((one for one in found if one.met), found[-1])
 
 
-def worst_cells(points: Sequence[Measured], facts: Mapping[str, Any]) -> list[tuple[Measured, int]]:
+def shown_failures(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> list[tuple[MeasuredPoint, int]]:
     """The worst cells: of each point of the named planners the plan that ended farthest and missed; the farthest of these,
     relative to where they began."""
     labels, count = facts["worst"]
     found = []
-    for one in of_part(points, OWN):
+    for one in points_of_part(points, OWN):
         if one.planner in labels:
             far = np.where(one.cells.ran, np.nan_to_num(one.cells.distance, nan=-1.0), -1.0)
             at = len(far) - 1 - int(np.argmax(far[::-1]))  # of equal distances the higher seed: the one that is drawn
@@ -226,7 +229,7 @@ def rate_text(rate: Rate) -> str:
     return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
 
 
-def versus_text(one: Measured) -> str:
+def versus_text(one: MeasuredPoint) -> str:
     """The paired difference from GRASP, its interval and verdict; empty without one."""
     if one.versus is None or one.versus.success.difference is None:
         return ""
@@ -234,7 +237,7 @@ def versus_text(one: Measured) -> str:
     return f"{one.versus.success.difference:+.2f} [{low:+.2f}, {high:+.2f}] {one.versus.verdict.value}"
 
 
-def place_text(one: Measured) -> str:
+def condition_text(one: MeasuredPoint) -> str:
     """`push_t H50`, with the mode where it is not open loop."""
     return f"{one.task} H{one.horizon}{'' if one.mode == OPEN_LOOP else f' {one.mode}'}"
 

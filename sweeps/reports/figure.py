@@ -24,10 +24,10 @@ MARKERS = "osD^vPX"
 PANELS, LINES = 12, 14
 """What is drawn at most; more is no picture but a wall, and report.csv has it all."""
 
-ACROSS = 3
+PANELS_PER_ROW = 3
 """Panels side by side: with more, letters would be too small at a page's width."""
 
-LETTERS = 11.0
+LETTERS_PER_INCH = 11.0
 """Of a title, in an inch."""
 
 Panel = tuple[str, str]
@@ -72,7 +72,7 @@ class Layout:
 
     def figure(self, y_label: str, share_y: bool = True) -> tuple[Figure, list[Axes]]:
         """An empty figure with its panels in rows, titled, the planners' legend below still to come."""
-        across = min(ACROSS, len(self.panels))
+        across = min(PANELS_PER_ROW, len(self.panels))
         down = math.ceil(len(self.panels) / across)
         crowded = len(self.planners) > 3 * across
         figure = new_figure(0.6 + max(3.1 * across, 7.0 * crowded, 5.0), 0.7 + 2.8 * down + 0.7 * crowded)
@@ -82,7 +82,7 @@ class Layout:
             axis.set_visible(False)
         for axis, panel in zip(axes, self.panels, strict=True):
             axis.set_title(self.title(panel), fontsize=11)
-            tidy(axis)
+            style_axis(axis)
         for axis in axes[::across]:
             axis.set_ylabel(y_label)
         return figure, axes
@@ -91,7 +91,7 @@ class Layout:
         """One legend for all panels."""
         found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         labels = [planner for planner in self.planners if planner in found] + [x for x in found if x not in self.planners]
-        below(figure, {label: found[label] for label in labels})
+        legend_below(figure, {label: found[label] for label in labels})
 
 
 Draw = Callable[[], Figure | None]
@@ -110,32 +110,32 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def entitle(figure: Figure, text: str) -> None:
+def set_title(figure: Figure, text: str) -> None:
     """The title above all, in as many lines as its width asks for."""
-    letters = int(LETTERS * figure.get_figwidth())
+    letters = int(LETTERS_PER_INCH * figure.get_figwidth())
     figure.suptitle("\n".join(fill(line, letters) for line in text.splitlines()), fontsize=11)
 
 
-def below(figure: Figure, handles: Mapping[str, Any], columns: int = 5) -> None:
+def legend_below(figure: Figure, handles: Mapping[str, Any], columns: int = 5) -> None:
     """The legend of handles by label, in at most so many columns, and no more than the width has room for."""
-    widest = 0.6 + max(map(len, handles)) / LETTERS
+    widest = 0.6 + max(map(len, handles)) / LETTERS_PER_INCH
     columns = max(1, min(len(handles), columns, int(figure.get_figwidth() / widest)))
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False)
 
 
-def tidy(axis: Axes) -> None:
+def style_axis(axis: Axes) -> None:
     """Without a box, with faint horizontal lines behind everything."""
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def counted(rows: Sequence[Row]) -> str:
+def problems_per_point(rows: Sequence[Row]) -> str:
     """How many problems a point has, for titles."""
-    return f"n = {span([row.success.trials for row in rows])} problems a point"
+    return f"n = {count_range([row.success.trials for row in rows])} problems a point"
 
 
-def span(counts: Sequence[int]) -> str:
+def count_range(counts: Sequence[int]) -> str:
     """A number, or the least and the most."""
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
@@ -143,14 +143,14 @@ def span(counts: Sequence[int]) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a file of the kind that its name says; the same figure gives the same bytes."""
-    settle(figure)
+    freeze_layout(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     figure.savefig(path, dpi=150, metadata=dated.get(path.suffix))
     return path
 
 
-def settle(figure: Figure) -> None:
+def freeze_layout(figure: Figure) -> None:
     """Lay the figure out, once: drawing it again as another kind of file takes half the time."""
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()

@@ -15,7 +15,7 @@ from orchestrator.ledger.parts import is_failed
 from sweeps.analysis.point_cells import by_point
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Grid
-from sweeps.reports.figure import Layout, entitle, panel_of, span
+from sweeps.reports.figure import Layout, count_range, panel_of, set_title
 
 COLUMNS = ("point_id", "seed", "status", "costs", "distances")
 """What `curves_of` reads of the ledger."""
@@ -24,7 +24,7 @@ Curves = Mapping[str, Float[np.ndarray, "_ _"]]
 """A curve a cell, by point id; points without any are left out."""
 
 
-def longest(rows: Sequence[Row]) -> list[Row]:
+def longest_horizon_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows at each panel's longest horizon."""
     last: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -81,7 +81,7 @@ def distances_figure(rows: Sequence[Row], distances: Curves, title: str) -> Figu
 
 def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_label: str, log: bool) -> Figure | None:
     """Medians and quartiles over problems, a panel a task and model, a line a planner."""
-    rows = [row for row in longest(rows) if row.entry.point.point_id in curves]
+    rows = [row for row in longest_horizon_rows(rows) if row.entry.point.point_id in curves]
     if not rows:
         return None
     layout = Layout.of(rows)
@@ -99,8 +99,8 @@ def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_labe
     if not log:
         axes[0].set_ylim(bottom=0)  # of all panels, and so not before all are drawn
     layout.legend(figure, axes)
-    count = span([len(curves[row.entry.point.point_id]) for row in rows])
-    entitle(figure, f"{title}\nmedian and quartiles of n = {count} problems{layout.left_out}")
+    count = count_range([len(curves[row.entry.point.point_id]) for row in rows])
+    set_title(figure, f"{title}\nmedian and quartiles of n = {count} problems{layout.left_out}")
     return figure
 
 

@@ -11,43 +11,53 @@ from matplotlib.figure import Figure
 from sweeps.analysis.aggregates import TAUS, Overall
 from sweeps.analysis.point_cells import PointCells
 from sweeps.analysis.rows import Row
-from sweeps.reports.figure import COLOURS, MARKERS, Layout, below, entitle, new_figure, panel_of, span, tidy
+from sweeps.reports.figure import (
+    COLOURS,
+    MARKERS,
+    Layout,
+    count_range,
+    legend_below,
+    new_figure,
+    panel_of,
+    set_title,
+    style_axis,
+)
 
 
-class Kind(Enum):
+class CellEnding(Enum):
     """How a cell ended, and with what colour and hatch it is drawn."""
 
     SOLVED = "solved"
-    DECEIVED = "missed: the model believed it was there"
-    SHORT = "missed: the model saw it, too"
-    BLIND = "missed (the model cannot say)"
+    PREDICTED_SUCCESS = "missed: the model believed it was there"
+    PREDICTED_MISS = "missed: the model saw it, too"
+    UNPREDICTED = "missed (the model cannot say)"
     NON_FINITE = "missed: the plan became non-finite"
     FAILED = "failed: no result"
 
 
 _LOOKS = {
-    Kind.SOLVED: (COLOURS[2], ""),
-    Kind.DECEIVED: (COLOURS[1], "///"),
-    Kind.SHORT: (COLOURS[0], ""),
-    Kind.BLIND: (COLOURS[5], ""),
-    Kind.NON_FINITE: (COLOURS[3], "xx"),
-    Kind.FAILED: (COLOURS[6], ""),
+    CellEnding.SOLVED: (COLOURS[2], ""),
+    CellEnding.PREDICTED_SUCCESS: (COLOURS[1], "///"),
+    CellEnding.PREDICTED_MISS: (COLOURS[0], ""),
+    CellEnding.UNPREDICTED: (COLOURS[5], ""),
+    CellEnding.NON_FINITE: (COLOURS[3], "xx"),
+    CellEnding.FAILED: (COLOURS[6], ""),
 }
 
 
-def kinds_of(cells: PointCells) -> dict[Kind, int]:
+def count_endings(cells: PointCells) -> dict[CellEnding, int]:
     """How many cells of a point ended how."""
     missed = cells.ran & ~cells.success
     broken = missed & cells.non_finite
     rest = missed & ~broken
-    unknown = np.isnan(cells.believed)
+    unknown = np.isnan(cells.predicted_success)
     return {
-        Kind.SOLVED: int((cells.ran & cells.success).sum()),
-        Kind.DECEIVED: int((rest & (cells.believed == 1)).sum()),
-        Kind.SHORT: int((rest & (cells.believed == 0)).sum()),
-        Kind.BLIND: int((rest & unknown).sum()),
-        Kind.NON_FINITE: int(broken.sum()),
-        Kind.FAILED: int((~cells.ran).sum()),
+        CellEnding.SOLVED: int((cells.ran & cells.success).sum()),
+        CellEnding.PREDICTED_SUCCESS: int((rest & (cells.predicted_success == 1)).sum()),
+        CellEnding.PREDICTED_MISS: int((rest & (cells.predicted_success == 0)).sum()),
+        CellEnding.UNPREDICTED: int((rest & unknown).sum()),
+        CellEnding.NON_FINITE: int(broken.sum()),
+        CellEnding.FAILED: int((~cells.ran).sum()),
     }
 
 
@@ -64,12 +74,12 @@ def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title:
         planners = list(dict.fromkeys(row.entry.planner for row in mine))
         below = np.zeros(len(planners))
         counted = {
-            planner: [kinds_of(cells[row.entry.point.point_id]) for row in mine if row.entry.planner == planner]
+            planner: [count_endings(cells[row.entry.point.point_id]) for row in mine if row.entry.planner == planner]
             for planner in planners
         }
         sums = np.array([sum(sum(kinds.values()) for kinds in counted[planner]) for planner in planners])
         totals += sums.tolist()
-        for kind in Kind:
+        for kind in CellEnding:
             share = np.array([sum(kinds[kind] for kinds in counted[planner]) for planner in planners]) / sums
             if share.any():
                 colour, hatch = _LOOKS[kind]
@@ -82,10 +92,10 @@ def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title:
             for label in axis.get_xticklabels():
                 label.set(rotation=30, ha="right", rotation_mode="anchor")
         axis.set_ylim(0, 1)
-    _legend_of_kinds(figure, axes)
+    _ending_legend(figure, axes)
     horizons = sorted({row.entry.point.horizon for row in rows if panel_of(row) in layout.panels})
     words = f"H = {', '.join(map(str, horizons))}" if len(horizons) < 8 else f"{len(horizons)} horizons"
-    entitle(figure, f"{title}: how cells ended, {words}, n = {span(totals)} cells a bar{layout.left_out}")
+    set_title(figure, f"{title}: how cells ended, {words}, n = {count_range(totals)} cells a bar{layout.left_out}")
     return figure
 
 
@@ -95,7 +105,7 @@ def profile_figure(found: Sequence[Overall], title: str) -> Figure | None:
         return None
     figure = new_figure(5.6, 3.9)
     axis = figure.subplots()
-    tidy(axis)
+    style_axis(axis)
     for i, one in enumerate(found[: 2 * len(COLOURS)]):
         dashes = "-" if i < len(COLOURS) else "--"
         axis.plot(
@@ -112,13 +122,13 @@ def profile_figure(found: Sequence[Overall], title: str) -> Figure | None:
     axis.set_xlabel("share of the way to the goal, at least")
     axis.set_ylabel("share of problems")
     axis.set_ylim(0, 1.02)
-    below(figure, {str(line.get_label()): line for line in axis.lines})
-    count = span([one.problems for one in found])
-    entitle(figure, f"{title}: n = {count} problems a planner, {found[0].settings} settings")
+    legend_below(figure, {str(line.get_label()): line for line in axis.lines})
+    count = count_range([one.problems for one in found])
+    set_title(figure, f"{title}: n = {count} problems a planner, {found[0].conditions} settings")
     return figure
 
 
-def _legend_of_kinds(figure: Figure, axes: Sequence) -> None:
+def _ending_legend(figure: Figure, axes: Sequence) -> None:
     found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    labels = [kind.value for kind in Kind if kind.value in found]
-    below(figure, {label: found[label] for label in labels}, columns=2)
+    labels = [kind.value for kind in CellEnding if kind.value in found]
+    legend_below(figure, {label: found[label] for label in labels}, columns=2)

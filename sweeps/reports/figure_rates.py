@@ -13,15 +13,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from sweeps.analysis.comparison import LEVEL, Verdict
 from sweeps.analysis.intervals import Rate
 from sweeps.analysis.rows import Row
-from sweeps.reports.figure import Layout, counted, entitle, new_figure, panel_of, tidy
+from sweeps.reports.figure import Layout, new_figure, panel_of, problems_per_point, set_title, style_axis
 
 INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
-CROWDED = 12
+MANY_HORIZONS = 12
 """Horizons of a planner beyond which its intervals are a band, and points have none: they would hide each other."""
 SHOWN_DIFFERENCES = 40
 CORNERS = ((4, 4, "left"), (-4, 4, "right"), (4, -10, "left"), (-4, -10, "right"))
 """Where at its marker a number stands, by planner, so that those of points beside each other can be read."""
-BESIDE = 0.03
+OVERLAP_GAP = 0.03
 """How far apart points are drawn that lie on each other."""
 
 
@@ -35,7 +35,7 @@ def success_figure(rows: Sequence[Row], title: str) -> Figure | None:
     for axis, panel in zip(axes, layout.panels, strict=True):
         _against_horizon(axis, layout.rows(rows, panel), layout)
     layout.legend(figure, axes)
-    entitle(figure, f"{title}: {counted(rows)}, {INTERVALS}{layout.left_out}")
+    set_title(figure, f"{title}: {problems_per_point(rows)}, {INTERVALS}{layout.left_out}")
     return figure
 
 
@@ -49,11 +49,13 @@ def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
     numbers = ""
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
-        few = 1 < len({row.entry.point.horizon for row in mine}) <= CROWDED
+        few = 1 < len({row.entry.point.horizon for row in mine}) <= MANY_HORIZONS
         numbers = "; numbers are horizons" if few else numbers
         for planner in layout.planners:
             line = [row for row in _by_horizon(mine) if row.entry.planner == planner]
-            _errorbar(axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner, joined=len(line) <= CROWDED)
+            _errorbar(
+                axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner, connected=len(line) <= MANY_HORIZONS
+            )
             for row in line if few else []:
                 at = (row.plan_seconds or 0.0, row.success.value or 0.0)
                 x, y, side = CORNERS[layout.planners.index(planner) % len(CORNERS)]
@@ -65,7 +67,7 @@ def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
         axis.set_xlabel("planning seconds a problem (all trials)")
         axis.set_ylim(-0.03, 1.08)
     layout.legend(figure, axes)
-    entitle(figure, f"{title}: {counted(rows)}, {_shown(rows)}{numbers}{layout.left_out}")
+    set_title(figure, f"{title}: {problems_per_point(rows)}, {_shown(rows)}{numbers}{layout.left_out}")
     return figure
 
 
@@ -79,15 +81,18 @@ def model_figure(rows: Sequence[Row], title: str) -> Figure | None:
     for axis, panel in zip(axes, layout.panels, strict=True):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
         mine = layout.rows(rows, panel)
-        places = _beside(mine)
+        positions = _side_by_side(mine)
         for planner in layout.planners:
-            line = [(x, row) for x, row in zip(places, mine, strict=True) if row.entry.planner == planner]
-            _errorbar(axis, [x for x, _ in line], [row for _, row in line], layout, planner, joined=False)
-        axis.set_xlim(min([-0.03, *(x - 0.03 for x in places)]), max([1.03, *(x + 0.03 for x in places)]))
+            line = [(x, row) for x, row in zip(positions, mine, strict=True) if row.entry.planner == planner]
+            _errorbar(axis, [x for x, _ in line], [row for _, row in line], layout, planner, connected=False)
+        axis.set_xlim(min([-0.03, *(x - 0.03 for x in positions)]), max([1.03, *(x + 0.03 for x in positions)]))
         axis.set_ylim(-0.03, 1.03)
         axis.set_xlabel("success in the world model")
     layout.legend(figure, axes)
-    entitle(figure, f"{title}: {counted(rows)}, a point a horizon, equal ones side by side, {_shown(rows)}{layout.left_out}")
+    set_title(
+        figure,
+        f"{title}: {problems_per_point(rows)}, a point a horizon, equal ones side by side, {_shown(rows)}{layout.left_out}",
+    )
     return figure
 
 
@@ -100,7 +105,7 @@ def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
     layout = Layout.of(rows)
     figure = new_figure(7.6, 1.6 + 0.26 * len(shown))
     axis = figure.subplots()
-    tidy(axis)
+    style_axis(axis)
     axis.axvline(0, color="#999999", linewidth=1)
     for y, row in enumerate(shown):
         assert row.versus is not None
@@ -116,7 +121,7 @@ def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
             markerfacecolor="white" if row.versus.verdict is Verdict.UNCLEAR else colour,
             capsize=3,
         )
-    axis.set_yticks(range(len(shown)), [_place(row, layout) for row in shown], fontsize=8)
+    axis.set_yticks(range(len(shown)), [_row_label(row, layout) for row in shown], fontsize=8)
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set_xlim(-1.05, 1.05)
     references = {row.reference for row in shown}
@@ -126,11 +131,11 @@ def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
     cut = "" if len(shown) == len(every) else f"\nthe first {len(shown)} of {len(every)} comparisons"
     pairs = [row.versus.success.pairs for row in shown if row.versus is not None]
     count = str(pairs[0]) if len(set(pairs)) == 1 else f"{min(pairs)} to {max(pairs)}"
-    entitle(figure, f"{title}: n = {count} pairs, 95 % intervals\nhollow: unclear (adjusted p above {LEVEL}){cut}")
+    set_title(figure, f"{title}: n = {count} pairs, 95 % intervals\nhollow: unclear (adjusted p above {LEVEL}){cut}")
     return figure
 
 
-def _place(row: Row, layout: Layout) -> str:
+def _row_label(row: Row, layout: Layout) -> str:
     task = layout.title((row.entry.task, row.entry.point.model)).replace("\n", ", ")
     return f"{task} H{row.entry.point.horizon}  {row.entry.planner}"
 
@@ -142,7 +147,7 @@ def _by_horizon(rows: Sequence[Row]) -> list[Row]:
 def _shown(rows: Sequence[Row]) -> str:
     """What is said of the intervals of points."""
     counts = Counter((*panel_of(row), row.entry.planner) for row in rows)
-    return LEFT_OUT if max(counts.values()) > CROWDED else INTERVALS
+    return LEFT_OUT if max(counts.values()) > MANY_HORIZONS else INTERVALS
 
 
 def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
@@ -159,22 +164,24 @@ def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
     axis.set_xlabel("horizon (environment steps)")
 
 
-def _beside(rows: Sequence[Row]) -> list[float]:
+def _side_by_side(rows: Sequence[Row]) -> list[float]:
     """Each row's success in the model; planners that lie on each other are put side by side."""
     points = [(row.in_model.value or 0.0, row.success.value or 0.0) for row in rows]
-    places = []
+    positions = []
     for row, point in zip(rows, points, strict=True):
         here = list(dict.fromkeys(other.entry.planner for other, at in zip(rows, points, strict=True) if at == point))
-        places.append(point[0] + BESIDE * (here.index(row.entry.planner) - (len(here) - 1) / 2))
-    return places
+        positions.append(point[0] + OVERLAP_GAP * (here.index(row.entry.planner) - (len(here) - 1) / 2))
+    return positions
 
 
-def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, joined: bool = True) -> None:
+def _errorbar(
+    axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, connected: bool = True
+) -> None:
     """A planner's success with intervals."""
     if not rows:
         return
-    if len(rows) > CROWDED:
-        _crowd(axis, x, rows, layout, planner, joined)
+    if len(rows) > MANY_HORIZONS:
+        _dense_line(axis, x, rows, layout, planner, connected)
         return
     below, above = _reach([row.success for row in rows])
     axis.errorbar(
@@ -186,17 +193,17 @@ def _errorbar(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layou
         marker=layout.marker(planner),
         markersize=6,
         linewidth=1.5,
-        linestyle="-" if joined else "none",
+        linestyle="-" if connected else "none",
         elinewidth=1.5,
         capsize=3,
     )
 
 
-def _crowd(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, joined: bool) -> None:
+def _dense_line(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, connected: bool) -> None:
     """A planner's success at very many horizons: a line in its band of intervals, or points alone."""
     colour, marker = layout.colour(planner), layout.marker(planner)
     values = [row.success.value or 0.0 for row in rows]
-    if not joined:
+    if not connected:
         axis.plot(x, values, linestyle="none", marker=marker, markersize=4, alpha=0.7, color=colour, label=planner)
         return
     axis.plot(x, values, linewidth=1.5, marker=marker, markersize=5, markevery=len(rows) // 6, color=colour, label=planner)

@@ -9,20 +9,20 @@ from pathlib import Path
 from orchestrator.ledger.ledger import Ledger
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import Row
-from sweeps.analysis.summary import Review
-from sweeps.reports.effort import effort_text
+from sweeps.analysis.summary import SweepSummary
+from sweeps.reports.resource_use import resource_use_text
 from sweeps.reports.tables import WIDTH, to_csv, to_latex, to_text
 from world_models.errors import UserError
 
-SHOWN = 200
+MAX_TABLE_ROWS = 200
 """Points whose rows the text table has; report.csv has all."""
 FIGURES = "figures"
 """Folder of the figures."""
 
 
-def cut(rows: Sequence[Row]) -> str:
+def truncation_note(rows: Sequence[Row]) -> str:
     """That the table does not show everything."""
-    return f"these are the first {SHOWN} of {len(rows)} points: all are in"
+    return f"these are the first {MAX_TABLE_ROWS} of {len(rows)} points: all are in"
 
 
 def report_files(folder: Path) -> list[Path]:
@@ -30,38 +30,46 @@ def report_files(folder: Path) -> list[Path]:
     return [file for file in (folder / "report.html", *sorted((folder / FIGURES).glob("*.png"))) if file.exists()]
 
 
-def write_report(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> list[Path]:
+def write_report(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers: bool) -> list[Path]:
     """Write what changed to the sweep's folder; `report_files` of it. UserError where the folder cannot be written to."""
-    file, numbers = folder / "report.csv", to_csv(seen.rows)
+    file, numbers = folder / "report.csv", to_csv(sweep_summary.rows)
     if not for_papers and (folder / "report.html").exists() and file.exists() and file.read_text() == numbers:
         return report_files(folder)
     try:
-        _write(seen, ledger, folder, for_papers)
+        _write(sweep_summary, ledger, folder, for_papers)
         file.write_text(numbers)
     except OSError as error:
         raise UserError(f"cannot write the report to {folder} ({error.strerror}): mend that and run `grasp report`.") from error
     return report_files(folder)
 
 
-def _write(seen: Review, ledger: Ledger, folder: Path, for_papers: bool) -> None:
+def _write(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers: bool) -> None:
     # matplotlib takes a second, and most reruns change nothing
     from sweeps.reports.figure import save
     from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
     from sweeps.reports.figures import curve_points, figures
     from sweeps.reports.html_report import html_report
 
-    text = to_text(seen.rows[:SHOWN], seen.title) + "\n" + effort_text(seen.rows[:SHOWN], WIDTH)
-    (folder / "report.txt").write_text(text if len(seen.rows) <= SHOWN else f"{text}{cut(seen.rows)} report.csv\n")
-    points = set(curve_points(seen))
-    longest = replace(seen.grid, entries=tuple(entry for entry in seen.grid.entries if entry.point.point_id in points))
-    drawn = list(figures(seen, records_of(longest, ledger, CURVE_COLUMNS)))
+    text = (
+        to_text(sweep_summary.rows[:MAX_TABLE_ROWS], sweep_summary.title)
+        + "\n"
+        + resource_use_text(sweep_summary.rows[:MAX_TABLE_ROWS], WIDTH)
+    )
+    (folder / "report.txt").write_text(
+        text if len(sweep_summary.rows) <= MAX_TABLE_ROWS else f"{text}{truncation_note(sweep_summary.rows)} report.csv\n"
+    )
+    points = set(curve_points(sweep_summary))
+    longest = replace(
+        sweep_summary.grid, entries=tuple(entry for entry in sweep_summary.grid.entries if entry.point.point_id in points)
+    )
+    drawn = list(figures(sweep_summary, records_of(longest, ledger, CURVE_COLUMNS)))
     for old in (folder / FIGURES).glob("*"):
         old.unlink()  # of an earlier report, which may have had other figures
     for one in drawn:
         for suffix in (".png", ".pdf") if for_papers else (".png",):
             save(one.figure, folder / FIGURES / f"{one.name}{suffix}")
     # Hundreds of lines and intervals take seconds to draw: once is enough.
-    pictures = folder / FIGURES if len(seen.rows) > SHOWN else None
-    (folder / "report.html").write_text(html_report(seen, drawn, pictures))
+    pictures = folder / FIGURES if len(sweep_summary.rows) > MAX_TABLE_ROWS else None
+    (folder / "report.html").write_text(html_report(sweep_summary, drawn, pictures))
     if for_papers:
-        (folder / "report.tex").write_text(to_latex(seen.rows, seen.title))
+        (folder / "report.tex").write_text(to_latex(sweep_summary.rows, sweep_summary.title))

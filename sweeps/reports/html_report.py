@@ -14,50 +14,50 @@ from matplotlib.figure import Figure
 
 from sweeps.analysis.aggregates import CAPTION as OVERALL_CAPTION
 from sweeps.analysis.aggregates import overall_fields
-from sweeps.analysis.summary import Review
-from sweeps.reports.effort import CAPTION as EFFORT_CAPTION
-from sweeps.reports.effort import HEADINGS, TEXTS, effort_fields
-from sweeps.reports.figure import settle
-from sweeps.reports.figures import Drawn
+from sweeps.analysis.summary import SweepSummary
+from sweeps.reports.figure import freeze_layout
+from sweeps.reports.figures import NamedFigure
+from sweeps.reports.resource_use import CAPTION as RESOURCE_USE_CAPTION
+from sweeps.reports.resource_use import HEADINGS, TEXTS, resource_use_fields
 from sweeps.reports.tables import CAPTION, fields_of, versus_heading
 
 SEEDS_SHOWN = 20_000
 """Cells that the report lists behind their rows; of a larger sweep it has the first points' only."""
 
 
-def html_report(seen: Review, drawn: Sequence[Drawn], pictures: Path | None = None) -> str:
+def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictures: Path | None = None) -> str:
     """The page. `pictures`: a folder that has the figures as PNG; None: they are drawn for the page, sharp at every size."""
     page = Environment(loader=PackageLoader("sweeps"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    behind = _seeds(seen)
+    behind = _seeds(sweep_summary)
     return page.get_template("report.html").render(
-        title=seen.title,
-        facts=seen.facts,
-        missing=seen.missing,
-        failed=seen.failed,
-        errors=seen.errors[:10],
-        versus=versus_heading(seen.rows),
+        title=sweep_summary.title,
+        facts=sweep_summary.facts,
+        missing=sweep_summary.missing,
+        failed=sweep_summary.failed,
+        errors=sweep_summary.errors[:10],
+        versus=versus_heading(sweep_summary.rows),
         rows=[
-            {**fields_of(row), "failed": row.failed, "missing": row.missing, **_numbers(seen, i)}
-            for i, row in enumerate(seen.rows)
+            {**fields_of(row), "failed": row.failed, "missing": row.missing, **_numbers(sweep_summary, i)}
+            for i, row in enumerate(sweep_summary.rows)
         ],
         caption=CAPTION,
-        effort=[effort_fields(row) for row in seen.rows],
+        effort=[resource_use_fields(row) for row in sweep_summary.rows],
         effort_headings=[(name, name not in TEXTS) for name in HEADINGS],
-        effort_caption=EFFORT_CAPTION,
-        overall=[overall_fields(one) for one in seen.overall],
+        effort_caption=RESOURCE_USE_CAPTION,
+        overall=[overall_fields(one) for one in sweep_summary.overall],
         overall_caption=OVERALL_CAPTION,
         figures=[
             (one.name, one.alt, _picture(one.figure) if pictures is None else _png(pictures / f"{one.name}.png"))
             for one in drawn
         ],
         seeds=json.dumps(behind, separators=(",", ":")).replace("<", "\\u003c"),
-        listed=len(behind) == len(seen.rows),
+        listed=len(behind) == len(sweep_summary.rows),
     )
 
 
-def _numbers(seen: Review, i: int) -> dict[str, object]:
+def _numbers(sweep_summary: SweepSummary, i: int) -> dict[str, object]:
     """What a row is sorted by where its text will not do, and its verdict."""
-    row = seen.rows[i]
+    row = sweep_summary.rows[i]
     difference = None if row.versus is None else row.versus.success.difference
     return {
         "number": i,
@@ -68,11 +68,11 @@ def _numbers(seen: Review, i: int) -> dict[str, object]:
     }
 
 
-def _seeds(seen: Review) -> list[list[list[object]]]:
+def _seeds(sweep_summary: SweepSummary) -> list[list[list[object]]]:
     """For each row its cells: seed, how it ended, distance, the beginning of its id."""
     found, total = [], 0
-    for row in seen.rows:
-        cells = seen.cells[row.entry.point.point_id]
+    for row in sweep_summary.rows:
+        cells = sweep_summary.cells[row.entry.point.point_id]
         total += len(cells)
         if total > SEEDS_SHOWN:
             break
@@ -94,7 +94,7 @@ def _png(file: Path) -> str:
 def _picture(figure: Figure) -> str:
     """A figure as a data URI: sharp at every size."""
     stream = io.BytesIO()
-    settle(figure)
+    freeze_layout(figure)
     with mpl.rc_context({"svg.hashsalt": "grasp"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()

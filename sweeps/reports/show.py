@@ -12,40 +12,40 @@ from orchestrator.ledger.ledger import Ledger
 from sweeps.analysis.aggregates import render_overall
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import Row
-from sweeps.analysis.summary import COLUMNS, review
+from sweeps.analysis.summary import COLUMNS, summary_of
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console import terminal
 from sweeps.console.terminal import say
-from sweeps.reports.effort import render_effort
-from sweeps.reports.files import SHOWN, cut, write_report
+from sweeps.reports.files import MAX_TABLE_ROWS, truncation_note, write_report
+from sweeps.reports.resource_use import render_resource_use
 from sweeps.reports.tables import WIDTH, render_table
 
 
 @dataclass(frozen=True)
-class Shown:
+class PrintedReport:
     """What was shown, and the files that a tracker gets."""
 
     rows: Sequence[Row]
     files: Sequence[Path]
 
 
-def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_papers: bool = False) -> Shown:
+def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_papers: bool = False) -> PrintedReport:
     """Print the tables and write report.txt, .csv and .html and the figures beside the sweep's spec.
 
     `for_papers` prints what plans took, too, and adds report.tex and the figures as PDF.
     """
-    seen = review(grid, records_of(grid, ledger, COLUMNS))
+    sweep_summary = summary_of(grid, records_of(grid, ledger, COLUMNS))
     folder = outputs.sweep(grid.name)
-    terminal.show(console, render_table(seen.rows[:SHOWN], seen.title), WIDTH)
-    if len(seen.rows) > SHOWN:
-        say(console, f"{cut(seen.rows)} {folder / 'report.csv'}")
+    terminal.show(console, render_table(sweep_summary.rows[:MAX_TABLE_ROWS], sweep_summary.title), WIDTH)
+    if len(sweep_summary.rows) > MAX_TABLE_ROWS:
+        say(console, f"{truncation_note(sweep_summary.rows)} {folder / 'report.csv'}")
     if for_papers:
-        terminal.show(console, render_effort(seen.rows[:SHOWN]), WIDTH)
-    if seen.overall:
-        terminal.show(console, render_overall(seen.overall))
-    for error, count in seen.errors[:3]:
+        terminal.show(console, render_resource_use(sweep_summary.rows[:MAX_TABLE_ROWS]), WIDTH)
+    if sweep_summary.overall:
+        terminal.show(console, render_overall(sweep_summary.overall))
+    for error, count in sweep_summary.errors[:3]:
         say(console, f"{count} cells failed with: {error}")
-    if seen.errors:
+    if sweep_summary.errors:
         say(console, "failed cells are planned again only when asked: grasp sweep --retry-failed")
-    return Shown(seen.rows, write_report(seen, ledger, folder, for_papers))
+    return PrintedReport(sweep_summary.rows, write_report(sweep_summary, ledger, folder, for_papers))

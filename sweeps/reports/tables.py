@@ -12,7 +12,7 @@ from rich.table import Table
 
 from sweeps.analysis.comparison import LEVEL
 from sweeps.analysis.intervals import Rate
-from sweeps.analysis.point_cells import setting_of
+from sweeps.analysis.point_cells import condition_of
 from sweeps.analysis.rows import Row
 
 WIDTH = 132
@@ -47,7 +47,7 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
         table.add_column("failed", justify="right", no_wrap=True)
         table.add_column("missing", justify="right", no_wrap=True)
     for i, row in enumerate(rows):
-        last = i + 1 == len(rows) or setting_of(rows[i + 1].entry) != setting_of(row.entry)
+        last = i + 1 == len(rows) or condition_of(rows[i + 1].entry) != condition_of(row.entry)
         fields = fields_of(row)
         cells = [fields["task"]] + ([fields["model"]] if several_models else [])
         cells += [fields[key] for key in ("horizon", "planner", "success", "n", "in_model", "distance", "seconds")]
@@ -151,9 +151,9 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
     ]
     before = None
     for row in rows:
-        if setting_of(row.entry) != before:
+        if condition_of(row.entry) != before:
             lines.append(r"\midrule")
-            before = setting_of(row.entry)
+            before = condition_of(row.entry)
         fields, gap = fields_of(row), ""
         if row.versus is not None and row.versus.success.difference is not None:
             low, high = row.versus.success.interval

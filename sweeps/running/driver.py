@@ -12,21 +12,21 @@ from rich.console import Console
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion, count
 from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
-from orchestrator.driver.status import StatusFiles
+from orchestrator.driver.status import StatusWriter
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.durations import CostModel
-from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.durations import DurationModel
+from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Scheduler
 from sweeps.config.grid import Grid
-from sweeps.config.jobs import Job, chosen_of, grace_of, limits_of, make_backend
+from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import duration, say
-from sweeps.running.driver_status import Account
-from sweeps.running.joining import Joined
+from sweeps.running.driver_status import DriverStatus
 from sweeps.running.progress import SweepProgress, Tally
+from sweeps.running.second_driver import RequestedSweeps
 from sweeps.running.tracking import SweepTracking
 from world_models.errors import UserError
 
@@ -40,10 +40,10 @@ class Driver:
     console: Console
     view: View = View.LIVE
     retry_failed: bool = False
-    costs: CostModel = field(default_factory=CostModel)
+    durations: DurationModel = field(default_factory=DurationModel)
     stop: threading.Event = field(default_factory=threading.Event)
     state: str = "planning"
-    again: str = "grasp sweep"
+    resume_command: str = "grasp sweep"
     """The command that goes on."""
 
     @property
@@ -57,29 +57,29 @@ class Driver:
         Raises HeldError when another driver has the ledger; nothing has been told to anybody then.
         """
         values = self.jobs[0].values
-        self.costs.learn_from(self.ledger)
-        tally = Tally(missing, {}, self.costs)
+        self.durations.learn_from(self.ledger)
+        tally = Tally(missing, {}, self.durations)
         with ExitStack() as held:
             backend = held.enter_context(make_backend(values["backend"]))
-            account = Account(tally, self.costs, backend, count(portions) - count(missing), trackers)
-            files = StatusFiles(account.teller(lambda: self.state))
+            driver_status = DriverStatus(tally, self.durations, backend, count(portions) - count(missing), trackers)
+            files = StatusWriter(driver_status.status_source(lambda: self.state))
             held.callback(files.close)
-            watch = Watch(tally, account, files, SweepProgress(self.console, tally, backend, self.view))
-            held.enter_context(Interrupts(self.stop, lambda name: self._stopping(name, account), grace_of(values)))
-            held.enter_context(watch.progress)
+            observers = Observers(tally, driver_status, files, SweepProgress(self.console, tally, backend, self.view))
+            held.enter_context(Interrupts(self.stop, lambda name: self._stopping(name, driver_status), grace_of(values)))
+            held.enter_context(observers.progress)
             try:
                 summary = run_cells(
                     portions,
                     self.ledger,
                     backend,
                     limits_of(values),
-                    self._hooks(watch, missing, trackers),
+                    self._hooks(observers, missing, trackers),
                     artifacts=self.outputs.artifacts,
-                    costs=self.costs,
-                    sizes=Sizes(self.outputs.sizes),
+                    durations=self.durations,
+                    memory_limits=MemoryLimits(self.outputs.memory_limits),
                     retry_failed=self.retry_failed,
                     config_digest=digest(self.jobs[0].config_text),
-                    chosen=chosen_of(values),
+                    selection=artifact_selection_of(values),
                 )
             except BaseException:
                 self.state = "stopped"
@@ -87,17 +87,17 @@ class Driver:
             self.state = "stopped" if summary.left else "done"
         return summary
 
-    def _hooks(self, watch: Watch, missing: Sequence[Portion], trackers: Sequence[SweepTracking]) -> Hooks:
+    def _hooks(self, observers: Observers, missing: Sequence[Portion], trackers: Sequence[SweepTracking]) -> Hooks:
         """What is done when; all of it once the ledger is ours."""
 
         def on_start(scheduler: Scheduler) -> None:
             """Planning begins: everything that watches it is told what is missing."""
             self.state = "planning"
-            watch.account.scheduler = scheduler
-            watch.progress.on_start(scheduler)
+            observers.driver_status.scheduler = scheduler
+            observers.progress.on_start(scheduler)
             for job in self.jobs:
-                watch.add(job.grid, self.outputs)
-            watch.files.start()
+                observers.add(job.grid, self.outputs)
+            observers.files.start()
             for tracker in trackers:
                 tracker.start(missing)
 
@@ -107,8 +107,8 @@ class Driver:
                 self.state = "planning"
             for tracker in trackers:
                 tracker.on_result(result)
-            watch.tally.on_result(result)
-            watch.progress.refresh()
+            observers.tally.on_result(result)
+            observers.progress.refresh()
 
         def on_full(error: UserError) -> None:
             if self.state != "waiting for disk":
@@ -117,40 +117,40 @@ class Driver:
 
         def on_join(grid: Grid, fresh: Sequence[Portion]) -> None:
             say(self.console, f"sweep {grid.name} has joined: {count(fresh)} more cells")
-            watch.tally.join(fresh)
-            watch.add(grid, self.outputs)
+            observers.tally.join(fresh)
+            observers.add(grid, self.outputs)
 
         def on_drawing() -> None:
             if not self.stop.is_set():
                 self.state = "drawing"
 
-        joined = Joined(self.outputs, self.ledger, missing, on_join, lambda words: say(self.console, words))
-        return Hooks(on_start, on_result, on_full, joined.take, self.stop, on_drawing)
+        requested = RequestedSweeps(self.outputs, self.ledger, missing, on_join, lambda words: say(self.console, words))
+        return Hooks(on_start, on_result, on_full, requested.take, self.stop, on_drawing)
 
-    def _stopping(self, name: str, account: Account) -> None:
+    def _stopping(self, name: str, driver_status: DriverStatus) -> None:
         """What is said after the first Ctrl-C."""
         self.state = "finishing"
-        flying = account.flying
-        what = f"{flying} {'batch' if flying == 1 else 'batches'} in flight"
-        about = account.seconds_in_flight()
+        in_flight = driver_status.in_flight
+        what = f"{in_flight} {'batch' if in_flight == 1 else 'batches'} in flight"
+        about = driver_status.seconds_in_flight()
         say(
             self.console,
             f"{'' if name == 'SIGINT' else name + ': '}finishing {what}{f', about {duration(about)}' if about else ''}; "
-            f"Ctrl-C again stops at once. Go on with: {self.again}",
+            f"Ctrl-C again stops at once. Go on with: {self.resume_command}",
         )
 
 
 @dataclass(frozen=True)
-class Watch:
+class Observers:
     """Those who watch a run."""
 
     tally: Tally
-    account: Account
-    files: StatusFiles
+    driver_status: DriverStatus
+    files: StatusWriter
     progress: SweepProgress
 
     def add(self, grid: Grid, outputs: Outputs) -> None:
         """A sweep that is planned."""
         self.tally.labels.update({entry.point.point_id: entry.planner for entry in grid.entries})
-        self.account.add(grid)
-        self.files.also(outputs.sweep(grid.name) / "status.json")
+        self.driver_status.add(grid)
+        self.files.add_file(outputs.sweep(grid.name) / "status.json")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from orchestrator.core.batch import Batch
 from orchestrator.core.provenance import host
 from orchestrator.driver.status import Status, WorkerStatus
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.workers.backend import Backend, WorkerView
 from sweeps.config.grid import Grid
@@ -21,15 +21,17 @@ SHOWN = 20
 """Quarantined cells whose last words are shown; all are in the ledger."""
 
 
-class Account:
+class DriverStatus:
     """Says what the driver is doing. Read from other threads than the driver's."""
 
-    def __init__(self, tally: Tally, costs: CostModel, backend: Backend, there: int, trackers: Sequence[SweepTracking]) -> None:
+    def __init__(
+        self, tally: Tally, durations: DurationModel, backend: Backend, recorded_before: int, trackers: Sequence[SweepTracking]
+    ) -> None:
         """`there` are cells that were recorded before."""
         self._tally = tally
-        self._costs = costs
+        self._durations = durations
         self._backend = backend
-        self._there = there
+        self._recorded_before = recorded_before
         self._trackers = trackers
         self._models: dict[str, str] = {}
         self._sweeps: list[str] = []
@@ -41,22 +43,22 @@ class Account:
         self._models.update({entry.point.model_digest: entry.point.model for entry in grid.entries})
 
     @property
-    def flying(self) -> int:
+    def in_flight(self) -> int:
         """Batches that workers have."""
-        return 0 if self.scheduler is None else self.scheduler.flying
+        return 0 if self.scheduler is None else self.scheduler.in_flight
 
     def seconds_in_flight(self) -> float | None:
         """How long what is in flight will take, roughly; None when nothing like it was timed."""
         waits = []
-        for worker in self._backend.crew():
+        for worker in self._backend.workers():
             if worker.batch is not None:
-                estimate = self._costs.batch_seconds(worker.batch.point, len(worker.batch.seeds))
+                estimate = self._durations.batch_seconds(worker.batch.point, len(worker.batch.seeds))
                 if estimate.known:
                     waits.append(max(1.0, estimate.seconds - _seconds(worker)))
         return max(waits, default=None)
 
-    def teller(self, state: Callable[[], str]) -> Callable[[int], Status]:
-        """What `StatusFiles` asks: everything, now, by the beat."""
+    def status_source(self, state: Callable[[], str]) -> Callable[[int], Status]:
+        """What `StatusWriter` asks: everything, now, by the beat."""
 
         def status(beat: int) -> Status:
             """What everybody is doing now."""
@@ -68,8 +70,8 @@ class Account:
                 state=state(),
                 beat=beat,
                 seconds=tally.seconds,
-                cells=self._there + tally.total,
-                there=self._there,
+                cells=self._recorded_before + tally.total,
+                there=self._recorded_before,
                 done=tally.done,
                 failed=tally.failed,
                 rate=tally.rate,
@@ -77,10 +79,10 @@ class Account:
                 left_low=None if left is None else left.low,
                 left_high=None if left is None else left.high,
                 successes={name: (won, ran) for name, (won, ran) in tally.successes.items()},
-                in_flight=self.flying,
+                in_flight=self.in_flight,
                 retries=0 if scheduler is None else scheduler.retries,
                 quarantined=() if scheduler is None else _last_words(scheduler.quarantined),
-                workers=tuple(self._worker(worker) for worker in self._backend.crew()),
+                workers=tuple(self._worker(worker) for worker in self._backend.workers()),
                 tracking="; ".join(filter(None, (tracker.waiting for tracker in self._trackers))),
             )
 

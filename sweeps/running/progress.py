@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from rich.console import Console
 
 from orchestrator.core.portion import Portion, count
-from orchestrator.scheduling.durations import CostModel, Estimate, rows_a_batch
+from orchestrator.scheduling.durations import DurationModel, Estimate, rows_per_batch
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.workers.backend import Backend
 from orchestrator.workers.evaluator import BatchResult
@@ -27,7 +27,7 @@ class Tally:
         self,
         missing: Sequence[Portion],
         labels: Mapping[str, str],
-        costs: CostModel,
+        durations: DurationModel,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """`missing` is what is to come, `labels` are planner labels by point id. `costs` learns from elsewhere."""
@@ -36,10 +36,10 @@ class Tally:
         for portion in missing:
             self._left[portion.point.point_id] += len(portion)
         self.labels = dict(labels)
-        self._costs = costs
+        self._durations = durations
         self._clock = clock
         self._began = clock()
-        self._worked = 0.0
+        self._worker_seconds = 0.0
         self._estimate: Estimate | None = None
         self._estimated = 0.0
         """When the time left is asked for anew."""
@@ -67,7 +67,7 @@ class Tally:
             if result.status == "failed":
                 self.failed += 1
                 continue
-            self._worked += result.worker_seconds or result.plan_seconds or 0.0
+            self._worker_seconds += result.worker_seconds or result.plan_seconds or 0.0
             counts = self.successes.setdefault(self.labels.get(result.point_id, result.planner), [0, 0])
             counts[0] += result.success
             counts[1] += 1
@@ -86,13 +86,13 @@ class Tally:
         """Wall seconds to go, by the parallelism seen so far; None before anything is known."""
         if self.done >= self.total:
             return Estimate(0.0, 0.0, 0.0)
-        if self._worked <= 0 or self.seconds <= 0:
+        if self._worker_seconds <= 0 or self.seconds <= 0:
             return None
         if self._clock() >= self._estimated:
             began = perf_counter()
-            left = ((self._points[point], n, rows_a_batch(n, 64)) for point, n in list(self._left.items()) if n > 0)
-            total = self._costs.total(left, today=True)
-            scale = self.seconds / self._worked
+            left = ((self._points[point], n, rows_per_batch(n, 64)) for point, n in list(self._left.items()) if n > 0)
+            total = self._durations.total(left, today=True)
+            scale = self.seconds / self._worker_seconds
             self._estimate = Estimate(total.seconds * scale, total.low * scale, total.high * scale) if total.known else None
             # Of many points it takes a while: never more than a small share of the driver's time.
             self._estimated = self._clock() + CALM * (perf_counter() - began)
@@ -134,7 +134,7 @@ class SweepProgress(Display):
         if left is not None and left.seconds:
             parts.append(f"{roughly(left)} left")
         parts += [f"{name} {won}/{ran}" for name, (won, ran) in tally.successes.items()]
-        parts += self.crew()
+        parts += self.workers_busy()
         if self._scheduler is not None and self._scheduler.retries:
             parts.append(f"{self._scheduler.retries} retries")
         if self._scheduler is not None and self._scheduler.quarantined:
@@ -146,7 +146,7 @@ class SweepProgress(Display):
     def numbers(self) -> dict[str, object]:
         """The same for machines."""
         tally, left = self._tally, self._tally.time_left()
-        crew = self._backend.crew()
+        workers = self._backend.workers()
         return {
             "done": tally.done,
             "total": tally.total,
@@ -155,8 +155,8 @@ class SweepProgress(Display):
             "rate": round(tally.rate, 2),
             "left": None if left is None else [round(value, 1) for value in (left.seconds, left.low, left.high)],
             "successes": tally.successes,
-            "workers": len(crew),
-            "busy": sum(worker.batch is not None for worker in crew),
+            "workers": len(workers),
+            "busy": sum(worker.batch is not None for worker in workers),
             "retries": 0 if self._scheduler is None else self._scheduler.retries,
             "quarantined": 0 if self._scheduler is None else len(self._scheduler.quarantined),
         }

@@ -30,11 +30,11 @@ SILENT_AFTER = 10.0
 
 
 @dataclass(frozen=True)
-class Look:
+class StatusSnapshot:
     """What is known of a sweep at one moment."""
 
     sweep: str
-    said: Status | None
+    driver_status: Status | None
     """What its driver wrote last; None: nothing that can be read."""
     holder: Holder | None
     """The driver that writes to the ledger, or wrote last."""
@@ -44,7 +44,7 @@ class Look:
     @property
     def running(self) -> bool:
         """Whether the sweep's own driver is alive."""
-        return self.said is not None and self.said.by(self.holder)
+        return self.driver_status is not None and self.driver_status.is_from(self.holder)
 
 
 def status(name: str | None, outputs: Outputs, console: Console, watch: bool = False, as_json: bool = False) -> int:
@@ -53,24 +53,30 @@ def status(name: str | None, outputs: Outputs, console: Console, watch: bool = F
     outputs = outputs.of_sweep(sweep)
     others = name is None and not as_json
     follow = watch and not as_json and console.is_terminal
-    news = News()
+    heartbeat = Heartbeat()
     with Live(console=console, auto_refresh=False) if follow else nullcontext() as live:
         while True:
-            look = look_at(sweep, outputs)
+            snapshot = snapshot_of(sweep, outputs)
             if as_json:
-                emit({"sweep": sweep, "running": look.running, **({} if look.said is None else asdict(look.said))})
+                emit(
+                    {
+                        "sweep": sweep,
+                        "running": snapshot.running,
+                        **({} if snapshot.driver_status is None else asdict(snapshot.driver_status)),
+                    }
+                )
             elif live is not None:
-                page = _page(look, outputs, others, news)
+                page = _page(snapshot, outputs, others, heartbeat)
                 live.update(Group(*(Text(each) if isinstance(each, str) else each for each in page)), refresh=True)
             else:
-                for each in _page(look, outputs, others, news):
+                for each in _page(snapshot, outputs, others, heartbeat):
                     say(console, each) if isinstance(each, str) else show(console, each)
-            if not watch or not look.running:
+            if not watch or not snapshot.running:
                 return 0
             time.sleep(EVERY if follow or as_json else LINE_EVERY)
 
 
-class News:
+class Heartbeat:
     """Whether a driver that is watched goes on writing; by our clock, for its own may be another."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,69 +91,82 @@ class News:
         return self._clock() - self._since
 
 
-def look_at(sweep: str, outputs: Outputs) -> Look:
+def snapshot_of(sweep: str, outputs: Outputs) -> StatusSnapshot:
     """What is known of a saved sweep now."""
     # The holder first: a driver that ends in between has then written that it has.
     holder = Ledger(outputs.ledger).holder()
     try:
-        return Look(sweep, Status.read(outputs.sweep(sweep) / "status.json"), holder)
+        return StatusSnapshot(sweep, Status.read(outputs.sweep(sweep) / "status.json"), holder)
     except UserError as error:
-        return Look(sweep, None, holder, str(error))
+        return StatusSnapshot(sweep, None, holder, str(error))
 
 
-def _page(look: Look, outputs: Outputs, others: bool, news: News) -> list[str | Table]:
+def _page(snapshot: StatusSnapshot, outputs: Outputs, others: bool, heartbeat: Heartbeat) -> list[str | Table]:
     """Everything about one sweep; of the others of the folder a line each."""
-    said = look.said
-    if said is None or not (look.running or said.ended):
-        page: list[str | Table] = [*_without_driver(look, outputs)]
+    driver_status = snapshot.driver_status
+    if driver_status is None or not (snapshot.running or driver_status.ended):
+        page: list[str | Table] = [*_without_driver(snapshot, outputs)]
     else:
-        page = [*_lines(said)]
-        if look.running and (silence := news.silence(said.beat)) > SILENT_AFTER:
+        page = [*_lines(driver_status)]
+        if snapshot.running and (silence := heartbeat.silence(driver_status.beat)) > SILENT_AFTER:
             page.append(f"no news for {duration(silence)}: the driver is stuck, or this machine sees the folder late")
-        page += [_workers(said)] if said.workers else []
+        page += [_workers(driver_status)] if driver_status.workers else []
     return page + [
-        _in_short(other, outputs, look.holder) for other in (outputs.names() if others else ()) if other != look.sweep
+        _in_short(other, outputs, snapshot.holder) for other in (outputs.names() if others else ()) if other != snapshot.sweep
     ]
 
 
-def _without_driver(look: Look, outputs: Outputs) -> list[str]:
+def _without_driver(snapshot: StatusSnapshot, outputs: Outputs) -> list[str]:
     """A sweep whose driver died, or that never had one."""
-    grid, said = outputs.load(look.sweep), look.said
+    grid, driver_status = outputs.load(snapshot.sweep), snapshot.driver_status
     total, left = count(grid.portions()), count(missing_of([grid], Ledger(outputs.ledger), retry_failed=False))
-    lines = [f"sweep {look.sweep}: {total - left}/{total} cells are in the ledger"]
-    if said is not None:
-        gone = f"its driver (host {said.host}, pid {said.pid}) is gone without a word, after {duration(said.seconds)}"
-        lines.append(f"{gone}; it was {said.state}")
-        lines += [f"quarantined: {words}" for words in said.quarantined]
-    lines += [look.trouble] if look.trouble else []
-    if look.holder is not None and look.holder.alive:
-        lines.append(f"another driver writes to the ledger now ({look.holder}): with --join it plans this sweep as well")
+    lines = [f"sweep {snapshot.sweep}: {total - left}/{total} cells are in the ledger"]
+    if driver_status is not None:
+        driver = f"host {driver_status.host}, pid {driver_status.pid}"
+        after = duration(driver_status.seconds)
+        lines.append(f"its driver ({driver}) is gone without a word, after {after}; it was {driver_status.state}")
+        lines += [f"quarantined: {words}" for words in driver_status.quarantined]
+    lines += [snapshot.trouble] if snapshot.trouble else []
+    if snapshot.holder is not None and snapshot.holder.alive:
+        lines.append(f"another driver writes to the ledger now ({snapshot.holder}): with --join it plans this sweep as well")
     if left:
         lines.append("the same `grasp sweep` goes on with it; what is recorded is not planned again")
     return lines
 
 
-def _lines(said: Status) -> list[str]:
+def _lines(driver_status: Status) -> list[str]:
     """What a driver says, but for its workers."""
-    lines = [f"sweep {', '.join(said.sweeps)}: {said.state} on {said.host}, pid {said.pid}, for {duration(said.seconds)}"]
-    parts = [f"{said.there + said.done}/{said.cells} cells", f"{said.there} were there", f"{said.rate:.1f}/s"]
-    if said.left is not None and said.left_low is not None and said.left_high is not None and said.left:
-        parts.append(f"{roughly(Estimate(said.left, said.left_low, said.left_high))} left")
-    parts += [f"{said.failed} failed"] if said.failed else []
-    parts += [f"{said.in_flight} batches in flight"] if said.in_flight else []
-    parts += [f"{said.retries} handed out again"] if said.retries else []
+    driver = f"{driver_status.state} on {driver_status.host}, pid {driver_status.pid}, for {duration(driver_status.seconds)}"
+    lines = [f"sweep {', '.join(driver_status.sweeps)}: {driver}"]
+    parts = [
+        f"{driver_status.there + driver_status.done}/{driver_status.cells} cells",
+        f"{driver_status.there} were there",
+        f"{driver_status.rate:.1f}/s",
+    ]
+    if (
+        driver_status.left is not None
+        and driver_status.left_low is not None
+        and driver_status.left_high is not None
+        and driver_status.left
+    ):
+        parts.append(f"{roughly(Estimate(driver_status.left, driver_status.left_low, driver_status.left_high))} left")
+    parts += [f"{driver_status.failed} failed"] if driver_status.failed else []
+    parts += [f"{driver_status.in_flight} batches in flight"] if driver_status.in_flight else []
+    parts += [f"{driver_status.retries} handed out again"] if driver_status.retries else []
     lines.append("  ".join(parts))
-    if said.successes:
-        lines.append("success so far: " + "  ".join(f"{name} {won}/{ran}" for name, (won, ran) in said.successes.items()))
-    lines += [f"quarantined: {words}" for words in said.quarantined]
-    return lines + ([said.tracking] if said.tracking else [])
+    if driver_status.successes:
+        lines.append(
+            "success so far: " + "  ".join(f"{name} {won}/{ran}" for name, (won, ran) in driver_status.successes.items())
+        )
+    lines += [f"quarantined: {words}" for words in driver_status.quarantined]
+    return lines + ([driver_status.tracking] if driver_status.tracking else [])
 
 
-def _workers(said: Status) -> Table:
+def _workers(driver_status: Status) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("worker", "node", "device", "models", "plans", "for", "cells", "deaths"):
         table.add_column(name, justify="right" if name in ("for", "cells", "deaths") else "left")
-    for worker in said.workers:
+    for worker in driver_status.workers:
         plans, models = worker.plans or "idle", ", ".join(Path(model).name for model in worker.models)
         cells, deaths = str(worker.cells), str(worker.deaths)
         table.add_row(worker.name, worker.node, worker.device, models, plans, duration(worker.seconds), cells, deaths)
@@ -157,10 +176,14 @@ def _workers(said: Status) -> Table:
 def _in_short(name: str, outputs: Outputs, holder: Holder | None) -> str:
     """Another sweep of the folder, in a line."""
     try:
-        said = Status.read(outputs.sweep(name) / "status.json")
+        driver_status = Status.read(outputs.sweep(name) / "status.json")
     except UserError:
-        said = None
-    if said is None:
+        driver_status = None
+    if driver_status is None:
         return f"sweep {name}: no status"
-    state = said.state if said.ended or said.by(holder) else f"its driver died {said.state}"
-    return f"sweep {name}: {said.there + said.done}/{said.cells} cells, {state}"
+    state = (
+        driver_status.state
+        if driver_status.ended or driver_status.is_from(holder)
+        else f"its driver died {driver_status.state}"
+    )
+    return f"sweep {name}: {driver_status.there + driver_status.done}/{driver_status.cells} cells, {state}"

@@ -14,24 +14,24 @@ from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tracking.background_tracker import BackgroundTracker
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.environment import write_environment
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.relay import OutboxRelay
 from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, overview
-from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import UsageFile
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import Job
 from sweeps.config.outputs import Outputs
 from world_models.errors import UserError, require
 
-_WHERE = "where.json"
+_STORE_FILE = "where.json"
 """In a destination's outbox: its address without credentials, and its experiment."""
 
 
-def destination_of(settings: object, outputs: Outputs) -> Destination | None:
+def tracking_store_of(settings: object, outputs: Outputs) -> TrackingStore | None:
     """What the config's `tracking` describes; None where it is off. UserError for what cannot be an address."""
     values: Mapping[str, Any] = settings if isinstance(settings, Mapping) else {}
     enabled = values.get("enabled", True)
@@ -40,40 +40,40 @@ def destination_of(settings: object, outputs: Outputs) -> Destination | None:
         return None
     uri = values.get("uri") or outputs.tracking_uri
     experiment = values.get("experiment")
-    return Destination(str(uri), outputs.tracking_artifacts, "grasp" if experiment is None else str(experiment))
+    return TrackingStore(str(uri), outputs.tracking_artifacts, "grasp" if experiment is None else str(experiment))
 
 
-def courier_to(destination: Destination, outputs: Outputs, ledger: Ledger) -> Courier:
+def relay_to(store: TrackingStore, outputs: Outputs, ledger: Ledger) -> OutboxRelay:
     """Who brings what waits in an output folder to a destination."""
-    tracker = Tracker(destination, outputs.markers)
-    return Courier(Outbox(outputs.outbox / destination.key), tracker, ledger, outputs.artifacts)
+    tracker = Tracker(store, outputs.markers)
+    return OutboxRelay(Outbox(outputs.outbox / store.key), tracker, ledger, outputs.artifacts)
 
 
-def known_destinations(outputs: Outputs) -> list[Destination]:
+def known_tracking_stores(outputs: Outputs) -> list[TrackingStore]:
     """Those that an output folder has records for, or had; without credentials."""
     found = []
-    for file in sorted(outputs.outbox.glob(f"*/{_WHERE}")):
+    for file in sorted(outputs.outbox.glob(f"*/{_STORE_FILE}")):
         try:
-            said = json.loads(file.read_text())
-            found.append(Destination(said["uri"] or outputs.tracking_uri, outputs.tracking_artifacts, said["experiment"]))
+            saved = json.loads(file.read_text())
+            found.append(TrackingStore(saved["uri"] or outputs.tracking_uri, outputs.tracking_artifacts, saved["experiment"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # the sweeps that went there can still be named
     return found
 
 
-def remember(destination: Destination, outputs: Outputs) -> None:
-    """Let `known_destinations` find it. Nothing happens on a disk that is full: the config of the sweep says it too."""
-    file = outputs.outbox / destination.key / _WHERE
+def remember_store(store: TrackingStore, outputs: Outputs) -> None:
+    """Let `known_tracking_stores` find it. Nothing happens on a disk that is full: the config of the sweep says it too."""
+    file = outputs.outbox / store.key / _STORE_FILE
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        uri = None if destination.at_home else destination.shown
-        file.write_text(json.dumps({"uri": uri, "experiment": destination.experiment}))
+        uri = None if store.is_colocated else store.masked_uri
+        file.write_text(json.dumps({"uri": uri, "experiment": store.experiment}))
     except OSError:
         return
 
 
 @dataclass(frozen=True)
-class Telling:
+class SweepDescription:
     """What is told of a sweep."""
 
     grid: Grid
@@ -102,71 +102,71 @@ class SweepTracking:
     """A sweep's dealings with MLflow; where tracking is off, none of these does anything."""
 
     def __init__(self, job: Job, words: Sequence[str], ledger: Ledger, say: Callable[[str], None]) -> None:
-        self._telling = _telling(job.grid, job.config_text, job.outputs, words)
+        self._description = _describe_sweep(job.grid, job.config_text, job.outputs, words)
         self._outputs, self._ledger, self._say = job.outputs, ledger, say
-        self.destination = destination_of(job.values.get("tracking"), job.outputs)
+        self.store = tracking_store_of(job.values.get("tracking"), job.outputs)
         self._background: BackgroundTracker | None = None
-        self._usage = UsageFile(self._telling.usage)
+        self._usage = UsageFile(self._description.usage)
 
     def check(self) -> None:
         """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
-        if self.destination is not None and (warning := self.destination.check()):
+        if self.store is not None and (warning := self.store.check()):
             self._say(f"{warning}: planning goes on, and records wait in {self._outputs.outbox}")
 
     def start(self, missing: Sequence[Portion]) -> None:
         """The sweep begins; `missing` is to be planned."""
-        if self.destination is None:
+        if self.store is None:
             return
-        remember(self.destination, self._outputs)
+        remember_store(self.store, self._outputs)
         if missing:
-            write_environment(self._telling.environment, self._telling.command)
-        courier = courier_to(self.destination, self._outputs, self._ledger)
-        portions = self._telling.grid.portions()
-        self._background = BackgroundTracker(courier, self._telling.info(), portions, missing, self._say)
+            write_environment(self._description.environment, self._description.command)
+        relay = relay_to(self.store, self._outputs, self._ledger)
+        portions = self._description.grid.portions()
+        self._background = BackgroundTracker(relay, self._description.info(), portions, missing, self._say)
         self._background.start()
 
     @property
     def waiting(self) -> str:
         """What waits for MLflow, in words; empty when nothing does."""
-        if self.destination is None:
+        if self.store is None:
             return ""
-        count = Outbox(self._outputs.outbox / self.destination.key).waiting()
-        return f"{count} records wait for MLflow at {self.destination.shown}" if count else ""
+        count = Outbox(self._outputs.outbox / self.store.key).waiting()
+        return f"{count} records wait for MLflow at {self.store.masked_uri}" if count else ""
 
     def on_result(self, result: BatchResult) -> None:
         """A batch is in the ledger."""
         if self._background is None:
             return
         self._background.on_result(result)
-        if result.effort is not None and result.effort.usage is not None:
-            self._usage.add(result.effort.usage)
+        if result.resource_use is not None and result.resource_use.usage is not None:
+            self._usage.add(result.resource_use.usage)
 
     def finish(self, description: str, files: Sequence[Path]) -> None:
         """The sweep has ended: wait a while for what waits, and say what still does."""
         if self._background is None:
             return
-        trouble = self._background.finish(self._telling.info(description), files)
+        trouble = self._background.finish(self._description.info(description), files)
         if trouble:
             self._say(trouble)
 
-    def again(self, description: str, files: Sequence[Path]) -> None:
+    def catch_up(self, description: str, files: Sequence[Path]) -> None:
         """Nothing was planned: tell what an earlier run could not; MLflow is left alone when nothing is lacking."""
-        if self.destination is None:
+        if self.store is None:
             return
-        courier = courier_to(self.destination, self._outputs, self._ledger)
-        if courier.outbox.names() or not is_tracked(courier.tracker, self._telling, self._ledger):
+        relay = relay_to(self.store, self._outputs, self._ledger)
+        if relay.outbox.names() or not is_tracked(relay.tracker, self._description, self._ledger):
             self.start([])
             self.finish(description, files)
 
 
-def is_tracked(tracker: Tracker, telling: Telling, ledger: Ledger) -> bool:
+def is_tracked(tracker: Tracker, description: SweepDescription, ledger: Ledger) -> bool:
     """Whether MLflow was told all that the ledger has of a sweep; MLflow is not asked."""
-    cells = Extent.of(telling.grid.portions())
+    cells = CellSet.of(description.grid.portions())
     table = cells.select(ledger.table(points=cells.points, columns=list(OVERVIEW_COLUMNS)))
-    return table.num_rows == 0 or tracker.tracked(telling.info(), overview(table))
+    return table.num_rows == 0 or tracker.tracked(description.info(), overview(table))
 
 
-def saved_telling(name: str, outputs: Outputs) -> tuple[Telling, Destination | None]:
+def saved_description(name: str, outputs: Outputs) -> tuple[SweepDescription, TrackingStore | None]:
     """What is told of a saved sweep, and where its config says that it is told; UserError as `Outputs.load` raises it."""
     import yaml
 
@@ -176,8 +176,8 @@ def saved_telling(name: str, outputs: Outputs) -> tuple[Telling, Destination | N
         values = yaml.safe_load(text)
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"the config of sweep {name!r} cannot be read ({error}): run the sweep again.") from error
-    return _telling(grid, text, outputs), destination_of((values or {}).get("tracking"), outputs)
+    return _describe_sweep(grid, text, outputs), tracking_store_of((values or {}).get("tracking"), outputs)
 
 
-def _telling(grid: Grid, config_text: str, outputs: Outputs, words: Sequence[str] | None = None) -> Telling:
-    return Telling(grid, config_text, outputs.environment(grid.name), outputs.usage(grid.name), words)
+def _describe_sweep(grid: Grid, config_text: str, outputs: Outputs, words: Sequence[str] | None = None) -> SweepDescription:
+    return SweepDescription(grid, config_text, outputs.environment(grid.name), outputs.usage(grid.name), words)

@@ -27,7 +27,7 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
     if study not in names:
         raise UnknownNameError("study with a winner", study, names)
     report = tune_report.read(outputs.study(study), study)
-    chosen = _chosen(report, trial)
+    candidate = _candidate_of(report, trial)
     label = name or study.replace(".", "_")
     require(
         bool(label) and all(c.isalnum() or c in "_-" for c in label),
@@ -37,15 +37,15 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
     require(not file.exists(), f"{file} is there already: choose another name with --name NAME, or remove it.")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(planner_file(label, report, chosen))
+        file.write_text(planner_file(label, report, candidate))
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with --conf FOLDER.") from error
     how = f"grasp sweep --conf {conf or CONF} planner={label}"
-    say(console, f"{chosen['label']} of study {study} is in {file}; plan with it: {how}")
+    say(console, f"{candidate['label']} of study {study} is in {file}; plan with it: {how}")
     return 0
 
 
-def _chosen(report: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
+def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
     candidates = [candidate for candidate in report["candidates"] if candidate["trial"] is not None]
     if trial is None:
         require(
@@ -66,30 +66,30 @@ def _chosen(report: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
     raise UserError(f"trial {trial} is none of the candidates of study {report['study']}: choose one of {known}.")
 
 
-def planner_file(label: str, report: Mapping[str, Any], chosen: Mapping[str, Any]) -> str:
+def planner_file(label: str, report: Mapping[str, Any], candidate: Mapping[str, Any]) -> str:
     """The config's text: a rule for each task and horizon that the study was about, with its provenance."""
     rules = [
         {
-            "file": place["task"],
-            "horizon": place["horizon"],
+            "file": condition["task"],
+            "horizon": condition["horizon"],
             "settings": settings,
-            "provenance": provenance(report, chosen, place),
+            "provenance": provenance(report, candidate, condition),
         }
-        for place, settings in zip(report["places"], chosen["places"], strict=True)
+        for condition, settings in zip(report["places"], candidate["places"], strict=True)
     ]
-    body = yaml.safe_dump({"name": report["planner"], "settings": {}, "overrides": rules}, sort_keys=False, width=120)
-    return f"# @package planners.{label}\n# {chosen['label']} of study {report['study']}.\n{body}"
+    text = yaml.safe_dump({"name": report["planner"], "settings": {}, "overrides": rules}, sort_keys=False, width=120)
+    return f"# @package planners.{label}\n# {candidate['label']} of study {report['study']}.\n{text}"
 
 
-def provenance(report: Mapping[str, Any], chosen: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(report: Mapping[str, Any], candidate: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
     """Where settings come from, and what they came to on problems that nothing was chosen on."""
-    held_out, versus = chosen["held_out"], chosen["versus_default"]
+    held_out, versus = candidate["held_out"], candidate["versus_default"]
     found = {
         "study": report["study"],
-        "trial": chosen["trial"],
+        "trial": candidate["trial"],
         "of_trials": report["trials"],
-        "model": place["model"],
-        "model_digest": place["digest"],
+        "model": condition["model"],
+        "model_digest": condition["digest"],
         "tuning_seeds": report["tuning_seeds"],
         "choice_seeds": report["choice_seeds"],
         "held_out_seeds": report["held_out_seeds"],

@@ -134,8 +134,8 @@ def _height(name: str, view: TrialView, space: Space) -> float | None:
         return None
     if not isinstance(dimension, Range):
         return dimension.choices.index(value) / max(1, len(dimension.choices) - 1)
-    low, high, place = (np.log(x) if dimension.log else x for x in (dimension.low, dimension.high, float(value)))
-    return float((place - low) / (high - low))
+    low, high, position = (np.log(x) if dimension.log else x for x in (dimension.low, dimension.high, float(value)))
+    return float((position - low) / (high - low))
 
 
 def _front(file: Path, views: Sequence[TrialView], objectives: Sequence[Objective], front: Sequence[int]) -> Path:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.tuning.objectives import Objective
-from orchestrator.tuning.tuner import Ended, Score
+from orchestrator.tuning.tuner import EndedTrial, StudyProgress
 from orchestrator.workers.backend import Backend
 from sweeps.console.display import Display, View
 from sweeps.console.terminal import duration
@@ -34,7 +34,7 @@ class TuneProgress(Display):
         self._total, self._before = total, before
         self._began = clock()
         self._cells = self._failed = 0
-        self.score = Score()
+        self.score = StudyProgress()
 
     def start(self) -> None:
         """The clock of rates begins."""
@@ -46,7 +46,7 @@ class TuneProgress(Display):
         self._failed += sum(record.status == "failed" for record in result.results)
         self.refresh()
 
-    def on_end(self, ended: Ended) -> None:
+    def on_end(self, ended: EndedTrial) -> None:
         """A trial has ended."""
         self.refresh()
 
@@ -64,7 +64,7 @@ class TuneProgress(Display):
         parts.append(f"{self._cells} cells {self._cells / max(seconds, 1e-9):.1f}/s" if self._cells else "starting")
         if score.finished and done < total:
             parts.append(f"about {duration(seconds / score.finished * (total - done))} left")
-        parts += self.crew()
+        parts += self.workers_busy()
         if self._failed:
             parts.append(f"{self._failed} cells failed")
         return "  ".join(parts)

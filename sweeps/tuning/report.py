@@ -34,13 +34,13 @@ WINNER = "winner.json"
 
 def candidates_table(spec: StudySpec, verdict: Verdict) -> Table:
     """A row a candidate, the winner first."""
-    judges = spec.judges
+    seed_split = spec.seed_split
     title = f"study {spec.name}: the best of {spec.plan.total} trials"
     table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("settings", no_wrap=True)
-    table.add_column(f"tuned, n {len(judges.tuning)}", justify="right")
-    table.add_column(f"choice, n {len(judges.choice)}", justify="right")
-    table.add_column(f"held out [95 %], n {len(judges.held_out)}", justify="right", no_wrap=True)
+    table.add_column(f"tuned, n {len(seed_split.tuning)}", justify="right")
+    table.add_column(f"choice, n {len(seed_split.choice)}", justify="right")
+    table.add_column(f"held out [95 %], n {len(seed_split.held_out)}", justify="right", no_wrap=True)
     table.add_column("luck", justify="right")
     table.add_column("vs default", no_wrap=True)
     names = [objective.name for objective in spec.definition.objectives if objective.name not in ("success", "seconds")]
@@ -77,7 +77,7 @@ def difference(versus: Paired | None) -> str:
     return f"{versus.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
-def duels_table(verdict: Verdict) -> Table:
+def pairwise_table(verdict: Verdict) -> Table:
     """Candidates against each other: success of the row's minus the column's, on the held-out problems."""
     labels = [standing.label for standing in verdict.standings]
     table = Table(
@@ -91,7 +91,7 @@ def duels_table(verdict: Verdict) -> Table:
         table.add_column(label, justify="right", no_wrap=True)
     for row, label in enumerate(labels[:-1]):
         blanks = [""] * row
-        table.add_row(label, *blanks, *(difference(verdict.duels[(label, other)]) for other in labels[row + 1 :]))
+        table.add_row(label, *blanks, *(difference(verdict.pairwise[(label, other)]) for other in labels[row + 1 :]))
     return table
 
 
@@ -126,7 +126,7 @@ def show(spec: StudySpec, verdict: Verdict, console: Console) -> None:
     """Print the tables and what they come to."""
     terminal.show(console, candidates_table(spec, verdict), width=130)
     if len(verdict.standings) > 2:
-        terminal.show(console, duels_table(verdict), width=40 + 24 * len(verdict.standings))
+        terminal.show(console, pairwise_table(verdict), width=40 + 24 * len(verdict.standings))
     terminal.say(console, conclusion(spec, verdict))
 
 
@@ -192,9 +192,9 @@ def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
         ],
         "trials": spec.plan.total,
         "objectives": [objective.name for objective in spec.definition.objectives],
-        "tuning_seeds": span(spec.judges.tuning),
-        "choice_seeds": span(spec.judges.choice),
-        "held_out_seeds": span(spec.judges.held_out),
+        "tuning_seeds": span(spec.seed_split.tuning),
+        "choice_seeds": span(spec.seed_split.choice),
+        "held_out_seeds": span(spec.seed_split.held_out),
         "date": datetime.now(UTC).date().isoformat(),
         "revision": git_revision(),
         "order_kept": order_kept(front_points(verdict), spec.definition.objectives),

@@ -21,7 +21,7 @@ from orchestrator.tuning.search_space import Space, space_of
 from orchestrator.tuning.tuner import TuningPlan
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
-from sweeps.config.axes import _known, as_list, seeds_of, unique
+from sweeps.config.axes import as_list, checked_mapping, seeds_of, unique
 from sweeps.config.compose import CONF, Composed, compose, groups
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
 from sweeps.config.jobs import lookups, whole_number
@@ -32,7 +32,7 @@ from world_models.tasks import make_task
 
 
 @dataclass(frozen=True)
-class Judges:
+class SeedSplit:
     """Seeds, disjoint: what trials are tuned on, what chooses among the best, and what the choice is judged on."""
 
     tuning: tuple[int, ...]
@@ -63,7 +63,7 @@ class StudySpec:
     """Settings of the space's file that the command line has fixed."""
     definition: StudyDefinition
     plan: TuningPlan
-    judges: Judges
+    seed_split: SeedSplit
     top: int
     sampling: Sampling
     pruning: Pruning
@@ -84,13 +84,13 @@ class StudySpec:
     @property
     def instances(self) -> tuple[Instance, ...]:
         """Cells that all trials see, in one order."""
-        return instances_of(len(self.grid.entries), self.judges.tuning, self.sampling.seed)
+        return instances_of(len(self.grid.entries), self.seed_split.tuning, self.sampling.seed)
 
     def for_workers(self, workers: int) -> StudySpec:
         """With as many trials at a time as fill the batches of so many workers, unless the config has said how many."""
         if self.values["parallel"] is not None:
             return self
-        raced = self.pruning.gives_up(len(self.definition.objectives)) and not self.plan.timed
+        raced = self.pruning.applies_to(len(self.definition.objectives)) and not self.plan.timed
         at_a_time = self.plan.chunk if raced else len(self.instances)
         # A sampler learns from what has ended: many at once are many in the dark.
         enough = workers * max(1, whole_number("max_rows", self.values["max_rows"]) // at_a_time)
@@ -101,13 +101,13 @@ class StudySpec:
         """The places with some settings changed; UserError where settings conflict."""
         return tuple(changed(entry, settings).point for entry in self.grid.entries)
 
-    def candidates(self, name: str, chosen: Mapping[str, Mapping[str, Scalar]], seeds: tuple[int, ...]) -> Grid:
+    def candidates(self, name: str, settings_by_label: Mapping[str, Mapping[str, Scalar]], seeds: tuple[int, ...]) -> Grid:
         """The default settings (the reference) and some others, by label, on seeds: an ordinary sweep."""
         entries = {}
         for entry in self.grid.entries:
             default = replace(entry, planner="default")
             entries[entry.point.point_id] = default
-            for label, settings in chosen.items():
+            for label, settings in settings_by_label.items():
                 other = replace(changed(entry, settings), planner=label)
                 entries.setdefault(other.point.point_id, other)
         return Grid(name, tuple(entries.values()), seeds)
@@ -138,10 +138,10 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     raw = {name: value for name, value in dict(values["space"] or {}).items() if name not in forced}
     fixed = tuple(name for name in dict(values["space"] or {}) if name in forced)
     space = space_of(raw, planner.planner.name)
-    judges = Judges(spec.seeds, seeds_of(values["choice_seeds"]), seeds_of(values["held_out"]))
+    seed_split = SeedSplit(spec.seeds, seeds_of(values["choice_seeds"]), seeds_of(values["held_out"]))
     for entry in grid.entries:
         task = make_task(entry.point.task.name, **entry.point.task.as_dict())
-        task.problem(judges.tuning[0], entry.point.horizon)
+        task.problem(seed_split.tuning[0], entry.point.horizon)
     sampling, pruning = _sampling(values["sampler"]), _pruning(values["pruning"])
     trials = whole_number("trials", values["trials"])
     chunk = whole_number("pruning.chunk", dict(values["pruning"]).get("chunk", 8))
@@ -154,7 +154,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
         space,
         objectives,
         bounds,
-        _facts(grid, judges, plan, sampling, space),
+        _facts(grid, seed_split, plan, sampling, space),
     )
     outputs = Outputs.of(values)
     return StudySpec(
@@ -164,7 +164,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
         fixed=fixed,
         definition=definition,
         plan=plan,
-        judges=judges,
+        seed_split=seed_split,
         top=whole_number("top", values["top"]),
         sampling=sampling,
         pruning=pruning,
@@ -183,8 +183,8 @@ def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
     words = list(overrides)
     if any(word.split("=")[0] == "space" for word in words):
         return words
-    chosen = [word.split("=", 1)[1] for word in words if word.startswith("planner=")]
-    label = chosen[-1].strip("[]") if chosen else "grasp"
+    planners = [word.split("=", 1)[1] for word in words if word.startswith("planner=")]
+    label = planners[-1].strip("[]") if planners else "grasp"
     known = groups(conf)["space"]
     name = label if label in known else _kind_of(label, conf)
     return [f"space={name}", *words] if name in known else words
@@ -228,7 +228,7 @@ def _bounds(raw: object) -> tuple[Bound, ...]:
 
 
 def _sampling(raw: object) -> Sampling:
-    values = _known("sampler", raw, ("name", "seed", "startup"))
+    values = checked_mapping("sampler", raw, ("name", "seed", "startup"))
     name = str(values.get("name", "tpe"))
     if name not in SAMPLERS:
         raise UnknownNameError("sampler", name, SAMPLERS)
@@ -240,7 +240,7 @@ def _sampling(raw: object) -> Sampling:
 
 
 def _pruning(raw: object) -> Pruning:
-    values = _known("pruning", raw, ("enabled", "p_value", "warm_up", "chunk"))
+    values = checked_mapping("pruning", raw, ("enabled", "p_value", "warm_up", "chunk"))
     p_value = values.get("p_value", 0.15)
     require(isinstance(p_value, int | float) and not isinstance(p_value, bool), f"pruning.p_value {p_value!r} is no number.")
     return Pruning(
@@ -271,18 +271,20 @@ def _starts(raw: object, planner: str) -> dict[str, dict[str, Scalar]]:
     return found
 
 
-def _facts(grid: Grid, judges: Judges, plan: TuningPlan, sampling: Sampling, space: Space) -> tuple[tuple[str, str], ...]:
+def _facts(
+    grid: Grid, seed_split: SeedSplit, plan: TuningPlan, sampling: Sampling, space: Space
+) -> tuple[tuple[str, str], ...]:
     """What must not change within a study, in words."""
-    places = ", ".join(f"{entry.task} H{entry.point.horizon}" for entry in grid.entries)
+    conditions = ", ".join(f"{entry.task} H{entry.point.horizon}" for entry in grid.entries)
     # What is tuned does not count: the files' own values of it may change between two runs.
     base = [
         [replace(entry.point, planner=Named(entry.point.planner.name)).point_id, _without(entry.point.planner, space.names)]
         for entry in grid.entries
     ]
     return (
-        ("tasks and horizons", places),
+        ("tasks and horizons", conditions),
         ("world models and fixed settings", digest(json.loads(canonical(base)))),
-        ("tuning seeds", f"{len(judges.tuning)} from {min(judges.tuning)}, {digest(list(judges.tuning), 6)}"),
+        ("tuning seeds", f"{len(seed_split.tuning)} from {min(seed_split.tuning)}, {digest(list(seed_split.tuning), 6)}"),
         ("order of seeds", str(sampling.seed)),
         ("join", plan.join),
     )

@@ -15,12 +15,12 @@ from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.scheduling.durations import CostModel
-from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.durations import DurationModel
+from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State, TrialView
-from orchestrator.tuning.tuner import Ended, Tuner
+from orchestrator.tuning.tuner import EndedTrial, Tuner
 from sweeps.config.jobs import grace_of, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
@@ -41,9 +41,9 @@ class StudyRun:
     spec: StudySpec
     console: Console
     view: View = View.LIVE
-    again: str = "grasp tune"
+    resume_command: str = "grasp tune"
     """The command that goes on."""
-    on_end: Callable[[Ended], None] = lambda ended: None
+    on_end: Callable[[EndedTrial], None] = lambda ended: None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -58,14 +58,14 @@ class StudyRun:
             lambda words: say(self.console, f"{words}: waiting for it; Ctrl-C stops."),
         )
 
-        if self.study.unbegun:
+        if self.study.needs_first_trials:
             for name in self.spec.warm_start:
-                self.study.other(name)  # a study that is not there is said before anything starts
+                self.study.trials_of(name)  # a study that is not there is said before anything starts
 
     def run(self) -> RunSummary:
         """Plan trials until the study has as many as asked for; ends early, and well, after Ctrl-C."""
-        spec, costs = self.spec, CostModel()
-        costs.learn_from(self.ledger)
+        spec, durations = self.spec, DurationModel()
+        durations.learn_from(self.ledger)
         with ExitStack() as held:
             backend = held.enter_context(make_backend(spec.values["backend"]))
             spec = self.spec = spec.for_workers(backend.capacity())
@@ -73,13 +73,13 @@ class StudyRun:
                 self.console, backend, spec.definition.objectives[0], spec.plan.total, self.study.finished(), self.view
             )
 
-            def on_end(ended: Ended) -> None:
+            def on_end(ended: EndedTrial) -> None:
                 self.on_end(ended)
                 progress.on_end(ended)
 
-            recorded = Recorded(self.ledger)
+            recorded = RecordedCells(self.ledger)
             tuner = Tuner(self.study, spec.points, spec.instances, spec.plan, recorded, self.stop, on_end)
-            progress.score = tuner.score
+            progress.score = tuner.progress
 
             def on_start(scheduler: Scheduler) -> None:
                 self._begin()
@@ -100,16 +100,16 @@ class StudyRun:
                 backend,
                 study_limits(spec.values, spec.plan.timed),
                 Hooks(on_start, on_result, on_full, stop=self.stop),
-                costs=costs,
-                sizes=Sizes(spec.outputs.sizes),
+                durations=durations,
+                memory_limits=MemoryLimits(spec.outputs.memory_limits),
                 config_digest=digest(spec.config_text),
             )
 
     def _begin(self) -> None:
         """Once the ledger is ours: known good settings for a new study, and trials of drivers that are dead."""
-        if self.study.adopting(self.spec.adopt):
+        if self.study.adopt_running(self.spec.adopt):
             say(self.console, "took over trials that other drivers had under way")
-        if not self.study.unbegun:
+        if not self.study.needs_first_trials:
             return
         for entry in self.spec.grid.entries:
             self._enqueue(
@@ -118,9 +118,9 @@ class StudyRun:
         for label, settings in self.spec.starts.items():
             self._enqueue(settings, label)
         for name in self.spec.warm_start:
-            for view in best_of(self.study.other(name), self.spec.definition.objectives[0].larger)[:BEST_OF_OTHERS]:
+            for view in best_of(self.study.trials_of(name), self.spec.definition.objectives[0].larger)[:BEST_OF_OTHERS]:
                 self._enqueue(view.settings, f"{name}, trial {view.number}")
-        self.study.mark_begun()
+        self.study.mark_first_trials_queued()
 
     def _enqueue(self, settings: Mapping[str, Scalar], label: str) -> None:
         """Begin with known good settings; those that the space excludes are left to the sampler, and named."""
@@ -132,10 +132,10 @@ class StudyRun:
 
     def _stopping(self, name: str) -> None:
         said = "" if name == "SIGINT" else f"{name}: "
-        say(self.console, f"{said}finishing batches in flight; Ctrl-C again stops at once. Go on with: {self.again}")
+        say(self.console, f"{said}finishing batches in flight; Ctrl-C again stops at once. Go on with: {self.resume_command}")
 
 
-class Recorded:
+class RecordedCells:
     """What the ledger has of a point; it is asked for its cells once, and not at all for points that it does not know."""
 
     def __init__(self, ledger: Ledger) -> None:

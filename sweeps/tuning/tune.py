@@ -22,12 +22,12 @@ from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
 from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
-from sweeps.running.tracking import SweepTracking, destination_of
+from sweeps.running.tracking import SweepTracking, tracking_store_of
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.figures import draw
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import StudyRun
-from sweeps.tuning.verdict import chosen, judge
+from sweeps.tuning.verdict import judge, select_candidates
 
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
@@ -36,11 +36,11 @@ def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, v
     for check in (limits_of, grace_of):
         check(spec.values)
     spec.outputs.prepare()
-    again = mask_text(shlex.join(["grasp", "tune", *overrides]))
-    run = StudyRun(spec, console, view, again)
-    tracking = _tracking(spec, again, console)
+    resume_command = mask_text(shlex.join(["grasp", "tune", *overrides]))
+    run = StudyRun(spec, console, view, resume_command)
+    tracking = _tracking(spec, resume_command, console)
     tracking.check()
-    run.on_end = lambda ended: tracking.tell(run.study.view(ended.number))
+    run.on_end = lambda ended: tracking.on_trial_end(run.study.view(ended.number))
     tracking.start()
     for name in spec.fixed:
         say(console, f"{name} is fixed on the command line, and not tuned")
@@ -61,15 +61,15 @@ def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, v
 
 def _tracking(spec: StudySpec, command: str, console: Console) -> StudyTracking:
     info = StudyInfo(spec.name, spec.config_text, command, spec.definition.objectives, spec.definition.words())
-    destination = destination_of(spec.values["tracking"], spec.outputs)
-    return StudyTracking(destination, info, partial(say, console))
+    store = tracking_store_of(spec.values["tracking"], spec.outputs)
+    return StudyTracking(store, info, partial(say, console))
 
 
 def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], console: Console) -> int:
     """Judge the best, and leave tables, pictures and a page in MLflow."""
     spec, views = run.spec, run.study.views()
-    candidates = chosen(spec, views)
-    if not _judge(run, candidates, overrides, console, run.again):
+    candidates = select_candidates(spec, views)
+    if not _judge(run, candidates, overrides, console, run.resume_command):
         return INTERRUPTED
     verdict = judge(spec, run.ledger, candidates)
     tune_report.show(spec, verdict, console)
@@ -89,28 +89,30 @@ def _trials(run: StudyRun, console: Console) -> bool:
     if done >= spec.plan.total:
         say(console, f"study {spec.name}: all {done} trials are there")
         return True
-    there = f", {done} are there" if done else ""
+    done_words = f", {done} are there" if done else ""
     say(
         console,
-        f"study {spec.name}: {spec.plan.total} trials{there}, {len(spec.space.names)} settings of {spec.planner.label}, "
+        f"study {spec.name}: {spec.plan.total} trials{done_words}, {len(spec.space.names)} settings of {spec.planner.label}, "
         f"{len(spec.instances)} cells each at most on {spec.values['backend']['name']}; Ctrl-C stops, the same command goes on",
     )
     summary = run.run()
     ended = f"{run.study.finished()} of {spec.plan.total} trials have ended"
     say(console, f"{summary.computed} cells planned in {duration(summary.seconds)}; {ended}")
     if run.stop.is_set():
-        say(console, f"stopped; go on with: {run.again}")
+        say(console, f"stopped; go on with: {run.resume_command}")
     return not run.stop.is_set()
 
 
-def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[str], console: Console, again: str) -> bool:
+def _judge(
+    run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[str], console: Console, resume_command: str
+) -> bool:
     """Plan the candidates and the default on the choice seeds and on the held-out seeds, as two sweeps; False when stopped."""
     spec = run.spec
     settings = {label: view.settings for label, view in candidates.items()}
     even = {**spec.values, "even_batches": True}  # their seconds are reported side by side
     jobs = [
         Job(spec.candidates(f"{spec.name}-{kind}", settings, seeds), spec.outputs, even, spec.config_text)
-        for kind, seeds in (("choice", spec.judges.choice), ("held-out", spec.judges.held_out))
+        for kind, seeds in (("choice", spec.seed_split.choice), ("held-out", spec.seed_split.held_out))
     ]
     grids = [job.grid for job in jobs]
     missing = missing_of(grids, run.ledger, retry_failed=False)
@@ -122,13 +124,13 @@ def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[
         run.spec.outputs.save(job.grid, job.config_text)
     say(
         console,
-        f"judging {len(candidates)} trials and the planner's own settings on {len(spec.judges.choice)} choice seeds "
-        f"and {len(spec.judges.held_out)} held-out seeds",
+        f"judging {len(candidates)} trials and the planner's own settings on {len(spec.seed_split.choice)} choice seeds "
+        f"and {len(spec.seed_split.held_out)} held-out seeds",
     )
-    driver = Driver(jobs, run.ledger, console, run.view, again=again)
+    driver = Driver(jobs, run.ledger, console, run.view, resume_command=resume_command)
     summary = driver.run(merged(portion for grid in grids for portion in grid.portions()), missing, trackers)
     for job, tracker in zip(jobs, trackers, strict=True):
         tracker.finish(headline(summarise(job.grid, records_of(job.grid, run.ledger))), [])
     if summary.left:
-        say(console, f"stopped with {summary.left} cells to go; go on with: {again}")
+        say(console, f"stopped with {summary.left} cells to go; go on with: {resume_command}")
     return not summary.left

@@ -66,7 +66,7 @@ class Verdict:
 
     standings: tuple[Standing, ...]
     """The winner first; of several objectives: the front, by the second."""
-    duels: Mapping[tuple[str, str], Paired]
+    pairwise: Mapping[tuple[str, str], Paired]
     """Candidates against each other on held-out seeds."""
 
     @property
@@ -80,7 +80,7 @@ class Verdict:
         return next(standing for standing in self.standings if standing.trial is None)
 
 
-def chosen(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
+def select_candidates(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
     """The trials that are judged, by label: the best few, none clearly worse than the best; of several objectives their front.
 
     Those with the planner's own settings are left out, for these are judged anyway: none is left where every other was given
@@ -97,11 +97,11 @@ def chosen(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
         bounds = ", ".join(map(str, spec.definition.bounds))
         reason = f"no trial keeps {bounds}: loosen it" if best and bounds else "no trial is complete: give more trials"
         raise UserError(f"study {spec.name} has no winner: {reason}; with another definition it needs another name=.")
-    found = front_of(feasible, objectives)[:FRONT] if len(objectives) > 1 else _in_the_running(spec, feasible)[: spec.top]
+    found = front_of(feasible, objectives)[:FRONT] if len(objectives) > 1 else _survivors(spec, feasible)[: spec.top]
     return {f"trial {view.number}": view for view in found}
 
 
-def _in_the_running(spec: StudySpec, views: Sequence[TrialView]) -> list[TrialView]:
+def _survivors(spec: StudySpec, views: Sequence[TrialView]) -> list[TrialView]:
     """Without those that the race would give up now that the best is known: judging them takes as long as judging that."""
     best, larger, last = views[0], spec.definition.objectives[0].larger, len(spec.instances)
     scores = [{step: score for step, score in view.steps.items() if step < last} for view in views]
@@ -136,8 +136,8 @@ def order_kept(standings: Sequence[Standing], objectives: Sequence[Objective]) -
 def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) -> Verdict:
     """All candidates and the default, from the ledger; the winner is the best of them on the choice seeds."""
     settings = {label: dict(view.settings) for label, view in candidates.items()}
-    judges = spec.judges
-    every = (*judges.tuning, *judges.choice, *judges.held_out)
+    seed_split = spec.seed_split
+    every = (*seed_split.tuning, *seed_split.choice, *seed_split.held_out)
     grid = spec.candidates(spec.name, settings, every)
     cells: dict[str, list[CellResult]] = {}
     for record in from_table(records_of(grid, ledger)):
@@ -148,7 +148,8 @@ def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) 
         changes = settings.get(label, {})
         points = _points_of(spec, changes)
         tuning, choice, held_out = (
-            _judged(cells, points, own, seeds, spec.plan.join) for seeds in (judges.tuning, judges.choice, judges.held_out)
+            _judged(cells, points, own, seeds, spec.plan.join)
+            for seeds in (seed_split.tuning, seed_split.choice, seed_split.held_out)
         )
         if choice is None or held_out is None:
             raise UserError(f"study {spec.name} is not judged to the end: run the same command again.")
@@ -157,11 +158,11 @@ def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) 
     sign = -1.0 if first.larger else 1.0
     ordered = tuple(sorted(standings, key=lambda standing: sign * standing.choice.values[first.name]))
     points = {standing.label: _points_of(spec, standing.settings) for standing in ordered}
-    duels = {
-        (one.label, other.label): _paired(cells, points[one.label], points[other.label], judges.held_out)
+    pairwise = {
+        (one.label, other.label): _paired(cells, points[one.label], points[other.label], seed_split.held_out)
         for one, other in combinations(ordered, 2)
     }
-    return Verdict(ordered, duels)
+    return Verdict(ordered, pairwise)
 
 
 def _points_of(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[str]:
@@ -171,12 +172,12 @@ def _points_of(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[str]:
 def _judged(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Sequence[int], join: str) -> Judged | None:
     """None unless all cells are there."""
     wanted = set(seeds)
-    by_place = [[record for record in cells.get(point, ()) if record.seed in wanted] for point in points]
-    if any(len(records) < len(wanted) for records in by_place):
+    by_condition = [[record for record in cells.get(point, ()) if record.seed in wanted] for point in points]
+    if any(len(records) < len(wanted) for records in by_condition):
         return None
-    records = [record for place in by_place for record in place]
+    records = [record for condition in by_condition for record in condition]
     won = sum(record.success and sound(record) for record in records)
-    values = {name: joined(by_place, objective, join) for name, objective in OBJECTIVES.items()}
+    values = {name: joined(by_condition, objective, join) for name, objective in OBJECTIVES.items()}
     versus = None if list(points) == list(own) else _paired(cells, points, own, seeds)
     return Judged(Rate(won, len(records)), values, versus)
 

@@ -13,7 +13,7 @@ from tests.support.planning import Patches, small_mlp
 from tests.world_models.adapters.test_dino_wm import small
 from world_models.adapters.lewm.model import LeWM, LeWMConfig
 from world_models.adapters.tdmpc2.model import TDMPC2, TDMPC2Config
-from world_models.base import Sight, WorldModel
+from world_models.base import PixelObservation, WorldModel
 from world_models.checkpoints import store as checkpoints
 from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
 from world_models.models.encoders import ENCODERS
@@ -21,7 +21,7 @@ from world_models.models.ensemble import Ensemble
 from world_models.models.jepa import JEPA, JEPAConfig
 from world_models.models.mlp import MLPConfig, ResidualMLP
 
-Observe = Callable[[int, torch.Generator], Tensor | Sight]
+Observe = Callable[[int, torch.Generator], Tensor | PixelObservation]
 """So many random observations, in float32 or `uint8`."""
 
 
@@ -38,12 +38,12 @@ def vectors(features: int) -> Observe:
     return lambda count, generator: torch.randn(count, features, generator=generator)
 
 
-def sights(size: int, proprioception: int) -> Observe:
+def pixel_observations(size: int, proprioception: int) -> Observe:
     """Random pictures of `size` px, and proprioception of so many features."""
 
-    def observe(count: int, generator: torch.Generator) -> Sight:
+    def observe(count: int, generator: torch.Generator) -> PixelObservation:
         pixels = torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
-        return Sight(pixels, torch.randn(count, proprioception, generator=generator))
+        return PixelObservation(pixels, torch.randn(count, proprioception, generator=generator))
 
     return observe
 
@@ -115,7 +115,11 @@ def shipped(name: str) -> Kind:
     """A model that ships with the package."""
     config = checkpoints.read_card(name)[0]["model"]
     sensors = checkpoints.load(name).sensors
-    observe = sights(sensors.size, sensors.proprioception) if sensors.kind == "pixels" else vectors(config["observation_dim"])  # pyright: ignore
+    observe = (
+        pixel_observations(sensors.size, sensors.proprioception)
+        if sensors.kind == "pixels"
+        else vectors(config["observation_dim"])
+    )  # pyright: ignore
     return Kind(lambda dtype: checkpoints.load(name, dtype=dtype).model, observe)
 
 
@@ -141,11 +145,11 @@ MODELS: dict[str, Kind] = {
     "ensemble_of_mlps": Kind(moved(of_members(residual_mlp(activation="silu"), 4)), vectors(4)),
     "ensemble_with_history": Kind(moved(of_members(Recurrent, 3)), vectors(3)),
     "tdmpc2": Kind(moved(lambda: TDMPC2(TDMPC2Config(**TDMPC2_SIZES))), vectors(5)),  # pyright: ignore
-    "lewm": Kind(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), sights(28, 0)),  # pyright: ignore
-    "dino_wm": Kind(moved(small), sights(32, 4)),
-    "jepa_wms": Kind(moved(lambda: small("modulated-vit")), sights(32, 4)),
-    **{f"jepa_{encoder}": Kind(moved(jepa(encoder)), sights(32, 2)) for encoder in ENCODERS},
-    "ensemble_of_jepas": Kind(moved(of_members(jepa("conv"), 8)), sights(32, 2)),
+    "lewm": Kind(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), pixel_observations(28, 0)),  # pyright: ignore
+    "dino_wm": Kind(moved(small), pixel_observations(32, 4)),
+    "jepa_wms": Kind(moved(lambda: small("modulated-vit")), pixel_observations(32, 4)),
+    **{f"jepa_{encoder}": Kind(moved(jepa(encoder)), pixel_observations(32, 2)) for encoder in ENCODERS},
+    "ensemble_of_jepas": Kind(moved(of_members(jepa("conv"), 8)), pixel_observations(32, 2)),
     **{f"zoo_{name}": shipped(name) for name in checkpoints.zoo_names()},
 }
 """By name."""

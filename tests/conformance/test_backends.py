@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.artifacts.gallery import Gallery
-from orchestrator.artifacts.selection import NOTHING, Chosen, Scored, choose
+from orchestrator.artifacts.artifact_store import ArtifactStore
+from orchestrator.artifacts.selection import NO_ARTIFACTS, ArtifactSelection, Scored, select_cells
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, by_point
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.ledger.ledger import Ledger, StorageFull
 from orchestrator.ledger.records import CellResult
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import DEATHS, Limits, Scheduler
 from orchestrator.storage.local import LocalStorage
 from orchestrator.testing import (
@@ -72,18 +72,18 @@ class Untouchable(InlineBackend):
 
 def plan(backend: Backend, portions: list[Portion], max_rows: int = 4) -> list[BatchResult]:
     """Everything that a backend answers."""
-    scheduler = Scheduler(CostModel(), Limits(max_rows))
+    scheduler = Scheduler(DurationModel(), Limits(max_rows))
     scheduler.add(portions)
     return list(backend.run(scheduler))
 
 
 def await_all(backend: RayBackend) -> None:
     """Plan until all workers are up: those that came in place of the dead may still be starting."""
-    while len(backend.crew()) < 2:
+    while len(backend.workers()) < 2:
         plan(backend, WORK[:1])
 
 
-def outcome(record: CellResult) -> CellResult:
+def without_timings(record: CellResult) -> CellResult:
     """A record without how it came about."""
     then = datetime(2026, 1, 1, tzinfo=UTC)
     timeless = replace(record, plan_seconds=0.0, batch_seconds=0.0, worker_seconds=0.0, finished_at=then)
@@ -97,13 +97,13 @@ def records(results: list[BatchResult]) -> dict[str, CellResult]:
     return {record.cell_id: record for record in found}
 
 
-def asked(portions: list[Portion]) -> set[str]:
+def cell_ids(portions: list[Portion]) -> set[str]:
     return {cell.cell_id for portion in portions for cell in portion.cells()}
 
 
 def test_every_cell_yields_exactly_one_record(backend: Backend) -> None:
     found = records(plan(backend, WORK))
-    assert found.keys() == asked(WORK)
+    assert found.keys() == cell_ids(WORK)
     assert all(r.status == "completed" and r.success and r.model_success and r.attempts == 1 for r in found.values())
     assert all(r.worker_seconds is not None and r.worker_seconds >= (r.plan_seconds or 0) for r in found.values())
     assert backend.capacity() >= 1
@@ -115,19 +115,19 @@ def test_results_do_not_depend_on_the_backend_or_the_batches(backend: Backend) -
     found = records(plan(backend, WORK))
     assert found.keys() == expected.keys()
     for cell_id, record in found.items():
-        close = outcome(expected[cell_id])
+        close = without_timings(expected[cell_id])
         floats = ("distance", "predicted_cost", "last_cost", "model_distance")
         for name in floats:
             assert getattr(record, name) == pytest.approx(getattr(close, name), rel=1e-3, abs=1e-6)
         same = {name: getattr(close, name) for name in floats}
-        assert replace(outcome(record), **same) == close
+        assert replace(without_timings(record), **same) == close
         assert np.allclose(record.actions, expected[cell_id].actions, atol=1e-4)
 
 
 def test_a_cell_that_raises_is_found_among_its_neighbours(backend: Backend) -> None:
     bad = Portion.of(plane_point(), [1, 2, RAISING, 3])
     found = records(plan(backend, [WORK[0], bad, WORK[2]]))
-    assert found.keys() == asked([WORK[0], bad, WORK[2]])
+    assert found.keys() == cell_ids([WORK[0], bad, WORK[2]])
     (failed,) = (r for r in found.values() if r.status == "failed")
     assert failed.seed == RAISING
     assert failed.error == "RuntimeError: raised on purpose with a second line"
@@ -137,7 +137,7 @@ def test_a_cell_that_raises_is_found_among_its_neighbours(backend: Backend) -> N
 def test_a_batch_that_runs_out_of_memory_is_planned_in_smaller_ones(backend: Backend) -> None:
     portion = Portion.of(plane_point(16), [HUNGRY, *range(10)])
     found = records(plan(backend, [portion], 64))
-    assert found.keys() == asked([portion])
+    assert found.keys() == cell_ids([portion])
     assert {r.status for r in found.values()} == {"completed"}
     hungry = next(r for r in found.values() if r.seed == HUNGRY)
     assert hungry.batch_size <= 2
@@ -162,7 +162,7 @@ def files_of(artifacts: Path, point: Point) -> set[str]:
     return {path.name for path in (artifacts / point.point_id).iterdir()}
 
 
-def test_chosen_cells_are_drawn_when_all_is_planned(backend: Backend, tmp_path: Path) -> None:
+def test_selected_cells_are_drawn_when_all_is_planned(backend: Backend, tmp_path: Path) -> None:
     ledger, seen, artifacts = Ledger(tmp_path / "ledger"), [], tmp_path / "artifacts"
     hooks = Hooks(on_result=lambda result: seen.append(artifacts.exists()))
     summary = run_cells(WORK, ledger, backend, Limits(3), hooks, artifacts=artifacts)
@@ -171,32 +171,35 @@ def test_chosen_cells_are_drawn_when_all_is_planned(backend: Backend, tmp_path: 
     drawn = 0
     for portion in WORK:
         rows = ledger.table([portion.point.point_id]).to_pylist()
-        choice = choose(Scored(row["seed"], row["distance"], row["success"]) for row in rows)
-        names = {f"{each.seed}.{kind}" for each in choice for kind in ("gif", "mp4", "parquet", "png")}
+        selection = select_cells(Scored(row["seed"], row["distance"], row["success"]) for row in rows)
+        names = {f"{each.seed}.{kind}" for each in selection for kind in ("gif", "mp4", "parquet", "png")}
         assert files_of(artifacts, portion.point) == {*names, "chosen.json"}
-        record = Gallery(LocalStorage(artifacts)).record(portion.point.point_id)
+        record = ArtifactStore(LocalStorage(artifacts)).manifest(portion.point.point_id)
         assert record is not None
-        assert record.choices == choice
-        drawn += len(choice)
+        assert record.selected == selection
+        drawn += len(selection)
     assert summary.drawn == drawn
 
 
 def test_only_what_is_lacking_is_drawn_again(backend: Backend, tmp_path: Path) -> None:
     ledger, artifacts = Ledger(tmp_path / "ledger"), tmp_path / "artifacts"
-    nothing = run_cells(WORK, ledger, backend, artifacts=artifacts, chosen=NOTHING)
+    nothing = run_cells(WORK, ledger, backend, artifacts=artifacts, selection=NO_ARTIFACTS)
     assert nothing.drawn == 0
     assert not artifacts.exists()
-    best = Chosen(("best",), video=False)
-    assert run_cells(WORK, ledger, backend, artifacts=artifacts, chosen=best).drawn == 3
+    best = ArtifactSelection(("best",), video=False)
+    assert run_cells(WORK, ledger, backend, artifacts=artifacts, selection=best).drawn == 3
     times = {path: path.stat().st_mtime_ns for path in artifacts.rglob("*.gif")}
-    assert run_cells(WORK, ledger, Untouchable(), artifacts=artifacts, chosen=best).drawn == 0
-    more = run_cells(WORK, ledger, backend, artifacts=artifacts, chosen=Chosen(("best", "worst"), video=False))
+    assert run_cells(WORK, ledger, Untouchable(), artifacts=artifacts, selection=best).drawn == 0
+    more = run_cells(WORK, ledger, backend, artifacts=artifacts, selection=ArtifactSelection(("best", "worst"), video=False))
     assert (more.computed, more.drawn) == (0, 3)
     assert {path: path.stat().st_mtime_ns for path in times} == times
     gone = next(iter(times))
     gone.unlink()
     (gone.parent / "chosen.json").unlink()  # killed in between
-    assert run_cells(WORK, ledger, backend, artifacts=artifacts, chosen=Chosen(("best", "worst"), video=False)).drawn == 1
+    assert (
+        run_cells(WORK, ledger, backend, artifacts=artifacts, selection=ArtifactSelection(("best", "worst"), video=False)).drawn
+        == 1
+    )
     assert gone.exists()
 
 
@@ -206,7 +209,7 @@ def test_a_drawing_that_fails_costs_the_pictures_only(backend: Backend, tmp_path
     summary = run_cells([good, bad], ledger, backend, artifacts=artifacts)
     assert (summary.computed, summary.failed, summary.drawn) == (2, 0, 1)
     assert files_of(artifacts, bad.point) == {"chosen.json"}
-    record = Gallery(LocalStorage(artifacts)).record(bad.point.point_id)
+    record = ArtifactStore(LocalStorage(artifacts)).manifest(bad.point.point_id)
     assert record is not None
     assert record.troubles == ("RuntimeError: cannot be drawn",)
     assert run_cells([good, bad], ledger, Untouchable(), artifacts=artifacts).drawn == 0
@@ -249,11 +252,11 @@ def test_failed_cells_are_run_again_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_left_early_does_not_leak_into_the_next(backend: Backend) -> None:
-    scheduler = Scheduler(CostModel(), Limits(4))
+    scheduler = Scheduler(DurationModel(), Limits(4))
     scheduler.add(WORK)
     for _ in backend.run(scheduler):
         break
-    assert records(plan(backend, WORK[1:])).keys() == asked(WORK[1:])
+    assert records(plan(backend, WORK[1:])).keys() == cell_ids(WORK[1:])
 
 
 def test_a_stopped_run_keeps_what_was_in_flight_and_is_continued(backend: Backend, tmp_path: Path) -> None:
@@ -287,7 +290,7 @@ def test_an_actor_that_is_killed_costs_a_retry_only(ray_backend: RayBackend, fol
     fatal = [Portion.of(plane_point(horizon), [KILL_ONCE, 0]) for horizon in (6, 10)]
     work = [WORK[0], fatal[0], WORK[1], fatal[1], WORK[2]]
     found = records(plan(ray_backend, work))
-    assert found.keys() == asked(work)
+    assert found.keys() == cell_ids(work)
     assert {r.status for r in found.values()} == {"completed"}
     assert all((folder / f"killed-{portion.point.point_id}").exists() for portion in fatal)
 
@@ -295,7 +298,7 @@ def test_an_actor_that_is_killed_costs_a_retry_only(ray_backend: RayBackend, fol
 def test_a_poison_cell_is_quarantined_with_its_last_words_and_the_rest_is_fine(ray_backend: RayBackend) -> None:
     poison = Portion.of(plane_point(6), [7, 8, POISON, 9])
     found = records(plan(ray_backend, [poison, *WORK]))
-    assert found.keys() == asked([poison, *WORK])
+    assert found.keys() == cell_ids([poison, *WORK])
     (failed,) = (r for r in found.values() if r.status == "failed")
     assert failed.seed == POISON
     assert failed.error is not None
@@ -303,7 +306,7 @@ def test_a_poison_cell_is_quarantined_with_its_last_words_and_the_rest_is_fine(r
     assert LAST_WORDS in failed.error
     assert "\n" not in failed.error
     await_all(ray_backend)
-    assert sum(view.deaths for view in ray_backend.crew()) >= DEATHS
+    assert sum(view.deaths for view in ray_backend.workers()) >= DEATHS
 
 
 def test_actors_keep_their_evaluator_and_share_the_work(ray_backend: RayBackend, folder: Path) -> None:
@@ -314,9 +317,9 @@ def test_actors_keep_their_evaluator_and_share_the_work(ray_backend: RayBackend,
     pids = {path.name.removeprefix("log-") for path in folder.glob("log-*")}
     assert len(pids) == ray_backend.capacity() == 2
     assert str(os.getpid()) not in pids
-    crew = ray_backend.crew()
-    assert len({view.name for view in crew}) == 2
-    assert all(view.batch is None and view.models == (DIGEST,) and view.cells > 0 for view in crew)
+    workers = ray_backend.workers()
+    assert len({view.name for view in workers}) == 2
+    assert all(view.batch is None and view.models == (DIGEST,) and view.cells > 0 for view in workers)
 
 
 def test_workers_plan_with_their_share_of_threads_at_normal_priority(ray_backend: RayBackend) -> None:

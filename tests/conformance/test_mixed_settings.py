@@ -39,7 +39,7 @@ VALUES: dict[str, tuple[Scalar, ...]] = {
     "check_every": (1, 7, 30),
 }
 """Settings whose default cannot be simply scaled."""
-BESIDE: dict[tuple[str | None, str], dict[str, Scalar]] = {
+COMPANION_SETTINGS: dict[tuple[str | None, str], dict[str, Scalar]] = {
     (None, "reached_cost"): {"attempts": 2},
     ("grasp", "sync_damping"): {"sync": "newton"},
     ("grasp", "sync_std"): {"sync": "cem"},
@@ -83,14 +83,14 @@ def assert_equal_apart(
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in sorted(PLANNERS) for field in by_row(name)])
 def test_rows_with_settings_of_their_own_equal_separate_runs(name: str, field: str) -> None:
     """The same problem and seed in all rows, so that it can be seen, too, that the setting matters."""
-    beside = dict(BESIDE.get((name, field)) or BESIDE.get((None, field)) or {})
-    bound = beside.pop("bound", 1.0)
+    companions = dict(COMPANION_SETTINGS.get((name, field)) or COMPANION_SETTINGS.get((None, field)) or {})
+    bound = companions.pop("bound", 1.0)
     assert isinstance(bound, float)
     problems = take(reachable(MODEL, 4, bound).problems, [0, 0, 0])
-    rows = [{**BASE[name], **beside, field: value} for value in values_of(name, field)]
+    rows = [{**BASE[name], **companions, field: value} for value in values_of(name, field)]
     apart = assert_equal_apart(name, rows, problems, (1, 1, 1))
-    told = {(plans.last_cost.item(), plans.cost.item(), plans.evaluations.item()) for plans in apart}
-    assert len(told) >= (2 if field in ("reached_cost", "finish_cost") else 3)
+    distinct = {(plans.last_cost.item(), plans.cost.item(), plans.evaluations.item()) for plans in apart}
+    assert len(distinct) >= (2 if field in ("reached_cost", "finish_cost") else 3)
     if field == "finish_cost":
         assert PlanStatus.REACHED in [plans.status[0] for plans in apart]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.conformance.model_kinds import MODELS, Kind
 from world_models.base import (
     Context,
-    Sight,
+    PixelObservation,
     WorldModel,
     autograd_pullback,
     autograd_vjp,
@@ -43,15 +43,15 @@ def encoded(kind: Kind, model: WorldModel, count: int, seed: int = 0) -> Tensor:
         return model.encode(in_type(kind.observe(count, generator(seed)), model.dtype))
 
 
-def in_type(observation: Tensor | Sight, dtype: torch.dtype) -> Tensor | Sight:
-    if isinstance(observation, Sight):
-        return Sight(observation.pixels, observation.proprioception.to(dtype))
+def in_type(observation: Tensor | PixelObservation, dtype: torch.dtype) -> Tensor | PixelObservation:
+    if isinstance(observation, PixelObservation):
+        return PixelObservation(observation.pixels, observation.proprioception.to(dtype))
     return observation.to(dtype)
 
 
-def rows_of(observation: Tensor | Sight, rows: list[int]) -> Tensor | Sight:
-    if isinstance(observation, Sight):
-        return Sight(observation.pixels[rows], observation.proprioception[rows])
+def rows_of(observation: Tensor | PixelObservation, rows: list[int]) -> Tensor | PixelObservation:
+    if isinstance(observation, PixelObservation):
+        return PixelObservation(observation.pixels[rows], observation.proprioception[rows])
     return observation[rows]
 
 

@@ -139,7 +139,7 @@ def test_the_model_is_left_as_it_was(name: str, frozen: bool) -> None:
 
 
 @every_planner
-def test_evaluations_are_the_model_steps_taken_and_progress_is_told(name: str) -> None:
+def test_evaluations_are_the_model_steps_taken_and_progress_is_reported(name: str) -> None:
     model = Counting(WORLDS["pendulums"](torch.float32))
     seen: list[tuple[int, int]] = []
     planner = make_planner(name, SETTINGS[name])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from planners import PLANNERS, ModelProblems, Plans, Scalar, make_planner
 from tests.support.planning import SETTINGS
-from world_models.base import Context, Sight, rollout, step_pullback
+from world_models.base import Context, PixelObservation, rollout, step_pullback
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.store import LoadedModel
 from world_models.precision import matmul_precision
@@ -33,7 +33,7 @@ def loaded(name: str, device: str, dtype: torch.dtype = SINGLE) -> LoadedModel:
     return checkpoints.load(name, device, dtype)
 
 
-def seen(model: LoadedModel, count: int) -> Tensor | Sight:
+def seen(model: LoadedModel, count: int) -> Tensor | PixelObservation:
     """Observations as the model knows them, on the CPU; states in float64."""
     generator = torch.Generator().manual_seed(0)
     if model.sensors.kind == "state":
@@ -45,13 +45,13 @@ def seen(model: LoadedModel, count: int) -> Tensor | Sight:
     pixels = (255 * mean.cpu()).round().clamp(0, 255).to(torch.uint8).repeat(count, 1, 1, 1)
     for row, (x, y) in enumerate(torch.randint(4, size - 12, (count, 2), generator=generator).tolist()):
         pixels[row, y : y + 8, x : x + 8] = torch.tensor([0, 114, 178], dtype=torch.uint8)
-    return Sight(pixels, torch.rand(count, model.sensors.proprioception, generator=generator, dtype=DOUBLE))
+    return PixelObservation(pixels, torch.rand(count, model.sensors.proprioception, generator=generator, dtype=DOUBLE))
 
 
-def there(observation: Tensor | Sight, model: LoadedModel) -> Tensor | Sight:
+def on_device_of(observation: Tensor | PixelObservation, model: LoadedModel) -> Tensor | PixelObservation:
     device, dtype = model.model.device, model.model.dtype
-    if isinstance(observation, Sight):
-        return Sight(observation.pixels.to(device), observation.proprioception.to(device, dtype))
+    if isinstance(observation, PixelObservation):
+        return PixelObservation(observation.pixels.to(device), observation.proprioception.to(device, dtype))
     return observation.to(device, dtype)
 
 
@@ -66,7 +66,7 @@ def problems(name: str, device: str, dtype: torch.dtype = SINGLE, batch: int = B
     model = loaded(name, device, dtype)
     exact = loaded(name, "cpu", DOUBLE)
     with torch.no_grad():
-        start = exact.model.encode(there(seen(exact, batch), exact))
+        start = exact.model.encode(on_device_of(seen(exact, batch), exact))
         goal = rollout(exact.model, Context.at(exact.model, start), bound * actions_for(exact, batch, STEPS))[:, -1]
     high = torch.full((model.model.action_dim,), bound, dtype=dtype, device=device)
     context = Context.at(model.model, start.to(device, dtype))
@@ -88,7 +88,7 @@ def apart(found: Tensor, expected: Tensor) -> float:
 def results_of(model: LoadedModel) -> dict[str, Tensor]:
     """Everything that a model computes."""
     with torch.no_grad(), matmul_precision("highest", model.model.device):
-        states = model.model.encode(there(seen(model, 6), model))
+        states = model.model.encode(on_device_of(seen(model, 6), model))
         context, taken = Context.at(model.model, states), actions_for(model, 6, 2 * STEPS)
         way = rollout(model.model, context, taken)
         window = context.states, torch.cat([context.actions, taken[:, :1]], 1)

@@ -51,9 +51,9 @@ class TroubledEvaluator:
         if BREAKS_ONCE in batch.seeds and not self._mark.exists():
             self._mark.touch()
             # An assertion in the kernel fails, and with it every later call of this process.
-            place = torch.tensor([9], device=self._device)
-            torch.zeros(1, device=self._device)[place].cpu()
-        eaten = [self._meal() for seed in batch.seeds if seed in HUNGRY]
+            index = torch.tensor([9], device=self._device)
+            torch.zeros(1, device=self._device)[index].cpu()
+        eaten = [self._allocate() for seed in batch.seeds if seed in HUNGRY]
         if self._device.type == "cpu" and len(eaten) * HUNGER > 0.5:
             raise MemoryError("no room")
         result = self._evaluator.evaluate(batch)
@@ -63,6 +63,6 @@ class TroubledEvaluator:
     def draw(self, drawing: Drawing) -> Drawn:
         return self._evaluator.draw(drawing)
 
-    def _meal(self) -> torch.Tensor:
+    def _allocate(self) -> torch.Tensor:
         whole = torch.cuda.mem_get_info()[1] if self._device.type == "cuda" else 1
         return torch.empty(int(HUNGER * whole), dtype=torch.uint8, device=self._device)

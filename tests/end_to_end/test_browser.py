@@ -29,14 +29,14 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks.filled import filled, made_up, many_points, tell, told
+from benchmarks.filled import filled, made_up, many_points, sweep_info, track
 from benchmarks.services import free_port
 from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import objective
 from orchestrator.tuning.trials import State, TrialView
 from orchestrator.workers.backend import InlineBackend
@@ -49,7 +49,7 @@ POINTS = int(os.environ.get("GRASP_BROWSER_POINTS", "1000"))
 SEEDS, TRIALS = 4, 60
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(os.environ.get("GRASP_SCREENSHOTS", ROOT / "outputs" / "screenshots"))
-FILMED = ("push_t", "grasp", 50)
+WITH_VIDEO = ("push_t", "grasp", 50)
 """Task, planner and horizon of the point with pictures."""
 QUICK = 5.0
 """Seconds that the page of a sweep's points may take."""
@@ -75,9 +75,9 @@ class Site:
     experiment: str
     sweep: str
     """Id of its run."""
-    filmed: str
+    video_run: str
     """Id of the point's run that has a video."""
-    film: str
+    video: str
     """Where that is in the run."""
     study: str
 
@@ -90,9 +90,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
 @pytest.fixture(scope="module")
 def site(outputs: Outputs) -> Iterator[Site]:
     began = time.monotonic()
-    experiment, sweep, filmed, study = build(outputs)
-    files = MlflowClient(outputs.tracking_uri).list_artifacts(filmed, "rollout")
-    film = next(file.path for file in files if file.path.endswith(".mp4"))
+    experiment, sweep, video_run, study = build(outputs)
+    files = MlflowClient(outputs.tracking_uri).list_artifacts(video_run, "rollout")
+    video = next(file.path for file in files if file.path.endswith(".mp4"))
     note(f"the store of {POINTS} points was built in {time.monotonic() - began:.0f} s")
     port = free_port()
     command = [
@@ -109,7 +109,7 @@ def site(outputs: Outputs) -> Iterator[Site]:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
         try:
             until_answers(f"{address}/health", server)
-            yield Site(address, experiment, sweep, filmed, film, study)
+            yield Site(address, experiment, sweep, video_run, video, study)
         finally:
             server.terminate()  # it ends MLflow's server, too; Ctrl-C is ignored by what a script started in the background
             server.wait(60)
@@ -139,21 +139,21 @@ def build(outputs: Outputs) -> tuple[str, str, str, str]:
     outputs.prepare()
     outputs.save(grid, "name: review\n")
     pictures = planned(outputs.root / "planned")
-    filmed = {e.point.point_id: pictures for e in grid.entries if (e.task, e.planner, e.point.horizon) == FILMED}
-    parts = ((e.point, made_up(e.point, grid.seeds, n), filmed.get(e.point.point_id)) for n, e in enumerate(grid.entries))
+    with_video = {e.point.point_id: pictures for e in grid.entries if (e.task, e.planner, e.point.horizon) == WITH_VIDEO}
+    parts = ((e.point, made_up(e.point, grid.seeds, n), with_video.get(e.point.point_id)) for n, e in enumerate(grid.entries))
     ledger = filled(parts, outputs.root)
     report(grid.name, outputs, Console(file=io.StringIO()))
-    destination = Destination(outputs.tracking_uri, outputs.tracking_artifacts)
+    tracking_store = TrackingStore(outputs.tracking_uri, outputs.tracking_artifacts)
     headline = "| planner | success | n |\n|---|---|---|\n| grasp | 0.71 | 800 |\n| gd | 0.40 | 800 |"
-    info, files = told(grid, "name: review\n", headline), report_files(outputs.sweep(grid.name))
-    tell(ledger, destination, outputs.outbox / "browser", info, files)
-    store = MlflowStore(destination)
+    info, files = sweep_info(grid, "name: review\n", headline), report_files(outputs.sweep(grid.name))
+    track(ledger, tracking_store, outputs.outbox / "browser", info, files)
+    store = MlflowStore(tracking_store)
     (parent,) = store.runs("tags.`grasp.kind` = 'sweep'")
     (point,) = store.runs("params.planner = 'grasp' and params.task = 'push_t' and params.horizon = '50'")
     study = StudyInfo("tuned", "trials: 60\n", "grasp tune", (objective("cost"),), {"space.lr": "0.001 to 1"})
-    StudyTracker(destination, study).finish([trial(number) for number in range(TRIALS)], [], "**0.11** with trial 59")
+    StudyTracker(tracking_store, study).finish([trial(number) for number in range(TRIALS)], [], "**0.11** with trial 59")
     (root,) = store.runs("tags.`grasp.kind` = 'study'")
-    found = MlflowClient(destination.uri).get_experiment_by_name(destination.experiment)
+    found = MlflowClient(tracking_store.uri).get_experiment_by_name(tracking_store.experiment)
     assert found is not None
     return found.experiment_id, parent.run_id, point.run_id, root.run_id
 
@@ -189,13 +189,13 @@ class Page:
     def __init__(self, driver: webdriver.Chrome, site: Site) -> None:
         self.driver, self.site = driver, site
 
-    def open(self, place: str) -> None:
+    def open(self, path: str) -> None:
         self.driver.get("about:blank")  # otherwise only the part behind the # changes, and the page stays
-        self.driver.get(f"{self.site.address}/#/experiments/{self.site.experiment}/{place}")
+        self.driver.get(f"{self.site.address}/#/experiments/{self.site.experiment}/{path}")
 
-    def load(self, place: str, shown: Callable[[], object]) -> float:
+    def load(self, path: str, shown: Callable[[], object]) -> float:
         """Seconds until a page shows what it should."""
-        self.open(place)
+        self.open(path)
         self.until(lambda _: shown())
         return self.driver.execute_script("return performance.now() / 1000")
 
@@ -274,18 +274,18 @@ def test_points_are_filtered_by_planner_and_compared(page: Page) -> None:
     box.send_keys("params.planner = 'grasp' and params.horizon = '50'", Keys.ENTER)
     page.until(lambda _: page.names() and all("grasp · H50" in name for name in page.names()))
     page.shot("filter")
-    for place in range(2):
-        page.until(lambda _, place=place: page.all("[role=gridcell] .ag-selection-checkbox")[place].click() is None)
+    for index in range(2):
+        page.until(lambda _, place=index: page.all("[role=gridcell] .ag-selection-checkbox")[place].click() is None)
     page.click("//button[@data-testid='runs-compare-button']")
     page.says("Comparing 2 Runs", "success")
     page.shot("compare")
 
 
 def test_a_points_page_has_its_headline_and_plays_its_video(page: Page) -> None:
-    page.open(f"runs/{page.site.filmed}")
+    page.open(f"runs/{page.site.video_run}")
     page.says("push_t · grasp · H50", "95 % interval")
     page.shot("point")
-    page.open(f"runs/{page.site.filmed}/artifacts/{page.site.film}")
+    page.open(f"runs/{page.site.video_run}/artifacts/{page.site.video}")
     seconds = page.until(lambda driver: driver.execute_script("return document.querySelector('video')?.duration"))
     assert seconds > 1
     page.driver.execute_script("document.querySelector('video').currentTime = arguments[0]", seconds / 2)
@@ -294,7 +294,7 @@ def test_a_points_page_has_its_headline_and_plays_its_video(page: Page) -> None:
 
 
 def test_the_cells_of_a_point_are_a_table(page: Page) -> None:
-    page.open(f"runs/{page.site.filmed}/artifacts/cells.json")
+    page.open(f"runs/{page.site.video_run}/artifacts/cells.json")
     page.says("seed", "steps_to_success")
     page.shot("cells")
 

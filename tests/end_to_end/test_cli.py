@@ -132,7 +132,7 @@ def test_a_report_is_the_sweeps_table(finished, capsys):
         assert table_of(text) == table_of(printed)
 
 
-def test_plan_prints_the_outcome_and_saves_picture_films_and_trajectory(model, tmp_path, capsys):
+def test_plan_prints_the_result_and_saves_picture_animations_and_trajectory(model, tmp_path, capsys):
     words = ("task=wall", "planner=gd", "horizon=20", "seed=3", f"world_model={model}", "planners.gd.settings.iterations=2")
     code, text, _ = run(capsys, "plan", *words, f"output={tmp_path}")
     assert code == 0

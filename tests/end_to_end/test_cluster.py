@@ -15,13 +15,13 @@ from orchestrator.core.portion import Portion
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.testing import Slow, plane_point
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from world_models.errors import UserError
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds to wait for what a cluster should do."""
 
 
@@ -43,14 +43,14 @@ def address(cluster: Cluster) -> Iterator[str]:
         ray.shutdown()
     for node in list(cluster.worker_nodes):
         cluster.remove_node(node, allow_graceful=False)
-    cluster.wait_for_nodes(PATIENCE)
+    cluster.wait_for_nodes(TIMEOUT)
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait for a condition."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE:g} s"
+        assert time.monotonic() < deadline, f"{what} did not happen within {TIMEOUT:g} s"
         time.sleep(0.1)
 
 
@@ -75,7 +75,7 @@ class Watched:
         return {int(record.host) for result in self.results for record in result.results}
 
     def join(self) -> None:
-        self._thread.join(timeout=3 * PATIENCE)
+        self._thread.join(timeout=3 * TIMEOUT)
         assert not self._thread.is_alive(), "the sweep hangs"
         if self.error is not None:
             raise self.error
@@ -106,11 +106,11 @@ def test_nodes_that_join_take_work_and_nodes_that_leave_lose_none(cluster: Clust
     with RayBackend(RayConfig(address, cpus_per_worker=1), Slow(0.2, str(tmp_path / "hurry"))) as backend:
         sweep = Watched(backend, ledger, WORK)
         until(lambda: len(sweep.results) >= 2, "a first result")
-        assert len(backend.crew()) == 1
+        assert len(backend.workers()) == 1
         second = cluster.add_node(num_cpus=1)
         until(lambda: len(sweep.hosts) >= 2, "work on the node that joined")
         cluster.remove_node(first, allow_graceful=False)
-        until(lambda: len(backend.crew()) == 1, "the loss of the first node's worker")
+        until(lambda: len(backend.workers()) == 1, "the loss of the first node's worker")
         cluster.add_node(num_cpus=1)
         until(lambda: len(sweep.hosts) >= 3, "work on the third node")
         (tmp_path / "hurry").touch()
@@ -136,7 +136,7 @@ def test_workers_go_where_they_fit(cluster: Cluster, address: str) -> None:
     for config, workers in sizes:
         assert RayBackend(config).capacity() == workers
     with RayBackend(RayConfig(address, labels={"zone": "b"}), Slow(0.0)) as backend:
-        scheduler = Scheduler(CostModel(), Limits(4))
+        scheduler = Scheduler(DurationModel(), Limits(4))
         scheduler.add(SHORT)
         assert sum(len(result.results) for result in backend.run(scheduler)) == 40
-        assert len(backend.crew()) == 1
+        assert len(backend.workers()) == 1

@@ -79,7 +79,7 @@ def test_every_script_was_rehearsed():
     assert all(f"docker/commands/{name}" in ran for name in scripts)
 
 
-def test_forms_leave_out_places_and_nothing_else():
+def test_forms_leave_out_paths_and_addresses_and_nothing_else():
     assert form(["bash", "/opt/grasp/docker/commands/sweep.sh", "seeds=3"]) == "bash docker/commands/sweep.sh"
     assert form(["env", "A=1", "bash", "docker/commands/sweep.sh"]) == "bash docker/commands/sweep.sh"
     health = ["python", "docker/commands/ready.py", "http://127.0.0.1:5000/health"]
@@ -130,8 +130,8 @@ def test_what_is_submitted_reaches_the_sweep_word_for_word(stubs, words):
 
 
 def test_a_sweep_finds_its_folder_and_its_server_in_the_environment_and_what_is_said_wins(stubs):
-    places = {"GRASP_OUTPUT": "/a b", "GRASP_STORAGE": "s3://b/c", "GRASP_TRACKING_URI": "http://tracking:5000"}
-    assert run("sweep.sh", stubs, "output=here", **places).returncode == 0
+    locations = {"GRASP_OUTPUT": "/a b", "GRASP_STORAGE": "s3://b/c", "GRASP_TRACKING_URI": "http://tracking:5000"}
+    assert run("sweep.sh", stubs, "output=here", **locations).returncode == 0
     said = words_of(stubs, "python")[5:]
     assert said == ["output=/a b", "storage=s3://b/c", "tracking.uri=http://tracking:5000", "output=here"]
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import rehearsal, rehearsal_checks
-from benchmarks.rehearsal_checks import TOLERANCE, each_cell_once, of_one_commit, records, same_outcomes, uploaded
+from benchmarks.rehearsal_checks import TOLERANCE, each_cell_once, of_one_commit, records, same_results, uploaded
 from benchmarks.services import postgresql_programs
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +45,8 @@ def test_cells_that_are_lost_doubled_or_strange_are_found():
         ({"status": "failed", "success": None, "distance": None}, 1),
     ],
 )
-def test_outcomes_that_differ_are_found(change, found):
-    assert len(list(same_outcomes([row("a", **change), *CELLS[1:]], CELLS))) == found
+def test_results_that_differ_are_found(change, found):
+    assert len(list(same_results([row("a", **change), *CELLS[1:]], CELLS))) == found
 
 
 def test_records_of_another_commit_are_found():

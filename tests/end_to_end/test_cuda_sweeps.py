@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from orchestrator.artifacts.drawing import Drawing, Sketch
-from orchestrator.artifacts.selection import NOTHING
+from orchestrator.artifacts.selection import NO_ARTIFACTS
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
 from orchestrator.driver.run_cells import RunSummary, run_cells
@@ -21,7 +21,7 @@ from orchestrator.evaluation import usage
 from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
-from orchestrator.scheduling.memory_limits import Sizes
+from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend
 from orchestrator.workers.devices import MemoryMeter, device_memory, is_broken
@@ -60,9 +60,9 @@ def test_records_name_the_gpu_and_succeed_as_on_a_cpu(on_cpu: list[CellResult]) 
     assert all(record.device.startswith(NAME) and record.error is None for record in result.results)
     assert rate(on_cpu) > 0.7
     assert abs(rate(list(result.results)) - rate(on_cpu)) <= 4 / len(SEEDS)
-    assert result.effort is not None
-    assert result.effort.peak_bytes is not None
-    assert 2**16 < result.effort.peak_bytes < 2**33
+    assert result.resource_use is not None
+    assert result.resource_use.peak_bytes is not None
+    assert 2**16 < result.resource_use.peak_bytes < 2**33
 
 
 @pytest.mark.parametrize("model", ["wall", "wall_pixels"])
@@ -95,10 +95,12 @@ def test_memory_and_use_of_the_gpu_are_measured(monkeypatch: pytest.MonkeyPatch)
     assert not is_broken(DEVICE)
 
 
-def swept(folder: Path, backend: Backend, *work: Portion, sizes: Sizes | None = None) -> tuple[RunSummary, list[dict]]:
+def swept(
+    folder: Path, backend: Backend, *work: Portion, memory_limits: MemoryLimits | None = None
+) -> tuple[RunSummary, list[dict]]:
     """Plan cells; what was done, and the rows of the ledger."""
     ledger = Ledger(folder / "ledger")
-    summary = run_cells(work, ledger, backend, Limits(64), sizes=sizes, chosen=NOTHING)
+    summary = run_cells(work, ledger, backend, Limits(64), memory_limits=memory_limits, selection=NO_ARTIFACTS)
     return summary, ledger.table().to_pylist()
 
 
@@ -109,20 +111,20 @@ def test_planning_that_runs_out_of_memory_is_done_in_smaller_batches(tmp_path: P
     evaluator = Evaluator(DEVICE)
     evaluator.evaluate(Batch.of(point, (0,)))  # what libraries take once is there from now on
     first = evaluator.evaluate(Batch.of(point, tuple(range(8))))
-    assert first.effort is not None
-    assert first.effort.peak_bytes is not None
+    assert first.resource_use is not None
+    assert first.resource_use.peak_bytes is not None
     torch.cuda.empty_cache()
-    room = torch.cuda.memory_reserved() + 2 * first.effort.peak_bytes
-    sizes = Sizes()
+    room = torch.cuda.memory_reserved() + 2 * first.resource_use.peak_bytes
+    memory_limits = MemoryLimits()
     torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info()[1])
     try:
-        summary, rows = swept(tmp_path, InlineBackend(DEVICE), Portion.of(point, range(100)), sizes=sizes)
+        summary, rows = swept(tmp_path, InlineBackend(DEVICE), Portion.of(point, range(100)), memory_limits=memory_limits)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert (summary.computed, summary.failed) == (100, 0)
     assert summary.retries >= 2
     assert {row["device"] for row in rows} == {NAME}
-    assert max(row["batch_size"] for row in rows) <= (sizes.limit(point, DEVICE, None) or 0) < 32
+    assert max(row["batch_size"] for row in rows) <= (memory_limits.limit(point, DEVICE, None) or 0) < 32
     assert evaluator.evaluate(Batch.of(point, (1,))).results[0].error is None, "the process is none the worse"
 
 
@@ -139,7 +141,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 def await_both(pool: Backend, folder: Path) -> None:
     """Plan until both workers are up."""
     for number in range(60):
-        if len(pool.crew()) == 2:
+        if len(pool.workers()) == 2:
             return
         swept(folder / str(number), pool, Portion.of(zoo_point("wall", "gd", {"iterations": 1}), range(8)))
     raise AssertionError("a worker does not come up")
@@ -147,11 +149,11 @@ def await_both(pool: Backend, folder: Path) -> None:
 
 def test_two_workers_on_one_gpu_plan_as_one_on_a_cpu_does(pool: Backend, tmp_path: Path, on_cpu: list[CellResult]) -> None:
     await_both(pool, tmp_path)
-    before = [view.cells for view in pool.crew()]
+    before = [view.cells for view in pool.workers()]
     points = [WALL, *(zoo_point("wall", "gd", {"iterations": 3 + more}) for more in range(4))]
     summary, rows = swept(tmp_path, pool, *(Portion.of(point, SEEDS) for point in points))
     assert (summary.computed, summary.failed) == (len(points) * len(SEEDS), 0)
-    assert all(view.cells > cells and view.device == DEVICE for view, cells in zip(pool.crew(), before, strict=True))
+    assert all(view.cells > cells and view.device == DEVICE for view, cells in zip(pool.workers(), before, strict=True))
     assert all(row["device"].startswith(NAME) for row in rows)
     mine = [row["success"] for row in rows if row["planner"] == "grasp"]
     assert abs(sum(mine) / len(mine) - rate(on_cpu)) <= 4 / len(SEEDS)
@@ -176,7 +178,7 @@ def test_a_worker_that_has_lost_its_gpu_is_replaced(pool: Backend, tmp_path: Pat
     assert summary.retries >= 1
     assert next(row for row in rows if row["seed"] == BREAKS_ONCE)["attempts"] > 1
     await_both(pool, tmp_path / "again")
-    assert sum(view.deaths for view in pool.crew()) >= 1
+    assert sum(view.deaths for view in pool.workers()) >= 1
 
 
 @needs_gpu

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from orchestrator.core.portion import Portion
-from orchestrator.driver.join_requests import Inbox, Request
-from orchestrator.driver.status import Status, StatusFiles, WorkerStatus
+from orchestrator.driver.join_requests import JoinRequest, JoinRequests
+from orchestrator.driver.status import Status, StatusWriter, WorkerStatus
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.testing import plane_point, quick_result
 from orchestrator.workers.backend import InlineBackend
 from sweeps.cli.main import main
@@ -123,14 +123,14 @@ def test_a_second_driver_is_refused_or_joins_and_takes_over_when_the_first_dies(
     assert code == 0, said
     assert f"pid {first.pid}" in printed
     assert "nothing to plan" in printed
-    joined = start_grasp("sweep", "--join", *GRID, "name=joined", "horizons=[12]", "seeds=30", "max_rows=2", *shared)
+    second_driver = start_grasp("sweep", "--join", *GRID, "name=joined", "horizons=[12]", "seeds=30", "max_rows=2", *shared)
     until(lambda: (tmp_path / "sweeps/joined/status.json").exists(), "the first driver to take the second's sweep up")
     assert first.poll() is None
-    assert joined.poll() is None
+    assert second_driver.poll() is None
     first.kill()
     first.communicate(timeout=60)
-    printed, said = joined.communicate(timeout=300)
-    assert joined.returncode == 0, said
+    printed, said = second_driver.communicate(timeout=300)
+    assert second_driver.returncode == 0, said
     assert "the other driver has ended" in printed
     table = Ledger(Outputs(tmp_path).ledger).table(columns=["cell_id", "horizon"])
     assert len(set(table["cell_id"].to_pylist())) == table.num_rows
@@ -210,22 +210,22 @@ def test_another_grid_of_the_same_name_is_said_and_kept(tmp_path: Path) -> None:
 
 
 def test_requests_are_taken_once_and_nonsense_is_removed(tmp_path: Path) -> None:
-    inbox = Inbox(tmp_path / "inbox")
-    assert inbox.take() == []
-    inbox.drop(Request("one"))
-    inbox.drop(Request("two"))
+    join_requests = JoinRequests(tmp_path / "inbox")
+    assert join_requests.take() == []
+    join_requests.submit(JoinRequest("one"))
+    join_requests.submit(JoinRequest("two"))
     (tmp_path / "inbox" / "x.json").write_text("[]")
-    assert {request.sweep for _, request in inbox.take()} == {"one", "two"}
-    assert inbox.take() == []
+    assert {request.sweep for _, request in join_requests.take()} == {"one", "two"}
+    assert join_requests.take() == []
     assert not list((tmp_path / "inbox").iterdir())
-    ticket = inbox.drop(Request("three"))
-    assert inbox.waits(ticket)
-    assert inbox.refusal(ticket) is None
-    inbox.take()
-    inbox.refuse(ticket, "no such model")
-    assert not inbox.waits(ticket)
-    assert inbox.refusal(ticket) == "no such model"
-    inbox.withdraw(ticket)
+    request_id = join_requests.submit(JoinRequest("three"))
+    assert join_requests.is_pending(request_id)
+    assert join_requests.refusal(request_id) is None
+    join_requests.take()
+    join_requests.refuse(request_id, "no such model")
+    assert not join_requests.is_pending(request_id)
+    assert join_requests.refusal(request_id) == "no such model"
+    join_requests.withdraw(request_id)
     assert not list((tmp_path / "inbox").iterdir())
 
 
@@ -237,13 +237,13 @@ def test_status_survives_its_file(tmp_path: Path) -> None:
     assert Status.from_json(said.to_json()) == said
     with pytest.raises(UserError, match="another version"):
         Status.from_json("{}")
-    files = StatusFiles(lambda beat: replace(said, beat=beat), every=0.01)
-    files.also(tmp_path / "status.json")
+    files = StatusWriter(lambda beat: replace(said, beat=beat), every=0.01)
+    files.add_file(tmp_path / "status.json")
     files.start()
     until(lambda: (tmp_path / "status.json").exists(), "a first writing")
     first = Status.from_json((tmp_path / "status.json").read_text()).beat
     until(lambda: Status.from_json((tmp_path / "status.json").read_text()).beat > first, "a second writing")
-    files.also(tmp_path / "nowhere" / "status.json")
+    files.add_file(tmp_path / "nowhere" / "status.json")
     files.close()
 
 
@@ -260,15 +260,15 @@ def planned(seeds: range, seconds: float) -> BatchResult:
 
 
 def test_the_view_counts_cells_and_says_the_time_left() -> None:
-    clock, stream, costs = Clock(), io.StringIO(), CostModel()
+    clock, stream, durations = Clock(), io.StringIO(), DurationModel()
     point = plane_point()
-    tally = Tally([Portion.of(point, range(8))], {point.point_id: "mine"}, costs, clock)
+    tally = Tally([Portion.of(point, range(8))], {point.point_id: "mine"}, durations, clock)
     view = SweepProgress(Console(file=stream, width=200), tally, InlineBackend(), View.LIVE, clock)
     with view:
         assert tally.time_left() is None
         clock.now += 8.0
         batch = planned(range(4), 8.0)
-        costs.add(batch)
+        durations.add(batch)
         tally.on_result(batch)
         left = tally.time_left()
         assert left is not None

@@ -21,10 +21,10 @@ from rich.console import Console
 
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion, count
-from orchestrator.driver.join_requests import Inbox, Request
+from orchestrator.driver.join_requests import JoinRequest, JoinRequests
 from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.durations import CostModel, Estimate
+from orchestrator.scheduling.durations import DurationModel, Estimate
 from orchestrator.storage.locks import Holder
 from orchestrator.testing import plane_point, quick_result
 from sweeps.cli.main import main
@@ -32,9 +32,9 @@ from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
 from sweeps.console.signals import Interrupts
-from sweeps.running.joining import Joined
 from sweeps.running.progress import Tally
-from sweeps.running.status_view import News, status
+from sweeps.running.second_driver import RequestedSweeps
+from sweeps.running.status_view import Heartbeat, status
 from tests.support.small_sweeps import GRID, ROOT, grasp_command, start_grasp, tiny_model, until
 
 
@@ -56,20 +56,20 @@ def said_by(name: str, holder: Holder | None, state: str = "planning") -> Status
 
 
 def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
-    lock, told, stop = threading.Lock(), [], threading.Event()
+    lock, heard, stop = threading.Lock(), [], threading.Event()
 
     def on_stop(name: str) -> None:
         with lock:
-            told.append(name)
+            heard.append(name)
 
     with Interrupts(stop, on_stop):
         with lock:
             signal.raise_signal(signal.SIGINT)
             assert stop.wait(30)
-        until(lambda: told == ["SIGINT"], "the word that it was heard", 30)
+        until(lambda: heard == ["SIGINT"], "the word that it was heard", 30)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-    assert told == ["SIGINT"]
+    assert heard == ["SIGINT"]
 
 
 def test_sigterm_ends_a_process_that_ignores_ctrl_c_too() -> None:
@@ -130,15 +130,15 @@ def test_ctrl_c_on_a_terminal_reaches_the_whole_group_and_only_the_driver_ends(m
 
 
 @pytest.mark.timeout(400)
-def test_two_that_joined_both_go_on_when_the_first_driver_is_gone(model: Path, tmp_path: Path) -> None:
+def test_two_second_drivers_both_go_on_when_the_first_driver_is_gone(model: Path, tmp_path: Path) -> None:
     """One of them takes the ledger, the other joins it: neither is turned away, nothing is planned twice."""
     shared = (f"world_models={model}", f"output={tmp_path}", "tracking.enabled=false", "backend=inline", "planner=gd")
     with Ledger(Outputs(tmp_path).ledger).writer():
         processes = [
             start_grasp("sweep", "--join", *GRID[:1], f"name=s{h}", f"horizons=[{h}]", "seeds=3", *shared) for h in (10, 12)
         ]
-        inbox = tmp_path / "inbox"
-        until(lambda: len(list(inbox.glob("*.json"))) == 2, "both to ask")
+        requests_folder = tmp_path / "inbox"
+        until(lambda: len(list(requests_folder.glob("*.json"))) == 2, "both to ask")
     for process in processes:
         printed, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
@@ -146,29 +146,29 @@ def test_two_that_joined_both_go_on_when_the_first_driver_is_gone(model: Path, t
     table = Ledger(Outputs(tmp_path).ledger).table(columns=["cell_id", "horizon"])
     assert Counter(table["horizon"].to_pylist()) == {10: 3, 12: 3}
     assert len(set(table["cell_id"].to_pylist())) == 6
-    assert not list(inbox.iterdir())
+    assert not list(requests_folder.iterdir())
 
 
-def test_what_joins_is_planned_once_and_who_cannot_be_planned_is_told(model: Path, tmp_path: Path) -> None:
+def test_joining_sweeps_are_planned_once_and_unplannable_ones_are_refused(model: Path, tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     mine, more = saved("mine", model, tmp_path), saved("more", model, tmp_path, "seeds=5")
     strange = saved("strange", model, tmp_path)
     entries = tuple(replace(e, point=replace(e.point, model="gone", model_digest="0")) for e in strange.entries)
     outputs.save(replace(strange, entries=entries), "")
-    joined: list[tuple[str, int]] = []
+    accepted: list[tuple[str, int]] = []
     refused: list[str] = []
-    desk = Joined(
-        outputs, Ledger(outputs.ledger), mine.portions(), lambda g, p: joined.append((g.name, count(p))), refused.append
+    second_drivers = RequestedSweeps(
+        outputs, Ledger(outputs.ledger), mine.portions(), lambda g, p: accepted.append((g.name, count(p))), refused.append
     )
-    inbox = Inbox(outputs.inbox)
-    tickets = [inbox.drop(Request(name)) for name in ("mine", "more", "strange", "nobody", "more")]
-    portions = desk.take()
-    assert sorted(joined) == [("mine", 0), ("more", 0), ("more", 3 * len(more.entries))]
+    join_requests = JoinRequests(outputs.join_requests)
+    request_ids = [join_requests.submit(JoinRequest(name)) for name in ("mine", "more", "strange", "nobody", "more")]
+    portions = second_drivers.take()
+    assert sorted(accepted) == [("mine", 0), ("more", 0), ("more", 3 * len(more.entries))]
     assert count(portions) == 3 * len(more.entries)
     assert len(refused) == 2
-    assert [inbox.refusal(ticket) is not None for ticket in tickets] == [False, False, True, True, False]
-    assert "'gone'" in str(inbox.refusal(tickets[2]))
-    assert desk.take() == []
+    assert [join_requests.refusal(request_id) is not None for request_id in request_ids] == [False, False, True, True, False]
+    assert "'gone'" in str(join_requests.refusal(request_ids[2]))
+    assert second_drivers.take() == []
 
 
 def test_a_name_is_free_again_when_the_driver_that_had_it_is_dead(model: Path, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_status_tells_a_sweeps_own_driver_from_others(model: Path, tmp_path: Pat
 
 def test_silence_is_measured_by_our_own_clock() -> None:
     now = iter((0.0, 1.0, 1.0, 9.0, 12.0, 12.0, 13.0))
-    news = News(lambda: next(now))
+    news = Heartbeat(lambda: next(now))
     assert news.silence(5) == 0.0
     assert news.silence(5) == 8.0
     assert news.silence(6) == 0.0
@@ -232,18 +232,18 @@ def test_silence_is_measured_by_our_own_clock() -> None:
 
 
 def test_the_time_left_of_many_points_is_not_reckoned_for_every_batch() -> None:
-    class Slow(CostModel):
-        asked = 0
+    class Slow(DurationModel):
+        calls = 0
 
         def total(self, work, today: bool = False) -> Estimate:
-            self.asked += 1
+            self.calls += 1
             list(work)
             time.sleep(0.02)
             return Estimate(1.0, 1.0, 1.0)
 
-    costs = Slow()
+    durations = Slow()
     points = [Point(plane_point().task, "m", "m", plane_point().planner, h) for h in range(1, 21)]
-    tally = Tally([Portion.of(point, range(10)) for point in points], {}, costs)
+    tally = Tally([Portion.of(point, range(10)) for point in points], {}, durations)
     records = quick_result(points[0], (0,)).results
     tally.on_result(
         replace(quick_result(points[0], (0,)), results=(replace(records[0], status="completed", worker_seconds=1.0),))
@@ -251,7 +251,7 @@ def test_the_time_left_of_many_points_is_not_reckoned_for_every_batch() -> None:
     deadline = time.monotonic() + 0.6
     while time.monotonic() < deadline:
         assert tally.time_left() is not None
-    assert costs.asked <= 2
+    assert durations.calls <= 2
 
 
 def test_nothing_depends_on_the_time_of_day(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

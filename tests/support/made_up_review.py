@@ -16,11 +16,11 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
 from orchestrator.testing import quick_result
 from sweeps.analysis.point_cells import records_of
-from sweeps.analysis.summary import COLUMNS, Review, review
+from sweeps.analysis.summary import COLUMNS, SweepSummary, summary_of
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
-from sweeps.reports.figures import Drawn, figures
+from sweeps.reports.figures import NamedFigure, figures
 
 TASKS = {"wall": (50, 100), "push_t": (25,)}
 PLANNERS = ("grasp", "cem", "gd")
@@ -41,8 +41,8 @@ def results(grid: Grid, failed: float = 0.02, chance: float = 0.9) -> Iterable[C
     """grasp solves the most; a cell that cem solves grasp solves, too."""
     for i, entry in enumerate(grid.entries):
         (template,) = quick_result(entry.point, (0,)).results
-        place = PLANNERS.index(entry.planner) if entry.planner in PLANNERS else i % len(PLANNERS)
-        random, skill = np.random.default_rng(i), chance - 0.25 * place
+        rank = PLANNERS.index(entry.planner) if entry.planner in PLANNERS else i % len(PLANNERS)
+        random, skill = np.random.default_rng(i), chance - 0.25 * rank
         for seed in grid.seeds:
             won, horizon = bool(np.random.default_rng(seed).random() < skill), entry.point.horizon
             broken = random.random() < failed
@@ -82,11 +82,11 @@ def written(grid: Grid, folder: Path, cells: Iterable[CellResult]) -> tuple[Outp
     return outputs, ledger
 
 
-def reviewed(folder: Path) -> tuple[Review, list[Drawn]]:
+def reviewed(folder: Path) -> tuple[SweepSummary, list[NamedFigure]]:
     """A sweep of 40 seeds, reviewed, and its figures."""
     grid = grid_of(40)
     _, ledger = written(grid, folder, results(grid))
-    found = review(grid, records_of(grid, ledger, COLUMNS))
+    found = summary_of(grid, records_of(grid, ledger, COLUMNS))
     return found, list(figures(found, records_of(grid, ledger, CURVE_COLUMNS)))
 
 

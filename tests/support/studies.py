@@ -19,10 +19,10 @@ from orchestrator.tuning.pruning import Pruning
 from orchestrator.tuning.racing import instances_of
 from orchestrator.tuning.samplers import Sampling
 from orchestrator.tuning.search_space import space_of
-from orchestrator.tuning.tuner import Ended, Tuner, TuningPlan
+from orchestrator.tuning.tuner import EndedTrial, Tuner, TuningPlan
 from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
-from sweeps.tuning.study_run import Recorded
+from sweeps.tuning.study_run import RecordedCells
 
 SPACE = {"lr": {"low": 0.001, "high": 1.0, "log": True}, "iterations": {"low": 5, "high": 60}}
 SEEDS = tuple(range(20))
@@ -33,11 +33,11 @@ def base(horizon: int = 8) -> Point:
     return replace(plane_point(horizon), planner=Named.of("gd", full_settings("gd", {"lr": 0.1, "iterations": 20})))
 
 
-def points_of(*places: Point) -> Callable[[Mapping[str, Scalar]], tuple[Point, ...]]:
+def points_of(*conditions: Point) -> Callable[[Mapping[str, Scalar]], tuple[Point, ...]]:
     def points(settings: Mapping[str, Scalar]) -> tuple[Point, ...]:
         return tuple(
-            replace(place, planner=Named.of("gd", full_settings("gd", place.planner.as_dict() | dict(settings))))
-            for place in places
+            replace(condition, planner=Named.of("gd", full_settings("gd", condition.planner.as_dict() | dict(settings))))
+            for condition in conditions
         )
 
     return points
@@ -62,23 +62,23 @@ def run_study(
     total: int,
     parallel: int = 4,
     chunk: int = 8,
-    places: tuple[Point, ...] = (),
+    conditions: tuple[Point, ...] = (),
     join: str = "mean",
     die_after: int | None = None,
     stop: threading.Event | None = None,
     on_batch: Callable[[BatchResult], None] = lambda result: None,
     limits: Limits = MIXED,
-) -> tuple[Tuner, list[Ended]]:
+) -> tuple[Tuner, list[EndedTrial]]:
     """Run a study to `total` trials in this process; raises KilledError after `die_after` batches, as if killed there."""
-    places = places or (base(),)
-    ended: list[Ended] = []
+    conditions = conditions or (base(),)
+    ended: list[EndedTrial] = []
     stop = stop or threading.Event()
     tuner = Tuner(
         study,
-        points_of(*places),
-        instances_of(len(places), SEEDS, 0),
+        points_of(*conditions),
+        instances_of(len(conditions), SEEDS, 0),
         TuningPlan(total, parallel, chunk, join),
-        Recorded(ledger),
+        RecordedCells(ledger),
         stop,
         ended.append,
     )

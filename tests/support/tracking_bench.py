@@ -11,12 +11,12 @@ from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.tracking.background_tracker import BackgroundTracker
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.outbox import Outbox
-from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.relay import OutboxRelay
 from orchestrator.tracking.run_content import overview
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import InlineBackend
 
 INFO = SweepInfo("it's a sweep", "task: plane\n", "grasp sweep", "**0.75** on plane")
@@ -28,8 +28,8 @@ class Bench:
     def __init__(self, uri: str, files: Path, folder: Path, experiment: str, through: str | None = None) -> None:
         """`through` is another address of the same store: that of a proxy before it."""
         self.ledger, self.artifacts = Ledger(folder / "ledger"), folder / "artifacts"
-        self.destination = Destination(through or uri, files, experiment)
-        self.tracker = Tracker(self.destination, folder / "markers")
+        self.tracking_store = TrackingStore(through or uri, files, experiment)
+        self.tracker = Tracker(self.tracking_store, folder / "markers")
         self.outbox = Outbox(folder / "outbox")
         self.client = MlflowClient(tracking_uri=uri)
         self.experiment = experiment
@@ -44,11 +44,11 @@ class Bench:
     def tracked(self, info: SweepInfo = INFO) -> bool:
         return self.tracker.tracked(info, overview(self.ledger.table()))
 
-    def courier(self) -> Courier:
-        return Courier(self.outbox, self.tracker, self.ledger, self.artifacts)
+    def relay(self) -> OutboxRelay:
+        return OutboxRelay(self.outbox, self.tracker, self.ledger, self.artifacts)
 
     def background(self, cells: list[Cell], missing: list[Cell], **options) -> BackgroundTracker:
-        return BackgroundTracker(self.courier(), INFO, by_point(cells), by_point(missing), **options)
+        return BackgroundTracker(self.relay(), INFO, by_point(cells), by_point(missing), **options)
 
     def runs(self, kind: str) -> list[Run]:
         experiment = self.client.get_experiment_by_name(self.experiment)

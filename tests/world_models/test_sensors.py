@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from orchestrator.artifacts.drawing import Drawing, Sketch
-from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
 from orchestrator.testing import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point
 from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from world_models import sensors
-from world_models.base import Sight, SquaredDistance
+from world_models.base import PixelObservation, SquaredDistance
 from world_models.checkpoints.store import LoadedModel, check_goal_cost
 from world_models.errors import UnknownNameError, UserError
 from world_models.sensors import STATE, Sensors
@@ -41,7 +41,7 @@ class Lights(Plane):
 class Reader(PlaneModel):
     """Reads the coordinates off the lights."""
 
-    def encode(self, observation: Sight) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def encode(self, observation: PixelObservation) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return (observation.pixels[:, 0, :2, 0].float() - 128) / 16
 
 
@@ -55,10 +55,10 @@ def test_states_are_observed_as_the_task_observes_them() -> None:
 def test_pictures_come_with_the_proprioception_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     states = np.random.default_rng(0).normal(size=(7, 2))
     for features in (0, 2):
-        sight = Sensors("pixels", 8, features).observe(Lights(), states, torch.device("cpu"), torch.float32)
-        assert isinstance(sight, Sight)
-        assert sight.pixels.shape == (7, 8, 8, 3)
-        assert torch.allclose(sight.proprioception, torch.from_numpy(2 * states[:, :features]).float())
+        observation = Sensors("pixels", 8, features).observe(Lights(), states, torch.device("cpu"), torch.float32)
+        assert isinstance(observation, PixelObservation)
+        assert observation.pixels.shape == (7, 8, 8, 3)
+        assert torch.allclose(observation.proprioception, torch.from_numpy(2 * states[:, :features]).float())
     whole = Sensors("pixels", 8).encode(Reader(), Lights(), states)
     assert torch.allclose(whole, torch.from_numpy(states).float(), atol=1 / 32)
     monkeypatch.setattr(sensors, "PICTURES_AT_ONCE", 3)
@@ -94,8 +94,8 @@ def test_a_cell_is_planned_from_pictures_and_without_a_decoder_success_in_the_mo
     point = plane_point(8)
     result = evaluator.evaluate(Batch.of(point, (0, 1)))
     seen = Evaluator("cpu", load_plane, make_plane).evaluate(Batch.of(point, (0, 1)))
-    sketch = Sketch(0, result.results[0].actions)
-    drawn = evaluator.draw(Drawing(point, (Choice(0, ()),), (sketch,), video=False))
+    render_job = Sketch(0, result.results[0].actions)
+    drawn = evaluator.draw(Drawing(point, (SelectedCell(0, ()),), (render_job,), video=False))
     assert [artifact.name for artifact in drawn.artifacts] == ["0.gif", "0.png", "0.parquet"]  # without what the model expected
     for blind, sharp in zip(result.results, seen.results, strict=True):
         assert blind.error is None

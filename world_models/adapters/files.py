@@ -90,7 +90,7 @@ def fitted(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
     return {name: found[name] for name in wanted}
 
 
-def config_beside(path: Path, name: str = "config.json") -> Mapping[str, object]:
+def sibling_config(path: Path, name: str = "config.json") -> Mapping[str, object]:
     """The JSON mapping in a file of the same folder; empty where there is none, UserError where it is something else."""
     file = path.parent / name
     if not file.is_file():

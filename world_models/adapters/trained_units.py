@@ -44,10 +44,10 @@ class TrainedUnits:
     environment: str
     """What DINO-WM calls the task."""
     action: Affine
-    body: Affine
+    proprioception: Affine
     quarter_turns: int = 0
     """How far pictures must be turned, counter-clockwise."""
-    body_is_observation: bool = True
+    proprioception_is_observation: bool = True
     """Whether the task's state observation is what its body feels."""
 
 
@@ -75,13 +75,13 @@ _PUSH_T = TrainedUnits(
     environment="pusht",
     # Relative targets in hundreds of px, as ours; positions in px of a 512 px arena and velocities in px/s, as ours.
     action=Affine(_diagonal(1.0, 1.0), (0.0, 0.0), (-0.0087, 0.0068), (0.2019, 0.2002)),
-    body=Affine(
+    proprioception=Affine(
         _diagonal(1.0, 1.0, 1.0, 1.0),
         (0.0,) * 4,
         (236.6155, 264.5674, -2.93032027, 2.54307914),
         (101.1202, 87.0112, 74.84556075, 74.14009094),
     ),
-    body_is_observation=False,
+    proprioception_is_observation=False,
 )
 
 
@@ -95,7 +95,7 @@ def _wall(speed: float) -> TrainedUnits:
             (-0.005564616061747074, 0.013197818771004677),
             (0.752332866191864, 0.7466897964477539),
         ),
-        body=Affine(
+        proprioception=Affine(
             _diagonal(1.0, 1.0), (0.0, 0.0), (31.89451026916504, 31.81402015686035), (17.663522720336914, 17.27516746520996)
         ),
     )
@@ -111,7 +111,7 @@ _POINT_MAZE = TrainedUnits(
         (7.821338658686727e-05, 0.0006003659800626338),
         (0.5769129991531372, 0.577587902545929),
     ),
-    body=Affine(
+    proprioception=Affine(
         ((0.0, -1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, -1.0), (0.0, 0.0, 1.0, 0.0)),
         (1.8, 1.8, 0.0, 0.0),
         (1.8130563497543335, 1.9377127885818481, -0.0039275349117815495, -0.019777977839112282),

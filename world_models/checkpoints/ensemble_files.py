@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from world_models.base import Sight
+from world_models.base import PixelObservation
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_parts import CHANGE_SCALE, SHARED, join_members
 from world_models.checkpoints.formats import assemble
@@ -73,10 +73,10 @@ def _check_one_state_space(parts: Sequence[Parts], config: Mapping[str, object],
     generator = torch.Generator().manual_seed(0)
     sensors = parts[0].sensors
     if sensors.kind == "state":
-        seen: Tensor | Sight = torch.randn(4, _whole(config["observation_dim"]), generator=generator)
+        seen: Tensor | PixelObservation = torch.randn(4, _whole(config["observation_dim"]), generator=generator)
     else:
         pixels = torch.randint(256, (4, sensors.size, sensors.size, 3), generator=generator, dtype=torch.uint8)
-        seen = Sight(pixels, torch.randn(4, sensors.proprioception, generator=generator))
+        seen = PixelObservation(pixels, torch.randn(4, sensors.proprioception, generator=generator))
     with torch.no_grad():
         first = parts[0].model.encode(seen)
         for part, folder in zip(parts, folders, strict=True):

@@ -60,8 +60,8 @@ class LoadedModel:
         check_goal_cost(self.card, name, disagreement)
         if name is not None and name not in self.goal_costs:
             raise UnknownNameError(f"goal cost of world model {self.name!r}", name, self.goal_costs)
-        chosen = self.goal_cost if name is None else self.goal_costs[name]
-        return replace(self, goal_cost=priced(chosen, disagreement) if disagreement else chosen)
+        selected = self.goal_cost if name is None else self.goal_costs[name]
+        return replace(self, goal_cost=priced(selected, disagreement) if disagreement else selected)
 
 
 def zoo_names() -> list[str]:

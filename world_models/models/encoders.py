@@ -53,8 +53,8 @@ class ConvEncoder(nn.Module):
     def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
         """Latents of pictures whose mean was taken off."""
         maps = self.fine(pictures)
-        places = self.places(maps)
-        return self.direct(places) + self.hidden(torch.cat([places, self.coarse(maps)], 1))
+        positions = self.places(maps)
+        return self.direct(positions) + self.hidden(torch.cat([positions, self.coarse(maps)], 1))
 
     def outputs(self) -> tuple[nn.Linear, ...]:
         """The linear layers whose sum the latents are."""

@@ -115,7 +115,7 @@ class Ensemble(nn.Module):
         """The mean of the members' next states, and the disagreement of the way so far."""
         seen = self.member_states(states)
         predictions = torch.stack([model.step(seen, actions).flatten(1) for model in self.models])
-        return _joined(predictions, states[:, -1, -1], self.change_scale).states
+        return _combine(predictions, states[:, -1, -1], self.change_scale).states
 
     def step_pullback(
         self, states: Float[Tensor, "n h features"], actions: Float[Tensor, "n h action"]
@@ -125,14 +125,14 @@ class Ensemble(nn.Module):
         steps = [step_pullback(model, seen, actions) for model in self.models]
         with torch.enable_grad():
             leaf = torch.stack([following.flatten(1) for following, _ in steps]).detach().requires_grad_()
-            joined = _joined(leaf, states[:, -1, -1].detach(), self.change_scale).states
+            combined = _combine(leaf, states[:, -1, -1].detach(), self.change_scale).states
 
         def pullback(cotangent: Float[Tensor, "n features"]) -> Float[Tensor, "n h action"]:
-            (to_members,) = torch.autograd.grad(joined, leaf, cotangent)
+            (to_members,) = torch.autograd.grad(combined, leaf, cotangent)
             shares = zip(steps, to_members, strict=True)
             return torch.stack([back(share.unflatten(1, self.member_shape)) for (_, back), share in shares]).sum(0)
 
-        return joined.detach(), pullback
+        return combined.detach(), pullback
 
     def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time features"]:
         """States s_1..s_T: with frozen weights (and a history of 1) one autograd node for all steps."""
@@ -142,7 +142,7 @@ class Ensemble(nn.Module):
 
 
 @dataclass(frozen=True)
-class _Joined:
+class _Combined:
     """The next state of an ensemble, and what its derivative reads."""
 
     states: Float[Tensor, "n more"]
@@ -151,14 +151,14 @@ class _Joined:
     disagreement: Float[Tensor, " n"]
 
 
-def _joined(
+def _combine(
     predictions: Float[Tensor, "k n features"], before: Float[Tensor, " n"], change_scale: Float[Tensor, " features"]
-) -> _Joined:
+) -> _Combined:
     """The next state of the ensemble from those of its members and the disagreement before."""
     mean = predictions.mean(0)
     deviation = (predictions - mean) / change_scale
     disagreement = (before.square() + deviation.square().mean((0, 2)) + EPSILON**2).sqrt()
-    return _Joined(torch.cat([mean, disagreement.unsqueeze(1)], 1), deviation, disagreement)
+    return _Combined(torch.cat([mean, disagreement.unsqueeze(1)], 1), deviation, disagreement)
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Step:
     """What a step's backward pass reads."""
 
     members: list[Vjp]
-    joined: _Joined
+    combined: _Combined
     before: Float[Tensor, " n"]
 
 
@@ -183,10 +183,10 @@ class _Rollout(Function):
         for action in actions.split(1, 1):
             seen = model.member_states(state.unsqueeze(1))
             steps = [step_vjp(member, seen, action) for member in model.models]
-            joined = _joined(torch.stack([following.flatten(1) for following, _ in steps]), state[:, -1], model.change_scale)
+            combined = _combine(torch.stack([following.flatten(1) for following, _ in steps]), state[:, -1], model.change_scale)
             if keep:
-                ctx.kept.append(_Step([vjp for _, vjp in steps], joined, state[:, -1]))
-            state = joined.states
+                ctx.kept.append(_Step([vjp for _, vjp in steps], combined, state[:, -1]))
+            state = combined.states
             states.append(state)
         return torch.stack(states, 1)
 

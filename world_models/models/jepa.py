@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.base import Sight
+from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
 from world_models.models.encoders import ENCODERS
 from world_models.models.mlp import ACTIVATIONS
@@ -140,10 +140,10 @@ class JEPA(nn.Module):
         self, latents: Float[Tensor, "n latent"], proprioception: Float[Tensor, "n feature"]
     ) -> Float[Tensor, "n state"]:
         """States of latents and proprioception."""
-        felt = proprioception[:, : self.config.proprioception].to(latents)
-        return (torch.cat([latents, felt], 1) - self.state_mean) / self.state_std
+        features = proprioception[:, : self.config.proprioception].to(latents)
+        return (torch.cat([latents, features], 1) - self.state_mean) / self.state_std
 
-    def encode(self, observation: Sight) -> Float[Tensor, "n state"]:
+    def encode(self, observation: PixelObservation) -> Float[Tensor, "n state"]:
         """States of pictures. Raises UserError for pictures of another size or missing proprioception."""
         size = self.config.size
         shape = tuple(observation.pixels.shape[1:])

@@ -52,6 +52,6 @@ class Canvas:
     def dots(self, points: Float[np.ndarray, "n 2"], radius: float, colour: Colour) -> UInt8[np.ndarray, "n size size 3"]:
         """A picture for each point: what is drawn so far and a filled disc there; `radius` in scene units."""
         left, top, right, bottom = self.extent
-        places = (points - np.array([left, top])) / np.array([right - left, bottom - top]) * self.size
+        positions = (points - np.array([left, top])) / np.array([right - left, bottom - top]) * self.size
         reach = radius / abs(right - left) * self.size
-        return draw(self.array(), [Shape(places, reach, disc(reach), colour)])
+        return draw(self.array(), [Shape(positions, reach, disc(reach), colour)])

@@ -28,20 +28,20 @@ def near_cells(rng: np.random.Generator, maze: Grid, cells: Int[np.ndarray, " n"
 
 
 def steer(
-    states: Float[np.ndarray, "n 4"], aims: Float[np.ndarray, "n 2"], pace: Float[np.ndarray, " n"]
+    states: Float[np.ndarray, "n 4"], waypoints: Float[np.ndarray, "n 2"], pace: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 2"]:
     """Forces that bring the ball to `aims` at `pace` m/s at most, slowing down on arrival."""
-    offset = aims - states[:, :2]
+    offset = waypoints - states[:, :2]
     far = np.hypot(offset[:, 0], offset[:, 1])
     wanted = offset * (np.minimum(pace, 5.0 * far) / np.maximum(far, 1e-9))[:, None]
     return np.clip(wanted - states[:, 2:], -1.0, 1.0)
 
 
-def way_aims(maze: Grid, points: Float[np.ndarray, "n 2"], targets: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+def next_waypoints(maze: Grid, points: Float[np.ndarray, "n 2"], targets: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
     """What to steer at in order to come from `points` to `targets` through the maze."""
     here, goal = maze.index_of(points), maze.index_of(targets)
-    ahead = maze.ahead[here, goal]
-    return np.where((ahead == goal)[:, None], targets, maze.centres[ahead])
+    lookahead = maze.lookahead[here, goal]
+    return np.where((lookahead == goal)[:, None], targets, maze.centres[lookahead])
 
 
 def far_cells(rng: np.random.Generator, maze: Grid, points: Float[np.ndarray, "n 2"], least: int) -> Int[np.ndarray, " n"]:
@@ -66,7 +66,7 @@ def follow(
         if arrived.any():
             fresh = near_cells(rng, maze, far_cells(rng, maze, now[:, :2], least))
             targets = np.where(arrived[:, None], fresh, targets)
-        actions[:, t] = steer(now, way_aims(maze, now[:, :2], targets), pace)
+        actions[:, t] = steer(now, next_waypoints(maze, now[:, :2], targets), pace)
         states[:, t + 1] = stepper.advance(now, actions[:, t])
     return states, actions
 
@@ -79,12 +79,12 @@ def free_points(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.nd
         points[bad] = rng.uniform(-limit, limit, (int(bad.sum()), 2))
     row, column = maze.cell_of(points).T
     down, right = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])[rng.integers(0, 4, count)].T
-    beside_wall = maze.walls[row + down, column + right] & (rng.random(count) < 1 / 3)
+    near_wall = maze.walls[row + down, column + right] & (rng.random(count) < 1 / 3)
     gap = 0.5 - RADIUS - rng.exponential(0.02, count) * (rng.random(count) < 0.6)
     middle = maze.position(np.stack([row, column], 1))
     direction = np.stack([right, -down], 1)
     moved = np.where(direction != 0, middle + direction * gap[:, None], points)
-    return np.where(beside_wall[:, None], moved, points)
+    return np.where(near_wall[:, None], moved, points)
 
 
 def sample_starts(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.ndarray, "count 4"]:
@@ -114,10 +114,10 @@ def sample_behaviour(
         pace = np.where(switch, rng.uniform(0.5, 5.0, count), pace)
         mode = modes[:, None]
         now = states[:, t]
-        aims = np.where(mode == FOLLOW, way_aims(maze, now[:, :2], targets), targets)
+        waypoints = np.where(mode == FOLLOW, next_waypoints(maze, now[:, :2], targets), targets)
         going = (mode == FOLLOW) | (mode == GREEDY)
-        chosen = np.where(going, steer(now, aims, pace), np.where(mode == HOLD, held, 0.0))
+        intended = np.where(going, steer(now, waypoints, pace), np.where(mode == HOLD, held, 0.0))
         volume = np.where(mode == WANDER, loudness, np.where(mode == COAST, 0.0, jitter))
-        actions[:, t] = np.clip(chosen + volume * noise[:, t], -1.0, 1.0)
+        actions[:, t] = np.clip(intended + volume * noise[:, t], -1.0, 1.0)
         states[:, t + 1] = stepper.advance(now, actions[:, t])
     return states, actions

@@ -97,7 +97,7 @@ class Grid:
         return steps, following
 
     @cached_property
-    def ahead(self) -> Int[np.ndarray, "cells cells"]:
+    def lookahead(self) -> Int[np.ndarray, "cells cells"]:
         """The last cell in a straight line, two cells ahead at most, on the way from cell i to cell j: what to steer at."""
         one = self.following
         two = np.take_along_axis(one, one, 0)
@@ -107,9 +107,9 @@ class Grid:
 
     def distance(self, starts: Float[np.ndarray, "n 2"], ends: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
         """Length of the way through the middles of the cells between: about the distance that must be travelled."""
-        return np.array([self._way_length(*pair) for pair in zip(starts, ends, strict=True)])
+        return np.array([self._path_length(*pair) for pair in zip(starts, ends, strict=True)])
 
-    def _way_length(self, start: Float[np.ndarray, " 2"], end: Float[np.ndarray, " 2"]) -> float:
+    def _path_length(self, start: Float[np.ndarray, " 2"], end: Float[np.ndarray, " 2"]) -> float:
         """Length of one such way."""
         here, goal = self.index_of(np.stack([start, end]))
         way = [start]

@@ -76,14 +76,14 @@ class PointMaze:
         check_horizon(horizon, self.action_block)
         rng = stable_rng(self.name, self.maze, horizon, seed)
         maze, stepper = self.layout, Stepper(self.maze)
-        asked = max(SUCCESS + MARGIN, min(ADVANCE * (horizon - ACCELERATING), maze.steps.max() / 2))
-        least = int(np.ceil(asked)) + 1
+        min_distance = max(SUCCESS + MARGIN, min(ADVANCE * (horizon - ACCELERATING), maze.steps.max() / 2))
+        least = int(np.ceil(min_distance)) + 1
         for _ in range(ROUNDS):
-            places = near_cells(rng, maze, rng.integers(0, len(maze.cells), CANDIDATES))
-            starts = np.concatenate([places, np.zeros_like(places)], 1)
+            positions = near_cells(rng, maze, rng.integers(0, len(maze.cells), CANDIDATES))
+            starts = np.concatenate([positions, np.zeros_like(positions)], 1)
             states, actions = follow(rng, maze, stepper, starts, horizon, least)
             ends = states[:, -1, :2]
-            usable = (maze.distance(places, ends) >= asked) & (self.distance(ends, places) > SUCCESS + MARGIN)
+            usable = (maze.distance(positions, ends) >= min_distance) & (self.distance(ends, positions) > SUCCESS + MARGIN)
             if usable.any():
                 i = int(usable.argmax())
                 return Problem(seed, horizon, self.maze, starts[i], states[i, -1].copy(), actions[i])

@@ -105,8 +105,8 @@ class PushT:
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
         """The success test's tolerances; velocities and the redundant features do not count."""
-        far, turn = POSITION_TOLERANCE, np.sin(ANGLE_TOLERANCE)
-        return np.array([far, far, np.inf, np.inf, far, far, turn, turn, np.inf, np.inf])
+        far, angle_tolerance = POSITION_TOLERANCE, np.sin(ANGLE_TOLERANCE)
+        return np.array([far, far, np.inf, np.inf, far, far, angle_tolerance, angle_tolerance, np.inf, np.inf])
 
     @property
     def dynamics(self) -> dict[str, object]:
@@ -220,9 +220,9 @@ def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " 
     """Agent and block at rest and apart; `near` puts the agent beside the block, as in the middle of a demonstration."""
     centre, angle = rng.uniform(130, 382, 2), rng.uniform(-np.pi, np.pi)
     while True:
-        turn = rng.uniform(-np.pi, np.pi)
-        beside = centre + rng.uniform(95, 115) * np.array([np.cos(turn), np.sin(turn)])
-        agent = beside if near else rng.uniform(30, 482, 2)
+        direction = rng.uniform(-np.pi, np.pi)
+        adjacent = centre + rng.uniform(95, 115) * np.array([np.cos(direction), np.sin(direction)])
+        agent = adjacent if near else rng.uniform(30, 482, 2)
         if np.linalg.norm(agent - centre) > 95 and ((agent > 20) & (agent < 492)).all():
             break
     origin = centre - CENTRE[1] * np.array([-np.sin(angle), np.cos(angle)])

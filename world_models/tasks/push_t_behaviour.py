@@ -24,7 +24,7 @@ class Pusher:
         if self.side is None:
             self._choose(agent, block)
         if self.pushing > 0:
-            step = self.aim * self.speed
+            step = self.push_direction * self.speed
             self.pushing -= 1
             if self.pushing == 0:
                 self.side = None
@@ -54,11 +54,11 @@ class Pusher:
         error = post - agent
         if np.linalg.norm(error) < 25.0:
             self.pushing = self.length
-            self.aim = -normal + self.rng.normal(0.0, 0.15) * tangent
-            return self.aim * self.speed
+            self.push_direction = -normal + self.rng.normal(0.0, 0.15) * tangent
+            return self.push_direction * self.speed
         return _towards(_detour(agent, post, block), 1.2 * self.pace)
 
-    aim: Float[np.ndarray, " 2"]
+    push_direction: Float[np.ndarray, " 2"]
     speed: float
     lateral: float
     length: int

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from world_models.tasks.drawing import Canvas, Colour
-from world_models.tasks.raster import Shape, disc, draw, turned_boxes
+from world_models.tasks.raster import Shape, disc, draw, rotated_boxes
 
 ARENA = 512.0
 """Side of the arena."""
@@ -37,6 +37,6 @@ def pictures(states: Float[np.ndarray, "n simulator_state"], size: int) -> UInt8
     scale = size / ARENA
     about_centre = np.tile(CENTRE, 2)
     boxes = [tuple(((np.array(box) - about_centre) * scale).tolist()) for box in BOXES]
-    block = Shape(block_centre(states) * scale, REACH * scale, turned_boxes(states[:, 6], boxes), BLOCK)
+    block = Shape(block_centre(states) * scale, REACH * scale, rotated_boxes(states[:, 6], boxes), BLOCK)
     agent = Shape(states[:, :2] * scale, AGENT_RADIUS * scale, disc(AGENT_RADIUS * scale), AGENT)
     return draw(canvas.array(), [block, agent])

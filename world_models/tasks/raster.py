@@ -25,7 +25,7 @@ _BATCH = 256
 class Shape:
     """One shape in each of a batch of pictures."""
 
-    places: Float[np.ndarray, "count 2"]
+    positions: Float[np.ndarray, "count 2"]
     """Where it is: x and y in pixels, y downwards."""
     reach: float
     """How many pixels it reaches from its place."""
@@ -35,7 +35,7 @@ class Shape:
 
 def draw(background: UInt8[np.ndarray, "size size 3"], shapes: Sequence[Shape]) -> UInt8[np.ndarray, "count size size 3"]:
     """Pictures of the background with shapes over it, in order; what lies outside is cut off."""
-    size, count = len(background), len(shapes[0].places)
+    size, count = len(background), len(shapes[0].positions)
     margin = max(_side(shape) for shape in shapes)
     padded = np.pad(background, ((margin, margin), (margin, margin), (0, 0)))
     result = np.empty((count, size, size, 3), np.uint8)
@@ -60,7 +60,7 @@ def disc(radius: float) -> Coverage:
     return coverage
 
 
-def turned_boxes(angles: Float[np.ndarray, " count"], boxes: Sequence[tuple[float, float, float, float]]) -> Coverage:
+def rotated_boxes(angles: Float[np.ndarray, " count"], boxes: Sequence[tuple[float, float, float, float]]) -> Coverage:
     """The coverage of a union of boxes (left, top, right, bottom, in pixels from the place) turned by angles from x to y."""
     cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
@@ -92,11 +92,11 @@ def _stamp(pictures: UInt8[np.ndarray, "n padded padded 3"], shape: Shape, batch
     count, padded = pictures.shape[:2]
     side = _side(shape)
     # Far outside, or nowhere: the patch stays in the margin, where the shape does not reach it.
-    places = np.nan_to_num(shape.places[batch] + margin, nan=-1e6).clip(-1e6, 1e6)
-    corners = (np.floor(places).astype(np.int64) - side // 2).clip(0, padded - side)
+    positions = np.nan_to_num(shape.positions[batch] + margin, nan=-1e6).clip(-1e6, 1e6)
+    corners = (np.floor(positions).astype(np.int64) - side // 2).clip(0, padded - side)
     columns, rows = corners[:, 0, None] + np.arange(side), corners[:, 1, None] + np.arange(side)
-    right = (columns + 0.5 - places[:, :1]).astype(np.float32)[:, None, :]
-    down = (rows + 0.5 - places[:, 1:]).astype(np.float32)[:, :, None]
+    right = (columns + 0.5 - positions[:, :1]).astype(np.float32)[:, None, :]
+    down = (rows + 0.5 - positions[:, 1:]).astype(np.float32)[:, :, None]
     share = np.clip(shape.coverage(batch, right, down), 0.0, 1.0)[..., None]
     index = (np.arange(count)[:, None, None] * padded + rows[:, :, None]) * padded + columns[:, None, :]
     flat = pictures.reshape(-1, 3)

@@ -90,8 +90,8 @@ class Wall:
         for _ in range(64):
             starts = free_points(rng, 512)
             goals = free_points(rng, 512)
-            turn, radius = rng.uniform(0.0, 2.0 * np.pi, 256), BUDGET[1] * reach * np.sqrt(rng.uniform(0.0, 1.0, 256))
-            near = starts[:256] + radius[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1)
+            angle, radius = rng.uniform(0.0, 2.0 * np.pi, 256), BUDGET[1] * reach * np.sqrt(rng.uniform(0.0, 1.0, 256))
+            near = starts[:256] + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
             within = ((near > LOW) & (near < HIGH)).all(1)
             goals[:256][within] = near[within]
             usable = ~inside_wall(goals)

@@ -30,17 +30,17 @@ SWITCH = 1.0 / 15.0
 def sample_starts(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count 2"]:
     """Free points: 40 % anywhere, 25 % at the wall, 20 % about the door, 15 % at the border; many exactly in contact."""
     points = free_points(rng, count)
-    place = rng.choice(4, count, p=[0.4, 0.25, 0.2, 0.15])
+    region = rng.choice(4, count, p=[0.4, 0.25, 0.2, 0.15])
     off = np.where(rng.random(count) < 0.4, 0.0, rng.exponential(1.5, count))
-    at_wall = place == 1
+    at_wall = region == 1
     left = rng.random(count) < 0.5
     points[at_wall, 0] = np.where(left, WALL_LEFT - off, WALL_RIGHT + off)[at_wall]
-    at_door = place == 2
+    at_door = region == 2
     points[at_door] = rng.uniform((WALL_LEFT - 4.0, LOW), (WALL_RIGHT + 4.0, DOOR_HIGH + 6.0), (count, 2))[at_door]
     edge = np.where(left, DOOR_LOW, DOOR_HIGH)
     in_wall = inside_wall(points)
     points[in_wall, 1] = edge[in_wall]
-    at_border = place == 3
+    at_border = region == 3
     axis = rng.integers(0, 2, count)
     side = np.where(left, LOW + off, HIGH - off)
     points[at_border, axis[at_border]] = side[at_border]
@@ -85,14 +85,14 @@ def sample_behaviour(
         held = np.where(switch[:, None], _held_actions(rng, modes, points), held)
         targets = np.where(switch[:, None], free_points(rng, count), targets)
         pace = np.where(switch, np.minimum(1.0, rng.uniform(0.3, 1.5, count)), pace)
-        aims = targets.copy()
+        waypoints = targets.copy()
         by_way = modes == WAY
-        aims[by_way] = geodesics(points[by_way], targets[by_way])[0][:, 1]
-        wanted = (aims - points) / speed
+        waypoints[by_way] = geodesics(points[by_way], targets[by_way])[0][:, 1]
+        wanted = (waypoints - points) / speed
         wanted *= (pace / np.maximum(np.abs(wanted).max(1), pace))[:, None]
         going = (by_way | (modes == GREEDY))[:, None]
         wandering = (modes == WANDER)[:, None]
-        chosen = np.where(going, wanted, np.where(wandering, 0.0, held))
-        actions[:, t] = np.clip(chosen + np.where(wandering, loudness, jitter) * noise[:, t], -1.0, 1.0)
+        intended = np.where(going, wanted, np.where(wandering, 0.0, held))
+        actions[:, t] = np.clip(intended + np.where(wandering, loudness, jitter) * noise[:, t], -1.0, 1.0)
         states[:, t + 1] = advance(points, speed * actions[:, t])
     return states, actions

@@ -49,6 +49,6 @@ def _readout(
     x, y = x - centre, (y - y.mean(0)) / y.std(0).clamp_min(1e-6)
     ridge = 1e-7 * x.square().sum() * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
-    told = 1 - (y - x @ weights).square().mean(0)
-    weights = weights * (told >= READABLE)
+    explained_variance = 1 - (y - x @ weights).square().mean(0)
+    weights = weights * (explained_variance >= READABLE)
     return weights.T.to(latents), -(centre @ weights).to(latents)

@@ -63,11 +63,11 @@ class EncoderStage(nn.Module):
         self.model, self._frames, self._settings = model, frames, settings
         config = model.config
         labels = {"none": 0, "proprioception": frames.proprioception.shape[2], "observation": frames.observations.shape[2]}
-        told = labels[settings.labels]
+        label_size = labels[settings.labels]
         moved = config.action_dim * config.action_block
         self.inverse_linear = nn.Linear(config.latent, moved)
         self.inverse = _head(2 * config.latent, moved)
-        self.labels = _head(config.history * config.latent, told, settings.label_width) if told else None
+        self.labels = _head(config.history * config.latent, label_size, settings.label_width) if label_size else None
         source = frames.proprioception if settings.labels == "proprioception" else frames.observations
         self.register_buffer("label_mean", torch.from_numpy(source.mean((0, 1))))
         self.register_buffer("label_std", torch.from_numpy(source.std((0, 1))).clamp_min(1e-6))
@@ -76,9 +76,9 @@ class EncoderStage(nn.Module):
         model.picture_scale.copy_(CONTRAST / (pictures - model.picture_mean).std().clamp_min(1e-3))
         if not config.proprioception:
             return
-        felt = torch.from_numpy(frames.proprioception.copy())[..., : config.proprioception]
-        model.state_mean[config.latent :] = felt.mean((0, 1))
-        model.state_std[config.latent :] = felt.std((0, 1)).clamp_min(1e-6)
+        proprioception = torch.from_numpy(frames.proprioception.copy())[..., : config.proprioception]
+        model.state_mean[config.latent :] = proprioception.mean((0, 1))
+        model.state_std[config.latent :] = proprioception.std((0, 1)).clamp_min(1e-6)
 
     label_mean: Tensor
     label_std: Tensor
@@ -102,8 +102,8 @@ class EncoderStage(nn.Module):
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.half_precision):
             latents = model.embed(pixels.flatten(0, 1))
         latents = latents.float()
-        felt = batch.proprioception.flatten(0, 1).to(device)
-        states = model.normalise(latents, felt).unflatten(0, pixels.shape[:2])
+        proprioception = batch.proprioception.flatten(0, 1).to(device)
+        states = model.normalise(latents, proprioception).unflatten(0, pixels.shape[:2])
         latents = latents.unflatten(0, pixels.shape[:2])
         self._follow_scale(states.detach())
         total = self._prediction_error(states, actions)

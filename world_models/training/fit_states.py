@@ -91,11 +91,11 @@ class Windows:
         last = self.actions.shape[1] - length
         rows = torch.randint(len(self.actions), (batch, 1), generator=generator)
         starts = torch.randint(last + 1, (batch, 1), generator=generator)
-        if chosen := round(self.abrupt_share * batch):
-            event = self.abrupt[torch.randint(len(self.abrupt), (chosen,), generator=generator)]
-            before = torch.randint(length, (chosen, 1), generator=generator)
-            rows[:chosen] = event[:, :1]
-            starts[:chosen] = (event[:, 1:] - before).clamp(0, last)
+        if abrupt_count := round(self.abrupt_share * batch):
+            event = self.abrupt[torch.randint(len(self.abrupt), (abrupt_count,), generator=generator)]
+            before = torch.randint(length, (abrupt_count, 1), generator=generator)
+            rows[:abrupt_count] = event[:, :1]
+            starts[:abrupt_count] = (event[:, 1:] - before).clamp(0, last)
         rows, starts = rows.to(self.actions.device), starts.to(self.actions.device)
         moments = starts + torch.arange(0, length + 1, self.block, device=starts.device)
         taken = starts + torch.arange(length, device=starts.device)

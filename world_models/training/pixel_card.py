@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from world_models.base import Context, Decode, GoalCost, Sight, WorldModel, rollout
+from world_models.base import Context, Decode, GoalCost, PixelObservation, WorldModel, rollout
 from world_models.parts import Parts
 from world_models.tasks import Task
 from world_models.tasks.base import PathDistance
@@ -49,9 +49,10 @@ def pixel_card(parts: Parts, task: Task, settings: PixelTrainSettings, held_out:
 @torch.no_grad()
 def encode_frames(model: WorldModel, frames: Frames) -> Float[Tensor, "trajectories time_plus_one state"]:
     """States of all frames, on the model's device."""
-    felt = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1).to(model.device)
+    proprioception = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1).to(model.device)
     parts = [
-        model.encode(Sight(frames.pixels(rows).to(model.device), felt[rows])) for rows in rows_of(len(felt), ENCODED_AT_ONCE)
+        model.encode(PixelObservation(frames.pixels(rows).to(model.device), proprioception[rows]))
+        for rows in rows_of(len(proprioception), ENCODED_AT_ONCE)
     ]
     return torch.cat(parts).unflatten(0, (frames.trajectories, frames.length + 1))
 
@@ -120,16 +121,16 @@ def rank_correlations(
     else:
         edges = [*np.quantile(far, np.linspace(0, 1, BANDS + 1))[:-1], np.inf]
     random = len(first) // 2
-    chosen = {"all": np.arange(random)[: 2 * PER_BAND]}
+    pairs_by_band = {"all": np.arange(random)[: 2 * PER_BAND]}
     for low, high in pairwise(edges):
         within = np.flatnonzero((far >= low) & (far < high) & (far > 0))
         if len(within) >= PER_BAND // 10:
             name = f"{low:.3g}-{high:.3g}" if np.isfinite(high) else f"{low:.3g}+"
-            chosen[name] = rng.permutation(within)[:PER_BAND]
+            pairs_by_band[name] = rng.permutation(within)[:PER_BAND]
     result: dict[str, dict[str, float]] = {}
     for name, cost in costs.items():
         result[name] = {}
-        for band, rows in chosen.items():
+        for band, rows in pairs_by_band.items():
             costs_of = cost(flat_states[first[rows]], flat_states[second[rows]]).double().cpu().numpy()
             result[name][band] = round(float(np.corrcoef(rankdata(costs_of), rankdata(far[rows]))[0, 1]), 4)
     return result

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from orchestrator.artifacts import drawing
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.artifacts.drawing import Drawing, Drawn, Sketch
 from orchestrator.artifacts.encoding import EncodingError, gif, mp4s, png
-from orchestrator.artifacts.frames import FRAMES, SIZE, Expectation, Story, film, frame_times
-from orchestrator.artifacts.gallery import Gallery
-from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.frames import FRAMES, SIZE, Expectation, RolloutView, animation, frame_times
+from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.storage.local import LocalStorage
@@ -26,13 +26,13 @@ from world_models.tasks import Task, execute, make_task
 from world_models.tasks.base import Drawable, pose_of
 
 
-def story(task: Task, horizon: int, seed: int = 3) -> Story:
+def rollout_view(task: Task, horizon: int, seed: int = 3) -> RolloutView:
     problem = task.problem(seed, horizon)
     rollout = execute(task, [problem], problem.reference_actions[None])
     poses = pose_of(task, rollout.states[0])[:: task.action_block]
     distance = rollout.distance[0][:: task.action_block]
     success = bool(rollout.success[0])
-    return Story(
+    return RolloutView(
         f"{task.name} · grasp",
         task,
         rollout.states[0],
@@ -47,8 +47,8 @@ def drawn(point: Point, seeds: tuple[int, ...] = (3,), **options) -> Drawn:
     """Recorded cells, drawn."""
     evaluator = plane_evaluator()
     records = evaluator.evaluate(Batch.of(point, seeds)).results
-    sketches = tuple(Sketch(record.seed, record.actions) for record in records)
-    return evaluator.draw(Drawing(point, tuple(Choice(seed, ()) for seed in seeds), sketches, **options))
+    render_jobs = tuple(Sketch(record.seed, record.actions) for record in records)
+    return evaluator.draw(Drawing(point, tuple(SelectedCell(seed, ()) for seed in seeds), render_jobs, **options))
 
 
 def frames(data: bytes) -> list[Image.Image]:
@@ -70,29 +70,29 @@ def test_thinned_frames_keep_first_and_last() -> None:
 
 
 def test_gif_and_still_show_the_same_and_are_the_same_again() -> None:
-    pictures = film(story(Plane(), 60))
+    pictures = animation(rollout_view(Plane(), 60))
     moving, (still,) = frames(gif(pictures)), frames(png(pictures[-1]))
     assert len(moving) == FRAMES
     assert moving[0].size == still.size
     assert still.width > 2 * SIZE
     assert np.abs(np.asarray(moving[0], int) - np.asarray(moving[-1], int)).max() > 100
     assert np.abs(np.asarray(moving[-1], int) - np.asarray(still, int)).mean() < 5.0
-    assert gif(film(story(Plane(), 60))) == gif(pictures)
+    assert gif(animation(rollout_view(Plane(), 60))) == gif(pictures)
 
 
 def test_videos_can_be_played_and_end_slowly(tmp_path: Path) -> None:
     """Three films in one go: each has all its frames, the last for another second, in what browsers can play."""
-    films = [film(story(Plane(), horizon)) for horizon in (30, 40, 50)]
-    for pictures, data in zip(films, mp4s(films), strict=True):
+    animations = [animation(rollout_view(Plane(), horizon)) for horizon in (30, 40, 50)]
+    for pictures, data in zip(animations, mp4s(animations), strict=True):
         file = tmp_path / "video.mp4"
         file.write_bytes(data)
         reader = imageio_ffmpeg.read_frames(str(file), bits_per_pixel=24)
-        told = next(reader)
-        shown = [np.frombuffer(frame, np.uint8).reshape(*told["size"][::-1], 3).astype(int) for frame in reader]  # pyright: ignore
-        assert told["codec"] == "h264"  # pyright: ignore
-        assert told["pix_fmt"].startswith("yuv420p")  # pyright: ignore
-        assert told["size"] == pictures[0].size  # pyright: ignore
-        assert len(shown) == len(pictures) + round(told["fps"])  # pyright: ignore
+        metadata = next(reader)
+        shown = [np.frombuffer(frame, np.uint8).reshape(*metadata["size"][::-1], 3).astype(int) for frame in reader]  # pyright: ignore
+        assert metadata["codec"] == "h264"  # pyright: ignore
+        assert metadata["pix_fmt"].startswith("yuv420p")  # pyright: ignore
+        assert metadata["size"] == pictures[0].size  # pyright: ignore
+        assert len(shown) == len(pictures) + round(metadata["fps"])  # pyright: ignore
         for seen, drawn in [(shown[0], pictures[0]), (shown[len(pictures) - 1], pictures[-1]), (shown[-1], pictures[-1])]:
             assert np.abs(seen - np.asarray(drawn, int)).mean() < 6.0
         assert data.index(b"moov") < data.index(b"mdat")
@@ -122,7 +122,7 @@ def test_a_trajectory_has_what_was_done_and_what_the_model_expected() -> None:
 
 @pytest.mark.parametrize("name", ["wall", "point_maze", "push_t"])
 def test_every_task_is_drawn_small(name: str) -> None:
-    pictures = film(story(make_task(name), 50))
+    pictures = animation(rollout_view(make_task(name), 50))
     assert len(gif(pictures)) < 400_000
     assert len(mp4s([pictures])[0]) < 200_000
     assert len(png(pictures[-1])) < 60_000
@@ -144,18 +144,18 @@ def test_paths_lie_where_the_picture_shows_the_point(name: str) -> None:
 
 
 def test_what_is_not_finite_is_drawn_too() -> None:
-    told = story(Plane(), 8)
-    assert told.expected is not None
-    poses, distance = told.expected.poses.copy(), told.expected.distance.copy()
+    view = rollout_view(Plane(), 8)
+    assert view.expected is not None
+    poses, distance = view.expected.poses.copy(), view.expected.distance.copy()
     poses[3:], distance[3:] = np.nan, np.inf
-    broken = Story(told.title, told.task, told.states, told.distance, False, told.goal, Expectation(poses, distance))
-    assert len(film(broken)) == 9
+    broken = RolloutView(view.title, view.task, view.states, view.distance, False, view.goal, Expectation(poses, distance))
+    assert len(animation(broken)) == 9
 
 
 def test_without_an_expectation_the_simulator_is_drawn_alone() -> None:
-    told = story(Plane(), 8)
-    alone = replace(told, expected=None)
-    with_model, without = (np.asarray(film(each)[-1]).astype(int) for each in (told, alone))
+    view = rollout_view(Plane(), 8)
+    alone = replace(view, expected=None)
+    with_model, without = (np.asarray(animation(each)[-1]).astype(int) for each in (view, alone))
     assert with_model.shape == without.shape
 
     def orange(picture: np.ndarray) -> int:
@@ -165,14 +165,14 @@ def test_without_an_expectation_the_simulator_is_drawn_alone() -> None:
 
 
 def test_a_picture_that_fails_costs_the_picture_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = drawing.film
+    real = drawing.animation
 
-    def fail(told: Story, most: int) -> list[Image.Image]:
-        if told.title.endswith("seed 4"):
+    def fail(view: RolloutView, most: int) -> list[Image.Image]:
+        if view.title.endswith("seed 4"):
             raise OSError("no font")
-        return real(told, most)
+        return real(view, most)
 
-    monkeypatch.setattr(drawing, "film", fail)
+    monkeypatch.setattr(drawing, "animation", fail)
     made = drawn(plane_point(), (3, 4))
     assert {artifact.name for artifact in made.artifacts} == {"3.gif", "3.png", "3.mp4", "3.parquet"}
     assert made.troubles == ("seed 4: OSError: no font",)
@@ -186,4 +186,4 @@ def test_a_picture_that_fails_costs_the_picture_only(monkeypatch: pytest.MonkeyP
 def test_a_blocked_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="choose one that you may write to"):
-        Gallery(LocalStorage(tmp_path / "file")).keep(drawn(plane_point(), video=False))
+        ArtifactStore(LocalStorage(tmp_path / "file")).keep(drawn(plane_point(), video=False))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.artifacts.selection import REASONS, Choice, Chosen, Scored, choose
+from orchestrator.artifacts.selection import REASONS, ArtifactSelection, Scored, SelectedCell, select_cells
 from world_models.errors import UserError
 
 CELLS = st.lists(
@@ -16,23 +16,23 @@ CELLS = st.lists(
 
 
 @given(CELLS, st.randoms(use_true_random=False), st.sets(st.sampled_from(REASONS)))
-def test_order_does_not_matter_and_each_cell_is_chosen_once(cells: list[Scored], random, reasons: set[str]) -> None:
-    chosen = choose(cells, reasons)
+def test_order_does_not_matter_and_each_cell_is_selected_once(cells: list[Scored], random, reasons: set[str]) -> None:
+    selected = select_cells(cells, reasons)
     shuffled = list(cells)
     random.shuffle(shuffled)
-    assert choose(shuffled, sorted(reasons)) == chosen
-    assert [choice.seed for choice in chosen] == sorted({choice.seed for choice in chosen})
-    given = [reason for choice in chosen for reason in choice.reasons]
-    assert len(given) == len(set(given))
+    assert select_cells(shuffled, sorted(reasons)) == selected
+    assert [selection.seed for selection in selected] == sorted({choice.seed for choice in selected})
+    given_reasons = [reason for choice in selected for reason in choice.reasons]
+    assert len(given_reasons) == len(set(given_reasons))
     missed = [cell for cell in cells if not cell.success]
     due = {reason for reason in reasons if cells and (reason != "first_failure" or missed)}
-    assert set(given) == due
+    assert set(given_reasons) == due
 
 
 @given(CELLS.filter(bool))
 def test_reasons_mean_what_they_say(cells: list[Scored]) -> None:
     by_seed = {cell.seed: cell for cell in cells}
-    found = {reason: by_seed[choice.seed] for choice in choose(cells) for reason in choice.reasons}
+    found = {reason: by_seed[selection.seed] for selection in select_cells(cells) for reason in selection.reasons}
     far = [math.inf if math.isnan(cell.distance) else cell.distance for cell in cells]
 
     def distance(reason: str) -> float:
@@ -48,12 +48,12 @@ def test_reasons_mean_what_they_say(cells: list[Scored]) -> None:
 
 def test_one_cell_all_cells_and_none() -> None:
     hit, miss = Scored(4, 0.1, True), Scored(7, 3.0, False)
-    assert choose([hit]) == (Choice(4, ("best", "median", "worst")),)
-    assert choose([miss]) == (Choice(7, ("best", "median", "worst", "first_failure")),)
-    assert choose([]) == choose([hit], ()) == ()
+    assert select_cells([hit]) == (SelectedCell(4, ("best", "median", "worst")),)
+    assert select_cells([miss]) == (SelectedCell(7, ("best", "median", "worst", "first_failure")),)
+    assert select_cells([]) == select_cells([hit], ()) == ()
     middle = Scored(5, 0.2, True)
-    everything = choose([miss, middle, hit, Scored(6, 0.3, True)], ("all",))
-    assert [choice.title for choice in everything] == ["best_seed4", "median_seed5", "seed6", "worst_first_failure_seed7"]
+    everything = select_cells([miss, middle, hit, Scored(6, 0.3, True)], ("all",))
+    assert [selection.title for selection in everything] == ["best_seed4", "median_seed5", "seed6", "worst_first_failure_seed7"]
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_one_cell_all_cells_and_none() -> None:
 )
 def test_nonsense_is_refused_in_one_sentence(values: object, words: str) -> None:
     with pytest.raises(UserError) as error:
-        Chosen.of(values)
+        ArtifactSelection.of(values)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_what_a_config_may_say() -> None:
-    assert Chosen.of({}) == Chosen(REASONS, True)
-    assert Chosen.of({"cells": "all", "video": False}) == Chosen(("all",), False)
-    assert Chosen.of({"cells": []}).reasons == Chosen.of({"cells": None}).reasons == ()
-    assert Chosen.of({"cells": "best"}).reasons == ("best",)
+    assert ArtifactSelection.of({}) == ArtifactSelection(REASONS, True)
+    assert ArtifactSelection.of({"cells": "all", "video": False}) == ArtifactSelection(("all",), False)
+    assert ArtifactSelection.of({"cells": []}).reasons == ArtifactSelection.of({"cells": None}).reasons == ()
+    assert ArtifactSelection.of({"cells": "best"}).reasons == ("best",)

@@ -27,7 +27,7 @@ def test_round_trip_through_json_keeps_cell_and_id(task: dict, planner: dict, ho
     assert again.to_json() == cell.to_json()
 
 
-def test_id_changes_with_every_field_that_determines_the_outcome() -> None:
+def test_id_changes_with_every_field_that_determines_the_result() -> None:
     variants = [
         POINT,
         replace(POINT, task=Named.of("push_t", POINT.task.as_dict())),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.spin import points, spinning
-from orchestrator.artifacts.selection import NOTHING
+from orchestrator.artifacts.selection import NO_ARTIFACTS
 from orchestrator.core.batch import Batch, Slice
 from orchestrator.core.cell import Named
 from orchestrator.core.mixing import kind_of, planner_settings
@@ -16,12 +16,12 @@ from orchestrator.core.portion import Portion
 from orchestrator.driver.run_cells import run_cells
 from orchestrator.evaluation.results import shares_of
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.scheduling.memory_limits import Sizes
-from orchestrator.scheduling.scheduler import Asking, Limits, Scheduler
+from orchestrator.scheduling.memory_limits import MemoryLimits
+from orchestrator.scheduling.scheduler import AvailableWorker, Limits, Scheduler
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
-from tests.orchestrator.scheduling.test_scheduler import Prices, answered
+from tests.orchestrator.scheduling.test_scheduler import FakeDurations, answered
 from world_models.errors import UserError
 
 A, B, C = plane_point(lr=0.2), plane_point(lr=0.05), plane_point(lr=0.2, iterations=7)
@@ -48,7 +48,7 @@ def test_a_planner_that_only_an_evaluator_knows_is_planned_and_never_mixed(tmp_p
     assert kind_of(one) != kind_of(other)
     work = [Portion.of(point, range(2)) for point in (one, other)]
     backend = InlineBackend(make_evaluator=spinning)
-    summary = run_cells(work, Ledger(tmp_path), backend, Limits(mixed=True), chosen=NOTHING)
+    summary = run_cells(work, Ledger(tmp_path), backend, Limits(mixed=True), selection=NO_ARTIFACTS)
     assert (summary.computed, summary.failed) == (4, 0)
 
 
@@ -98,14 +98,14 @@ def test_a_mixed_batch_is_split_row_by_row():
     assert max(len(part.seeds) for part in parts) - min(len(part.seeds) for part in parts) <= 1
 
 
-def handed(limits: Limits, portions: list[Portion]) -> list[Batch]:
-    sizes = Sizes()
+def batches_of(limits: Limits, portions: list[Portion]) -> list[Batch]:
+    memory_limits = MemoryLimits()
     for portion in portions:
-        sizes.measured(portion.point, "cpu", 64, None)
-    scheduler = Scheduler(Prices(price=lambda point: 0.5), limits, sizes)
+        memory_limits.measured(portion.point, "cpu", 64, None)
+    scheduler = Scheduler(FakeDurations(seconds_of=lambda point: 0.5), limits, memory_limits)
     scheduler.add(portions)
     batches = []
-    while (task := scheduler.next(Asking("w"), 1)) is not None:
+    while (task := scheduler.next(AvailableWorker("w"), 1)) is not None:
         batches.append(task.batch)
         scheduler.done(task, answered(task.batch))
     assert scheduler.over
@@ -115,8 +115,8 @@ def handed(limits: Limits, portions: list[Portion]) -> list[Batch]:
 def test_rows_of_one_kind_share_batches_only_where_asked():
     other = plane_point(optimizer="gd")
     portions = [Portion.of(A, range(5)), Portion.of(other, range(3)), Portion.of(B, range(5))]
-    mixed = handed(Limits(max_rows=16, mixed=True), portions)
-    apart = handed(Limits(max_rows=16), portions)
+    mixed = batches_of(Limits(max_rows=16, mixed=True), portions)
+    apart = batches_of(Limits(max_rows=16), portions)
     for batches in (mixed, apart):
         cells = [cell.cell_id for batch in batches for cell in batch.cells]
         assert len(cells) == len(set(cells)) == 13
@@ -127,7 +127,7 @@ def test_rows_of_one_kind_share_batches_only_where_asked():
 
 def test_even_batches_of_a_point_are_of_one_size_whatever_is_left() -> None:
     portions = [Portion.of(A, range(48)), Portion.of(B, range(33)), Portion.of(C, range(16))]
-    batches = handed(Limits(max_rows=16, even=True), portions)
+    batches = batches_of(Limits(max_rows=16, even=True), portions)
     sizes = {one: [len(batch.seeds) for batch in batches if batch.point == one] for one in (A, B, C)}
     assert sizes == {A: [16, 16, 16], B: [11, 11, 11], C: [16]}
     with pytest.raises(UserError, match="both mixed and even"):
@@ -136,65 +136,65 @@ def test_even_batches_of_a_point_are_of_one_size_whatever_is_left() -> None:
 
 def test_lower_ranks_go_first_whatever_they_cost():
     portions = [Portion.of(A, range(4), rank=2), Portion.of(B, range(4), rank=1), Portion.of(C, range(4), rank=0)]
-    batches = handed(Limits(max_rows=4), portions)
+    batches = batches_of(Limits(max_rows=4), portions)
     order = [part.point for batch in batches for part in batch.slices]
     assert list(dict.fromkeys(order)) == [C, B, A]
 
 
 def test_a_busy_worker_is_given_no_half_full_mixture():
-    sizes = Sizes()
-    scheduler = Scheduler(Prices(price=lambda point: 0.5), Limits(max_rows=8, mixed=True), sizes)
+    memory_limits = MemoryLimits()
+    scheduler = Scheduler(FakeDurations(seconds_of=lambda point: 0.5), Limits(max_rows=8, mixed=True), memory_limits)
     scheduler.add([Portion.of(A, range(20))])
-    first = scheduler.next(Asking("w"), 1)
-    assert scheduler.next(Asking("w", in_flight=1), 1) is None, "the first of its kind says how many fit"
-    sizes.measured(A, "cpu", 8, None)
-    second = scheduler.next(Asking("w", in_flight=1), 1)
+    first = scheduler.next(AvailableWorker("w"), 1)
+    assert scheduler.next(AvailableWorker("w", in_flight=1), 1) is None, "the first of its kind says how many fit"
+    memory_limits.measured(A, "cpu", 8, None)
+    second = scheduler.next(AvailableWorker("w", in_flight=1), 1)
     assert first is not None
     assert second is not None, "a full one may wait at its worker"
-    assert scheduler.next(Asking("v", in_flight=1), 2) is None
-    assert scheduler.next(Asking("v"), 2) is not None
+    assert scheduler.next(AvailableWorker("v", in_flight=1), 2) is None
+    assert scheduler.next(AvailableWorker("v"), 2) is not None
 
 
 def test_nobody_takes_more_than_a_fair_share_of_what_is_under_way():
-    sizes = Sizes()
-    sizes.measured(A, "cpu", 64, None)
-    scheduler = Scheduler(Prices(price=lambda point: 0.1), Limits(max_rows=128, mixed=True), sizes)
+    memory_limits = MemoryLimits()
+    memory_limits.measured(A, "cpu", 64, None)
+    scheduler = Scheduler(FakeDurations(seconds_of=lambda point: 0.1), Limits(max_rows=128, mixed=True), memory_limits)
     scheduler.add([Portion.of(A, range(8))])
-    small = scheduler.next(Asking("w"), 1)
+    small = scheduler.next(AvailableWorker("w"), 1)
     assert small is not None
     scheduler.add([Portion.of(B, range(88))])
-    first, none = scheduler.next(Asking("v"), 2), scheduler.next(Asking("v", in_flight=1), 2)
+    first, none = scheduler.next(AvailableWorker("v"), 2), scheduler.next(AvailableWorker("v", in_flight=1), 2)
     assert first is not None
     assert none is None
     assert len(first.batch.seeds) == 44, "the worker that has 8 rows is soon back"
     scheduler.done(small, answered(small.batch))
-    rest = scheduler.next(Asking("w"), 2)
+    rest = scheduler.next(AvailableWorker("w"), 2)
     assert rest is not None
     assert len(rest.batch.seeds) == 44
 
 
 def test_guesses_in_relative_units_are_forgotten_with_the_first_times():
     """A batch is not sized by a price that was no seconds."""
-    prices, sizes = Prices(price=lambda point: 50.0, known=False), Sizes()
-    sizes.measured(A, "cpu", 64, None)
-    scheduler = Scheduler(prices, Limits(max_rows=64, target_seconds=60, mixed=True), sizes, clock=lambda: 0.0)
+    durations, memory_limits = FakeDurations(seconds_of=lambda point: 50.0, known=False), MemoryLimits()
+    memory_limits.measured(A, "cpu", 64, None)
+    scheduler = Scheduler(durations, Limits(max_rows=64, target_seconds=60, mixed=True), memory_limits, clock=lambda: 0.0)
     scheduler.add([Portion.of(A, range(40))])
-    task = scheduler.next(Asking("w"), 4)
+    task = scheduler.next(AvailableWorker("w"), 4)
     assert task is not None
     scheduler.add([Portion.of(B, range(30))])
 
     def learn(result: object) -> None:
-        prices.known, prices.price = True, lambda point: 0.1
+        durations.known, durations.seconds_of = True, lambda point: 0.1
 
-    prices.add = learn
+    durations.add = learn
     scheduler.done(task, answered(task.batch))
-    following = scheduler.next(Asking("w"), 4)
+    following = scheduler.next(AvailableWorker("w"), 4)
     assert following is not None
     assert len(following.batch.seeds) > 1
 
 
 def test_rows_that_take_about_as_long_go_together():
     points = [plane_point(iterations=count) for count in (10, 500, 12, 450)]
-    batches = handed(Limits(max_rows=8, mixed=True), [Portion.of(point, range(4)) for point in points])
+    batches = batches_of(Limits(max_rows=8, mixed=True), [Portion.of(point, range(4)) for point in points])
     together = [{part.point.planner.as_dict()["iterations"] for part in batch.slices} for batch in batches]
     assert sorted(map(sorted, together)) == [[10, 12], [450, 500]]

@@ -29,9 +29,9 @@ def test_rows_that_stay_on_in_a_batch_change_nothing(checks: list[tuple[int, flo
     spent = np.cumsum([steps for steps, _ in checks]).tolist()
     trace = (100 - np.cumsum([fall for _, fall in checks])).tolist()
     alone = cost_curve(plans([trace], [spent]))
-    beside = cost_curve(plans([trace + [trace[-1]] * more], [spent + [spent[-1]] * more]))
+    in_batch = cost_curve(plans([trace + [trace[-1]] * more], [spent + [spent[-1]] * more]))
     assert alone.shape == (1, COST_SAMPLES)
-    assert np.array_equal(alone, beside)
+    assert np.array_equal(alone, in_batch)
     assert np.all(np.diff(alone[0]) <= 0)
     assert alone[0, -1] == np.float32(trace[-1])
 

@@ -139,8 +139,8 @@ def test_with_a_wrong_model_replanning_succeeds_where_open_loop_fails() -> None:
     assert not once.rollout.success.any()
     assert often.rollout.success.all()
     assert (often.rollout.final_distance < once.rollout.final_distance / 3).all()
-    believed = np.linalg.norm(once.predicted[:, -1].numpy() - np.stack([p.goal for p in problems]), axis=1)
-    assert (believed < 0.05).all(), "the model believed in its plans"
+    predicted_distance = np.linalg.norm(once.predicted[:, -1].numpy() - np.stack([p.goal for p in problems]), axis=1)
+    assert (predicted_distance < 0.05).all(), "the model believed in its plans"
 
 
 @pytest.mark.parametrize("name", QUICK)

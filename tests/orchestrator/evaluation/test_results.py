@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from orchestrator.artifacts.drawing import Drawing, Sketch
-from orchestrator.artifacts.frames import Story, film
-from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.frames import RolloutView, animation
+from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
 from orchestrator.core.portion import by_point
 from orchestrator.driver.run_cells import run_cells
-from orchestrator.evaluation.execution import Execution, believed, plan_and_execute
+from orchestrator.evaluation.execution import Execution, plan_and_execute, predicted_states
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import DIGEST, GD, Plane, load_plane, make_plane, plane_evaluator, plane_point
 from orchestrator.workers.backend import InlineBackend, evaluated
@@ -43,12 +43,12 @@ def test_a_recorded_plan_can_be_executed_again_exactly() -> None:
         assert rollout.distance[0, 0] == pytest.approx(record.start_distance)
 
 
-def test_records_say_what_the_model_believed() -> None:
-    honest, exploiting = (
+def test_records_say_what_the_model_predicted() -> None:
+    correct, exploiting = (
         plane_evaluator().evaluate(Batch.of(plane_point(12, model), (0, 1))) for model in ("plane", "plane_wrong")
     )
     assert all(
-        r.success and r.model_success and r.model_distance == pytest.approx(r.distance, abs=1e-5) for r in honest.results
+        r.success and r.model_success and r.model_distance == pytest.approx(r.distance, abs=1e-5) for r in correct.results
     )
     for record in exploiting.results:
         assert record.model_success
@@ -102,7 +102,7 @@ def test_a_replanned_cell_is_recorded_with_what_it_did_and_cost() -> None:
         assert c.predicted_cost == pytest.approx((c.model_distance or 0) ** 2 / 2, rel=1e-3, abs=1e-9)
 
 
-def test_a_replanned_cell_believes_in_its_last_plan() -> None:
+def test_a_replanned_cell_records_the_prediction_of_its_last_plan() -> None:
     # The model misses 0.05 a step: what it expects of the last four steps, started from the truth, is the goal.
     wrong = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
     for record in plane_evaluator().evaluate(Batch.of(wrong, (0, 1))).results:
@@ -111,7 +111,7 @@ def test_a_replanned_cell_believes_in_its_last_plan() -> None:
         assert record.distance == pytest.approx(4 * 0.05, abs=0.06)
 
 
-def test_what_the_model_believed_is_found_again_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_model_predicted_is_found_again_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open loop and replanned: the model's states of the planning, without planning."""
     executions: list[Execution] = []
 
@@ -126,28 +126,30 @@ def test_what_the_model_believed_is_found_again_from_the_record(monkeypatch: pyt
             records = plane_evaluator().evaluate(Batch.of(point, (3, 4))).results
             execution = executions.pop()
             actions = np.array([record.actions for record in records]).reshape(2, 12, 2)
-            again = believed(Plane(**task), load_plane(model, "cpu"), execution.rollout.states, actions, replan_every(mode))
+            again = predicted_states(
+                Plane(**task), load_plane(model, "cpu"), execution.rollout.states, actions, replan_every(mode)
+            )
             assert torch.allclose(again, execution.predicted, atol=1e-5)
 
 
 def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: pytest.MonkeyPatch) -> None:
-    stories: list[Story] = []
+    views: list[RolloutView] = []
 
-    def remembered(story: Story, most: int) -> list[Image.Image]:
-        stories.append(story)
-        return film(story, most)
+    def remembered(view: RolloutView, most: int) -> list[Image.Image]:
+        views.append(view)
+        return animation(view, most)
 
-    monkeypatch.setattr("orchestrator.artifacts.drawing.film", remembered)
+    monkeypatch.setattr("orchestrator.artifacts.drawing.animation", remembered)
     point = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
     evaluator = plane_evaluator()
     (record,) = evaluator.evaluate(Batch.of(point, (4,))).results
-    evaluator.draw(Drawing(point, (Choice(4, ()),), (Sketch(4, record.actions),), video=False))
-    (story,) = stories
-    assert story.expected is not None
-    assert story.title == "plane · gd · H12 · mpc:4 · seed 4"
-    assert story.success == record.success
-    assert story.distance[-1] == pytest.approx(record.distance, abs=1e-6)
-    missed = np.linalg.norm(story.expected.poses - story.states, axis=1)
+    evaluator.draw(Drawing(point, (SelectedCell(4, ()),), (Sketch(4, record.actions),), video=False))
+    (view,) = views
+    assert view.expected is not None
+    assert view.title == "plane · gd · H12 · mpc:4 · seed 4"
+    assert view.success == record.success
+    assert view.distance[-1] == pytest.approx(record.distance, abs=1e-6)
+    missed = np.linalg.norm(view.expected.poses - view.states, axis=1)
     # The model's error grows by 0.05 a step until the truth is seen again.
     assert missed == pytest.approx([0.0] + [0.05, 0.10, 0.15, 0.20] * 3, abs=1e-5)
 

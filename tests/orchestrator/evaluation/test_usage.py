@@ -9,13 +9,13 @@ from mlflow import MlflowClient
 
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation import usage
-from orchestrator.evaluation.results import BatchResult, Effort
+from orchestrator.evaluation.results import BatchResult, ResourceUse
 from orchestrator.evaluation.usage import Usage, UsageMeter
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.testing import plane_evaluator, plane_point
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import SHOWN, UsageFile, samples, system_metrics
 from orchestrator.workers.evaluator import Evaluator
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
@@ -72,8 +72,8 @@ def test_of_many_samples_some_are_shown() -> None:
 
 
 def test_a_results_worker_is_named() -> None:
-    result = BatchResult((), Effort(1.0, usage=replace(SAMPLE, worker="")))
-    assert result.of("worker 7").effort == Effort(1.0, usage=replace(SAMPLE, worker="worker 7"))
+    result = BatchResult((), ResourceUse(1.0, usage=replace(SAMPLE, worker="")))
+    assert result.of("worker 7").resource_use == ResourceUse(1.0, usage=replace(SAMPLE, worker="worker 7"))
     assert BatchResult(()).of("worker 7") == BatchResult(())
 
 
@@ -82,7 +82,7 @@ def test_a_sweeps_run_has_its_workers_system_metrics(tmp_path: Path, monkeypatch
     words = ["sweep=smoke", "backend=inline", "horizons=[10]", "planner=gd", "planners.gd.settings.iterations=3"]
     assert main(["sweep", *words, f"world_models={tiny_model(tmp_path / 'model')}", f"output={tmp_path}"]) == 0
     outputs = Outputs(tmp_path)
-    (sweep,) = MlflowStore(Destination(outputs.tracking_uri, outputs.tracking_artifacts)).runs("tags.`grasp.kind` = 'sweep'")
+    (sweep,) = MlflowStore(TrackingStore(outputs.tracking_uri, outputs.tracking_artifacts)).runs("tags.`grasp.kind` = 'sweep'")
     logged = MlflowClient(outputs.tracking_uri).get_metric_history(sweep.run_id, "system/inline/memory_mb")
     taken = samples(outputs.usage("smoke"))
     assert taken
@@ -95,10 +95,10 @@ def sampling_always(device: str) -> Evaluator:
 
 
 def test_ray_workers_are_told_apart() -> None:
-    scheduler = Scheduler(CostModel(), Limits(max_rows=1))
+    scheduler = Scheduler(DurationModel(), Limits(max_rows=1))
     scheduler.add([Portion.of(plane_point(horizon), range(20)) for horizon in (4, 8)])
     with RayBackend(RayConfig(num_workers=2), sampling_always) as backend:
-        found = [result.effort.usage for result in backend.run(scheduler) if result.effort]
+        found = [result.resource_use.usage for result in backend.run(scheduler) if result.resource_use]
     named = [usage for usage in found if usage is not None]
     assert named
     assert {usage.worker for usage in named} <= {"worker 1", "worker 2"}

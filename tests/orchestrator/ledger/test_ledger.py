@@ -217,7 +217,7 @@ def test_foreign_and_corrupt_files_are_named(tmp_path: Path) -> None:
         Ledger(tmp_path / "notes").table()
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_location_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot write to the folder"), Ledger(tmp_path / "file" / "ledger").writer():
         pass

@@ -87,9 +87,9 @@ def epochs_of(draw: st.DrawFn) -> list[Epoch]:
     epochs = []
     for _ in range(draw(st.integers(1, 3))):
         appends = draw(st.integers(1, 6))
-        place = st.integers(0, OPERATIONS * appends)
-        crash_at = draw(st.one_of(place, place, place, st.none()))
-        errors = draw(st.dictionaries(place, FAULT, max_size=3))
+        position = st.integers(0, OPERATIONS * appends)
+        crash_at = draw(st.one_of(position, position, position, st.none()))
+        errors = draw(st.dictionaries(position, FAULT, max_size=3))
         epochs.append(Epoch(appends, crash_at, draw(st.booleans()), draw(st.booleans()), errors, draw(st.integers(0, 2**20))))
     return epochs
 

@@ -15,7 +15,7 @@ from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import SCHEMA, to_table
-from orchestrator.scheduling.durations import COLUMNS, SPREAD_DAY, Z80, CostModel, Estimate, rows_a_batch, spread_over
+from orchestrator.scheduling.durations import COLUMNS, SPREAD_DAY, Z80, DurationModel, Estimate, rows_per_batch, spread_over
 from orchestrator.testing import quick_result
 
 
@@ -29,23 +29,23 @@ def timed(point: Point, rows: int, batch_seconds: float, first: int = 0) -> Batc
 
 
 def test_a_fixed_part_and_a_part_for_each_row_are_told_apart() -> None:
-    costs = CostModel()
+    durations = DurationModel()
     for rows in (4, 8, 16, 64):
-        costs.add(timed(point(), rows, 2.0 + 0.5 * rows))
+        durations.add(timed(point(), rows, 2.0 + 0.5 * rows))
     for rows in (1, 8, 32, 128):
-        assert costs.row_seconds(point(), rows) == pytest.approx(2.0 / rows + 0.5, rel=1e-6)
-    assert costs.batch_seconds(point(), 32).seconds == pytest.approx(18.0)
+        assert durations.row_seconds(point(), rows) == pytest.approx(2.0 / rows + 0.5, rel=1e-6)
+    assert durations.batch_seconds(point(), 32).seconds == pytest.approx(18.0)
 
 
 def test_batches_of_one_size_say_nothing_about_other_sizes() -> None:
-    costs = CostModel()
+    durations = DurationModel()
     for _ in range(3):
-        costs.add(timed(point(), 8, 4.0))
-    assert costs.row_seconds(point(), 64) == pytest.approx(0.5)
+        durations.add(timed(point(), 8, 4.0))
+    assert durations.row_seconds(point(), 64) == pytest.approx(0.5)
 
 
 def test_learning_from_the_ledger_is_learning_from_the_batches() -> None:
-    live, ledger = CostModel(), CostModel()
+    live, ledger = DurationModel(), DurationModel()
     batches = [timed(point(10 * (i % 3 + 1), planner="gd"), 2 + i, 0.3 * (i + 1), 100 * i) for i in range(9)]
     for batch in batches:
         live.add(batch)
@@ -59,26 +59,26 @@ def test_learning_from_the_ledger_is_learning_from_the_batches() -> None:
 
 
 def test_the_nearest_kind_that_is_known_speaks_scaled_by_steps() -> None:
-    costs = CostModel()
-    assert not costs.timed(point())
-    assert costs.row_seconds(point(20)) == 2 * costs.row_seconds(point(10))
-    assert not costs.batch_seconds(point(), 8).known
-    costs.add(timed(point(10), 8, 8.0))
-    assert costs.row_seconds(point(30)) == pytest.approx(3.0)
-    assert costs.timed(point(30, task="push_t", model="other"))
-    assert not costs.timed(point(planner="cem"))
-    costs.add(timed(point(10, task="push_t"), 8, 80.0))
-    assert costs.row_seconds(point(20, task="push_t")) == pytest.approx(20.0)
-    assert costs.row_seconds(replace(point(20), mode="mpc:10")) == pytest.approx(3.0)  # 20 and 10 steps are planned
-    assert costs.unknown([Portion.of(point(planner="cem"), [0]), Portion.of(point(50), [0])]) == ["cem"]
+    durations = DurationModel()
+    assert not durations.timed(point())
+    assert durations.row_seconds(point(20)) == 2 * durations.row_seconds(point(10))
+    assert not durations.batch_seconds(point(), 8).known
+    durations.add(timed(point(10), 8, 8.0))
+    assert durations.row_seconds(point(30)) == pytest.approx(3.0)
+    assert durations.timed(point(30, task="push_t", model="other"))
+    assert not durations.timed(point(planner="cem"))
+    durations.add(timed(point(10, task="push_t"), 8, 80.0))
+    assert durations.row_seconds(point(20, task="push_t")) == pytest.approx(20.0)
+    assert durations.row_seconds(replace(point(20), mode="mpc:10")) == pytest.approx(3.0)  # 20 and 10 steps are planned
+    assert durations.unknown([Portion.of(point(planner="cem"), [0]), Portion.of(point(50), [0])]) == ["cem"]
 
 
 def test_the_less_like_it_is_what_was_timed_the_wider_is_the_interval() -> None:
-    costs = CostModel()
-    costs.add(timed(point(10), 8, 8.0))
+    durations = DurationModel()
+    durations.add(timed(point(10), 8, 8.0))
     widths = [
-        costs.batch_seconds(asked, 8).high / costs.batch_seconds(asked, 8).low
-        for asked in (point(10), point(20), point(20, model="n"), point(20, task="push_t"))
+        durations.batch_seconds(other, 8).high / durations.batch_seconds(other, 8).low
+        for other in (point(10), point(20), point(20, model="n"), point(20, task="push_t"))
     ]
     assert widths == sorted(widths)
     assert len(set(widths)) == 4
@@ -91,20 +91,20 @@ def test_intervals_hold_about_as_often_as_they_say() -> None:
     for _ in range(rounds):
         day = math.exp(rng.gauss(0, SPREAD_DAY))
         speeds = [math.exp(rng.gauss(0, 0.6)) for _ in points]
-        costs = learnt(Measured("", points[i], 8, 8, speeds[i]) for i in range(6))
-        foretold = costs.total([(points[i], 8, 8) for i in (6, 7)])
-        held += foretold.low <= 8 * (speeds[6] + speeds[7]) * day <= foretold.high
+        durations = learnt(Measured("", points[i], 8, 8, speeds[i]) for i in range(6))
+        estimate = durations.total([(points[i], 8, 8) for i in (6, 7)])
+        held += estimate.low <= 8 * (speeds[6] + speeds[7]) * day <= estimate.high
     assert 0.72 <= held / rounds <= 0.88
 
 
 def test_walls_are_shared_by_the_workers() -> None:
-    costs = CostModel()
-    costs.add(timed(point(), 8, 8.0))
-    wall = spread_over(costs.total([(point(), 100, 8)]), 4, 10.0)
+    durations = DurationModel()
+    durations.add(timed(point(), 8, 8.0))
+    wall = spread_over(durations.total([(point(), 100, 8)]), 4, 10.0)
     assert wall.seconds == pytest.approx(35.0)
     assert wall.low < wall.seconds < wall.high
-    assert rows_a_batch(66, 64) == 33
-    assert rows_a_batch(0, 64) == 1
+    assert rows_per_batch(66, 64) == 33
+    assert rows_per_batch(0, 64) == 1
 
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "timings.csv"
@@ -133,24 +133,24 @@ def measured() -> list[Measured]:
     return found
 
 
-def learnt(batches: Iterable[Measured]) -> CostModel:
+def learnt(batches: Iterable[Measured]) -> DurationModel:
     columns: dict[str, list] = {name: [] for name in COLUMNS}
     for batch in batches:
         point = batch.point
         names = point.point_id, point.task.name, point.model_digest, point.planner.name, point.mode, point.horizon
         for column, value in zip(columns.values(), (*names, None, batch.seconds, batch.size), strict=True):
             column += [value] * batch.rows
-    costs = CostModel()
-    costs.learn(pa.table(columns, schema=pa.schema([SCHEMA.field(name) for name in COLUMNS])))
-    return costs
+    durations = DurationModel()
+    durations.learn(pa.table(columns, schema=pa.schema([SCHEMA.field(name) for name in COLUMNS])))
+    return durations
 
 
 def work(batches: Iterable[Measured]) -> list[tuple[Point, int, int]]:
     return [(batch.point, batch.rows, batch.size) for batch in batches]
 
 
-def holds(foretold: Estimate, batches: Iterable[Measured]) -> bool:
-    return foretold.low <= sum(batch.rows * batch.seconds for batch in batches) <= foretold.high
+def holds(estimate: Estimate, batches: Iterable[Measured]) -> bool:
+    return estimate.low <= sum(batch.rows * batch.seconds for batch in batches) <= estimate.high
 
 
 def test_intervals_hold_on_points_of_real_sweeps_that_were_not_timed() -> None:
@@ -162,13 +162,13 @@ def test_intervals_hold_on_points_of_real_sweeps_that_were_not_timed() -> None:
         points = sorted({batch.point.point_id for batch in mine})
         for _ in range(20 if len(points) >= 6 else 0):
             known = set(rng.sample(points, len(points) // 2))
-            costs = learnt(batch for batch in mine if batch.point.point_id in known)
-            asked = [b for b in mine if b.point.point_id not in known and costs.timed(b.point)]
-            for point in {batch.point.point_id for batch in asked}:
-                of_point = [batch for batch in asked if batch.point.point_id == point]
-                alone.append(holds(costs.total(work(of_point), today=True), of_point))
-            if asked:
-                together.append(holds(costs.total(work(asked), today=True), asked))
+            durations = learnt(batch for batch in mine if batch.point.point_id in known)
+            unseen = [b for b in mine if b.point.point_id not in known and durations.timed(b.point)]
+            for point in {batch.point.point_id for batch in unseen}:
+                of_point = [batch for batch in unseen if batch.point.point_id == point]
+                alone.append(holds(durations.total(work(of_point), today=True), of_point))
+            if unseen:
+                together.append(holds(durations.total(work(unseen), today=True), unseen))
     assert len(alone) > 500
     assert 0.7 <= sum(alone) / len(alone) <= 0.9
     assert sum(together) / len(together) >= 0.8
@@ -179,28 +179,28 @@ def test_intervals_hold_from_one_day_to_another() -> None:
     runs = {run: [batch for batch in batches if batch.run == run] for run in sorted({batch.run for batch in batches})}
     held = []
     for before, after in permutations(runs, 2):
-        costs, known = learnt(runs[before]), {batch.point.point_id for batch in runs[before]}
+        durations, known = learnt(runs[before]), {batch.point.point_id for batch in runs[before]}
         again = [batch for batch in runs[after] if batch.point.point_id in known]
         if len({batch.point.point_id for batch in again}) >= 5:
-            held.append(holds(costs.total(work(again)), again))
+            held.append(holds(durations.total(work(again)), again))
     assert len(held) >= 15
     assert 0.6 <= sum(held) / len(held) <= 1.0
 
 
 def test_more_points_of_unlike_kinds_make_a_total_surer_but_the_day_stays() -> None:
-    costs = CostModel()
+    durations = DurationModel()
     points = [point(10, task=f"task {i}") for i in range(50)]
     for each in points:
-        costs.add(timed(each, 8, 8.0))
-    one, all_of_them = costs.total([(points[0], 8, 8)]), costs.total([(each, 8, 8) for each in points])
+        durations.add(timed(each, 8, 8.0))
+    one, all_of_them = durations.total([(points[0], 8, 8)]), durations.total([(each, 8, 8) for each in points])
     assert one.high / one.low > all_of_them.high / all_of_them.low > math.exp(2 * Z80 * SPREAD_DAY) * 0.999
-    today = costs.total([(each, 8, 8) for each in points], today=True)
+    today = durations.total([(each, 8, 8) for each in points], today=True)
     assert today.seconds == all_of_them.seconds == pytest.approx(400.0)
     assert today.high / today.low < 1.5
 
 
 def test_batches_that_scatter_make_their_point_less_sure() -> None:
-    calm, wild = CostModel(), CostModel()
+    calm, wild = DurationModel(), DurationModel()
     for i in range(12):
         calm.add(timed(point(), 8, 8.0, 8 * i))
         wild.add(timed(point(), 8, 8.0 * 3 ** (i % 3 - 1), 8 * i))

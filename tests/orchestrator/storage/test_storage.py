@@ -12,9 +12,9 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
 
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.artifacts.drawing import Artifact, Drawing, Drawn
-from orchestrator.artifacts.gallery import Gallery
-from orchestrator.artifacts.selection import Choice
+from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.ledger.ledger import Ledger, StorageError, StorageWaitError
 from orchestrator.storage.base import Storage, below
 from orchestrator.storage.leases import Lease, Pace
@@ -98,18 +98,18 @@ def test_files_are_written_replaced_listed_read_and_removed(storage: Storage) ->
 
 
 def test_what_is_drawn_of_a_point_is_known_again(storage: Storage) -> None:
-    gallery, point = Gallery(storage), plane_point()
-    assert gallery.record(point.point_id) is None
-    chosen = (Choice(3, ("best",)), Choice(9, ("worst", "first_failure")))
+    artifact_store, point = ArtifactStore(storage), plane_point()
+    assert artifact_store.manifest(point.point_id) is None
+    selected = (SelectedCell(3, ("best",)), SelectedCell(9, ("worst", "first_failure")))
     files = tuple(Artifact(3, kind, f"3{kind}".encode()) for kind in ("gif", "png"))
-    gallery.keep(Drawn(Drawing(point, chosen, ()), files, ("seed 9: no",)))
-    record = gallery.record(point.point_id)
+    artifact_store.keep(Drawn(Drawing(point, selected, ()), files, ("seed 9: no",)))
+    record = artifact_store.manifest(point.point_id)
     assert record is not None
-    assert (record.choices, record.troubles) == (chosen, ("seed 9: no",))
+    assert (record.selected, record.troubles) == (selected, ("seed 9: no",))
     assert [shown.files for shown in record.cells] == [("3.gif", "3.png"), ()]
-    assert gallery.read(point.point_id, "3.gif") == b"3gif"
+    assert artifact_store.read(point.point_id, "3.gif") == b"3gif"
     with pytest.raises(UserError, match="has gone away"):
-        gallery.read(point.point_id, "9.gif")
+        artifact_store.read(point.point_id, "9.gif")
 
 
 def test_a_ledger_in_a_bucket_is_written_merged_read_and_has_one_writer(bucket: Bucket) -> None:
@@ -186,7 +186,7 @@ def test_an_unknown_option_is_named() -> None:
         open_storage("s3://bucket/x?access_key=secret").names()
 
 
-def test_places_below_a_place() -> None:
+def test_locations_below_a_location() -> None:
     assert below("s3://bucket/run/?region=x", "ledger") == "s3://bucket/run/ledger?region=x"
     assert below("runs", "ledger") == Path("runs/ledger")
     assert open_storage("file:///some%20where/run").where == "/some where/run"

@@ -25,9 +25,9 @@ from orchestrator.testing import plane_point, quick_result
 from orchestrator.tracking import outbox as module
 from orchestrator.tracking.mlflow_store import UnavailableError
 from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
-from orchestrator.tracking.relay import Courier
+from orchestrator.tracking.relay import OutboxRelay
 from orchestrator.tracking.run_content import Overview, PointContent
-from orchestrator.tracking.sweep_info import Extent, SweepInfo
+from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.tracker import Tracker
 
 POINTS = [plane_point(horizon) for horizon in range(2, 8)]
@@ -37,11 +37,11 @@ NAMES = [point.point_id for point in POINTS]
 
 def began(sweep: str, ended: bool = False, pid: int | None = None) -> SweepRecord:
     info = SweepInfo(sweep, "config: 1\n", "grasp sweep", "words")
-    return SweepRecord(info, Extent.of(PORTIONS), ended, (), host(), os.getpid() if pid is None else pid)
+    return SweepRecord(info, CellSet.of(PORTIONS), ended, (), host(), os.getpid() if pid is None else pid)
 
 
-def some(sweep: str, *points: int) -> PointsRecord:
-    return PointsRecord(sweep, Extent.of([PORTIONS[point] for point in points]))
+def points_record(sweep: str, *points: int) -> PointsRecord:
+    return PointsRecord(sweep, CellSet.of([PORTIONS[point] for point in points]))
 
 
 def plain(record: Record | None) -> object:
@@ -62,7 +62,7 @@ class Store:
     """What was told, and a fault: the call that fails, before or after it has done its work."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.logged: list[tuple[str, str]] = []
         self.pages: list[tuple[str, bool]] = []
         self.fails: str | None = None
 
@@ -84,21 +84,21 @@ class FakeTracker(Tracker):
 
     def log_points(self, sweep: str, points: Iterable[PointContent]) -> list[str]:
         new = [(sweep, point.point_id) for point in points]
-        self.store.do(lambda: self.store.told.extend(pair for pair in new if pair not in self.store.told))
+        self.store.do(lambda: self.store.logged.extend(pair for pair in new if pair not in self.store.logged))
         return []
 
     def log_pictures(self, sweep: str, seeds: Mapping[str, object], artifacts: Path | str) -> list[str]:
         return []
 
-    def stale(self, sweep: str, told: Overview) -> list[str]:
-        return [name for name in NAMES if name in told.digests and (sweep, name) not in self.store.told]
+    def stale(self, sweep: str, overview: Overview) -> list[str]:
+        return [name for name in NAMES if name in overview.digests and (sweep, name) not in self.store.logged]
 
-    def end(self, info: SweepInfo, told: Overview, table: object, figures: object = (), complete: bool = True) -> None:
+    def end(self, info: SweepInfo, overview: Overview, table: object, figures: object = (), complete: bool = True) -> None:
         self.store.do(lambda: self.store.pages.append((info.name, complete)))
 
 
-def courier(root: Path, store: Store, ledger: Ledger) -> Courier:
-    return Courier(Outbox(root), FakeTracker(store), ledger, root)
+def relay(root: Path, store: Store, ledger: Ledger) -> OutboxRelay:
+    return OutboxRelay(Outbox(root), FakeTracker(store), ledger, root)
 
 
 steps = st.lists(
@@ -125,10 +125,10 @@ def memory() -> Iterator[Path]:
 def test_any_order_of_adding_working_and_crashing_keeps_order_and_loses_nothing(steps, ledger, memory):
     root = memory / uuid.uuid4().hex
     store, added, ends = Store(), [], []
-    working = courier(root, store, ledger)
+    working = relay(root, store, ledger)
     for kind, word, number in steps:
         if kind == "points":
-            working.outbox.add(some(word, number))
+            working.outbox.add(points_record(word, number))
             added.append((word, NAMES[number]))
         elif kind in ("began", "ended"):
             working.outbox.add(began(word, kind == "ended"))
@@ -139,18 +139,18 @@ def test_any_order_of_adding_working_and_crashing_keeps_order_and_loses_nothing(
             store.fails = word or None
             for _ in range(number):
                 try:
-                    working.next(lambda record: False)
+                    working.deliver_next(lambda record: False)
                 except UnavailableError:
                     continue
         else:
             if kind == "crash while adding":
                 crash_in_add(working.outbox, number)
-            working = courier(root, store, ledger)
+            working = relay(root, store, ledger)
     store.fails = None
-    while working.next(lambda record: False):
+    while working.deliver_next(lambda record: False):
         pass
     wanted = list(dict.fromkeys(added))
-    assert store.told == wanted
+    assert store.logged == wanted
     # A page is written again where the answer was lost or a crash came before its record was taken away.
     assert list(dict.fromkeys(name for name, _ in store.pages)) == list(dict.fromkeys(ends))
     left = [working.outbox.read(name) for name in working.outbox.names()]
@@ -182,14 +182,14 @@ def crash_in_add(outbox: Outbox, at: int) -> None:
 @pytest.mark.parametrize("at", range(4))
 def test_a_record_whose_writer_died_is_there_whole_or_not_at_all(tmp_path, at):
     outbox = Outbox(tmp_path)
-    outbox.add(some("A", 1))
+    outbox.add(points_record("A", 1))
     crash_in_add(outbox, at)
     left = Outbox(tmp_path)
     records = [plain(left.read(name)) for name in left.names()]
-    assert records[0] == some("A", 1).to_json()
+    assert records[0] == points_record("A", 1).to_json()
     assert records[1:] == ([began("C").to_json()] if at >= 2 else [])
-    left.add(some("A", 2))
-    assert plain(left.read(left.names()[-1])) == some("A", 2).to_json()
+    left.add(points_record("A", 2))
+    assert plain(left.read(left.names()[-1])) == points_record("A", 2).to_json()
 
 
 WRITER = """
@@ -220,7 +220,7 @@ def test_kill_9_of_a_writer_loses_nothing_that_it_had_added(tmp_path):
     assert [name for name in names if name in set(acknowledged)] == acknowledged, "in the order in which they were added"
     assert all(outbox.read(name) is not None for name in names)
     (tmp_path / f".{host()}-{writer.pid}-00000000.tmp").write_bytes(b'{"half')
-    with outbox.alone() as mine:
+    with outbox.exclusive() as mine:
         assert mine
         assert not list(tmp_path.glob(".*.tmp")), "what the dead left half-written is swept away"
 
@@ -241,41 +241,44 @@ def test_two_never_work_it_off_at_once_and_the_dead_let_go(tmp_path):
     assert other.stdout is not None
     assert other.stdout.readline() == "True\n"
     outbox = Outbox(tmp_path)
-    with outbox.alone() as mine:
+    with outbox.exclusive() as mine:
         assert not mine
-    assert str(other.pid) in outbox.worker()
+    assert str(other.pid) in outbox.lock_holder()
     other.kill()
     other.wait()
-    with outbox.alone() as mine:
+    with outbox.exclusive() as mine:
         assert mine
 
 
 def test_a_full_disk_refuses_a_record_whole_and_takes_the_next(tmp_path):
     outbox = Outbox(tmp_path)
-    outbox.add(some("A", 0))
+    outbox.add(points_record("A", 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))  # the kernel refuses every file above 20 bytes
     try:
         with pytest.raises(OSError) as raised:  # noqa: PT011
-            outbox.add(some("A", 1))
+            outbox.add(points_record("A", 1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.errno == errno.EFBIG
     assert [file.name for file in tmp_path.iterdir()] == outbox.names()
-    outbox.add(some("A", 2))
-    assert [plain(outbox.read(name)) for name in outbox.names()] == [some("A", 0).to_json(), some("A", 2).to_json()]
+    outbox.add(points_record("A", 2))
+    assert [plain(outbox.read(name)) for name in outbox.names()] == [
+        points_record("A", 0).to_json(),
+        points_record("A", 2).to_json(),
+    ]
 
 
 def test_what_cannot_be_understood_is_taken_away_and_keeps_nobody(tmp_path, ledger):
     outbox, store = Outbox(tmp_path), Store()
-    outbox.add(some("A", 0))
+    outbox.add(points_record("A", 0))
     for number, text in enumerate(["", "{", "[]", '{"kind": "other"}', '{"kind": "points"}', "null"]):
         (tmp_path / f"{number + 1:010d}-0000000{number}.json").write_text(text)
-    outbox.add(some("A", 1))
-    working = courier(tmp_path, store, ledger)
-    while working.next(lambda record: False):
+    outbox.add(points_record("A", 1))
+    working = relay(tmp_path, store, ledger)
+    while working.deliver_next(lambda record: False):
         pass
-    assert store.told == [("A", NAMES[0]), ("A", NAMES[1])]
+    assert store.logged == [("A", NAMES[0]), ("A", NAMES[1])]
     assert outbox.names() == []
 
 
@@ -285,12 +288,12 @@ def test_a_sweep_whose_driver_died_is_written_as_it_is_and_let_go(tmp_path, ledg
     dead.wait()
     outbox.add(began("dead", pid=dead.pid))
     outbox.add(began("alive"))
-    outbox.add(some("dead", 0))
+    outbox.add(points_record("dead", 0))
     assert outbox.waiting() == 2
-    working = courier(tmp_path, store, ledger)
-    while working.next(lambda record: record.orphaned):
+    working = relay(tmp_path, store, ledger)
+    while working.deliver_next(lambda record: record.orphaned):
         pass
-    assert store.told == [("dead", name) for name in NAMES]
+    assert store.logged == [("dead", name) for name in NAMES]
     assert store.pages == [("dead", True)]
     (left,) = outbox.names()
     assert isinstance(record := outbox.read(left), SweepRecord)
@@ -301,7 +304,7 @@ def test_a_sweep_whose_driver_died_is_written_as_it_is_and_let_go(tmp_path, ledg
 def test_records_are_small_and_round_trip(tmp_path):
     portions = [Portion.of(point, range(10_000)) for point in POINTS]
     portions.append(Portion.of(plane_point(9), [5, -3, 7, 8, 100, 2**40]))
-    record = PointsRecord("a sweep", Extent.of(portions))
+    record = PointsRecord("a sweep", CellSet.of(portions))
     text = json.dumps(record.to_json())
     assert len(text) < 600
     outbox = Outbox(tmp_path)
@@ -316,6 +319,6 @@ def test_adding_is_quick_enough_for_a_driver(tmp_path):
     outbox = Outbox(tmp_path)
     started = time.perf_counter()
     for _ in range(50):
-        outbox.add(some("A", 0))
+        outbox.add(points_record("A", 0))
     assert time.perf_counter() - started < 5
     assert module.alive(os.getpid())

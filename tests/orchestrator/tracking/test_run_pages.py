@@ -9,12 +9,12 @@ import pytest
 
 from orchestrator.ledger.records import to_table
 from orchestrator.testing import plane_point, quick_result
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.environment import DIFF_LIMIT, describe, git_diff, write_environment
 from orchestrator.tracking.model_inputs import inputs_of
 from orchestrator.tracking.run_pages import COLUMNS, point_page, view_key
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from tests.support.tracking_bench import INFO, Bench, cells_of
 
 
@@ -89,7 +89,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     files = write_environment(folder / "environment", "grasp sweep")
     info = replace(INFO, files=(*map(str, files), "/nowhere/gone"), models=("push_t", "wall"))
     bench.sync(info)
-    Tracker(Destination(bench.destination.uri, folder / "files", "pages")).sync(info, bench.ledger.table(), bench.artifacts)
+    Tracker(TrackingStore(bench.tracking_store.uri, folder / "files", "pages")).sync(
+        info, bench.ledger.table(), bench.artifacts
+    )
     return bench
 
 

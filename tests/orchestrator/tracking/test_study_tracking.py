@@ -12,8 +12,8 @@ from PIL import Image
 
 from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker, StudyTracking, history
+from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import objective
 from orchestrator.tuning.pruning import Pruning
 from orchestrator.tuning.trials import State, TrialView
@@ -34,8 +34,8 @@ def info(name: str = "study") -> StudyInfo:
     return StudyInfo(name, "trials: 16\n", "grasp tune", (objective("cost"),), {"space.lr": "0.001 to 1"})
 
 
-def destination(folder: Path) -> Destination:
-    return Destination(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts")
+def tracking_store(folder: Path) -> TrackingStore:
+    return TrackingStore(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts")
 
 
 def runs(folder: Path) -> tuple[MlflowClient, list]:
@@ -70,7 +70,7 @@ def test_a_study_is_a_run_and_each_trial_its_child(study, tmp_path):
     assert {view.state for view in views} == {State.COMPLETE, State.PRUNED}
     table = tmp_path / "held_out.json"
     table.write_text(json.dumps({"columns": ["settings"], "data": [["default"]]}))
-    StudyTracker(destination(tmp_path), info()).finish(views, [table], "what came out")
+    StudyTracker(tracking_store(tmp_path), info()).finish(views, [table], "what came out")
     check(tmp_path, views)
     client, found = runs(tmp_path)
     (parent,) = [run for run in found if run.data.tags["grasp.kind"] == "study"]
@@ -81,32 +81,32 @@ def test_a_study_is_a_run_and_each_trial_its_child(study, tmp_path):
 
 def test_written_again_it_adds_nothing(study, tmp_path):
     views = study.views()
-    half = StudyTracker(destination(tmp_path), info())
+    half = StudyTracker(tracking_store(tmp_path), info())
     for view in views[:7]:
         half.write(view)
     for _ in range(2):
-        StudyTracker(destination(tmp_path), info()).finish(views, [], "")
+        StudyTracker(tracking_store(tmp_path), info()).finish(views, [], "")
         check(tmp_path, views)
 
 
 def test_a_trial_whose_writer_died_is_written_to_its_end(study, tmp_path):
-    tracker = StudyTracker(destination(tmp_path), info())
+    tracker = StudyTracker(tracking_store(tmp_path), info())
     tracker.open()
     client, found = runs(tmp_path)
     tags = {"mlflow.parentRunId": found[0].info.run_id, "grasp.kind": "trial", "grasp.study": "study", "grasp.trial": "0"}
     client.create_run(found[0].info.experiment_id, run_name="trial 0", tags=tags)
-    StudyTracker(destination(tmp_path), info()).finish(study.views(), [], "")
+    StudyTracker(tracking_store(tmp_path), info()).finish(study.views(), [], "")
     check(tmp_path, study.views())
 
 
 def test_a_server_that_is_away_costs_a_sentence(study, tmp_path):
     said: list[str] = []
-    away = Destination(f"http://127.0.0.1:{free_port()}", tmp_path)
+    away = TrackingStore(f"http://127.0.0.1:{free_port()}", tmp_path)
     tracking = StudyTracking(away, info(), said.append)
     tracking.check()
     tracking.start()
     for view in study.views()[:2]:
-        tracking.tell(view)
+        tracking.on_trial_end(view)
     tracking.finish(study.views(), [], "")
     assert len(said) == 2
     assert "cannot be reached" in said[0]
@@ -116,21 +116,21 @@ def test_a_server_that_is_away_costs_a_sentence(study, tmp_path):
 
 def test_beside_planning_nothing_is_lost(study, tmp_path):
     said: list[str] = []
-    tracking = StudyTracking(destination(tmp_path), info(), said.append)
+    tracking = StudyTracking(tracking_store(tmp_path), info(), said.append)
     tracking.start()
     views = study.views()
     for view in views:
-        tracking.tell(view)
+        tracking.on_trial_end(view)
     tracking.finish(views, [], "")
     assert said == []
     check(tmp_path, views)
 
 
-def test_without_a_destination_nothing_happens(study):
+def test_without_a_tracking_store_nothing_happens(study):
     tracking = StudyTracking(None, info(), lambda words: pytest.fail(words))
     tracking.check()
     tracking.start()
-    tracking.tell(study.views()[0])
+    tracking.on_trial_end(study.views()[0])
     tracking.finish(study.views(), [], "")
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest
 
+from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.artifacts.frames import SIZE
-from orchestrator.artifacts.gallery import Gallery
-from orchestrator.artifacts.selection import NOTHING, Chosen
+from orchestrator.artifacts.selection import NO_ARTIFACTS, ArtifactSelection
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import by_point
@@ -26,13 +26,13 @@ from orchestrator.ledger.records import from_table, to_table
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.testing import RAISING, Faulty, plane_point, quick_result
-from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.mlflow_store import MlflowStore, TrackingError, UnavailableError
 from orchestrator.tracking.outbox import SweepRecord
 from orchestrator.tracking.run_content import contents, overview, summary, wilson
 from orchestrator.tracking.run_images import STEPS
-from orchestrator.tracking.sweep_info import Extent
+from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracking_store import TrackingStore
 from tests.support.tracking_bench import INFO, Bench, cells_of
 
 
@@ -40,7 +40,7 @@ from tests.support.tracking_bench import INFO, Bench, cells_of
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an initialised store: initialising takes seconds."""
     folder = tmp_path_factory.mktemp("store")
-    Tracker(Destination(f"sqlite:///{folder}/mlflow.db", folder / "files", "warm")).open()
+    Tracker(TrackingStore(f"sqlite:///{folder}/mlflow.db", folder / "files", "warm")).open()
     return folder
 
 
@@ -75,7 +75,7 @@ def test_a_sweep_is_a_parent_with_a_child_a_point(bench: Bench, tmp_path: Path) 
 
 
 def test_a_child_has_a_table_the_ui_shows(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", bench.destination.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", bench.tracking_store.uri)
     bench.plan(cells_of((4,), range(3)))
     bench.sync()
     run = bench.child(4)
@@ -89,14 +89,14 @@ def test_a_child_has_a_table_the_ui_shows(bench: Bench, tmp_path: Path, monkeypa
     assert pq.read_table(local)["cell_id"].to_pylist() == bench.ledger.table()["cell_id"].to_pylist()
 
 
-def test_chosen_cells_are_shown_with_a_slider(bench: Bench) -> None:
+def test_selected_cells_are_shown_with_a_slider(bench: Bench) -> None:
     """Files that say why, and images named as MLflow's own client names them; other cells take the place of the first ones."""
     bench.plan(cells_of((8,), range(3)))
     bench.sync()
-    run, gallery = bench.child(8), Gallery(LocalStorage(bench.artifacts))
-    record = gallery.record(plane_point(8).point_id)
+    run, artifact_store = bench.child(8), ArtifactStore(LocalStorage(bench.artifacts))
+    record = artifact_store.manifest(plane_point(8).point_id)
     assert record is not None
-    names = {f"rollout/{choice.title}{kind}" for choice in record.choices for kind in (".mp4", ".parquet", ".png")}
+    names = {f"rollout/{selection.title}{kind}" for selection in record.selected for kind in (".mp4", ".parquet", ".png")}
     assert set(bench.files(run, "rollout")) == names
     assert run.data.tags["mlflow.loggedImages"] == "True"
     images = bench.files(run, "images")
@@ -113,22 +113,22 @@ def test_chosen_cells_are_shown_with_a_slider(bench: Bench) -> None:
     assert re.fullmatch(r"images/theirs\+step\+3\+timestamp\+\d+\+[0-9a-f-]+\.png", theirs), "MLflow names them in another way"
     bench.plan(cells_of((8,), range(40)))
     bench.sync()
-    grown = gallery.record(plane_point(8).point_id)
+    grown = artifact_store.manifest(plane_point(8).point_id)
     assert grown is not None
-    assert grown.choices != record.choices
-    assert {name.rsplit(".")[0] for name in bench.files(run, "rollout")} == {f"rollout/{c.title}" for c in grown.choices}
+    assert grown.selected != record.selected
+    assert {name.rsplit(".")[0] for name in bench.files(run, "rollout")} == {f"rollout/{c.title}" for c in grown.selected}
     assert len(bench.files(run, "images")) == 2 * STEPS
 
 
-def test_pictures_that_come_later_are_told_in_the_end(bench: Bench) -> None:
-    bench.plan(cells_of((4, 8), range(3)), chosen=NOTHING)
+def test_pictures_that_come_later_are_tracked_in_the_end(bench: Bench) -> None:
+    bench.plan(cells_of((4, 8), range(3)), chosen=NO_ARTIFACTS)
     bench.sync()
     assert bench.files(bench.child(4)) == ["cells.json"]
-    bench.plan(cells_of((4, 8), range(3)), chosen=Chosen(("worst",), video=False))
-    courier = bench.courier()
-    extent = Extent.of(by_point(cells_of((4, 8), range(3))))
-    courier.outbox.add(SweepRecord(INFO, extent, ended=True))
-    assert courier.next(lambda record: False)
+    bench.plan(cells_of((4, 8), range(3)), chosen=ArtifactSelection(("worst",), video=False))
+    relay = bench.relay()
+    extent = CellSet.of(by_point(cells_of((4, 8), range(3))))
+    relay.outbox.add(SweepRecord(INFO, extent, ended=True))
+    assert relay.deliver_next(lambda record: False)
     for horizon in (4, 8):
         names = bench.files(bench.child(horizon), "rollout")
         assert [Path(name).suffix for name in names] == [".gif", ".parquet", ".png"]
@@ -149,7 +149,7 @@ def test_writing_again_adds_nothing(bench: Bench) -> None:
     assert bench.tracker.requests == requests, "the marker alone says so"
     bench.sync()
     folder = bench.ledger.root.parent
-    other = Bench(bench.destination.uri, bench.destination.artifact_root, folder, bench.experiment)
+    other = Bench(bench.tracking_store.uri, bench.tracking_store.artifact_root, folder, bench.experiment)
     assert other.tracked()
     other.sync()
     assert bench.everything() == before
@@ -194,8 +194,8 @@ def test_failed_cells_are_tracked_and_mended(bench: Bench) -> None:
     cells = [plane_point(4).cell(seed) for seed in (0, RAISING)]
     bench.plan(cells, Faulty(str(bench.ledger.root.parent)), limits=Limits(1))
     bench.sync()
-    told = bench.child(4).data.metrics
-    assert (told["failed"], told["cells"], told["success_rate"]) == (1.0, 2.0, 1.0), "an error counts in no rate"
+    logged = bench.child(4).data.metrics
+    assert (logged["failed"], logged["cells"], logged["success_rate"]) == (1.0, 2.0, 1.0), "an error counts in no rate"
     assert set(bench.history(bench.child(4), "success")) == {0}
     bench.plan(cells, retry_failed=True)
     bench.sync()
@@ -244,7 +244,7 @@ def test_long_settings_are_clipped_and_secrets_masked(bench: Bench) -> None:
     assert mask_uri("sqlite:////tmp/mlflow.db") == "sqlite:////tmp/mlflow.db"
 
 
-def test_a_point_with_thousands_of_seeds_is_told_in_parts_and_goes_on_where_it_stopped(
+def test_a_point_with_thousands_of_seeds_is_tracked_in_parts_and_goes_on_where_it_stopped(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.plan([plane_point(4).cell(0)])
@@ -285,7 +285,7 @@ def test_a_sweep_made_twice_keeps_the_run_with_points(bench: Bench) -> None:
     (true,) = bench.runs("sweep")
     bench.client.create_run(true.info.experiment_id, 1, early, INFO.name)
     assert len(bench.runs("sweep")) == 2
-    fresh = Tracker(bench.destination)
+    fresh = Tracker(bench.tracking_store)
     fresh.sync(INFO, bench.ledger.table(), bench.artifacts)
     (left,) = bench.runs("sweep")
     assert left.info.run_id == true.info.run_id
@@ -339,14 +339,14 @@ def test_a_sweep_in_columns_is_the_sweep_in_rows(rows) -> None:
     (record,) = quick_result(plane_point(4), (0,)).results
     records = [replace(record, point_id=plane_point(row.pop("point")).point_id, **row) for row in map(dict, rows)]
     table = to_table(records)
-    told, points = overview(table), contents(table.to_pylist())
-    assert told.digests == {point.point_id: point.digest for point in points}
+    whole, points = overview(table), contents(table.to_pylist())
+    assert whole.digests == {point.point_id: point.digest for point in points}
     expected = {k: v for k, v in summary(table.to_pylist()).items() if not k.endswith(("_mean", "_median"))}
     for planner in {row["planner"] for row in rows}:
         hits = [row["success"] for row in rows if row["planner"] == planner and row["status"] != "failed"]
         if hits:
             expected[f"success_rate/{planner}"] = sum(hits) / len(hits)
-    assert told.metrics == pytest.approx(expected)
-    assert told.cells == len(rows)
-    assert told.began == pytest.approx(min(point.began for point in points), abs=1)
-    assert told.ended == max(point.ended for point in points)
+    assert whole.metrics == pytest.approx(expected)
+    assert whole.cells == len(rows)
+    assert whole.began == pytest.approx(min(point.began for point in points), abs=1)
+    assert whole.ended == max(point.ended for point in points)

@@ -48,7 +48,7 @@ def proxy(server: MLflowServer) -> Iterator[FaultyProxy]:
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits between tries are short."""
     monkeypatch.setattr(module, "_FIRST_WAIT", 0.05)
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.2)
@@ -60,9 +60,9 @@ def bench(server: MLflowServer, proxy: FaultyProxy, tmp_path: Path) -> Bench:
     return Bench(server.uri, tmp_path, tmp_path, tmp_path.name, through=proxy.uri)
 
 
-def swept(bench: Bench, said: list[str] | None = None, patience: float = 30.0) -> BackgroundTracker:
+def swept(bench: Bench, said: list[str] | None = None, timeout: float = 30.0) -> BackgroundTracker:
     """A sweep that has been planned and is being tracked."""
-    tracker = bench.background(CELLS, CELLS, say=(said if said is not None else []).append, patience=patience)
+    tracker = bench.background(CELLS, CELLS, say=(said if said is not None else []).append, patience=timeout)
     tracker.start()
     bench.plan(CELLS, hooks=Hooks(on_result=tracker.on_result), limits=Limits(2))
     return tracker
@@ -79,10 +79,10 @@ def drain(bench: Bench) -> None:
     """What `grasp sync` does, once the sweep's own thread has let go."""
     locks: list[int | None] = []
     until(lambda: locks.append(bench.outbox.claim()) or locks[-1] is not None)
-    courier, hiccups = bench.courier(), 0
+    relay, hiccups = bench.relay(), 0
     while True:
         try:
-            if not courier.next(lambda record: record.orphaned):
+            if not relay.deliver_next(lambda record: record.orphaned):
                 break
         except UnavailableError:  # what was killed in the middle of a request can cost the server's next answer
             hiccups += 1
@@ -180,7 +180,7 @@ def test_a_slow_server_delays_no_planning_and_what_waits_is_said(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     at_last = threading.Event()
     proxy.fault = lambda number, method, path: at_last
-    tracker = swept(bench, patience=0.5)
+    tracker = swept(bench, timeout=0.5)
     assert bench.client.get_experiment_by_name(bench.experiment) is None, "planning ended before anything was answered"
     said = tracker.finish()
     at_last.set()
@@ -205,7 +205,7 @@ def test_a_database_that_goes_away_and_comes_back(database: PostgreSQL, server: 
         thread.join()
     assert ended == [None, None]
     behind_a_server.check_all_once(HORIZONS, SEEDS)
-    direct.client = type(direct.client)(tracking_uri=direct.destination.connection)
+    direct.client = type(direct.client)(tracking_uri=direct.tracking_store.mlflow_uri)
     direct.check_all_once(HORIZONS, SEEDS)
 
 
@@ -230,7 +230,7 @@ def test_a_server_that_is_killed_and_started_again(killable: MLflowServer, tmp_p
                 killable.kill()
 
         proxy.fault = kill
-        tracker = swept(bench, patience=1.0)
+        tracker = swept(bench, timeout=1.0)
         until(lambda: len(proxy.seen) > at)
         said = tracker.finish()
         assert said is not None

@@ -16,7 +16,7 @@ import pytest
 from benchmarks.services import PostgreSQL, postgresql_programs
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tuning.objectives import Bound, objective
-from orchestrator.tuning.optuna_storage import open_storage, shown
+from orchestrator.tuning.optuna_storage import masked_location, open_storage
 from orchestrator.tuning.pruning import Pruning
 from orchestrator.tuning.samplers import Sampling
 from orchestrator.tuning.trials import State
@@ -94,9 +94,9 @@ def test_trials_are_taken_over_only_when_asked(tmp_path):
     other = open_study(tmp_path / "journal", owner="other")
     assert other.ask(9) is not None
     mine = open_study(tmp_path / "journal")
-    assert mine.adopting(False) == 0
+    assert mine.adopt_running(False) == 0
     assert mine.resume() == []
-    assert mine.adopting(True) == 1
+    assert mine.adopt_running(True) == 1
     assert len(mine.resume()) == 1
 
 
@@ -160,7 +160,7 @@ def test_storages_that_cannot_be_used_are_refused_without_their_secrets(location
     assert words in str(error.value)
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
-    assert "secret" not in shown(location)
+    assert "secret" not in masked_location(location)
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path):
@@ -183,18 +183,18 @@ def test_trials_of_another_study_are_found_by_name(tmp_path):
     first = open_study(tmp_path / "journal", definition=definition("first"))
     run_study(first, Ledger(tmp_path / "ledger"), total=3)
     second = open_study(tmp_path / "journal", definition=definition("second"))
-    assert [view.number for view in second.other("first")] == [0, 1, 2]
+    assert [view.number for view in second.trials_of("first")] == [0, 1, 2]
     with pytest.raises(UnknownNameError, match="did you mean 'first'"):
-        second.other("firts")
+        second.trials_of("firts")
 
 
 def test_known_settings_come_first_and_what_they_leave_out_is_suggested(tmp_path):
     study = open_study(tmp_path / "journal")
-    assert study.unbegun
+    assert study.needs_first_trials
     study.enqueue({"lr": 0.25}, "mine")
     study.enqueue({"lr": 0.25}, "mine again")
-    study.mark_begun()
-    assert not open_study(tmp_path / "journal").unbegun
+    study.mark_first_trials_queued()
+    assert not open_study(tmp_path / "journal").needs_first_trials
     trial = study.ask(2)
     assert trial is not None
     assert trial.settings["lr"] == 0.25

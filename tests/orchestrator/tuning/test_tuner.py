@@ -35,7 +35,7 @@ def test_unpruned_trials_see_every_cell_once(tmp_path):
     views = study.views()
     assert [view.state for view in views] == [State.COMPLETE] * 9
     assert [view.number for view in views] == list(range(9))
-    assert tuner.score.finished == len(ended) == 9
+    assert tuner.progress.finished == len(ended) == 9
     by_point = cells_by_point(ledger)
     for view in views:
         (point,) = view.notes["points"]
@@ -76,7 +76,7 @@ def test_pruning_spares_cells_and_never_the_best(tmp_path):
     states = Counter(view.state for view in views)
     assert set(states) == {State.COMPLETE, State.PRUNED}
     assert states[State.PRUNED] >= 5
-    assert tuner.score.saved + tuner.score.cells == 24 * len(SEEDS)
+    assert tuner.progress.saved + tuner.progress.cells == 24 * len(SEEDS)
     best = min(whole.views(), key=lambda view: view.values[0])
     assert min((view for view in views if view.state is State.COMPLETE), key=lambda view: view.values[0]).number == best.number
     for view in views:
@@ -172,9 +172,9 @@ def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
     from orchestrator.tuning.racing import instances_of
     from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
-    from sweeps.tuning.study_run import Recorded
+    from sweeps.tuning.study_run import RecordedCells
 
-    tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(3, 2), Recorded(ledger), threading.Event())
+    tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(3, 2), RecordedCells(ledger), threading.Event())
     run_cells((), ledger, InlineBackend(), hooks=Hooks(tuner.start, tuner.on_result))
     assert [(view.state, view.values, view.notes["conflict"]) for view in study.views()] == [
         (State.COMPLETE, (1.0,), "these do not go together")
@@ -182,8 +182,8 @@ def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
 
 
 def test_failed_cells_count_as_the_worst(tmp_path):
-    place = base()
-    broken = points_of(place)
+    condition = base()
+    broken = points_of(condition)
 
     def points(settings):
         from dataclasses import replace
@@ -196,26 +196,26 @@ def test_failed_cells_count_as_the_worst(tmp_path):
     from orchestrator.tuning.racing import instances_of
     from orchestrator.tuning.tuner import Tuner, TuningPlan
     from orchestrator.workers.backend import InlineBackend
-    from sweeps.tuning.study_run import Recorded
+    from sweeps.tuning.study_run import RecordedCells
 
     ledger = Ledger(tmp_path / "ledger")
     study = open_study(tmp_path / "journal")
-    tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(2, 1), Recorded(ledger), threading.Event())
+    tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(2, 1), RecordedCells(ledger), threading.Event())
     backend = InlineBackend(make_evaluator=plane_evaluator)
     run_cells((), ledger, backend, hooks=Hooks(tuner.start, tuner.on_result))
     assert [view.values for view in study.views()] == [(1.0,)] * 2
 
 
 @pytest.mark.parametrize("join", ["mean", "worst", "best"])
-def test_several_places_are_joined(tmp_path, join):
-    places = (base(8), base(40))
+def test_several_conditions_are_joined(tmp_path, join):
+    conditions = (base(8), base(40))
     study = open_study(tmp_path / "journal", pruning=unpruned(), sampling=at_random(2))
-    run_study(study, Ledger(tmp_path / "ledger"), total=4, places=places, join=join)
+    run_study(study, Ledger(tmp_path / "ledger"), total=4, conditions=conditions, join=join)
     for view in study.views():
         assert len(view.notes["points"]) == 2
         assert len(view.steps) == 2 * len(SEEDS)
     mean = open_study(tmp_path / "mean", pruning=unpruned(), sampling=at_random(2))
-    run_study(mean, Ledger(tmp_path / "ledger"), total=4, places=places)
+    run_study(mean, Ledger(tmp_path / "ledger"), total=4, conditions=conditions)
     signs = {"mean": 0, "worst": 1, "best": -1}[join]
     for view, other in zip(study.views(), mean.views(), strict=True):
         gap = view.values[0] - other.values[0]

@@ -5,8 +5,8 @@ import torch
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
-from orchestrator.evaluation.results import Setback
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.evaluation.results import BatchFailure
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.workers import devices as gpu
@@ -40,8 +40,8 @@ class Raising:
 )
 def test_errors_that_mean_too_little_memory_are_known_by_class_or_words(error: Exception, memory: bool) -> None:
     answer = attempt(Raising(error), Batch.of(plane_point(), (0, 1)))
-    assert isinstance(answer, Setback)
-    assert answer.memory == memory
+    assert isinstance(answer, BatchFailure)
+    assert answer.out_of_memory == memory
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_gpu_on_which_nothing_can_be_waited_for_is_broken(monkeypatch: pytest.
 
 def test_a_process_that_has_lost_its_gpu_records_nothing_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.workers.backend.is_broken", lambda device: True)
-    scheduler = Scheduler(CostModel())
+    scheduler = Scheduler(DurationModel())
     scheduler.add([Portion.of(plane_point(), range(3))])
     backend = InlineBackend(make_evaluator=lambda device: Raising(RuntimeError("unspecified launch failure")))
     with pytest.raises(UserError, match=r"GPU can no longer be used .*launch failure.*everything finished is kept"):

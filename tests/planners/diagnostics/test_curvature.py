@@ -8,9 +8,9 @@ from planners.diagnostics.conditioning import lifted_condition, shooting_conditi
 from planners.diagnostics.curvature import (
     curvature,
     extreme_eigenvalue,
+    flat_variables,
     gauss_newton_product,
     hessian_product,
-    joined,
     lifted_objective,
     shooting_objective,
     twice_differentiable,
@@ -147,7 +147,7 @@ def test_lifted_curvature_and_condition_are_those_of_the_dense_matrix(name):
     problems = problems_for(model, batch=2, steps=4)
     states, actions = somewhere(problems, model)
     objective = lifted_objective(twice_differentiable(model), problems, weights(problems))
-    x = joined(states, actions)
+    x = flat_variables(states, actions)
     torch.testing.assert_close(objective(x), lifted_loss(model, problems, states, actions, weights(problems)))
     measured = curvature(objective, x, iterations=x.shape[1])
     product = gauss_newton_product(objective, x)

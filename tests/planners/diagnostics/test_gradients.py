@@ -7,7 +7,7 @@ import torch
 
 from planners import ModelProblems
 from planners.diagnostics.brittleness import brittleness, predicted_states
-from planners.diagnostics.curvature import curvature, joined, lifted_objective, shooting_objective
+from planners.diagnostics.curvature import curvature, flat_variables, lifted_objective, shooting_objective
 from planners.diagnostics.gradients import (
     LiftedPhase,
     early_over_late,
@@ -158,7 +158,7 @@ def test_curvature_of_an_unstable_world_grows_exponentially_and_only_in_shooting
         states, actions = somewhere(problems, model)
         shooting.append(curvature(shooting_objective(model, problems), actions.flatten(1)).gauss_newton)
         objective = lifted_objective(model, problems, weights(problems))
-        lifted.append(curvature(objective, joined(states, actions)).gauss_newton)
+        lifted.append(curvature(objective, flat_variables(states, actions)).gauss_newton)
     steep, level = growth(lengths, torch.stack(shooting, 1)), growth(lengths, torch.stack(lifted, 1))
     assert steep.rate == pytest.approx(2 * math.log(1.2), rel=0.01)
     assert steep.exponential_share == 1

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planners.methods.sync_schedule import Phase, Turns
+from planners.methods.sync_schedule import Phase, SyncSchedule
 from planners.search.noise import RowNoise
 from planners.updates.optimizers import make_optimizer
 
@@ -34,60 +34,60 @@ def plainly(counts: Counts, extra: tuple[int, int]) -> list[str]:
 @given(st.lists(COUNTS, min_size=1, max_size=6), st.tuples(st.integers(0, 1), st.integers(0, 1)))
 def test_every_row_does_what_it_does_alone(rows: list[Counts], extra: tuple[int, int]) -> None:
     counts = [torch.tensor(column) for column in zip(*rows, strict=True)]
-    turns = Turns(len(rows), *counts, extra=extra)
+    schedule = SyncSchedule(len(rows), *counts, extra_steps=extra)
     here = torch.arange(len(rows))
     done: list[list[str]] = [[] for _ in rows]
-    turned = 0
+    taken = 0
     while len(here):
-        turn = turns.next()
-        acting = torch.arange(len(here)) if turn.rows is None else turn.rows
+        step = schedule.next()
+        acting = torch.arange(len(here)) if step.rows is None else step.rows
         for row in here[acting].tolist():
-            done[row] += [turn.phase.value] * turn.steps
-        moves = turns.passed(turn)
-        for ended in moves.ended:
+            done[row] += [step.phase.value] * step.steps
+        progress = schedule.advance(step)
+        for ended in progress.ended:
             for row in (here if ended is None else here[ended]).tolist():
                 done[row].append("end")
         stay = torch.tensor([done[row].count("end") < rows[row][2] for row in here.tolist()])
         if not stay.all():
             here = here[stay]
             if len(here):
-                turns.keep(torch.nonzero(stay).flatten())
-        turned += 1
+                schedule.keep(torch.nonzero(stay).flatten())
+        taken += 1
     assert done == [plainly(row, extra) for row in rows]
-    assert turned <= sum(map(len, done))
+    assert taken <= sum(map(len, done))
 
 
 def test_rows_in_step_act_together_and_most_rows_go_first() -> None:
-    alike = Turns(3, 2, 1, 4, 0, extra=(0, 0))
+    alike = SyncSchedule(3, 2, 1, 4, 0, extra_steps=(0, 0))
     for _ in range(6):
-        turn = alike.next()
-        assert turn.rows is None
-        alike.passed(turn)
-    mixed = Turns(3, torch.tensor([1, 4, 4]), 2, 4, 0, extra=(0, 0))
+        step = alike.next()
+        assert step.rows is None
+        alike.advance(step)
+    mixed = SyncSchedule(3, torch.tensor([1, 4, 4]), 2, 4, 0, extra_steps=(0, 0))
     phases = []
     for _ in range(5):
-        turn = mixed.next()
-        phases.append((turn.phase, None if turn.rows is None else turn.rows.tolist()))
-        mixed.passed(turn)
+        step = mixed.next()
+        phases.append((step.phase, None if step.rows is None else step.rows.tolist()))
+        mixed.advance(step)
     lift = (Phase.LIFT, [1, 2])
     assert phases == [(Phase.LIFT, None), lift, lift, lift, (Phase.SYNC, None)]
 
 
 @pytest.mark.parametrize("name", ["adam", "gd"])
 @given(st.lists(st.sets(st.integers(0, 3), min_size=1), max_size=8), st.booleans())
-def test_updates_of_some_rows_are_those_of_the_rows_alone(name: str, turns: list[set[int]], by_row: bool) -> None:
+def test_updates_of_some_rows_are_those_of_the_rows_alone(name: str, row_sets: list[set[int]], by_row: bool) -> None:
     torch.manual_seed(0)
-    gradients = torch.randn(len(turns), 4, 3, dtype=torch.float64)
+    gradients = torch.randn(len(row_sets), 4, 3, dtype=torch.float64)
     rates = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64) if by_row else 0.1
     start = torch.randn(4, 3, dtype=torch.float64)
     together, optimizer = start.clone(), make_optimizer(name, start, rates)
-    for gradient, chosen in zip(gradients, turns, strict=True):
+    for gradient, chosen in zip(gradients, row_sets, strict=True):
         rows = torch.tensor(sorted(chosen))
         optimizer.update(together, gradient[rows], rows)
     for row in range(4):
         alone = start[row : row + 1].clone()
         own = make_optimizer(name, alone, rates[row : row + 1] if isinstance(rates, torch.Tensor) else rates)
-        for gradient, chosen in zip(gradients, turns, strict=True):
+        for gradient, chosen in zip(gradients, row_sets, strict=True):
             if row in chosen:
                 own.update(alone, gradient[row : row + 1])
         torch.testing.assert_close(together[row], alone[0], rtol=1e-12, atol=1e-12)

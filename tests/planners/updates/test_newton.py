@@ -98,7 +98,7 @@ def test_one_step_without_damping_is_the_least_norm_plan_of_a_linear_world() -> 
     model = run.model
     assert isinstance(model, LinearQuadratic)
     newton, actions = LevenbergMarquardt(run, 1e-12), run.start.actions.clone()
-    refine(newton, actions, 1)
+    run_refiner(newton, actions, 1)
     assert (run.best_cost < 1e-12).all()
     least = model.least_norm(run.problems.context.last, run.problems.goal, 12)
     torch.testing.assert_close(actions, least, rtol=1e-5, atol=1e-6)
@@ -121,9 +121,9 @@ def test_cost_never_rises_and_bounds_hold(world: str) -> None:
     torch.testing.assert_close(run.best_cost, costs[-1])
 
 
-def refine(newton: LevenbergMarquardt, actions: torch.Tensor, steps: int) -> None:
+def run_refiner(newton: LevenbergMarquardt, actions: torch.Tensor, steps: int) -> None:
     """So many steps, and the one that only looks."""
-    for _ in range(steps + newton.extra):
+    for _ in range(steps + newton.extra_steps):
         newton.step(actions)
 
 

@@ -15,7 +15,7 @@ from planners.methods.mppi import MPPISearch, path_weights
 from planners.methods.random_shooting import spread
 from planners.search.noise import RowNoise
 from planners.search.search_run import begin
-from planners.updates.sampling import coloured, drawn, elites_of, offered_costs
+from planners.updates.sampling import coloured, drawn, elites_of, evaluate_plans
 from tests.support.planning import WORLDS, Counting, plan, problems_for, small_mlp
 from world_models.base import Context
 from world_models.models.analytic import LinearQuadratic
@@ -67,7 +67,7 @@ def test_costs_are_those_of_the_plans_inside_the_bounds_and_the_best_is_offered(
     run = begin(model, problems, [1, 2, 3])
     plans = white(3, 10, 6, 2)
     plans[1, 4] = torch.nan
-    cost = offered_costs(run, plans)
+    cost = evaluate_plans(run, plans)
     assert plans.nan_to_num(0).abs().max() <= 0.5
     assert cost[1, 4] == torch.inf
     torch.testing.assert_close(run.best_cost, cost.amin(1))
@@ -110,7 +110,7 @@ def test_mppis_mean_is_the_weighted_mean_of_its_draws() -> None:
         search.step(iteration)
         plans = before[:, None] + 0.4 * 0.5**iteration * noise.at(iteration)
         plans[:, 0] = before
-        weights = path_weights(offered_costs(begin(model, problems, [1, 2, 3]), plans), 0.3)
+        weights = path_weights(evaluate_plans(begin(model, problems, [1, 2, 3]), plans), 0.3)
         torch.testing.assert_close(search.actions, (weights[:, :, None, None] * plans).sum(1), rtol=0, atol=1e-12)
 
 
@@ -178,7 +178,7 @@ def test_random_shooting_is_the_best_of_its_start_and_its_draws() -> None:
     noise = RowNoise([1, 2, 3], "samples", (10, 6, 2), problems.goal)
     centre = torch.zeros(3, 6, 2, dtype=F64)
     draws = [spread(noise.at(i), centre, problems.low, problems.high, settings.std) for i in range(3)]
-    costs = offered_costs(begin(model, problems, [1, 2, 3]), torch.cat([centre[:, None], *draws], 1))
+    costs = evaluate_plans(begin(model, problems, [1, 2, 3]), torch.cat([centre[:, None], *draws], 1))
     torch.testing.assert_close(done.cost, costs.amin(1))
     torch.testing.assert_close(done.last_cost, done.cost)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
 from sweeps.cli.main import main
-from sweeps.commands.archive import export, take_in
+from sweeps.commands.archive import export, import_archive
 from sweeps.commands.sweep import sweep
 from sweeps.config.outputs import Outputs
 from world_models.errors import UnknownNameError, UserError
@@ -89,7 +89,7 @@ def test_records_that_are_not_its_own_are_refused_and_nothing_is_kept(home: Outp
         (name,) = [member for member in opened.namelist() if member.startswith("ledger/")]
     bad = changed(archive, tmp_path / "bad.zip", name, lambda data: part.read_bytes())
     with pytest.raises(UserError, match="none of its sweep's"):
-        take_in(bad, Outputs(tmp_path / "out"), None, QUIET)
+        import_archive(bad, Outputs(tmp_path / "out"), None, QUIET)
     assert not Outputs(tmp_path / "out").names()
     assert Ledger(Outputs(tmp_path / "out").ledger).table().num_rows == 0
 
@@ -101,7 +101,7 @@ def test_names_in_the_archive_lead_nowhere_else(archive: Path, tmp_path: Path) -
         opened.writestr("ledger/../../../escaped", b"x")
     inside = tmp_path / "deep" / "er"
     with pytest.raises(UserError):
-        take_in(evil, Outputs(inside), None, QUIET)
+        import_archive(evil, Outputs(inside), None, QUIET)
     assert not list(tmp_path.rglob("escaped"))
 
 
@@ -110,15 +110,15 @@ def test_bad_input_is_one_sentence(home: Outputs, archive: Path, tmp_path: Path)
     text.write_text("no zip")
     for file in (text, tmp_path / "nowhere.zip"):
         with pytest.raises(UserError, match="cannot be read as an exported sweep"):
-            take_in(file, Outputs(tmp_path / "out"), None, QUIET)
+            import_archive(file, Outputs(tmp_path / "out"), None, QUIET)
     empty = tmp_path / "empty.zip"
     with zipfile.ZipFile(empty, "w") as opened:
         opened.writestr("hello", "")
     with pytest.raises(UserError, match=r"it has no manifest\.json"):
-        take_in(empty, Outputs(tmp_path / "out"), None, QUIET)
+        import_archive(empty, Outputs(tmp_path / "out"), None, QUIET)
     newer = changed(archive, tmp_path / "newer.zip", "manifest.json", lambda data: data.replace(b"sweep-1", b"sweep-9"))
     with pytest.raises(UserError, match="'grasp-sweep-9' and this version reads"):
-        take_in(newer, Outputs(tmp_path / "out"), None, QUIET)
+        import_archive(newer, Outputs(tmp_path / "out"), None, QUIET)
     with pytest.raises(UserError, match="is there already"):
         export("few", home, archive, QUIET)
     with pytest.raises(UnknownNameError, match="did you mean 'few'"):
@@ -132,6 +132,6 @@ def test_another_grid_of_the_same_name_is_not_replaced(archive: Path, tmp_path: 
     words = ["name=few", "task=wall", "planner=gd", "horizons=[25]", "seeds=2", "planners.gd.settings.iterations=5"]
     assert sweep([*words, "backend=inline", "tracking.enabled=false", f"output={tmp_path}"], QUIET) == 0
     with pytest.raises(UserError, match=r"here with another grid .*choose another with --name"):
-        take_in(archive, Outputs(tmp_path), None, QUIET)
-    assert take_in(archive, Outputs(tmp_path), "theirs", QUIET) == 0
+        import_archive(archive, Outputs(tmp_path), None, QUIET)
+    assert import_archive(archive, Outputs(tmp_path), "theirs", QUIET) == 0
     assert len(Outputs(tmp_path).load("theirs").entries) == 2

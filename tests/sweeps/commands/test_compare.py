@@ -17,7 +17,7 @@ from orchestrator.ledger.records import SCHEMA
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.intervals import adjusted
 from sweeps.cli.main import main
-from sweeps.commands.compare import COLUMNS, Side, compared
+from sweeps.commands.compare import COLUMNS, Side, comparison_rows
 from sweeps.commands.sweep import sweep
 from sweeps.config.grid import Entry, Grid
 from world_models.errors import UserError
@@ -39,22 +39,22 @@ def made(name: str, cells: dict[Entry, dict[int, tuple[bool, float | None]]], fa
             "git_revision": name,
             "model_digest": one.point.model_digest,
         }
-        for one, outcomes in cells.items()
-        for seed, (success, distance) in outcomes.items()
+        for one, by_seed in cells.items()
+        for seed, (success, distance) in by_seed.items()
     ]
     seeds = tuple(sorted({row["seed"] for row in rows}))
     table = pa.Table.from_pylist(rows, schema=pa.schema([SCHEMA.field(column) for column in COLUMNS]))
     return Side(name, Grid(name, tuple(cells), seeds), table)
 
 
-def outcomes(wins: int, of: int, start: int = 0) -> dict[int, tuple[bool, float | None]]:
+def results_by_seed(wins: int, of: int, start: int = 0) -> dict[int, tuple[bool, float | None]]:
     return {start + seed: (seed < wins, float(seed)) for seed in range(of)}
 
 
-def test_a_place_is_compared_on_common_seeds_whatever_the_settings() -> None:
+def test_a_condition_is_compared_on_common_seeds_whatever_the_settings() -> None:
     a = made("a", {entry(rate=0.1): {0: (True, 1.0), 1: (False, 2.0), 2: (True, 3.0), 9: (True, 0.0)}})
     b = made("b", {entry(rate=0.2): {2: (False, 4.0), 1: (True, 1.0), 0: (True, 1.0), 7: (False, 9.0)}})
-    (row,) = compared(a, b)
+    (row,) = comparison_rows(a, b)
     assert (row.versus.success.pairs, row.versus.success.only_a, row.versus.success.only_b) == (3, 1, 1)
     assert (row.first.successes, row.second.successes) == (2, 2)
     assert row.versus.nearer == (1.5, 3)
@@ -62,43 +62,45 @@ def test_a_place_is_compared_on_common_seeds_whatever_the_settings() -> None:
 
 
 def test_failed_cells_are_not_compared() -> None:
-    a = made("a", {entry(): outcomes(2, 4)}, failed=(0,))
-    b = made("b", {entry(): outcomes(2, 4)}, failed=(3,))
-    assert compared(a, b)[0].versus.success.pairs == 2
+    a = made("a", {entry(): results_by_seed(2, 4)}, failed=(0,))
+    b = made("b", {entry(): results_by_seed(2, 4)}, failed=(3,))
+    assert comparison_rows(a, b)[0].versus.success.pairs == 2
 
 
 def test_the_better_one_is_named_whichever_way_round() -> None:
-    weak, strong = made("weak", {entry(): outcomes(5, 40)}), made("strong", {entry(): outcomes(35, 40)})
-    forwards, backwards = compared(weak, strong)[0], compared(strong, weak)[0]
+    weak, strong = made("weak", {entry(): results_by_seed(5, 40)}), made("strong", {entry(): results_by_seed(35, 40)})
+    forwards, backwards = comparison_rows(weak, strong)[0], comparison_rows(strong, weak)[0]
     assert (forwards.versus.verdict, backwards.versus.verdict) == (Verdict.BETTER, Verdict.WORSE)
     assert forwards.versus.success.difference == -(backwards.versus.success.difference or 0)
     assert forwards.versus.q_value == pytest.approx(binomtest(0, 30).pvalue)
 
 
 def test_one_difference_among_many_must_be_larger() -> None:
-    same = {entry(horizon=horizon): outcomes(10, 20) for horizon in range(2, 12)}
-    lucky = {**same, entry(horizon=1): outcomes(16, 20)}
-    base = {**same, entry(horizon=1): outcomes(10, 20)}
-    alone = compared(made("a", {entry(horizon=1): outcomes(10, 20)}), made("b", {entry(horizon=1): outcomes(16, 20)}))
+    same = {entry(horizon=horizon): results_by_seed(10, 20) for horizon in range(2, 12)}
+    lucky = {**same, entry(horizon=1): results_by_seed(16, 20)}
+    base = {**same, entry(horizon=1): results_by_seed(10, 20)}
+    alone = comparison_rows(
+        made("a", {entry(horizon=1): results_by_seed(10, 20)}), made("b", {entry(horizon=1): results_by_seed(16, 20)})
+    )
     assert alone[0].versus.verdict is Verdict.BETTER
-    among = compared(made("a", base), made("b", lucky))
+    among = comparison_rows(made("a", base), made("b", lucky))
     assert [row.versus.verdict for row in among] == [Verdict.UNCLEAR] * 11
 
 
 def test_models_are_matched_by_name_where_there_are_several_and_else_stand_for_each_other() -> None:
-    both = {entry(model="m"): outcomes(1, 4), entry(model="n"): outcomes(3, 4)}
-    rows = compared(made("a", both), made("b", both))
+    both = {entry(model="m"): results_by_seed(1, 4), entry(model="n"): results_by_seed(3, 4)}
+    rows = comparison_rows(made("a", both), made("b", both))
     assert [(row.entry.point.model, row.versus.success.only_a) for row in rows] == [("m", 0), ("n", 0)]
-    old, new = made("old", {entry(model="m"): outcomes(1, 4)}), made("new", {entry(model="n"): outcomes(3, 4)})
-    assert compared(old, new)[0].versus.success.only_a == 2
+    old, new = made("old", {entry(model="m"): results_by_seed(1, 4)}), made("new", {entry(model="n"): results_by_seed(3, 4)})
+    assert comparison_rows(old, new)[0].versus.success.only_a == 2
 
 
 def test_nothing_in_common_is_one_sentence() -> None:
-    a = made("a", {entry("wall"): outcomes(1, 2)})
+    a = made("a", {entry("wall"): results_by_seed(1, 2)})
     with pytest.raises(UserError, match="no task, planner and horizon in common: a has wall gd H10, b has push_t gd H10"):
-        compared(a, made("b", {entry("push_t"): outcomes(1, 2)}))
+        comparison_rows(a, made("b", {entry("push_t"): results_by_seed(1, 2)}))
     with pytest.raises(UserError, match="no planned seed in common: a has seeds 0 to 1, b has seeds 100 to 101"):
-        compared(a, made("b", {entry("wall"): outcomes(1, 2, start=100)}))
+        comparison_rows(a, made("b", {entry("wall"): results_by_seed(1, 2, start=100)}))
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from sweeps.cli.main import main
-from sweeps.commands.rerun import Agreement, again, cell_of, find
+from sweeps.commands.rerun import Agreement, cell_of, find, plan_again
 from sweeps.commands.sweep import sweep
 from sweeps.config.outputs import outputs_of
 from world_models.errors import UserError
@@ -42,7 +42,7 @@ def records(ledger: Ledger) -> list[CellResult]:
 def test_cells_agree_when_they_are_planned_alone(records: list[CellResult]) -> None:
     together = [record for record in records if record.batch_size > 1]
     for record in random.Random(0).sample(together, 8):
-        found = again(record)
+        found = plan_again(record)
         assert found.after.batch_size == 1
         assert found.after.cell_id == record.cell_id
         assert not found.differences
@@ -88,7 +88,7 @@ def test_bad_input_is_one_sentence(output: Path, ledger: Ledger, records: list[C
     with pytest.raises(UserError, match="24 cells begin with ''"):
         find("", ledger)
     with pytest.raises(UserError, match="is another one now"):
-        again(with_digest(records[0], "0" * 16))
+        plan_again(with_digest(records[0], "0" * 16))
     with pytest.raises(UserError, match="written by another version"):
         cell_of(replace(records[0], seed=12345))
     assert main(["rerun", f"output={output}"]) == 2

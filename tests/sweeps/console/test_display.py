@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
-from orchestrator.scheduling.durations import CostModel
+from orchestrator.scheduling.durations import DurationModel
 from orchestrator.testing import plane_point, quick_result
 from orchestrator.workers.backend import InlineBackend, WorkerView
 from sweeps.console.display import words_of
@@ -20,7 +20,7 @@ from sweeps.running.progress import SweepProgress, Tally
 def test_a_bar_grows() -> None:
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=100)
-    tally = Tally([Portion.of(plane_point(), range(4))], {}, CostModel())
+    tally = Tally([Portion.of(plane_point(), range(4))], {}, DurationModel())
     with SweepProgress(console, tally, InlineBackend()) as view:
         tally.on_result(BatchResult(quick_result(plane_point(), (0, 1, 2, 3)).results))
         view.refresh()
@@ -29,10 +29,10 @@ def test_a_bar_grows() -> None:
 
 def test_on_a_terminal_the_view_says_what_workers_do() -> None:
     stream, batch = io.StringIO(), Batch.of(plane_point(), (3, 4, 5))
-    crew = [WorkerView(f"worker {n}", "node", "cpu", (), batch if n == 1 else None, monotonic(), 0, 0) for n in range(1, 11)]
+    workers = [WorkerView(f"worker {n}", "node", "cpu", (), batch if n == 1 else None, monotonic(), 0, 0) for n in range(1, 11)]
     backend = InlineBackend()
-    backend.crew = lambda: tuple(crew)
-    tally = Tally([Portion.of(plane_point(), range(4))], {}, CostModel())
+    backend.workers = lambda: tuple(workers)
+    tally = Tally([Portion.of(plane_point(), range(4))], {}, DurationModel())
     with SweepProgress(Console(file=stream, force_terminal=True, width=100), tally, backend) as view:
         view.refresh()
     said = stream.getvalue()

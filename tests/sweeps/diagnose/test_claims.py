@@ -85,7 +85,7 @@ def test_the_instrument_is_checked_in_closed_form():
     rows = [measure_control(steps, steps) for steps in (2, 10, 20, 40)]
     assert control_curvature(2) == pytest.approx(1 + CONTROL_GAIN**2)
     assert control_claim(rows).verdict == Verdict.PASSED
-    broken = CurvatureRow(rows[3].objective, rows[3].place, 40, 39, rows[3].values, rows[3].condition)
+    broken = CurvatureRow(rows[3].objective, rows[3].iterate, 40, 39, rows[3].values, rows[3].condition)
     assert control_claim([*rows[:3], broken]).verdict == Verdict.FAILED
 
 

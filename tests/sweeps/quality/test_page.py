@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sweeps.quality.page import build, first_paragraph, sentences
+from sweeps.quality.page import build, first_paragraph, read_notes
 from sweeps.quality.results import SCHEMA, Results, read, write
-from sweeps.quality.tables import measured, of_part, targets, worst_cells
+from sweeps.quality.tables import measured_points, points_of_part, shown_failures, targets
 from tests.sweeps.quality.made_up_quality import FACTS, made_up
 from tests.sweeps.quality.made_up_quality import row as made_up_row
 from world_models.errors import UserError
@@ -43,14 +43,14 @@ def section(text: str, title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-Spot = tuple[str, str, str]
+RowKey = tuple[str, str, str]
 """Task, horizon as the tables have it, planner."""
 PUBLISHED = Path(__file__).parents[3] / "docs" / "planning-quality" / "results.parquet"
 
 
-def cells(results: Results, part: str) -> dict[Spot, list[dict]]:
+def cells(results: Results, part: str) -> dict[RowKey, list[dict]]:
     """Cells that ran, by task, horizon and planner."""
-    found: dict[Spot, list[dict]] = {}
+    found: dict[RowKey, list[dict]] = {}
     for row in results.table.to_pylist():
         if row["part"] == part and row["status"] != "failed":
             way = "" if row["mode"] == "open_loop" else f" {row['mode']}"
@@ -70,7 +70,7 @@ def built(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["made up", "published"])
-def told(request, built):
+def page(request, built):
     """Results, and the page that tells them."""
     if request.param == "made up":
         return built[0], built[2]
@@ -78,10 +78,10 @@ def told(request, built):
 
 
 @pytest.mark.parametrize(("title", "part"), [("Own budgets", "own"), ("Equal seconds", "equal")])
-def test_success_and_verdicts_are_those_of_the_cells(told, title, part):
-    results, text = told
+def test_success_and_verdicts_are_those_of_the_cells(page, title, part):
+    results, text = page
     by = cells(results, part)
-    solved = {spot: {row["seed"]: row["success"] for row in rows} for spot, rows in by.items()}
+    solved = {key: {row["seed"]: row["success"] for row in rows} for key, rows in by.items()}
     others = [spot for spot in by if spot[2] != "grasp"]
     p_values = {}
     for spot in others:
@@ -116,8 +116,8 @@ def test_failed_cells_are_counted_apart(built):
     assert [row[4] for row in shown] == ["32", "32", "31 (1 failed)"]
 
 
-def test_seconds_and_evaluations_are_means_over_all_cells_that_ran(told):
-    results, text = told
+def test_seconds_and_evaluations_are_means_over_all_cells_that_ran(page):
+    results, text = page
     by = cells(results, "own")
     for task, horizon, label, every, solved, steps in section(text, "Seconds and model evaluations"):
         rows = by[(task, horizon, label)]
@@ -126,24 +126,24 @@ def test_seconds_and_evaluations_are_means_over_all_cells_that_ran(told):
         assert steps == f"{sum(row['evaluations'] for row in rows) / len(rows):.0f}"
 
 
-def test_success_in_the_model_is_beside_that_in_the_simulator(told):
-    results, text = told
+def test_success_in_the_model_is_beside_that_in_the_simulator(page):
+    results, text = page
     by = cells(results, "own")
     shown = section(text, "In the model and in the simulator")
     assert shown
-    for task, horizon, label, believed, won, lost in shown:
+    for task, horizon, label, predicted, won, lost in shown:
         rows = by[(task, horizon, label)]
         rates = [sum(row[name] for row in rows) / len(rows) for name in ("model_success", "success")]
-        assert [believed, won, lost] == [f"{rates[0]:.2f}", f"{rates[1]:.2f}", f"{rates[0] - rates[1]:+.2f}"]
+        assert [predicted, won, lost] == [f"{rates[0]:.2f}", f"{rates[1]:.2f}", f"{rates[0] - rates[1]:+.2f}"]
 
 
 def test_the_published_page_is_made_of_the_published_results(tmp_path):
     """All but the figures' bytes, which depend on the drawing library's version."""
-    beside = tmp_path / "planning-quality"
-    shutil.copytree(PUBLISHED.parent, beside)
+    assets = tmp_path / "planning-quality"
+    shutil.copytree(PUBLISHED.parent, assets)
     assert PUBLISHED.stat().st_size < 5_000_000
     assert build(read(PUBLISHED), tmp_path).read_text() == (PUBLISHED.parent.parent / "planning-quality.md").read_text()
-    assert (beside / "results.parquet").read_bytes() == PUBLISHED.read_bytes()
+    assert (assets / "results.parquet").read_bytes() == PUBLISHED.read_bytes()
 
 
 def test_the_first_paragraph_says_where_grasp_loses_and_where_it_wins(built):
@@ -155,40 +155,40 @@ def test_the_first_paragraph_says_where_grasp_loses_and_where_it_wins(built):
 
 def test_nothing_is_called_better_where_the_test_says_unclear():
     results = made_up(lambda part, planner, seed: (seed - 2000) / 32 < (0.6 if planner == "cem" else 0.5))
-    points = measured(results)
-    said = first_paragraph(of_part(points, "own"), [], FACTS)
+    points = measured_points(results)
+    said = first_paragraph(points_of_part(points, "own"), [], FACTS)
     assert "loses nowhere" in said
     assert "nowhere shown to succeed more often" in said
     assert "In 2 of 2 comparisons these problems cannot tell" in said
 
 
 def test_targets_are_met_or_missed_by_the_measured_rates():
-    found = targets(measured(made_up(mixed)), FACTS)
+    found = targets(measured_points(made_up(mixed)), FACTS)
     assert [one.met for one in found] == [False, True, False]
     assert "grasp 0.50" in found[0].measured
-    faster = targets(measured(made_up(lambda part, planner, seed: True)), FACTS)
+    faster = targets(measured_points(made_up(lambda part, planner, seed: True)), FACTS)
     assert [one.met for one in faster] == [True, True, True]
     assert "1.00 against 1.00, in 0.21 of the seconds" in faster[2].measured
 
 
 @pytest.mark.parametrize(("seconds", "solved", "met"), [(0.2, 30, True), (0.2, 28, False), (0.3, 30, False)])
-def test_grasp_in_a_hurry_can_meet_what_its_own_budget_does_not(seconds, solved, met):
+def test_time_capped_grasp_can_meet_what_its_own_budget_does_not(seconds, solved, met):
     """CEM solves 0.9 of 31 problems in 1.2 s each, GRASP half of them in 0.25 s."""
     table = made_up(mixed).table
-    hurried = [
+    time_capped = [
         made_up_row("hurried", "grasp_hurried_by_cem", seed, seed - 2000 < solved) | {"plan_seconds": seconds * 1.2016}
         for seed in range(2000, 2032)
     ]
     facts = {**FACTS, "aims": {"targets": [], "faster": FACTS["aims"]["faster"]}}
-    results = Results(pa.concat_tables([table, pa.Table.from_pylist(hurried, SCHEMA)]), facts)
-    found = targets(measured(results), facts)
+    results = Results(pa.concat_tables([table, pa.Table.from_pylist(time_capped, SCHEMA)]), facts)
+    found = targets(measured_points(results), facts)
     assert [one.met for one in found] == [met]
     assert found[0].measured.startswith(f"grasp_hurried_by_cem {solved / 32:.2f} against 0.90, in {seconds:.2f}")
 
 
 def test_what_was_not_measured_is_no_target_met():
-    aims = {"targets": [{"task": "push_t", "horizon": 75, "mode": "open_loop", "at_least": 0.1}], "faster": []}
-    (only,) = targets(measured(made_up(mixed)), {**FACTS, "aims": aims})
+    unmeasured = {"targets": [{"task": "push_t", "horizon": 75, "mode": "open_loop", "at_least": 0.1}], "faster": []}
+    (only,) = targets(measured_points(made_up(mixed)), {**FACTS, "aims": unmeasured})
     assert (only.met, only.measured) == (False, "not measured")
 
 
@@ -220,24 +220,24 @@ def test_what_is_no_results_file_is_refused(tmp_path):
         read(tmp_path / "later.parquet")
 
 
-def test_the_worst_cells_have_a_sentence_each(tmp_path):
+def test_the_shown_failures_have_a_sentence_each(tmp_path):
     results = made_up(mixed)
-    ((one, at),) = worst_cells(measured(results), FACTS)
+    ((one, at),) = shown_failures(measured_points(results), FACTS)
     mine = cells(results, "own")["push_t", "50", "grasp"]
     assert one.cells.distance[at] == max(row["distance"] for row in mine)
-    beside = tmp_path / "planning-quality"
-    beside.mkdir()
+    assets = tmp_path / "planning-quality"
+    assets.mkdir()
     assert "not looked at yet" in build(results, tmp_path).read_text()
-    (beside / "worst.yaml").write_text(f'"{one.ids[at]}": the block is pushed from the wrong side.\n')
-    (beside / f"{one.ids[at]}.gif").touch()
+    (assets / "worst.yaml").write_text(f'"{one.ids[at]}": the block is pushed from the wrong side.\n')
+    (assets / f"{one.ids[at]}.gif").touch()
     text = build(results, tmp_path).read_text()
     assert "the block is pushed from the wrong side." in text
     assert f"planning-quality/{one.ids[at]}.gif" in text
-    (beside / "remarks.md").write_text("## Why\n\nThe model slides.\n")
+    (assets / "remarks.md").write_text("## Why\n\nThe model slides.\n")
     assert "|\n\n## Why\n\nThe model slides.\n\n## Own budgets" in build(results, tmp_path).read_text()
-    (beside / "worst.yaml").write_text("- a list\n")
+    (assets / "worst.yaml").write_text("- a list\n")
     with pytest.raises(UserError, match="is no list of sentences"):
-        sentences(beside / "worst.yaml")
+        read_notes(assets / "worst.yaml")
 
 
 def test_the_page_says_what_is_behind_it(built):

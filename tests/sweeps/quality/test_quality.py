@@ -16,10 +16,10 @@ from sweeps.config.jobs import lookups
 from sweeps.config.outputs import Outputs
 from sweeps.quality import stages as quality_stages
 from sweeps.quality import sweeps as plans
-from sweeps.quality.generated_configs import begin, file_of, found_by, write_sweep, write_timed, write_tuned
+from sweeps.quality.generated_configs import all_tuned_settings, begin, file_of, write_sweep, write_timed, write_tuned
 from sweeps.quality.results import read
-from sweeps.quality.spec import Spot, read_quality
-from sweeps.quality.studies import Tuned, studies_of
+from sweeps.quality.spec import Condition, read_quality
+from sweeps.quality.studies import TunedSettings, studies_of
 from sweeps.quality.sweeps import Grids
 from tests.support.small_sweeps import ledger_rows, start_grasp, until
 from tests.sweeps.quality.tiny_quality import STUDY, tiny_study
@@ -36,8 +36,8 @@ def words(conf: Path, folder: Path, *more: str) -> list[str]:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     """Page, figures, films and results."""
-    page, beside = folder / "quality" / "planning-quality.md", folder / "quality" / "planning-quality"
-    return {str(file.relative_to(folder)): file.read_bytes() for file in (page, *sorted(beside.iterdir()))}
+    page, assets = folder / "quality" / "planning-quality.md", folder / "quality" / "planning-quality"
+    return {str(file.relative_to(folder)): file.read_bytes() for file in (page, *sorted(assets.iterdir()))}
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_both_variants_that_ship_are_sound(variant):
     assert len({study.name for study in studies_of(spec)}) == len(list(studies_of(spec)))
     names = [plan.name for plan in (*plans.tests(spec), *plans.equal_seconds(spec), *plans.replanned(spec))]
     assert len(set(names)) == len(names)
-    for aim in spec.aims["targets"]:
-        assert any(aim["task"] == test.task and aim["horizon"] in test.horizons for test in spec.tests)
+    for target in spec.targets["targets"]:
+        assert any(target["task"] == test.task and target["horizon"] in test.horizons for test in spec.tests)
 
 
 def test_the_full_study_is_the_one_that_was_asked_for():
@@ -140,14 +140,14 @@ def test_the_folder_of_generated_configs_is_no_folder_of_ones_own(tmp_path, caps
 def test_generated_configs_compose_to_what_was_tuned(conf, tmp_path):
     spec = read_quality(["planning_quality=tiny", f"output={tmp_path}"], conf)
     found = {
-        ("grasp", "near"): Tuned(
+        ("grasp", "near"): TunedSettings(
             "grasp", {"noise": 0.25, "iterations": 7, "sync_every": 2, "reached_cost": 0.01}, {"study": "a"}
         ),
-        ("gd", "near"): Tuned("gd", {"lr": 0.125, "max_evaluations": 99}, {"study": "b"}),
+        ("gd", "near"): TunedSettings("gd", {"lr": 0.125, "max_evaluations": 99}, {"study": "b"}),
     }
     begin(tmp_path, conf)
     write_tuned(spec, tmp_path, found)
-    write_timed(spec, tmp_path, found, {Spot("tiny", 10): 0.5, Spot("tiny", 20): 0.75})
+    write_timed(spec, tmp_path, found, {Condition("tiny", 10): 0.5, Condition("tiny", 20): 0.75})
     every = [*plans.tests(spec), *plans.equal_seconds(spec)]
     labels = dict.fromkeys(label for plan in every for label in plan.planners)
     grids = Grids.of(["tiny"], [file_of(label) for label in labels], tmp_path)
@@ -176,7 +176,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(conf, tmp_path, capsys
     assert not (tmp_path / "out").exists()
 
 
-def test_a_study_leaves_page_figures_films_and_results(ended):
+def test_a_study_leaves_page_figures_animations_and_results(ended):
     found = files_of(ended)
     page = found["quality/planning-quality.md"].decode()
     results = read(ended / "quality" / "planning-quality" / "results.parquet")
@@ -211,10 +211,10 @@ def test_the_seconds_of_grasp_can_be_found_again(ended, conf):
 
 
 def test_page_and_figures_come_from_the_results_alone(ended, conf, tmp_path):
-    beside = tmp_path / "quality" / "planning-quality"
-    beside.mkdir(parents=True)
-    for film in (ended / "quality" / "planning-quality").glob("*.gif"):
-        shutil.copy(film, beside)
+    assets = tmp_path / "quality" / "planning-quality"
+    assets.mkdir(parents=True)
+    for animation in (ended / "quality" / "planning-quality").glob("*.gif"):
+        shutil.copy(animation, assets)
     source = ended / "quality" / "planning-quality" / "results.parquet"
     assert main([*words(conf, tmp_path), "--from", str(source)]) == 0
     assert files_of(tmp_path) == files_of(ended)
@@ -257,4 +257,4 @@ def test_studies_that_have_not_ended_have_no_winner(conf, tmp_path):
 
     spec = read_quality(["planning_quality=tiny", f"output={tmp_path}"], conf)
     with pytest.raises(UserError, match="has no winner"):
-        found_by(spec)
+        all_tuned_settings(spec)

@@ -14,20 +14,20 @@ from PIL import Image
 
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.point_cells import records_of
-from sweeps.analysis.summary import COLUMNS, Review, review
+from sweeps.analysis.summary import COLUMNS, SweepSummary, summary_of
 from sweeps.reports.figure import COLOURS, save
 from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
-from sweeps.reports.figure_overall import Kind, kinds_of
-from sweeps.reports.figures import Drawn, figures
+from sweeps.reports.figure_overall import CellEnding, count_endings
+from sweeps.reports.figures import NamedFigure, figures
 from tests.support.made_up_review import ALL, PLANNERS, TASKS, grid_of, results, reviewed, words, written
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Review, list[Drawn]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepSummary, list[NamedFigure]]:
     return reviewed(tmp_path_factory.mktemp("demo"))
 
 
-def test_every_figure_is_there_and_says_its_n(seen: tuple[Review, list[Drawn]]) -> None:
+def test_every_figure_is_there_and_says_its_n(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     assert {one.name for one in seen[1]} == ALL
     for one in seen[1]:
         said = words(one.figure)
@@ -52,7 +52,7 @@ def test_figures_are_legible_at_the_width_of_a_page(shape: str, tmp_path: Path) 
     name, tasks, planners = SHAPES[shape]
     grid = replace(grid_of(6, tasks, planners), name=name)
     _, ledger = written(grid, tmp_path, results(grid, failed=0.1))
-    for one in figures(review(grid, records_of(grid, ledger, COLUMNS)), records_of(grid, ledger, CURVE_COLUMNS)):
+    for one in figures(summary_of(grid, records_of(grid, ledger, COLUMNS)), records_of(grid, ledger, CURVE_COLUMNS)):
         with Image.open(save(one.figure, tmp_path / f"{one.name}.png")) as image:
             scale = min(1.0, 880 / image.width) * 150 / 72
         figure = one.figure
@@ -71,7 +71,7 @@ def test_figures_are_legible_at_the_width_of_a_page(shape: str, tmp_path: Path) 
 def test_at_many_horizons_intervals_do_not_hide_each_other(tmp_path: Path) -> None:
     grid = grid_of(4, {"wall": tuple(range(10, 140, 2))})
     _, ledger = written(grid, tmp_path, results(grid))
-    found = review(grid, records_of(grid, ledger, COLUMNS))
+    found = summary_of(grid, records_of(grid, ledger, COLUMNS))
     drawn = {one.name: one.figure for one in figures(found, records_of(grid, ledger, CURVE_COLUMNS))}
     for name in ("success", "seconds", "model"):
         (axis,) = drawn[name].axes
@@ -82,7 +82,7 @@ def test_at_many_horizons_intervals_do_not_hide_each_other(tmp_path: Path) -> No
         assert "numbers are" not in said
 
 
-def test_nothing_is_drawn_outside_of_its_axes(seen: tuple[Review, list[Drawn]]) -> None:
+def test_nothing_is_drawn_outside_of_its_axes(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     """Panels share their vertical axis: it holds what the last one shows, too."""
     for one in seen[1]:
         for axis in one.figure.axes:
@@ -97,16 +97,18 @@ def test_nothing_is_drawn_outside_of_its_axes(seen: tuple[Review, list[Drawn]]) 
 def test_points_on_each_other_are_drawn_side_by_side(tmp_path: Path) -> None:
     grid = grid_of(6, {"wall": (50,)})
     _, ledger = written(grid, tmp_path, results(grid, failed=0.0, chance=2.0))
-    found = review(grid, records_of(grid, ledger, COLUMNS))
+    found = summary_of(grid, records_of(grid, ledger, COLUMNS))
     drawn = {one.name: one.figure for one in figures(found, records_of(grid, ledger, CURVE_COLUMNS))}
     (axis,) = drawn["model"].axes
-    places = [float(container.lines[0].get_xdata()[0]) for container in axis.containers]  # pyright: ignore
-    assert len(set(places)) == len(PLANNERS)
-    assert np.mean(places) == pytest.approx(1.0)
-    assert axis.get_xlim()[1] >= max(places)
+    positions = [float(container.lines[0].get_xdata()[0]) for container in axis.containers]  # pyright: ignore
+    assert len(set(positions)) == len(PLANNERS)
+    assert np.mean(positions) == pytest.approx(1.0)
+    assert axis.get_xlim()[1] >= max(positions)
 
 
-def test_planners_have_one_colour_in_all_figures_and_differ_without_colour(seen: tuple[Review, list[Drawn]]) -> None:
+def test_planners_have_one_colour_in_all_figures_and_differ_without_colour(
+    seen: tuple[SweepSummary, list[NamedFigure]],
+) -> None:
     for one in seen[1]:
         if one.name in ("failures", "differences"):
             continue
@@ -135,7 +137,7 @@ def test_the_palette_is_told_apart_by_colour_blind_readers() -> None:
         assert gaps.min() > 0.1
 
 
-def test_lines_show_the_numbers_of_the_table(seen: tuple[Review, list[Drawn]]) -> None:
+def test_lines_show_the_numbers_of_the_table(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     found, drawn = seen
     figure = next(one.figure for one in drawn if one.name == "success")
     wall = figure.axes[0]
@@ -148,7 +150,7 @@ def test_lines_show_the_numbers_of_the_table(seen: tuple[Review, list[Drawn]]) -
     assert values == [row.versus.success.difference for row in found.rows if row.versus]
 
 
-def test_bands_are_quartiles_over_problems(seen: tuple[Review, list[Drawn]]) -> None:
+def test_bands_are_quartiles_over_problems(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     axis = next(one.figure for one in seen[1] if one.name == "distances").axes[0]
     assert axis.get_title() == "wall, H = 100"
     x = axis.lines[0].get_xdata()
@@ -158,18 +160,18 @@ def test_bands_are_quartiles_over_problems(seen: tuple[Review, list[Drawn]]) -> 
     assert medians[0] <= medians[1] <= medians[2], "who solves more ends nearer"
 
 
-def test_kinds_of_endings_add_up(seen: tuple[Review, list[Drawn]]) -> None:
+def test_kinds_of_endings_add_up(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     for row in seen[0].rows:
         cells = seen[0].cells[row.entry.point.point_id]
-        kinds = kinds_of(cells)
+        kinds = count_endings(cells)
         assert sum(kinds.values()) == len(cells)
-        assert kinds[Kind.SOLVED] == row.success.successes
-        assert kinds[Kind.FAILED] == row.failed
+        assert kinds[CellEnding.SOLVED] == row.success.successes
+        assert kinds[CellEnding.FAILED] == row.failed
 
 
-def test_planners_over_all_settings(seen: tuple[Review, list[Drawn]]) -> None:
+def test_planners_over_all_settings(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     grasp, cem, gd = seen[0].overall
-    assert (grasp.settings, grasp.nearer, grasp.verdicts) == (3, None, {})
+    assert (grasp.conditions, grasp.nearer, grasp.verdicts) == (3, None, {})
     assert grasp.success > cem.success > gd.success
     assert sum(cem.verdicts.values()) == 3
     assert gd.verdicts[Verdict.WORSE] == 3

@@ -16,33 +16,35 @@ from rich.console import Console
 
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.point_cells import records_of
-from sweeps.analysis.summary import COLUMNS, Review, review
+from sweeps.analysis.summary import COLUMNS, SweepSummary, summary_of
 from sweeps.cli.main import main
-from sweeps.reports.effort import HEADINGS, effort_fields, effort_text
 from sweeps.reports.figure_courses import COLUMNS as CURVE_COLUMNS
-from sweeps.reports.figures import Drawn, figures
+from sweeps.reports.figures import NamedFigure, figures
 from sweeps.reports.html_report import html_report
+from sweeps.reports.resource_use import HEADINGS, resource_use_fields, resource_use_text
 from sweeps.reports.show import show
 from sweeps.reports.tables import to_latex
 from tests.support.made_up_review import ALL, PLANNERS, grid_of, results, reviewed, words, written
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Review, list[Drawn]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepSummary, list[NamedFigure]]:
     return reviewed(tmp_path_factory.mktemp("demo"))
 
 
-def test_what_it_took_is_told_of_all_trials_and_of_successes_each_named_so(seen: tuple[Review, list[Drawn]]) -> None:
+def test_resource_use_is_shown_for_all_trials_and_for_successes_each_labelled(
+    seen: tuple[SweepSummary, list[NamedFigure]],
+) -> None:
     row = next(row for row in seen[0].rows if row.versus is not None and row.success.successes < row.success.trials)
-    told = dict(zip(HEADINGS, effort_fields(row), strict=True))
+    shown = dict(zip(HEADINGS, resource_use_fields(row), strict=True))
     ran = seen[0].cells[row.entry.point.point_id].done
-    assert told["s/plan, all"] == f"{ran.seconds.mean():.2f}"
-    assert told["s/plan, solved"] == f"{ran.seconds[ran.success].mean():.2f}"
-    assert told["steps"] == f"{np.median(ran.steps[ran.success]):.0f}"
-    assert told["n"] == str(row.success.trials)
-    assert re.fullmatch(r"0\.\d\d \[0\.\d\d, [01]\.\d\d\]", told["ends nearer [95 %]"])
-    assert effort_fields(seen[0].rows[0])[-1] == "", "the first planner is compared with nobody"
-    assert "s/plan, solved" in effort_text(seen[0].rows, 132)
+    assert shown["s/plan, all"] == f"{ran.seconds.mean():.2f}"
+    assert shown["s/plan, solved"] == f"{ran.seconds[ran.success].mean():.2f}"
+    assert shown["steps"] == f"{np.median(ran.steps[ran.success]):.0f}"
+    assert shown["n"] == str(row.success.trials)
+    assert re.fullmatch(r"0\.\d\d \[0\.\d\d, [01]\.\d\d\]", shown["ends nearer [95 %]"])
+    assert resource_use_fields(seen[0].rows[0])[-1] == "", "the first planner is compared with nobody"
+    assert "s/plan, solved" in resource_use_text(seen[0].rows, 132)
 
 
 class Page(HTMLParser):
@@ -59,7 +61,9 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def test_pictures_that_are_there_already_are_not_drawn_again(seen: tuple[Review, list[Drawn]], tmp_path: Path) -> None:
+def test_pictures_that_are_there_already_are_not_drawn_again(
+    seen: tuple[SweepSummary, list[NamedFigure]], tmp_path: Path
+) -> None:
     found, drawn = seen
     for one in drawn:
         (tmp_path / f"{one.name}.png").write_bytes(b"picture of " + one.name.encode())
@@ -69,7 +73,7 @@ def test_pictures_that_are_there_already_are_not_drawn_again(seen: tuple[Review,
     assert sources == [b"picture of " + one.name.encode() for one in drawn]
 
 
-def test_the_page_needs_nothing_else_and_holds_every_seed(seen: tuple[Review, list[Drawn]]) -> None:
+def test_the_page_needs_nothing_else_and_holds_every_seed(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     found, drawn = seen
     text = html_report(found, drawn)
     page = Page()
@@ -100,7 +104,7 @@ def test_the_same_ledger_gives_the_same_files(tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in files} == files
 
 
-def test_latex_is_escaped_and_has_a_line_a_point(seen: tuple[Review, list[Drawn]]) -> None:
+def test_latex_is_escaped_and_has_a_line_a_point(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     text = to_latex(seen[0].rows, "sweep a_b & 100 %")
     assert r"sweep a\_b \& 100 \%" in text
     assert r"push\_t & 25 & grasp" in text
@@ -149,7 +153,7 @@ def test_more_tasks_and_planners_than_can_be_drawn_are_counted(tmp_path: Path) -
     tasks, planners = {f"task{i}": (10,) for i in range(14)}, PLANNERS
     grid = grid_of(6, tasks, planners)
     _, ledger = written(grid, tmp_path, results(grid))
-    found = review(grid, records_of(grid, ledger, COLUMNS))
+    found = summary_of(grid, records_of(grid, ledger, COLUMNS))
     drawn = {one.name: one.figure for one in figures(found, records_of(grid, ledger, CURVE_COLUMNS))}
     assert "the first 12 of 14 tasks" in words(drawn["success"])
 

@@ -69,15 +69,17 @@ def test_mcnemars_p_value_is_the_exact_binomial_one(a, b):
     assert Paired(100, a, b).p_value == pytest.approx(expected)
 
 
-def outcomes(by_seed: dict[int, bool]):
+def seeds_and_successes(by_seed: dict[int, bool]):
     return np.array(list(by_seed), np.int64), np.array(list(by_seed.values()), bool)
 
 
 def test_pairs_are_common_seeds_only():
-    result = paired(outcomes({0: True, 1: True, 2: False, 9: True}), outcomes({0: False, 1: True, 2: True, 7: True}))
+    result = paired(
+        seeds_and_successes({0: True, 1: True, 2: False, 9: True}), seeds_and_successes({0: False, 1: True, 2: True, 7: True})
+    )
     assert result == Paired(3, 1, 1)
     assert result.difference == 0.0
-    assert paired(outcomes({1: True}), outcomes({2: True})).difference is None
+    assert paired(seeds_and_successes({1: True}), seeds_and_successes({2: True})).difference is None
 
 
 def test_a_row_counts_successes_failures_and_what_is_missing():

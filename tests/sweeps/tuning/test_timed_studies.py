@@ -9,7 +9,7 @@ import pytest
 from orchestrator.tuning.trials import State, TrialView
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import study_limits
-from sweeps.tuning.verdict import chosen
+from sweeps.tuning.verdict import select_candidates
 from world_models.errors import UserError
 
 
@@ -61,7 +61,7 @@ def trial(spec: StudySpec, number: int, state: State, settings: dict[str, float]
 def test_the_planners_own_settings_win_where_every_other_trial_was_given_up(tmp_path: Path) -> None:
     spec = read(tmp_path)
     own, other = trial(spec, 0, State.COMPLETE, {}), trial(spec, 1, State.PRUNED, {"noise": 0.1})
-    assert chosen(spec, [own, other]) == {}
-    assert list(chosen(spec, [own, trial(spec, 1, State.COMPLETE, {"noise": 0.1})])) == ["trial 1"]
+    assert select_candidates(spec, [own, other]) == {}
+    assert list(select_candidates(spec, [own, trial(spec, 1, State.COMPLETE, {"noise": 0.1})])) == ["trial 1"]
     with pytest.raises(UserError, match="no trial is complete"):
-        chosen(spec, [other])
+        select_candidates(spec, [other])

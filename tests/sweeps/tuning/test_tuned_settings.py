@@ -20,7 +20,7 @@ RULES = [(label, conf["name"], rule) for label, conf in CONFIGS for rule in conf
 GRASPS = {(rule["file"], rule["horizon"]): rule for label, _, rule in RULES if label == "grasp"}
 
 
-def test_every_place_has_its_study_of_grasp() -> None:
+def test_every_condition_has_its_study_of_grasp() -> None:
     for task in ("wall", "point_maze_umaze", "push_t"):
         for horizon in (25, 50, 100):
             assert GRASPS[(task, horizon)]["provenance"]["of_trials"] >= 60

@@ -60,10 +60,10 @@ def cubic(length: int, to: int) -> Tensor:
     """Matrix [to, length] of bicubic resizing (a = -0.75, edges repeated) by the factor (to + 0.1) / length, as DINOv2 does."""
     a, rows = -0.75, torch.zeros(to, length, dtype=torch.float64)
     for i in range(to):
-        place = (i + 0.5) * length / (to + 0.1) - 0.5
-        below = math.floor(place)
+        position = (i + 0.5) * length / (to + 0.1) - 0.5
+        below = math.floor(position)
         for j in range(below - 1, below + 3):
-            d = abs(place - j)
+            d = abs(position - j)
             weight = (a + 2) * d**3 - (a + 3) * d**2 + 1 if d <= 1 else a * (d**3 - 5 * d**2 + 8 * d - 4)
             rows[i, min(max(j, 0), length - 1)] += weight
     return rows
@@ -130,12 +130,12 @@ def causal_vit(state: Mapping[str, Tensor], frames: list[Tensor], heads: int) ->
 
 
 def modulated_vit(
-    state: Mapping[str, Tensor], visual: list[Tensor], body: list[Tensor], actions: Tensor, heads: int, side: int
+    state: Mapping[str, Tensor], visual: list[Tensor], proprioception: list[Tensor], actions: Tensor, heads: int, side: int
 ) -> Tensor:
     """jepa-wms' predictor: the tokens (visual, then body) of the frame after the last."""
     w = Weights(state)
     patches = side * side
-    frames = [torch.cat([w.linear("predictor_embed", v), b], 1) for v, b in zip(visual, body, strict=True)]
+    frames = [torch.cat([w.linear("predictor_embed", v), b], 1) for v, b in zip(visual, proprioception, strict=True)]
     x = torch.cat(frames)
     drive = w.linear("action_encoder", actions)
     drive = drive / (1 + (-drive).exp())
@@ -163,9 +163,9 @@ def rotate(values: Tensor, side: int) -> Tensor:
     third = 2 * (size // 3 // 2)
     result = values.clone()
     token = torch.arange(len(values))
-    for part, place in enumerate((token // side**2, token % side**2 // side, token % side)):
+    for part, position in enumerate((token // side**2, token % side**2 // side, token % side)):
         for f in range(third):
-            angle = place.double() * 10000.0 ** -((f % (third // 2)) / (third / 2))
+            angle = position.double() * 10000.0 ** -((f % (third // 2)) / (third / 2))
             column = part * third + f
             other = -values[:, column + 1] if f % 2 == 0 else values[:, column - 1]
             result[:, column] = values[:, column] * angle.cos() + other * angle.sin()

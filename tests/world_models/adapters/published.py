@@ -69,9 +69,11 @@ def causal_vit_shapes(tokens: int, width: int, depth: int = 6, inner: int = 1024
     return shapes
 
 
-def modulated_vit_shapes(visual: int = 384, width: int = 384, body: int = 16, action: int = 10, depth: int = 6) -> Shapes:
+def modulated_vit_shapes(
+    visual: int = 384, width: int = 384, proprioception: int = 16, action: int = 10, depth: int = 6
+) -> Shapes:
     """jepa-wms' predictor, which holds the action encoder."""
-    full = width + body
+    full = width + proprioception
     shapes: Shapes = {
         "predictor_embed.weight": (width, visual),
         "predictor_embed.bias": (width,),
@@ -163,7 +165,7 @@ class DinoWM:
     head_dim: int = 64
     hidden: int = 2048
     action: int = 10
-    body: int = 4
+    proprioception: int = 4
     embedding: int = 10
 
     @property
@@ -183,7 +185,7 @@ def dino_wm_file(
     states = {
         "predictor": drawn(sizes.shapes, 2),
         "action_encoder": drawn(embedding_shapes(sizes.action, sizes.embedding), 3),
-        "proprio_encoder": drawn(embedding_shapes(sizes.body, sizes.embedding), 4),
+        "proprio_encoder": drawn(embedding_shapes(sizes.proprioception, sizes.embedding), 4),
     }
     predictor = _predictor(classes, sizes)
     predictor.load_state_dict(states["predictor"])
@@ -192,7 +194,7 @@ def dino_wm_file(
     predictor.transformer.norm(torch.randn(2, sizes.width)).sum().backward()  # pyright: ignore
     optimiser.step()
     content["predictor_optimizer"] = optimiser
-    for name, inputs in (("action_encoder", sizes.action), ("proprio_encoder", sizes.body)):
+    for name, inputs in (("action_encoder", sizes.action), ("proprio_encoder", sizes.proprioception)):
         encoder = classes["ProprioceptiveEmbedding"]()
         encoder.num_frames, encoder.tubelet_size, encoder.in_chans, encoder.emb_dim = 1, 1, inputs, sizes.embedding
         encoder.patch_embed = nn.Conv1d(inputs, sizes.embedding, 1)
@@ -228,10 +230,10 @@ def _predictor(classes: Mapping[str, type[nn.Module]], sizes: DinoWM) -> nn.Modu
     return top
 
 
-def jepa_wms_file(folder: Path, own: bool, body: int = 4) -> tuple[Path, dict[str, dict[str, Tensor]]]:
+def jepa_wms_file(folder: Path, own: bool, proprioception: int = 4) -> tuple[Path, dict[str, dict[str, Tensor]]]:
     """A `.pth.tar` of state dicts: jepa-wms' own predictor, or its DINO-WM baseline (masks among the buffers)."""
     embedding = 16 if own else 20
-    states = {"proprio_encoder": drawn(embedding_shapes(body, embedding), 4)}
+    states = {"proprio_encoder": drawn(embedding_shapes(proprioception, embedding), 4)}
     if own:
         states["predictor"] = drawn(modulated_vit_shapes(), 5)
     else:

@@ -21,7 +21,7 @@ from world_models.adapters.patches.dinov2 import DinoConfig, DinoV2
 from world_models.adapters.patches.importing import RENDERING
 from world_models.adapters.patches.model import PatchConfig, PatchGoalCost, PatchModel
 from world_models.adapters.trained_units import trained_units
-from world_models.base import Context, QuadraticCost, Sight, WorldModel, rollout
+from world_models.base import Context, PixelObservation, QuadraticCost, WorldModel, rollout
 from world_models.checkpoints import store as checkpoints
 from world_models.tasks import Task, make_task
 
@@ -50,11 +50,11 @@ def normalised(values: Tensor, constants: tuple[tuple[float, ...], tuple[float, 
     return (values.double() - mean) / deviation
 
 
-def sight(count: int, body: int, size: int = 224) -> Sight:
+def pixel_observation(count: int, proprioception: int, size: int = 224) -> PixelObservation:
     generator = torch.Generator().manual_seed(9)
     pixels = torch.randint(0, 256, (count, size // 16, size // 16, 3), generator=generator)
     pixels = pixels.repeat_interleave(16, 1).repeat_interleave(16, 2).to(torch.uint8)
-    return Sight(pixels, 100 * torch.randn(count, body, generator=generator, dtype=torch.float64))
+    return PixelObservation(pixels, 100 * torch.randn(count, proprioception, generator=generator, dtype=torch.float64))
 
 
 def load(folder: Path, made: Imported, task: Task, dtype: torch.dtype = torch.float64) -> checkpoints.LoadedModel:
@@ -105,12 +105,12 @@ def test_the_published_layout_loads_and_equals_the_formulas(classes: Classes, tm
     assert isinstance(model, WorldModel)
     assert (model.state_shape, model.action_dim, model.history) == ((196, 394), 10, 3)
     assert (loaded.sensors.kind, loaded.sensors.size, loaded.sensors.proprioception) == ("pixels", 224, 4)
-    seen = sight(3, 4)
+    seen = pixel_observation(3, 4)
     encoded = model.encode(seen)
-    body = formulas.embed(states["proprio_encoder"], normalised(seen.proprioception, PROPRIO))
+    proprioception = formulas.embed(states["proprio_encoder"], normalised(seen.proprioception, PROPRIO))
     expected = [
         torch.cat([formulas.dinov2(encoder, formulas.picture(pixels, HALF, HALF, 196), 6), row.expand(196, -1)], 1)
-        for pixels, row in zip(seen.pixels, body, strict=True)
+        for pixels, row in zip(seen.pixels, proprioception, strict=True)
     ]
     torch.testing.assert_close(encoded, torch.stack(expected), rtol=1e-5, atol=1e-5)
     actions = torch.rand(1, 3, 10, dtype=torch.float64) * 2 - 1
@@ -119,8 +119,8 @@ def test_the_published_layout_loads_and_equals_the_formulas(classes: Classes, tm
     following = formulas.causal_vit(states["predictor"], tokens, 16)[-1][:, :394]
     torch.testing.assert_close(model.step(torch.stack(expected)[None], actions)[0], following, rtol=1e-5, atol=1e-5)
     picture = (following - expected[0])[:, :384].square().mean()
-    felt = (following - expected[0])[0, 384:].square().mean()
-    torch.testing.assert_close(loaded.goal_cost(following[None], expected[0][None])[0], picture + felt)
+    proprioception_error = (following - expected[0])[0, 384:].square().mean()
+    torch.testing.assert_close(loaded.goal_cost(following[None], expected[0][None])[0], picture + proprioception_error)
 
 
 def test_the_checkpoint_in_float32_agrees_with_itself_in_float64(classes: Classes, tmp_path: Path) -> None:
@@ -156,8 +156,10 @@ def test_any_batch_split_gives_the_same(predictor: str) -> None:
     together = model.step(states, actions)
     parts = [model.step(states[rows], actions[rows]) for rows in (slice(0, 2), slice(2, 3), slice(3, 5))]
     torch.testing.assert_close(together, torch.cat(parts), rtol=1e-5, atol=1e-5)
-    seen = sight(4, 4, 32)
-    encoded = [model.encode(Sight(seen.pixels[rows], seen.proprioception[rows])) for rows in (slice(0, 1), slice(1, 4))]
+    seen = pixel_observation(4, 4, 32)
+    encoded = [
+        model.encode(PixelObservation(seen.pixels[rows], seen.proprioception[rows])) for rows in (slice(0, 1), slice(1, 4))
+    ]
     torch.testing.assert_close(model.encode(seen), torch.cat(encoded), rtol=1e-5, atol=1e-5)
 
 
@@ -177,7 +179,7 @@ def test_no_frame_sees_the_future_and_all_see_the_past(predictor: str) -> None:
 @pytest.mark.parametrize("predictor", ["causal-vit", "modulated-vit"])
 def test_every_planner_plans(name: str, predictor: str) -> None:
     model = small(predictor, torch.float32)
-    states = model.encode(sight(4, 4, 32))
+    states = model.encode(pixel_observation(4, 4, 32))
     high = torch.ones(model.action_dim)
     cost = PatchGoalCost(12, 4, 0.5, all_patches=False)
     problems = ModelProblems(Context.at(model, states[:2]), states[2:], 3, -high, high, cost)
@@ -194,8 +196,8 @@ def test_the_goal_cost_is_the_published_objective(everywhere: bool) -> None:
     cost = PatchGoalCost(6, 2, 0.3, everywhere)
     torch.manual_seed(3)
     states, goals = torch.randn(2, 4, 5, 9, dtype=torch.float64)
-    body = (states - goals)[:, :, 6:8] if everywhere else (states - goals)[:, :1, 6:8]
-    expected = (states - goals)[..., :6].square().mean((1, 2)) + 0.3 * body.square().mean((1, 2))
+    proprioception = (states - goals)[:, :, 6:8] if everywhere else (states - goals)[:, :1, 6:8]
+    expected = (states - goals)[..., :6].square().mean((1, 2)) + 0.3 * proprioception.square().mean((1, 2))
     torch.testing.assert_close(cost(states, goals), expected)
     assert isinstance(cost, QuadraticCost)
     weighted = ((states - goals).square() * cost.feature_weights(goals)).mean((1, 2))
@@ -218,7 +220,7 @@ def test_wall_units_are_positions_in_px_and_half_displacements() -> None:
     action = torch.tensor([0.4, -1.0])
     theirs = weight @ action + bias
     torch.testing.assert_close(2 * theirs, 3.0 * action)
-    weight, bias = units.body.tensors(normalised=True)
+    weight, bias = units.proprioception.tensors(normalised=True)
     torch.testing.assert_close(
         weight @ torch.tensor([31.8945 + 17.6635, 31.8140]) + bias, torch.tensor([1.0, 0.0]), atol=1e-4, rtol=0
     )
@@ -230,7 +232,7 @@ def test_point_maze_units_turn_our_maze_onto_theirs() -> None:
     theirs = {(i - 0.2, j - 0.2) for i, row in enumerate(rows) for j, cell in enumerate(row) if cell != "#"}
     task = make_task("point_maze", action_block=5)
     units = trained_units(task)
-    weight, bias = (part.double() for part in units.body.tensors(normalised=False))
+    weight, bias = (part.double() for part in units.proprioception.tensors(normalised=False))
     centres = torch.tensor(task.layout.centres)  # pyright: ignore
     moved = torch.cat([centres, torch.zeros_like(centres)], 1) @ weight.T + bias
     assert {(round(x, 6), round(y, 6)) for x, y in moved[:, :2].tolist()} == {(round(x, 6), round(y, 6)) for x, y in theirs}
@@ -240,19 +242,19 @@ def test_point_maze_units_turn_our_maze_onto_theirs() -> None:
     assert not zero.any()
     dot = torch.zeros(5, 5)
     dot[1, 4] = 1.0  # row 1 from the top, at the right: up and to the right
-    place = dot.rot90(units.quarter_turns).nonzero()[0]
-    turned = torch.tensor([place[1] - 2.0, 2.0 - place[0]])
+    position = dot.rot90(units.quarter_turns).nonzero()[0]
+    turned = torch.tensor([position[1] - 2.0, 2.0 - position[0]])
     torch.testing.assert_close(turned, weight[:2, :2].float() @ torch.tensor([2.0, 1.0]))
 
 
 @pytest.mark.parametrize(
     "task", [make_task("wall", action_block=5), make_task("point_maze", action_block=5)], ids=["wall", "maze"]
 )
-def test_observations_are_read_back_off_the_states_where_the_body_is_all_there_is(
+def test_observations_are_read_back_off_the_states_where_proprioception_is_all_there_is(
     classes: Classes, tmp_path: Path, task: Task
 ) -> None:
     """Real pictures and bodies of a task, encoded by its sensors and decoded again."""
-    sizes = DinoWM(visual=24, patches=4, frames=2, depth=1, heads=2, head_dim=8, hidden=32, body=task.observation_dim)
+    sizes = DinoWM(visual=24, patches=4, frames=2, depth=1, heads=2, head_dim=8, hidden=32, proprioception=task.observation_dim)
     path, _ = dino_wm_file(tmp_path, classes, sizes)
     weights, _ = dinov2_file(tmp_path, width=24, depth=1, hidden=48, positions=10)
     found = dino_wm.recognise(path)

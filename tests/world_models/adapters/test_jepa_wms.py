@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.world_models.adapters import patch_formulas as formulas
 from tests.world_models.adapters.published import dinov2_file, drawn, embedding_shapes, jepa_wms_file
-from tests.world_models.adapters.test_dino_wm import ACTION, HALF, PROPRIO, load, normalised, sight
+from tests.world_models.adapters.test_dino_wm import ACTION, HALF, PROPRIO, load, normalised, pixel_observation
 from world_models.adapters.patches import dino_wm, jepa_wms
 from world_models.errors import UserError
 from world_models.tasks import make_task
@@ -34,24 +34,24 @@ def imported(folder: Path, own: bool) -> tuple[object, dict[str, Tensor], dict[s
 def test_the_published_layout_loads_and_equals_the_formulas(own: bool, tmp_path: Path) -> None:
     loaded, encoder, states = imported(tmp_path, own)
     model = loaded.model  # pyright: ignore
-    body = 16 if own else 20
-    assert (model.state_shape, model.action_dim, model.history) == ((256, 384 + body), 10, 2)
-    seen = sight(2, 4)
+    proprioception_width = 16 if own else 20
+    assert (model.state_shape, model.action_dim, model.history) == ((256, 384 + proprioception_width), 10, 2)
+    seen = pixel_observation(2, 4)
     mean, deviation = IMAGENET if own else (HALF, HALF)
-    felt = formulas.embed(states["proprio_encoder"], normalised(seen.proprioception, PROPRIO))
+    proprioception = formulas.embed(states["proprio_encoder"], normalised(seen.proprioception, PROPRIO))
     pictures = [formulas.picture(pixels, mean, deviation, 224) for pixels in seen.pixels]
     tokens = [formulas.dinov2(encoder, picture, 6) for picture in pictures]
-    bodies = [row.expand(256, -1) for row in felt]
-    expected = torch.stack([torch.cat(pair, 1) for pair in zip(tokens, bodies, strict=True)])
+    proprioception_tokens = [row.expand(256, -1) for row in proprioception]
+    expected = torch.stack([torch.cat(pair, 1) for pair in zip(tokens, proprioception_tokens, strict=True)])
     torch.testing.assert_close(model.encode(seen), expected, rtol=1e-5, atol=1e-5)
     actions = torch.rand(1, 2, 10, dtype=torch.float64) * 2 - 1
     own_units = normalised(actions.view(2, 5, 2), ACTION).flatten(1)
     if own:
-        following = formulas.modulated_vit(states["predictor"], tokens, bodies, own_units, 16, 16)
+        following = formulas.modulated_vit(states["predictor"], tokens, proprioception_tokens, own_units, 16, 16)
     else:
         embedded = formulas.embed(states["action_encoder"], own_units)
         frames = [torch.cat([state, row.expand(256, -1)], 1) for state, row in zip(expected, embedded, strict=True)]
-        following = formulas.causal_vit(states["predictor"], frames, 16)[-1][:, : 384 + body]
+        following = formulas.causal_vit(states["predictor"], frames, 16)[-1][:, : 384 + proprioception_width]
     torch.testing.assert_close(model.step(expected[None], actions)[0], following, rtol=1e-5, atol=1e-5)
     miss = (following - expected[0]).square()
     cost = loaded.goal_cost(following[None], expected[:1])[0]  # pyright: ignore

@@ -12,7 +12,7 @@ from tests.support.planning import plan as plan_with
 from tests.world_models.adapters.foreign import SMALL, LeWMSizes, lewm_state, problems, save_whole_module, stored
 from world_models.adapters.lewm import files as lewm
 from world_models.adapters.lewm.model import LeWM
-from world_models.base import Sight
+from world_models.base import PixelObservation
 from world_models.errors import UserError
 from world_models.tasks import make_task
 
@@ -100,7 +100,7 @@ def predicted(state, latents, actions, heads):
 def pictures(count, size, seed=0):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=generator)
-    return Sight(pixels, torch.zeros(count, 0))
+    return PixelObservation(pixels, torch.zeros(count, 0))
 
 
 def imported_from(folder, state, task=None):
@@ -139,9 +139,9 @@ def test_the_published_layout_has_the_published_size(published):
 def test_encode_and_step_are_the_published_formula(request, which):
     state, loaded = request.getfixturevalue(which)
     model, size = loaded.model, loaded.sensors.size
-    sight = pictures(1, size)
-    wanted = encoded(state, sight.pixels[0], patch=14, heads=state["encoder.layernorm.weight"].numel() // 64)
-    torch.testing.assert_close(model.encode(sight)[0], wanted, atol=1e-5, rtol=1e-5)
+    observation = pictures(1, size)
+    wanted = encoded(state, observation.pixels[0], patch=14, heads=state["encoder.layernorm.weight"].numel() // 64)
+    torch.testing.assert_close(model.encode(observation)[0], wanted, atol=1e-5, rtol=1e-5)
     latents, actions = torch.randn(2, 3, *model.state_shape), torch.rand(2, 3, 10) * 2 - 1
     heads = state["predictor.transformer.layers.0.attn.to_qkv.weight"].shape[0] // 3 // 64
     wanted = torch.stack([predicted(state, z, a, heads) for z, a in zip(latents, actions, strict=True)])
@@ -199,9 +199,11 @@ def test_gradients_agree_with_finite_differences(tmp_path):
 
 def test_batch_splits_change_nothing(small):
     model = small[1].model
-    sight = pictures(5, 28)
-    latents = model.encode(sight)
-    one = [model.encode(Sight(sight.pixels[i : i + 1], sight.proprioception[i : i + 1])) for i in range(5)]
+    observation = pictures(5, 28)
+    latents = model.encode(observation)
+    one = [
+        model.encode(PixelObservation(observation.pixels[i : i + 1], observation.proprioception[i : i + 1])) for i in range(5)
+    ]
     torch.testing.assert_close(torch.cat(one), latents, atol=1e-5, rtol=0)
     states, actions = torch.randn(5, 3, 24), torch.randn(5, 3, 10)
     one = torch.cat([model.step(states[i : i + 1], actions[i : i + 1]) for i in range(5)])

@@ -32,7 +32,7 @@ def test_round_trip_gives_the_same_model(folder):
     assert not any(p.requires_grad for p in loaded.model.parameters())
 
 
-def test_digest_is_of_the_content_not_of_the_place_or_the_time(folder, tmp_path):
+def test_digest_is_of_the_content_not_of_the_location_or_the_time(folder, tmp_path):
     path, model = folder
     card, digest = checkpoints.read_card(str(path))
     shutil.copytree(path, tmp_path / "copy")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from world_models.base import Context, Sight, rollout
+from world_models.base import Context, PixelObservation, rollout
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.encoders import ENCODERS, SoftArgmax
@@ -26,17 +26,17 @@ def small(dtype=torch.float32, **changes) -> JEPA:
     return model.to(dtype).eval()
 
 
-def sight(count: int, features: int = 0) -> Sight:
+def pixel_observation(count: int, features: int = 0) -> PixelObservation:
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(0, 256, (count, 32, 32, 3), generator=generator, dtype=torch.uint8)
-    return Sight(pixels, torch.randn(count, features, generator=generator))
+    return PixelObservation(pixels, torch.randn(count, features, generator=generator))
 
 
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))
 @pytest.mark.parametrize("differences", [True, False])
 def test_derivatives_of_a_step_and_a_rollout_agree_with_finite_differences(encoder, differences):
     model = small(torch.float64, encoder=encoder, differences=differences, action_block=2)
-    start = model.encode(sight(3))
+    start = model.encode(pixel_observation(3))
     actions = torch.randn(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
     context = Context.at(model, start.detach())
     assert torch.autograd.gradcheck(lambda a: rollout(model, context, a)[:, -1], actions)
@@ -46,10 +46,12 @@ def test_derivatives_of_a_step_and_a_rollout_agree_with_finite_differences(encod
 
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))
 def test_encode_and_step_do_not_depend_on_how_rows_are_batched(encoder):
-    model, seen = small(encoder=encoder, proprioception=3), sight(9, 3)
+    model, seen = small(encoder=encoder, proprioception=3), pixel_observation(9, 3)
     with torch.no_grad():
         whole = model.encode(seen)
-        parts = [model.encode(Sight(seen.pixels[i:j], seen.proprioception[i:j])) for i, j in ((0, 1), (1, 4), (4, 9))]
+        parts = [
+            model.encode(PixelObservation(seen.pixels[i:j], seen.proprioception[i:j])) for i, j in ((0, 1), (1, 4), (4, 9))
+        ]
         torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-5, atol=1e-5)
         windows, actions = torch.randn(9, 3, 8), torch.randn(9, 3, 2)
         ahead = model.step(windows, actions)
@@ -71,11 +73,11 @@ def test_the_history_is_seen_and_a_shift_of_time_is_not():
 
 
 def test_proprioception_is_the_normalised_end_of_a_state():
-    model, seen = small(proprioception=2), sight(4, 2)
+    model, seen = small(proprioception=2), pixel_observation(4, 2)
     states = model.encode(seen)
     expected = (seen.proprioception - model.state_mean[5:]) / model.state_std[5:]
     torch.testing.assert_close(states[:, 5:], expected)
-    other = model.encode(Sight(seen.pixels, seen.proprioception + 1))
+    other = model.encode(PixelObservation(seen.pixels, seen.proprioception + 1))
     torch.testing.assert_close(other[:, :5], states[:, :5])
 
 
@@ -97,9 +99,9 @@ def test_soft_argmax_finds_a_bright_cell():
     maps = torch.zeros(2, 3, 9, 9)
     maps[0, :, 2, 6] = 20.0
     maps[1, :, 8, 0] = 20.0
-    places = SoftArgmax(3)(maps)
-    torch.testing.assert_close(places[0], torch.tensor([0.5] * 3 + [-0.5] * 3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(places[1], torch.tensor([-1.0] * 3 + [1.0] * 3), atol=1e-4, rtol=0)
+    positions = SoftArgmax(3)(maps)
+    torch.testing.assert_close(positions[0], torch.tensor([0.5] * 3 + [-0.5] * 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(positions[1], torch.tensor([-1.0] * 3 + [1.0] * 3), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", sorted(REGULARISERS))
@@ -138,7 +140,7 @@ def test_a_checkpoint_gives_back_model_costs_probe_and_senses(tmp_path):
     card = {"dynamics": {"name": "wall", "speed": 1.0, "action_block": 1}}
     loaded = checkpoints.load(str(save(tmp_path / "m", "m", made, card)))
     assert (loaded.sensors.kind, loaded.sensors.size, loaded.sensors.proprioception) == ("pixels", 32, 2)
-    seen = sight(5, 2)
+    seen = pixel_observation(5, 2)
     states = loaded.model.encode(seen)
     torch.testing.assert_close(states, made.model.encode(seen), rtol=0, atol=1e-6)
     goals = states.flip(0)
@@ -155,9 +157,9 @@ def test_a_checkpoint_gives_back_model_costs_probe_and_senses(tmp_path):
 def test_what_does_not_fit_is_refused():
     model = small(proprioception=2)
     with pytest.raises(UserError, match=r"pictures of \(16, 16, 3\): the model sees 32 x 32"):
-        model.encode(Sight(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.zeros(1, 2)))
+        model.encode(PixelObservation(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.zeros(1, 2)))
     with pytest.raises(UserError, match="0 features of proprioception: the model takes 2"):
-        model.encode(sight(1))
+        model.encode(pixel_observation(1))
     with pytest.raises(UserError, match="latent 0 is no size"):
         JEPAConfig(**{**SMALL, "latent": 0})
     with pytest.raises(UserError, match="size 40 is no multiple of 16: choose 48"):

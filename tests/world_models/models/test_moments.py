@@ -42,7 +42,7 @@ def test_moments_agree_with_sums_over_cells():
         assert found["yyy"][row] == pytest.approx(about(0, 3) / spread**1.5, abs=5e-3)
 
 
-def test_only_the_place_changes_when_a_shape_moves():
+def test_only_the_position_changes_when_a_shape_moves():
     maps = _blob(torch.Generator().manual_seed(1))
     before, after = _features(maps), _features(maps.roll((9, 4), (1, 2)))
     assert np.allclose(after["x"] - before["x"], 4 * 2 / SIZE, atol=1e-3)

@@ -20,10 +20,10 @@ def curled(length: int = 60) -> States:
     generator = torch.Generator().manual_seed(0)
     actions = torch.rand(200, length, 1, generator=generator) * 2 - 1
     actions[::2] = actions[::2].sign() * actions[::2, :1].abs().clamp_min(0.5)
-    places = [torch.rand(200, 1, generator=generator) * 50]
+    positions = [torch.rand(200, 1, generator=generator) * 50]
     for t in range(length):
-        places.append((places[-1] + actions[:, t]).clamp(0, 50))
-    angle = torch.stack(places, 1) / 50 * TURNS
+        positions.append((positions[-1] + actions[:, t]).clamp(0, 50))
+    angle = torch.stack(positions, 1) / 50 * TURNS
     return States(torch.cat([angle.cos(), angle.sin()], 2), actions, 1)
 
 

@@ -47,8 +47,8 @@ def test_what_changes_in_the_picture_is_where_the_bodies_are(name: str, size: in
     changed = (task.pixels(first, size)[0] != task.pixels(second, size)[0]).any(-1)
     rows, columns = np.nonzero(changed)
     seen = np.stack([columns + 0.5, rows + 0.5], 1) / size
-    places = task.on_picture(pose_of(task, np.concatenate([first, second]))).reshape(-1, 2)
-    apart = np.linalg.norm(seen[:, None] - places, axis=2)
+    positions = task.on_picture(pose_of(task, np.concatenate([first, second]))).reshape(-1, 2)
+    apart = np.linalg.norm(seen[:, None] - positions, axis=2)
     assert (apart.min(0) < 2 / size + 0.01).all()
     assert (apart.min(1) < 78 / 512 + 2 / size).all()
 

@@ -107,9 +107,9 @@ def test_ways_are_shortest(maze: str) -> None:
         others = here != goal
         assert (layout.steps[after, goal] == layout.steps[:, goal] - 1)[others].all()
         assert (apart[here, after] == 1)[others].all()
-        aim = layout.ahead[:, goal]
-        assert (np.abs(layout.cells[aim] - layout.cells[here]).min(1) == 0).all(), "straight ahead"
-        assert (layout.steps[aim, goal] <= layout.steps[after, goal]).all()
+        direction = layout.lookahead[:, goal]
+        assert (np.abs(layout.cells[direction] - layout.cells[here]).min(1) == 0).all(), "straight ahead"
+        assert (layout.steps[direction, goal] <= layout.steps[after, goal]).all()
     assert np.array_equal(layout.index_of(layout.centres + 0.4), here)
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from orchestrator.evaluation.execution import plan_and_execute
 from planners import make_planner
-from world_models.base import Context, Sight, rollout
+from world_models.base import Context, PixelObservation, rollout
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.ensemble import Ensemble
@@ -77,8 +77,8 @@ def test_a_killed_run_goes_on_within_one_interval_and_ends_like_an_undisturbed_o
         saved = torch.load(out / f"resume-{stage}.pt", weights_only=True)
         assert saved["step"] >= 40  # two intervals of 20 were done when step 50 was told
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    told = [line.split() for line in done.stdout.splitlines()]
-    assert ["encoder", "50"] not in told
+    printed = [line.split() for line in done.stdout.splitlines()]
+    assert ["encoder", "50"] not in printed
     card, expected = (json.loads((folder / "card.json").read_text()) for folder in (out, undisturbed / "m"))
     assert card["loss_curves"] == expected["loss_curves"]
     assert len(card["loss_curves"]["encoder"]) == 150 // CURVE
@@ -160,7 +160,7 @@ def test_batches_come_in_order_and_errors_come_with_them():
         assert next(iter(batches)) == 0
 
 
-def test_the_reader_is_told_how_long_it_waited():
+def test_the_reader_reports_how_long_it_waited():
     def slow(step):
         time.sleep(0.02)
         return step
@@ -207,9 +207,9 @@ def test_an_ensemble_has_one_encoder_and_predictors_that_began_elsewhere(undistu
     names = checkpoints.read_tensors(str(out))
     assert sum("encoder." in name and name.startswith("shared/") for name in names) > 0
     assert not any("encoder." in name for name in names if not name.startswith("shared/"))
-    sight = Sight(torch.randint(256, (5, 32, 32, 3), dtype=torch.uint8), torch.zeros(5, 0))
-    states = loaded.model.encode(sight)
-    assert torch.allclose(states[:, :-1], alone.model.encode(sight))
+    observation = PixelObservation(torch.randint(256, (5, 32, 32, 3), dtype=torch.uint8), torch.zeros(5, 0))
+    states = loaded.model.encode(observation)
+    assert torch.allclose(states[:, :-1], alone.model.encode(observation))
     context, actions = Context.at(loaded.model, states), torch.rand(5, 6, 2) * 2 - 1
     ends = rollout(loaded.model, context, actions)[:, -1]
     assert (ends[:, -1] > 0.01).all()

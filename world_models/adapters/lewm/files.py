@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
-from world_models.adapters.files import config_beside, fitted, nested, read_content, tensors_in
+from world_models.adapters.files import fitted, nested, read_content, sibling_config, tensors_in
 from world_models.adapters.lewm.model import LeWM, LeWMConfig
 from world_models.adapters.readout import take_readout
 from world_models.base import SquaredDistance
@@ -205,7 +205,7 @@ def _predictor_heads(path: Path, inner: int) -> tuple[int, int]:
 
 
 def _entry(path: Path, name: str) -> Mapping[str, object]:
-    entry = config_beside(path).get(name)
+    entry = sibling_config(path).get(name)
     return entry if isinstance(entry, Mapping) else {}
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from world_models.adapters.lewm.vit import Vit, VitSizes
-from world_models.base import Sight
+from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
 
 ADALN_EPS = 1e-6
@@ -255,7 +255,7 @@ class LeWM(nn.Module):
         """Floating type of the parameters."""
         return self.action_mean.dtype
 
-    def encode(self, observation: Sight) -> Float[Tensor, "batch latent"]:
+    def encode(self, observation: PixelObservation) -> Float[Tensor, "batch latent"]:
         """Projected class tokens of pictures; proprioception is not looked at.
 
         UserError for pictures of another size than the model's.

@@ -38,7 +38,7 @@ CLASSES = ClassNames(("models.*", "dinov2.*", "functools.partial", *OPTIMISERS))
 """What these files name: the project's own classes, the encoder's where it was trained, and optimisers."""
 
 PREDICTOR = "models.vit.ViTPredictor"
-BODY_WEIGHT = 1.0
+PROPRIOCEPTION_WEIGHT = 1.0
 """`alpha` of the published planning configurations."""
 PICTURE = 224
 YAML_LIMIT = 1_000_000
@@ -51,7 +51,7 @@ class _Layout:
 
     predictor: dict[str, Tensor]
     action: tuple[Tensor, Tensor]
-    body: tuple[Tensor, Tensor] | None
+    proprioception: tuple[Tensor, Tensor] | None
     encoder: tuple[DinoConfig, dict[str, Tensor]] | None
     heads: int
     side: int
@@ -90,7 +90,7 @@ def recognise(path: Path) -> Found | None:
         needs=() if layout.encoder else (WEIGHTS,),
         action_size=layout.action[0].shape[1],
         action_block=block if isinstance(block, int) else None,
-        proprioception_dim=layout.body[0].shape[1] if layout.body else 0,
+        proprioception_dim=layout.proprioception[0].shape[1] if layout.proprioception else 0,
         notes=("The decoder is left out.",),
     )
 
@@ -121,17 +121,17 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         head_dim=queries // (3 * layout.heads),
         action_embedding=layout.action[0].shape[0],
         action_repeats=_number(layout.settings, "num_action_repeat", 1),
-        proprioception=layout.body[0].shape[1] if layout.body else 0,
-        body_embedding=layout.body[0].shape[0] if layout.body else 0,
+        proprioception=layout.proprioception[0].shape[1] if layout.proprioception else 0,
+        body_embedding=layout.proprioception[0].shape[0] if layout.proprioception else 0,
         body_repeats=_number(layout.settings, "num_proprio_repeat", 1),
-        body_weight=BODY_WEIGHT,
+        body_weight=PROPRIOCEPTION_WEIGHT,
         picture=_number(layout.settings, "img_size", PICTURE),
         encoder=encoder,
     )
     tensors = {f"predictor.{name}": value for name, value in layout.predictor.items()}
     tensors["action_encoder.weight"], tensors["action_encoder.bias"] = layout.action
-    if layout.body:
-        tensors["body_encoder.weight"], tensors["body_encoder.bias"] = layout.body
+    if layout.proprioception:
+        tensors["body_encoder.weight"], tensors["body_encoder.bias"] = layout.proprioception
     normalised = layout.settings.get("normalize_action", True) is not False
     return assemble(found, FORMAT, config, units, tensors, encoder_weights, normalised)
 
@@ -143,14 +143,14 @@ def _read(path: Path) -> _Layout:
     predictor = _module(parts, "predictor", path)
     state = predictor.state_dict()
     action = embedding(_module(parts, "action_encoder", path).state_dict(), "action", path)
-    body = None
+    proprioception = None
     if isinstance(parts.get("proprio_encoder"), ModuleRecord):
-        body = embedding(_module(parts, "proprio_encoder", path).state_dict(), "proprioception", path)
+        proprioception = embedding(_module(parts, "proprio_encoder", path).state_dict(), "proprioception", path)
     heads, patches = _attention(predictor, path)
     _, positions, token = shape_of(state, "pos_embedding", 3, path)
     _check_settings(settings, path)
     added = action[0].shape[0] * _number(settings, "num_action_repeat", 1)
-    added += body[0].shape[0] * _number(settings, "num_proprio_repeat", 1) if body else 0
+    added += proprioception[0].shape[0] * _number(settings, "num_proprio_repeat", 1) if proprioception else 0
     width = token - added
     if width not in NAMES and token in NAMES:
         raise UserError(
@@ -164,7 +164,7 @@ def _read(path: Path) -> _Layout:
     if isinstance(encoder, ModuleRecord):
         tensors = {name.removeprefix("base_model."): value for name, value in encoder.state_dict().items()}
         held = check_dinov2(tensors, f"the encoder in {path}")
-    return _Layout(state, action, body, held, heads, square_side(patches, path), frames, width, settings)
+    return _Layout(state, action, proprioception, held, heads, square_side(patches, path), frames, width, settings)
 
 
 def _module(parts: dict[str, object], name: str, path: Path) -> ModuleRecord:
@@ -177,12 +177,12 @@ def _module(parts: dict[str, object], name: str, path: Path) -> ModuleRecord:
 
 def _attention(predictor: ModuleRecord, path: Path) -> tuple[int, int]:
     """Heads, and patches of a frame as the first row of the causal mask counts them."""
-    place = predictor
+    module = predictor
     for name in ("transformer", "layers", "0", "0"):
-        if name not in place.modules:
+        if name not in module.modules:
             raise UserError(f"{path}: its predictor has no {name}: the file is of another architecture.")
-        place = place.modules[name]
-    heads, mask = place.values.get("heads"), place.values.get("bias", place.buffers.get("bias"))
+        module = module.modules[name]
+    heads, mask = module.values.get("heads"), module.values.get("bias", module.buffers.get("bias"))
     if not isinstance(heads, int) or heads < 1 or not isinstance(mask, Tensor) or mask.ndim != 4:
         raise UserError(f"{path}: its attention has no heads or no causal mask: the file is of another architecture.")
     return heads, int(mask[0, 0, 0].sum())
@@ -194,17 +194,17 @@ def _depth(state: dict[str, Tensor]) -> int:
 
 def _hydra(path: Path) -> dict[str, Any]:
     """The settings beside a checkpoint; empty where there are none. UserError for a file that is no such settings."""
-    for place in (path.parent / "hydra.yaml", path.parent.parent / "hydra.yaml"):
-        if not place.is_file():
+    for file in (path.parent / "hydra.yaml", path.parent.parent / "hydra.yaml"):
+        if not file.is_file():
             continue
-        require(place.stat().st_size <= YAML_LIMIT, f"{place} is larger than {YAML_LIMIT} bytes: it is no settings file.")
+        require(file.stat().st_size <= YAML_LIMIT, f"{file} is larger than {YAML_LIMIT} bytes: it is no settings file.")
         try:
-            settings = yaml.safe_load(place.read_text())
+            settings = yaml.safe_load(file.read_text())
         except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{place} is no readable YAML ({reason}): copy it again, or take it away.") from error
+            raise UserError(f"{file} is no readable YAML ({reason}): copy it again, or take it away.") from error
         if not isinstance(settings, dict):
-            raise UserError(f"{place} holds no settings by name: copy it again, or take it away.")
+            raise UserError(f"{file} holds no settings by name: copy it again, or take it away.")
         return settings
     return {}
 

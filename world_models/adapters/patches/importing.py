@@ -62,10 +62,10 @@ def check_task(found: Found, task: Task) -> TrainedUnits:
         block = found.action_size / task.action_dim
         hint = f"set action_block={block:g}" if block.is_integer() else "choose the task that it was trained on"
         raise UserError(f"{found.path} takes actions of size {found.action_size}, {task.name}'s model step has {size}: {hint}.")
-    body = len(units.body.mean)
+    proprioception_size = len(units.proprioception.mean)
     require(
-        found.proprioception_dim in (0, body),
-        f"{found.path} takes {found.proprioception_dim} features of proprioception, {task.name} has {body}: "
+        found.proprioception_dim in (0, proprioception_size),
+        f"{found.path} takes {found.proprioception_dim} features of proprioception, {task.name} has {proprioception_size}: "
         "choose the task that it was trained on.",
     )
     return units
@@ -92,12 +92,12 @@ def assemble(
     normalised: bool = True,
 ) -> Imported:
     """The imported model; UserError where a tensor does not fit the others."""
-    whole = units.body_is_observation and config.proprioception > 0 and config.body_embedding >= config.proprioception
+    whole = units.proprioception_is_observation and config.proprioception > 0 and config.body_embedding >= config.proprioception
     config = replace(config, quarter_turns=units.quarter_turns, body_is_observation=whole)
     full = {**tensors, **{PREFIX + name: value for name, value in encoder.items()}}
     full["action_units.weight"], full["action_units.bias"] = units.action.tensors(normalised)
     if config.proprioception:
-        full["body_units.weight"], full["body_units.bias"] = units.body.tensors(normalised)
+        full["body_units.weight"], full["body_units.bias"] = units.proprioception.tensors(normalised)
     sensors = {"kind": "pixels", "size": config.picture, "proprioception": config.proprioception}
     kept = check_tensors(config, full, str(found.path))
     return Imported(form, config.as_card(), kept, sensors, "latent", (*found.notes, RENDERING))

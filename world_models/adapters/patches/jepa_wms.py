@@ -43,7 +43,7 @@ HISTORY = 2
 """`ctxt_window` of every published planning configuration."""
 FRAMES = 4
 """`num_frames_pred`: frames that were trained at once."""
-BODY_WEIGHT = 0.1
+PROPRIOCEPTION_WEIGHT = 0.1
 """`alpha` of the published planning configurations of Push-T, point maze and wall."""
 ENCODER_WIDTH = 384
 """Of DINOv2 ViT-S/14; the models on DINOv3 and V-JEPA 2 have wider tokens."""
@@ -59,7 +59,7 @@ class _Layout:
     """Predictor: `causal-vit` or `modulated-vit`."""
     predictor: dict[str, Tensor]
     action: tuple[Tensor, Tensor]
-    body: tuple[Tensor, Tensor] | None
+    proprioception: tuple[Tensor, Tensor] | None
     frames: int
     depth: int
 
@@ -89,7 +89,7 @@ def recognise(path: Path) -> Found | None:
         },
         needs=(WEIGHTS,),
         action_size=layout.action[0].shape[1],
-        proprioception_dim=layout.body[0].shape[1] if layout.body else 0,
+        proprioception_dim=layout.proprioception[0].shape[1] if layout.proprioception else 0,
         notes=("Heads, history and the goal cost's weight of the body are those of the published configurations.",),
     )
 
@@ -120,9 +120,9 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         head_dim=heads // (3 * HEADS),
         width=shape_of(state, "predictor_embed.weight", 2, path)[0] if own else ENCODER_WIDTH,
         action_embedding=layout.action[0].shape[0],
-        proprioception=layout.body[0].shape[1] if layout.body else 0,
-        body_embedding=layout.body[0].shape[0] if layout.body else 0,
-        body_weight=BODY_WEIGHT,
+        proprioception=layout.proprioception[0].shape[1] if layout.proprioception else 0,
+        body_embedding=layout.proprioception[0].shape[0] if layout.proprioception else 0,
+        body_weight=PROPRIOCEPTION_WEIGHT,
         body_everywhere=True,
         pixel_mean=IMAGENET_MEAN if own else (0.5, 0.5, 0.5),
         pixel_std=IMAGENET_STD if own else (0.5, 0.5, 0.5),
@@ -130,8 +130,8 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
     )
     tensors = {f"predictor.{name}": value for name, value in state.items()}
     tensors["action_encoder.weight"], tensors["action_encoder.bias"] = layout.action
-    if layout.body:
-        tensors["body_encoder.weight"], tensors["body_encoder.bias"] = layout.body
+    if layout.proprioception:
+        tensors["body_encoder.weight"], tensors["body_encoder.bias"] = layout.proprioception
     return assemble(found, FORMAT, config, units, tensors, encoder_weights)
 
 
@@ -146,10 +146,12 @@ def _looks_right(parts: Mapping[str, object]) -> bool:
 def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     """The state dicts that are read; UserError for an architecture that is not."""
     predictor = _state(parts, "predictor")
-    body = embedding(_state(parts, "proprio_encoder"), "proprioception", path) if parts.get("proprio_encoder") else None
+    proprioception = (
+        embedding(_state(parts, "proprio_encoder"), "proprioception", path) if parts.get("proprio_encoder") else None
+    )
     own = any(".adaLN_modulation." in name for name in predictor)
     if own:
-        _check_modulated(predictor, body, path)
+        _check_modulated(predictor, proprioception, path)
     elif "pos_embedding" not in predictor:
         raise UserError(f"{path} holds the predictor of V-JEPA 2-AC, which is not read: only jepa-wm and dino-wm models are.")
     if "action_encoder.weight" in predictor and "action_encoder.bias" in predictor:
@@ -162,7 +164,9 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
             not any(key.startswith("mlp.") for key in _state(parts, name)),
             f"{path}: its {name} ends in an MLP, which is not read: only single layers are.",
         )
-    width = shape_of(predictor, "predictor_embed.weight", 2, path)[1] if own else _width(predictor, action, body, path)
+    width = (
+        shape_of(predictor, "predictor_embed.weight", 2, path)[1] if own else _width(predictor, action, proprioception, path)
+    )
     require(
         width == ENCODER_WIDTH,
         f"{path} takes tokens of width {width}, as of DINOv3 or V-JEPA 2: only models on DINOv2 ViT-S/14 "
@@ -171,24 +175,24 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     pattern = re.compile(r"predictor_blocks\.(\d+)\." if own else r"transformer\.layers\.(\d+)\.")
     depth = len({found[1] for name in predictor if (found := pattern.match(name))})
     if own:
-        return _Layout("modulated-vit", predictor, action, body, FRAMES, depth)
+        return _Layout("modulated-vit", predictor, action, proprioception, FRAMES, depth)
     frames, rest = divmod(predictor["pos_embedding"].shape[1], SIDE**2)
     require(rest == 0 and frames >= HISTORY, f"{path}: its positions are no frames of {SIDE**2} patches.")
-    return _Layout("causal-vit", predictor, action, body, frames, depth)
+    return _Layout("causal-vit", predictor, action, proprioception, frames, depth)
 
 
 def _width(
-    predictor: Mapping[str, Tensor], action: tuple[Tensor, Tensor], body: tuple[Tensor, Tensor] | None, path: Path
+    predictor: Mapping[str, Tensor], action: tuple[Tensor, Tensor], proprioception: tuple[Tensor, Tensor] | None, path: Path
 ) -> int:
-    held = action[0].shape[0] + (body[0].shape[0] if body else 0)
+    held = action[0].shape[0] + (proprioception[0].shape[0] if proprioception else 0)
     return shape_of(predictor, "pos_embedding", 3, path)[2] - held
 
 
-def _check_modulated(predictor: Mapping[str, Tensor], body: tuple[Tensor, Tensor] | None, path: Path) -> None:
+def _check_modulated(predictor: Mapping[str, Tensor], proprioception: tuple[Tensor, Tensor] | None, path: Path) -> None:
     """UserError for variants of the modulated predictor that are not read."""
     width = shape_of(predictor, "predictor_embed.weight", 2, path)[0]
     full = shape_of(predictor, "predictor_norm.weight", 1, path)[0]
-    token = body is not None and full != width + body[0].shape[0]
+    token = proprioception is not None and full != width + proprioception[0].shape[0]
     require(not token, f"{path} gives proprioception to its predictor as a token, which is not read: only as features is.")
     gated = "predictor_blocks.0.mlp.fc3.weight" in predictor
     require(not gated, f"{path}: its predictor has gated MLPs (SwiGLU), which are not read.")

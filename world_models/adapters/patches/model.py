@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from world_models.adapters.patches.dinov2 import DinoConfig, DinoV2
 from world_models.adapters.patches.predictors import CausalViT, ModulatedViT
 from world_models.adapters.readout import take_readout
-from world_models.base import Sight
+from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.parts import Card, Parts, Tensors, model_config
 from world_models.sensors import Sensors
@@ -102,7 +102,7 @@ class PatchConfig:
         return self.side**2
 
     @property
-    def body(self) -> int:
+    def proprioception_width(self) -> int:
         """Features of a token that hold the body."""
         return self.body_embedding * self.body_repeats
 
@@ -143,7 +143,7 @@ class Units(nn.Module):
 
 
 class PatchModel(nn.Module):
-    """A `WorldModel` of patch tokens; takes a `Sight`."""
+    """A `WorldModel` of patch tokens; takes a `PixelObservation`."""
 
     def __init__(self, config: PatchConfig) -> None:
         super().__init__()
@@ -151,12 +151,12 @@ class PatchModel(nn.Module):
         self.encoder = DinoV2(config.encoder)
         visual = config.encoder.width
         if config.predictor == "causal-vit":
-            width = visual + config.body + config.action_embedding * config.action_repeats
+            width = visual + config.proprioception_width + config.action_embedding * config.action_repeats
             size = (config.depth, config.heads, config.head_dim, config.hidden, config.frames, config.patches)
             self.predictor = CausalViT(width, *size)
         else:
             size = (config.depth, config.heads, config.hidden, config.side)
-            self.predictor = ModulatedViT(visual, config.width, config.body, *size)
+            self.predictor = ModulatedViT(visual, config.width, config.proprioception_width, *size)
         self.action_units = Units(config.action_dim)
         self.action_encoder = nn.Linear(config.action_dim * config.action_block, config.action_embedding)
         self.body_units = Units(config.proprioception) if config.proprioception else None
@@ -165,7 +165,7 @@ class PatchModel(nn.Module):
     @property
     def state_shape(self) -> tuple[int, ...]:
         """Patches, and features of a patch."""
-        return self.config.patches, self.config.encoder.width + self.config.body
+        return self.config.patches, self.config.encoder.width + self.config.proprioception_width
 
     @property
     def action_dim(self) -> int:
@@ -187,7 +187,7 @@ class PatchModel(nn.Module):
         """Floating type of states and actions."""
         return self.action_encoder.weight.dtype
 
-    def encode(self, observation: Sight) -> Float[Tensor, "batch patches state"]:
+    def encode(self, observation: PixelObservation) -> Float[Tensor, "batch patches state"]:
         """Patch tokens of pictures of any size, each with the embedded proprioception behind it.
 
         UserError where the sight has another number of proprioceptive features than the model takes.
@@ -195,11 +195,14 @@ class PatchModel(nn.Module):
         tokens = self.encoder(self._prepared(observation.pixels))
         if self.body_encoder is None or self.body_units is None:
             return tokens
-        felt, taken = observation.proprioception.shape[1], self.config.proprioception
-        require(felt == taken, f"the model takes {taken} features of proprioception, not {felt}: choose the task it is for.")
-        body = self.body_encoder(self.body_units(observation.proprioception.to(self.dtype)))
-        body = body.repeat(1, self.config.body_repeats).unsqueeze(1).expand(-1, tokens.shape[1], -1)
-        return torch.cat([tokens, body], -1)
+        given_features, taken = observation.proprioception.shape[1], self.config.proprioception
+        require(
+            given_features == taken,
+            f"the model takes {taken} features of proprioception, not {given_features}: choose the task it is for.",
+        )
+        proprioception = self.body_encoder(self.body_units(observation.proprioception.to(self.dtype)))
+        proprioception = proprioception.repeat(1, self.config.body_repeats).unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        return torch.cat([tokens, proprioception], -1)
 
     def step(
         self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]
@@ -245,9 +248,9 @@ class PatchGoalCost:
 
     visual: int
     """Features of a token that hold the picture."""
-    body: int
+    proprioception: int
     """Features right behind them that hold the body; 0: none."""
-    body_weight: float
+    proprioception_weight: float
     all_patches: bool
 
     def __call__(
@@ -261,9 +264,11 @@ class PatchGoalCost:
         weights = goals.new_zeros(goals.shape[1:])
         patches = weights.shape[0]
         weights[:, : self.visual] = weights.numel() / (patches * self.visual)
-        if self.body:
+        if self.proprioception:
             rows = patches if self.all_patches else 1
-            weights[:rows, self.visual : self.visual + self.body] = self.body_weight * weights.numel() / (rows * self.body)
+            weights[:rows, self.visual : self.visual + self.proprioception] = (
+                self.proprioception_weight * weights.numel() / (rows * self.proprioception)
+            )
         return weights
 
 

@@ -88,12 +88,16 @@ class _FeedForward(nn.Module):
 class ModulatedViT(nn.Module):
     """jepa-wms' predictor: adaptive layer norms driven by the action, rotary positions over time, height and width."""
 
-    def __init__(self, visual: int, width: int, body: int, depth: int, heads: int, hidden: int, side: int) -> None:
+    def __init__(
+        self, visual: int, width: int, proprioception_width: int, depth: int, heads: int, hidden: int, side: int
+    ) -> None:
         super().__init__()
-        self.body, self.side = body, side
+        self.proprioception_width, self.side = proprioception_width, side
         self.predictor_embed = nn.Linear(visual, width)
-        self.predictor_blocks = nn.ModuleList(_ModulatedBlock(width + body, heads, hidden) for _ in range(depth))
-        self.predictor_norm = nn.LayerNorm(width + body, eps=1e-6)
+        self.predictor_blocks = nn.ModuleList(
+            _ModulatedBlock(width + proprioception_width, heads, hidden) for _ in range(depth)
+        )
+        self.predictor_norm = nn.LayerNorm(width + proprioception_width, eps=1e-6)
         self.predictor_proj = nn.Linear(width, visual)
 
     def forward(
@@ -101,18 +105,18 @@ class ModulatedViT(nn.Module):
     ) -> Float[Tensor, "n patches state"]:
         """Tokens of the frame after the last; `actions` are as wide as the blocks."""
         frames, patches = states.shape[1:3]
-        visual = states.shape[3] - self.body
+        visual = states.shape[3] - self.proprioception_width
         embedded = self.predictor_embed(states[..., :visual])
         tokens = torch.cat([embedded, states[..., visual:]], -1).flatten(1, 2)
         seen = causal_mask(frames, patches, tokens.device)
         first = self.predictor_blocks[0]
         assert isinstance(first, _ModulatedBlock)
-        turns = rotations(frames, self.side, first.head_dim, tokens)
+        cos_sin = rotations(frames, self.side, first.head_dim, tokens)
         for number, block in enumerate(self.predictor_blocks):
             last = number == len(self.predictor_blocks) - 1
-            tokens = block(tokens, actions, seen[-patches:] if last else seen, turns)
+            tokens = block(tokens, actions, seen[-patches:] if last else seen, cos_sin)
         tokens = self.predictor_norm(tokens)
-        split = tokens.shape[-1] - self.body
+        split = tokens.shape[-1] - self.proprioception_width
         return torch.cat([self.predictor_proj(tokens[..., :split]), tokens[..., split:]], -1)
 
 
@@ -131,13 +135,13 @@ class _ModulatedBlock(nn.Module):
         tokens: Float[Tensor, "n t width"],
         actions: Float[Tensor, "n h width"],
         seen: Bool[Tensor, "q t"],
-        turns: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]],
+        cos_sin: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]],
     ) -> Float[Tensor, "n q width"]:
         """The last q tokens, changed by what they attend to and by their frame's action."""
         modulation = self.adaLN_modulation(actions).repeat_interleave(tokens.shape[1] // actions.shape[1], 1)
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation.chunk(6, -1)
         kept = len(seen)
-        attended = self._attend(self.norm1(tokens) * (1 + scale) + shift, seen, turns)
+        attended = self._attend(self.norm1(tokens) * (1 + scale) + shift, seen, cos_sin)
         tokens = tokens[:, -kept:] + attended * gate[:, -kept:]
         inner = self.norm2(tokens) * (1 + scale_mlp[:, -kept:]) + shift_mlp[:, -kept:]
         return tokens + gate_mlp[:, -kept:] * self.mlp["fc2"](F.gelu(self.mlp["fc1"](inner)))
@@ -146,11 +150,11 @@ class _ModulatedBlock(nn.Module):
         self,
         tokens: Float[Tensor, "n t width"],
         seen: Bool[Tensor, "q t"],
-        turns: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]],
+        cos_sin: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]],
     ) -> Float[Tensor, "n q width"]:
         parts = self.attn["qkv"](tokens).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        query, key = turn(query, turns)[:, :, -len(seen) :], turn(key, turns)
+        query, key = rotate(query, cos_sin)[:, :, -len(seen) :], rotate(key, cos_sin)
         taken = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return self.attn["proj"](taken.transpose(1, 2).flatten(2))
 
@@ -173,16 +177,16 @@ def rotations(
     omega = ROPE_BASE ** -(torch.arange(third // 2, dtype=like.dtype, device=like.device) / (third / 2))
     token = torch.arange(frames * side * side, device=like.device)
     positions = (token // side**2, token % side**2 // side, token % side)
-    angles = torch.cat([(place.to(like.dtype).unsqueeze(1) * omega).repeat(1, 2) for place in positions], 1)
+    angles = torch.cat([(position.to(like.dtype).unsqueeze(1) * omega).repeat(1, 2) for position in positions], 1)
     still = like.new_zeros(len(token), head_dim - 3 * third)
     return torch.cat([angles.cos(), still + 1], 1), torch.cat([angles.sin(), still], 1)
 
 
-def turn(
-    values: Float[Tensor, "n heads t head"], turns: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]]
+def rotate(
+    values: Float[Tensor, "n heads t head"], cos_sin: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]]
 ) -> Float[Tensor, "n heads t head"]:
     """Values with their neighbouring features turned into each other."""
-    cos, sin = turns
+    cos, sin = cos_sin
     even = values.shape[-1] // 2 * 2
     pairs = values[..., :even].unflatten(-1, (-1, 2))
     crossed = torch.stack([-pairs[..., 1], pairs[..., 0]], -1).flatten(-2)

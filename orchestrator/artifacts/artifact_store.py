@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.artifacts.drawing import Drawing, Drawn, Sketch, kinds_of
-from orchestrator.artifacts.selection import Choice, Chosen, Scored, choose
+from orchestrator.artifacts.drawing import Drawing, Drawn, RenderJob, kinds_of
+from orchestrator.artifacts.selection import ArtifactSelection, Scored, SelectedCell, select_cells
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import coded, is_failed
 from orchestrator.storage.base import Storage, StorageError
 
-CHOSEN = "chosen.json"
+SELECTION_FILE = "chosen.json"
 """In a point's folder."""
 
 AT_ONCE = 20_000
@@ -32,18 +32,18 @@ AT_ONCE = 20_000
 
 
 @dataclass(frozen=True)
-class Shown:
+class DrawnCell:
     """A drawn cell, as `chosen.json` has it."""
 
-    choice: Choice
+    cell: SelectedCell
     files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Record:
+class ArtifactManifest:
     """What `chosen.json` says of a point."""
 
-    cells: tuple[Shown, ...]
+    cells: tuple[DrawnCell, ...]
     video: bool
     steps: tuple[int, ...]
     """Environment steps that the frames of each film show."""
@@ -51,9 +51,9 @@ class Record:
     """What could not be made, a sentence each: it is not tried again unless the choice changes or this file is removed."""
 
     @property
-    def choices(self) -> tuple[Choice, ...]:
+    def selected(self) -> tuple[SelectedCell, ...]:
         """Which cells, and why."""
-        return tuple(shown.choice for shown in self.cells)
+        return tuple(shown.cell for shown in self.cells)
 
     @property
     def digest(self) -> str:
@@ -62,30 +62,30 @@ class Record:
 
     def as_json(self) -> dict[str, object]:
         """For `of`."""
-        cells = [{"seed": s.choice.seed, "reasons": [*s.choice.reasons], "files": [*s.files]} for s in self.cells]
+        cells = [{"seed": s.cell.seed, "reasons": [*s.cell.reasons], "files": [*s.files]} for s in self.cells]
         return {"video": self.video, "steps": [*self.steps], "cells": cells, "troubles": [*self.troubles]}
 
     @staticmethod
-    def of(data: bytes) -> Record:
+    def of(data: bytes) -> ArtifactManifest:
         """From a file; ValueError for what is none."""
         try:
             said = json.loads(data)
-            cells = [Shown(Choice(c["seed"], tuple(c["reasons"])), tuple(c["files"])) for c in said["cells"]]
-            return Record(tuple(cells), said["video"], tuple(said["steps"]), tuple(said["troubles"]))
+            cells = [DrawnCell(SelectedCell(c["seed"], tuple(c["reasons"])), tuple(c["files"])) for c in said["cells"]]
+            return ArtifactManifest(tuple(cells), said["video"], tuple(said["steps"]), tuple(said["troubles"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no record of chosen cells: {error}") from error
 
 
-class Gallery:
+class ArtifactStore:
     """The pictures of a storage. One writer at a time: who holds the ledger."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def record(self, point_id: str) -> Record | None:
+    def manifest(self, point_id: str) -> ArtifactManifest | None:
         """What is drawn of a point; None where nothing is, or what is there cannot be read as such."""
         with suppress(FileNotFoundError, ValueError):
-            return Record.of(self._storage.read(f"{point_id}/{CHOSEN}"))
+            return ArtifactManifest.of(self._storage.read(f"{point_id}/{SELECTION_FILE}"))
         return None
 
     def read(self, point_id: str, name: str) -> bytes:
@@ -103,42 +103,42 @@ class Gallery:
         for artifact in drawn.artifacts:
             self._storage.write(f"{point_id}/{artifact.name}", artifact.data)
         names = set(self._storage.names(point_id))
-        cells = tuple(Shown(choice, _files(choice.seed, drawing.kinds, names)) for choice in drawing.chosen)
-        record = Record(cells, drawing.video, drawing.steps, drawn.troubles)
-        self._storage.write(f"{point_id}/{CHOSEN}", (json.dumps(record.as_json(), indent=1) + "\n").encode())
+        cells = tuple(DrawnCell(cell, _files(cell.seed, drawing.kinds, names)) for cell in drawing.selected)
+        manifest = ArtifactManifest(cells, drawing.video, drawing.steps, drawn.troubles)
+        self._storage.write(f"{point_id}/{SELECTION_FILE}", (json.dumps(manifest.as_json(), indent=1) + "\n").encode())
 
-    def lacking(self, portions: Iterable[Portion], ledger: Ledger, chosen: Chosen) -> Iterator[Drawing]:
+    def lacking(self, portions: Iterable[Portion], ledger: Ledger, selection: ArtifactSelection) -> Iterator[Drawing]:
         """What is to be drawn of points, by all that the ledger has of them; read as it is asked for."""
         points = {portion.point.point_id: portion.point for portion in portions}
-        if not points or not chosen.reasons:
+        if not points or not selection.reasons:
             return
         counts: dict[str, int] = {}
-        wanted: dict[str, tuple[Choice, ...]] = {}
+        wanted: dict[str, tuple[SelectedCell, ...]] = {}
         for point, cells in _scored(ledger, list(points)):
-            counts[point], wanted[point] = len(cells), choose(cells, chosen.reasons)
+            counts[point], wanted[point] = len(cells), select_cells(cells, selection.reasons)
         with ThreadPoolExecutor(max(1, self._storage.readers)) as readers:
-            found = list(readers.map(lambda point: self._sketches(point, wanted[point], chosen.video), wanted))
+            found = list(readers.map(lambda point: self._missing_jobs(point, wanted[point], selection.video), wanted))
         drawings = {
-            point: Drawing(points[point], wanted[point], sketches, chosen.video)
-            for point, sketches in zip(wanted, found, strict=True)
-            if sketches is not None
+            point: Drawing(points[point], wanted[point], jobs, selection.video)
+            for point, jobs in zip(wanted, found, strict=True)
+            if jobs is not None
         }
         for part in _parts({point: counts[point] for point in drawings}):
-            seeds = {(point, sketch.seed) for point in part for sketch in drawings[point].sketches}
+            seeds = {(point, job.seed) for point in part for job in drawings[point].jobs}
             actions = _actions(ledger, part, seeds)
             for point in part:
-                sketches = (Sketch(sketch.seed, actions[point, sketch.seed]) for sketch in drawings[point].sketches)
-                yield replace(drawings[point], sketches=tuple(sketches))
+                jobs = (RenderJob(job.seed, actions[point, job.seed]) for job in drawings[point].jobs)
+                yield replace(drawings[point], jobs=tuple(jobs))
 
-    def _sketches(self, point_id: str, choice: tuple[Choice, ...], video: bool) -> tuple[Sketch, ...] | None:
+    def _missing_jobs(self, point_id: str, selected: tuple[SelectedCell, ...], video: bool) -> tuple[RenderJob, ...] | None:
         """Which of a point's chosen cells have to be drawn, without their actions; None where nothing has to be done."""
         names = set(self._storage.names(point_id))
-        record = self.record(point_id) if CHOSEN in names else None
-        as_wanted = record is not None and (record.choices, record.video) == (choice, video)
-        if record is not None and as_wanted and names.issuperset(name for shown in record.cells for name in shown.files):
+        manifest = self.manifest(point_id) if SELECTION_FILE in names else None
+        as_wanted = manifest is not None and (manifest.selected, manifest.video) == (selected, video)
+        if manifest is not None and as_wanted and names.issuperset(name for shown in manifest.cells for name in shown.files):
             return None
         kinds = kinds_of(video)
-        return tuple(Sketch(c.seed, ()) for c in choice if len(_files(c.seed, kinds, names)) < len(kinds))
+        return tuple(RenderJob(c.seed, ()) for c in selected if len(_files(c.seed, kinds, names)) < len(kinds))
 
 
 def _files(seed: int, kinds: Sequence[str], names: set[str]) -> tuple[str, ...]:

@@ -20,21 +20,21 @@ from world_models.errors import UnknownNameError, UserError, require
 SCHEMES = ("http", "https", "postgresql", "sqlite")
 """What a tracking URI may begin with."""
 
-PATIENCE = 10
+CHECK_TIMEOUT = 10
 """Seconds that a check may take."""
 
-WITHOUT = "plan without tracking with tracking.enabled=false"
+WITHOUT_TRACKING = "plan without tracking with tracking.enabled=false"
 
 _DATABASE_OPTIONS = {
     # A connection that died without saying so, and a database that is stuck, are noticed within half a minute.
-    "connect_timeout": str(PATIENCE),
+    "connect_timeout": str(CHECK_TIMEOUT),
     "tcp_user_timeout": "20000",
     "options": "-c statement_timeout=30000",
 }
 
 
 @dataclass(frozen=True)
-class Destination:
+class TrackingStore:
     """A store and an experiment in it. Credentials are in the URI or in MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
 
     uri: str = field(repr=False)
@@ -59,7 +59,7 @@ class Destination:
         object.__setattr__(self, "uri", uri.rstrip("/") if scheme.startswith("http") else uri)
 
     @property
-    def shown(self) -> str:
+    def masked_uri(self) -> str:
         """The URI without user, password and query."""
         return mask_uri(self.uri)
 
@@ -69,14 +69,14 @@ class Destination:
         return {"https": "http"}.get(scheme := urlsplit(self.uri).scheme.partition("+")[0], scheme)
 
     @property
-    def at_home(self) -> bool:
+    def is_colocated(self) -> bool:
         """It is a database file beside its artifacts: they may be moved together."""
         return self.sqlite_file is not None and self.sqlite_file.parent == self.artifact_root.parent
 
     @property
     def key(self) -> str:
         """A short name of the destination, the same whatever the credentials: its records wait in a folder of that name."""
-        return digest([None if self.at_home else self.shown, self.experiment], length=8)
+        return digest([None if self.is_colocated else self.masked_uri, self.experiment], length=8)
 
     @property
     def sqlite_file(self) -> Path | None:
@@ -84,7 +84,7 @@ class Destination:
         return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
 
     @property
-    def connection(self) -> str:
+    def mlflow_uri(self) -> str:
         """The URI that MLflow is given: a database's names its driver and time limits."""
         if self.kind != "postgresql":
             return self.uri
@@ -94,8 +94,8 @@ class Destination:
 
     def scrub(self, text: str) -> str:
         """A text without this destination's credentials."""
-        for secret in (self.uri, self.connection):
-            text = text.replace(secret, self.shown)
+        for secret in (self.uri, self.mlflow_uri):
+            text = text.replace(secret, self.masked_uri)
         for secret in _secrets(self.uri):
             text = text.replace(secret, "***")
         return mask_text(text)
@@ -109,10 +109,10 @@ class Destination:
 
     def refusal(self, reason: str) -> UserError:
         """The error of a store that will not take anything."""
-        return UserError(f"MLflow at {self.shown} {reason}; or {WITHOUT}.")
+        return UserError(f"MLflow at {self.masked_uri} {reason}; or {WITHOUT_TRACKING}.")
 
     def _unreachable(self, reason: str) -> str:
-        return f"MLflow at {self.shown} cannot be reached ({self.scrub(reason)[:200]})"
+        return f"MLflow at {self.masked_uri} cannot be reached ({self.scrub(reason)[:200]})"
 
     def _check_server(self) -> str | None:
         import requests
@@ -120,7 +120,7 @@ class Destination:
         if any(os.environ.get(name) for name in ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")):
             return None  # MLflow's own plugins sign requests; it will be seen when they are made
         address = f"{self.uri}/api/2.0/mlflow/experiments/get-by-name"
-        options = {"params": {"experiment_name": self.experiment}, "timeout": PATIENCE, "headers": _headers()}
+        options = {"params": {"experiment_name": self.experiment}, "timeout": CHECK_TIMEOUT, "headers": _headers()}
         try:
             answer = requests.get(address, verify=_certificates(), **options)
         except requests.exceptions.SSLError as error:
@@ -154,8 +154,8 @@ class Destination:
         except ImportError:
             raise self.refusal("needs psycopg: pip install 'grasp-orchestrator[postgres]'") from None
         try:
-            plain = self.connection.replace("postgresql+psycopg:", "postgresql:", 1)
-            psycopg.connect(plain, connect_timeout=PATIENCE).close()
+            plain = self.mlflow_uri.replace("postgresql+psycopg:", "postgresql:", 1)
+            psycopg.connect(plain, connect_timeout=CHECK_TIMEOUT).close()
         except psycopg.ProgrammingError as error:
             raise self.refusal(f"is no address ({self.scrub(one_line(error))[:200]}): mend tracking.uri") from None
         except psycopg.OperationalError as error:

@@ -9,7 +9,7 @@ from functools import cache
 from rich.console import Console
 
 from orchestrator.core.portion import Portion, count, lacking, merged
-from orchestrator.driver.join_requests import Inbox, Request
+from orchestrator.driver.join_requests import JoinRequest, JoinRequests
 from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import Holder
@@ -30,7 +30,7 @@ TAKEN_WITHIN = 30.0
 """Seconds after which one may wonder why a request has not been taken up."""
 
 
-class Beside:
+class SecondDriver:
     """What a driver does when another may hold its ledger."""
 
     def __init__(self, jobs: Sequence[Job], ledger: Ledger, console: Console, view: View) -> None:
@@ -38,7 +38,7 @@ class Beside:
         self._jobs = jobs
         self._grids = [job.grid for job in jobs]
         self._outputs = jobs[0].outputs
-        self._inbox = Inbox(self._outputs.inbox)
+        self._join_requests = JoinRequests(self._outputs.join_requests)
         self._ledger = ledger
         self._console = console
         self._view = view
@@ -56,9 +56,9 @@ class Beside:
         """UserError where a running driver has a sweep of our name that is another grid."""
         holder = self._holder()
         for grid in self._grids if holder is not None else ():
-            said = _status(self._outputs, grid.name)
+            running_status = _status(self._outputs, grid.name)
             difference = self._outputs.difference(grid)
-            if difference is not None and said is not None and said.by(holder):
+            if difference is not None and running_status is not None and running_status.is_from(holder):
                 raise UserError(
                     f"a sweep named {grid.name} is running with another grid ({difference}): give yours a name of its own, "
                     f"e.g. name={grid.name}-2."
@@ -72,17 +72,17 @@ class Beside:
         holder = self._holder()
         if holder is None:
             return missing
-        tickets = [self._inbox.drop(Request(grid.name)) for grid in self._grids]
+        request_ids = [self._join_requests.submit(JoinRequest(grid.name)) for grid in self._grids]
         say(self._console, f"joined the driver on {holder}: it plans these cells too; Ctrl-C here leaves it running")
         try:
-            return self._follow(missing, tickets)
+            return self._follow(missing, request_ids)
         finally:
-            for ticket in tickets:
-                self._inbox.withdraw(ticket)
+            for request_id in request_ids:
+                self._join_requests.withdraw(request_id)
 
-    def _follow(self, missing: list[Portion], tickets: Sequence[str]) -> list[Portion]:
+    def _follow(self, missing: list[Portion], request_ids: Sequence[str]) -> list[Portion]:
         total, began, said = count(missing), time.monotonic(), 0.0
-        doubts = list(tickets)
+        doubts = list(request_ids)
         while missing:
             holder, looked = self._holder(), time.monotonic()
             missing = missing_of(self._grids, self._ledger, retry_failed=False)
@@ -91,7 +91,7 @@ class Beside:
                 if missing:
                     say(self._console, f"the other driver has ended: {count(missing)} cells are left, planned here")
                 return missing
-            doubts = [ticket for ticket in doubts if not self._doubted(ticket, time.monotonic() - began)]
+            doubts = [request_id for request_id in doubts if not self._doubted(request_id, time.monotonic() - began)]
             if time.monotonic() - said >= LINE_EVERY:
                 said = time.monotonic()
                 self._show(total - count(missing), total)
@@ -104,13 +104,13 @@ class Beside:
         elif self._view is View.LIVE:
             say(self._console, f"{done}/{total} cells")
 
-    def _doubted(self, ticket: str, seconds: float) -> bool:
+    def _doubted(self, request_id: str, seconds: float) -> bool:
         """Say once why a request is not planned now, where that is so."""
-        refusal = self._inbox.refusal(ticket)
+        refusal = self._join_requests.refusal(request_id)
         if refusal is not None:
             say(self._console, f"the other driver cannot plan this ({refusal}): it is planned here once that one has ended")
             return True
-        if seconds > TAKEN_WITHIN and self._inbox.waits(ticket):
+        if seconds > TAKEN_WITHIN and self._join_requests.is_pending(request_id):
             say(
                 self._console,
                 "the other driver has not taken this up: it may be stopping, wait for its disk, or work from another output "
@@ -125,7 +125,7 @@ class Beside:
         return holder if holder is not None and holder.alive else None
 
 
-class Joined:
+class RequestedSweeps:
     """Sweeps that other drivers ask for: saved beside ours, planned by our pool."""
 
     def __init__(
@@ -139,7 +139,7 @@ class Joined:
         """`mine` is planned anyway; `on_join` is told a sweep and what it adds."""
         self._outputs = outputs
         self._ledger = ledger
-        self._inbox = Inbox(outputs.inbox)
+        self._join_requests = JoinRequests(outputs.join_requests)
         self._mine = list(mine)
         self._on_join = on_join
         self._on_refusal = on_refusal
@@ -147,13 +147,13 @@ class Joined:
     def take(self) -> list[Portion]:
         """Cells of the sweeps that were asked for since; whoever asked for one that cannot be planned here is told why."""
         portions: list[Portion] = []
-        for ticket, request in self._inbox.take():
+        for request_id, request in self._join_requests.take():
             try:
                 grid = self._outputs.load(request.sweep)
                 self._check(grid)
                 fresh = missing_of([grid], self._ledger, retry_failed=False)
             except UserError as error:
-                self._inbox.refuse(ticket, str(error))
+                self._join_requests.refuse(request_id, str(error))
                 self._on_refusal(f"a sweep that asked to join was left out: {error}")
                 continue
             fresh = lacking(fresh, {portion.point.point_id: portion.seeds for portion in self._mine})

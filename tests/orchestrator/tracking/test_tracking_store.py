@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.messages import mask_text, mask_uri
-from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.tracking_store import TrackingStore
 from world_models.errors import UserError
 
 
@@ -35,10 +35,10 @@ class Answers:
             def log_message(self, format: str, *args: object) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.place = f"127.0.0.1:{self.server.server_address[1]}"
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
 
-    def of(self, uri: str) -> Destination:
-        return Destination(uri.replace("HERE", self.place), Path("files"), "grasp")
+    def of(self, uri: str) -> TrackingStore:
+        return TrackingStore(uri.replace("HERE", self.address), Path("files"), "grasp")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
 )
 def test_what_is_no_address_is_one_sentence_without_its_password(uri, sentence):
     with pytest.raises(UserError) as raised:
-        Destination(uri, Path("files"))
+        TrackingStore(uri, Path("files"))
     assert sentence in str(raised.value)
     assert "cret" not in str(raised.value)
 
@@ -119,9 +119,9 @@ def test_what_waiting_may_mend_is_a_warning(answers, status):
 def test_nobody_there_is_a_warning_for_servers_and_databases():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{free.getsockname()[1]}"
-        for uri in (f"http://me:secret@{place}", f"postgresql://me:secret@{place}/mlflow"):
-            warning = Destination(uri, Path("files")).check()
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        for uri in (f"http://me:secret@{address}", f"postgresql://me:secret@{address}/mlflow"):
+            warning = TrackingStore(uri, Path("files")).check()
             assert warning is not None
             assert "refused" in warning.lower()
             assert "secret" not in warning
@@ -141,10 +141,10 @@ def test_credentials_come_from_the_address_or_the_environment(answers, monkeypat
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     file = tmp_path / "mlflow.db"
-    assert Destination(f"sqlite:///{file}", tmp_path).check() is None
+    assert TrackingStore(f"sqlite:///{file}", tmp_path).check() is None
     file.write_text("this is a text, and a long one")
     with pytest.raises(UserError, match="is no SQLite database"):
-        Destination(f"sqlite:///{file}", tmp_path).check()
+        TrackingStore(f"sqlite:///{file}", tmp_path).check()
 
 
 secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="/?#@:[]%\\"), min_size=8)
@@ -155,18 +155,23 @@ secrets = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_cha
 def test_no_message_shows_a_password(secret, scheme):
     secret = f"pw-{secret}"
     uri = f"{scheme}://me:{secret}@tracking:5000/mlflow?password={secret}"
-    where = Destination(uri, Path("files"))
-    for shown in (where.shown, repr(where), where.scrub(f"could not open {where.connection}: {secret} refused"), where.key):
+    where = TrackingStore(uri, Path("files"))
+    for shown in (
+        where.masked_uri,
+        repr(where),
+        where.scrub(f"could not open {where.mlflow_uri}: {secret} refused"),
+        where.key,
+    ):
         assert secret not in shown
     assert secret not in mask_text(f"grasp sweep tracking.uri={uri} seeds=4")
     assert "seeds=4" in mask_text(f"grasp sweep tracking.uri={uri} seeds=4")
 
 
-def test_the_same_place_is_known_whatever_the_credentials_and_wherever_the_folder_lies(tmp_path):
-    first, second = (Destination(f"http://{who}tracking:5000", Path("files")) for who in ("", "me:secret@"))
+def test_the_same_store_is_known_whatever_the_credentials_and_wherever_the_folder_lies(tmp_path):
+    first, second = (TrackingStore(f"http://{who}tracking:5000", Path("files")) for who in ("", "me:secret@"))
     assert first.key == second.key
-    assert first.key != Destination("http://tracking:5001", Path("files")).key
-    here, there = (Destination(f"sqlite:///{tmp_path}/{at}/mlflow.db", tmp_path / at / "mlartifacts") for at in "ab")
+    assert first.key != TrackingStore("http://tracking:5001", Path("files")).key
+    here, there = (TrackingStore(f"sqlite:///{tmp_path}/{at}/mlflow.db", tmp_path / at / "mlartifacts") for at in "ab")
     assert here.key == there.key, "the output folder may be moved"
 
 

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.analysis.point_cells import setting_of
+from sweeps.analysis.point_cells import condition_of
 from sweeps.analysis.rows import Row
 
 CAPTION = (
@@ -37,7 +37,7 @@ TEXTS = ("task", "planner", "ends nearer [95 %]")
 """Those that are not numbers."""
 
 
-def render_effort(rows: Sequence[Row]) -> Table:
+def render_resource_use(rows: Sequence[Row]) -> Table:
     """The table for people."""
     table = Table(
         title="what it took", title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD
@@ -45,12 +45,12 @@ def render_effort(rows: Sequence[Row]) -> Table:
     for name in HEADINGS:
         table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
     for i, row in enumerate(rows):
-        last = i + 1 == len(rows) or setting_of(rows[i + 1].entry) != setting_of(row.entry)
-        table.add_row(*effort_fields(row), end_section=last)
+        last = i + 1 == len(rows) or condition_of(rows[i + 1].entry) != condition_of(row.entry)
+        table.add_row(*resource_use_fields(row), end_section=last)
     return table
 
 
-def effort_fields(row: Row) -> tuple[str, ...]:
+def resource_use_fields(row: Row) -> tuple[str, ...]:
     """A row's cells as text, by `HEADINGS`."""
     return (
         row.entry.task,
@@ -66,10 +66,10 @@ def effort_fields(row: Row) -> tuple[str, ...]:
     )
 
 
-def effort_text(rows: Sequence[Row], width: int) -> str:
+def resource_use_text(rows: Sequence[Row], width: int) -> str:
     """The table as plain text."""
     stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None).print(render_effort(rows))
+    Console(file=stream, width=width, color_system=None).print(render_resource_use(rows))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
