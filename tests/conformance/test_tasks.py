@@ -124,7 +124,7 @@ def test_another_process_draws_the_same_problems() -> None:
     """With another hash seed, and tasks that came there pickled."""
     code = (
         "import pickle, sys; sys.path.insert(0, '.');"
-        "from tests.test_tasks import SEEDS, digest;"
+        "from tests.conformance.test_tasks import SEEDS, digest;"
         "jobs = pickle.load(sys.stdin.buffer);"
         "print(*[digest([task.problem(seed, horizon) for seed in SEEDS]) for task, horizon in jobs])"
     )

@@ -98,7 +98,7 @@ def site(outputs: Outputs) -> Iterator[Site]:
     command = [
         sys.executable,
         "-c",
-        "from sweeps.cli import main; raise SystemExit(main())",
+        "from sweeps.cli.main import main; raise SystemExit(main())",
         "ui",
         f"output={outputs.root}",
         "--port",

@@ -55,7 +55,7 @@ def run(capsys, *words):
 
 def imported_by(*words):
     """Modules that a command line has imported when it ends."""
-    code = "import sys; from sweeps.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    code = "import sys; from sweeps.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(ended.stdout.splitlines()[-1].split())
 

@@ -224,10 +224,10 @@ def test_the_command_line_sweeps_on_a_gpu(tmp_path: Path) -> None:
 def test_a_process_that_has_lost_its_gpu_says_so_and_keeps_what_is_finished(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
-from orchestrator.backend import InlineBackend
-from orchestrator.work import Portion
-from tests.gpu_workers import BREAKS_ONCE, Troubled, zoo_point
-from tests.test_cuda_sweeps import swept
+from orchestrator.workers.backend import InlineBackend
+from orchestrator.core.portion import Portion
+from tests.end_to_end.gpu_workers import BREAKS_ONCE, Troubled, zoo_point
+from tests.end_to_end.test_cuda_sweeps import swept
 folder = Path({str(tmp_path)!r})
 work = [Portion.of(zoo_point("wall", "gd", {{"iterations": n}}), seeds) for n, seeds in ((9, range(4)), (2, [BREAKS_ONCE, 1]))]
 swept(folder, InlineBackend({DEVICE!r}, Troubled(str(folder / "broken"))), *work)

@@ -198,8 +198,8 @@ def test_order_and_coverage_of_parts() -> None:
 
 WRITER = """
 import sys
-from orchestrator.ledger import Ledger
-from tests.test_ledger_faults import TIERS, batch
+from orchestrator.ledger.ledger import Ledger
+from tests.orchestrator.ledger.test_ledger_faults import TIERS, batch
 from pathlib import Path
 ledger = Ledger(Path(sys.argv[1]), tiers=TIERS)
 with ledger.writer():

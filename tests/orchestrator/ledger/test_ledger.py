@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[3]
 WRITER = """
 import sys
 from pathlib import Path
-from orchestrator.ledger import Ledger
-from tests.fakes import plane_point, quick_result
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.testing import plane_point, quick_result
 
 ledger, point, batch = Ledger(Path(sys.argv[1])), plane_point(), int(sys.argv[2])
 with ledger.writer():

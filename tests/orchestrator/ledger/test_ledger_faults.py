@@ -195,10 +195,10 @@ KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 import pandas  # pyarrow asks for it: once here, not in every child
-from orchestrator.ledger import Ledger
-from orchestrator.disk import SystemDisk
-from orchestrator.storage import LocalStorage
-from tests.test_ledger_faults import TIERS, batch
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.storage.disk import SystemDisk
+from orchestrator.storage.local import LocalStorage
+from tests.orchestrator.ledger.test_ledger_faults import TIERS, batch
 
 class Killing(SystemDisk):
     # Dies before the operation `left` comes to; writes a third of what it is asked to write.

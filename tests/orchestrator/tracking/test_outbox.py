@@ -195,10 +195,10 @@ def test_a_record_whose_writer_died_is_there_whole_or_not_at_all(tmp_path, at):
 WRITER = """
 import sys
 from pathlib import Path
-from tests.test_outbox import Outbox, some
+from tests.orchestrator.tracking.test_outbox import Outbox, points_record
 box = Outbox(Path(sys.argv[1]))
 for number in range(10_000):
-    print(box.add(some(f"S{number}", number % 6)), flush=True)
+    print(box.add(points_record(f"S{number}", number % 6)), flush=True)
 """
 
 
@@ -228,8 +228,8 @@ def test_kill_9_of_a_writer_loses_nothing_that_it_had_added(tmp_path):
 WORKER = """
 import sys, time
 from pathlib import Path
-from orchestrator.outbox import Outbox
-with Outbox(Path(sys.argv[1])).alone() as mine:
+from orchestrator.tracking.outbox import Outbox
+with Outbox(Path(sys.argv[1])).exclusive() as mine:
     print(mine, flush=True)
     time.sleep(60)
 """

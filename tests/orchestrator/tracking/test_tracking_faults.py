@@ -246,11 +246,11 @@ def test_a_server_that_is_killed_and_started_again(killable: MLflowServer, tmp_p
 DRIVER = """
 import os, sys
 from pathlib import Path
-from orchestrator.ledger import Ledger
-from orchestrator.outcomes import BatchResult
-from orchestrator.records import from_table
-from tests.test_tracking_faults import CELLS
-from tests.tracking_bench import Bench
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.evaluation.results import BatchResult
+from orchestrator.ledger.records import from_table
+from tests.orchestrator.tracking.test_tracking_faults import CELLS
+from tests.support.tracking_bench import Bench
 uri, folder, through = sys.argv[1:]
 bench = Bench(uri, Path(folder), Path(folder), "driver", through=through)
 tracker = bench.background(CELLS, CELLS)

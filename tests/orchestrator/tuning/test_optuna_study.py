@@ -118,7 +118,7 @@ def test_a_lock_dies_with_its_holder(tmp_path):
     script = textwrap.dedent(
         f"""
         from pathlib import Path
-        from orchestrator.optuna_storage import JournalLock
+        from orchestrator.tuning.optuna_storage import JournalLock
         lock = JournalLock(Path({str(journal)!r}))
         lock.acquire()
         print("held", flush=True)

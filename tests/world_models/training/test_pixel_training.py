@@ -43,7 +43,8 @@ import json, sys
 from pathlib import Path
 import torch
 from world_models.tasks import make_task
-from world_models.train_pixels import PixelTrainSettings, train_pixels
+from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.train_pixels import train_pixels
 if __name__ == "__main__":
     torch.set_num_threads(1)
     settings = PixelTrainSettings.of(json.loads(sys.argv[2]))

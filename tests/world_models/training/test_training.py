@@ -149,7 +149,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from world_models.tasks import make_task
-from world_models.train import TrainSettings, train
+from world_models.training.train import TrainSettings, train
 settings = TrainSettings.of({"trajectories": 50, "length": 20, "width": 16, "depth": 1,
                              "fit": {"unrolls": [1], "steps": [6000], "batch_size": 32}})
 if __name__ == "__main__":
