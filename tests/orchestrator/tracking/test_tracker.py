@@ -121,10 +121,10 @@ def test_selected_cells_are_shown_with_a_slider(bench: Bench) -> None:
 
 
 def test_pictures_that_come_later_are_tracked_in_the_end(bench: Bench) -> None:
-    bench.plan(cells_of((4, 8), range(3)), chosen=NO_ARTIFACTS)
+    bench.plan(cells_of((4, 8), range(3)), selection=NO_ARTIFACTS)
     bench.sync()
     assert bench.files(bench.child(4)) == ["cells.json"]
-    bench.plan(cells_of((4, 8), range(3)), chosen=ArtifactSelection(("worst",), video=False))
+    bench.plan(cells_of((4, 8), range(3)), selection=ArtifactSelection(("worst",), video=False))
     relay = bench.relay()
     extent = CellSet.of(by_point(cells_of((4, 8), range(3))))
     relay.outbox.add(SweepRecord(INFO, extent, ended=True))
@@ -297,7 +297,7 @@ def test_what_another_process_works_off_is_left_to_it(bench: Bench) -> None:
     bench.plan(cells)
     lock = bench.outbox.claim()
     assert lock is not None
-    tracker = bench.background(cells, [], patience=0.3)
+    tracker = bench.background(cells, [], finish_timeout=0.3)
     tracker.start()
     said = tracker.finish()
     assert said is not None

@@ -62,7 +62,7 @@ def bench(server: MLflowServer, proxy: FaultyProxy, tmp_path: Path) -> Bench:
 
 def swept(bench: Bench, said: list[str] | None = None, timeout: float = 30.0) -> BackgroundTracker:
     """A sweep that has been planned and is being tracked."""
-    tracker = bench.background(CELLS, CELLS, say=(said if said is not None else []).append, patience=timeout)
+    tracker = bench.background(CELLS, CELLS, say=(said if said is not None else []).append, finish_timeout=timeout)
     tracker.start()
     bench.plan(CELLS, hooks=Hooks(on_result=tracker.on_result), limits=Limits(2))
     return tracker
@@ -297,7 +297,7 @@ def test_a_full_disk_of_the_store_is_waited_for(tmp_path: Path):
     # The kernel refuses to let any file grow beyond what the database has now.
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        tracker = bench.background(CELLS, [], patience=1.0)
+        tracker = bench.background(CELLS, [], finish_timeout=1.0)
         tracker.start()
         said = tracker.finish()
     finally:

@@ -257,7 +257,7 @@ def test_a_study_waits_for_a_database_that_went_away(tmp_path, database):
         words.append(said)
         threading.Thread(target=bring_back).start()
 
-    study = open_study(database.uri, definition=definition("away"), pruning=unpruned(), on_away=on_away)
+    study = open_study(database.uri, definition=definition("away"), pruning=unpruned(), on_unavailable=on_away)
     batches = 0
 
     def on_batch(result: object) -> None:
@@ -279,7 +279,7 @@ def test_a_study_waits_for_a_database_that_went_away(tmp_path, database):
 def test_a_study_that_is_stopped_while_its_database_is_away_ends_in_one_sentence(tmp_path):
     with PostgreSQL() as server:
         stop = threading.Event()
-        study = open_study(server.uri, stop=stop, on_away=lambda said: stop.set())
+        study = open_study(server.uri, stop=stop, on_unavailable=lambda said: stop.set())
         ledger = Ledger(tmp_path / "ledger")
         with pytest.raises(UserError, match="was stopped; finished cells are in the ledger"):
             run_study(study, ledger, total=12, on_batch=lambda result: server.kill(), stop=stop)
