@@ -29,10 +29,10 @@ from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import InlineBackend
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
-from sweeps.commands.report import report
 from sweeps.config.jobs import artifact_selection_of, read_job
 from sweeps.config.outputs import Outputs
 from sweeps.reports.tables import headline
+from sweeps.running.report import report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

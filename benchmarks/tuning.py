@@ -40,8 +40,8 @@ from orchestrator.tuning.trials import State
 from orchestrator.workers.ray_cluster import connect
 from sweeps.analysis.intervals import Paired
 from sweeps.analysis.point_cells import records_of
-from sweeps.commands.sweep import sweep
 from sweeps.config.jobs import read_job
+from sweeps.running.sweep import sweep
 from sweeps.tuning.report import WINNER
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import StudyRun, driver_id

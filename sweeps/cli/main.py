@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sweeps.cli.verbs import VERBS, Verb
+from sweeps.cli.verbs import VERBS
+from sweeps.console.command import Command
 from world_models.errors import UnknownNameError, UserError
 
 INTERRUPTED = 130
@@ -57,7 +58,7 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _parser(name: str, verb: Verb) -> argparse.ArgumentParser:
+def _parser(name: str, verb: Command) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"grasp {name}",
         description=verb.summary,

@@ -1,115 +1,31 @@
-"""`grasp plan`: one cell in this process, with a picture, a film and its trajectory."""
+"""`grasp plan`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+import argparse
 
-from rich.console import Console
-from rich.table import Table
+from sweeps.console.command import Command, add_overrides
 
-from orchestrator.artifacts.drawing import Drawing, RenderJob, attempt_drawing
-from orchestrator.artifacts.selection import SelectedCell
-from orchestrator.core.batch import Batch
-from orchestrator.core.cell import Named, Point, replan_every
-from orchestrator.ledger.records import CellResult
-from orchestrator.workers.backend import evaluated
-from orchestrator.workers.evaluator import Evaluator
-from planners import full_settings
-from sweeps.config.grid import Entry, Grid
-from sweeps.config.jobs import artifact_selection_of, read_job
-from sweeps.console.terminal import say, show
-from world_models.errors import require
+HELP = """\
+Plans one problem in this process, executes the plan in the simulator, prints what happened and saves a picture and a film to
+OUTPUT/plans.
 
-FRAMES = 50
-"""Of a film: a single one may cost more than those of a sweep."""
+examples
+  grasp plan                                            the wall with GRASP
+  grasp plan task=push_t planner=cem horizon=50 seed=3
+  grasp plan task=wall world_model=outputs/models/wall planners.grasp.settings.iterations=500
+  grasp plan task=push_t mode=mpc:10                    replanned every 10 environment steps
+"""
 
 
-def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
-    """Plan one cell, execute it, print the outcome and save what it looks like; 1 when it failed, else 0."""
-    job = read_job("plan", overrides, conf)
-    grid = job.grid
-    if job.values["horizons"] is None:
-        longest = max(entry.point.horizon for entry in grid.entries)
-        grid = replace(grid, entries=tuple(entry for entry in grid.entries if entry.point.horizon == longest))
-    count = len(grid.cells())
-    require(
-        count == 1, f"these overrides make {count} cells and `grasp plan` takes one: use `grasp sweep`, or give one of each."
-    )
-    job.outputs.prepare()
-    entry, seed = grid.entries[0], grid.seeds[0]
-    with console.status(f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"):
-        device = str(job.values["device"])
-        evaluator = Evaluator(device)
-        result = evaluated(evaluator, Batch.of(entry.point, (seed,)), device).results[0]
-    if result.status == "failed":
-        say(console, f"planning failed: {result.error}")
-        return 1
-    show(console, _table(grid, entry, result))
-    job.outputs.plans.mkdir(parents=True, exist_ok=True)
-    selection = (SelectedCell(seed, ()),)
-    render_job = RenderJob(seed, result.actions)
-    drawn = attempt_drawing(
-        evaluator, Drawing(entry.point, selection, (render_job,), artifact_selection_of(job.values).video, frames=FRAMES)
-    )
-    label = entry.planner.replace(" ", "-").replace(":", "-")
-    for artifact in drawn.artifacts:
-        file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
-        file.write_bytes(artifact.data)
-        say(console, f"saved {file}")
-    for trouble in drawn.troubles:
-        say(console, f"not drawn: {trouble}")
-    return 0
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from rich.console import Console
+
+    from sweeps.running.plan import plan
+
+    return plan(arguments.overrides, Console(), arguments.conf)
 
 
-def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
-    point = entry.point
-    table = Table(show_header=False, box=None, pad_edge=False)
-    steps = "" if result.steps_to_success is None else f", from step {result.steps_to_success} on"
-    rows = (
-        ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
-        ("world model", f"{point.model} ({point.model_digest})"),
-        ("planner", f"{entry.planner}: {_words(point.planner)}"),
-        ("in the simulator", f"{_verdict(result.success)}{steps}"),
-        (
-            "distance",
-            f"{_number(result.start_distance)} {entry.unit} at the start, {_number(result.distance)} {entry.unit} at the end",
-        ),
-        ("in the model", _prediction(result, entry.unit)),
-        ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
-        ("execution", _mode(point)),
-        ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
-        ("status", result.status),
-    )
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
-def _words(planner: Named) -> str:
-    """The settings that are not the defaults."""
-    defaults = full_settings(planner.name)
-    changed = ", ".join(f"{key} {value}" for key, value in planner.settings if value != defaults[key])
-    return f"{changed}, else defaults" if changed else "defaults"
-
-
-def _prediction(result: CellResult, unit: str) -> str:
-    if result.model_success is None:
-        return "unknown: the model's states cannot be decoded"
-    return f"{_verdict(result.model_success)}, distance {_number(result.model_distance)} {unit}"
-
-
-def _verdict(success: bool) -> str:
-    return "success" if success else "no success"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _mode(point: Point) -> str:
-    every = replan_every(point.mode)
-    words = "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
-    words += f", goal cost {point.goal_cost}" if point.goal_cost else ""
-    return words + (f", disagreement {point.disagreement:g}" if point.disagreement else "")
+COMMAND = Command("plan one cell and save what it looks like", HELP, add_overrides, run)
+"""What `grasp plan` is."""

@@ -1,26 +1,36 @@
-"""`grasp report`, and what `grasp sweep` shows at its end: tables on the terminal, and files beside the sweep's spec."""
+"""`grasp report`."""
 
 from __future__ import annotations
 
-from rich.console import Console
+import argparse
 
-from orchestrator.ledger.ledger import Ledger
-from sweeps.config.outputs import Outputs
-from sweeps.console.terminal import say
-from sweeps.reports.show import show
-from sweeps.running.status_view import snapshot_of
+from sweeps.console.command import Command, one_name
+
+HELP = """\
+Prints the tables of a sweep from the ledger and writes report.html (open it in a browser), report.txt, .csv and .tex, and
+figures as PNG and PDF, to OUTPUT/sweeps/SWEEP.
+
+examples
+  grasp report                   the latest sweep
+  grasp report smoke
+  grasp report output=/data/run  another output folder
+"""
 
 
-def report(name: str | None, outputs: Outputs, console: Console) -> int:
-    """Show a saved sweep from the ledger and write all files; 1 when cells of it have failed, else 0."""
-    grid = outputs.load(name)
-    outputs = outputs.of_sweep(grid.name)
-    running = snapshot_of(grid.name, outputs).running
-    if running:
-        say(console, f"sweep {grid.name} is being planned: this is what is there by now (grasp status shows how far it is)")
-    seen = show(grid, outputs, Ledger(outputs.ledger), console, for_papers=True)
-    missing = sum(row.missing for row in seen.rows)
-    if missing and not running:
-        say(console, f"{missing} cells are missing: run the sweep again to plan them")
-    say(console, f"report.html, tables and figures: {outputs.sweep(grid.name)}")
-    return int(any(row.failed for row in seen.rows))
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `grasp report`."""
+    parser.add_argument("words", nargs="*", metavar="SWEEP", help="name of a sweep (default: the latest); output=FOLDER")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from rich.console import Console
+
+    from sweeps.config.outputs import outputs_of
+    from sweeps.running.report import report
+
+    return report(one_name("report", arguments.words), outputs_of(arguments.words), Console())
+
+
+COMMAND = Command("print a sweep's table again, and write its files", HELP, configure, run)
+"""What `grasp report` is."""

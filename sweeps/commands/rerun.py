@@ -1,148 +1,39 @@
-"""`grasp rerun`: a cell planned again from its record alone, alone in its batch, and whether the result agrees."""
+"""`grasp rerun`."""
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import dataclass
+import argparse
 
-import torch
-from rich.console import Console
-from rich.table import Table
+from sweeps.console.command import Command, names_among
+from world_models.errors import UserError
 
-from orchestrator.core.batch import Batch
-from orchestrator.core.cell import Cell, Named, Point
-from orchestrator.core.provenance import git_revision
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.workers.backend import evaluated
-from orchestrator.workers.evaluator import Evaluator
-from sweeps.config.outputs import Outputs
-from sweeps.console.terminal import say, show
-from world_models.checkpoints import store as checkpoints
-from world_models.errors import UserError, require
+HELP = """\
+Plans a cell of the ledger again from its record alone: task, world model, planner, settings, horizon and seed are in it. It is
+planned alone, whatever it once shared a batch with. Exit code 0: same success, and a distance within 0.001 of it; else 1.
 
-TOLERANCE = 1e-3
-"""By how much a distance may differ, relative to it: how numbers are rounded depends on what shares a batch."""
-FLOOR = 1e-6
-"""Distances below this are equal, in the task's unit."""
+examples
+  grasp rerun 3f9a2c             the cell whose id begins so (the ledger's column cell_id)
+  grasp rerun 3f9a2c output=/data/run
+"""
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """A recorded cell, and the same cell again."""
-
-    before: CellResult
-    after: CellResult
-
-    @property
-    def differences(self) -> tuple[str, ...]:
-        """What does not agree, in words; nothing where all does."""
-        before, after, found = self.before, self.after, []
-        if (before.status == "failed") != (after.status == "failed"):
-            found.append(f"status {before.status}, now {after.status}")
-        if before.success != after.success:
-            found.append(f"success {_yes(before.success)}, now {_yes(after.success)}")
-        if not _close(before.distance, after.distance):
-            found.append(f"distance {_number(before.distance)}, now {_number(after.distance)}")
-        return tuple(found)
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `grasp rerun`."""
+    parser.add_argument("words", nargs="*", metavar="CELL_ID", help="a cell's id, or how it begins; output=FOLDER")
 
 
-def rerun(prefix: str | None, outputs: Outputs, console: Console) -> int:
-    """Plan a cell of the ledger again and compare; 0 where it agrees, 1 where it does not."""
-    if prefix is None:
-        raise UserError("name the cell: grasp rerun CELL_ID (or its first characters), as the ledger's column cell_id has it.")
-    record = find(prefix, Ledger(outputs.ledger))
-    found = plan_again(record)
-    show(console, _table(found))
-    if record.git_revision != git_revision():
-        say(console, f"planned by revision {record.git_revision}, this is {git_revision()}")
-    if found.differences:
-        say(console, f"cell {record.cell_id} differs: {'; '.join(found.differences)}")
-        return 1
-    say(console, f"cell {record.cell_id} agrees: same success, distance within {TOLERANCE:g} of it")
-    return 0
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from rich.console import Console
+
+    from sweeps.config.outputs import outputs_of
+    from sweeps.running.rerun import rerun
+
+    names = names_among(arguments.words)
+    if len(names) > 1:
+        raise UserError(f"grasp rerun takes one cell, not {len(names)}: give {names[0]} or {names[1]}.")
+    return rerun(names[0] if names else None, outputs_of(arguments.words), Console())
 
 
-def find(prefix: str, ledger: Ledger) -> CellResult:
-    """The record of the cell whose id begins so; UserError where there is none, or more than one."""
-    known = ledger.table(columns=["cell_id", "point_id"]).to_pylist()
-    found = [row for row in known if row["cell_id"].startswith(prefix)]
-    where = f"{len(known)} in {ledger.root}"
-    require(bool(found), f"no cell {prefix!r} among the {where}: take an id from the column cell_id, or give output=FOLDER.")
-    ids = [row["cell_id"] for row in found]
-    require(len(ids) == 1, f"{len(ids)} cells begin with {prefix!r}, e.g. {ids[0]} and {ids[-1]}: give more of the id.")
-    records = from_table(ledger.table([found[0]["point_id"]]))
-    return next(record for record in records if record.cell_id == ids[0])
-
-
-def cell_of(record: CellResult) -> Cell:
-    """The cell that a record is of; UserError where this version makes another cell of it."""
-    task, planner = (
-        Named.of(name, json.loads(settings))
-        for name, settings in ((record.task, record.task_settings), (record.planner, record.planner_settings))
-    )
-    point = Point(
-        task=task,
-        model=record.model,
-        model_digest=record.model_digest,
-        planner=planner,
-        horizon=record.horizon,
-        mode=record.mode,
-        goal_cost=record.goal_cost,
-        disagreement=record.disagreement or 0.0,
-    )
-    cell = point.cell(record.seed)
-    require(
-        cell.cell_id == record.cell_id,
-        f"the record of cell {record.cell_id} does not give that cell again: it was written by another version of the ledger.",
-    )
-    return cell
-
-
-def plan_again(record: CellResult) -> Agreement:
-    """Plan the record's cell once more, on the same kind of device if there is one; UserError for a model that has changed."""
-    cell = cell_of(record)
-    digest = checkpoints.read_card(record.model)[1]
-    require(
-        digest == record.model_digest,
-        f"world model {record.model} is another one now ({digest}, the cell was planned with {record.model_digest}): "
-        "bring that model back, or plan the cell anew with grasp plan.",
-    )
-    device = "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
-    result = evaluated(Evaluator(device), Batch.of(cell.point, (cell.seed,)), device)
-    return Agreement(record, result.results[0])
-
-
-def _table(found: Agreement) -> Table:
-    before, after = found.before, found.after
-    title = f"{before.task} · {before.planner} · H{before.horizon} · seed {before.seed}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in ("", "recorded", "again"):
-        table.add_column(name)
-    rows = [
-        ("success", _yes(before.success), _yes(after.success)),
-        ("distance", _number(before.distance), _number(after.distance)),
-        ("predicted cost", _number(before.predicted_cost), _number(after.predicted_cost)),
-        ("model steps", *(f"{one.evaluations or 0:,}" for one in (before, after))),
-        ("status", before.status, after.status),
-        ("planned with", *(f"{one.batch_size - 1} others" for one in (before, after))),
-        ("on", *(f"{one.host}, {one.device}, torch {one.torch_version}" for one in (before, after))),
-    ]
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _close(before: float | None, after: float | None) -> bool:
-    if before is None or after is None:
-        return before is after
-    return math.isclose(before, after, rel_tol=TOLERANCE, abs_tol=FLOOR)
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6g}"
+COMMAND = Command("plan a recorded cell again, and say whether it agrees", HELP, configure, run)
+"""What `grasp rerun` is."""

@@ -1,113 +1,43 @@
-"""`grasp sync`: tell MLflow by hand what it has not been told yet."""
+"""`grasp sync`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
 
-from rich.console import Console
+from sweeps.console.command import Command, names_among
+from world_models.errors import UserError
 
-from orchestrator.core.messages import mask_uri
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.tracking.mlflow_store import TrackingError
-from orchestrator.tracking.outbox import SweepRecord
-from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
-from orchestrator.tracking.sweep_info import CellSet
-from orchestrator.tracking.tracking_store import TrackingStore
-from sweeps.analysis.rows import COLUMNS, summarise
-from sweeps.config.compose import compose
-from sweeps.config.outputs import Outputs
-from sweeps.console.terminal import say
-from sweeps.reports.files import report_files
-from sweeps.reports.tables import headline
-from sweeps.running.tracking import (
-    SweepDescription,
-    is_tracked,
-    known_tracking_stores,
-    relay_to,
-    remember_store,
-    saved_description,
-    tracking_store_of,
-)
-from world_models.errors import UserError, require
+HELP = """\
+A sweep goes on while MLflow is away, and what MLflow has not been told waits in OUTPUT/outbox. The next run of a sweep writes
+it, and so does this, by hand: it can be stopped and run again, and writes nothing twice. Named sweeps are compared with MLflow
+in full. Credentials: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; docs/tracking.md.
+
+examples
+  grasp sync                                     all that waits
+  grasp sync smoke                               one sweep, whatever MLflow has of it
+  grasp sync output=/data/run
+  grasp sync smoke tracking.uri=http://tracking:5000    to another server
+"""
 
 
-def sync(name: str | None, words: Sequence[str], console: Console) -> int:
-    """Write a sweep, or all that waits in the output folder; UserError when something could not be written.
-
-    `words` are key=value: `output`, and `tracking.uri` where credentials are in the address, or for another store.
-    """
-    values = compose("config", words).values
-    outputs = Outputs.of(values)
-    given = tracking_store_of(values["tracking"], outputs)
-    if given is None:
-        raise UserError("tracking.enabled=false leaves nothing to write: drop it.")
-    explicit = any(word.startswith("tracking.") for word in words)
-    ledger = Ledger(outputs.ledger)
-    todo = _todo(name, outputs, ledger, given if explicit else None)
-    if not todo:
-        say(console, f"nothing waits in {outputs.root}: MLflow has everything that the ledger has")
-        return 0
-    for store, descriptions in todo.items():
-        _deliver(relay_to(store, outputs, ledger), descriptions, outputs, ledger, console)
-    return 0
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `grasp sync`."""
+    parser.add_argument(
+        "words", nargs="*", metavar="SWEEP", help="name of a sweep (default: all that waits); output=FOLDER, tracking.uri=URI"
+    )
 
 
-def _todo(
-    name: str | None, outputs: Outputs, ledger: Ledger, given: TrackingStore | None
-) -> dict[TrackingStore, list[SweepDescription]]:
-    """Sweeps to be told, by where; a destination without sweeps has records of its own."""
-    todo: dict[TrackingStore, list[SweepDescription]] = {}
-    known = [given] if given else known_tracking_stores(outputs)
-    for store in known:
-        if relay_to(store, outputs, ledger).outbox.names():
-            todo[store] = []
-    if name is None:
-        require(bool(outputs.names()), f"no sweep has been run in {str(outputs.root)!r} yet: name the folder with output=.")
-    for sweep in outputs.names() if name is None else [name]:
-        description, saved = saved_description(sweep, outputs)
-        store = given or saved
-        if store is None and name is not None:
-            raise UserError(f"sweep {name!r} was run with tracking.enabled=false: give tracking.enabled=true to write it now.")
-        if store is None:
-            continue
-        if name is not None or not is_tracked(relay_to(store, outputs, ledger).tracker, description, ledger):
-            todo.setdefault(store, []).append(description)
-    return todo
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from rich.console import Console
+
+    from sweeps.running.sync import sync
+
+    names = names_among(arguments.words)
+    if len(names) > 1:
+        raise UserError(f"grasp sync takes one sweep, not {len(names)}: give {names[0]} or {names[1]}, or none for all.")
+    return sync(names[0] if names else None, [word for word in arguments.words if "=" in word], Console())
 
 
-def _deliver(
-    relay: OutboxRelay, descriptions: Sequence[SweepDescription], outputs: Outputs, ledger: Ledger, console: Console
-) -> None:
-    """Work a destination's outbox off, with the ends of some sweeps behind what waits."""
-    outbox, tracker, store = relay.outbox, relay.tracker, relay.tracker.tracking_store
-    if trouble := store.check():
-        raise UserError(f"{trouble}; {outbox.waiting()} records wait: run `grasp sync` again when it can.")
-    remember_store(store, outputs)
-    with outbox.exclusive() as mine:
-        require(
-            mine, f"a running sweep ({outbox.lock_holder()}) is writing to MLflow at {store.masked_uri}: it writes what waits."
-        )
-        waiting = {record.sweep for name in outbox.names() if isinstance(record := outbox.read(name), SweepRecord)}
-        for description in descriptions:
-            if description.grid.name not in waiting:
-                outbox.add(_end_of(description, outputs, ledger))
-        say(console, f"writing to MLflow at {store.masked_uri}: {outbox.waiting()} records wait")
-        try:
-            with console.status("writing to MLflow"):
-                while relay.deliver_next(lambda record: not record.attended):
-                    pass
-        except TrackingError as error:
-            left = outbox.waiting()
-            raise UserError(f"{error}; wrote {tracker.written}, {left} records wait.") from error
-    say(console, f"wrote {tracker.written} to MLflow at {mask_uri(store.uri)}")
-    for sentence in relay.refused[:3]:
-        say(console, sentence)
-
-
-def _end_of(description: SweepDescription, outputs: Outputs, ledger: Ledger) -> SweepRecord:
-    """The record that says: this is all of a sweep."""
-    cells = CellSet.of(description.grid.portions())
-    table = ledger.table(points=cells.points, columns=list(dict.fromkeys([*COLUMNS, *OVERVIEW_COLUMNS])))
-    files = tuple(str(file.resolve()) for file in report_files(outputs.sweep(description.grid.name)))
-    return SweepRecord(description.info(headline(summarise(description.grid, table))), cells, True, files)
+COMMAND = Command("tell MLflow what it has not been told yet", HELP, configure, run)
+"""What `grasp sync` is."""

@@ -1,157 +1,35 @@
-"""`grasp models` and `grasp train`: the zoo's cards as a table, and rebuilding its models."""
+"""`grasp train`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import argparse
 
-import torch
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from sweeps.console.command import Command, add_overrides
 
-from sweeps.config.compose import compose, groups
-from sweeps.config.outputs import Outputs
-from sweeps.console.terminal import say, show
-from world_models.checkpoints.store import read_card, zoo_names
-from world_models.errors import UnknownNameError, require
-from world_models.tasks import Task, make_task
-from world_models.training.pixel_settings import PixelTrainSettings
-from world_models.training.train import TrainSettings, train
-from world_models.training.train_pixels import train_pixels
+HELP = """\
+Collects data in the simulator, trains, and writes weights and a model card. Stopped and started again, it goes on.
 
-STEPS = ("1", "10", "20", "50", "100")
-"""Columns of the open-loop error: environment steps."""
+examples
+  grasp train wall                                      to outputs/models/wall
+  grasp train all out=world_models/zoo                  every model that ships with the package
+  grasp train push_t train.trajectories=500 out=/tmp/models
+"""
 
 
-def models(console: Console, paths: Sequence[str] = ()) -> int:
-    """Print the zoo's models, or those at `paths`, with the errors on their cards."""
-    names = list(paths) or zoo_names()
-    require(bool(names), "the zoo is empty: build its models with `grasp train all`.")
-    title = "open-loop error after n environment steps, and its share of persistence's"
-    table = Table(title=title, title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
-    for column in ("model", "task", "error"):
-        table.add_column(column, no_wrap=True)
-    for step in STEPS:
-        table.add_column(step, justify="right")
-    table.add_column("goal rank corr.", justify="right")
-    table.add_column("trained in", justify="right")
-    for name in names:
-        card, _ = read_card(name)
-        errors: Mapping[str, Any] = _mapping(card.get("open_loop_error"))
-        for i, (part, by_step) in enumerate(errors.items() or [("-", {})]):
-            row = [_error(by_step.get(step)) for step in STEPS]
-            facts = [_rank(card), _seconds(card)] if i == 0 else ["", ""]
-            head = [name, str(_mapping(card.get("dynamics")).get("name", "-"))] if i == 0 else ["", ""]
-            table.add_row(*head, part, *row, *facts, end_section=i + 1 == len(errors))
-    show(console, table)
-    return 0
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `grasp train`."""
+    parser.add_argument("model", metavar="MODEL|all", help="a file of conf/world_model, or all of them")
+    add_overrides(parser)
 
 
-def train_models(which: str, overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
-    """Train one model of `conf/world_model`, or `all`; UserError names an unknown one."""
-    known = groups(conf)["world_model"]
-    if which != "all" and which not in known:
-        raise UnknownNameError("world model", which, ("all", *known))
-    jobs = [_read(name, overrides, conf) for name in (known if which == "all" else (which,))]
-    for job in jobs:
-        Outputs(job.folder.parent).prepare()
-    for job in jobs:
-        _train(job, console)
-        say(console, f"{job.name} is in {job.folder}; use it with world_model={job.folder}")
-    return models(console, [str(job.folder) for job in jobs])
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from rich.console import Console
+
+    from sweeps.models.train import train_models
+
+    return train_models(arguments.model, arguments.overrides, Console(), arguments.conf)
 
 
-@dataclass(frozen=True)
-class TrainJob:
-    """One model to train: where its checkpoint goes, and where its data are kept."""
-
-    name: str
-    task: Task
-    settings: TrainSettings | PixelTrainSettings
-    folder: Path
-    data: Path
-
-
-def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
-    values = compose("train", [f"world_model={name}", *overrides], conf).values
-    config = _mapping(values["world_model"])
-    task = _mapping(config["task"])
-    outputs = Outputs(Path(str(values["output"])))
-    out = Path(str(values["out"])) if values["out"] else outputs.models
-    return TrainJob(
-        str(config["name"]),
-        make_task(str(task["name"]), **_mapping(task.get("settings"))),
-        _settings(str(config.get("kind", "mlp")), _mapping(config.get("train"))),
-        out / str(config["name"]),
-        outputs.data,
-    )
-
-
-def _settings(kind: str, values: Mapping[str, object]) -> TrainSettings | PixelTrainSettings:
-    """Of the recipe that `kind` names: `mlp` for a model of states, `jepa` for one of pictures."""
-    if kind == "mlp":
-        return TrainSettings.of(values)
-    if kind == "jepa":
-        return PixelTrainSettings.of(values)
-    raise UnknownNameError("kind of world model", kind, ("jepa", "mlp"))
-
-
-def _train(job: TrainJob, console: Console) -> None:
-    """Train with a bar on a terminal, a line at every tenth elsewhere."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        handle = bar.add_task(job.name, total=None)
-        reported: set[tuple[str, int]] = set()
-
-        def progress(stage: str, done: int, total: int, loss: float) -> None:
-            """Move the bar, or say a tenth."""
-            shown = "" if math.isnan(loss) else f" loss {loss:.4g}"
-            bar.update(handle, description=f"{job.name}: {stage}{shown}", completed=done, total=total)
-            tenth = (stage, 10 * done // max(total, 1))
-            if not console.is_terminal and tenth not in reported:
-                reported.add(tenth)
-                say(console, f"{job.name}: {stage} {done}/{total}{shown}")
-
-        if isinstance(job.settings, TrainSettings):
-            train(job.name, job.task, job.settings, job.folder, progress, data_folder=job.data)
-        else:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            train_pixels(job.name, job.task, job.settings, job.folder, progress, device, job.data)
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _error(entry: object) -> str:
-    values = _mapping(entry)
-    if not values:
-        return "-"
-    model, still = values["model"], values["persistence"]
-    if not still:
-        return f"{model:.3g}"
-    share = model / still
-    return f"{model:.3g} ({100 * share:.0f} %)" if share < 10 else f"{model:.3g} ({share:.0f} x)"
-
-
-def _rank(card: Mapping[str, object]) -> str:
-    """Of the model's own goal cost over all distances."""
-    value = card.get("goal_cost_rank_correlation")
-    if isinstance(value, Mapping):
-        value = _mapping(value.get(card.get("goal_cost"))).get("all")
-    return f"{value:.3f}" if isinstance(value, float) else "-"
-
-
-def _seconds(card: Mapping[str, object]) -> str:
-    seconds = _mapping(card.get("seconds")).get("all")
-    return f"{seconds:.0f} s" if isinstance(seconds, int | float) else "-"
+COMMAND = Command("train world models", HELP, configure, run)
+"""What `grasp train` is."""

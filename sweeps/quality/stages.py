@@ -16,7 +16,6 @@ from orchestrator.artifacts.selection import ArtifactSelection
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
-from sweeps.commands.sweep import SweepOptions, sweep
 from sweeps.config.grid import Grid, missing_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
@@ -26,6 +25,7 @@ from sweeps.quality import sweeps as plans
 from sweeps.quality.spec import GRASP, Condition, QualitySpec
 from sweeps.quality.studies import has_ended, shared_overrides, studies_of, tune_overrides
 from sweeps.quality.sweeps import Grids, SweepPlan
+from sweeps.running.sweep import SweepOptions, sweep
 from sweeps.tuning.tune import tune
 from world_models.errors import UserError, require
 

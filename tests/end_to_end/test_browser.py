@@ -40,10 +40,10 @@ from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import objective
 from orchestrator.tuning.trials import State, TrialView
 from orchestrator.workers.backend import InlineBackend
-from sweeps.commands.report import report
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
 from sweeps.reports.files import report_files
+from sweeps.running.report import report
 
 POINTS = int(os.environ.get("GRASP_BROWSER_POINTS", "1000"))
 SEEDS, TRIALS = 4, 60

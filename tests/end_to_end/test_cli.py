@@ -22,9 +22,9 @@ from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
 from sweeps.cli.main import VERBS, main
-from sweeps.commands.ui import serve
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
+from sweeps.ui.servers import serve
 from tests.support.small_sweeps import GRID, ROOT, ledger_rows, tiny_model
 from world_models.checkpoints.store import read_card, save
 from world_models.models.mlp import MLPConfig, ResidualMLP

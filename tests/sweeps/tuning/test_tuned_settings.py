@@ -10,8 +10,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
 from planners import full_settings
 from sweeps.analysis.point_cells import records_of
-from sweeps.commands.sweep import sweep
 from sweeps.config.jobs import read_job
+from sweeps.running.sweep import sweep
 from world_models.checkpoints.store import read_card
 
 FILES = sorted((Path(__file__).parents[3] / "sweeps" / "conf" / "planner").glob("*.yaml"))

@@ -17,9 +17,9 @@ from orchestrator.ledger.records import SCHEMA
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.intervals import adjusted
 from sweeps.cli.main import main
-from sweeps.commands.compare import COLUMNS, Side, comparison_rows
-from sweeps.commands.sweep import sweep
 from sweeps.config.grid import Entry, Grid
+from sweeps.reports.compare import COLUMNS, Side, comparison_rows
+from sweeps.running.sweep import sweep
 from world_models.errors import UserError
 
 

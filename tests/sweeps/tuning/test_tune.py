@@ -15,11 +15,11 @@ from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tuning.trials import State
 from sweeps.cli.main import main
-from sweeps.commands.ui import show_studies
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.tuning.spec import read_study
 from sweeps.tuning.study_run import StudyRun
+from sweeps.ui.servers import show_studies
 from tests.support.small_sweeps import ROOT, grasp_command, tiny_model
 
 QUICK = (

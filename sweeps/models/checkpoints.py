@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from sweeps.commands.train import models
 from sweeps.config.outputs import outputs_of
 from sweeps.console.terminal import say, show
+from sweeps.models.train import models
 from world_models.adapters.base import Found, Imported
 from world_models.adapters.fit_readout import HELD_OUT, STATES, Readout, fit_readout
 from world_models.adapters.kinds import adapter, recognise

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
+from sweeps.archives.archive import export, import_archive
 from sweeps.cli.main import main
-from sweeps.commands.archive import export, import_archive
-from sweeps.commands.sweep import sweep
 from sweeps.config.outputs import Outputs
+from sweeps.running.sweep import sweep
 from world_models.errors import UnknownNameError, UserError
 
 QUIET = Console(quiet=True)

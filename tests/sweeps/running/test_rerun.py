@@ -12,9 +12,9 @@ from rich.console import Console
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from sweeps.cli.main import main
-from sweeps.commands.rerun import Agreement, cell_of, find, plan_again
-from sweeps.commands.sweep import sweep
 from sweeps.config.outputs import outputs_of
+from sweeps.running.rerun import Agreement, cell_of, find, plan_again
+from sweeps.running.sweep import sweep
 from world_models.errors import UserError
 
 SETTINGS = ("planners.grasp.settings.iterations=80", "planners.grasp.settings.attempts=2", "planners.gd.settings.iterations=30")

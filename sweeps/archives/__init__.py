@@ -1,0 +1,1 @@
+"""Sweeps as single files: written here, read elsewhere."""

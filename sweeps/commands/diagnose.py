@@ -1,0 +1,35 @@
+"""`grasp diagnose`."""
+
+from __future__ import annotations
+
+import argparse
+
+from sweeps.console.command import Command, add_overrides
+
+HELP = """\
+Measures on one task and world model what GRASP is built on, and says of each claim whether it is shown: how the curvature of
+the shooting and of the lifted objective grows with the horizon, gradients by time step, brittle state gradients, and what
+success and time become when noise, sync, detachment or goal term are taken away. Figures and tables go to
+OUTPUT/diagnose/TASK-MODEL and to MLflow. The rule behind each verdict is in claims.csv and in docs/diagnose.md.
+
+examples
+  grasp diagnose                                        the wall and its own model, under 5 minutes
+  grasp diagnose task=push_t horizons=[10,20,30,40,50]
+  grasp diagnose task=wall world_model=outputs/models/wall problems=32
+  grasp diagnose seeds.count=64 ablation.attempts=3     more problems for the ablation, and three attempts each
+  grasp diagnose planners.grasp.settings.noise=0.2      GRASP with another setting, and its parts taken away
+  grasp diagnose backend=ray                            the ablation on Ray actors
+"""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    from rich.console import Console
+
+    from sweeps.diagnose.diagnose import diagnose
+
+    return diagnose(arguments.overrides, Console(), arguments.conf)
+
+
+COMMAND = Command("measure what GRASP's claims come to on a task and model", HELP, add_overrides, run)
+"""What `grasp diagnose` is."""

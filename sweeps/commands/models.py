@@ -1,0 +1,50 @@
+"""`grasp models`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sweeps.console.command import Command
+
+HELP = """\
+Lists the models that ship, or those that are named. The error is between predicted and true position after n steps of the
+data's own actions, without looking at the simulator in between; in brackets its share of the error of predicting that nothing
+moves. `inspect` says what a checkpoint file is and which tasks it fits, `import` makes it one of ours; neither runs anything
+that a file holds. docs/checkpoints.md tells which kinds are read.
+
+examples
+  grasp models
+  grasp models outputs/models/wall
+  grasp models inspect lewm/weights.pt
+  grasp models import lewm/weights.pt --name lewm --task push_t --readout
+  grasp models import agent.pt --name mine --task wall action_block=1 speed=1.0
+"""
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `grasp models`."""
+    parser.add_argument(
+        "words", nargs="*", metavar="inspect PATH | import PATH | MODEL", help="see below; default: list the zoo"
+    )
+    parser.add_argument("--name", help="import: name of the model, a folder of OUTPUT/models")
+    parser.add_argument("--task", help="import: task to plan on; its settings follow as key=value")
+    parser.add_argument("--encoder", type=Path, metavar="FILE", help="import: encoder weights that the checkpoint lacks")
+    parser.add_argument("--action-mean", type=_numbers, metavar="A,B", help="import: mean of the training data's actions")
+    parser.add_argument("--action-std", type=_numbers, metavar="A,B", help="import: their standard deviation")
+    parser.add_argument("--readout", action="store_true", help="import: fit a linear readout, for success in the model")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List, inspect or import models; the exit code."""
+    from sweeps.models import checkpoints
+
+    return checkpoints.run(arguments)
+
+
+COMMAND = Command("list world models with their errors; inspect and import checkpoints", HELP, configure, run)
+"""What `grasp models` is."""

@@ -1,0 +1,1 @@
+"""Training world models, listing them, and importing checkpoints of others."""

@@ -1,0 +1,145 @@
+"""`grasp sweep`: plan what is missing, then show what came out."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.artifacts.artifact_store import ArtifactStore
+from orchestrator.core.messages import mask_text
+from orchestrator.core.portion import Portion, count, merged
+from orchestrator.driver.run_cells import RunSummary
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.storage.locks import HeldError
+from orchestrator.storage.opening import open_storage
+from sweeps.config.grid import missing_of
+from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, read_jobs
+from sweeps.console.display import View
+from sweeps.console.signals import INTERRUPTED
+from sweeps.console.terminal import duration, say
+from sweeps.reports.show import show
+from sweeps.reports.tables import headline
+from sweeps.running.driver import Driver
+from sweeps.running.dry_run import say_plan
+from sweeps.running.second_driver import SecondDriver
+from sweeps.running.tracking import SweepTracking
+from world_models.errors import require
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """How `grasp sweep` was asked."""
+
+    dry_run: bool = False
+    retry_failed: bool = False
+    join: bool = False
+    view: View = View.LIVE
+
+
+def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
+    """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
+    options = options or SweepOptions()
+    require(
+        not (options.join and options.retry_failed),
+        "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
+    )
+    jobs = read_jobs("config", overrides, conf)
+    for check in (limits_of, grace_of, artifact_selection_of):
+        check(jobs[0].values)  # what is wrong there is said before anything is written
+    outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
+    if not options.dry_run:
+        outputs.prepare()
+    grids = [job.grid for job in jobs]
+    portions = merged(portion for grid in grids for portion in grid.portions())
+    missing = missing_of(grids, ledger, options.retry_failed)
+    if options.dry_run:
+        say_plan(jobs, portions, missing, ledger, console)
+        return 0
+    second_driver = SecondDriver(jobs, ledger, console, options.view)
+    second_driver.check_names()
+    if missing and not options.join:
+        second_driver.refuse()
+    trackers = [SweepTracking(job, overrides, ledger, partial(say, console)) for job in jobs]
+    for tracker in trackers:
+        tracker.check()
+    for job in jobs:
+        changed = outputs.save(job.grid, job.config_text)
+        if changed:
+            say(console, changed)
+    _log_to(outputs.sweep(grids[0].name) / "log.txt")
+    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
+    undrawn = not missing and _undrawn(jobs[0], portions, ledger)
+    while missing or undrawn:
+        missing = second_driver.join(missing) if options.join and missing else missing
+        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, resume_command=command)
+        try:
+            if missing or undrawn:
+                return _close(driver, _plan(driver, portions, missing, trackers), trackers, console)
+        except HeldError:
+            if not options.join and missing:
+                raise
+            missing = missing_of(grids, ledger, retry_failed=False)  # another was quicker: now it is the one to join
+            undrawn = False  # it draws
+    names = ", ".join(grid.name for grid in grids)
+    say(console, f"sweep {names}: all {count(portions)} cells are in the ledger, nothing to plan")
+    return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
+
+
+def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
+    """Whether pictures are lacking that a run was killed over, or that were not asked for then."""
+    artifact_store = ArtifactStore(open_storage(job.outputs.artifacts))
+    return next(artifact_store.lacking(portions, ledger, artifact_selection_of(job.values)), None) is not None
+
+
+def _plan(
+    driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion], trackers: Sequence[SweepTracking]
+) -> RunSummary:
+    names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
+    backend = driver.jobs[0].values["backend"]["name"]
+    if driver.view is View.LIVE:
+        say(
+            driver.console,
+            f"{names}: {count(portions)} cells, {count(missing)} to plan on {backend}; "
+            "Ctrl-C stops, the same command goes on; grasp status shows more",
+        )
+    return driver.run(portions, missing, trackers)
+
+
+def _close(driver: Driver, summary: RunSummary, trackers: Sequence[SweepTracking], console: Console) -> int:
+    """Tables, files and tracking of what is there now."""
+    failed = 0
+    for job, tracker in zip(driver.jobs, trackers, strict=True):
+        shown = show(job.grid, job.outputs, driver.ledger, console)
+        failed |= any(row.failed for row in shown.rows)
+        tracker.finish(headline(shown.rows), shown.files)
+    say(
+        console,
+        f"{summary.computed} cells planned{f' and {summary.drawn} drawn' if summary.drawn else ''} "
+        f"in {duration(summary.seconds)}, {summary.skipped} were there; "
+        f"files in {driver.outputs.root / 'sweeps'}; pictures and runs: grasp ui",
+    )
+    if summary.left:
+        say(console, f"stopped with {summary.left} cells to go; go on with: {driver.resume_command}")
+        return INTERRUPTED
+    return int(failed)
+
+
+def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
+    """Show what is there, and tell MLflow what an earlier run could not."""
+    shown = show(job.grid, job.outputs, ledger, console)
+    tracker.catch_up(headline(shown.rows), shown.files)
+    return int(any(row.failed for row in shown.rows))
+
+
+def _log_to(file: Path) -> None:
+    """Tracebacks of what the sweep survived go to a file; the terminal gets sentences."""
+    handler = logging.FileHandler(file, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logger = logging.getLogger("orchestrator")
+    logger.handlers = [handler]

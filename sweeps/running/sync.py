@@ -1,0 +1,113 @@
+"""`grasp sync`: tell MLflow by hand what it has not been told yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from orchestrator.core.messages import mask_uri
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.tracking.mlflow_store import TrackingError
+from orchestrator.tracking.outbox import SweepRecord
+from orchestrator.tracking.relay import OutboxRelay
+from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
+from orchestrator.tracking.sweep_info import CellSet
+from orchestrator.tracking.tracking_store import TrackingStore
+from sweeps.analysis.rows import COLUMNS, summarise
+from sweeps.config.compose import compose
+from sweeps.config.outputs import Outputs
+from sweeps.console.terminal import say
+from sweeps.reports.files import report_files
+from sweeps.reports.tables import headline
+from sweeps.running.tracking import (
+    SweepDescription,
+    is_tracked,
+    known_tracking_stores,
+    relay_to,
+    remember_store,
+    saved_description,
+    tracking_store_of,
+)
+from world_models.errors import UserError, require
+
+
+def sync(name: str | None, words: Sequence[str], console: Console) -> int:
+    """Write a sweep, or all that waits in the output folder; UserError when something could not be written.
+
+    `words` are key=value: `output`, and `tracking.uri` where credentials are in the address, or for another store.
+    """
+    values = compose("config", words).values
+    outputs = Outputs.of(values)
+    given = tracking_store_of(values["tracking"], outputs)
+    if given is None:
+        raise UserError("tracking.enabled=false leaves nothing to write: drop it.")
+    explicit = any(word.startswith("tracking.") for word in words)
+    ledger = Ledger(outputs.ledger)
+    todo = _todo(name, outputs, ledger, given if explicit else None)
+    if not todo:
+        say(console, f"nothing waits in {outputs.root}: MLflow has everything that the ledger has")
+        return 0
+    for store, descriptions in todo.items():
+        _deliver(relay_to(store, outputs, ledger), descriptions, outputs, ledger, console)
+    return 0
+
+
+def _todo(
+    name: str | None, outputs: Outputs, ledger: Ledger, given: TrackingStore | None
+) -> dict[TrackingStore, list[SweepDescription]]:
+    """Sweeps to be told, by where; a destination without sweeps has records of its own."""
+    todo: dict[TrackingStore, list[SweepDescription]] = {}
+    known = [given] if given else known_tracking_stores(outputs)
+    for store in known:
+        if relay_to(store, outputs, ledger).outbox.names():
+            todo[store] = []
+    if name is None:
+        require(bool(outputs.names()), f"no sweep has been run in {str(outputs.root)!r} yet: name the folder with output=.")
+    for sweep in outputs.names() if name is None else [name]:
+        description, saved = saved_description(sweep, outputs)
+        store = given or saved
+        if store is None and name is not None:
+            raise UserError(f"sweep {name!r} was run with tracking.enabled=false: give tracking.enabled=true to write it now.")
+        if store is None:
+            continue
+        if name is not None or not is_tracked(relay_to(store, outputs, ledger).tracker, description, ledger):
+            todo.setdefault(store, []).append(description)
+    return todo
+
+
+def _deliver(
+    relay: OutboxRelay, descriptions: Sequence[SweepDescription], outputs: Outputs, ledger: Ledger, console: Console
+) -> None:
+    """Work a destination's outbox off, with the ends of some sweeps behind what waits."""
+    outbox, tracker, store = relay.outbox, relay.tracker, relay.tracker.tracking_store
+    if trouble := store.check():
+        raise UserError(f"{trouble}; {outbox.waiting()} records wait: run `grasp sync` again when it can.")
+    remember_store(store, outputs)
+    with outbox.exclusive() as mine:
+        require(
+            mine, f"a running sweep ({outbox.lock_holder()}) is writing to MLflow at {store.masked_uri}: it writes what waits."
+        )
+        waiting = {record.sweep for name in outbox.names() if isinstance(record := outbox.read(name), SweepRecord)}
+        for description in descriptions:
+            if description.grid.name not in waiting:
+                outbox.add(_end_of(description, outputs, ledger))
+        say(console, f"writing to MLflow at {store.masked_uri}: {outbox.waiting()} records wait")
+        try:
+            with console.status("writing to MLflow"):
+                while relay.deliver_next(lambda record: not record.attended):
+                    pass
+        except TrackingError as error:
+            left = outbox.waiting()
+            raise UserError(f"{error}; wrote {tracker.written}, {left} records wait.") from error
+    say(console, f"wrote {tracker.written} to MLflow at {mask_uri(store.uri)}")
+    for sentence in relay.refused[:3]:
+        say(console, sentence)
+
+
+def _end_of(description: SweepDescription, outputs: Outputs, ledger: Ledger) -> SweepRecord:
+    """The record that says: this is all of a sweep."""
+    cells = CellSet.of(description.grid.portions())
+    table = ledger.table(points=cells.points, columns=list(dict.fromkeys([*COLUMNS, *OVERVIEW_COLUMNS])))
+    files = tuple(str(file.resolve()) for file in report_files(outputs.sweep(description.grid.name)))
+    return SweepRecord(description.info(headline(summarise(description.grid, table))), cells, True, files)

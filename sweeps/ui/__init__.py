@@ -1,0 +1,1 @@
+"""Servers that show sweeps and studies in a browser."""

@@ -1,0 +1,213 @@
+"""`grasp ui`: MLflow's server on loopback over the sweeps' store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from rich.console import Console
+
+from orchestrator.tracking.run_pages import view_key
+from orchestrator.tracking.tracking_store import TrackingStore
+from sweeps.config.compose import compose
+from sweeps.config.outputs import Outputs
+from sweeps.console.terminal import say
+from sweeps.running.tracking import saved_description, tracking_store_of
+from world_models.errors import UserError, require
+
+HOST = "127.0.0.1"
+PLACEHOLDER_SPACE = "grasp"
+"""Which is of no account: a study's config cannot be composed without one."""
+START_TIMEOUT = 120.0
+"""Seconds that the server may take to answer."""
+
+
+def show_studies(words: Sequence[str], port: int, console: Console, wait: Callable[[], None] | None = None) -> int:
+    """optuna-dashboard on loopback over the studies of `output`, or of `optuna.storage`, until Ctrl-C.
+
+    UserError when there is nothing to show, or the port is taken. `wait` blocks until it should end (tests give their own).
+    """
+    from optuna_dashboard import wsgi
+
+    from orchestrator.tuning.optuna_storage import masked_location, open_storage
+    from sweeps.config.outputs import storage_of
+
+    values = compose("tune", [f"space={PLACEHOLDER_SPACE}", *words]).values
+    outputs = Outputs.of(values)
+    location = storage_of(values["optuna"], outputs)
+    require(
+        not isinstance(location, Path) or location.is_file(),
+        f"no study has been run in {str(outputs.root)!r} yet: run `grasp tune`, or name the folder with output=.",
+    )
+    storage = open_storage(location)
+    check_port(port)
+    server = make_server(HOST, port, wsgi(storage), handler_class=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    say(console, f"optuna-dashboard over {masked_location(location)} is at http://{HOST}:{port}. Ctrl-C ends it.")
+    try:
+        (wait or thread.join)()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.shutdown()
+        server.server_close()
+    return 0
+
+
+class _Quiet(WSGIRequestHandler):
+    """Without a line for each request."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def show(words: Sequence[str], port: int, console: Console) -> int:
+    """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name; of a server, say its address."""
+    values = compose("config", words).values
+    outputs = Outputs(Path(str(values["output"])))
+    store = tracking_store_of(values["tracking"], outputs)
+    if store is None or not any(word.startswith("tracking.uri=") for word in words):
+        saved = outputs.names()
+        store = saved_description(saved[0], outputs)[1] if saved else None
+    if store is not None and store.kind == "http":
+        say(console, f"the sweeps are tracked by a server of its own: {store.masked_uri}, experiment {store.experiment}")
+        return 0
+    return serve(outputs, port, console, store=store)
+
+
+def serve(
+    outputs: Outputs,
+    port: int,
+    console: Console,
+    wait: Callable[[subprocess.Popen[bytes]], int] | None = None,
+    store: TrackingStore | None = None,
+) -> int:
+    """Serve until Ctrl-C; UserError when there is nothing to serve, or the port is taken.
+
+    `wait` blocks until the server should end (tests give their own); `destination` is a database, by default the folder's own.
+    """
+    served_store = store or TrackingStore(outputs.tracking_uri, outputs.tracking_artifacts)
+    file = served_store.sqlite_file
+    require(
+        file is None or file.is_file(),
+        f"no sweep has been tracked in {str(outputs.root)!r} yet: run `grasp sweep`, or name the folder with output=.",
+    )
+    if trouble := served_store.check():
+        raise UserError(f"{trouble}: start it, or name another with tracking.uri.")
+    check_port(port)
+    log = outputs.root / "mlflow-server.log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(
+            server_command(outputs, port), stdout=stream, stderr=stream, env=_environment(served_store), start_new_session=True
+        )
+    try:
+        with console.status("starting MLflow's server (about 15 s)"):
+            _until_up(server, port, log)
+        say(console, where_to_click(port, served_store.experiment, next(iter(outputs.names()), None)))
+        return (wait or _wait)(server)
+    finally:
+        _stop(server)
+
+
+def check_port(port: int) -> None:
+    """UserError unless `port` is free on loopback."""
+    require(0 < port < 65536, f"port {port} is no port: give one between 1 and 65535.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            other = min(port + 1, 65535)
+            raise UserError(
+                f"port {port} on {HOST} is taken ({error.strerror}): choose another, e.g. `grasp ui --port {other}`."
+            ) from error
+
+
+def server_command(outputs: Outputs, port: int) -> list[str]:
+    """The server's command line; two workers instead of four save memory."""
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "2"),
+        *("--artifacts-destination", str(outputs.tracking_artifacts)),
+    ]
+
+
+def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = None) -> str:
+    """Where the sweeps are in the UI, and the points of one as a table of its own."""
+    address = f"http://{HOST}:{port}"
+    found = _experiment(address, experiment)
+    page = f"{address}/#/experiments/{found}/runs" if found else address
+    points = f"points of {sweep}, the best first: {page}?viewStateShareKey={view_key(sweep)}\n" if found and sweep else ""
+    return (
+        f"MLflow is at {page}\n{points}"
+        "Each sweep is a run; the + beside it shows its points (task, planner, horizon). Open one for its metrics by seed, "
+        "pictures and cells under Artifacts; tick several and press Compare. Ctrl-C ends the server."
+    )
+
+
+def _environment(store: TrackingStore) -> dict[str, str]:
+    # The database by the environment: a password in its address is not for the list of processes.
+    return os.environ | {
+        "MLFLOW_BACKEND_STORE_URI": store.mlflow_uri,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    }
+
+
+def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    raise UserError(f"MLflow's server did not start ({last}): its log is {log}.")
+
+
+def _experiment(address: str, name: str) -> str | None:
+    """Id of the sweeps' experiment."""
+    query = urllib.parse.urlencode({"experiment_name": name})
+    try:
+        with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=10) as answer:
+            return str(json.load(answer)["experiment"]["experiment_id"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _wait(server: subprocess.Popen[bytes]) -> int:
+    # The server has a session of its own: whoever ends this process with SIGTERM means both.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers, which share its session."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, how)
+        except ProcessLookupError:
+            return
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            continue
+        return
