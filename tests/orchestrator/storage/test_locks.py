@@ -104,7 +104,7 @@ def test_a_writer_whose_lock_was_taken_all_the_same_stops_before_it_writes(tmp_p
     with ledger.writer():
         ledger.append(batch(0))
         (tmp_path / ".lock").write_text(Holder("elsewhere", 7, True, "other").to_json())
-        with pytest.raises(UserError, match=r"another driver has taken .* over .host elsewhere, pid 7.: this one stops"):
+        with pytest.raises(UserError, match=r"another driver has taken over .* .host elsewhere, pid 7.: this one stops"):
             ledger.append(batch(1))
         (tmp_path / ".lock").unlink()
         with pytest.raises(UserError, match="its lock file was removed"):
