@@ -202,7 +202,7 @@ class FaultyEvaluator:
 
 @dataclass(frozen=True)
 class Slow:
-    """Makes evaluators that take `seconds` longer per batch until `until_file` exists; their records name the process as host."""
+    """Makes evaluators that take `seconds` longer per batch until `until_file` exists; their host is their process."""
 
     seconds: float
     until_file: str = "/nonexistent"
