@@ -53,7 +53,7 @@ def check_point(
     make_planner: MakePlanner = _make_planner,
     read_card: ReadCard = checkpoints.read_card,
 ) -> None:
-    """Raise UserError unless the point can be planned: task, planner, settings, horizon and mode are valid, and the model fits."""
+    """Raise UserError unless the point can be planned: its task, planner, settings, horizon, mode and model are valid."""
     task = _task_with_problems(make_task, point.task, point.horizon)
     check_mode(point.mode, point.horizon, task.action_block)
     make_planner(point.planner.name, point.planner.as_dict())
