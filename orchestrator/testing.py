@@ -148,7 +148,7 @@ UNDRAWABLE, DRAWN_ONCE = 2001, 2002
 """Seeds whose drawing raises, and whose drawing kills its worker once."""
 
 LAST_WORDS = "cannot go on with this cell"
-"""What a worker writes before `POISON` kills it."""
+"""The text that a worker writes before `POISON` kills it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which points may share a batch: those whose planners differ only in settings that may vary by row."""
+"""Mixing of points in a batch: allowed for those whose planners differ only in settings that may vary by row."""
 
 from __future__ import annotations
 

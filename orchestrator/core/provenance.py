@@ -1,4 +1,4 @@
-"""Where a result comes from: code revision, library versions, device, threads, host."""
+"""The provenance of results: code revision, library versions, device, threads and host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many rows of a kind of batch fit into a worker's memory, measured once and kept in a small file.
+"""Memory limits: the rows of a kind of batch that fit into a worker's memory, measured once and kept in a small file.
 
 A kind is what may share a batch (`orchestrator.core.mixing`) on a kind of device. The first batch of a kind is small, and its
 memory tells how many rows fit. A batch that runs out of memory nevertheless lowers the limit for good.

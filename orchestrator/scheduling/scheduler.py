@@ -1,4 +1,4 @@
-"""Which worker plans what next: slowest cells first, in batches that fit; and what happens to those that fail.
+"""The scheduler: it hands out the slowest cells first, in batches that fit, and decides what happens to those that fail.
 
 The scheduler knows no workers: a backend asks it for a worker's next batch, and reports the result. Every added cell leaves in
 exactly one `BatchResult`. Batch sizes follow guided self-scheduling (Polychronopoulos and Kuck, 1987): a batch takes a share

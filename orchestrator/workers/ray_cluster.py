@@ -24,7 +24,7 @@ from world_models.errors import UserError, require
 _OBJECT_STORE = 256 * 1024**2
 """Size of Ray's object store in bytes: results and artifacts are small."""
 _ENVIRONMENT = {
-    # Ray's default niceness of 15 starves its workers beside any other process: 60 s to start an actor instead of 3.
+    # Ray's default niceness of 15 starves its workers next to any other process: 60 s to start an actor instead of 3.
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A driver under `uv run` would make every worker build its environment again.
