@@ -50,7 +50,7 @@ class RolloutView:
     success: bool
     goal: Float[np.ndarray, " simulator_state"]
     expected: Expectation | None
-    """None if the model's states cannot be decoded."""
+    """The model's predictions; None if its states cannot be decoded."""
 
 
 def animation(view: RolloutView, most: int = FRAMES) -> list[Image.Image]:

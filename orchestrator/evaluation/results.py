@@ -42,7 +42,7 @@ class BatchResult:
 
     results: tuple[CellResult, ...]
     resource_use: ResourceUse | None = None
-    """None if unknown, as for records made in the driver."""
+    """Its time and memory; None if unknown, as for records made in the driver."""
 
     def of(self, worker: str) -> BatchResult:
         """The same result, marked with the backend's name for its worker."""

@@ -117,7 +117,7 @@ class Bound:
     limit: float
 
     def excess(self, value: float) -> float:
-        """By how much a value violates the constraint; 0 or less if it holds."""
+        """The amount by which a value violates the constraint; 0 or less if it holds."""
         return self.limit - value if self.objective.larger else value - self.limit
 
     def __str__(self) -> str:

@@ -155,7 +155,7 @@ class InlineBackend:
         return (self._view,)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def __enter__(self) -> InlineBackend:
         return self

@@ -108,7 +108,7 @@ def test_what_is_drawn_of_a_point_is_known_again(storage: Storage) -> None:
     assert (record.selected, record.troubles) == (selected, ("seed 9: no",))
     assert [shown.files for shown in record.cells] == [("3.gif", "3.png"), ()]
     assert artifact_store.read(point.point_id, "3.gif") == b"3gif"
-    with pytest.raises(UserError, match="has gone away"):
+    with pytest.raises(UserError, match="was removed while it was read"):
         artifact_store.read(point.point_id, "9.gif")
 
 
@@ -170,7 +170,7 @@ def test_what_a_store_refuses_is_said_in_one_sentence(bucket: Bucket, monkeypatc
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("s3://key:secret@bucket/x", "given with credentials: leave them out, and set AWS_ACCESS_KEY_ID"),
+        ("s3://key:secret@bucket/x", "given with credentials: leave them out and set AWS_ACCESS_KEY_ID"),
         ("hdfs://name/x", "hdfs://name/x is not a valid storage: give a folder, or a URI that begins with file://, s3://"),
         ("s3:///x", "names no bucket: give e.g. s3://bucket/folder"),
     ],

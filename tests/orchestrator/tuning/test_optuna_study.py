@@ -281,7 +281,7 @@ def test_a_study_that_is_stopped_while_its_database_is_away_ends_in_one_sentence
         stop = threading.Event()
         study = open_study(server.uri, stop=stop, on_unavailable=lambda said: stop.set())
         ledger = Ledger(tmp_path / "ledger")
-        with pytest.raises(UserError, match="was stopped; finished cells are in the ledger"):
+        with pytest.raises(UserError, match="was stopped: finished cells are in the ledger"):
             run_study(study, ledger, total=12, on_batch=lambda result: server.kill(), stop=stop)
         planned = ledger.table(columns=["cell_id"]).num_rows
         assert planned > 0
