@@ -240,7 +240,7 @@ def read_card(name: str) -> tuple[Mapping[str, object], str]:
         ({"planner": Named.of("gd", {"learning_rate": 0.1})}, "learning_rate"),
         ({"task": Named.of("plane", {"speed": 0.2})}, "speed"),
         ({"task": Named.of("plane", {"action_block": 2})}, "action_block"),
-        ({"model_digest": "fedcba"}, "it changed"),
+        ({"model_digest": "fedcba"}, "it has changed"),
     ],
 )
 def test_points_that_cannot_be_planned_are_refused_before_anything_runs(change: dict, words: str) -> None:

@@ -178,7 +178,7 @@ def test_the_lease_of_a_dead_driver_is_taken_over_and_the_dead_one_stops_should_
     next_one.acquire()
     assert store.holder().token == next_one._mine.token
     time.sleep(PACE.stale / 2)
-    with pytest.raises(UserError, match=r"taken .* over .*: this one stops; what it recorded is kept"):
+    with pytest.raises(UserError, match=r"taken over .*: this one stops; what it recorded is kept"):
         dead.check()
     dead.release()
     next_one.check()
