@@ -1,1 +1,1 @@
-"""How sweeps are run: cells, batches, actors, the ledger, tracking."""
+"""The machinery that runs sweeps: cells, batches, workers, the ledger and tracking."""

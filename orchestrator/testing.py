@@ -1,4 +1,4 @@
-"""For tests of backends, schedulers and ledgers: a world without physics, its exact model, and evaluators that fail on cue."""
+"""Test doubles for backends, schedulers and ledgers: a world without physics, its exact model, evaluators that fail on cue."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Plane:
 
     @property
     def dynamics(self) -> Mapping[str, object]:
-        """What decides how states change."""
+        """The properties that determine how states change."""
         return {"name": self.name, "speed": self.speed, "action_block": self.action_block}
 
     def problem(self, seed: int, horizon: int) -> Problem:
-        """Where a random walk of `horizon` steps begins and ends."""
+        """A problem from the start of a random walk of `horizon` steps to its end."""
         check_horizon(horizon, self.action_block)
         if seed < 0:
-            raise UserError(f"plane: seed {seed} is negative.")
+            raise UserError(f"plane: seed {seed} is negative: give 0 or more.")
         rng = np.random.default_rng([seed, horizon])
         actions = rng.uniform(-1, 1, (horizon, 2)) * 0.5 + rng.uniform(-0.5, 0.5, 2)
         start = rng.normal(size=2)
@@ -74,7 +74,7 @@ class Plane:
         return np.linalg.norm(poses - goals, axis=-1)
 
     def reached(self, poses: np.ndarray, goals: np.ndarray) -> np.ndarray:
-        """Within 0.05 m of the goal."""
+        """Whether poses lie within 0.05 m of the goal."""
         return self.distance(poses, goals) < 0.05
 
     def pose_errors(self, poses: np.ndarray, goals: np.ndarray) -> dict[str, np.ndarray]:
@@ -82,14 +82,14 @@ class Plane:
         return {"position": self.distance(poses, goals)}
 
     def render(self, state: np.ndarray, size: int = 64) -> np.ndarray:
-        """A picture with the point in red."""
+        """An image with the point in blue."""
         picture = np.full((size, size, 3), 255, np.uint8)
         x, y = np.clip((state / 8 + 0.5) * size, 1, size - 2).astype(int)
         picture[y - 1 : y + 2, x - 1 : x + 2] = (0, 114, 178)
         return picture
 
     def on_picture(self, poses: np.ndarray) -> np.ndarray:
-        """Where poses stand in a picture, as shares of its side."""
+        """Positions of poses in an image, as fractions of its side."""
         return (poses / 8 + 0.5)[..., None, :]
 
     def sample(self, rng: np.random.Generator, count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +98,7 @@ class Plane:
 
 
 class PlaneModel:
-    """Plane's exact dynamics, `drift` px a step wrong in x."""
+    """Plane's exact dynamics, off by `drift` m per step in x."""
 
     state_shape = (2,)
     history = 1
@@ -114,20 +114,20 @@ class PlaneModel:
         return observation
 
     def step(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The next state: the sum of the block's actions, and the drift."""
+        """The next state after the sum of the block's actions, plus the drift."""
         displacement = actions[:, -1].unflatten(-1, (-1, 2)).sum(1)
         return states[:, -1] + 0.1 * displacement + self._drift
 
 
 def load_plane(name: str, device: str) -> LoadedModel:
-    """`plane`, `plane_2` (two environment steps a model step), `plane_wrong` (a model that drifts)."""
+    """The model `plane`, `plane_2` (two environment steps per model step) or `plane_wrong` (which drifts)."""
     model = PlaneModel(block=2 if name == "plane_2" else 1, drift=0.05 if name == "plane_wrong" else 0.0)
     card = {"dynamics": Plane(2 if name == "plane_2" else 1).dynamics}
     return LoadedModel(name, model, SquaredDistance(), lambda states: states, card, DIGEST)
 
 
 def make_plane(name: str, **settings: object) -> Task:
-    """The plane, whatever name is asked for."""
+    """The plane, under any name."""
     return Plane(**settings)  # pyright: ignore[reportArgumentType]
 
 
@@ -137,23 +137,23 @@ def plane_evaluator(device: str = "cpu") -> Evaluator:
 
 
 def plane_point(horizon: int = 8, model: str = "plane", task: Mapping | None = None, planner: str = "gd", **settings) -> Point:
-    """A point on the plane, planned by gradient descent unless told otherwise."""
+    """A point on the plane, planned by gradient descent by default."""
     return Point(Named.of("plane", task), model, DIGEST, Named.of(planner, {**GD, **settings}), horizon)
 
 
 KILL_ONCE, POISON, RAISING, HUNGRY = 1001, 1002, 1003, 1004
-"""Seeds that kill their worker once, always, that raise in it, and that fit into memory with one other at most."""
+"""Seeds that kill their worker once, kill it always, raise in it, and fit into memory with at most one other."""
 
 UNDRAWABLE, DRAWN_ONCE = 2001, 2002
-"""Seeds whose drawing raises, and kills its worker once."""
+"""Seeds whose drawing raises, and whose drawing kills its worker once."""
 
 LAST_WORDS = "cannot go on with this cell"
-"""What a worker writes before `POISON` kills it."""
+"""The text that a worker writes before `POISON` kills it."""
 
 
 @dataclass(frozen=True)
 class Faulty:
-    """Makes evaluators that fail on the seeds above; `folder` remembers across processes what was killed already."""
+    """Makes evaluators that fail on the seeds above; `folder` records across processes which seeds have already killed."""
 
     folder: str
 
@@ -170,7 +170,7 @@ class FaultyEvaluator:
         self._evaluator = plane_evaluator(device)
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """The batch's results, after the fault that this evaluator plays."""
+        """The batch's results, after this evaluator's fault."""
         with (self._folder / f"log-{os.getpid()}").open("a") as log:
             log.write(f"{batch.point.point_id} {batch.seeds}\n")
         if RAISING in batch.seeds:
@@ -202,7 +202,7 @@ class FaultyEvaluator:
 
 @dataclass(frozen=True)
 class Slow:
-    """Makes evaluators that take `seconds` longer a batch, until the file `hurry` exists; for a host they say their process."""
+    """Makes evaluators that take `seconds` longer per batch until `until_file` exists; their host is their process."""
 
     seconds: float
     until_file: str = "/nonexistent"
@@ -213,14 +213,14 @@ class Slow:
 
 
 class SlowEvaluator:
-    """The plane's evaluator, slow until it is told to hurry."""
+    """The plane's evaluator, slow until a file exists."""
 
     def __init__(self, slow: Slow, device: str) -> None:
         self._slow = slow
         self._evaluator = plane_evaluator(device)
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """The batch's results, after the fault that this evaluator plays."""
+        """The batch's results, after this evaluator's fault."""
         if not Path(self._slow.until_file).exists():
             time.sleep(self._slow.seconds)
         result = self._evaluator.evaluate(batch)
@@ -232,5 +232,5 @@ class SlowEvaluator:
 
 
 def quick_result(point: Point, seeds: tuple[int, ...]) -> BatchResult:
-    """Failed records without planning anything: enough for the ledger."""
+    """Failed records, made without planning, for tests of the ledger."""
     return failed_batch(Batch.of(point, seeds), "none", Provenance.here("cpu"))

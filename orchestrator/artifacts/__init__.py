@@ -1,1 +1,1 @@
-"""Pictures, films and trajectories of the few cells that are looked at."""
+"""Images, animations and trajectories of a few selected cells."""

@@ -1,7 +1,7 @@
-"""Pictures of cells as files: `POINT/SEED.mp4`, `.gif`, `.png`, `.parquet` in a storage, and why in `POINT/chosen.json`.
+"""Files of selected cells: `POINT/SEED.mp4`, `.gif`, `.png` and `.parquet`, and a manifest `POINT/chosen.json`.
 
-`chosen.json` is written last, so what it names is there. What is lacking is found by comparing it with what the ledger says
-should be drawn: whatever dies when, the next run draws the rest.
+The manifest is written last, so the files that it names exist. Missing files are found by comparing it with the selection
+from the ledger: whatever dies when, the next run draws the rest.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from orchestrator.ledger.parts import coded, is_failed
 from orchestrator.storage.base import Storage, StorageError
 
 SELECTION_FILE = "chosen.json"
-"""In a point's folder."""
+"""Name of the manifest in a point's folder."""
 
 AT_ONCE = 20_000
-"""Cells whose actions are read from the ledger together, unless a single point has more."""
+"""Most cells whose actions are read from the ledger at once, unless a single point has more."""
 
 
 @dataclass(frozen=True)
 class DrawnCell:
-    """A drawn cell, as `chosen.json` has it."""
+    """A drawn cell, as the manifest records it."""
 
     cell: SelectedCell
     files: tuple[str, ...]
@@ -41,64 +41,62 @@ class DrawnCell:
 
 @dataclass(frozen=True)
 class ArtifactManifest:
-    """What `chosen.json` says of a point."""
+    """The contents of a point's `chosen.json`."""
 
     cells: tuple[DrawnCell, ...]
     video: bool
     steps: tuple[int, ...]
-    """Environment steps that the frames of each film show."""
+    """Environment steps that the frames of each animation show."""
     troubles: tuple[str, ...] = ()
-    """What could not be made, a sentence each: it is not tried again unless the choice changes or this file is removed."""
+    """One sentence per file that could not be made; it is retried only if the selection changes or the manifest is removed."""
 
     @property
     def selected(self) -> tuple[SelectedCell, ...]:
-        """Which cells, and why."""
-        return tuple(shown.cell for shown in self.cells)
+        """The selected cells and their reasons."""
+        return tuple(drawn.cell for drawn in self.cells)
 
     @property
     def digest(self) -> str:
-        """Of what is drawn."""
+        """A digest of the manifest's contents."""
         return digest(self.as_json(), 12)
 
     def as_json(self) -> dict[str, object]:
-        """For `of`."""
-        cells = [{"seed": s.cell.seed, "reasons": [*s.cell.reasons], "files": [*s.files]} for s in self.cells]
+        """Plain values that `of` reads from JSON."""
+        cells = [{"seed": d.cell.seed, "reasons": [*d.cell.reasons], "files": [*d.files]} for d in self.cells]
         return {"video": self.video, "steps": [*self.steps], "cells": cells, "troubles": [*self.troubles]}
 
     @staticmethod
     def of(data: bytes) -> ArtifactManifest:
-        """From a file; ValueError for what is none."""
+        """The manifest in a file's contents. Raises ValueError for anything else."""
         try:
-            said = json.loads(data)
-            cells = [DrawnCell(SelectedCell(c["seed"], tuple(c["reasons"])), tuple(c["files"])) for c in said["cells"]]
-            return ArtifactManifest(tuple(cells), said["video"], tuple(said["steps"]), tuple(said["troubles"]))
+            raw = json.loads(data)
+            cells = [DrawnCell(SelectedCell(c["seed"], tuple(c["reasons"])), tuple(c["files"])) for c in raw["cells"]]
+            return ArtifactManifest(tuple(cells), raw["video"], tuple(raw["steps"]), tuple(raw["troubles"]))
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no record of chosen cells: {error}") from error
+            raise ValueError(f"not a manifest of selected cells: {error}") from error
 
 
 class ArtifactStore:
-    """The pictures of a storage. One writer at a time: who holds the ledger."""
+    """The artifacts in a storage. One writer at a time: the holder of the ledger."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def manifest(self, point_id: str) -> ArtifactManifest | None:
-        """What is drawn of a point; None where nothing is, or what is there cannot be read as such."""
+        """The manifest of a point; None if there is none, or none that can be read."""
         with suppress(FileNotFoundError, ValueError):
             return ArtifactManifest.of(self._storage.read(f"{point_id}/{SELECTION_FILE}"))
         return None
 
     def read(self, point_id: str, name: str) -> bytes:
-        """A file of a point; StorageError where it is gone."""
+        """The contents of a point's file. Raises StorageError if it is gone."""
         try:
             return self._storage.read(f"{point_id}/{name}")
         except FileNotFoundError as error:
-            raise StorageError(
-                f"{self._storage.where}/{point_id}/{name} has gone away while it was read: try again."
-            ) from error
+            raise StorageError(f"{self._storage.where}/{point_id}/{name} was removed while it was read: try again.") from error
 
     def keep(self, drawn: Drawn) -> None:
-        """Write what was drawn, and that it was; StorageError where the storage refuses, and then this may be called again."""
+        """Write drawn files and then the manifest. Raises StorageError if the storage fails; the call may then be repeated."""
         drawing, point_id = drawn.drawing, drawn.drawing.point.point_id
         for artifact in drawn.artifacts:
             self._storage.write(f"{point_id}/{artifact.name}", artifact.data)
@@ -108,7 +106,7 @@ class ArtifactStore:
         self._storage.write(f"{point_id}/{SELECTION_FILE}", (json.dumps(manifest.as_json(), indent=1) + "\n").encode())
 
     def lacking(self, portions: Iterable[Portion], ledger: Ledger, selection: ArtifactSelection) -> Iterator[Drawing]:
-        """What is to be drawn of points, by all that the ledger has of them; read as it is asked for."""
+        """The missing drawings of points, selected from all of their cells in the ledger; read lazily."""
         points = {portion.point.point_id: portion.point for portion in portions}
         if not points or not selection.reasons:
             return
@@ -131,23 +129,23 @@ class ArtifactStore:
                 yield replace(drawings[point], jobs=tuple(jobs))
 
     def _missing_jobs(self, point_id: str, selected: tuple[SelectedCell, ...], video: bool) -> tuple[RenderJob, ...] | None:
-        """Which of a point's chosen cells have to be drawn, without their actions; None where nothing has to be done."""
+        """Jobs for the selected cells of a point that are not drawn, without actions; None if nothing needs to be done."""
         names = set(self._storage.names(point_id))
         manifest = self.manifest(point_id) if SELECTION_FILE in names else None
         as_wanted = manifest is not None and (manifest.selected, manifest.video) == (selected, video)
-        if manifest is not None and as_wanted and names.issuperset(name for shown in manifest.cells for name in shown.files):
+        if manifest is not None and as_wanted and names.issuperset(name for drawn in manifest.cells for name in drawn.files):
             return None
         kinds = kinds_of(video)
         return tuple(RenderJob(c.seed, ()) for c in selected if len(_files(c.seed, kinds, names)) < len(kinds))
 
 
 def _files(seed: int, kinds: Sequence[str], names: set[str]) -> tuple[str, ...]:
-    """Which files of a cell are among some names."""
+    """The files of a cell among `names`."""
     return tuple(name for kind in kinds if (name := f"{seed}.{kind}") in names)
 
 
 def _scored(ledger: Ledger, points: Sequence[str]) -> Iterator[tuple[str, list[Scored]]]:
-    """What became of the cells of each point that were executed, point by point: a ledger may have a million."""
+    """The scores of each point's executed cells, point by point, because a ledger may hold a million cells."""
     table = ledger.table(points, ["point_id", "seed", "status", "distance", "success"])
     table = table.filter(pa.array(~is_failed(table["status"])))
     codes, ids = coded(table["point_id"])
@@ -162,7 +160,7 @@ def _scored(ledger: Ledger, points: Sequence[str]) -> Iterator[tuple[str, list[S
 
 
 def _parts(counts: Mapping[str, int]) -> Iterator[list[str]]:
-    """Points in parts of about `AT_ONCE` cells."""
+    """Points in groups of at most `AT_ONCE` cells, or of a single point."""
     part: list[str] = []
     cells = 0
     for point, count in counts.items():
@@ -176,7 +174,7 @@ def _parts(counts: Mapping[str, int]) -> Iterator[list[str]]:
 
 
 def _actions(ledger: Ledger, points: Sequence[str], wanted: set[tuple[str, int]]) -> dict[tuple[str, int], tuple[float, ...]]:
-    """Actions of some cells, by point and seed."""
+    """Actions of the wanted cells, by point and seed."""
     if not wanted:
         return {}
     seeds = pa.array(sorted({seed for _, seed in wanted}), pa.int64())

@@ -1,4 +1,4 @@
-"""A point's chosen cells as files: recorded actions executed again in the simulator and drawn; nothing is planned."""
+"""Drawing of a point's selected cells: recorded actions are executed again in the simulator; nothing is planned."""
 
 from __future__ import annotations
 
@@ -27,49 +27,49 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file made of one cell."""
+    """A file that shows one cell."""
 
     seed: int
     kind: str
-    """What its name ends in: `gif`, `mp4`, `png` or `parquet`."""
+    """The suffix of its name: `gif`, `mp4`, `png` or `parquet`."""
     data: bytes
 
     @property
     def name(self) -> str:
-        """File name, e.g. `7.gif`."""
+        """The file's name, e.g. `7.gif`."""
         return f"{self.seed}.{self.kind}"
 
 
 def kinds_of(video: bool) -> tuple[str, ...]:
-    """Which files a cell gets, by what their names end in."""
+    """The suffixes of a cell's files."""
     return ("gif", "mp4", "parquet", "png") if video else ("gif", "parquet", "png")
 
 
 @dataclass(frozen=True)
 class RenderJob:
-    """A recorded cell that is to be drawn."""
+    """A recorded cell to be drawn."""
 
     seed: int
     actions: tuple[float, ...]
-    """As its record has them."""
+    """The recorded actions, flattened."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Work for one worker: some of a point's chosen cells."""
+    """A task for one worker: drawing some of a point's selected cells."""
 
     point: Point
     selected: tuple[SelectedCell, ...]
-    """All of the point, those that are drawn already included."""
+    """All selected cells of the point, including those already drawn."""
     jobs: tuple[RenderJob, ...]
-    """What is lacking."""
+    """The cells whose files are missing."""
     video: bool = True
     frames: int = artifacts.FRAMES
-    """Of a film, at most."""
+    """Most frames in an animation."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Which files each cell gets."""
+        """The suffixes of each cell's files."""
         return kinds_of(self.video)
 
     @property
@@ -80,36 +80,36 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a worker made of a drawing."""
+    """A worker's answer to a drawing."""
 
     drawing: Drawing
     artifacts: tuple[Artifact, ...]
     troubles: tuple[str, ...] = ()
-    """One sentence for each thing that could not be made."""
+    """One sentence per file that could not be made."""
     seconds: float = 0.0
-    """Simulator, model, frames and encoding; loading a model is not counted."""
+    """Seconds of simulation, model, frames and encoding; loading a model is not counted."""
 
 
 @runtime_checkable
 class SupportsDraw(Protocol):
-    """Who draws: a worker's evaluator."""
+    """An object that can draw, such as a worker's evaluator."""
 
     def draw(self, drawing: Drawing) -> Drawn:
-        """Pictures; raises what tasks and models raise."""
+        """Draw the cells. Raises what tasks and models raise."""
         ...
 
 
 def attempt_drawing(evaluator: SupportsDraw, drawing: Drawing) -> Drawn:
-    """What a worker runs: whatever is raised costs pictures and nothing else."""
+    """Draw in a worker: whatever is raised costs images and nothing else."""
     try:
         return evaluator.draw(drawing)
     except Exception as error:
-        _log.warning("no pictures of %s", drawing.point, exc_info=True)
+        _log.warning("could not draw %s", drawing.point, exc_info=True)
         return Drawn(drawing, (), (one_line(error),))
 
 
 def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[Problem]) -> tuple[list[Artifact], list[str]]:
-    """The files of each sketch, and a sentence for each that could not be made; problem i belongs to sketch i."""
+    """The files of each job, and a sentence for each that could not be made; problem i belongs to job i."""
     if not drawing.jobs:
         return [], []
     flat = np.array([job.actions for job in drawing.jobs], np.float64)
@@ -119,9 +119,9 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
     files: list[Artifact] = []
     troubles: list[str] = []
     animations: list[tuple[int, list[Image.Image]]] = []
-    for row, sketch in enumerate(drawing.jobs):
+    for row, job in enumerate(drawing.jobs):
         view = RolloutView(
-            title=f"{_words(drawing.point)} · seed {sketch.seed}",
+            title=f"{_words(drawing.point)} · seed {job.seed}",
             task=task,
             states=rollout.states[row],
             distance=rollout.distance[row],
@@ -131,18 +131,18 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
         )
         try:
             frames = animation(view, drawing.frames)
-            files += [Artifact(sketch.seed, "gif", encode.gif(frames)), Artifact(sketch.seed, "png", encode.png(frames[-1]))]
-            files.append(Artifact(sketch.seed, "parquet", trajectory(view, actions[row])))
-            animations.append((sketch.seed, frames))
+            files += [Artifact(job.seed, "gif", encode.gif(frames)), Artifact(job.seed, "png", encode.png(frames[-1]))]
+            files.append(Artifact(job.seed, "parquet", trajectory(view, actions[row])))
+            animations.append((job.seed, frames))
         except Exception as error:
-            _log.warning("no picture of seed %s of %s", sketch.seed, drawing.point, exc_info=True)
-            troubles.append(f"seed {sketch.seed}: {one_line(error)}")
+            _log.warning("could not draw seed %s of %s", job.seed, drawing.point, exc_info=True)
+            troubles.append(f"seed {job.seed}: {one_line(error)}")
     if drawing.video and animations:
         try:
             videos = encode.mp4s([frames for _, frames in animations])
             files += [Artifact(seed, "mp4", video) for (seed, _), video in zip(animations, videos, strict=True)]
         except Exception as error:
-            _log.warning("no videos of %s", drawing.point, exc_info=True)
+            _log.warning("could not make videos of %s", drawing.point, exc_info=True)
             troubles.append(f"mp4: {one_line(error)}")
     return files, troubles
 
@@ -155,7 +155,7 @@ def _words(point: Point) -> str:
 def _expectations(
     point: Point, task: Task, loaded: LoadedModel, problems: Sequence[Problem], rollout: Rollout, actions: np.ndarray
 ) -> list[Expectation] | None:
-    """What the model expected, from the start on; None where its states cannot be decoded."""
+    """The model's predictions from the start on; None if its states cannot be decoded."""
     if loaded.decode is None:
         return None
     states = predicted_states(task, loaded, rollout.states, actions, replan_every(point.mode))

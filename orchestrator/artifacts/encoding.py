@@ -1,4 +1,4 @@
-"""Frames as files: gif, mp4 and png."""
+"""Encoding of frames as gif, mp4 and png."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 SECONDS = 4.0
-"""Length of a film, roughly; the last frame stands for another second."""
+"""Approximate length of an animation; the last frame is shown for another second."""
 
 _TIMEOUT = 60.0
 """Seconds that ffmpeg may take for a few hundred small frames."""
 
 
 class EncodingError(RuntimeError):
-    """ffmpeg could not make a video."""
+    """The video could not be made by ffmpeg."""
 
 
 def step_seconds(frames: int) -> float:
-    """How long each frame stands."""
+    """Seconds for which each frame is shown."""
     return max(0.04, SECONDS / frames)
 
 
 def png(frame: Image.Image) -> bytes:
-    """A still."""
+    """The frame as a png."""
     buffer = io.BytesIO()
     frame.save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def gif(frames: Sequence[Image.Image]) -> bytes:
-    """An endless gif. One palette for all frames (the last has every colour): quicker, and nothing flickers."""
+    """The frames as an endless gif. One palette serves all frames (the last has every colour): faster, and no flicker."""
     palette = frames[-1].quantize(96, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     step = round(1000 * step_seconds(len(frames)))
@@ -46,9 +46,9 @@ def gif(frames: Sequence[Image.Image]) -> bytes:
 
 
 def mp4s(animations: Sequence[Sequence[Image.Image]]) -> list[bytes]:
-    """H.264 videos that browsers play: yuv420p, sides even, index first. EncodingError where ffmpeg cannot.
+    """H.264 videos that browsers play: yuv420p, even sides, index first. Raises EncodingError if ffmpeg fails.
 
-    One call for several films of one length and size, for starting ffmpeg takes as long as a small film.
+    One call encodes several animations of one length and size, because starting ffmpeg takes as long as a short video.
     """
     frames = len(animations[0])
     rate = max(1, round(1 / step_seconds(frames)))
@@ -57,7 +57,7 @@ def mp4s(animations: Sequence[Sequence[Image.Image]]) -> list[bytes]:
     width, height = shown[0].size
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(rate), "-i", "pipe:0"]
     even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"]
-    # One thread: the actor has one core. The quickest preset: a video is made of every chosen cell, and it is small anyway.
+    # One thread, because the actor has one core; the fastest preset, because every selected cell gets a video and it is small.
     codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "24", "-threads", "1", "-pix_fmt", "yuv420p"]
     cuts = ",".join(str(length * k) for k in range(1, len(animations))) or str(length)
     parts = [
@@ -72,7 +72,7 @@ def mp4s(animations: Sequence[Sequence[Image.Image]]) -> list[bytes]:
     ]
     kind = ["-segment_format", "mp4", "-segment_format_options", "movflags=+faststart"]
     with tempfile.TemporaryDirectory() as folder:
-        # Files, not pipes: to have its index first, a video is written twice.
+        # Files, not pipes: ffmpeg rewrites a video to put its index first.
         command = [get_ffmpeg_exe(), "-v", "error", *source, *even, *codec, *parts, *kind, f"{folder}/%d.mp4"]
         raw = b"".join(frame.tobytes() for frame in shown)
         try:
@@ -81,7 +81,7 @@ def mp4s(animations: Sequence[Sequence[Image.Image]]) -> list[bytes]:
         except subprocess.TimeoutExpired as error:
             raise EncodingError(f"ffmpeg took longer than {_TIMEOUT:g} s for {len(shown)} frames") from error
         except FileNotFoundError as error:
-            raise EncodingError(f"ffmpeg made no {error.filename}") from error
+            raise EncodingError(f"ffmpeg did not make {error.filename}") from error
         if ended.returncode:
             words = " ".join(ended.stderr.decode(errors="replace").split())[-300:]
             raise EncodingError(f"ffmpeg ended with {ended.returncode}: {words}")

@@ -1,7 +1,7 @@
-"""Frames of a cell: what the simulator did with the plan, and what the model imagined.
+"""Frames of a cell: the plan in the simulator, and as predicted by the model.
 
-Left the simulator with the goal faintly behind it and the model's path drawn over it, right the goal, below the distance to
-the goal in both. Colours are Okabe and Ito's, told apart by colour-blind readers.
+On the left the simulator, with the goal faintly behind it and the model's path drawn over it; on the right the goal; below
+them the distance to the goal in both. The colours are Okabe and Ito's, which colour-blind readers can distinguish.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from world_models.tasks import Task
 from world_models.tasks.base import Drawable, Visible, pose_of
 
 SIZE = 160
-"""Pixels of one picture's side."""
+"""Side of one image in pixels."""
 FRAMES = 16
-"""Frames of a film; longer rollouts are thinned evenly."""
+"""Most frames in an animation; longer rollouts are thinned evenly."""
 
 _GAP, _CAPTION, _CURVE = 8, 34, 64
 _BLUE, _ORANGE, _INK, _FAINT = (0, 114, 178), (230, 159, 0), (40, 40, 40), (225, 225, 225)
@@ -28,12 +28,12 @@ _GREEN, _RED = (0, 158, 115), (213, 94, 0)
 
 
 _Path = list[tuple[float, float]]
-"""Points on a picture."""
+"""Points on an image."""
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the model expected of a plan: from the start, and after each model step."""
+    """A plan as predicted by the model: at the start, and after each model step."""
 
     poses: Float[np.ndarray, "model_time_plus_one pose"]
     distance: Float[np.ndarray, " model_time_plus_one"]
@@ -41,7 +41,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class RolloutView:
-    """What a picture tells: one plan in the simulator and in the model."""
+    """The contents of an animation: one plan in the simulator and in the model."""
 
     title: str
     task: Task
@@ -50,42 +50,42 @@ class RolloutView:
     success: bool
     goal: Float[np.ndarray, " simulator_state"]
     expected: Expectation | None
-    """None where the model's states cannot be decoded."""
+    """The model's predictions; None if its states cannot be decoded."""
 
 
 def animation(view: RolloutView, most: int = FRAMES) -> list[Image.Image]:
-    """The rollout as at most `most` pictures of one size; the last shows its end."""
+    """The rollout as at most `most` frames of one size; the last shows its end."""
     times = frame_times(len(view.states), most)
     *seen, goal = map(Image.fromarray, _rendered(view.task, np.concatenate([view.states[times], view.goal[None]])))
     scene = _Scene(view, _background(view, goal), _paths(view.task, pose_of(view.task, view.states)), _predicted_paths(view))
-    # The goal shines through where it differs.
+    # The goal shines through where it differs from the present state.
     return [_frame(scene, Image.blend(picture, goal, 0.28), time) for time, picture in zip(times, seen, strict=True)]
 
 
 def frame_times(steps: int, most: int = FRAMES) -> list[int]:
-    """Which of `steps` states are shown: at most `most`, first and last among them."""
+    """Which of `steps` states are shown: at most `most`, including the first and the last."""
     return np.unique(np.linspace(0, steps - 1, min(steps, most)).round().astype(int)).tolist()
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What all frames have in common."""
+    """Everything that all frames share."""
 
     view: RolloutView
     background: Image.Image
     paths: Sequence[_Path]
-    """Of the simulator's tracked points over the left picture; a point each environment step."""
+    """Paths of the simulator's tracked points over the left image, with a point per environment step."""
     predicted: Sequence[_Path]
-    """Of the model's."""
+    """Paths of the model's tracked points."""
 
 
 def _rendered(task: Task, states: Float[np.ndarray, "frames simulator_state"]) -> UInt8[np.ndarray, "frames size size 3"]:
-    """Pictures of simulator states; together where the task can, for then what stands still is drawn once."""
+    """Images of simulator states, drawn together if the task can, because it then draws still objects only once."""
     return task.pixels(states, SIZE) if isinstance(task, Visible) else np.stack([task.render(s, SIZE) for s in states])
 
 
 def _frame(scene: _Scene, seen: Image.Image, time: int) -> Image.Image:
-    """The picture at one environment step."""
+    """The frame at one environment step."""
     view, picture = scene.view, scene.background.copy()
     picture.paste(seen, (_GAP, _CAPTION))
     canvas = ImageDraw.Draw(picture)
@@ -103,7 +103,7 @@ def _frame(scene: _Scene, seen: Image.Image, time: int) -> Image.Image:
 
 
 def _background(view: RolloutView, goal: Image.Image) -> Image.Image:
-    """What stays the same in every frame: caption, goal, labels, the whole curves in faint."""
+    """The parts that every frame shares: caption, goal, labels, and the whole distance curve in grey."""
     width, height = 2 * SIZE + 3 * _GAP, _CAPTION + SIZE + 2 * _GAP + _CURVE + 14
     picture = Image.new("RGB", (width, height), "white")
     picture.paste(goal, (2 * _GAP + SIZE, _CAPTION))
@@ -121,7 +121,7 @@ def _background(view: RolloutView, goal: Image.Image) -> Image.Image:
 
 
 def _paths(task: Task, poses: Float[np.ndarray, "time pose"]) -> list[_Path]:
-    """Where each tracked point goes on the left picture, for tasks that say where poses lie on it."""
+    """The path of each tracked point on the left image, for tasks that locate poses on their images."""
     if not isinstance(task, Drawable):
         return []
     positions = np.clip(task.on_picture(poses), 0.0, 1.0) * (SIZE - 1) + np.array([_GAP, _CAPTION])
@@ -133,14 +133,14 @@ def _predicted_paths(view: RolloutView) -> list[_Path]:
 
 
 def _trail(canvas: ImageDraw.ImageDraw, path: _Path, colour: tuple[int, ...]) -> None:
-    """A path, with a ring where it ends."""
+    """Draw a path with a ring at its end."""
     canvas.line(path, colour, 2)
     x, y = path[-1]
     canvas.ellipse((x - 3, y - 3, x + 3, y + 3), outline=colour, width=2)
 
 
 def _curve(canvas: ImageDraw.ImageDraw, view: RolloutView, time: int) -> None:
-    """Distance to the goal: the simulator's up to now, the model's whole."""
+    """Draw the distance to the goal: the simulator's up to now, the model's in full."""
     if view.expected is not None:
         canvas.line(_polyline(view.expected.distance, view), _ORANGE, 1)
     so_far = _polyline(view.distance, view)[: time + 1]
@@ -156,7 +156,7 @@ def _curve_box() -> tuple[int, int, int, int]:
 
 
 def _polyline(values: Float[np.ndarray, " time"], view: RolloutView) -> list[tuple[float, float]]:
-    """A curve over the whole width; both curves share the vertical scale, which starts at zero."""
+    """A curve across the full width; both curves share the vertical scale, which starts at zero."""
     left, top, right, bottom = _curve_box()
     known = view.distance if view.expected is None else np.concatenate([view.distance, view.expected.distance])
     highest = float(known[np.isfinite(known)].max(initial=1e-9))
@@ -166,7 +166,7 @@ def _polyline(values: Float[np.ndarray, " time"], view: RolloutView) -> list[tup
 
 
 def _write(canvas: ImageDraw.ImageDraw, position: tuple[int | float, int], text: str, colour: tuple[int, ...]) -> None:
-    """A line of text, letter by letter: letters are kept, and drawing them anew would take half the time of a frame."""
+    """Write a line of text from cached letters: drawing the letters anew would take half the time of a frame."""
     x, y = position
     for letter in text:
         mask, advance = _letter(letter)
@@ -180,7 +180,7 @@ def _length(text: str) -> int:
 
 @cache
 def _letter(letter: str) -> tuple[Image.Image, float]:
-    """A letter's mask and how far the next one is."""
+    """A letter's mask, and the distance to the next letter."""
     font = ImageFont.load_default(11)
     mask = Image.new("L", (14, 15))
     ImageDraw.Draw(mask).text((0, 0), letter, 255, font)

@@ -1,4 +1,4 @@
-"""Which cells of a point are drawn: best, median, worst, the first that missed. A pure function of what they did."""
+"""Selection of a point's cells to draw: best, median, worst, and the first that missed. A pure function of their results."""
 
 from __future__ import annotations
 
@@ -10,78 +10,83 @@ from typing import NamedTuple
 from world_models.errors import UnknownNameError, UserError, require
 
 REASONS = ("best", "median", "worst", "first_failure")
-"""Why a cell can be drawn: by distance to the goal at the end, and the lowest seed that missed it."""
+"""Reasons to draw a cell: its rank by final distance to the goal, or that it has the lowest seed that missed."""
 
 ALL = "all"
-"""In place of reasons: every cell."""
+"""Used instead of reasons: every cell."""
 
 
 class Scored(NamedTuple):
-    """What came of a cell, as far as the choice looks."""
+    """The results of a cell that decide the selection."""
 
     seed: int
     distance: float
-    """To the goal at the end; NaN where it is not known."""
+    """Final distance to the goal; NaN if unknown."""
     success: bool
 
 
 @dataclass(frozen=True)
 class SelectedCell:
-    """A cell that is drawn, and why."""
+    """A cell to draw, and the reasons for it."""
 
     seed: int
     reasons: tuple[str, ...]
-    """Of `REASONS`, in that order; empty where all cells are drawn and this one is nothing special."""
+    """Reasons in the order of `REASONS`; empty if all cells are drawn and none of the reasons applies."""
 
     @property
     def title(self) -> str:
-        """For file names that are read by people and put into addresses, such as `best_seed12`."""
+        """A readable name for files and addresses, such as `best_seed12`."""
         return "_".join([*self.reasons, f"seed{self.seed}"])
 
 
 @dataclass(frozen=True)
 class ArtifactSelection:
-    """Which cells of a point are drawn, and how."""
+    """Which cells of a point are drawn, and whether with a video."""
 
     reasons: tuple[str, ...] = REASONS
-    """Of `REASONS`; `(ALL,)`: every cell; empty: none."""
+    """Some of `REASONS`, `(ALL,)` for every cell, or empty for none."""
     video: bool = True
-    """Whether there is an mp4 beside the gif."""
+    """Whether to make an mp4 as well as the gif."""
 
     def __post_init__(self) -> None:
         for reason in self.reasons:
             if reason not in (*REASONS, ALL):
-                raise UnknownNameError("choice of artifacts.cells", reason, (*REASONS, ALL))
+                raise UnknownNameError("value of artifacts.cells", reason, (*REASONS, ALL))
             require(self.reasons.count(reason) == 1, f"artifacts.cells names {reason!r} twice: name each once.")
         require(
-            ALL not in self.reasons or len(self.reasons) == 1, "artifacts.cells: 'all' is every cell: name nothing beside it."
+            ALL not in self.reasons or len(self.reasons) == 1,
+            "artifacts.cells: 'all' means every cell: name nothing else with it.",
         )
 
     @staticmethod
     def of(values: object) -> ArtifactSelection:
-        """What a config's `artifacts` says; UserError for what cannot be."""
+        """The selection in a config's `artifacts`. Raises UserError for invalid values."""
         if not isinstance(values, Mapping):
-            raise UserError(f"artifacts {values!r} is no section: give artifacts.cells=[best,worst] or artifacts.video=false.")
+            raise UserError(
+                f"artifacts {values!r} is not a section: give artifacts.cells=[best,worst] or artifacts.video=false."
+            )
         cells, video = values.get("cells", list(REASONS)), values.get("video", True)
         unknown = set(map(str, values)) - {"cells", "video"}
         if unknown:
             raise UnknownNameError("setting of artifacts", min(unknown), ("cells", "video"))
-        require(isinstance(video, bool), f"artifacts.video {video!r} is neither true nor false.")
+        require(isinstance(video, bool), f"artifacts.video {video!r} is neither true nor false: give one of them.")
         named = [] if cells is None else [cells] if isinstance(cells, str) else cells
-        sound = isinstance(named, list) and all(isinstance(cell, str) for cell in named)
-        require(sound, f"artifacts.cells {cells!r} is no list of {', '.join(REASONS)}: name some, or give all, or [] for none.")
+        valid = isinstance(named, list) and all(isinstance(cell, str) for cell in named)
+        require(
+            valid, f"artifacts.cells {cells!r} is not a list: name some of {', '.join(REASONS)}, or give all, or [] for none."
+        )
         return ArtifactSelection(tuple(named), bool(video))
 
 
 NO_ARTIFACTS = ArtifactSelection(())
-"""No cell is drawn."""
+"""The selection that draws no cell."""
 
 
 def select_cells(cells: Iterable[Scored], reasons: Iterable[str] = REASONS) -> tuple[SelectedCell, ...]:
-    """The cells to draw, by seed, each once with all its reasons, whatever the order in which `cells` come.
+    """The cells to draw, sorted by seed, each once with all its reasons; the order of `cells` does not matter.
 
-    `cells` are those that were executed. Of equal distances the lower seed is the better one; an unknown distance is worse
-    than any. The median is the lower of the two in the middle.
+    `cells` are those that were executed. Among equal distances the lower seed is better; an unknown distance is worse than
+    any other. The median is the lower of the two in the middle.
     """
     wanted = set(reasons)
     ranked = sorted(cells, key=lambda cell: (math.inf if math.isnan(cell.distance) else cell.distance, cell.seed))

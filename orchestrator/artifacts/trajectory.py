@@ -1,4 +1,4 @@
-"""A cell's trajectory as Parquet: one row an environment step, the start being step 0."""
+"""A cell's trajectory as Parquet: one row per environment step; the start is step 0."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SCHEMA: pa.Schema = pa.schema(
         pa.field("model_distance", pa.float64()),
     ]
 )
-"""`action` is taken from that step on (null at the end), `state` and `pose` are the simulator's, `model_*` what the model
-expected: at steps that end a model step, null elsewhere and where the model's states cannot be decoded."""
+"""`action` is taken at that step (null at the end), `state` and `pose` are the simulator's, and `model_*` is predicted by the
+model at steps that end a model step: null elsewhere, and if the model's states cannot be decoded."""
 
 
 def trajectory(view: RolloutView, actions: Float[np.ndarray, "time action"]) -> bytes:
-    """The file; its metadata says title and unit of distance."""
+    """The contents of the file; its metadata has the title and the unit of distance."""
     steps = len(view.states)
     expected = view.expected
     every = 1 if expected is None else (steps - 1) // max(1, len(expected.poses) - 1)
@@ -50,8 +50,8 @@ def trajectory(view: RolloutView, actions: Float[np.ndarray, "time action"]) -> 
             for t in range(steps)
         ],
     }
-    said = {"title": view.title, "distance_unit": view.task.distance_unit}
-    table = pa.table(columns, SCHEMA.with_metadata(said))
+    metadata = {"title": view.title, "distance_unit": view.task.distance_unit}
+    table = pa.table(columns, SCHEMA.with_metadata(metadata))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

@@ -1,1 +1,1 @@
-"""What every wing speaks of: cells, portions of them, batches, and where a result comes from."""
+"""The vocabulary of every wing: cells, portions, batches, and the provenance of results."""

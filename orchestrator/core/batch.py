@@ -1,4 +1,4 @@
-"""Batches: cells that one worker plans in one call, and the history of each."""
+"""Batches: the cells that one worker plans in one call, and how often each has been handed out."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class Batch:
-    """Cells that one worker plans in one call: of one point, or of several of one kind (`orchestrator.mixing`)."""
+    """Cells that one worker plans in one call: of one point, or of several of one kind (`orchestrator.core.mixing`)."""
 
     slices: tuple[Slice, ...]
 
     @staticmethod
     def of(point: Point, seeds: Iterable[int]) -> Batch:
-        """Of one point."""
+        """The batch of one point's cells."""
         return Batch((Slice(point, tuple(seeds)),))
 
     @property
@@ -35,7 +35,7 @@ class Batch:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of all cells, in order."""
+        """The seeds of all cells, in order."""
         return tuple(seed for part in self.slices for seed in part.seeds)
 
     @property
@@ -51,26 +51,26 @@ class Batch:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A batch as it is handed to a worker."""
+    """A batch handed to a worker."""
 
     batch: Batch
     attempts: int = 1
-    """Times that its cells have been handed out, this time included."""
+    """How often its cells have been handed out, this time included."""
     deaths: int = 0
-    """Workers that died with just this batch and nothing else on them."""
+    """Workers that died while this batch was all they had."""
     suspect: bool = False
-    """A worker died with it: it shares its next worker with nothing, so that it is known what killed."""
+    """Whether a worker died with it: it then gets a worker to itself, so that the next death can be blamed on it."""
 
 
 def _even(rows: Sequence[tuple[Slice, int]], parts: int) -> list[Sequence[tuple[Slice, int]]]:
-    """Runs of rows, none empty."""
+    """The rows in at most `parts` runs of nearly equal length, none empty."""
     parts = min(parts, len(rows))
     bounds = [round(i * len(rows) / parts) for i in range(parts + 1)]
     return [rows[a:b] for a, b in pairwise(bounds)]
 
 
 def _slices(rows: Sequence[tuple[Slice, int]]) -> tuple[Slice, ...]:
-    """Neighbouring rows of one slice together again."""
+    """Slices made of neighbouring rows that belong together."""
     found = []
     for part, run in groupby(rows, key=lambda row: row[0]):
         found.append(Slice(part.point, tuple(seed for _, seed in run)))

@@ -1,4 +1,4 @@
-"""Which points may share a batch: those whose planners differ only in settings that planners take by row."""
+"""Mixing of points in a batch: allowed for those whose planners differ only in settings that may vary by row."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from planners.settings import Setting
 
 @lru_cache(maxsize=100_000)
 def kind_of(point: Point) -> str:
-    """Points of one kind can be planned in one batch: same task, world model, horizon, mode, and settings that must agree."""
-    # A planner that only an evaluator's own maker knows: nothing is known of its settings, so all must agree.
+    """The point's kind: points of one kind have task, world model, horizon, mode and all settings that must agree in common."""
+    # Nothing is known about the settings of a planner that only the evaluator can make, so all must agree.
     by_row = row_settings(point.planner.name) if point.planner.name in PLANNERS else ()
-    # Null means another algorithm, not a number: rows with it and rows without it do not mix.
+    # None selects another algorithm, so rows with None and rows with a number do not mix.
     settings = {name: (value is None) if name in by_row else value for name, value in point.planner.settings}
-    way = [point.mode, point.goal_cost, point.disagreement]
+    execution = [point.mode, point.goal_cost, point.disagreement]
     task = [point.task.name, point.task.as_dict()]
-    return digest([task, point.model_digest, point.horizon, way, point.planner.name, settings], 12)
+    return digest([task, point.model_digest, point.horizon, execution, point.planner.name, settings], 12)
 
 
 def duration_difference(one: Point, other: Point) -> float:
-    """How differently long rows of two points stay in a batch: the distance of their iterations' logarithms.
+    """How much longer rows of one point run than those of the other: the difference of the logarithms of their iterations.
 
-    A row that has ended leaves its batch, which is the smaller, and the slower for each row, for the rest of its time.
+    A row that has ended leaves the batch, which is then smaller, and slower per row, until it ends.
     """
-    long = [point.planner.as_dict().get("iterations") for point in (one, other)]
-    if not all(isinstance(count, int) and count > 0 for count in long):
+    iterations = [point.planner.as_dict().get("iterations") for point in (one, other)]
+    if not all(isinstance(count, int) and count > 0 for count in iterations):
         return 0.0
-    return abs(math.log(long[0] / long[1]))  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+    return abs(math.log(iterations[0] / iterations[1]))  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
 
 
 def planner_settings(points: Sequence[Point]) -> Mapping[str, Setting]:
-    """Settings for a batch whose row i belongs to `points[i]`, all of one kind: what differs is a tensor `[batch]`."""
+    """Settings for a batch whose row i belongs to `points[i]`; settings that differ become tensors `[batch]`."""
     first = points[0].planner
     if all(point is points[0] for point in points):
         return first.as_dict()

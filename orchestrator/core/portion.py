@@ -1,4 +1,4 @@
-"""Work: which cells are to be planned, point by point. A million cells are a few thousand points and arrays of seeds."""
+"""Portions: cells to plan, grouped by point. A million cells are a few thousand points with arrays of seeds."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from orchestrator.core.cell import Cell, Point
 
 @dataclass(frozen=True, eq=False)
 class Portion:
-    """Some cells of one point: its seeds, in the order in which they are planned."""
+    """Some cells of one point: their seeds in planning order."""
 
     point: Point
     seeds: Int64[np.ndarray, " cells"]
     rank: int = 0
-    """Lower ones are planned first, whatever they cost."""
+    """Portions of a lower rank are planned first, whatever their duration."""
 
     @staticmethod
     def of(point: Point, seeds: Iterable[int], rank: int = 0) -> Portion:
-        """From any seeds."""
+        """The portion of a point with some seeds."""
         return Portion(point, np.fromiter(seeds, np.int64), rank)
 
     def __len__(self) -> int:
         return len(self.seeds)
 
     def cells(self) -> Iterator[Cell]:
-        """One by one; for small portions, and tests."""
+        """The single cells, for small portions and tests."""
         return (self.point.cell(int(seed)) for seed in self.seeds)
 
     def without(self, seeds: Int64[np.ndarray, " finished"]) -> Portion:
@@ -38,7 +38,7 @@ class Portion:
 
 
 def by_point(cells: Iterable[Cell]) -> list[Portion]:
-    """Single cells as portions, points and seeds in the order in which they come."""
+    """Single cells as portions, with points and seeds in the given order."""
     seeds: dict[Point, list[int]] = {}
     for cell in cells:
         seeds.setdefault(cell.point, []).append(cell.seed)
@@ -46,7 +46,7 @@ def by_point(cells: Iterable[Cell]) -> list[Portion]:
 
 
 def merged(portions: Iterable[Portion]) -> list[Portion]:
-    """One portion a point, each seed once: what several sweeps ask for together."""
+    """The union of portions: one portion per point, with each seed once."""
     found: dict[str, Portion] = {}
     for portion in portions:
         known = found.get(portion.point.point_id)
@@ -58,12 +58,12 @@ def merged(portions: Iterable[Portion]) -> list[Portion]:
 
 
 def count(portions: Iterable[Portion]) -> int:
-    """Cells of all portions."""
+    """Number of cells in all portions."""
     return sum(len(portion) for portion in portions)
 
 
 def lacking(portions: Iterable[Portion], finished: Mapping[str, Int64[np.ndarray, " finished"]]) -> list[Portion]:
-    """What is left of each portion (nothing left: no portion) when the seeds `finished`, by point id, are done."""
+    """The rest of each portion without the seeds `finished` (by point id); empty portions are dropped."""
     nothing = np.empty(0, np.int64)
     left = (portion.without(finished.get(portion.point.point_id, nothing)) for portion in portions)
     return [portion for portion in left if len(portion)]

@@ -1,4 +1,4 @@
-"""Where a result comes from: code revision, library versions, device, threads, host."""
+"""The provenance of results: code revision, library versions, device, threads and host."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ LIBRARIES = ("torch", "numpy", "pyarrow", "ray", "pymunk", "mujoco", "gymnasium-
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a worker knows about itself."""
+    """The software and hardware of a worker."""
 
     device: str
     threads: int
     host: str
     torch_version: str
     versions: str
-    """JSON object."""
+    """Library versions, as a JSON object."""
 
     @staticmethod
     def here(device: str) -> Provenance:
-        """Of this process, planning on `device`."""
+        """The provenance of what this process plans on `device`."""
         return Provenance(device_name(device), torch.get_num_threads(), host(), str(torch.__version__), canonical(versions()))
 
 
 @cache
 def git_revision() -> str:
-    """Commit of the checkout this package lies in, with `-dirty` where it was changed; else `GRASP_REVISION`, else "unknown".
+    """The commit of this package's checkout, with `-dirty` if it was changed; otherwise `GRASP_REVISION`, or "unknown".
 
-    What is sent to a cluster has no `.git`: whoever sends it says in the environment which commit it is.
+    Code sent to a cluster has no `.git`, so its sender names the commit in the environment.
     """
     if not (ROOT / ".git").exists():
         return os.environ.get("GRASP_REVISION") or "unknown"

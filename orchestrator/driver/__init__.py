@@ -1,1 +1,1 @@
-"""Running the cells that a ledger lacks, and saying how far that has come."""
+"""The driver: runs the cells that a ledger lacks, and reports its status."""

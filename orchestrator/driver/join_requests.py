@@ -1,7 +1,7 @@
-"""The inbox of a running driver: sweeps that others ask it to plan as well, as small files in one folder.
+"""Join requests: sweeps that a running driver is asked to plan as well, as small files in one folder.
 
-A request names a sweep that is saved beside the ledger. Taking one up removes it: whoever asked watches the ledger until its
-cells are there, and plans them itself when the driver ends first. So a request that is lost costs nothing.
+A request names a sweep saved next to the ledger. Accepting a request removes it: the second driver watches the ledger until
+its cells are there, and plans them itself if the first driver ends before that. So a lost request costs nothing.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ class JoinRequest:
 
 
 class JoinRequests:
-    """Requests in a folder; written by many, taken up by the driver that holds the ledger."""
+    """Requests in a folder, written by many drivers and accepted by the one that holds the ledger."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def submit(self, request: JoinRequest) -> str:
-        """Leave a request; the ticket to ask after it. UserError when the folder cannot be written."""
+        """Submit a request and return its id. Raises UserError if the folder cannot be written."""
         request_id = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             self._write(self._request_file(request_id), json.dumps(asdict(request)))
         except OSError as error:
-            raise UserError(f"cannot write to {self._root} ({error.strerror}): mend that and run again.") from error
+            raise UserError(f"cannot write to {self._root} ({error.strerror}): fix that and run again.") from error
         return request_id
 
     def take(self) -> list[tuple[str, JoinRequest]]:
-        """The requests that are there with their tickets, removed; what is no request is removed too."""
+        """Remove and return the requests with their ids; invalid files are removed too."""
         found = []
         for file in sorted(self._root.glob("*.json")) if self._root.is_dir() else ():
             with suppress(OSError, ValueError, KeyError, TypeError):
@@ -49,23 +49,23 @@ class JoinRequests:
         return found
 
     def refuse(self, request_id: str, reason: str) -> None:
-        """Tell whoever left a request why it is not planned."""
-        with suppress(OSError):  # they plan it themselves when this driver has ended, told or not
+        """Tell the second driver why its request is refused."""
+        with suppress(OSError):  # it plans its cells itself once this driver has ended, told or not
             self._write(self._answer_file(request_id), reason)
 
     def is_pending(self, request_id: str) -> bool:
-        """Whether a request has not been taken up."""
+        """Whether a request has not been accepted yet."""
         return self._request_file(request_id).exists()
 
     def refusal(self, request_id: str) -> str | None:
-        """Why a request was refused; None: it was not."""
+        """The reason for refusing a request; None if it was not refused."""
         try:
             return self._answer_file(request_id).read_text()
         except OSError:
             return None
 
     def withdraw(self, request_id: str) -> None:
-        """Remove what is left of a request."""
+        """Remove the files of a request."""
         for file in (self._request_file(request_id), self._answer_file(request_id)):
             with suppress(OSError):
                 file.unlink(missing_ok=True)

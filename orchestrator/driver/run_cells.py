@@ -1,4 +1,4 @@
-"""Running a sweep is running what the ledger lacks."""
+"""Running a sweep means running the cells that the ledger lacks."""
 
 from __future__ import annotations
 
@@ -25,53 +25,53 @@ from orchestrator.workers.evaluator import BatchResult
 from world_models.errors import UserError
 
 FULL_EVERY = 5.0
-"""Seconds between two tries to write to a disk that is full."""
+"""Seconds between two attempts to write to a full disk."""
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a run did."""
+    """Summary of a run."""
 
     computed: int
-    """Cells recorded by this run, failed ones included."""
+    """Cells recorded by this run, including failed ones."""
     skipped: int
-    """Cells that were in the ledger already."""
+    """Cells that were already in the ledger."""
     failed: int
-    """Cells among `computed` that failed."""
+    """Cells of `computed` that failed."""
     seconds: float
     left: int = 0
-    """Cells that were not planned, because the run was stopped."""
+    """Cells not planned because the run was stopped."""
     retries: int = 0
     """Batches that had to be handed out again."""
     drawn: int = 0
-    """Cells that were drawn."""
+    """Number of cells drawn."""
     planning_seconds: float = 0.0
-    """That the cells' planning took, on all workers together."""
+    """Seconds of planning, over all workers."""
     drawing_seconds: float = 0.0
-    """That pictures took, on all workers together; loading models is in neither."""
+    """Seconds of drawing, over all workers; loading models is counted in neither."""
 
     @property
     def artifact_share(self) -> float:
-        """Drawing over planning; 0 where nothing was planned."""
+        """Seconds of drawing over seconds of planning; 0 if nothing was planned."""
         return self.drawing_seconds / self.planning_seconds if self.planning_seconds else 0.0
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told, who is asked; all from the driver's thread."""
+    """Callbacks of a run, all called in the driver's thread."""
 
     on_start: Callable[[Scheduler], None] = lambda scheduler: None
-    """The scheduler, before anything is handed out: for those who watch."""
+    """Called with the scheduler before anything is handed out."""
     on_result: Callable[[BatchResult], None] = lambda result: None
-    """Each batch, once it is durable."""
+    """Called with each result once it is durable."""
     on_full: Callable[[UserError], None] = lambda error: None
-    """The disk is full; it is tried again until there is room or the run is stopped."""
+    """Called when the disk is full; writing is retried until there is room or the run is stopped."""
     more: Callable[[], Iterable[Portion]] | None = None
-    """Further cells, asked for now and then; those in the ledger are left out here."""
+    """Asked now and then for further cells; those in the ledger are skipped."""
     stop: threading.Event = field(default_factory=threading.Event)
-    """Set it, and nothing more is handed out; the run ends when what is in flight has arrived."""
+    """Once set, nothing more is handed out, and the run ends when everything in flight has arrived."""
     on_drawing: Callable[[], None] = lambda: None
-    """Everything is planned, and pictures are lacking: called with each point that is about to be drawn."""
+    """Called before each drawing, once everything is planned."""
 
 
 def run_cells(
@@ -88,10 +88,10 @@ def run_cells(
     config_digest: str = "",
     selection: ArtifactSelection | None = None,
 ) -> RunSummary:
-    """Plan the cells that the ledger lacks; each batch is durable before `hooks.on_result` sees it. Then draw what lacks.
+    """Plan the cells that the ledger lacks, then draw missing artifacts. Each result is durable before `hooks.on_result`.
 
-    `artifacts` is the folder or URI that gets files of each point's `chosen` cells. The backend is not touched when nothing is
-    missing. State lives on disk: a killed run is continued by calling this again.
+    `artifacts` is the folder or URI for files of the cells that `selection` picks from each point. The backend is not used if
+    nothing is missing. State lives on disk: call this again to continue a killed run.
     """
     began = time.perf_counter()
     hooks, revision = hooks or Hooks(), git_revision()
@@ -125,7 +125,7 @@ def run_cells(
 
 @dataclass
 class _Renderer:
-    """What is drawn in a run, and what it took."""
+    """Finds the drawings of a run, stores them and counts their cost."""
 
     portions: list[Portion]
     ledger: Ledger
@@ -136,7 +136,7 @@ class _Renderer:
     seconds: float = 0.0
 
     def find(self) -> Iterator[Drawing]:
-        """What is lacking now."""
+        """The drawings missing now."""
         if self.artifacts is None:
             return
         for drawing in ArtifactStore(open_storage(self.artifacts)).lacking(self.portions, self.ledger, self.selection):
@@ -144,7 +144,7 @@ class _Renderer:
             yield drawing
 
     def keep(self, drawn: Drawn) -> None:
-        """Make it durable."""
+        """Store a finished drawing durably."""
         assert self.artifacts is not None
         artifact_store = ArtifactStore(open_storage(self.artifacts))
         _write_with_retries(lambda: artifact_store.keep(drawn), self.hooks)
@@ -153,7 +153,7 @@ class _Renderer:
 
 
 def _write_with_retries(write: Callable[[], None], hooks: Hooks) -> None:
-    """Write, and while the disk is full try again; UserError when the run is stopped meanwhile."""
+    """Write, and retry while the disk is full. Raises UserError if the run is stopped meanwhile."""
     while True:
         try:
             write()

@@ -1,4 +1,4 @@
-"""What a driver is doing, for those who look from elsewhere: one small file, written anew about once a second."""
+"""A driver's status for other processes: one small file, rewritten about once a second."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from orchestrator.storage.locks import Holder
 from world_models.errors import UserError
 
 EVERY = 1.0
-"""Seconds between two writings."""
+"""Seconds between two writes."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker."""
+    """The status of one worker."""
 
     name: str
     node: str
     device: str
     models: tuple[str, ...]
-    """Names of the world models that it has loaded."""
+    """Names of its loaded world models."""
     plans: str
-    """What it plans now, in words; empty: it is idle."""
+    """A description of its present batch; empty if it is idle."""
     seconds: float
-    """How long it has been at that."""
+    """Seconds for which it has been planning or idle."""
     cells: int
-    """Cells that it has planned."""
+    """Number of cells that it has planned."""
     deaths: int
-    """Workers in its place that died before it."""
+    """Predecessors that died."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """A driver's account of itself. Durations, not times of day: two machines' clocks need not agree."""
+    """A driver's status. It holds durations, not times of day, because the clocks of two machines need not agree."""
 
     sweeps: tuple[str, ...]
     host: str
@@ -48,46 +48,46 @@ class Status:
     state: str
     """`planning`, `finishing` (after Ctrl-C), `waiting for disk`, `done` or `stopped`."""
     beat: int
-    """Grows with every writing."""
+    """A counter that grows with every write."""
     seconds: float
-    """Since the driver began."""
+    """Seconds since the driver started."""
     cells: int
-    """Of all its sweeps."""
+    """Number of cells in all its sweeps."""
     there: int
-    """Cells that were recorded before it began."""
+    """Cells that were recorded before it started."""
     done: int
-    """Cells that it has recorded, failed ones included."""
+    """Cells that it has recorded, including failed ones."""
     failed: int
     rate: float
-    """Cells a second."""
+    """Cells per second."""
     left: float | None = None
-    """Seconds to go; None: not known yet."""
+    """Estimated seconds left; None if not known yet."""
     left_low: float | None = None
     left_high: float | None = None
     successes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """By planner: successes, and cells that ran."""
+    """Successes and executed cells, by planner."""
     in_flight: int = 0
-    """Batches."""
+    """Batches in flight."""
     retries: int = 0
     """Batches that were handed out again."""
     quarantined: tuple[str, ...] = ()
-    """Cells that kept killing their workers, with their last words."""
+    """Cells that kept killing their workers, with the workers' last output."""
     workers: tuple[WorkerStatus, ...] = ()
     tracking: str = ""
-    """What waits to be tracked, in words."""
+    """A description of the records that wait to be tracked."""
 
     @property
     def ended(self) -> bool:
-        """Whether the driver said that it ends; one that was killed did not."""
+        """Whether the driver reported its end, which a killed one does not."""
         return self.state in ("done", "stopped")
 
     def is_from(self, holder: Holder | None) -> bool:
-        """Whether it is of the driver that holds the ledger now."""
+        """Whether it is from the driver that now holds the ledger."""
         return holder is not None and holder.alive and not self.ended and (holder.host, holder.pid) == (self.host, self.pid)
 
     @staticmethod
     def read(file: Path) -> Status | None:
-        """What a driver wrote last; None when none ever did. Raises what `from_json` raises."""
+        """The status last written to the file; None if there is no file. Raises what `from_json` raises."""
         try:
             return Status.from_json(file.read_text())
         except FileNotFoundError:
@@ -99,7 +99,7 @@ class Status:
 
     @staticmethod
     def from_json(text: str) -> Status:
-        """What `to_json` wrote; UserError for anything else, such as another version's."""
+        """The status that `to_json` wrote. Raises UserError for anything else, such as another version's status."""
         try:
             raw = json.loads(text)
             workers = tuple(WorkerStatus(**{**worker, "models": tuple(worker["models"])}) for worker in raw["workers"])
@@ -107,14 +107,16 @@ class Status:
             plain = {"sweeps": tuple(raw["sweeps"]), "quarantined": tuple(raw["quarantined"])}
             return Status(**{**raw, **plain, "workers": workers, "successes": successes})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError("the status cannot be read: another version of grasp-orchestrator wrote it.") from error
+            raise UserError(
+                "the status cannot be read: another version of grasp-orchestrator wrote it; use that version."
+            ) from error
 
 
 class StatusWriter:
-    """Writes what `snapshot` says to some files, in a thread, until it is closed."""
+    """Writes the status from `snapshot` to some files, in a thread, until it is closed."""
 
     def __init__(self, snapshot: Callable[[int], Status], every: float = EVERY) -> None:
-        """`snapshot` gets the beat."""
+        """`snapshot` is called with the beat."""
         self._snapshot = snapshot
         self._every = every
         self._files: list[Path] = []
@@ -123,27 +125,27 @@ class StatusWriter:
         self._thread = threading.Thread(target=self._work, name="status", daemon=True)
 
     def start(self) -> None:
-        """Begin to write, at once and then every so often."""
+        """Write at once, and then periodically."""
         self.write()
         self._thread.start()
 
     def add_file(self, file: Path) -> None:
-        """A further file: of a sweep that has joined."""
+        """Write to a further file as well, for a sweep that joined."""
         self._files.append(file)
 
     def close(self) -> None:
-        """Write once more, and end; nothing where it was never started."""
+        """Write once more and stop; do nothing if it was never started."""
         self._end.set()
         if self._thread.ident is not None:
             self._thread.join()
             self.write()
 
     def write(self) -> None:
-        """Write now. A file that cannot be written is left alone: nobody may be looking."""
+        """Write now, skipping files that cannot be written, because the status is only informative."""
         self._beat += 1
         try:
             text = self._snapshot(self._beat).to_json()
-        except RuntimeError:  # something changed while it was looked at; the next look will do
+        except RuntimeError:  # something changed during the snapshot; the next one will do
             return
         for file in list(self._files):
             temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")

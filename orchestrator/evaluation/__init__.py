@@ -1,1 +1,1 @@
-"""From plans to records: plans are executed in the simulator and judged."""
+"""Evaluation: plans are executed in the simulator, and their outcomes become records."""

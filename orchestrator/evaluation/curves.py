@@ -1,4 +1,4 @@
-"""What is kept of a cell's course: how its cost fell while it was planned, how near it came while it was executed."""
+"""Sampled curves of a cell: its cost during planning, and its distance to the goal during execution."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from jaxtyping import Float
 from planners.base import Plans
 
 COST_SAMPLES = 33
-"""Of a planning: after 0, 1/32, 2/32, ... of its model evaluations."""
+"""Samples of a plan's cost: after 0, 1/32, 2/32, ... of its model evaluations."""
 MOST_DISTANCES = 51
-"""Of an execution; a longer one is thinned evenly."""
+"""Most distances kept of an execution; a longer one is thinned evenly."""
 
 
 def cost_curve(plans: Plans) -> Float[np.ndarray, "batch samples"]:
-    """The best rolled-out cost that each row had when even shares of its model evaluations were spent."""
+    """The best rolled-out cost of each row after even shares of its model evaluations."""
     trace, spent = plans.trace.detach().cpu().double().numpy(), plans.spent.cpu().numpy()
     shares = np.linspace(0.0, 1.0, COST_SAMPLES)
     found = np.empty((len(trace), COST_SAMPLES))
@@ -27,15 +27,15 @@ def cost_curve(plans: Plans) -> Float[np.ndarray, "batch samples"]:
 
 
 def distance_times(horizon: int) -> list[int]:
-    """Environment steps at which a cell's distance to the goal is kept: all, or evenly spread ones, the ends among them."""
+    """Environment steps at which the distance to the goal is kept: all, or evenly spaced ones that include both ends."""
     return np.unique(np.linspace(0, horizon, min(horizon + 1, MOST_DISTANCES)).round().astype(int)).tolist()
 
 
 def sampled(distance: Float[np.ndarray, " time_plus_one"]) -> tuple[float | None, ...]:
-    """Distances at `distance_times`; None for what is not finite."""
+    """Distances at `distance_times`; None where they are not finite."""
     return finite(distance[distance_times(len(distance) - 1)])
 
 
 def finite(values: Float[np.ndarray, " samples"]) -> tuple[float | None, ...]:
-    """The numbers, None for those that are not finite."""
+    """The values, with None for those that are not finite."""
     return tuple(value if math.isfinite(value) else None for value in values.tolist())

@@ -1,6 +1,6 @@
-"""How plans are executed: open loop, or replanned from what the simulator has come to (MPC). A batch goes in lockstep.
+"""Execution of plans: open loop, or replanned from the simulator's states (MPC). A batch runs in lockstep.
 
-Open loop is MPC whose first plan is executed to the end: there is one loop for both.
+Open loop is MPC whose first plan is executed to the end, so one loop serves both.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 
 _SEVERITY = (PlanStatus.REACHED, PlanStatus.COMPLETED, PlanStatus.OUT_OF_BUDGET, PlanStatus.NON_FINITE)
-"""The worse the later."""
+"""Statuses from best to worst."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What was executed of a batch's plans and what came of it; row i belongs to problem i."""
+    """The executed actions of a batch and their outcome; row i belongs to problem i."""
 
     actions: Float[np.ndarray, "batch horizon action"]
-    """Environment actions; from the problem's start they lead to `rollout` again."""
+    """Environment actions; executed from the problem's start, they reproduce `rollout`."""
     rollout: Rollout
     predicted: Float[Tensor, "batch time *state"]
-    """The model's states s_1..s_T, each as the plan predicted it that was being executed; the last is the last plan's end."""
+    """The model's states s_1..s_T, each as predicted by the plan that was executed then; the last is the last plan's end."""
     cost: Float[Tensor, " batch"]
     """Goal cost that the last plan predicted."""
     last_cost: Float[Tensor, " batch"]
-    """The same for its planner's last iterate."""
+    """Goal cost of the planner's last iterate, in the last plan."""
     status: tuple[PlanStatus, ...]
-    """The worst of a row's plannings: non-finite, out of budget, completed, reached."""
+    """The worst status of a row's plans: non-finite, out of budget, completed or reached."""
     evaluations: Int[Tensor, " batch"]
-    """Model steps of all plannings."""
+    """Model steps of all plans."""
     costs: Float[np.ndarray, "batch samples"]
-    """The first planning's `cost_curve`."""
+    """The `cost_curve` of the first plan."""
     seconds: float
-    """Of all plannings of the batch."""
+    """Seconds spent on all plans of the batch."""
 
 
 def plan_and_execute(
@@ -57,9 +57,9 @@ def plan_and_execute(
     seeds: Sequence[int],
     replan_every: int | None = None,
 ) -> Execution:
-    """Plan problems of one horizon and execute the plans, after `replan_every` environment steps (None: never) anew.
+    """Plan problems of one horizon and execute the plans, replanning every `replan_every` environment steps (None: never).
 
-    A replanning sees the simulator's states and what is left of the horizon, and starts from what is left of the plan before.
+    A replan sees the simulator's states and the rest of the horizon, and starts from the rest of the previous plan.
     """
     horizon, block = problems[0].horizon, task.action_block
     stride = horizon if replan_every is None else replan_every
@@ -70,13 +70,13 @@ def plan_and_execute(
     parts: list[tuple[Plans, int]] = []
     for number, done in enumerate(range(0, horizon, stride)):
         if done:
-            # From the start, for a simulator may hold more than its states say: Push-T's contacts do.
+            # Simulated from the start, because a simulator may hold more than its states, such as Push-T's contacts.
             states = task.simulate(starts, np.clip(actions, -1.0, 1.0))
         posed = _posed(task, loaded, states, actions, goal, (horizon - done) // block)
         start = None if plans is None else _left_of(plans, taken, loaded.model, posed)
         began = time.perf_counter()
         plans = planner.plan(loaded.model, posed, [planning_seed(seed, number) for seed in seeds], start=start)
-        # Copying to the host waits for the device, so the time is the planning's.
+        # Copying to the host waits for the device, so the time includes all of the planning.
         planned = numpy_of(plans.actions)
         seconds += time.perf_counter() - began
         taken = min(stride, horizon - done) // block
@@ -93,10 +93,10 @@ def predicted_states(
     actions: Float[np.ndarray, "batch time action"],
     replan_every: int | None = None,
 ) -> Float[Tensor, "batch model_time *state"]:
-    """The model's states s_1..s_T for actions that were executed, and the simulator's states that came of them.
+    """The model's states s_1..s_T for executed actions and the simulator states that they led to.
 
-    What the model was shown is what its planner was shown: the start, and where a cell was replanned the states up to there. So
-    these are the `predicted` of its planning again, without planning.
+    The model sees what the planner saw: the start, and for a replanned cell the states up to each replan. The result equals
+    the `predicted` of its execution, without planning.
     """
     model, horizon, block = loaded.model, actions.shape[1], task.action_block
     stride = horizon if replan_every is None else replan_every
@@ -109,7 +109,7 @@ def predicted_states(
 
 
 def planning_seed(seed: int, number: int) -> int:
-    """The seed of a problem's noise in a planning; the first planning (number 0) has the cell's own."""
+    """The seed of a problem's noise in plan `number`; the first plan (number 0) has the cell's own."""
     if number == 0:
         return seed
     digest = hashlib.blake2b(f"{seed}/planning {number}".encode(), digest_size=6).digest()
@@ -117,7 +117,7 @@ def planning_seed(seed: int, number: int) -> int:
 
 
 def numpy_of(tensor: Tensor) -> np.ndarray:
-    """The tensor on the host, in float64."""
+    """The tensor as a float64 array on the host."""
     return tensor.detach().to("cpu", torch.float64).numpy()
 
 
@@ -129,7 +129,7 @@ def _posed(
     goal: Float[Tensor, "batch *state"],
     steps: int,
 ) -> ModelProblems:
-    """The problems as they stand after some environment steps, with `steps` model steps left."""
+    """The problems after some environment steps, with `steps` model steps left."""
     model = loaded.model
     bound = torch.ones(model.action_dim, dtype=model.dtype, device=model.device)
     return ModelProblems(
@@ -148,7 +148,7 @@ def _context(
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
 ) -> Context:
-    """The last `history` states seen, a model step apart, and the actions between them; before the start all stood still."""
+    """The last `history` states, a model step apart, and the actions between them; before the start everything stood still."""
     model = loaded.model
     seen = states[:, :: task.action_block][:, -model.history :]
     batch, known = seen.shape[:2]
@@ -162,7 +162,7 @@ def _context(
 
 
 def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblems) -> Start:
-    """What is left of the plans; a row whose rollout became non-finite starts afresh."""
+    """A start from the rest of the plans; a row whose rollout became non-finite starts afresh."""
     left = plans.after(taken)
     sound = torch.isfinite(left.actions).flatten(1).all(1) & torch.isfinite(left.states).flatten(1).all(1)
     fresh = linear(model, problems)
@@ -176,7 +176,7 @@ def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblem
 def _execution(
     parts: Sequence[tuple[Plans, int]], actions: Float[np.ndarray, "batch horizon action"], rollout: Rollout, seconds: float
 ) -> Execution:
-    """The plannings of a batch, each with the number of its model steps that were executed, as one."""
+    """One execution from all plans of a batch, each with the number of its model steps that were executed."""
     last = parts[-1][0]
     statuses = zip(*(plans.status for plans, _ in parts), strict=True)
     return Execution(

@@ -1,4 +1,4 @@
-"""What became of a batch, and its translation into records."""
+"""The result of a batch, and its translation into records."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from world_models.tasks import Problem, Task
 
 @dataclass(frozen=True)
 class ResourceUse:
-    """What a batch took of its worker."""
+    """The time and memory that a batch used on its worker."""
 
     seconds: float
-    """Planning and simulator; loading a model is not counted."""
+    """Seconds of planning and simulation; loading a model is not counted."""
     loading: float = 0.0
     """Seconds spent on loading a world model."""
     peak_bytes: int | None = None
-    """The most memory held at once above what the worker holds anyway; None where it is not known."""
+    """Peak memory in bytes above what the worker holds anyway; None if unknown."""
     models: tuple[str, ...] = ()
-    """Digests of the world models that the worker has loaded now."""
+    """Digests of the world models that are now loaded in the worker."""
     usage: Usage | None = None
-    """Of the worker's processor and GPU, now and then."""
+    """A sample of the worker's processor and GPU usage; most batches have none."""
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of a batch: one record a cell."""
+    """The result of a batch: one record per cell."""
 
     results: tuple[CellResult, ...]
     resource_use: ResourceUse | None = None
-    """None where it is not known: records made in the driver."""
+    """Its time and memory; None if unknown, as for records made in the driver."""
 
     def of(self, worker: str) -> BatchResult:
-        """The same, from a worker that the backend calls so."""
+        """The same result, marked with the backend's name for its worker."""
         if self.resource_use is None or self.resource_use.usage is None:
             return self
         return replace(self, resource_use=replace(self.resource_use, usage=replace(self.resource_use.usage, worker=worker)))
@@ -53,12 +53,12 @@ class BatchResult:
 
 @dataclass(frozen=True)
 class BatchFailure:
-    """A batch that was not planned: it ran out of memory, or something in it raised."""
+    """A batch that was not planned because memory ran out or something raised."""
 
     message: str
-    """One line."""
+    """The error, on one line."""
     out_of_memory: bool = False
-    """Whether memory ran out: fewer rows may fit."""
+    """Whether memory ran out, so that fewer rows may fit."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class ExecutedBatch:
     problems: tuple[Problem, ...]
     execution: Execution
     model_poses: Float[np.ndarray, "batch time pose"] | None
-    """Poses of `execution.predicted`: what the model expected after each model step; None: they cannot be decoded."""
+    """Poses of `execution.predicted`, after each model step; None if the model's states cannot be decoded."""
     goal_poses: Float[np.ndarray, "batch pose"]
 
     @property
     def model_distance(self) -> Float[np.ndarray, "batch time"] | None:
-        """Distance to the goal of what the model expected."""
+        """Distance to the goal as predicted by the model; None if its states cannot be decoded."""
         return None if self.model_poses is None else self.task.distance(self.model_poses, self._goals(self.model_poses))
 
     @property
     def model_reached(self) -> Bool[np.ndarray, "batch time"] | None:
-        """The success test on what the model expected."""
+        """The success test as predicted by the model; None if its states cannot be decoded."""
         return None if self.model_poses is None else self.task.reached(self.model_poses, self._goals(self.model_poses))
 
     def _goals(self, poses: Float[np.ndarray, "batch time pose"]) -> Float[np.ndarray, "batch time pose"]:
@@ -87,7 +87,7 @@ class ExecutedBatch:
 
 
 def failed_batch(batch: Batch, error: str, provenance: Provenance, attempts: int = 1) -> BatchResult:
-    """Every cell of the batch as a failed record; `attempts` is how often it was handed to a worker."""
+    """A failed record for every cell of the batch; `attempts` is how often the batch was handed to a worker."""
     return BatchResult(
         tuple(
             CellResult(
@@ -123,7 +123,7 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
     evaluations = execution.evaluations.tolist()
     shares = shares_of(batch, evaluations)
     steps = rollout.steps_to_success()
-    expected, reached = executed.model_distance, executed.model_reached
+    predicted, reached = executed.model_distance, executed.model_reached
     circumstances = _circumstances(batch, provenance)
     return tuple(
         CellResult(
@@ -138,7 +138,7 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
             predicted_cost=_finite(cost[row]),
             last_cost=_finite(last_cost[row]),
             model_success=None if reached is None else bool(reached[row, -1]),
-            model_distance=None if expected is None else _finite(expected[row, -1]),
+            model_distance=None if predicted is None else _finite(predicted[row, -1]),
             steps_to_success=steps[row],
             plan_seconds=execution.seconds * shares[row],
             batch_seconds=execution.seconds,
@@ -152,10 +152,10 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
 
 
 def shares_of(batch: Batch, evaluations: Sequence[int | None]) -> list[float]:
-    """What part of a batch's seconds each row is charged: equal parts in a batch of one point.
+    """The share of a batch's seconds that each row is charged: equal shares in a batch of one point.
 
-    Where points are mixed, the parts are as the model steps that the rows took, or a planner that stops early would be charged
-    for its neighbours.
+    In a mixed batch the shares are proportional to the rows' model steps; otherwise a planner that stops early would be
+    charged for its neighbours.
     """
     rows = len(evaluations)
     steps = [float(count or 0) for count in evaluations]
@@ -165,7 +165,7 @@ def shares_of(batch: Batch, evaluations: Sequence[int | None]) -> list[float]:
 
 
 def _identity(cell: Cell) -> dict:
-    """The fields of a record that say which cell it is."""
+    """The fields of a record that identify its cell."""
     point = cell.point
     return {
         "cell_id": cell.cell_id,
@@ -185,7 +185,7 @@ def _identity(cell: Cell) -> dict:
 
 
 def _circumstances(batch: Batch, provenance: Provenance, attempts: int = 1) -> dict:
-    """The fields of a record that say how it came about."""
+    """The fields of a record that describe how it was made."""
     return {
         "batch_size": len(batch.seeds),
         "worker_seconds": None,

@@ -1,4 +1,4 @@
-"""What a worker takes of its processor and its GPU, sampled between two batches."""
+"""A worker's usage of its processor and GPU, sampled between batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from orchestrator.core.provenance import host
 
 EVERY = 5.0
-"""Seconds between two samples of a worker, at least."""
+"""Least seconds between two samples of a worker."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _MEMORY = Path("/proc/self/statm")
@@ -20,22 +20,22 @@ _MEMORY = Path("/proc/self/statm")
 
 @dataclass(frozen=True)
 class Usage:
-    """One sample of one worker: means since the one before, sizes now."""
+    """One sample of one worker: mean rates since the previous sample, and present sizes."""
 
     time: int
-    """Unix milliseconds."""
+    """Unix time in milliseconds."""
     cpu_percent: float
-    """Of one core: 200 is two cores, busy throughout."""
+    """Percent of one core: 200 means two busy cores."""
     memory_mb: float
-    """Resident, MiB."""
+    """Resident memory, MiB."""
     host: str
     device: str
     gpu_memory_mb: float | None = None
-    """Held on its GPU by this worker, MiB; None without a GPU."""
+    """GPU memory held by this worker, MiB; None without a GPU."""
     gpu_percent: float | None = None
-    """Share of the time in which the GPU did anything, for whomever; None where NVIDIA's library (pynvml) is not installed."""
+    """Percent of the time in which the GPU was busy, for any process; None if NVIDIA's library (pynvml) is not installed."""
     worker: str = ""
-    """As the backend calls it."""
+    """The backend's name for the worker."""
 
 
 class UsageMeter:
@@ -46,7 +46,7 @@ class UsageMeter:
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
     def sample(self) -> Usage | None:
-        """What was used since the last sample; None where that was just now."""
+        """The usage since the last sample; None if less than `EVERY` seconds have passed."""
         wall, cpu = time.monotonic(), time.process_time()
         if wall - self._wall < EVERY:
             return None
@@ -59,7 +59,7 @@ class UsageMeter:
         return Usage(round(1000 * time.time()), round(percent, 1), _resident(), host(), self._name(), held, gpu)
 
     def _name(self) -> str:
-        """`cpu`, or the GPU by the number that its node knows it by: Ray shows a worker only its own."""
+        """`cpu`, or the GPU by its number on the node, because Ray shows a worker only its own GPUs."""
         if self._device.type != "cuda":
             return "cpu"
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -68,7 +68,7 @@ class UsageMeter:
 
 
 def _resident() -> float:
-    """MiB; 0 where the kernel does not say."""
+    """Resident memory in MiB; 0 if the kernel does not say."""
     try:
         return round(int(_MEMORY.read_text().split()[1]) * _PAGE / 2**20, 1)
     except OSError:
@@ -78,5 +78,5 @@ def _resident() -> float:
 def _gpu_percent(device: torch.device) -> float | None:
     try:
         return float(torch.cuda.utilization(device))
-    except Exception:  # pynvml is not installed, or says so in classes of its own: no reason to lose a batch
+    except Exception:  # pynvml is missing or raises classes of its own: no reason to lose a batch
         return None

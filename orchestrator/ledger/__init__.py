@@ -1,1 +1,1 @@
-"""The durable record of finished cells: append-only Parquet parts."""
+"""The ledger, the durable record of finished cells: append-only Parquet parts."""

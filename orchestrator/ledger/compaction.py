@@ -1,4 +1,4 @@
-"""Which parts of a ledger are merged: so that many appends become few files, and no row is rewritten often."""
+"""Compaction: which parts of a ledger to merge, so that many appends become few files and no row is rewritten often."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tiers:
-    """A run of neighbouring parts is merged when it is long enough and none of them holds much of its rows.
+    """The rule for merging: a run of neighbouring parts is merged if it is long enough and no part holds most of its rows.
 
-    Each merge puts a row into a part at least `growth` times as large as the one it was in, so it is rewritten at most
-    log(`rows`) / log(`growth`) times, and one merge never takes longer than writing `rows` rows.
+    Each merge moves a row into a part at least `growth` times as large as its old one, so a row is rewritten at most
+    log(`rows`) / log(`growth`) times, and a merge never takes longer than writing `rows` rows.
     """
 
     fan: int = 16
-    """Parts that a run has at least."""
+    """Least number of parts in a run."""
     growth: int = 4
-    """A run has at least that many times the rows of its largest part."""
+    """A run has at least this many times the rows of its largest part."""
     rows: int = 32768
-    """Rows that a run has at most; parts too large for any run stay as they are."""
+    """Most rows in a run; parts too large for any run stay as they are."""
 
     def run(self, row_counts: Sequence[int]) -> slice | None:
-        """The first run worth merging among parts of these numbers of rows, as long as may be; None: there is none."""
+        """The first run to merge among parts with these numbers of rows, as long as possible; None if there is none."""
         small = self.rows // self.growth
         if sum(rows <= small for rows in row_counts) < self.fan:
             return None

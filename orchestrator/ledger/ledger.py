@@ -1,7 +1,7 @@
 """The ledger: the durable record of finished cells, append-only Parquet parts in one folder or under one object-store URI.
 
 A part appears whole or not at all, whatever dies when. Parts are numbered, so that their order needs no clock. One driver
-writes at a time, behind a lock. Many small parts are merged into few while it writes. docs/ledger.md tells the whole story.
+writes at a time, behind a lock. Many small parts are merged into few while it writes. See docs/ledger.md.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from world_models.errors import UserError
 __all__ = ["Holder", "Ledger", "StorageError", "StorageFull", "StorageWaitError"]
 
 FINAL_SECONDS = 1.0
-"""What merging may take, roughly, when a writer has ended."""
+"""Approximate seconds for merging at the end of a writer."""
 
 _LISTING_ATTEMPTS = 50
-"""Listings of a folder that changes while it is read."""
+"""Most attempts to list or read a folder that changes meanwhile."""
 _IDENTITY = ("point_id", "seed", "status")
 
 _log = logging.getLogger(__name__)
@@ -53,26 +53,26 @@ _Read = TypeVar("_Read")
 
 
 class Ledger:
-    """Reading needs no lock and works while a sweep writes; writing happens inside `with ledger.writer():`.
+    """A ledger. Reading needs no lock and works while a sweep writes; writing happens inside `with ledger.writer():`.
 
-    Not to be written from several threads.
+    It must not be written from several threads.
     """
 
     def __init__(self, root: Path | str, files: Storage | None = None, tiers: Tiers | None = None) -> None:
-        """Of a folder or a URI such as s3://bucket/path; `files` is another way to reach them."""
+        """Use the ledger at a folder or a URI such as s3://bucket/path; `files` is its storage, if given."""
         self.root = root
         self._files = files or open_storage(root)
         self._tiers = tiers or Tiers()
         self._known: dict[str, Part] = {}
         self._identities: dict[str, Identity] = {}
-        """Which cells the parts hold, by name: asked for again and again, and small."""
+        """The cells of each part by the part's name, cached because they are small and often needed."""
         self._writing: _Writing | None = None
 
     @contextmanager
     def writer(self) -> Iterator[None]:
-        """Hold the single-writer lock; leftovers of a writer that died are swept away, and small parts merged at the end.
+        """Hold the single-writer lock; remove leftovers of a dead writer first, and merge small parts at the end.
 
-        Raises UserError naming the holder's host and pid when another driver has it, or when the place can't be written.
+        Raises UserError with the holder's host and pid if another driver has the lock, or if the storage cannot be written.
         """
         self._files.prepare()
         lock = self._files.lock()
@@ -89,10 +89,10 @@ class Ledger:
             lock.release()
 
     def append(self, results: Iterable[CellResult]) -> None:
-        """One durable part of all `results`, or nothing.
+        """Write all `results` durably as one part, or nothing.
 
-        Raises StorageFull (or another StorageWaitError) where trying again may help, StorageError where the storage refuses,
-        and UserError outside `writer` or when another driver has taken the ledger over.
+        Raises StorageFull (or another StorageWaitError) if a retry may help, StorageError if the storage refuses, and
+        UserError outside `writer` or if another driver has taken over the ledger.
         """
         if self._writing is None:
             raise UserError(f"the ledger {self._files.where} is not open for writing: append inside `with ledger.writer():`.")
@@ -103,15 +103,15 @@ class Ledger:
         self._merge(self._tiers)
 
     def compact(self) -> None:
-        """Merge parts until few are left; inside `writer`."""
+        """Merge parts until few are left. Call it inside `writer`."""
         self._merge_all(replace(self._tiers, fan=2, growth=2), None)
 
     def holder(self) -> Holder | None:
-        """The driver that writes (`alive`), or wrote last; None when none ever did. A lease takes seconds to watch."""
+        """The driver that writes (`alive`) or wrote last; None if there never was one. Watching a lease takes seconds."""
         return self._files.lock().holder()
 
     def finished_seeds(self, include_failed: bool = True) -> dict[str, Int64[np.ndarray, " _"]]:
-        """Seeds of recorded cells, sorted, by point id; without failed ones if they are to be run again.
+        """Sorted seeds of recorded cells, by point id, without failed ones unless included.
 
         Raises what `table` raises.
         """
@@ -125,9 +125,9 @@ class Ledger:
     def table(
         self, points: Collection[str] | None = None, columns: Sequence[str] | None = None, latest: int | None = None
     ) -> pa.Table:
-        """Records of the points with these ids (None: of all), each cell once: its first that did not fail, else its latest.
+        """Records of the points with these ids (None: all points), one per cell: its first that did not fail, else its latest.
 
-        `latest`: only of the parts that were written last, until they hold so many rows.
+        `latest` restricts it to the last parts that together hold so many rows.
 
         Raises UserError for a part that is corrupt or of a newer schema, and for foreign files in the folder.
         """
@@ -137,7 +137,7 @@ class Ledger:
         return each_once(self._attempt(lambda: self._records(needed, point_ids, latest))).select(wanted)
 
     def _records(self, columns: Sequence[str], points: Sequence[str] | None, latest: int | None) -> pa.Table:
-        """Of all parts, doubles included. PartGoneError when the ledger has changed meanwhile."""
+        """The records of all parts, including duplicates. Raises PartGoneError if the ledger changes meanwhile."""
         parts = [part for part in self._parts() if points is None or part.may_hold(points)]
         if latest is not None:
             before = np.cumsum([0, *(part.rows for part in reversed(parts))])[:-1]
@@ -146,7 +146,7 @@ class Ledger:
         return pa.concat_tables([SCHEMA.empty_table().select(list(columns)).replace_schema_metadata(), *tables])
 
     def _identified(self) -> list[Identity]:
-        """Which cells each part holds. PartGoneError when the ledger has changed meanwhile."""
+        """The cells of each part. Raises PartGoneError if the ledger changes meanwhile."""
         parts = self._parts()
         new = [part for part in parts if part.name not in self._identities]
         found = _each(lambda part: Identity.of(read(self._files, part, _IDENTITY)), new, self._files.readers)
@@ -155,7 +155,7 @@ class Ledger:
         return list(self._identities.values())
 
     def _parts(self) -> list[Part]:
-        """The parts to be read, in the order they were written. PartGoneError when the ledger has changed meanwhile."""
+        """The parts to read, in the order of writing. Raises PartGoneError if the ledger changes meanwhile."""
         names = self._listed()
         new = [name for name in names if name not in self._known]
         inspected = _each(lambda name: inspect(self._files, name), new, self._files.readers)
@@ -165,7 +165,7 @@ class Ledger:
         return standing(known.values())
 
     def _listed(self) -> list[str]:
-        """Names of all files. A listing is not atomic: one that lost parts while they were merged is done again."""
+        """Names of all files. A listing is not atomic: one that misses parts because they were merged is repeated."""
         names = self._files.names()
         for _ in range(_LISTING_ATTEMPTS):
             again = self._files.names()
@@ -175,7 +175,7 @@ class Ledger:
         return names
 
     def _attempt(self, reading: Callable[[], _Read]) -> _Read:
-        """What is read, once no part goes away meanwhile."""
+        """The result of `reading`, repeated until no part vanishes meanwhile."""
         for _ in range(_LISTING_ATTEMPTS):
             with suppress(PartGoneError):
                 return reading()
@@ -186,7 +186,7 @@ class Ledger:
             pass
 
     def _merge(self, tiers: Tiers) -> bool:
-        """One step of merging; whether something was merged. A failure costs nothing: what is recorded is durable already."""
+        """Merge one run; whether something was merged. A failure costs nothing, because the records are already durable."""
         try:
             return self._writing is not None and self._writing.merge(tiers)
         except (UserError, PartGoneError):
@@ -195,7 +195,7 @@ class Ledger:
 
 
 class _Writing:
-    """What the one writer knows of the ledger: the parts that stand, and those that others stand for."""
+    """The writer's view of the ledger: the parts in force, and those superseded by merged parts."""
 
     def __init__(self, files: Storage, lock: Lock, parts: list[Part], covered: list[str]) -> None:
         self._files = files
@@ -203,16 +203,16 @@ class _Writing:
         self._parts = parts
         self._covered = covered
         self._pause = 0
-        """Appends until merging is tried again after it failed."""
+        """Appends until merging is retried after a failure."""
 
     def append(self, table: pa.Table) -> None:
-        """A part of its own."""
+        """Write the table as a new part."""
         number = max((part.last for part in self._parts), default=-1) + 1
         self._parts.append(self._write(table, number, None, ()))
         self._pause = max(0, self._pause - 1)
 
     def merge(self, tiers: Tiers) -> bool:
-        """Merge one run of parts if there is one; whether there was."""
+        """Merge one run of parts if there is one; return whether there was."""
         if self._pause:
             return False
         self._pause = tiers.fan  # unless it succeeds
@@ -224,7 +224,7 @@ class _Writing:
             table = each_once(pa.concat_tables(tables)).sort_by([("point_id", "ascending"), ("seed", "ascending")])
             table = table.replace_schema_metadata(SCHEMA.metadata)
             self._parts[run] = [self._write(table, old[0].first, old[-1].last, [part.name for part in old])]
-            # Only now: until the merged part is durable, these are the records.
+            # Only now: until the merged part is durable, the old parts are the records.
             self._covered = [part.name for part in old]
             self._remove_covered()
         self._pause = 0
@@ -242,7 +242,7 @@ class _Writing:
         try:
             self._files.write(name, data)
         except StorageError:
-            # What was to be merged goes on without it, so it must not stay, should it have arrived.
+            # The old parts stay in force, so the merged part must not stay in case it arrived.
             if covers:
                 with suppress(StorageError):
                     self._files.remove(name)
@@ -255,7 +255,7 @@ _Item = TypeVar("_Item")
 
 
 def _each(function: Callable[[_Item], _Read], items: Sequence[_Item], threads: int) -> list[_Read]:
-    """The work on each item, in their order."""
+    """The function's results for each item, in order."""
     if threads == 1 or len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:

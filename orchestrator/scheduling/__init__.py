@@ -1,1 +1,1 @@
-"""Which batch a worker gets next, how large it is and how long it will take."""
+"""Scheduling: which batch a worker gets next, how large it is, and how long it will take."""

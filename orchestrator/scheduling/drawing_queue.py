@@ -1,4 +1,4 @@
-"""Drawings that wait: found when planning is over, handed out one by one, tried twice where workers die with them."""
+"""The queue of drawings: filled when planning is over, handed out one by one, retried once if a worker dies with one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from orchestrator.artifacts.drawing import Drawing, Drawn
 
 ATTEMPTS = 2
-"""Workers that may die with a drawing; it is left out then, and looked for again by the next run."""
+"""How often a drawing is tried when its workers die; then it is skipped until the next run."""
 
 _MAX_PENDING = 50
-"""Drawings that are looked through for one whose world model a worker has loaded."""
+"""Most drawings that are searched for one whose world model the worker has loaded."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,34 +22,34 @@ def _nothing() -> Iterator[Drawing]:
 
 
 class DrawingQueue:
-    """Hands drawings out and their results on. For one thread."""
+    """Hands out drawings and passes on their results. For one thread."""
 
     def __init__(
         self, find: Callable[[], Iterable[Drawing]] = _nothing, keep: Callable[[Drawn], None] = lambda drawn: None
     ) -> None:
-        """`find` says what is lacking, as far as it is recorded; `keep` makes what was drawn durable."""
+        """`find` yields the missing drawings of recorded cells; `keep` stores the result of one durably."""
         self._find = find
         self._keep = keep
         self._found: Iterator[Drawing] | None = None
         self._pending: deque[Drawing] = deque()
         self._in_flight = 0
         self._deaths: Counter[str] = Counter()
-        """By point id."""
+        """Worker deaths by point id."""
 
     def invalidate(self) -> None:
-        """More cells are recorded: what is lacking is another thing now."""
+        """Search for drawings again, because more cells have been recorded."""
         self._found = None
         self._pending.clear()
 
     @property
     def over(self) -> bool:
-        """Whether nothing is lacking and nothing is being drawn."""
+        """Whether no drawing is missing and none is in flight."""
         if not self._in_flight:
             self._look()
         return not self._in_flight and not self._pending
 
     def next(self, models: Iterable[str]) -> Drawing | None:
-        """A drawing of a world model that the worker has, if there is one near; None: none is left to be handed out."""
+        """The next drawing, preferably of a loaded world model; None if none is left to hand out."""
         self._look()
         if not self._pending:
             return None
@@ -60,7 +60,7 @@ class DrawingQueue:
         return drawing
 
     def done(self, drawing: Drawing, made: Drawn | None) -> None:
-        """A worker's answer; None: it died."""
+        """Take a worker's answer; None means that it died."""
         self._in_flight -= 1
         if made is not None:
             self._keep(made)
@@ -69,12 +69,12 @@ class DrawingQueue:
         if self._deaths[drawing.point.point_id] < ATTEMPTS:
             self._pending.append(drawing)
         else:
-            _log.warning("%d workers died drawing %s: it is left out", ATTEMPTS, drawing.point)
+            _log.warning("%d workers died drawing %s: it is skipped", ATTEMPTS, drawing.point)
 
     def _look(self) -> None:
-        """Keep some in view; what is found first is found when first asked."""
+        """Keep some drawings pending; the first search happens at the first call."""
         if self._found is None:
-            # What flies would be found again.
+            # Drawings in flight would be found again.
             if self._in_flight:
                 return
             self._found = iter(self._find())

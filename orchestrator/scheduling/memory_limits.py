@@ -1,7 +1,7 @@
-"""How many rows of a kind of batch fit into a worker's memory: measured once, kept in a small file.
+"""Memory limits: the rows of a kind of batch that fit into a worker's memory, measured once and kept in a small file.
 
-A kind is what may share a batch (`orchestrator.mixing`) on a kind of device. The first batch of a kind is small; what
-it took tells how many rows fit. A batch that ran out of memory all the same lowers the limit for good.
+A kind is what may share a batch (`orchestrator.core.mixing`) on a kind of device. The first batch of a kind is small, and its
+memory tells how many rows fit. A batch that runs out of memory nevertheless lowers the limit for good.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from orchestrator.core import mixing
 from orchestrator.core.cell import Point
 
 SHARE = 0.8
-"""How much of a worker's memory batches are sized for: what is measured at one size is extrapolated to others."""
+"""The share of a worker's memory that batches may fill, because a measurement at one size is extrapolated to others."""
 
 MANY = 2**31
-"""Rows, where nothing says that fewer fit."""
+"""The limit in rows if nothing says that fewer fit."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class MemoryLimit:
-    """What is known of a kind of batch."""
+    """Known memory use of a kind of batch."""
 
     rows: int = 0
-    """Rows of the largest batch that was measured; 0: none was."""
+    """Rows of the largest measured batch; 0 if none was measured."""
     bytes_per_row: float | None = None
-    """Its peak memory over its rows; an overestimate, for part of the peak does not grow with rows."""
+    """Its peak memory over its rows: an overestimate, because part of the peak does not grow with the rows."""
     max_rows: int | None = None
-    """Rows that fit for all that is known: half of the smallest batch that ran out of memory."""
+    """Rows that may fit: half of the smallest batch that ran out of memory; None if none did."""
 
 
 class MemoryLimits:
-    """Sizes by kind; saved to `file` when something new is learnt (None: kept in memory only)."""
+    """Memory limits by kind, saved to `file` when something new is learnt (None: kept in memory only)."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._known: dict[str, MemoryLimit] = _read(file) if file is not None else {}
 
     def limit(self, point: Point, device: str, budget: int | None) -> int | None:
-        """Rows of a point that fit into `budget` bytes on a kind of device; None when nothing is known yet."""
+        """Rows of a point that fit into `budget` bytes on a kind of device; None if nothing is known yet."""
         entry = self._known.get(kind_of(point, device))
         if entry is None:
             return None
@@ -54,12 +54,12 @@ class MemoryLimits:
         return max(1, min(fits))
 
     def bytes_per_row(self, point: Point, device: str) -> float | None:
-        """Peak memory over rows, where it was measured."""
+        """Peak memory per row in bytes; None if it was not measured."""
         entry = self._known.get(kind_of(point, device))
         return None if entry is None else entry.bytes_per_row
 
     def measured(self, point: Point, device: str, rows: int, peak: int | None) -> None:
-        """A batch of `rows` took `peak` bytes above what its worker holds anyway; None: it fitted, and that is all."""
+        """Learn that a batch of `rows` took `peak` bytes above what its worker holds anyway; None: it only fitted."""
         kind = kind_of(point, device)
         entry = self._known.get(kind, MemoryLimit())
         if rows > entry.rows:
@@ -68,7 +68,7 @@ class MemoryLimits:
             )
 
     def too_large(self, point: Point, device: str, rows: int) -> None:
-        """A batch of `rows` ran out of memory."""
+        """Learn that a batch of `rows` ran out of memory."""
         kind = kind_of(point, device)
         entry = self._known.get(kind, MemoryLimit())
         self._learn(kind, replace(entry, max_rows=max(1, min(rows // 2, entry.max_rows or rows))))
@@ -83,18 +83,18 @@ class MemoryLimits:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(text)
             temporary.replace(self._file)
-        except OSError as error:  # it saves a measurement, nothing else
+        except OSError as error:  # the file only saves a measurement
             _log.warning("cannot keep %s: %s", self._file, error)
 
 
 def kind_of(point: Point, device: str) -> str:
-    """The kind of batch that a point's cells make on a kind of device, e.g. `cpu`."""
+    """The kind of the point's batches on a kind of device, e.g. `cpu`."""
     planner = f"{point.planner.name}-{mixing.kind_of(point)}"
     return f"{point.model_digest}/H{point.horizon}/{planner}/{device.partition(':')[0]}"
 
 
 def _read(file: Path) -> dict[str, MemoryLimit]:
-    """What an earlier run learnt; nothing where the file is missing or spoilt, for it can be measured again."""
+    """Limits learnt by earlier runs; none if the file is missing or damaged, because they can be measured again."""
     try:
         return {str(kind): MemoryLimit(**values) for kind, values in json.loads(file.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):

@@ -1,6 +1,6 @@
-"""What waits to be planned: a queue of seeds a point, the queues of one world model together, the dearest cells first.
+"""Cells waiting to be planned: a queue of seeds per point, grouped by world model, with the slowest cells first.
 
-Portions of a lower rank go before all others of their world model.
+Within a world model, portions of a lower rank go first.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from orchestrator.core.portion import Portion
 
 @dataclass(eq=False)
 class PointQueue:
-    """Seeds of one point that nobody has been handed yet."""
+    """Seeds of one point that have not been handed out."""
 
     point: Point
     seeds: np.ndarray
     rank: int = 0
     taken: int = 0
     row_seconds: float = 1.0
-    """Seconds a row, or a guess in relative units."""
+    """Seconds per row, or a guess in relative units."""
 
     def __len__(self) -> int:
         return len(self.seeds) - self.taken
 
     @property
     def seconds(self) -> float:
-        """What its rows cost one worker."""
+        """Seconds that its waiting rows take one worker."""
         return self.row_seconds * len(self)
 
     def take(self, rows: int) -> Slice:
-        """The next rows."""
+        """The next rows, taken out of the queue."""
         seeds = tuple(int(seed) for seed in self.seeds[self.taken : self.taken + rows])
         self.taken += len(seeds)
         return Slice(self.point, seeds)
@@ -44,22 +44,22 @@ class PointQueue:
 
 @dataclass(eq=False)
 class ModelQueue:
-    """The queues of one world model in the order in which they are planned; those that have run empty are dropped."""
+    """The queues of one world model in planning order; empty ones are dropped."""
 
     digest: str
     points: list[PointQueue] = field(default_factory=list)
     seconds: float = 0.0
-    """What its rows cost one worker."""
+    """Seconds that its waiting rows take one worker."""
 
     def first(self) -> PointQueue | None:
-        """The queue of the lowest rank, and there the one whose cells are the dearest."""
+        """The queue of the lowest rank, and of those the one with the slowest cells; None if all are empty."""
         while self.points and not len(self.points[0]):
             self.points.pop(0)
         return self.points[0] if self.points else None
 
 
 class Queues:
-    """All queues. Prices are asked for when `reorder` is called, for there are many."""
+    """All queues. Durations are asked for only in `reorder`, because there are many."""
 
     def __init__(self, row_seconds: Callable[[Point], float]) -> None:
         self._row_seconds = row_seconds
@@ -67,16 +67,16 @@ class Queues:
         self._known: dict[str, np.ndarray] = {}
         """Every seed that was ever added, by point id."""
         self.rows = 0
-        """Cells that wait."""
+        """Number of waiting cells."""
 
     def add(self, portions: Iterable[Portion]) -> int:
-        """Cells that were not there before; how many those are."""
+        """Add the cells that were never added before, and return their number."""
         before = self.rows
         for portion in portions:
             point_id = portion.point.point_id
             known = self._known.get(point_id)
             fresh = np.unique(portion.seeds) if known is None else np.setdiff1d(portion.seeds, known)
-            # In the order given: it decides which come first.
+            # In the given order, which decides the cells that come first.
             seeds = portion.seeds[np.isin(portion.seeds, fresh)] if len(fresh) < len(portion.seeds) else portion.seeds
             if not len(seeds):
                 continue
@@ -90,7 +90,7 @@ class Queues:
         return self.rows - before
 
     def reorder(self) -> None:
-        """Ask for all prices anew and sort by them."""
+        """Ask for all durations again and sort by them."""
         for model in self._models.values():
             model.points = [queue for queue in model.points if len(queue)]
             for queue in model.points:
@@ -99,17 +99,17 @@ class Queues:
             model.seconds = sum(queue.seconds for queue in model.points)
 
     def waiting(self) -> list[ModelQueue]:
-        """World models that have work."""
+        """World models with waiting cells."""
         return [model for model in self._models.values() if model.first() is not None]
 
     def mates(self, model: ModelQueue, queue: PointQueue) -> list[PointQueue]:
-        """The queues that may share a batch with one, itself first, then those whose rows take about as long."""
+        """The queues that may share a batch with `queue`: itself, then the others, those with similar durations first."""
         kind = kind_of(queue.point)
         others = [other for other in model.points if other is not queue and len(other) and kind_of(other.point) == kind]
         return [queue, *sorted(others, key=lambda other: duration_difference(other.point, queue.point))]
 
     def take(self, model: ModelQueue, queues: Iterable[PointQueue], rows: int) -> Batch:
-        """The next rows of some queues, one after the other."""
+        """A batch of the next rows of some queues, one queue after the other."""
         slices = []
         for queue in queues:
             if rows <= 0:
@@ -123,5 +123,5 @@ class Queues:
 
     @property
     def seconds(self) -> float:
-        """What all waiting rows cost one worker."""
+        """Seconds that all waiting rows take one worker."""
         return sum(model.seconds for model in self._models.values())

@@ -1,8 +1,8 @@
-"""Who plans what next: dearest cells first, batches that fit, and what becomes of those that could not be planned.
+"""The scheduler: it hands out the slowest cells first, in batches that fit, and decides what happens to those that fail.
 
-The scheduler holds no workers and no clock of theirs: a backend asks it what a worker should get, and tells it what came of it.
-Every cell that was added leaves in exactly one `BatchResult`. Sizes follow guided self-scheduling (Polychronopoulos and Kuck,
-1987): a batch takes a share of what is left, so that the last ones are small and no worker idles at the end.
+The scheduler knows no workers: a backend asks it for a worker's next batch, and reports the result. Every added cell leaves in
+exactly one `BatchResult`. Batch sizes follow guided self-scheduling (Polychronopoulos and Kuck, 1987): a batch takes a share
+of what is left, so that the last batches are small and no worker idles at the end.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from orchestrator.scheduling.queues import ModelQueue, PointQueue, Queues
 from world_models.errors import require
 
 PROBE_ROWS = 8
-"""Rows of a batch of a kind whose memory or time is not known yet."""
+"""Rows in a batch of a kind whose memory or duration is unknown."""
 MIN_ROWS = 4
-"""Rows below which a batch is not cut for balance: small batches waste the arithmetic units."""
+"""Rows below which a batch is not reduced for balance: small batches waste the arithmetic units."""
 WORTH_A_BATCH = 1.0
-"""Seconds: fewer rows will do where they take as long as this."""
+"""Seconds of planning that justify a batch with fewer than `MIN_ROWS` rows."""
 SHARE = 3
-"""A batch takes no more than a worker's share of what is left, over this."""
+"""A batch takes at most a worker's fair share of what is left, divided by this."""
 DEATHS = 5
-"""Workers that may die with a single cell and nothing else on them before it is recorded as failed. With three, chance wrote a
-healthy cell off where machines die all the time."""
+"""Workers that may die with a single cell and nothing else on them before it is recorded as failed. With three, healthy cells
+were written off by chance where machines die all the time."""
 PARTS = 4
-"""Into how many a batch is cut that killed its worker or raised: a culprit among 64 is found in three cuts."""
+"""Parts into which a batch is cut if it killed its worker or raised: three cuts find one bad cell among 64."""
 REORDER_SECONDS = 2.0
-"""Seconds between two looks at what has been learnt about times."""
+"""Seconds between two updates of the durations."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,25 @@ class Limits:
 
     max_rows: int = 64
     target_seconds: int | float = 60.0
-    """A batch is meant to take no longer: what is in flight is what a fault can cost."""
+    """Longest intended duration of a batch: a fault costs at most what is in flight."""
     mixed: bool = False
-    """Batches may hold rows of several points of one kind (`orchestrator.mixing`). Seconds a row are then shares of what a
-    mixture took, so sweeps that compare times plan each point in batches of its own. A batch takes all that waits, where nobody
-    else is idle, for more work keeps coming."""
+    """Whether batches may hold rows of several points of one kind (`orchestrator.core.mixing`). Seconds per row are then shares
+    of a mixed batch's seconds, so sweeps that compare times plan each point in its own batches. A batch takes everything that
+    waits if no other worker is idle, because more cells keep coming."""
     even: bool = False
-    """All batches of a point are of one size, as large as `max_rows` and memory allow, whatever is left and whoever idles. What
-    a row takes depends on how many are planned beside it: only so can seconds be compared."""
+    """Whether all batches of a point have one size, as large as `max_rows` and memory allow, even if workers idle. The seconds
+    of a row depend on the size of its batch, so only then can they be compared."""
 
     def __post_init__(self) -> None:
-        require(self.max_rows >= 1, f"max_rows {self.max_rows} is no batch size: give at least 1.")
-        require(self.target_seconds > 0, f"target_seconds {self.target_seconds} is no time for a batch: give seconds, e.g. 60.")
-        require(not (self.mixed and self.even), "batches cannot be both mixed and even: seconds of a mixture are shares.")
+        require(self.max_rows >= 1, f"max_rows {self.max_rows} is not a valid batch size: give at least 1.")
+        require(
+            self.target_seconds > 0,
+            f"target_seconds {self.target_seconds} is not a valid duration of a batch: give seconds, e.g. 60.",
+        )
+        require(
+            not (self.mixed and self.even),
+            "batches cannot be both mixed and even, because the seconds of a mixed batch are shares: choose one.",
+        )
 
 
 @dataclass(frozen=True)
@@ -70,15 +76,15 @@ class AvailableWorker:
     name: str
     device: str = "cpu"
     models: tuple[str, ...] = ()
-    """Digests of the world models that it has loaded."""
+    """Digests of its loaded world models."""
     in_flight: int = 0
-    """Batches that it has not answered."""
+    """Batches that it has not finished."""
     memory: int | None = None
-    """Bytes that it may use."""
+    """Bytes that it may use; None if unknown."""
 
 
 class Scheduler:
-    """Hands out every added cell and takes back what became of it. For one thread; `stop` may be set from another."""
+    """Hands out every added cell and takes back its result. For one thread; `stop` may be set from another."""
 
     def __init__(
         self,
@@ -90,9 +96,9 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         drawings: DrawingQueue | None = None,
     ) -> None:
-        """`stop`: nothing is handed out once it is set. `more` is asked now and then for further cells.
+        """Once `stop` is set, nothing is handed out. `more` is asked for further cells now and then.
 
-        `drawings` are done when there is nothing to plan.
+        `drawings` are handed out when there is nothing to plan.
         """
         self._durations = durations
         self._limits = limits or Limits()
@@ -107,50 +113,50 @@ class Scheduler:
         self._in_flight: dict[Assignment, str] = {}
         self._models: dict[str, set[str]] = {}
         self._loading = 2.0
-        """Seconds that loading a model takes: a guess until one was seen."""
+        """Seconds that loading a model takes: a guess until one has been loaded."""
         self.retries = 0
         """Batches that had to be handed out again."""
         self.quarantined: list[tuple[Batch, str]] = []
-        """Cells that kept killing their workers, with their last words."""
+        """Cells that kept killing their workers, with the workers' last output."""
 
     def add(self, portions: Iterable[Portion]) -> int:
-        """Cells to plan; those added before are left out. How many are new."""
+        """Add cells to plan, except those added before; return how many are new."""
         return self._queues.add(portions)
 
     @property
     def waiting(self) -> int:
-        """Cells that nobody has."""
+        """Number of cells that no worker has."""
         return self._queues.rows + sum(len(task.batch.seeds) for task in self._again)
 
     @property
     def in_flight(self) -> int:
-        """Batches that workers have."""
+        """Number of batches that workers have."""
         return len(self._in_flight)
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to be handed out and nothing is to be waited for."""
+        """Whether nothing is left to hand out and no result is outstanding."""
         self._look_around()
         return not self._in_flight and (self._stop.is_set() or (not self.waiting and self._drawings.over))
 
     def next_drawing(self, worker: AvailableWorker) -> Drawing | None:
-        """What a worker should draw, once nothing is left to be planned by anybody; None: nothing."""
+        """The worker's next drawing, once no worker has anything left to plan; None if there is none."""
         if self._stop.is_set() or self._in_flight or self.waiting:
             return None
         return self._drawings.next(worker.models)
 
     def drawn(self, drawing: Drawing, made: Drawn | None) -> None:
-        """What became of a drawing; None: its worker was lost with it."""
+        """Take a finished drawing; None means that its worker was lost with it."""
         self._drawings.done(drawing, made)
 
     def next(self, worker: AvailableWorker, workers: int) -> Assignment | None:
-        """What a worker should plan next, of `workers` that share the work; None: nothing, for now."""
+        """The worker's next batch, given that `workers` share the work; None if there is nothing for now."""
         self._look_around()
         if self._stop.is_set() or any(name == worker.name and task.suspect for task, name in self._in_flight.items()):
             return None
         self._models[worker.name] = {*worker.models, *self._expected(worker.name)}
         if self._again:
-            # A suspect waits for a worker of its own, so that its neighbours are not blamed, nor it for them.
+            # A suspect waits for a worker of its own, so that no other batch can be blamed for it, or it for another.
             return None if worker.in_flight else self._hand(self._again.popleft(), worker)
         model_queue = self._model_for(worker)
         queue = model_queue.first() if model_queue is not None else None
@@ -159,8 +165,8 @@ class Scheduler:
         queues = self._queues.mates(model_queue, queue) if self._limits.mixed else [queue]
         waiting = sum(map(len, queues))
         rows = self._rows(queue, waiting, worker, workers)
-        # A batch that waits at one worker cannot go to another that has become idle; and where more work keeps coming, it could
-        # have grown meanwhile.
+        # A batch that waits at one worker cannot go to another that becomes idle; and if more cells keep coming, it could
+        # have grown in the meantime.
         if self._limits.mixed:
             small = waiting < self._limits.max_rows or self._fits(queue, worker) is None
         else:
@@ -170,7 +176,7 @@ class Scheduler:
         return self._hand(Assignment(self._queues.take(model_queue, queues, rows)), worker)
 
     def done(self, task: Assignment, answer: BatchResult | BatchFailure, device: str = "cpu") -> BatchResult | None:
-        """A worker's answer; what goes out of it, or None when its cells are to be tried again in smaller batches."""
+        """Take a worker's answer; the result to pass on, or None if its cells will be retried in smaller batches."""
         del self._in_flight[task]
         self._drawings.invalidate()
         point, rows = task.batch.point, len(task.batch.seeds)
@@ -178,7 +184,7 @@ class Scheduler:
             guessed = not self._durations.timed(point)
             self._durations.add(answer)
             if guessed and self._durations.timed(point):
-                # What was a guess in relative units is seconds from now on.
+                # Guesses in relative units have become seconds.
                 self._queues.reorder()
             if answer.resource_use is not None:
                 self._loading = answer.resource_use.loading or self._loading
@@ -194,7 +200,7 @@ class Scheduler:
         return None
 
     def lost(self, tasks: Iterable[Assignment], worker: str) -> None:
-        """A worker went with its node, or was taken away: its batches are innocent."""
+        """Hand out again the batches of a worker that left with its node or was removed, without blame."""
         self._models.pop(worker, None)
         for task in tasks:
             del self._in_flight[task]
@@ -202,10 +208,10 @@ class Scheduler:
             self._again.append(replace(task, attempts=task.attempts + 1))
 
     def died(self, tasks: Sequence[Assignment], worker: str, reason: str) -> list[BatchResult]:
-        """A worker died with `tasks` unanswered; the records of cells that have killed often enough.
+        """Retry the unfinished `tasks` of a dead worker; the records of cells that have killed too many workers.
 
-        Which of several killed it cannot be known: the answer of the first may have died with the worker that the second
-        killed. Each is tried again alone; what kills alone is cut, until a single cell is left.
+        Which of several tasks killed it is unknown: the answer to the first may be lost because the second killed the worker.
+        Each is retried alone; one that kills alone is cut, until a single cell is left.
         """
         self._models.pop(worker, None)
         failed: list[BatchResult] = []
@@ -239,7 +245,7 @@ class Scheduler:
         return failed_batch(task.batch, reason, Provenance.here("cpu"), task.attempts)
 
     def _look_around(self) -> None:
-        """Now and then: cells that others have added, and what has been learnt about times."""
+        """Now and then, ask for further cells and update the durations."""
         if self._clock() - self._reordered < REORDER_SECONDS and (self.waiting or self._in_flight):
             return
         self._reordered = self._clock()
@@ -248,11 +254,11 @@ class Scheduler:
         self._queues.reorder()
 
     def _expected(self, worker: str) -> set[str]:
-        """Models of the batches that a worker has: it will have loaded them."""
+        """Models of a worker's batches, which it will have loaded."""
         return {task.batch.point.model_digest for task, name in self._in_flight.items() if name == worker}
 
     def _model_for(self, worker: AvailableWorker) -> ModelQueue | None:
-        """The world model that a worker should plan with: one that it has, unless loading another pays."""
+        """The world model that a worker should plan with: one that it has loaded, unless loading another pays."""
         waiting = self._queues.waiting()
         if not waiting:
             return None
@@ -261,31 +267,31 @@ class Scheduler:
         others = {model.digest: sum(model.digest in had for had in rest) for model in waiting}
         loaded = [model for model in waiting if model.digest in mine]
         best = max(loaded, key=lambda model: model.seconds / (others[model.digest] + 1), default=None)
-        strange = [model for model in waiting if model.digest not in mine]
-        behind = max(strange, key=lambda model: model.seconds / (others[model.digest] + 1), default=None)
-        if behind is None:
+        unloaded = [model for model in waiting if model.digest not in mine]
+        candidate = max(unloaded, key=lambda model: model.seconds / (others[model.digest] + 1), default=None)
+        if candidate is None:
             return best
         if best is None:
-            # Where others are at it and nearly through, loading would take longer than they do.
-            held = others[behind.digest] and self._in_flight
-            return None if held and behind.seconds / others[behind.digest] <= self._loading else behind
+            # If other workers have it and have nearly finished, loading would take longer than they do.
+            held = others[candidate.digest] and self._in_flight
+            return None if held and candidate.seconds / others[candidate.digest] <= self._loading else candidate
         mine_left = best.seconds / (others[best.digest] + 1)
-        pays = behind.seconds / (others[behind.digest] + 1) > mine_left + self._loading
-        return behind if pays else best
+        pays = candidate.seconds / (others[candidate.digest] + 1) > mine_left + self._loading
+        return candidate if pays else best
 
     def _fits(self, queue: PointQueue, worker: AvailableWorker) -> int | None:
-        """How many rows of a kind fit into a worker's memory; None where none of it was measured."""
+        """How many rows of the queue's kind fit into a worker's memory; None if the kind was not measured."""
         return self._memory_limits.limit(queue.point, worker.device, worker.memory)
 
     def _rows(self, queue: PointQueue, waiting: int, worker: AvailableWorker, workers: int) -> int:
-        """How many of `waiting` rows of a kind fit, are worth it, and leave enough for the others."""
+        """How many of `waiting` rows of a kind to hand out: they fit, justify a batch, and leave enough for other workers."""
         fits = self._fits(queue, worker)
         if self._limits.even:
             return _even_part(waiting, min(self._limits.max_rows, waiting, waiting if fits is None else fits))
         rows = min(self._limits.max_rows, waiting, PROBE_ROWS if fits is None else fits)
         timed = self._durations.timed(queue.point)
         if self._limits.mixed:
-            # Further rows come with every answer; until then nobody takes more than a fair share of all that are under way.
+            # Further rows come with every result; until then no worker takes more than a fair share of all rows under way.
             under_way = waiting + sum(len(task.batch.seeds) for task in self._in_flight)
             most = max(1, int(self._limits.target_seconds / queue.row_seconds)) if timed else rows
             return _even_part(waiting, min(rows, most, math.ceil(under_way / max(1, workers))))
@@ -298,5 +304,5 @@ class Scheduler:
 
 
 def _even_part(rows: int, most: int) -> int:
-    """The first of equal parts of `rows`, none over `most`: 66 rows in batches of 64 are 33 and 33."""
+    """The size of the first of equal parts of `rows`, none larger than `most`: 66 rows in batches of 64 make 33 and 33."""
     return math.ceil(rows / math.ceil(rows / most))

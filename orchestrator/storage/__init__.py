@@ -1,1 +1,1 @@
-"""Where files lie, a folder or an object store, and who may write to them."""
+"""Storage of files in a folder or an object store, and locks that admit one writer."""

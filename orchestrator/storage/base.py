@@ -1,4 +1,4 @@
-"""What a storage is: whole files under one root, durable once `write` has returned."""
+"""The storage protocol: whole files under one root, durable once `write` has returned."""
 
 from __future__ import annotations
 
@@ -13,60 +13,60 @@ from world_models.errors import UserError
 
 
 class StorageError(UserError):
-    """A file could not be written or read; whatever was written before is kept."""
+    """A file could not be written or read; everything written before is kept."""
 
 
 class StorageWaitError(StorageError):
-    """The same, for a reason that may pass by itself: worth trying again."""
+    """A storage error whose cause may pass by itself, so a retry is worthwhile."""
 
 
-class StorageFull(StorageWaitError):  # noqa: N818 - it names a state of the world, not a mistake
-    """No room is left."""
+class StorageFull(StorageWaitError):  # noqa: N818 - it names a condition, not a mistake
+    """The storage has no space left."""
 
 
 @runtime_checkable
 class Storage(Protocol):
-    """Files under one root, by names like `point/7.gif`. One writer at a time; reading needs nobody's leave.
+    """Files under one root, with names like `point/7.gif`. One writer at a time; reading needs no lock.
 
     Every method may raise StorageError.
     """
 
     @property
     def where(self) -> str:
-        """The root, fit for messages: without credentials."""
+        """The root without credentials, for messages."""
         ...
 
     @property
     def readers(self) -> int:
-        """Files that are best read at the same time."""
+        """How many files are best read at the same time."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """A whole file, durable; it replaces one of the same name. After an error it may be there or not, never in part."""
+        """Write a whole file durably, replacing one of the same name. After an error it may exist or not, but never in part."""
         ...
 
     def read(self, name: str) -> bytes:
-        """A whole file. FileNotFoundError where there is none."""
+        """The contents of a file. Raises FileNotFoundError if there is none."""
         ...
 
     def open(self, name: str) -> pa.NativeFile:
-        """For Arrow's readers. FileNotFoundError where there is none."""
+        """A file opened for Arrow's readers. Raises FileNotFoundError if there is none."""
         ...
 
     def names(self, folder: str = "") -> list[str]:
-        """What lies in a folder, sorted, without hidden files; nothing where there is no such folder."""
+        """Sorted names in a folder, without hidden files; empty if there is no such folder."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file if it exists."""
         ...
 
     def sweep(self, folder: str = "") -> None:
-        """Remove what writers that died have left half written. Only for the one who holds the lock."""
+        """Remove files that dead writers left half written. Only the holder of the lock may call it."""
         ...
 
     def prepare(self) -> None:
-        """Make the root where it is lacking; StorageError where it cannot be written to."""
+        """Create the root if necessary. Raises StorageError if it cannot be written to."""
         ...
 
     def child(self, folder: str) -> Storage:
@@ -74,12 +74,12 @@ class Storage(Protocol):
         ...
 
     def lock(self) -> Lock:
-        """The lock of those who write under this root."""
+        """The lock for writers under this root."""
         ...
 
 
 def below(where: Path | str, folder: str) -> Path | str:
-    """A folder of a folder or of a URI, whose query stays its query."""
+    """A folder below another folder or a URI; a URI keeps its query."""
     if isinstance(where, Path) or "://" not in where:
         return Path(where) / folder
     parts = urlsplit(where)
@@ -87,6 +87,6 @@ def below(where: Path | str, folder: str) -> Path | str:
 
 
 def reason_of(error: Exception) -> str:
-    """What the system says, in a few words."""
+    """The system's reason for an error, in a few words."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.splitlines()[0][:200] if text else type(error).__name__

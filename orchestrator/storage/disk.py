@@ -1,4 +1,4 @@
-"""The system calls that files need to be durable, in one place: tests put a disk there that fails, forgets and dies."""
+"""The system calls that make files durable, in one place, so that tests can replace the disk by one that fails."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pyarrow as pa
 
 @runtime_checkable
 class Disk(Protocol):
-    """What `LocalStorage` asks of a disk; every method may raise OSError."""
+    """The operations that `LocalStorage` needs of a disk; each may raise OSError."""
 
     def is_folder(self, path: Path) -> bool:
-        """Whether there is a folder."""
+        """Whether the path is a folder."""
         ...
 
     def make_folder(self, path: Path) -> None:
-        """Make one in a folder that exists."""
+        """Make a folder inside an existing one."""
         ...
 
     def sync_folder(self, path: Path) -> None:
-        """Make durable which files the folder has."""
+        """Make the folder's list of files durable."""
         ...
 
     def create(self, path: Path) -> int:
-        """A descriptor of an empty file for writing."""
+        """A descriptor of a new, empty file for writing."""
         ...
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """How many bytes were written: maybe fewer than given."""
+        """Write data and return the number of bytes written, which may be smaller than what was given."""
         ...
 
     def sync(self, descriptor: int) -> None:
@@ -43,7 +43,7 @@ class Disk(Protocol):
         ...
 
     def rename(self, old: Path, new: Path) -> None:
-        """Atomically, within a folder."""
+        """Rename a file atomically within its folder."""
         ...
 
     def remove(self, path: Path) -> None:
@@ -51,27 +51,27 @@ class Disk(Protocol):
         ...
 
     def names(self, path: Path) -> list[str]:
-        """What lies in a folder."""
+        """The names in a folder."""
         ...
 
     def open(self, path: Path) -> pa.NativeFile:
-        """For reading."""
+        """A file opened for reading."""
         ...
 
 
 class SystemDisk:
-    """This machine's."""
+    """The disk of this machine."""
 
     def is_folder(self, path: Path) -> bool:
-        """Whether there is a folder."""
+        """Whether the path is a folder."""
         return path.is_dir()
 
     def make_folder(self, path: Path) -> None:
-        """Make one in a folder that exists."""
+        """Make a folder inside an existing one."""
         path.mkdir()
 
     def sync_folder(self, path: Path) -> None:
-        """Make durable which files the folder has; nothing where the file system knows no such thing."""
+        """Make the folder's list of files durable, if the file system supports that."""
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -82,11 +82,11 @@ class SystemDisk:
             os.close(folder)
 
     def create(self, path: Path) -> int:
-        """A descriptor of an empty file for writing."""
+        """A descriptor of a new, empty file for writing."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
 
     def write(self, descriptor: int, data: memoryview) -> int:
-        """How many bytes were written."""
+        """Write data and return the number of bytes written."""
         return os.write(descriptor, data)
 
     def sync(self, descriptor: int) -> None:
@@ -98,7 +98,7 @@ class SystemDisk:
         os.close(descriptor)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Atomically, within a folder."""
+        """Rename a file atomically within its folder."""
         old.rename(new)
 
     def remove(self, path: Path) -> None:
@@ -106,9 +106,9 @@ class SystemDisk:
         path.unlink()
 
     def names(self, path: Path) -> list[str]:
-        """What lies in a folder."""
+        """The names in a folder."""
         return [entry.name for entry in path.iterdir()]
 
     def open(self, path: Path) -> pa.NativeFile:
-        """For reading; not mapped, for a mapped file that goes away on a network disk kills its reader."""
+        """A file opened for reading, not memory-mapped: a mapped file that vanishes from a network disk kills its reader."""
         return pa.OSFile(str(path), "rb")

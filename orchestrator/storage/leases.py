@@ -1,8 +1,8 @@
-"""A lock for stores that have none: an object that names its holder and a beat that grows while the holder lives.
+"""A lock for stores without locks: an object that names its holder, and a beat that grows while the holder lives.
 
-Nobody compares clocks: whoever wants a lease that is held watches whether the beat changes. A lease is weaker than a lock:
-a holder that sleeps longer than `Pace.stale` and wakes may have lost it, and finds out before it writes (`check`); between
-that look and its write another may write too. The ledger stands that: parts have names of their own, and a cell counts once.
+No clocks are compared: whoever wants a lease that is held watches whether its beat changes. A lease is weaker than a lock:
+a holder that sleeps for longer than `Pace.stale` may have lost it, and finds out before it writes (`check`); between
+that check and its write another may write too. The ledger tolerates that: parts have unique names, and a cell counts once.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ _log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Objects(Protocol):
-    """What a lease needs of a store."""
+    """The operations that a lease needs of a store."""
 
     @property
     def where(self) -> str:
-        """Its name in messages."""
+        """The store's name in messages."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """A whole object."""
+        """Write a whole object."""
         ...
 
     def read(self, name: str) -> bytes:
-        """A whole object. FileNotFoundError where there is none."""
+        """The contents of an object. Raises FileNotFoundError if there is none."""
         ...
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds, by this machine's own monotonic clock."""
+    """The timing of a lease in seconds, by this machine's own monotonic clock."""
 
     beat: float = 2.0
-    """Between two beats."""
+    """Seconds between two beats."""
     stale: float = 15.0
-    """A lease whose beat does not change for so long is taken over."""
+    """Seconds without a change of beat after which a lease is taken over."""
     settle: float = 2.0
-    """From writing the lease to looking whether another has written it at the same time; no request may take longer."""
+    """Seconds from writing the lease to checking whether another driver wrote it too; no request may take longer."""
 
 
 class Lease:
-    """A lease on the folder of a store."""
+    """A lease on a folder of a store."""
 
     def __init__(self, store: Objects, pace: Pace | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store = store
@@ -61,14 +61,14 @@ class Lease:
         self._sleep = sleep
         self._mine = Holder.here()
         self._confirmed = 0.0
-        """When the store last said that the lease is this one's."""
+        """When the store last confirmed that this holder has the lease."""
         self._ended = threading.Event()
         self._beating: threading.Thread | None = None
         self._taker: Holder | None = None
         self._lost = False
 
     def acquire(self) -> None:
-        """Take it; UserError names who has it. Takes `settle` seconds, and up to `stale` after a driver that died."""
+        """Take the lease in `settle` seconds, up to `stale` more after a dead driver. UserError names another holder."""
         found = self._written()
         if found is not None and found.alive and self._beats(found, self._pace.stale):
             raise held_error(found, self._store.where)
@@ -82,14 +82,14 @@ class Lease:
         self._beating.start()
 
     def check(self) -> None:
-        """UserError when another has taken it; asks the store only when the last beat is long ago."""
+        """Raise UserError if another holder has taken the lease. Asks the store only if the last beat is long ago."""
         if not self._lost and time.monotonic() - self._confirmed > self._pace.stale / 2:
             self._confirm()
         if self._lost:
             raise lost_error(self._taker, self._store.where)
 
     def release(self) -> None:
-        """Say that it is free, unless another has it."""
+        """Mark the lease as free, unless another holder has it."""
         if self._beating is None:
             return
         self._ended.set()
@@ -101,10 +101,10 @@ class Lease:
                 self._mine = replace(self._mine, alive=False)
                 self._write()
         except UserError:
-            _log.warning("the lease of %s was not given back; it will be found stale", self._store.where, exc_info=True)
+            _log.warning("the lease of %s was not released; it will be found stale", self._store.where, exc_info=True)
 
     def holder(self) -> Holder | None:
-        """Who has it, or had it last; watches the beat, which takes some seconds."""
+        """The present or last holder. Takes some seconds, because it watches the beat."""
         found = self._written()
         if found is None or not found.alive:
             return found
@@ -119,7 +119,7 @@ class Lease:
                 self._mine = replace(self._mine, beat=self._mine.beat + 1)
                 self._write()
             except UserError:  # the store may answer again at the next beat
-                _log.warning("no beat for the lease of %s", self._store.where, exc_info=True)
+                _log.warning("the lease of %s could not be renewed", self._store.where, exc_info=True)
 
     def _confirm(self) -> None:
         started = time.monotonic()
@@ -130,7 +130,7 @@ class Lease:
             self._taker, self._lost = found, True
 
     def _beats(self, found: Holder, seconds: float) -> bool:
-        """Whether the lease changes within some seconds."""
+        """Whether the lease changes within so many seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._sleep(min(self._pace.beat / 2, seconds))

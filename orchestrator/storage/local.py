@@ -1,7 +1,7 @@
-"""Where files of a sweep lie: a folder, or an object store by URI. Whole files, durable once `write` has returned.
+"""Storage in a folder: whole files, durable once `write` has returned.
 
-On a disk a file is written to a temporary name, fsynced, renamed, and its folder fsynced: it exists whole or not at all,
-whatever dies when. In an object store an object appears whole when it is closed (`orchestrator.object_storage`).
+A file is written to a temporary name, fsynced and renamed, and its folder is fsynced: it exists whole or not at all,
+whatever dies when.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from orchestrator.storage.locks import FileLock, Lock
 
 
 class LocalStorage:
-    """A folder of this machine, or one that it shares with others. It is made when first written to."""
+    """A local or shared folder, created when it is first written to."""
 
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root
         self._disk = disk or SystemDisk()
         self._sure: set[Path] = set()
-        """Folders known to survive a power failure."""
+        """Folders that are known to survive a power failure."""
 
     @property
     def where(self) -> str:
@@ -33,11 +33,11 @@ class LocalStorage:
 
     @property
     def readers(self) -> int:
-        """One: what takes time is the processor's work."""
+        """One, because reading is limited by the processor."""
         return 1
 
     def write(self, name: str, data: bytes) -> None:
-        """A whole file, durable; it replaces one of the same name."""
+        """Write a whole file durably, replacing one of the same name."""
         target = self.root / name
         temporary = target.with_name(f".{target.name}.tmp")
         try:
@@ -51,7 +51,7 @@ class LocalStorage:
             raise self._refusal(error) from error
 
     def read(self, name: str) -> bytes:
-        """A whole file. FileNotFoundError where there is none."""
+        """The contents of a file. Raises FileNotFoundError if there is none."""
         with self.open(name) as file:
             try:
                 return file.read()
@@ -59,7 +59,7 @@ class LocalStorage:
                 raise self._unreadable(error) from error
 
     def open(self, name: str) -> pa.NativeFile:
-        """For Arrow's readers. FileNotFoundError where there is none."""
+        """A file opened for Arrow's readers. Raises FileNotFoundError if there is none."""
         try:
             return self._disk.open(self.root / name)
         except FileNotFoundError:
@@ -68,7 +68,7 @@ class LocalStorage:
             raise self._unreadable(error) from error
 
     def names(self, folder: str = "") -> list[str]:
-        """What lies in a folder, sorted, without hidden files."""
+        """Sorted names in a folder, without hidden files."""
         try:
             return sorted(name for name in self._disk.names(self.root / folder) if not name.startswith("."))
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class LocalStorage:
             raise self._unreadable(error) from error
 
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file if it exists."""
         try:
             self._disk.remove(self.root / name)
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class LocalStorage:
             raise self._refusal(error) from error
 
     def sweep(self, folder: str = "") -> None:
-        """Remove temporary files of writers that died."""
+        """Remove temporary files of dead writers."""
         try:
             names = self._disk.names(self.root / folder)
         except FileNotFoundError:
@@ -102,7 +102,7 @@ class LocalStorage:
         return LocalStorage(self.root / folder, self._disk)
 
     def prepare(self) -> None:
-        """Make the folder."""
+        """Create the folder."""
         try:
             self._ensure(self.root)
         except OSError as error:
@@ -113,7 +113,7 @@ class LocalStorage:
         return FileLock(self.root)
 
     def _ensure(self, folder: Path) -> None:
-        """The folder is there, and will be after a power failure, even if its maker died before it could see to that."""
+        """Make a folder that survives a power failure, even if the process that created it died before it could sync."""
         if folder in self._sure or folder == folder.parent:
             return
         self._ensure(folder.parent)
@@ -123,7 +123,7 @@ class LocalStorage:
                 self._disk.make_folder(folder)
         try:
             self._disk.sync_folder(folder.parent)
-        except PermissionError:  # a folder above that may not be opened is not ours to see to
+        except PermissionError:  # an existing folder above that may not be opened is not ours to sync
             if lacking:
                 raise
         self._sure.add(folder)
@@ -144,7 +144,7 @@ class LocalStorage:
             return StorageFull(f"no room is left in {self.where} ({reason}): free some; everything recorded so far is kept.")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT):
             return StorageError(f"cannot write to the folder {self.where} ({reason}): choose one that you may write to.")
-        return StorageError(f"cannot write to the folder {self.where} ({reason}): mend that and run again.")
+        return StorageError(f"cannot write to the folder {self.where} ({reason}): fix that and run again.")
 
     def _unreadable(self, error: OSError) -> StorageError:
         return StorageError(f"cannot read the folder {self.where} ({reason_of(error)}): give a folder that can be read.")

@@ -1,4 +1,4 @@
-"""One writer at a time: an flock where there is a disk, a lease with a beat where there is none.
+"""Locks that admit one writer at a time: an flock on a disk, a lease with a beat in an object store.
 
 Neither compares the clocks of two machines.
 """
@@ -20,23 +20,23 @@ from orchestrator.core.provenance import host
 from world_models.errors import UserError
 
 LOCK_TIMEOUT = 0.5
-"""Seconds that a lock is tried for: whoever asks who holds it keeps it for a moment."""
+"""Seconds to wait for a lock: whoever asks who holds it keeps it for a moment."""
 
 _LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who writes, or wrote last."""
+    """The process that writes, or wrote last."""
 
     host: str
     pid: int
     alive: bool
-    """It writes now."""
+    """Whether it writes now."""
     token: str = ""
-    """Random; no two holders share one."""
+    """Random text that no two holders share."""
     beat: int = 0
-    """Of a lease: grows while its holder lives."""
+    """A counter that grows while the holder of a lease lives."""
 
     @staticmethod
     def here() -> Holder:
@@ -45,7 +45,7 @@ class Holder:
 
     @staticmethod
     def of_json(text: str) -> Holder:
-        """What `to_json` wrote. Of other text: an unknown holder."""
+        """The holder that `to_json` wrote; an unknown holder for any other text."""
         try:
             raw = json.loads(text)
             return Holder(str(raw["host"]), int(raw["pid"]), bool(raw["alive"]), str(raw["token"]), int(raw["beat"]))
@@ -53,7 +53,7 @@ class Holder:
             return Holder("unknown", 0, True)
 
     def to_json(self) -> str:
-        """One line."""
+        """One line of JSON."""
         return json.dumps(asdict(self)) + "\n"
 
     def __str__(self) -> str:
@@ -62,22 +62,22 @@ class Holder:
 
 @runtime_checkable
 class Lock(Protocol):
-    """A lock that may be taken once at a time."""
+    """A lock with one holder at a time."""
 
     def acquire(self) -> None:
-        """Take it; UserError names the host and pid of who has it."""
+        """Acquire the lock. Raises UserError naming the host and pid of another holder."""
         ...
 
     def check(self) -> None:
-        """UserError when the lock was lost, which should not happen."""
+        """Raise UserError if the lock was lost, which should not happen."""
         ...
 
     def release(self) -> None:
-        """Give it back; never raises."""
+        """Release the lock; never raises."""
         ...
 
     def holder(self) -> Holder | None:
-        """Who has it, or had it last; None when nobody ever had."""
+        """The present or last holder; None if there never was one."""
         ...
 
 
@@ -86,7 +86,7 @@ class HeldError(UserError):
 
 
 def held_error(holder: Holder | None, where: str) -> HeldError:
-    """What the second writer is told."""
+    """The error for a second writer."""
     return HeldError(
         f"another driver writes to {where} ({holder or 'an unknown process'}): wait for it, stop it, "
         "or let it plan this sweep as well with --join."
@@ -94,15 +94,15 @@ def held_error(holder: Holder | None, where: str) -> HeldError:
 
 
 def lost_error(holder: Holder | None, where: str) -> UserError:
-    """What a writer is told whose lock another has taken."""
+    """The error for a writer whose lock another has taken."""
     return UserError(
-        f"another driver has taken {where} over ({holder or 'its lock file was removed'}): "
-        "this one stops; what it recorded is kept, and the same command goes on."
+        f"another driver has taken over {where} ({holder or 'its lock file was removed'}): "
+        "this one stops; what it recorded is kept, and the same command continues it."
     )
 
 
 class FileLock:
-    """An flock on `.lock` in a folder; the kernel drops it when its holder dies."""
+    """An flock on `.lock` in a folder; the kernel releases it when its holder dies."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -111,7 +111,7 @@ class FileLock:
         self._mine = Holder.here()
 
     def acquire(self) -> None:
-        """Take it. UserError where another has it, or where the file system has no locks."""
+        """Acquire the lock. Raises UserError if another holds it, or if the file system has no locks."""
         try:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
@@ -123,26 +123,26 @@ class FileLock:
             os.pwrite(descriptor, self._mine.to_json().encode(), 0)
         except OSError as error:
             os.close(descriptor)
-            raise UserError(f"cannot write to the folder {self._root} ({error.strerror}): mend that and run again.") from error
+            raise UserError(f"cannot write to the folder {self._root} ({error.strerror}): fix that and run again.") from error
         except UserError:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
 
     def check(self) -> None:
-        """UserError unless the lock file still names this writer: some file systems lock for one machine only."""
+        """Raise UserError unless the lock file still names this writer: some file systems lock for one machine only."""
         found = self._written()
         if found is None or found.token != self._mine.token:
             raise lost_error(found, str(self._root))
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def holder(self) -> Holder | None:
-        """Who has it, or had it last."""
+        """The present or last holder; None if there never was one."""
         try:
             descriptor = os.open(self._file, os.O_RDONLY)
         except OSError:

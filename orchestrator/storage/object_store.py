@@ -1,6 +1,6 @@
-"""Files of a sweep in an object store, through pyarrow.fs: S3 and what speaks its protocol, Google's and Azure's.
+"""Storage in an object store, through pyarrow.fs: S3 and stores with its protocol, Google Cloud and Azure.
 
-Credentials come from the environment, as each store's own tools read them, never from the URI.
+Credentials come from the environment, where each store's own tools look for them, never from the URI.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orchestrator.storage.locks import Lock
 from world_models.errors import UserError, require
 
 SCHEMES = {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "gcs": "GOOGLE_APPLICATION_CREDENTIALS"}
-"""Stores whose objects appear whole, and where their credentials are looked for."""
+"""Schemes of stores whose objects appear whole, with the variable that holds their credentials."""
 SCHEMES |= dict.fromkeys(("abfs", "abfss"), "AZURE_STORAGE_ACCOUNT")
 
 _S3_OPTIONS = ("region", "scheme", "endpoint_override")
@@ -35,24 +35,24 @@ _UNAVAILABLE = re.compile(
 
 @dataclass(frozen=True)
 class ObjectStorage:
-    """Objects below one URI. The store is first asked when something is read or written."""
+    """Objects below one URI. The store is first contacted when something is read or written."""
 
     uri: str
     connect: Callable[[str], tuple[pafs.FileSystem, str]]
-    """From a URI to the file system and the path in it."""
+    """A function from a URI to the file system and the path in it."""
 
     @staticmethod
     def of_uri(uri: str) -> ObjectStorage:
-        """Of a URI such as s3://bucket/path?endpoint_override=localhost:9000&scheme=http; UserError for other kinds."""
+        """The storage at a URI like s3://bucket/path?endpoint_override=localhost:9000&scheme=http. UserError for others."""
         parts = urlsplit(uri)
         kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         require(
             parts.scheme in SCHEMES,
-            f"{mask_uri(uri)} is no storage: give a folder, or a URI that begins with file://, {kinds}.",
+            f"{mask_uri(uri)} is not a valid storage: give a folder, or a URI that begins with file://, {kinds}.",
         )
         require(
             "@" not in parts.netloc or parts.scheme.startswith("abfs"),
-            f"{mask_uri(uri)} was given with credentials: leave them out, and set {SCHEMES[parts.scheme]} and the like.",
+            f"{mask_uri(uri)} was given with credentials: leave them out and set {SCHEMES[parts.scheme]} and the like.",
         )
         require(bool(parts.netloc), f"{mask_uri(uri)} names no bucket: give e.g. {parts.scheme}://bucket/folder.")
         return ObjectStorage(uri, _connected)
@@ -64,31 +64,31 @@ class ObjectStorage:
 
     @property
     def readers(self) -> int:
-        """Many: what takes time are the answers."""
+        """Many, because reading is limited by the store's latency."""
         return 16
 
     def write(self, name: str, data: bytes) -> None:
-        """A whole object; it replaces one of the same name."""
+        """Write a whole object, replacing one of the same name."""
         with self._translated_errors("written"):
             filesystem, root = self._reached
             stream = filesystem.open_output_stream(f"{root}/{name}")
-            # One write, then the close that makes it appear; closing after a failed write would show a part of it.
+            # One write, then the close that makes the object appear: closing after a failed write would publish a part of it.
             stream.write(data)
             stream.close()
 
     def read(self, name: str) -> bytes:
-        """A whole object. FileNotFoundError where there is none."""
+        """The contents of an object. Raises FileNotFoundError if there is none."""
         with self._translated_errors("read"), self.open(name) as file:
             return file.read()
 
     def open(self, name: str) -> pa.NativeFile:
-        """For Arrow's readers. FileNotFoundError where there is none."""
+        """An object opened for Arrow's readers. Raises FileNotFoundError if there is none."""
         with self._translated_errors("read"):
             filesystem, root = self._reached
             return filesystem.open_input_file(f"{root}/{name}")
 
     def names(self, folder: str = "") -> list[str]:
-        """What lies in a folder, sorted, without hidden objects."""
+        """Sorted names in a folder, without hidden objects."""
         with self._translated_errors("read"):
             filesystem, root = self._reached
             selector = pafs.FileSelector(f"{root}/{folder}".rstrip("/"), allow_not_found=True)
@@ -96,16 +96,16 @@ class ObjectStorage:
         return sorted(name for name in found if not name.startswith("."))
 
     def remove(self, name: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object if it exists."""
         with self._translated_errors("written"), suppress(FileNotFoundError):
             filesystem, root = self._reached
             filesystem.delete_file(f"{root}/{name}")
 
     def sweep(self, folder: str = "") -> None:
-        """Nothing: an object that was not closed never appears."""
+        """Do nothing: an object that was not closed never appears."""
 
     def prepare(self) -> None:
-        """Nothing to make; StorageError unless the bucket can be reached."""
+        """Raise StorageError unless the bucket can be reached; there is nothing to create."""
         with self._translated_errors("written"):
             _ = self._reached
 
@@ -114,7 +114,7 @@ class ObjectStorage:
         return ObjectStorage(str(below(self.uri, folder)), self.connect)
 
     def lock(self) -> Lock:
-        """A lease, for object stores have no locks."""
+        """A lease, because object stores have no locks."""
         return Lease(self)
 
     @cached_property
@@ -123,38 +123,40 @@ class ObjectStorage:
         filesystem, path = self.connect(self.uri)
         bucket = path.split("/", 1)[0]
         if filesystem.get_file_info(bucket).type == pafs.FileType.NotFound:
-            raise StorageError(f"there is no bucket {bucket!r} at {self.where}: create it, or mend the URI.")
+            raise StorageError(f"there is no bucket {bucket!r} at {self.where}: create it, or correct the URI.")
         return filesystem, path.rstrip("/")
 
     @contextmanager
     def _translated_errors(self, what: str) -> Iterator[None]:
-        """What a store answers, as one sentence."""
+        """Turn the store's errors into storage errors of one sentence."""
         try:
             yield
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowException) as error:
-            said, variable = reason_of(error), SCHEMES[urlsplit(self.uri).scheme]
-            if _ABSENT.search(said):
-                sentence = f"there is no such bucket at {self.where}: create it, or mend the URI."
+            reason, variable = reason_of(error), SCHEMES[urlsplit(self.uri).scheme]
+            if _ABSENT.search(reason):
+                sentence = f"there is no such bucket at {self.where}: create it, or correct the URI."
                 raise StorageError(sentence) from error
-            if _REFUSED.search(said):
+            if _REFUSED.search(reason):
                 raise StorageError(
-                    f"{self.where} cannot be {what}, its store refuses the credentials: set {variable} and the like ({said})."
+                    f"{self.where} cannot be {what}, its store refuses the credentials: set {variable} and the like ({reason})."
                 ) from error
-            kind = StorageWaitError if _UNAVAILABLE.search(said) else StorageError
-            raise kind(f"{self.where} cannot be {what} ({said}): see that its store can be reached, and run again.") from error
+            kind = StorageWaitError if _UNAVAILABLE.search(reason) else StorageError
+            raise kind(
+                f"{self.where} cannot be {what} ({reason}): check that its store can be reached, and run again."
+            ) from error
 
 
 def _connected(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The file system of a URI and the path in it."""
+    """The file system of a URI, and the path in it."""
     parts = urlsplit(uri)
     if parts.scheme != "s3":
         return pafs.FileSystem.from_uri(uri)
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     unknown = sorted(set(options) - set(_S3_OPTIONS))
     if unknown:
-        raise UserError(f"{mask_uri(uri)} has the option {unknown[0]!r}: known are {', '.join(_S3_OPTIONS)}.")
+        raise UserError(f"{mask_uri(uri)} has the unknown option {unknown[0]!r}: give one of {', '.join(_S3_OPTIONS)}.")
     retries = pafs.AwsStandardS3RetryStrategy(max_attempts=3)
     filesystem = pafs.S3FileSystem(**options, connect_timeout=5.0, retry_strategy=retries, allow_delayed_open=True)
     return filesystem, f"{parts.netloc}{parts.path}"

@@ -1,4 +1,4 @@
-"""The storage that a folder or an address names."""
+"""Opening the storage that a folder or a URI names."""
 
 from __future__ import annotations
 

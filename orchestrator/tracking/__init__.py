@@ -1,1 +1,1 @@
-"""What MLflow is told, and how it gets there when its server is down; MLflow is imported here only."""
+"""Tracking in MLflow, which survives an MLflow server that is down; MLflow is imported only here."""

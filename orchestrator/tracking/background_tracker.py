@@ -1,4 +1,4 @@
-"""Tracking beside planning: a thread that works the outbox off, and never lets MLflow's troubles reach the sweep."""
+"""Background tracking: a thread that delivers the outbox and keeps MLflow's failures away from the sweep."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 _log = logging.getLogger(__name__)
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
-"""Seconds between two tries of a store that is in trouble."""
+"""First and longest pause, in seconds, between attempts to reach a failing store."""
 
 _GATHER = 2.0
-"""Seconds between two readings of the ledger, at least: points that finish meanwhile are told together."""
+"""Least seconds between two reads of the ledger: points that finish in between are delivered together."""
 
 
 class BackgroundTracker:
-    """Tracks a sweep: its beginning, each point once it is complete, and its end, as records of the courier's outbox.
+    """Tracks a sweep's beginning, each complete point and the sweep's end, as records of the relay's outbox.
 
-    The thread makes them durable and delivers them in order. It holds the outbox's lock; while another process does, that
-    one delivers. The sweep waits for none of it, but in `finish`.
+    The thread stores the records durably and delivers them in order while it holds the outbox's lock; another process that
+    holds the lock delivers them instead. The sweep waits only in `finish`.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class BackgroundTracker:
         say: Callable[[str], None] | None = None,
         finish_timeout: float = 20.0,
     ) -> None:
-        """`portions` are all of the sweep, `missing` those that are to be planned now.
+        """`portions` are all of the sweep, `missing` those to be planned now.
 
-        `say` is told at once what a user must mend; `patience` is how long `finish` waits (seconds) with nothing arriving,
-        half of it where MLflow cannot be reached.
+        `say` is called at once with what a user must fix; `finish_timeout` is how long (seconds) `finish` waits while nothing
+        arrives, or half of it if MLflow cannot be reached.
         """
         self._relay = relay
         self._outbox = relay.outbox
@@ -60,37 +60,37 @@ class BackgroundTracker:
         self._finish_timeout = finish_timeout
         self._news: queue.SimpleQueue[tuple[CellResult, ...] | SweepRecord | None] = queue.SimpleQueue()
         self._held: list[Record] = []
-        """Records that the disk has not taken yet."""
+        """Records that could not be written to disk yet."""
         self._end: str | None = None
-        """Name of the record of the sweep's end."""
+        """Name of the record with the sweep's end."""
         self._finishing = self._leaving = False
         self._done = threading.Event()
         self._trouble: Exception | None = None
         self._pause = 0.0
-        """Seconds between tries in the present trouble."""
+        """Seconds until the next attempt during the present failure."""
         self._arrived = relay.tracker.progress
-        """What had arrived at the last failure: where more does, the next try comes soon."""
+        """Progress at the last failure: if there is more since, the next attempt comes soon."""
         self._idle = False
-        """Nothing waits: until news come there is nothing to do."""
+        """Whether nothing waits, so that there is nothing to do until news arrive."""
         self._not_before = 0.0
-        """When to work next (monotonic seconds)."""
+        """Earliest time of the next delivery (monotonic seconds)."""
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self.busy_seconds = 0.0
-        """Seconds that the thread has worked, waiting for answers included."""
+        """Seconds that the thread has worked, including waits for answers."""
 
     def start(self) -> None:
-        """Say that the sweep has begun; MLflow is opened beside the first planning."""
+        """Record that the sweep has begun; MLflow is opened while the first batches are planned."""
         self._news.put(self._record(self._sweep, [], ended=False))
         self._thread.start()
 
     def on_result(self, result: BatchResult) -> None:
-        """Tell of a recorded batch; returns at once."""
+        """Queue a recorded batch; returns at once."""
         self._news.put(result.results)
 
     def finish(self, sweep: SweepInfo | None = None, figures: Sequence[Path] = ()) -> str | None:
-        """Tell the sweep's end and wait while records arrive: None when all have, else one sentence on what waits.
+        """Record the sweep's end and wait while records arrive. None if all have arrived, else one sentence about the rest.
 
-        `sweep` replaces the description (its headline is known at the end only).
+        `sweep` replaces the description, because its headline is only known at the end.
         """
         if self._thread.ident is None:
             self.start()
@@ -115,15 +115,17 @@ class BackgroundTracker:
     def _sentence(self) -> str | None:
         where, refused = self._relay.tracker.tracking_store.masked_uri, self._relay.refused
         if self._done.is_set():
-            return f"{len(refused)} points were not taken ({refused[0]}); the ledger has them." if refused else None
+            return f"{len(refused)} points were refused ({refused[0]}); the ledger has them." if refused else None
         count = self._outbox.waiting() + len(self._held)
         reason = (
-            str(self._trouble) if self._trouble else f"MLflow at {where} is slow, or written by {self._outbox.lock_holder()}"
+            str(self._trouble)
+            if self._trouble
+            else f"MLflow at {where} is slow, or being written by {self._outbox.lock_holder()}"
         )
         return f"{count} records wait for MLflow ({reason}); nothing is lost: `grasp sync` or the next run writes them."
 
     def _work(self) -> None:
-        """The thread: accept news, make them durable, deliver, rest; after a failure longer and longer."""
+        """The thread's loop: accept news, store them durably, deliver and rest, longer after each failure."""
         lock: int | None = None
         try:
             while not self._leaving:
@@ -144,13 +146,13 @@ class BackgroundTracker:
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
-        """Whatever tracking raises, the sweep goes on, and what waits is tried again."""
+        """Log whatever tracking raises and schedule a retry; the sweep continues."""
         try:
             yield
         except Exception as error:
             if isinstance(error, RefusedError) and not isinstance(self._trouble, RefusedError):
-                self._say(f"{error}; planning goes on, and records wait.")
-            # Not as `exc_info`: what MLflow raised may quote the address with its password.
+                self._say(f"{error}; planning continues, and records wait.")
+            # Not as `exc_info`, because MLflow's error may quote the address with its password.
             words = traceback.format_exc() if self._trouble is None else str(error)
             _log.warning("tracking: %s", self._relay.tracker.tracking_store.scrub(words))
             self._trouble = error
@@ -159,7 +161,7 @@ class BackgroundTracker:
             self._not_before = time.monotonic() + self._pause
 
     def _accept(self) -> None:
-        """Make what comes durable, until it is time to work."""
+        """Store news durably until it is time to deliver."""
         while not self._leaving and (self._idle or time.monotonic() < self._not_before):
             records = self._gathered(3600.0 if self._idle else max(0.0, self._not_before - time.monotonic()))
             self._held += records
@@ -169,7 +171,7 @@ class BackgroundTracker:
                 self._not_before = time.monotonic()
 
     def _gathered(self, wait: float) -> list[Record]:
-        """What comes first within `wait` seconds, and all that is there with it: points in one record."""
+        """The records of all news that arrive first within `wait` seconds, with points merged."""
         records: list[Record] = []
         points: list[str] = []
         try:
@@ -187,7 +189,7 @@ class BackgroundTracker:
         return records + ([PointsRecord(self._sweep.name, self._cells.restricted_to(points))] if points else [])
 
     def _completed(self, results: tuple[CellResult, ...]) -> list[str]:
-        """Points that these cells complete."""
+        """Ids of the points that these cells complete."""
         self._relay.recent.add([result for result in results if result.point_id in self._lacking])
         points = []
         for result in results:
@@ -198,7 +200,7 @@ class BackgroundTracker:
         return points
 
     def _keep(self) -> None:
-        """Write records to the outbox; what the disk refuses is held and tried again."""
+        """Write held records to the outbox; those that the disk refuses stay held for a retry."""
         try:
             while self._held:
                 name = self._outbox.add(self._held[0])
@@ -209,7 +211,7 @@ class BackgroundTracker:
             _log.warning("the outbox %s cannot be written (%s): the ledger has everything", self._outbox.root, error)
 
     def _deliver(self) -> bool:
-        """Deliver what waits first: on disk, then what the disk would not take."""
+        """Deliver the first waiting record: from disk, then from those that the disk refused."""
         if self._relay.deliver_next(lambda record: record.orphaned and record.sweep != self._sweep.name):
             return True
         if not self._held:
@@ -222,6 +224,6 @@ class BackgroundTracker:
         return True
 
     def _look(self) -> None:
-        """See whether the sweep's end has been told, by whomever."""
+        """Check whether the sweep's end has been delivered, by any process."""
         if self._end is not None and self._end not in self._outbox.names():
             self._done.set()

@@ -1,4 +1,4 @@
-"""What a sweep ran in, as files for its page: the command, versions and hardware, and what the checkout had changed."""
+"""The environment of a sweep, as files for its page: command, versions, hardware, and uncommitted changes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from orchestrator.core.messages import mask_text
 from orchestrator.core.provenance import ROOT, device_name, git_revision, host
 
 DIFF_LIMIT = 500_000
-"""Characters of a diff that are kept."""
+"""Most characters of a diff that are kept."""
 
 
 def write_environment(folder: Path, command: str) -> list[Path]:
-    """Files in `folder`, which is made; nothing is written to a disk that refuses."""
+    """Write the files to `folder`, which is created, and return their paths; none if the disk fails."""
     texts = {"command.txt": command, "environment.txt": describe(), "git.diff": git_diff()}
     files = []
     try:
@@ -33,12 +33,12 @@ def write_environment(folder: Path, command: str) -> list[Path]:
 
 
 def describe() -> str:
-    """Python, hardware and installed distributions of this process, a line each."""
+    """Python, hardware and installed distributions of this process, one per line."""
     return mask_text("\n".join([*_machine(), "", *_distributions()]))
 
 
 def git_diff(root: Path = ROOT) -> str:
-    """Uncommitted changes of the checkout, secrets in addresses masked; a sentence where there is none."""
+    """Uncommitted changes of the checkout, with secrets in addresses masked; a sentence if there are none."""
     if not (root / ".git").exists():
         return "# not a git checkout"
     command = ["git", "-C", str(root), "diff", "--no-color", "--no-ext-diff", "HEAD"]
@@ -67,6 +67,6 @@ def _machine() -> Iterator[str]:
 
 
 def _distributions() -> list[str]:
-    """As `pip freeze` says them, without where they come from."""
+    """Distributions as `pip freeze` lists them, without their origins."""
     found = {str(each.metadata["Name"]): each.version for each in metadata.distributions()}
     return [f"{name}=={found[name]}" for name in sorted(found, key=str.lower)]

@@ -1,7 +1,7 @@
-"""The only file that imports MLflow (late: it takes seconds): a few requests, and what their failures mean.
+"""The only file that imports MLflow (late, because it takes seconds): a few requests, and the meaning of their failures.
 
-MLflow's own retries are off: who sends a request again decides that, because a request whose answer was lost may have been
-done. Each failure is one of three: waiting may mend it, nothing is taken until someone mends it, or this content is refused.
+MLflow's own retries are off: callers decide about retries, because a request whose answer was lost may have been done. Each
+failure is one of three: waiting may fix it, nothing is taken until someone fixes it, or this content is refused.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from mlflow.store.tracking.abstract_store import AbstractStore
 
 BATCH = 1000
-"""Metrics, params and tags a request, all together."""
+"""Most metrics, params and tags per request, taken together."""
 
 _SMALL = 100
-"""Params a request, and tags."""
+"""Most params per request; also most tags."""
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -41,10 +41,10 @@ _ENVIRONMENT = {
 }
 
 _CONTEXT, _VIEW = "mlflow.data.context", "mlflow.sharedViewState."
-"""Words that MLflow's UI knows."""
+"""Keys that MLflow's UI knows."""
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it the UI may take runs for evaluations of a language model."""
+"""Without this tag the UI may take runs for evaluations of a language model."""
 
 _SHUT = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "ENDPOINT_NOT_FOUND"}
 _BAD_CONTENT = {
@@ -54,55 +54,55 @@ _BAD_CONTENT = {
 
 
 class TrackingError(UserError):
-    """MLflow could not be written; the ledger has everything, so it can be written later."""
+    """Writing to MLflow failed; the ledger has everything, so it can be written later."""
 
 
 class UnavailableError(TrackingError):
-    """Waiting may mend it: the server is down or slow, the disk is full, the database is away."""
+    """A failure that waiting may fix: the server is down or slow, the disk is full, or the database is unavailable."""
 
 
 class RefusedError(TrackingError):
-    """Nothing is taken until someone mends it: wrong address, credentials, a deleted experiment."""
+    """The store takes nothing until someone fixes it: a wrong address, wrong credentials or a deleted experiment."""
 
 
 class RejectedError(TrackingError):
-    """The store works and refuses this content."""
+    """The store works but refuses this content."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as it lies in the store."""
+    """A run as stored in MLflow."""
 
     run_id: str
     artifact_uri: str
     began: int
-    """Milliseconds."""
+    """Start of the run, in Unix milliseconds."""
     finished: bool
     tags: Mapping[str, str]
     params: frozenset[str]
-    """Keys."""
+    """Keys of the run's params."""
 
 
 class MlflowStore:
-    """An experiment of a store; every method raises one of the three errors above. For one thread at a time."""
+    """An experiment in a store; every method may raise one of the three errors above. For one thread at a time."""
 
     def __init__(self, tracking_store: TrackingStore) -> None:
         self.tracking_store = tracking_store
         self.requests = 0
-        """How many were made."""
+        """Number of requests made."""
         self._opened: tuple[AbstractStore, str] | None = None
 
     def open(self) -> None:
-        """Import MLflow, initialise the store, find or create the experiment. Done once, until `forget`."""
+        """Import MLflow, initialise the store, and find or create the experiment. Done once, until `forget`."""
         with self._request():
             _ = self._store
 
     def forget(self) -> None:
-        """Look at the store anew with the next request."""
+        """Open the store again at the next request."""
         self._opened = None
 
     def runs(self, filter_string: str) -> Iterator[StoredRun]:
-        """Runs that are not deleted and meet a condition of MLflow's filter language."""
+        """Runs, except deleted ones, that match a filter in MLflow's language."""
         from mlflow.entities import ViewType
 
         token: str | None = None
@@ -116,7 +116,7 @@ class MlflowStore:
                 return
 
     def create(self, name: str, began: int, tags: Mapping[str, str]) -> StoredRun:
-        """A new run. Whoever calls this again after a failure must look for the run first: it may be there."""
+        """Create a run. Before retrying after a failure, look for the run, because it may exist."""
         from mlflow.entities import RunTag
 
         with self._request():
@@ -126,7 +126,7 @@ class MlflowStore:
             )
 
     def log(self, run_id: str, metrics: Sequence[Metric], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Metrics, params and tags in as few requests as they fit in; the tags are written last of all."""
+        """Log metrics, params and tags in as few requests as possible; the tags are written last."""
         from mlflow.entities import Metric as Logged
         from mlflow.entities import Param, RunTag
 
@@ -140,24 +140,24 @@ class MlflowStore:
             self._log(run_id, numbers, words, [RunTag(key, value) for key, value in tags.items()])
 
     def upload(self, run: StoredRun, file: Path, folder: str | None = None) -> None:
-        """A file as an artifact of a run; replaces one of its name."""
+        """Upload a file as an artifact of a run, replacing one of the same name."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with self._request():
-            # With the run's own address: MLflow's client would ask for the run first, once for each.
+            # With the run's own address: MLflow's client would ask for the run before every upload.
             get_artifact_repository(run.artifact_uri, tracking_uri=self.tracking_store.mlflow_uri).log_artifact(
                 str(file), folder
             )
 
     def remove(self, run: StoredRun, folder: str) -> None:
-        """Take a folder of artifacts out of a run."""
+        """Delete a folder of artifacts from a run."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         with self._request():
             get_artifact_repository(run.artifact_uri, tracking_uri=self.tracking_store.mlflow_uri).delete_artifacts(folder)
 
     def log_inputs(self, run_id: str, inputs: Sequence[RunInput]) -> None:
-        """What a run was made from; an input of a name and digest that is there already is not added again."""
+        """Log the inputs of a run; one whose name and digest are already there is not added again."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         given = [
@@ -168,7 +168,7 @@ class MlflowStore:
             self._store[0].log_inputs(run_id, given)
 
     def share_view(self, key: str, state: str) -> None:
-        """A view of the experiment's runs, which the UI opens with `viewStateShareKey=KEY`."""
+        """Save a view of the experiment's runs, which the UI opens with `viewStateShareKey=KEY`."""
         from mlflow.entities import ExperimentTag
 
         with self._request():
@@ -176,14 +176,14 @@ class MlflowStore:
             store.set_experiment_tag(experiment, ExperimentTag(f"{_VIEW}{key}", state))
 
     def set_status(self, run_id: str, status: str, ended: int | None = None) -> None:
-        """RUNNING, FINISHED or KILLED, and when (milliseconds)."""
+        """Set a run's status to RUNNING, FINISHED, KILLED or FAILED, and its end in milliseconds."""
         from mlflow.entities import RunStatus
 
         with self._request():
             self._store[0].update_run_info(run_id, RunStatus.from_string(status), ended, None)
 
     def logged(self, run_id: str, key: str) -> set[tuple[int, int]]:
-        """Steps and times (milliseconds) at which a metric of a run is there already."""
+        """Steps and times (milliseconds) at which a metric of a run is already logged."""
         found: set[tuple[int, int]] = set()
         token: str | None = None
         while True:
@@ -195,7 +195,7 @@ class MlflowStore:
                 return found
 
     def delete(self, run_id: str) -> None:
-        """Take a run out of sight (MLflow keeps it in its trash)."""
+        """Delete a run; MLflow keeps it in its trash."""
         with self._request():
             self._store[0].delete_run(run_id)
 
@@ -205,22 +205,22 @@ class MlflowStore:
 
     @contextmanager
     def _request(self) -> Iterator[None]:
-        """One request, whose failure is one of ours in one sentence."""
+        """Count a request, and turn its failure into a TrackingError of one sentence."""
         self.requests += 1
         try:
             yield
         except TrackingError:
             raise
-        # mlflow raises its own, SQLAlchemy's, requests' and the system's errors; none of them may stop a sweep.
+        # MLflow raises its own errors, SQLAlchemy's, requests' and the system's; none of them may stop a sweep.
         except Exception as error:
             kind = _kind(error)
-            said = self.tracking_store.scrub(one_line(error))[:300]
-            raise kind(f"MLflow at {self.tracking_store.masked_uri} could not be written ({said})") from error
+            reason = self.tracking_store.scrub(one_line(error))[:300]
+            raise kind(f"MLflow at {self.tracking_store.masked_uri} could not be written ({reason})") from error
 
     @property
     def _store(self) -> tuple[AbstractStore, str]:
         if self._opened is None:
-            # Where connections are encrypted, a new one costs more than it saves.
+            # A new encrypted connection costs more than it saves.
             plain = self.tracking_store.uri.startswith("http://")
             for name, value in {**_ENVIRONMENT, **({SWITCH: "true"} if plain else {})}.items():
                 os.environ.setdefault(name, value)
@@ -228,7 +228,7 @@ class MlflowStore:
         return self._opened
 
     def _open(self) -> tuple[AbstractStore, str]:
-        # Asked first where MLflow itself would try for minutes.
+        # Checked first, because MLflow itself would try for minutes.
         if self.tracking_store.kind == "postgresql":
             _reachable(self.tracking_store)
         with _alone(self.tracking_store.sqlite_file):
@@ -253,7 +253,7 @@ class MlflowStore:
 
 
 def _given(value: Any) -> Any:
-    """MLflow's abstract store says that it returns nothing."""
+    """The value itself, untyped: MLflow's abstract store declares that it returns nothing."""
     return value
 
 
@@ -265,18 +265,18 @@ def _stored(run: Run) -> StoredRun:
 
 def _reachable(tracking_store: TrackingStore) -> None:
     try:
-        trouble = tracking_store.check()
+        problem = tracking_store.check()
     except UserError as error:
         raise RefusedError(str(error)) from error
-    if trouble:
-        raise UnavailableError(trouble)
+    if problem:
+        raise UnavailableError(problem)
 
 
 @contextmanager
 def _alone(database: Path | None) -> Iterator[None]:
-    """Two processes that initialise a new SQLite store at once break it, and so does one that dies while it does.
+    """Initialise a new SQLite store in one process at a time: two at once would break it, and so would one that dies meanwhile.
 
-    They take turns, and a new store gets its name when it is whole.
+    Processes take turns, and a new store gets its name only when it is whole.
     """
     if database is None:
         yield
@@ -301,7 +301,7 @@ def _initialise(database: Path) -> None:
 
 
 def _kind(error: Exception) -> type[TrackingError]:
-    """What a failure means. Codes are MLflow's own names for HTTP's; artifacts come with bare HTTP."""
+    """The kind of a failure. MLflow has its own names for HTTP codes; artifacts fail with plain HTTP errors."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import HTTPError
 
@@ -314,6 +314,6 @@ def _kind(error: Exception) -> type[TrackingError]:
         return UnavailableError
     if error.error_code in _SHUT:
         return RefusedError
-    # A server passes on what its database said as a bad request.
+    # A server reports errors of its database as bad requests.
     ours = error.error_code in _BAD_CONTENT and not any(word in str(error) for word in ("sqlalche.me", "psycopg"))
     return RejectedError if ours else UnavailableError

@@ -1,4 +1,4 @@
-"""The world models of a sweep as inputs of its run: each model's card, and the data that it was trained on."""
+"""The world models of a sweep as inputs of its run: each model's card and its training data."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from world_models.errors import UserError
 
 @dataclass(frozen=True)
 class RunInput:
-    """One input of a run, as MLflow has them: a data set with a digest."""
+    """One input of a run, which MLflow calls a dataset, with a digest."""
 
     name: str
     digest: str
     context: str
-    """What it is to the run, in a word or two."""
+    """Its role in the run, in a word or two."""
     source: str
-    """JSON object."""
+    """Its source, as a JSON object."""
     profile: str
-    """JSON object."""
+    """Its description, as a JSON object."""
 
 
 def inputs_of(models: Iterable[str]) -> list[RunInput]:
-    """Of models by zoo name or path, card and training data each; those that cannot be read any more are left out."""
+    """The card and training data of each model, given by zoo name or path; unreadable models are skipped."""
     found = []
     for model in models:
         try:
@@ -44,5 +44,5 @@ def inputs_of(models: Iterable[str]) -> list[RunInput]:
 
 
 def _card_profile(card: Mapping[str, object]) -> dict[str, object]:
-    """A card without what is said elsewhere."""
+    """The card without the fields that are logged elsewhere."""
     return {key: value for key, value in card.items() if key not in ("content_digest", "data")}

@@ -1,8 +1,8 @@
-"""The outbox: what is still to be told to MLflow, as small files in one folder, worked off in order by one process at a time.
+"""The outbox: records still to be written to MLflow, as small files in one folder, delivered in order by one process at a time.
 
-A record says what is to be told ("these points of this sweep are complete"), never the data: that lies in the ledger. So
-records stay small, and telling one twice is harmless. Each is written to a temporary name, fsynced and renamed: it is there
-whole or not at all. Records of one writer keep their order; the records of two processes have none between them.
+A record says what to write ("these points of this sweep are complete") without the data, which is in the ledger. So records
+stay small, and delivering one twice is harmless. Each is written to a temporary name, fsynced and renamed: it exists whole or
+not at all. Records of one writer keep their order; records of different processes have no order between them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class PointsRecord:
-    """Points of a sweep that are complete."""
+    """A record of complete points of a sweep."""
 
     sweep: str
     cells: CellSet
@@ -44,17 +44,17 @@ class PointsRecord:
 
 @dataclass(frozen=True)
 class SweepRecord:
-    """A sweep began or ended: it stays until the sweep's end has been told, so a killed driver leaves it behind."""
+    """A record of a sweep's beginning or end; it stays until the end is delivered, so a killed driver leaves it behind."""
 
     info: SweepInfo
     cells: CellSet
     """All cells of the sweep."""
     ended: bool
     figures: tuple[str, ...] = ()
-    """Paths of pictures for its page."""
+    """Paths of figures for its page."""
     host: str = ""
     pid: int = 0
-    """The driver's."""
+    """Process id of the driver."""
 
     @property
     def sweep(self) -> str:
@@ -63,25 +63,25 @@ class SweepRecord:
 
     @property
     def attended(self) -> bool:
-        """Its driver is another process of this machine, and alive."""
+        """Whether its driver is another, living process of this machine."""
         return self.host == host() and self.pid != os.getpid() and alive(self.pid)
 
     @property
     def orphaned(self) -> bool:
-        """Its driver ran on this machine and is gone."""
+        """Whether its driver ran on this machine and is gone."""
         return self.host == host() and not alive(self.pid)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        said = {"kind": "sweep", "info": asdict(self.info), "cells": self.cells.to_json(), "ended": self.ended}
-        return {**said, "figures": list(self.figures), "host": self.host, "pid": self.pid}
+        plain = {"kind": "sweep", "info": asdict(self.info), "cells": self.cells.to_json(), "ended": self.ended}
+        return {**plain, "figures": list(self.figures), "host": self.host, "pid": self.pid}
 
 
 Record = PointsRecord | SweepRecord
 
 
 class Outbox:
-    """Adding needs no lock and may be done by several threads and processes; working it off happens inside `alone`."""
+    """The records in a folder. Several threads and processes may add without a lock; delivery happens inside `exclusive`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -89,7 +89,7 @@ class Outbox:
         self._adding = threading.Lock()
 
     def add(self, record: Record) -> str:
-        """Make a record durable and return its name. OSError when the disk refuses; then there is no record."""
+        """Store a record durably and return its name. Raises OSError if the disk fails; then there is no record."""
         with self._adding:
             self.root.mkdir(parents=True, exist_ok=True)
             if self._last is None:
@@ -102,30 +102,30 @@ class Outbox:
             return final.name
 
     def names(self) -> list[str]:
-        """What waits, in order; nothing where there is no folder."""
+        """Names of the waiting records, in order; empty if there is no folder."""
         with suppress(FileNotFoundError):
             return sorted(file.name for file in self.root.iterdir() if _NAME.fullmatch(file.name))
         return []
 
     def read(self, name: str) -> Record | None:
-        """The record of a name; None when it is gone, or when it cannot be understood (then it is taken away)."""
+        """The record of a name; None if it is gone or cannot be parsed (then it is removed)."""
         file = self.root / name
         try:
             return _parsed(json.loads(file.read_bytes()))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError, AttributeError):
-            _log.warning("the record %s cannot be understood: the ledger has what it stood for", file, exc_info=True)
+            _log.warning("the record %s cannot be parsed and is removed: the ledger has its data", file, exc_info=True)
             self.discard([name])
             return None
 
     def discard(self, names: Iterable[str]) -> None:
-        """Take away records that have been told. No fsync: one that comes back after a power cut is told again."""
+        """Remove delivered records. There is no fsync: one that reappears after a power failure is delivered again."""
         for name in names:
             (self.root / name).unlink(missing_ok=True)
 
     def waiting(self) -> int:
-        """How many points and ends of sweeps wait."""
+        """Number of points and ends of sweeps that wait."""
         count = 0
         for name in self.names():
             record = self.read(name)
@@ -137,7 +137,7 @@ class Outbox:
 
     @contextmanager
     def exclusive(self) -> Iterator[bool]:
-        """Whether this caller may work it off: nobody else does until the block is left, or the process dies."""
+        """Whether this caller may deliver: nobody else does until the block is left or the process dies."""
         lock = self.claim()
         try:
             yield lock is not None
@@ -146,7 +146,7 @@ class Outbox:
                 os.close(lock)
 
     def claim(self) -> int | None:
-        """A file descriptor that holds the lock until it is closed; None when another holds it. OSError as `open` raises it."""
+        """A file descriptor that holds the lock until closed; None if another process holds it. OSError as from `open`."""
         self.root.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -156,20 +156,20 @@ class Outbox:
             if isinstance(error, BlockingIOError):
                 return None
             raise
-        with suppress(OSError):  # a full disk does not keep anyone from working
+        with suppress(OSError):  # a full disk must not stop the delivery
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"host {host()}, pid {os.getpid()}".encode(), 0)
             self._sweep_leftovers()
         return lock
 
     def lock_holder(self) -> str:
-        """Who works it off, or did last: host and pid."""
+        """Host and pid of the present or last holder of the lock."""
         with suppress(OSError):
             return (self.root / _LOCK).read_text(errors="replace")[:200] or "unknown"
         return "unknown"
 
     def _sweep_leftovers(self) -> None:
-        """Half-written files of processes that were killed."""
+        """Remove half-written files of killed processes."""
         for file in self.root.iterdir():
             match = _TEMPORARY.fullmatch(file.name)
             if match and match[1] == host() and not alive(int(match[2])):
@@ -177,7 +177,7 @@ class Outbox:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process of this machine is there."""
+    """Whether a process of this machine exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

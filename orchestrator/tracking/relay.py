@@ -1,4 +1,4 @@
-"""Works an outbox off: reads from the ledger what its records stand for and tells the tracker."""
+"""The outbox relay: reads the data of the outbox's records from the ledger and hands it to the tracker."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import LISTED_CELLS, Tracker
 
 AT_ONCE = 10_000
-"""Cells that are read from the ledger together, unless a single point has more."""
+"""Most cells that are read from the ledger at once, unless a single point has more."""
 
 
 class RecentCells:
-    """Cells that have just been recorded and are not told yet: for them the ledger need not be read.
+    """A cache of recently recorded cells that are not delivered yet, so that the ledger need not be read for them.
 
-    It holds some; of what it does not hold whole, the ledger has all.
+    It is incomplete; points that it does not hold whole are read from the ledger.
     """
 
     def __init__(self, limit: int = 100_000) -> None:
@@ -31,7 +31,7 @@ class RecentCells:
         self._rows: dict[str, list[Row]] = {}
 
     def add(self, results: Sequence[CellResult]) -> None:
-        """Hold them; when there are too many, start anew."""
+        """Add cells, after clearing the cache if it would hold too many."""
         if self._held + len(results) > self._limit:
             self._rows.clear()
             self._held = 0
@@ -41,7 +41,7 @@ class RecentCells:
         self._held += len(results)
 
     def rows(self, cells: CellSet) -> tuple[list[Row], CellSet]:
-        """Rows of the points that are held whole, and the rest of `cells`."""
+        """Rows of the points that are held whole, and the remaining `cells`."""
         rows: list[Row] = []
         rest: list[str] = []
         for group in cells.groups:
@@ -53,34 +53,34 @@ class RecentCells:
         return rows, cells.restricted_to(rest)
 
     def drop(self, points: Sequence[str]) -> None:
-        """Hold these no longer."""
+        """Drop the rows of these points."""
         for point in points:
             self._held -= len(self._rows.pop(point, []))
 
 
 class OutboxRelay:
-    """Delivers the records of one outbox. For one thread at a time, inside `outbox.alone()`.
+    """Delivers the records of one outbox. For one thread at a time, inside `outbox.exclusive()`.
 
-    Whatever raises (TrackingError, or UserError of the ledger) leaves its record where it is.
+    An error (a TrackingError, or a UserError of the ledger) leaves its record in the outbox.
     """
 
     def __init__(self, outbox: Outbox, tracker: Tracker, ledger: Ledger, artifacts: Path | str) -> None:
         self.outbox = outbox
         self.tracker = tracker
         self.refused: list[str] = []
-        """Sentences on points that MLflow would not take."""
+        """Sentences about points that MLflow refused."""
         self.read_seconds = 0.0
-        """Seconds that the ledger took for the latest record."""
+        """Seconds spent reading the ledger for the latest record."""
         self.recent = RecentCells()
         self._ledger = ledger
         self._artifacts = artifacts
         self._open: dict[str, str] = {}
-        """Sweeps that have begun, by the name of the record that says so: it stays until the sweep's end."""
+        """Sweeps that have begun, by the name of their record, which stays until the sweep's end."""
 
     def deliver_next(self, adopt: Callable[[SweepRecord], bool]) -> bool:
-        """Deliver what waits first, points of one sweep together; False when nothing waits.
+        """Deliver the first waiting records, merging points of one sweep; False if nothing waits.
 
-        `adopt` says of a sweep that began and has not ended whether its driver is gone: then it is written as it is.
+        `adopt` says whether the driver of a sweep that has not ended is gone; then the sweep is written as it is.
         """
         names = [name for name in self.outbox.names() if name not in self._open]
         waiting = ((name, record) for name in names if (record := self.outbox.read(name)) is not None)
@@ -105,7 +105,7 @@ class OutboxRelay:
         return True
 
     def deliver(self, record: Record, adopted: bool = False) -> None:
-        """Tell the tracker what a record stands for; `adopted`: as if the sweep had ended."""
+        """Write a record's data to the tracker; `adopted` treats the sweep as ended."""
         self.read_seconds = 0.0
         if isinstance(record, PointsRecord):
             self._points(record.sweep, record.cells)
@@ -132,11 +132,11 @@ class OutboxRelay:
         return any(isinstance(record, SweepRecord) and record.ended and record.sweep == sweep for record in records)
 
     def _end(self, record: SweepRecord) -> None:
-        """Everything that the ledger has of a sweep, and its page."""
+        """Write everything that the ledger has of a sweep, and its page."""
         table = self._read(record.cells, OVERVIEW_COLUMNS)
         sweep_overview = overview(table)
         self._points(record.sweep, record.cells.restricted_to(self.tracker.stale(record.sweep, sweep_overview)))
-        # Here and not with the points: pictures are drawn when all is planned, or by a later run.
+        # Not with the points, because artifacts are drawn once everything is planned, or by a later run.
         seeds = {point: group.seeds for group in record.cells.groups for point in group.points}
         self.refused += self.tracker.log_pictures(record.sweep, seeds, self._artifacts)
         cells = None

@@ -1,4 +1,4 @@
-"""What MLflow is told of a point and of a sweep: plain values made from ledger rows, without MLflow."""
+"""Contents of the MLflow runs of points and sweeps: plain values made from ledger rows, without MLflow."""
 
 from __future__ import annotations
 
@@ -22,69 +22,69 @@ Row = Mapping[str, Any]
 """A ledger row."""
 
 SEED_METRICS = ("success", "distance", "model_success", "model_distance", "steps_to_success")
-"""Logged once a seed that has not failed, at step = seed; what is None is left out. Seconds are a batch's, not a seed's."""
+"""Metrics logged once per seed that has not failed, at step = seed, unless None. Seconds belong to a batch, not to a seed."""
 
 TABLE_COLUMNS = (
     *("seed", "problem_kind", "status", "success", "distance", "start_distance", "model_success", "model_distance"),
     *("predicted_cost", "steps_to_success", "plan_seconds", "evaluations", "error", "cell_id"),
 )
-"""The table of cells in the UI."""
+"""Columns of the table of cells in the UI."""
 
 POINT_COLUMNS = (
     *("point_id", "task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
     *("goal_cost", "disagreement", "git_revision", "batch_seconds", "finished_at"),
     *TABLE_COLUMNS,
 )
-"""What `contents` reads of a ledger."""
+"""Ledger columns that `contents` reads."""
 
 OVERVIEW_COLUMNS = (
     *("point_id", "seed", "planner", "status", "success", "model_success", "plan_seconds", "batch_seconds"),
     *("git_revision", "finished_at"),
 )
-"""What `overview` reads of a ledger."""
+"""Ledger columns that `overview` reads."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PARAM_LIMIT, TAG_LIMIT = 6000, 5000
-"""Characters that MLflow takes."""
+"""Most characters that MLflow accepts in a param and in a tag."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a run."""
+    """A metric of a run at one step."""
 
     key: str
     value: float
     step: int
     timestamp: int
-    """Milliseconds: when its cell was finished, so that logging it again is the same metric."""
+    """When its cell was finished, in Unix milliseconds, so that logging it again gives the same metric."""
 
 
 @dataclass(frozen=True)
 class PointContent:
-    """The child run of a point."""
+    """The contents of a point's child run."""
 
     point_id: str
     name: str
     tags: dict[str, str]
     params: dict[str, str]
     digest: str
-    """Of the cells: which, and when they were finished."""
+    """A digest of the cells: which, and when they were finished."""
     rows: tuple[Row, ...]
-    """By seed."""
+    """The point's rows, sorted by seed."""
 
     @property
     def began(self) -> int:
-        """Milliseconds: when the first batch began, roughly."""
+        """When the first batch began, roughly, in Unix milliseconds."""
         return min(milliseconds(row["finished_at"]) - round(1000 * (row["batch_seconds"] or 0)) for row in self.rows)
 
     @property
     def ended(self) -> int:
-        """Milliseconds: when the last cell was finished."""
+        """When the last cell was finished, in Unix milliseconds."""
         return max(milliseconds(row["finished_at"]) for row in self.rows)
 
     def seed_metrics(self) -> list[Metric]:
-        """Metrics of the single cells, at step = seed."""
+        """Metrics of single cells, at step = seed."""
         return [
             Metric(key, float(row[key]), row["seed"], milliseconds(row["finished_at"]))
             for row in ran(self.rows)
@@ -93,13 +93,13 @@ class PointContent:
         ]
 
     def summary_metrics(self) -> list[Metric]:
-        """Metrics of the whole point, at step = number of cells, so that a grown point shows its latest."""
+        """Metrics of the whole point, at step = number of cells, so that a point that grew shows its latest values."""
         values = summary(self.rows)
         return [Metric(key, value, len(self.rows), self.ended) for key, value in values.items()]
 
 
 def contents(rows: Iterable[Row]) -> list[PointContent]:
-    """The points of ledger rows (with `POINT_COLUMNS`), in order of their names."""
+    """The points of ledger rows (with `POINT_COLUMNS`), sorted by name."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["point_id"]].append(row)
@@ -137,12 +137,12 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
 
 
 def ran(rows: Iterable[Row]) -> list[Row]:
-    """Those that have not failed: an error is no bad plan, and counts in no rate."""
+    """The rows that have not failed: an error is not a bad plan, and counts in no rate."""
     return [row for row in rows if row["status"] != "failed"]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
-    """Rates with Wilson intervals, counts and seconds of some cells; no rates where all have failed."""
+    """Rates with Wilson intervals, counts and seconds of some cells; no rates if all have failed."""
     total, rows = len(rows), ran(rows)
     values = _rate(sum(row["success"] for row in rows), len(rows))
     values |= {
@@ -168,28 +168,28 @@ def _rate(successes: int, n: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Overview:
-    """A sweep's own page in numbers, and what to compare its points by."""
+    """The numbers on a sweep's own page, and the digests that tell whether its points are up to date."""
 
     digests: Mapping[str, str]
-    """Of each point's cells, by point id."""
+    """Digests of each point's cells, by point id."""
     metrics: Mapping[str, float]
     """Rates with Wilson intervals, counts and seconds of all cells, and the success rate of each planner."""
     cells: int
     began: int
-    """Milliseconds: when the first batch began, roughly; 0 without cells."""
+    """When the first batch began, roughly, in Unix milliseconds; 0 without cells."""
     ended: int
-    """Milliseconds: when the last cell was finished; 0 without cells."""
+    """When the last cell was finished, in Unix milliseconds; 0 without cells."""
     revisions: str
-    """Git revisions, with commas between them."""
+    """Git revisions, separated by commas."""
 
     @property
     def digest(self) -> str:
-        """Of all cells."""
+        """A digest of all cells."""
         return hashlib.sha256("".join(f"{k}{self.digests[k]}" for k in sorted(self.digests)).encode()).hexdigest()[:16]
 
 
 def overview(table: pa.Table) -> Overview:
-    """The overview of a ledger table (with `OVERVIEW_COLUMNS`), a million cells in a second or two."""
+    """The overview of a ledger table (with `OVERVIEW_COLUMNS`); a million cells take a second or two."""
     n = table.num_rows
     if n == 0:
         return Overview({}, {}, 0, 0, 0, "")
@@ -213,7 +213,7 @@ def overview(table: pa.Table) -> Overview:
 
 
 def point_digests(table: pa.Table) -> dict[str, str]:
-    """Of each point's cells, by point id: which seeds, and when each was finished (one run again counts as another)."""
+    """Digests of each point's cells, by point id: which seeds, when each was finished (a rerun counts as another)."""
     if table.num_rows == 0:
         return {}
     cells = table.select(["point_id", "seed", "finished_at"])
@@ -227,13 +227,13 @@ def point_digests(table: pa.Table) -> dict[str, str]:
 
 
 def seeds_of(table: pa.Table) -> dict[str, np.ndarray]:
-    """Seeds by point id of a table of cells."""
+    """Seeds in a table of cells, by point id."""
     found = table.select(["point_id", "seed"]).group_by("point_id").aggregate([("seed", "list")]).to_pylist()
     return {row["point_id"]: np.array(row["seed_list"], np.int64) for row in found}
 
 
 def _digest(finished: np.ndarray) -> str:
-    """Of a point's seeds and when they were finished (microseconds), a row each, by seed."""
+    """A digest of rows, one per seed, of a point's seeds and the times (microseconds) when they were finished."""
     return hashlib.sha256(np.ascontiguousarray(finished).tobytes()).hexdigest()[:16]
 
 
@@ -243,12 +243,12 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray:
 
 
 def _microseconds(table: pa.Table) -> np.ndarray:
-    """When each cell was finished, since the epoch."""
+    """When each cell was finished, in microseconds since the epoch."""
     return pc.cast(table["finished_at"], pa.int64()).to_numpy()
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate; (0, 1) of nothing."""
+    """Wilson's 95 % interval of a rate; (0, 1) without observations."""
     if n == 0:
         return 0.0, 1.0
     z, rate = 1.959963984540054, successes / n
@@ -264,10 +264,10 @@ def table_json(rows: Sequence[Row]) -> str:
 
 
 def milliseconds(time: datetime) -> int:
-    """Since the epoch."""
+    """Milliseconds since the epoch."""
     return round(time.timestamp() * 1000)
 
 
 def clipped(values: Mapping[str, str], limit: int) -> dict[str, str]:
-    """Values no longer than `limit`; empty ones left out."""
+    """Values cut to at most `limit` characters; empty ones are left out."""
     return {key: value if len(value) <= limit else value[: limit - 1] + "…" for key, value in values.items() if value}

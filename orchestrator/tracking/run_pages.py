@@ -1,4 +1,4 @@
-"""The description page of a point's run: its headline, and how to look at a cell that did not succeed."""
+"""The description page of a point's run: its headline, and the command to look at a cell without success."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.tracking.run_content import Row, ran, summary
 
 
 def point_page(name: str, rows: Sequence[Row]) -> str:
-    """Markdown about a point's cells, by seed."""
+    """Markdown about a point's cells, which are given by seed."""
     values = summary(rows)
     lines = [f"**{name}**: no cell has a result"]
     if "success_rate" in values:
@@ -20,7 +20,7 @@ def point_page(name: str, rows: Sequence[Row]) -> str:
         lines += ["", *table]
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
-        lines += ["", f"{len(failed)} cells could not be planned; the first said: `{_plain(failed[0]['error'])}`"]
+        lines += ["", f"{len(failed)} cells could not be planned; the first error: `{_plain(failed[0]['error'])}`"]
     if lost := failed or [row for row in rows if not row["success"]]:
         lines += ["", f"Its first cell without success is seed {lost[0]['seed']}: `grasp rerun {lost[0]['cell_id']}`"]
     return "\n".join(lines)
@@ -29,9 +29,9 @@ def point_page(name: str, rows: Sequence[Row]) -> str:
 def _table(values: Mapping[str, float]) -> list[str]:
     shown = {
         "distance at the end, median": ("distance_median", "{:.3g}"),
-        "seconds a plan, mean": ("plan_seconds_mean", "{:.3g}"),
+        "seconds per plan, mean": ("plan_seconds_mean", "{:.3g}"),
         "steps to success, median": ("steps_to_success_median", "{:.0f}"),
-        "success as the model sees it": ("model_success_rate", "{:.2f}"),
+        "success predicted by the model": ("model_success_rate", "{:.2f}"),
     }
     rows = [f"| {words} | {form.format(values[key])} |" for words, (key, form) in shown.items() if key in values]
     return ["| | |", "|---|---|", *rows] if rows else []
@@ -48,12 +48,12 @@ COLUMNS = (
 
 
 def view_key(sweep: str) -> str:
-    """Of a sweep's view, for an address in the UI."""
+    """The key of a sweep's view, for an address in the UI."""
     return f"grasp-{digest(sweep)}"
 
 
 def points_view(parent: str) -> str:
-    """The children of a run, the best first, flat: MLflow nests them only while it sorts by time."""
+    """A view of a run's children, best first and flat: MLflow nests them only while it sorts by time."""
     return json.dumps(
         {
             "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",

@@ -1,7 +1,7 @@
-"""A study in MLflow: the study is a parent run, each trial its child. Written again, it adds nothing.
+"""A study in MLflow: the study is a parent run, and each trial its child. Writing it again adds nothing.
 
-What the study's storage holds is the truth: whatever MLflow lacks of it, because it was away or somebody was killed, is
-written the next time. In MLflow a trial that was given up is KILLED, one that does not count FAILED.
+The study's storage is authoritative: what MLflow lacks, because it was unavailable or a process was killed, is written the
+next time. In MLflow a pruned trial is KILLED, and one that does not count is FAILED.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from orchestrator.tuning.trials import State, TrialView
 
 _STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
 FINISH_TIMEOUT = 20.0
-"""Seconds that the end of a study waits for MLflow."""
+"""Seconds to wait for MLflow at the end of a study."""
 
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """What MLflow is told of a study as a whole."""
+    """The description of a study for MLflow."""
 
     name: str
     config_text: str
     command: str
     objectives: tuple[Objective, ...]
     definition: Mapping[str, str]
-    """In words."""
+    """The study's definition, in words."""
 
 
 class StudyTracker:
-    """Writes a study to a destination. Raises TrackingError throughout. For one thread at a time."""
+    """Writes a study to a tracking store. All methods may raise TrackingError. For one thread at a time."""
 
     def __init__(self, tracking_store: TrackingStore, info: StudyInfo) -> None:
         self._store = MlflowStore(tracking_store)
@@ -51,7 +51,7 @@ class StudyTracker:
         self._done: set[int] = set()
 
     def open(self) -> None:
-        """Import MLflow, find or create the study's run and look at the trials that it has."""
+        """Import MLflow, find or create the study's run, and read the trials that it has."""
         if self._parent is not None:
             return
         study_id = digest(["study", self._info.name])
@@ -61,7 +61,7 @@ class StudyTracker:
         for run in self._store.runs(f"tags.`mlflow.parentRunId` = '{parent.run_id}'"):
             number = int(run.tags.get("grasp.trial", "-1"))
             if number in self._children:
-                self._store.delete(run.run_id)  # made twice, because an answer was lost
+                self._store.delete(run.run_id)  # created twice, because an answer was lost
                 continue
             self._children[number] = run
             if "grasp.state" in run.tags:
@@ -72,7 +72,7 @@ class StudyTracker:
         self._upload({"config.yaml": self._info.config_text, "definition.json": json.dumps(self._info.definition, indent=1)})
 
     def write(self, view: TrialView) -> None:
-        """A trial that has ended; one that is there is left as it is."""
+        """Write a trial that has ended, unless it is already there."""
         self.open()
         assert self._parent is not None
         if view.state not in _STATUS or view.number in self._done:
@@ -89,7 +89,7 @@ class StudyTracker:
             run = self._children[view.number] = self._store.create(f"trial {view.number}", began, tags)
         params = {name: str(value) for name, value in view.settings.items() if name not in run.params}
         notes = {f"grasp.{key}": str(view.notes[key]) for key in ("start", "conflict", "failed") if key in view.notes}
-        # The state is the last word: a run that has it is whole.
+        # The state is written last: a run that has it is complete.
         self._store.log(
             run.run_id, self._metrics(view, ended), params, clipped(notes | {"grasp.state": view.state.value}, TAG_LIMIT)
         )
@@ -103,13 +103,13 @@ class StudyTracker:
         ]
         first = self._info.objectives[0].name
         steps = sorted(view.steps.items())
-        # Behind its problems, a trial that was given up has their mean.
+        # After its instances, a pruned trial has their mean.
         steps = steps[:-1] if view.state is State.PRUNED else steps
         found += [Metric(f"{first}_by_problem", score, step, ended) for step, score in steps]
         return found
 
     def finish(self, views: Sequence[TrialView], files: Sequence[Path], description: str) -> None:
-        """All trials that are not there yet, the history of the best, and the study's page."""
+        """Write all missing trials, the history of the best, and the study's page."""
         self.open()
         assert self._parent is not None
         for view in views:
@@ -134,7 +134,7 @@ class StudyTracker:
 
 
 def history(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list[Metric]:
-    """The best so far of each objective, a step a trial."""
+    """The best value so far of each objective, with one step per trial."""
     found: list[Metric] = []
     for position, objective in enumerate(objectives):
         best: float | None = None
@@ -148,7 +148,7 @@ def history(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list
 
 
 class StudyTracking:
-    """Tracks a study beside its planning, in a thread; MLflow's troubles never reach the study. Off without a destination."""
+    """Tracks a study in a thread; MLflow's failures never reach the study. Off without a tracking store."""
 
     def __init__(self, tracking_store: TrackingStore | None, info: StudyInfo, say: Callable[[str], None]) -> None:
         self._say = say
@@ -158,37 +158,37 @@ class StudyTracking:
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
-        """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
+        """Check the store before planning. Raises UserError if it will never take anything; warns if it is unavailable."""
         if self._tracking_store is not None and (warning := self._tracking_store.check()):
-            self._say(f"{warning}: planning goes on, and trials are written when the same command runs again")
+            self._say(f"{warning}: planning continues, and trials are written when the same command runs again")
 
     def start(self) -> None:
-        """Begin to write what is told."""
+        """Start the thread that writes trials."""
         if self._tracker is not None:
             self._thread = threading.Thread(target=self._work, name="study tracking", daemon=True)
             self._thread.start()
 
     def on_trial_end(self, view: TrialView) -> None:
-        """A trial has ended."""
+        """Queue a trial that has ended."""
         if self._thread is not None:
             self._ended_trials.put(view)
 
     def stop(self) -> None:
-        """Let the thread end what it is at."""
+        """Stop the thread after its present trial."""
         if self._thread is not None:
             self._ended_trials.put(None)
             self._thread.join(FINISH_TIMEOUT)
             self._thread = None
 
     def finish(self, views: Sequence[TrialView], files: Sequence[Path], description: str) -> None:
-        """Write what is lacking and the study's page; what cannot be written is said, and comes with the next run."""
+        """Write what is missing and the study's page. A failure is reported, and the next run writes the rest."""
         self.stop()
         if self._tracker is None:
             return
         try:
             self._tracker.finish(views, files, description)
         except TrackingError as error:
-            self._say(f"{error}; the study is whole in its storage: run the same command again to write it")
+            self._say(f"{error}; the study is complete in its storage: run the same command again to write it")
 
     def _work(self) -> None:
         assert self._tracker is not None
@@ -196,7 +196,7 @@ class StudyTracking:
             try:
                 self._tracker.write(view)
             except TrackingError:
-                # The end writes all that is lacking, and says so if it cannot.
+                # `finish` writes everything that is missing, and reports it if it cannot.
                 time.sleep(1.0)
 
 

@@ -1,4 +1,4 @@
-"""What the tracker is told of a sweep: its words, and which cells are its own."""
+"""The description of a sweep for the tracker: its texts, and the set of its cells."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from orchestrator.core.portion import Portion
 
 @dataclass(frozen=True)
 class SweepInfo:
-    """What the parent run says about a sweep."""
+    """The texts and files of a sweep's own run."""
 
     name: str
     config_text: str
     """The composed configuration, as YAML, without passwords."""
     command: str
-    """Without passwords; empty where it is not known."""
+    """The command line without passwords; empty if unknown."""
     description: str
-    """Markdown."""
+    """The sweep's description, in Markdown."""
     files: tuple[str, ...] = ()
-    """Paths of files on what it ran in; those that are gone are left out."""
+    """Paths of files that describe its environment; missing ones are skipped."""
     models: tuple[str, ...] = ()
-    """World models, by zoo name or path."""
+    """Its world models, by zoo name or path."""
     usage: str = ""
-    """File with samples of what its workers took; empty: there is none."""
+    """Path of the file with samples of its workers' usage; empty if there is none."""
 
     @staticmethod
     def from_json(raw: Mapping[str, Any]) -> SweepInfo:
-        """From plain values, where sequences are lists; records of earlier versions have fewer."""
+        """The info in plain values, where sequences are lists; records of earlier versions have fewer fields."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
         return SweepInfo(**values)
 
@@ -44,14 +44,14 @@ class SeedGroup:
     """Points that share their seeds."""
 
     points: tuple[str, ...]
-    """Point ids."""
+    """Ids of the points."""
     seeds: Int64[np.ndarray, " seeds"]
-    """Sorted."""
+    """The seeds, sorted."""
 
 
 @dataclass(frozen=True, eq=False)
 class CellSet:
-    """Which cells are meant, in a few words however many they are: a million cells are a few thousand ids and some ranges."""
+    """A compact set of cells: a million cells are a few thousand point ids and some ranges of seeds."""
 
     groups: tuple[SeedGroup, ...] = ()
 
@@ -62,18 +62,18 @@ class CellSet:
         return CellSet.merged([CellSet(tuple(single))])
 
     @staticmethod
-    def merged(extents: Iterable[CellSet]) -> CellSet:
-        """All of them; points that share their seeds are one group again."""
+    def merged(cell_sets: Iterable[CellSet]) -> CellSet:
+        """The union of several sets; points that share their seeds form one group again."""
         seeds: dict[bytes, Int64[np.ndarray, " seeds"]] = {}
         points: dict[bytes, dict[str, None]] = {}
-        for group in (group for extent in extents for group in extent.groups):
+        for group in (group for cells in cell_sets for group in cells.groups):
             key = group.seeds.tobytes()
             seeds.setdefault(key, group.seeds)
             points.setdefault(key, {}).update(dict.fromkeys(group.points))
         return CellSet(tuple(SeedGroup(tuple(points[key]), seeds[key]) for key in seeds))
 
     def __len__(self) -> int:
-        """Cells."""
+        """Number of cells."""
         return sum(len(group.points) * len(group.seeds) for group in self.groups)
 
     @property
@@ -82,37 +82,37 @@ class CellSet:
         return list(dict.fromkeys(point for group in self.groups for point in group.points))
 
     def restricted_to(self, points: Sequence[str]) -> CellSet:
-        """The part of it that lies in some points."""
+        """The cells of some points."""
         wanted = set(points)
         left = (SeedGroup(tuple(p for p in group.points if p in wanted), group.seeds) for group in self.groups)
         return CellSet(tuple(group for group in left if group.points))
 
     def split(self, cells: int) -> Iterator[CellSet]:
-        """Parts of at most so many cells, or of a single point."""
+        """Parts of at most `cells` cells, or of a single point."""
         for group in self.groups:
             step = max(1, cells // max(1, len(group.seeds)))
             for start in range(0, len(group.points), step):
                 yield CellSet((SeedGroup(group.points[start : start + step], group.seeds),))
 
     def select(self, table: pa.Table) -> pa.Table:
-        """The rows (with `point_id` and `seed`) that are meant."""
+        """The rows of these cells in a table with `point_id` and `seed`."""
         if table.num_rows == 0 or not self.groups:
             return table.slice(0, 0)
-        # Cells of one point may be in a ledger for other sweeps' sake, with other seeds.
-        meant = None
+        # A ledger may hold other seeds of a point, from other sweeps.
+        mask = None
         for group in self.groups:
             points, seeds = pa.array(group.points, pa.string()), pa.array(group.seeds)
             own = pc.field("point_id").isin(points) & pc.field("seed").isin(seeds)
-            meant = own if meant is None else meant | own
-        return table.filter(meant)
+            mask = own if mask is None else mask | own
+        return table.filter(mask)
 
     def to_json(self) -> list[dict[str, object]]:
-        """Plain values that `from_json` reads: seeds as [first, count] of each run of consecutive ones."""
+        """Plain values that `from_json` reads: seeds are [first, count] of each run of consecutive seeds."""
         return [{"points": list(group.points), "seeds": _runs(group.seeds)} for group in self.groups]
 
     @staticmethod
     def from_json(raw: Sequence[Mapping[str, Any]]) -> CellSet:
-        """The extent of `to_json`'s values."""
+        """The set that `to_json` wrote."""
         return CellSet(tuple(SeedGroup(tuple(map(str, group["points"])), _spread(group["seeds"])) for group in raw))
 
 

@@ -1,7 +1,7 @@
-"""The only writer to MLflow: a sweep is a parent run, a point its child, a seed a step.
+"""The tracker, the only writer to MLflow: a sweep is a parent run, a point its child run, and a seed a step.
 
-Everything is derived from the ledger, so it can be written again at any time: a run is found by its tags before it is created,
-a metric is the same metric when logged twice, and a point is complete once its run is FINISHED with the digest of its cells.
+Everything is derived from the ledger, so it can be written again at any time: a run is searched for by its tags before it is
+created, a metric logged twice stays one metric, and a point is complete once its run is FINISHED with the digest of its cells.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import samples, system_metrics
 
 SHOWN_CELLS = 1000
-"""Cells in a point's table in the UI; of a point with more, a Parquet file has all."""
+"""Most cells in a point's table in the UI; if there are more, a Parquet file holds all."""
 
 LISTED_CELLS = 100_000
-"""A sweep with more cells has no table of all of them on its page: the ledger has."""
+"""Most cells for which a sweep's page has a table of all cells; the ledger has them anyway."""
 
 _PICTURES = "grasp.pictures"
-"""Tag of a point's run: a digest of which cells it shows."""
+"""Tag of a point's run: a digest of the cells that it shows."""
 
 
 class Tracker:
-    """Writes to a destination; writing again adds nothing twice. Raises TrackingError throughout. For one thread at a time."""
+    """Writes to a tracking store, and adds nothing twice. Methods may raise TrackingError. For one thread at a time."""
 
     def __init__(self, tracking_store: TrackingStore, markers: Path | None = None) -> None:
         self.tracking_store = tracking_store
@@ -65,27 +65,27 @@ class Tracker:
         self._children: dict[str, dict[str, StoredRun]] = {}
         self._doubtful = False
         self._sent: dict[tuple[str, str], set[str]] = {}
-        """Names of picture files that have arrived, by run and digest: a run that was cut off goes on where it was."""
+        """Names of uploaded image files by run and digest, so that an interrupted upload continues where it stopped."""
         self.points = self.sweeps = self.pictures = 0
-        """How many were brought up to date."""
+        """Numbers of points, sweeps and points with images brought up to date."""
         self.files = 0
-        """Files of pictures that have arrived."""
+        """Number of uploaded image files."""
 
     @property
     def written(self) -> str:
-        """What was written, in words."""
+        """A description of what was written."""
         points = "1 point" if self.points == 1 else f"{self.points} points"
         points += f" with pictures of {self.pictures}" if self.pictures else ""
         return f"{points} and " + ("1 sweep" if self.sweeps == 1 else f"{self.sweeps} sweeps")
 
     @property
     def progress(self) -> tuple[int, ...]:
-        """Another one whenever something has arrived."""
+        """A value that changes whenever something has arrived."""
         return self.points, self.sweeps, self.pictures, self.files
 
     @property
     def requests(self) -> int:
-        """Made so far."""
+        """Number of requests made so far."""
         return self._store.requests
 
     def open(self) -> None:
@@ -93,7 +93,7 @@ class Tracker:
         self._store.open()
 
     def begin(self, info: SweepInfo) -> None:
-        """The sweep's own run is there, RUNNING, with its configuration."""
+        """Make the sweep's own run, RUNNING, with its configuration."""
         parent = self._parent(info.name)
         self._describe(parent, info)
         if parent.finished:
@@ -102,16 +102,16 @@ class Tracker:
         self._store.log(parent.run_id, [], {}, _sweep_tags(info, ""))
 
     def log_points(self, sweep: str, points: Iterable[PointContent]) -> list[str]:
-        """Bring runs of points up to date, but for their pictures.
+        """Bring runs of points up to date, except for their images.
 
-        Sentences on points that the store refuses; the others are written all the same.
+        Returns sentences about points that the store refuses; the others are written nevertheless.
         """
         refused = []
         for point in points:
             try:
                 self._log_point(sweep, point)
             except RejectedError:
-                # A run that someone deleted, or an experiment: seen anew, it is made anew or is refused for good.
+                # Someone deleted a run or the experiment: after a fresh look it is made again, or refused for good.
                 self._forget()
                 try:
                     self._log_point(sweep, point)
@@ -120,9 +120,9 @@ class Tracker:
         return refused
 
     def log_pictures(self, sweep: str, seeds: Mapping[str, Int64[np.ndarray, " seeds"]], artifacts: Path | str) -> list[str]:
-        """Bring the pictures of finished points (by id, with their seeds) up to date; `artifacts` holds a folder a point.
+        """Bring the images of finished points (by id, with their seeds) up to date; `artifacts` holds a folder per point.
 
-        Sentences on points that the store refuses.
+        Returns sentences about points that the store refuses.
         """
         artifact_store, refused = ArtifactStore(open_storage(artifacts)), []
         children = self._known(sweep, self._parent(sweep))
@@ -133,7 +133,7 @@ class Tracker:
                 continue
             try:
                 sent = self._sent.setdefault((run.run_id, shown.digest), set())
-                if _PICTURES in run.tags and not sent:  # of other cells than those that are chosen now
+                if _PICTURES in run.tags and not sent:  # its images show other cells than those selected now
                     for folder in (FOLDER, IMAGES):
                         self._store.remove(run, folder)
                 for file in run_files(artifact_store, point_id, shown, run.began):
@@ -152,9 +152,9 @@ class Tracker:
         return refused
 
     def stale(self, sweep: str, sweep_overview: Overview) -> list[str]:
-        """Ids of points whose run is not there or not up to date."""
+        """Ids of points whose run is missing or out of date."""
         if self._doubtful:
-            # A request that was given up may have been done after all: runs made twice are found before the end.
+            # A request that seemed to fail may have been done after all: runs made twice are found before the end.
             self._parents.pop(sweep, None)
             self._children.pop(sweep, None)
         children = self._known(sweep, self._parent(sweep, sweep_overview.began))
@@ -168,7 +168,7 @@ class Tracker:
         figures: Sequence[Path] = (),
         complete: bool = True,
     ) -> None:
-        """Write the sweep's page; `table` holds all cells, where they are few enough."""
+        """Write the sweep's page; `table` holds all cells, if they are few enough."""
         parent = self._parent(info.name)
         self._describe(parent, info)
         if table is not None:
@@ -190,14 +190,14 @@ class Tracker:
         self._mark(self._marker(info, sweep_overview), complete)
 
     def attach(self, sweep: str, tags: Mapping[str, str], files: Sequence[Path]) -> None:
-        """Further tags and files for a sweep's own run, under `tables`; what is there is replaced."""
+        """Add tags, and files under `tables`, to a sweep's own run, replacing existing ones."""
         parent = self._parent(sweep)
         for file in files:
             self._store.upload(parent, file, "tables")
         self._store.log(parent.run_id, [], {}, clipped(tags, TAG_LIMIT))
 
     def sync(self, info: SweepInfo, table: pa.Table, artifacts: Path | str, figures: Sequence[Path] = ()) -> list[str]:
-        """Everything at once, from all rows of a sweep: points that are stale, and its page. Sentences on refused points."""
+        """Write stale points and the page of a sweep, given all its rows. Returns sentences about refused points."""
         sweep_overview = overview(table)
         stale = self.stale(info.name, sweep_overview)
         stale_rows = table.filter(pc.field("point_id").isin(pa.array(stale, pa.string())))
@@ -209,19 +209,19 @@ class Tracker:
         return refused
 
     def tracked(self, info: SweepInfo, sweep_overview: Overview) -> bool:
-        """Whether the marker says that the store has all of this; MLflow is not asked."""
+        """Whether a marker file says that the store has all of this; MLflow is not asked."""
         marker = self._marker(info, sweep_overview)
         return marker is not None and marker.exists()
 
     def _forget(self) -> None:
-        """Know nothing of the store."""
+        """Forget everything known about the store."""
         self._store.forget()
         self._parents.clear()
         self._children.clear()
         self._doubtful = True
 
     def _create(self, name: str, began: int, tags: Mapping[str, str]) -> StoredRun:
-        """A new run. When the answer is lost it may be there all the same: it is searched for before it is made again."""
+        """Create a run. If the answer is lost, it may exist nevertheless, so it is searched for before another attempt."""
         try:
             return self._store.create(name, began, tags)
         except TrackingError:
@@ -229,7 +229,7 @@ class Tracker:
             raise
 
     def _describe(self, parent: StoredRun, info: SweepInfo) -> None:
-        """What is known of a sweep from its beginning; written again, it is the same."""
+        """Write what is known about a sweep from its beginning; writing it again changes nothing."""
         self._upload(parent, {"config.yaml": info.config_text.encode()})
         for file in filter(Path.is_file, map(Path, info.files)):
             self._store.upload(parent, file, "environment")
@@ -238,9 +238,9 @@ class Tracker:
         self._store.share_view(view_key(info.name), points_view(parent.run_id))
 
     def _parent(self, sweep: str, began: int = 0) -> StoredRun:
-        """The sweep's own run; `began` (milliseconds) is of a sweep that is told only now, 0 one that begins."""
+        """The sweep's own run; `began` (milliseconds) dates a sweep that is tracked afterwards, 0 means now."""
         if sweep not in self._parents:
-            # By a digest: MLflow's filter language cannot say every name.
+            # By a digest, because MLflow's filter language cannot express every name.
             sweep_id = digest(sweep)
             found = list(self._store.runs(f"tags.`grasp.sweep_id` = '{sweep_id}'"))
             if found:
@@ -252,7 +252,7 @@ class Tracker:
         return self._parents[sweep]
 
     def _true_parent(self, found: Sequence[StoredRun]) -> StoredRun:
-        """Of a sweep's own runs that were made twice, the one with points; those with nothing in them are taken away."""
+        """The best of several runs made for one sweep: the one with points; empty ones are deleted."""
         points = {run.run_id: sum(1 for _ in self._points_of(run)) for run in found}
         best = max(found, key=lambda run: ("grasp.cells" in run.tags, points[run.run_id], -run.began, run.run_id))
         self._delete([run for run in found if run is not best and not points[run.run_id]])
@@ -262,7 +262,7 @@ class Tracker:
         return self._store.runs(f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
 
     def _known(self, sweep: str, parent: StoredRun) -> dict[str, StoredRun]:
-        """Runs of the sweep's points, by point id; of those that were made twice, one stays."""
+        """Runs of the sweep's points, by point id; of runs made twice, one stays."""
         if sweep not in self._children:
             found: dict[str, StoredRun] = {}
             spare = []
@@ -297,7 +297,7 @@ class Tracker:
             tags |= point.tags
             if run.finished:
                 self._store.set_status(run.run_id, "RUNNING")
-            # All metrics of a seed are in one request: where `success` is, the others are.
+            # All metrics of a seed are in one request: if `success` is there, so are the others.
             known = self._store.logged(run.run_id, "success")
             metrics = [metric for metric in metrics if (metric.step, metric.timestamp) not in known]
         children[point.point_id] = replace(run, finished=False)
@@ -309,12 +309,12 @@ class Tracker:
         self._upload(run, files)
         self._store.set_status(run.run_id, "FINISHED", point.ended)
         self.points += 1
-        # What is kept of thousands of points is small; params that are logged again are the same.
+        # Only a little is kept, because there may be thousands of points; params that are logged again stay the same.
         kept = {"grasp.cells": point.digest} | {key: run.tags[key] for key in (_PICTURES,) if key in run.tags}
         children[point.point_id] = replace(run, finished=True, tags=kept, params=frozenset())
 
     def _upload(self, run: StoredRun, files: Mapping[str, bytes | pa.Table], within: str | None = None) -> None:
-        """Contents as files of their names."""
+        """Upload contents as files of the given names."""
         with _temporary_folder() as folder:
             for name, content in files.items():
                 file = folder / name
@@ -325,13 +325,13 @@ class Tracker:
                 self._store.upload(run, file, within)
 
     def _marker(self, info: SweepInfo, sweep_overview: Overview) -> Path | None:
-        """The file that says: this store has all of this. A store that was made anew has another inode."""
+        """The marker file for a store that has all of this. A store that was created again has another inode."""
         if self.markers is None:
             return None
         database = self.tracking_store.sqlite_file
         inode = database.stat().st_ino if database is not None and database.exists() else 0
-        said = digest([self.tracking_store.key, inode, info.name, info.config_text, sweep_overview.digest])
-        return self.markers / f"{said}.tracked"
+        name = digest([self.tracking_store.key, inode, info.name, info.config_text, sweep_overview.digest])
+        return self.markers / f"{name}.tracked"
 
     def _mark(self, marker: Path | None, complete: bool) -> None:
         if marker is None or not complete:
@@ -357,7 +357,7 @@ def _complete(run: StoredRun | None, cells: str) -> bool:
 
 
 def _better(run: StoredRun, other: StoredRun) -> bool:
-    """Which of two runs of one point stays: the one with more in it."""
+    """Whether `run` is the one of two runs of a point to keep: the one with more in it."""
     return (run.finished, len(run.params), run.run_id) > (other.finished, len(other.params), other.run_id)
 
 

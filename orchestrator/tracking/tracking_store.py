@@ -1,6 +1,6 @@
-"""Where tracking goes: a file of the output folder, an MLflow server or a database, and whether that can be right.
+"""The tracking store: a file in the output folder, an MLflow server or a database, with checks of its address.
 
-Nothing here imports MLflow (which takes seconds): a wrong address is refused before anything is planned.
+Nothing here imports MLflow, which takes seconds, so a wrong address is refused before anything is planned.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from orchestrator.core.messages import mask_text, mask_uri, one_line
 from world_models.errors import UnknownNameError, UserError, require
 
 SCHEMES = ("http", "https", "postgresql", "sqlite")
-"""What a tracking URI may begin with."""
+"""Schemes that a tracking URI may have."""
 
 CHECK_TIMEOUT = 10
-"""Seconds that a check may take."""
+"""Timeout of a check in seconds."""
 
 WITHOUT_TRACKING = "plan without tracking with tracking.enabled=false"
 
 _DATABASE_OPTIONS = {
-    # A connection that died without saying so, and a database that is stuck, are noticed within half a minute.
+    # With these, a dead connection or a stuck database is noticed within half a minute.
     "connect_timeout": str(CHECK_TIMEOUT),
     "tcp_user_timeout": "20000",
     "options": "-c statement_timeout=30000",
@@ -35,12 +35,12 @@ _DATABASE_OPTIONS = {
 
 @dataclass(frozen=True)
 class TrackingStore:
-    """A store and an experiment in it. Credentials are in the URI or in MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
+    """A store and an experiment in it. Credentials come from the URI or from MLFLOW_TRACKING_USERNAME, _PASSWORD and _TOKEN."""
 
     uri: str = field(repr=False)
-    """May hold a password: show `shown`."""
+    """May hold a password: show `masked_uri` instead."""
     artifact_root: Path
-    """Folder of artifacts; a server keeps its own."""
+    """Folder of artifacts, except for a server, which keeps its own."""
     experiment: str = "grasp"
 
     def __post_init__(self) -> None:
@@ -70,22 +70,22 @@ class TrackingStore:
 
     @property
     def is_colocated(self) -> bool:
-        """It is a database file beside its artifacts: they may be moved together."""
+        """Whether it is a database file next to its artifacts, so that both may be moved together."""
         return self.sqlite_file is not None and self.sqlite_file.parent == self.artifact_root.parent
 
     @property
     def key(self) -> str:
-        """A short name of the destination, the same whatever the credentials: its records wait in a folder of that name."""
+        """A short name of the store, independent of credentials; records for it wait in a folder of that name."""
         return digest([None if self.is_colocated else self.masked_uri, self.experiment], length=8)
 
     @property
     def sqlite_file(self) -> Path | None:
-        """The database file, where it is one."""
+        """The database file; None for other stores."""
         return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
 
     @property
     def mlflow_uri(self) -> str:
-        """The URI that MLflow is given: a database's names its driver and time limits."""
+        """The URI for MLflow; that of a database names its driver and timeouts."""
         if self.kind != "postgresql":
             return self.uri
         parts = urlsplit(self.uri)
@@ -93,7 +93,7 @@ class TrackingStore:
         return urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, ""))
 
     def scrub(self, text: str) -> str:
-        """A text without this destination's credentials."""
+        """The text without this store's credentials."""
         for secret in (self.uri, self.mlflow_uri):
             text = text.replace(secret, self.masked_uri)
         for secret in _secrets(self.uri):
@@ -101,14 +101,14 @@ class TrackingStore:
         return mask_text(text)
 
     def check(self) -> str | None:
-        """Ask the store whether it would take records: None if so, or a clause that says why it cannot be reached now.
+        """Ask whether the store would take records: None if so, or a clause that says why it cannot be reached now.
 
-        Raises UserError for what waiting does not mend: credentials refused, no MLflow there, an experiment that was deleted.
+        Raises UserError for what waiting does not fix: refused credentials, no MLflow at the address, a deleted experiment.
         """
         return {"http": self._check_server, "postgresql": self._check_database, "sqlite": self._check_file}[self.kind]()
 
     def refusal(self, reason: str) -> UserError:
-        """The error of a store that will not take anything."""
+        """The error for a store that will not take anything."""
         return UserError(f"MLflow at {self.masked_uri} {reason}; or {WITHOUT_TRACKING}.")
 
     def _unreachable(self, reason: str) -> str:
@@ -118,7 +118,7 @@ class TrackingStore:
         import requests
 
         if any(os.environ.get(name) for name in ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")):
-            return None  # MLflow's own plugins sign requests; it will be seen when they are made
+            return None  # MLflow's own plugins sign the requests, so errors show only when they are made
         address = f"{self.uri}/api/2.0/mlflow/experiments/get-by-name"
         options = {"params": {"experiment_name": self.experiment}, "timeout": CHECK_TIMEOUT, "headers": _headers()}
         try:
@@ -126,7 +126,7 @@ class TrackingStore:
         except requests.exceptions.SSLError as error:
             raise self.refusal(f"has a certificate that is not trusted ({self.scrub(one_line(error))[:200]})") from None
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
-            raise self.refusal(f"is no address ({self.scrub(one_line(error))[:200]}): mend tracking.uri") from None
+            raise self.refusal(f"is not a valid address ({self.scrub(one_line(error))[:200]}): fix tracking.uri") from None
         except requests.exceptions.RequestException as error:
             return self._unreachable(one_line(_deepest(error)))
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
@@ -134,11 +134,11 @@ class TrackingStore:
         return self._judge(answer.status_code, answer.text, answer.headers.get("Content-Type", ""))
 
     def _judge(self, status: int, text: str, kind: str) -> None:
-        """Refuse what is no answer of an MLflow server that would take records."""
+        """Raise UserError unless the answer is that of an MLflow server that would take records."""
         if status in (401, 403):
-            said = " ".join(text.split())[:120] if "html" not in kind else "no reason given"
+            reason = " ".join(text.split())[:120] if "html" not in kind else "no reason given"
             raise self.refusal(
-                f"refuses the credentials (HTTP {status}: {self.scrub(said)}): "
+                f"refuses the credentials (HTTP {status}: {self.scrub(reason)}): "
                 "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             )
         values = _json_object(text)
@@ -146,7 +146,7 @@ class TrackingStore:
             if found.get("lifecycle_stage") == "deleted":
                 raise self.refusal(f"has deleted experiment {self.experiment!r}: restore it or set tracking.experiment")
         elif values.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
-            raise self.refusal(f"is no MLflow server (it answers HTTP {status}): mend tracking.uri")
+            raise self.refusal(f"is not an MLflow server (it answers HTTP {status}): fix tracking.uri")
 
     def _check_database(self) -> str | None:
         try:
@@ -157,12 +157,12 @@ class TrackingStore:
             plain = self.mlflow_uri.replace("postgresql+psycopg:", "postgresql:", 1)
             psycopg.connect(plain, connect_timeout=CHECK_TIMEOUT).close()
         except psycopg.ProgrammingError as error:
-            raise self.refusal(f"is no address ({self.scrub(one_line(error))[:200]}): mend tracking.uri") from None
+            raise self.refusal(f"is not a valid address ({self.scrub(one_line(error))[:200]}): fix tracking.uri") from None
         except psycopg.OperationalError as error:
-            said = one_line(error)
-            if _final(said):
-                raise self.refusal(f"refuses the connection ({self.scrub(said)[:200]}): mend tracking.uri") from None
-            return self._unreachable(said)
+            reason = one_line(error)
+            if _is_final(reason):
+                raise self.refusal(f"refuses the connection ({self.scrub(reason)[:200]}): fix tracking.uri") from None
+            return self._unreachable(reason)
         return None
 
     def _check_file(self) -> str | None:
@@ -175,9 +175,9 @@ class TrackingStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self.refusal(f"cannot be opened ({error.strerror}): mend that or tracking.uri") from None
+            raise self.refusal(f"cannot be opened ({error.strerror}): fix that or tracking.uri") from None
         if head and head != b"SQLite format 3\0":
-            raise self.refusal("is no SQLite database: mend tracking.uri")
+            raise self.refusal("is not an SQLite database: fix tracking.uri")
         return None
 
 
@@ -185,28 +185,28 @@ def _split(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
         _ = parts.port
-    except ValueError:  # it may quote a part of the password
+    except ValueError:  # its message may quote a part of the password
         raise UserError(
-            f"tracking.uri {mask_text(uri)!r} cannot be read: give e.g. http://HOST:PORT; a password has %2F %3A %40 for / : @."
+            f"tracking.uri {mask_text(uri)!r} cannot be read: give http://HOST:PORT; a password needs %2F %3A %40 for / : @."
         ) from None
     return parts
 
 
-def _final(said: str) -> bool:
-    """Whether PostgreSQL's refusal is one that waiting does not mend (libpq gives no code for a refused connection)."""
-    passing = ("starting up", "shutting down", "too many", "recovery", "remaining connection slots")
-    return ("FATAL" in said or "no password" in said) and not any(words in said for words in passing)
+def _is_final(reason: str) -> bool:
+    """Whether waiting does not fix PostgreSQL's refusal (libpq gives no code for a refused connection)."""
+    transient = ("starting up", "shutting down", "too many", "recovery", "remaining connection slots")
+    return ("FATAL" in reason or "no password" in reason) and not any(words in reason for words in transient)
 
 
 def _secrets(uri: str) -> list[str]:
-    """Passwords in a URI, as they are written and as they are meant."""
+    """Passwords in a URI, both as written and unquoted."""
     parts = urlsplit(uri)
     found = [parts.password, *(value for key, value in parse_qsl(parts.query) if "pass" in key or "token" in key)]
     return [word for secret in found if secret for word in {secret, unquote(secret)} if len(word) > 2]
 
 
 def _headers() -> dict[str, str]:
-    """Credentials of the environment, as MLflow would send them; those in the URI win."""
+    """Headers with the environment's credentials, as MLflow would send them; credentials in the URI take precedence."""
     user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if user and password:
         return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
@@ -229,7 +229,7 @@ def _json_object(text: str) -> Mapping[str, object]:
 
 
 def _deepest(error: BaseException) -> BaseException:
-    """The error at the bottom: `Connection refused` says more than three layers of pools around it."""
+    """The innermost error: `Connection refused` says more than the three layers of pools around it."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return error

@@ -1,4 +1,4 @@
-"""Samples of what workers take: a file a sweep, and metrics for MLflow's page of system metrics."""
+"""Samples of workers' usage: one file per sweep, and metrics for MLflow's page of system metrics."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from orchestrator.evaluation.usage import Usage
 from orchestrator.tracking.run_content import Metric
 
 SHOWN = 400
-"""Samples of a worker that MLflow gets at most: of more, some spread evenly."""
+"""Most samples of a worker for MLflow; longer series are thinned evenly."""
 
 
 class UsageFile:
-    """Samples of a sweep's workers, a line each. A disk that refuses costs samples and nothing else."""
+    """Samples of a sweep's workers, one per line. A failing disk costs samples and nothing else."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def add(self, usage: Usage) -> None:
-        """At the end."""
+        """Append a sample."""
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps(asdict(usage)) + "\n")
@@ -30,7 +30,7 @@ class UsageFile:
 
 
 def samples(file: Path) -> list[Usage]:
-    """What a file holds, in its order; lines that are cut off or of another make are left out."""
+    """The samples in a file, in order; lines that are incomplete or of another format are skipped."""
     try:
         lines = file.read_text(errors="replace").splitlines()
     except OSError:
@@ -39,7 +39,7 @@ def samples(file: Path) -> list[Usage]:
 
 
 def system_metrics(found: Iterable[Usage]) -> Iterator[Metric]:
-    """Metrics for MLflow's page of system metrics: of each worker, and of each GPU (`system/worker_1/cpu_percent`)."""
+    """Metrics of each worker and each GPU for MLflow's page of system metrics, e.g. `system/worker_1/cpu_percent`."""
     series: dict[str, list[tuple[int, float]]] = {}
     for usage in found:
         for key, value in _values(usage).items():
@@ -61,7 +61,7 @@ def _values(usage: Usage) -> Mapping[str, float]:
 
 
 def _key(words: str) -> str:
-    """As MLflow takes it in a metric's name."""
+    """The words in a form that MLflow accepts in a metric's name."""
     return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in words)
 
 

@@ -1,1 +1,1 @@
-"""Studies over planners' settings; Optuna is imported here only."""
+"""Studies of planners' settings; Optuna is imported only here."""

@@ -1,4 +1,4 @@
-"""What a study optimises, computed from ledger records: numbers that are always finite, whatever failed."""
+"""The objectives of a study, computed from ledger records: always finite, even for failed cells."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from planners.base import PlanStatus
 from world_models.errors import UnknownNameError, require
 
 WORST_SECONDS = 3600.0
-"""What a cell that failed is charged, whatever it took."""
+"""Seconds that a failed cell is charged."""
 WORST_EVALUATIONS = 1e9
-"""The same in model steps."""
+"""Model steps that a failed cell is charged."""
 
 
 def sound(record: CellResult) -> bool:
-    """Whether a cell was planned, executed, and stayed finite."""
+    """Whether a cell was planned and executed, and stayed finite."""
     return record.status not in ("failed", PlanStatus.NON_FINITE.value) and record.distance is not None
 
 
 def cost(record: CellResult) -> float:
-    """Of a cell, in `[0, 1]`: a half for missing the success test, a half for the distance left, relative to the start's.
+    """A cell's cost in `[0, 1]`: a half for failing the success test, and a half times the share of the distance left.
 
-    1 for a cell that failed or became non-finite. Continuous, so that a few paired cells tell two planners apart, where
-    successes alone would need many.
+    It is 1 for a cell that failed or became non-finite. It is continuous, so that a few paired cells tell two planners apart
+    where successes alone would need many.
     """
     if not sound(record) or record.distance is None:
         return 1.0
@@ -48,12 +48,12 @@ def _evaluations(record: CellResult) -> float:
 
 @dataclass(frozen=True)
 class Objective:
-    """A number by cell, its mean by point, and which way is better."""
+    """A number per cell, averaged per point, and the direction that is better."""
 
     name: str
     of: Callable[[CellResult], float]
     larger: bool
-    """Whether more is better."""
+    """Whether larger values are better."""
     unit: str = ""
 
     def better(self, left: float, right: float) -> bool:
@@ -67,7 +67,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "seconds": Objective("seconds", _seconds, larger=False, unit="s"),
     "evaluations": Objective("evaluations", _evaluations, larger=False, unit="model steps"),
 }
-"""Objectives by name: seconds and model steps are of planning, a cell."""
+"""Objectives by name; seconds and model steps count planning, per cell."""
 
 
 def _worst(values: Sequence[float], objective: Objective) -> float:
@@ -83,29 +83,29 @@ JOINS: Mapping[str, Callable[[Sequence[float], Objective], float]] = {
     "worst": _worst,
     "best": _best,
 }
-"""How one number comes of those of several points: `any` one that does well is enough for `best`."""
+"""Ways to combine the values of several points into one; for `best`, one good point is enough."""
 
 
 def objective(name: str) -> Objective:
-    """By name; UnknownNameError with the nearest names."""
+    """The objective of a name. Raises UnknownNameError with the nearest names."""
     if name not in OBJECTIVES:
         raise UnknownNameError("objective", name, OBJECTIVES)
     return OBJECTIVES[name]
 
 
 def instance_score(record: CellResult, objective: Objective) -> float:
-    """What pruning compares cell by cell: continuous, and better in the objective's own direction."""
+    """The score of a cell that pruning compares: continuous, and better in the objective's own direction."""
     if objective.name == "success":
         return 1.0 - cost(record)
     return objective.of(record)
 
 
 def joined(by_point: Iterable[Sequence[CellResult]], objective: Objective, join: str) -> float:
-    """An objective's value for cells, point by point; UnknownNameError for another way of joining points."""
+    """An objective's value for the cells of each point. Raises UnknownNameError for an unknown way of joining points."""
     if join not in JOINS:
         raise UnknownNameError("way of joining points", join, JOINS)
     means = [fmean(objective.of(record) for record in records) for records in by_point if records]
-    require(bool(means), "no cell to judge: this is a defect, please report it.")
+    require(bool(means), "there is no cell to judge: this is a bug, please report it.")
     return JOINS[join](means, objective)
 
 
@@ -117,7 +117,7 @@ class Bound:
     limit: float
 
     def excess(self, value: float) -> float:
-        """By how much a value breaks it; 0 or less where it holds."""
+        """The amount by which a value violates the constraint; 0 or less if it holds."""
         return self.limit - value if self.objective.larger else value - self.limit
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Where studies are kept: a journal file, or PostgreSQL where several drivers share a study."""
+"""Storage of studies: a journal file, or PostgreSQL if several drivers share a study."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from orchestrator.core.messages import mask_text, mask_uri, one_line
 from world_models.errors import UserError, require
 
 _DATABASE_OPTIONS = {"connect_timeout": "5", "keepalives_idle": "10", "tcp_user_timeout": "15000"}
-"""Or a connection to a database that is gone would hang for minutes."""
+"""Without these, a connection to a vanished database would hang for minutes."""
 
 
 class JournalLock(JournalFileOpenLock):
-    """An flock beside the journal, which its holder's death releases, where Optuna's own would block others for 30 seconds.
+    """An flock next to the journal, released when its holder dies; Optuna's own would block others for 30 seconds.
 
-    Whoever gets it finds whole lines: half a line that a death or a full disk has left is cut off.
+    Its holder finds only whole lines: half a line left by a death or a full disk is cut off.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -44,7 +44,7 @@ class JournalLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Let others in."""
+        """Release the lock."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -67,12 +67,12 @@ def _cut_half_line(journal: Path) -> None:
 
 
 def masked_location(location: str | Path) -> str:
-    """A storage for people: without user, password and query."""
+    """The location for messages, without user, password and query."""
     return str(location) if isinstance(location, Path) else mask_uri(location)
 
 
 def open_storage(location: str | Path) -> BaseStorage:
-    """The storage at a path or `postgresql://` address; UserError, in one sentence, where it cannot be used."""
+    """The storage at a path or `postgresql://` address. Raises UserError if it cannot be used."""
     if isinstance(location, Path):
         return _open_journal(location)
     scheme = urlsplit(location).scheme.partition("+")[0]
@@ -85,17 +85,17 @@ def open_storage(location: str | Path) -> BaseStorage:
     except ImportError as error:
         raise UserError("a study in PostgreSQL needs psycopg: pip install 'grasp-orchestrator[postgres]'.") from error
     except Exception as error:
-        # SQLAlchemy and the driver have a dozen exceptions for an address that does not work, and all say it in words.
-        said = mask_text(one_line(error.__cause__ or error)).replace(location, mask_uri(location))
+        # SQLAlchemy and the driver raise a dozen exceptions for an address that does not work; all explain it in words.
+        reason = mask_text(one_line(error.__cause__ or error)).replace(location, mask_uri(location))
         password = urlsplit(location).password
-        said = said.replace(password, "***") if password else said
+        reason = reason.replace(password, "***") if password else reason
         raise UserError(
-            f"study storage {mask_uri(location)} cannot be used ({said[:200]}): start it, mend optuna.storage, or leave it out."
+            f"study storage {mask_uri(location)} cannot be used ({reason[:200]}): start it, fix optuna.storage or omit it."
         ) from error
 
 
 def _open_database(location: str) -> RDBStorage:
-    """Optuna's storage; drivers that begin together may find each other's tables half made."""
+    """Optuna's storage, with retries, because drivers that start together may find each other's tables half made."""
     for pause in (0.5, 1.0, 2.0, 4.0):
         try:
             return RDBStorage(_with_driver(location), engine_kwargs={"pool_pre_ping": True, "pool_size": 2})
@@ -120,7 +120,7 @@ def _open_journal(file: Path) -> BaseStorage:
         ) from error
     except (ValueError, KeyError) as error:
         raise UserError(
-            f"study storage {str(file)!r} is no journal of Optuna's ({one_line(error)[:150]}): choose another file."
+            f"study storage {str(file)!r} is not an Optuna journal ({one_line(error)[:150]}): choose another file."
         ) from error
 
 
@@ -131,7 +131,7 @@ def _with_driver(uri: str) -> str:
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """Whether an error of a study's says that its storage cannot be reached or written now, and may be later."""
+    """Whether an error means that a study's storage cannot be reached or written now, but may be later."""
     chain: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in chain:

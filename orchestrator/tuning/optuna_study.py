@@ -1,7 +1,7 @@
-"""One Optuna study, asked and told by one driver at a time (several, each with an id of its own, in PostgreSQL).
+"""One Optuna study, driven by one driver at a time, or in PostgreSQL by several, each with its own id.
 
-Workers never see it. A trial belongs to the driver that asked for it: the same driver, restarted, goes on with it, and no other
-touches it. Storages that are away are waited for.
+Workers never see it. A trial belongs to the driver that asked for it: the same driver, restarted, continues it, and no other
+touches it. If the storage is unavailable, the study waits for it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from world_models.errors import UnknownNameError, UserError
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 RETRY = 3.0
-"""Seconds between two tries to reach a storage that is away."""
+"""Seconds between two attempts to reach an unavailable storage."""
 ORPHANED = timedelta(minutes=10)
-"""After so long a trial that nobody has put a name to belongs to a driver that died while asking."""
+"""Age at which a trial without an owner is taken to be left by a driver that died while asking."""
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -44,17 +44,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StudyDefinition:
-    """What a study is: two studies with different definitions must not have one name."""
+    """The definition of a study: two studies with different definitions must not share a name."""
 
     name: str
     space: Space
     objectives: tuple[Objective, ...]
     bounds: tuple[Bound, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
-    """What else must agree, in words: tasks, seeds, fixed settings."""
+    """Further facts that must agree, in words: tasks, seeds, fixed settings."""
 
     def words(self) -> dict[str, str]:
-        """All of it, for comparison."""
+        """The whole definition in words, for comparison."""
         found = {f"space.{name}": text for name, text in self.space.words().items()}
         found["objectives"] = ", ".join(one.name for one in self.objectives)
         found["constraints"] = ", ".join(map(str, self.bounds)) or "none"
@@ -62,7 +62,7 @@ class StudyDefinition:
 
 
 class OptunaStudy:
-    """A study that is opened, or begun where it is new."""
+    """A study, opened or newly created."""
 
     def __init__(
         self,
@@ -74,8 +74,9 @@ class OptunaStudy:
         stop: threading.Event | None = None,
         on_unavailable: Callable[[str], None] = lambda words: None,
     ) -> None:
-        """`owner` is the driver's id. Raises UserError for a storage that is down, and for a name that is taken by another
-        definition; later, a storage that is away is waited for, which `on_away` is told, until `stop` is set."""
+        """`owner` is the driver's id. Raises UserError if the storage is unavailable, or the name has another definition.
+
+        Later the study waits for an unavailable storage until `stop` is set, after a call of `on_unavailable`."""
         self.definition, self.owner = definition, owner
         self._where = masked_location(location)
         self._stop, self._on_unavailable = stop or threading.Event(), on_unavailable
@@ -101,7 +102,7 @@ class OptunaStudy:
         self._study.sampler = make_sampler(sampling, definition.space, len(definition.objectives), f"{mine}/{known}")
 
     def _check(self) -> None:
-        """UserError where the study was begun with another definition."""
+        """Raise UserError if the study was begun with another definition."""
         stored, own = self._study.user_attrs.get("definition"), self.definition.words()
         if stored is None:  # its creator died between two of its first writes
             self._study.set_user_attr("definition", own)
@@ -116,7 +117,7 @@ class OptunaStudy:
             )
 
     def with_retries(self, act: Callable[[], T]) -> T:
-        """Do it, and while the storage is away try again; UserError when the study is stopped meanwhile."""
+        """Call `act`, and retry while the storage is unavailable. Raises UserError if the study is stopped meanwhile."""
         warned = False
         while True:
             try:
@@ -125,20 +126,20 @@ class OptunaStudy:
                 if not is_unavailable(error):
                     raise
                 if not warned:
-                    self._on_unavailable(f"study storage {self._where} is away ({_scrubbed(error)[:150]})")
+                    self._on_unavailable(f"study storage {self._where} is unavailable ({_scrubbed(error)[:150]})")
                     warned = True
                 if self._stop.wait(RETRY):
                     raise UserError(
-                        f"study storage {self._where} is away, and the study was stopped; finished cells are in the ledger, "
-                        "run the same command again."
+                        f"study storage {self._where} is unavailable, and the study was stopped: finished cells are in the "
+                        "ledger; run the same command again."
                     ) from error
 
     def enqueue(self, settings: Mapping[str, Scalar], note: str) -> None:
-        """Let a later `ask` return these settings; what they leave out is suggested."""
+        """Let a later `ask` return these settings; missing ones are suggested."""
         self.with_retries(lambda: self._study.enqueue_trial(dict(settings), user_attrs={"start": note}, skip_if_exists=True))
 
     def ask(self, total: int) -> Trial | None:
-        """A new trial; None when `total` are finished or under way."""
+        """A new trial; None if `total` are finished or under way."""
         if self._counted() >= total:
             return None
 
@@ -150,14 +151,14 @@ class OptunaStudy:
         live = self.with_retries(act)
         self.with_retries(lambda: self.definition.space.settings(live))
         trial = Trial(self, live, self.definition.space.settings(live))
-        # Two drivers may both have seen room for the last one: the lower number stays.
+        # Two drivers may both have asked for the last trial: the lower number stays.
         if self._counted(below=trial.number) >= total:
             trial.fail("one too many: another driver had the last one")
             return None
         return trial
 
     def resume(self) -> list[Trial]:
-        """Trials that this driver's last life has left; those that were not asked to the end are failed."""
+        """Trials left by this driver's earlier run; those whose settings are incomplete are failed."""
         found = []
         for frozen in self._trials(TrialState.RUNNING):
             owner = frozen.user_attrs.get("owner")
@@ -177,21 +178,21 @@ class OptunaStudy:
 
     @property
     def _alone(self) -> bool:
-        """A journal lies in the output folder, whose ledger has one driver."""
+        """Whether only this driver can use the study: a journal lies in an output folder, whose ledger has one driver."""
         return not self._where.startswith("postgresql")
 
     @property
     def needs_first_trials(self) -> bool:
-        """Whether this driver has made the study and not yet marked it as begun."""
+        """Whether this driver created the study and has not yet queued its first trials."""
         attributes = self.with_retries(lambda: self._study.user_attrs)
         return attributes.get("creator") == self.owner and not attributes.get("begun")
 
     def mark_first_trials_queued(self) -> None:
-        """All known good settings are enqueued."""
+        """Record that all known good settings are queued."""
         self.with_retries(lambda: self._study.set_user_attr("begun", True))
 
     def trials_of(self, name: str) -> list[TrialView]:
-        """Trials of another study of the same storage; UserError with the nearest names where there is none."""
+        """Trials of another study in the same storage. Raises UnknownNameError with the nearest names if there is none."""
         storage = self._study._storage
         names = self.with_retries(lambda: optuna.get_all_study_names(storage))
         if name not in names:
@@ -200,7 +201,7 @@ class OptunaStudy:
         return [view_of(frozen) for frozen in found]
 
     def adopt_running(self, enabled: bool) -> int:
-        """Where asked, take over what other drivers have under way, which must be dead. How many trials."""
+        """If enabled, take over the running trials of other drivers, which must be dead; return their number."""
         if not enabled:
             return 0
         others = [frozen for frozen in self._trials(TrialState.RUNNING) if frozen.user_attrs.get("owner") != self.owner]
@@ -221,20 +222,20 @@ class OptunaStudy:
         return len(self._trials(TrialState.COMPLETE, TrialState.PRUNED))
 
     def importances(self) -> dict[str, float]:
-        """Each setting's share of the objective's variance among good trials (PED-ANOVA, Watanabe et al. 2023); empty where
-        there are too few."""
+        """Each setting's share of the objective's variance among good trials (PED-ANOVA, Watanabe et al. 2023); empty if there
+        are too few."""
         complete = self._trials(TrialState.COMPLETE)
         if len(complete) < 4 or len(self.definition.objectives) > 1:
             return {}
         try:
             return dict(optuna.importance.get_param_importances(self._study))
         except (ValueError, RuntimeError) as error:
-            _log.warning("no importances: %s", error)
+            _log.warning("cannot compute importances: %s", error)
             return {}
 
     @property
     def optuna(self) -> optuna.Study:
-        """Optuna's own object, for its pictures."""
+        """Optuna's own study, for its figures."""
         return self._study
 
     def _live(self, frozen: FrozenTrial) -> optuna.trial.Trial:
@@ -246,7 +247,7 @@ class OptunaStudy:
         return self.with_retries(lambda: self._study.get_trials(deepcopy=False, states=states))
 
     def _counted(self, below: int | None = None) -> int:
-        """Trials that are or will be finished, of those with a number below."""
+        """Number of trials that are or will be finished, of those with a number below `below`."""
         states = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
         return sum(below is None or frozen.number < below for frozen in self._trials(*states))
 
@@ -259,42 +260,42 @@ class Trial:
         self.live = live
         self.number = live.number
         self.settings = settings
-        """What was suggested."""
+        """The suggested settings."""
         frozen = study.with_retries(lambda: study.optuna.get_trials(deepcopy=False)[live.number])
         self.is_start = "start" in frozen.user_attrs
-        """Whether it was given to the study, known to be good, instead of suggested."""
+        """Whether its settings were queued as known to be good instead of suggested."""
         self.reported = set(frozen.intermediate_values)
-        """Instances that were told."""
+        """Indices of the instances already reported."""
 
     def report(self, scores: Mapping[int, float]) -> None:
-        """Scores by instance; those told before are left as they are."""
+        """Report scores by instance; those already reported are kept."""
         for step, score in sorted(scores.items()):
             if step not in self.reported:
                 self._study.with_retries(lambda step=step, score=score: self.live.report(score, step))
                 self.reported.add(step)
 
     def should_prune(self) -> bool:
-        """Whether the pruner would give it up now."""
+        """Whether the pruner would prune it now."""
         return self._study.prunes and self._study.with_retries(self.live.should_prune)
 
     def note(self, **values: object) -> None:
-        """Remember something about it; plain values."""
+        """Record plain values with the trial."""
         for key, value in values.items():
             self._study.with_retries(lambda key=key, value=value: self.live.set_user_attr(key, value))
 
     def finish(self, values: Sequence[float], constraints: Mapping[str, float]) -> None:
-        """It is complete: values of the objectives, and by how much each constraint is broken (0 or less: not)."""
+        """Complete the trial with values of the objectives and each constraint's excess (0 or less: it holds)."""
         for key, excess in constraints.items():
             self._study.with_retries(lambda key=key, excess=excess: self.live.set_constraint(key, excess))
         self._tell(TrialState.COMPLETE, values)
 
     def prune(self, mean: float, instances: int) -> None:
-        """It is given up; the mean of what was seen stands behind the last of all `instances`, where samplers look for it."""
+        """Prune the trial; its mean score is reported at the step after all `instances`, where samplers look for it."""
         self.report({instances: mean})
         self._tell(TrialState.PRUNED, None)
 
     def fail(self, reason: str) -> None:
-        """It does not count."""
+        """Mark the trial as failed, so that it does not count."""
         self.note(failed=reason)
         self._tell(TrialState.FAIL, None)
 
@@ -315,7 +316,7 @@ def _scrubbed(error: BaseException) -> str:
 
 @contextmanager
 def _translated_errors(where: str) -> Iterator[None]:
-    """Errors of a storage that is away, as one sentence."""
+    """Raise UserError if the storage is unavailable."""
     try:
         yield
     except Exception as error:

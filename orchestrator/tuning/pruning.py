@@ -1,7 +1,7 @@
-"""When a trial is given up: a race, in which each is compared with the leader on the instances that both have seen.
+"""Pruning of trials by racing: each is compared with the leader on the instances that both have seen.
 
-Optuna's WilcoxonPruner compares with the best trial that is complete, so that of a wave of trials that begin together none is
-pruned. Here the leader may be under way itself (racing: Maron and Moore 1994, Birattari et al. 2002).
+Optuna's WilcoxonPruner compares with the best complete trial, so it prunes none of a wave of trials that begin together. Here
+the leader may itself be running (racing: Maron and Moore 1994, Birattari et al. 2002).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from world_models.errors import require
 
 @dataclass(frozen=True)
 class Pruning:
-    """When a trial is given up: a Wilcoxon signed-rank test, instance by instance, against the leader."""
+    """When a trial is pruned: by a Wilcoxon signed-rank test against the leader, instance by instance."""
 
     enabled: bool = True
     p_value: float = 0.15
@@ -29,16 +29,19 @@ class Pruning:
     """Instances before anything is pruned."""
 
     def __post_init__(self) -> None:
-        require(0 < self.p_value < 1, f"pruning.p_value {self.p_value} is no probability: give one between 0 and 1, e.g. 0.1.")
+        require(
+            0 < self.p_value < 1,
+            f"pruning.p_value {self.p_value} is not a valid probability: give one between 0 and 1, e.g. 0.1.",
+        )
         require(self.warm_up >= 2, f"pruning.warm_up {self.warm_up} is too few to compare: give at least 2.")
 
     def applies_to(self, objectives: int) -> bool:
-        """Whether trials of a study with so many objectives may be given up: of several, none says which of two is worse."""
+        """Whether trials of a study with so many objectives may be pruned: with several, neither of two need be worse."""
         return self.enabled and objectives == 1
 
 
 class RacePruner(BasePruner):
-    """Gives up a trial that is worse than the leader; the trial with the best mean over what it has seen is never given up.
+    """Prunes a trial that is worse than the leader; the trial with the best mean so far is never pruned.
 
     For trials that see the same instances in the same order, each reported once as a finite number.
     """
@@ -51,7 +54,7 @@ class RacePruner(BasePruner):
         mine = trial.intermediate_values
         if len(mine) < self._pruning.warm_up:
             return False
-        # Costs from here on: less is better.
+        # From here on values are costs: less is better.
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
         rivals = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
         leader = leader_of(mine, (rival for rival in rivals if rival.number != trial.number), sign)
@@ -60,7 +63,7 @@ class RacePruner(BasePruner):
         theirs = leader.intermediate_values
         mean = sign * fmean(mine.values())
         if sign * fmean(theirs.values()) >= mean:
-            # Over all that the leader has seen it is no better: it had the easier ones of these.
+            # Over all its instances the leader is no better: it only had the easier ones so far.
             return False
         steps = sorted(mine)
         gaps = np.array([sign * (mine[step] - theirs[step]) for step in steps])
@@ -68,7 +71,7 @@ class RacePruner(BasePruner):
 
 
 def beaten(mine: Mapping[int, float], best: Mapping[int, float], larger: bool, pruning: Pruning) -> bool:
-    """Whether a trial that has ended is probably worse than the best one: when it ran, that may not have been known."""
+    """Whether a finished trial is probably worse than the best one, which may not have been known while it ran."""
     common = sorted(mine.keys() & best.keys())
     if not pruning.enabled or len(common) < pruning.warm_up:
         return False
@@ -77,13 +80,13 @@ def beaten(mine: Mapping[int, float], best: Mapping[int, float], larger: bool, p
 
 
 def leader_of(mine: Mapping[int, float], rivals: Iterable[FrozenTrial], sign: float) -> FrozenTrial | None:
-    """The best, over the instances of `mine`, of those that have seen them all; None where nobody has."""
+    """The rival with the best mean over the instances of `mine`, among those that have seen them all; None if none has."""
     comparable = [rival for rival in rivals if mine.keys() <= rival.intermediate_values.keys()]
     return min(comparable, key=lambda rival: sign * fmean(rival.intermediate_values[step] for step in mine), default=None)
 
 
 def worse(gaps: np.ndarray) -> float:
-    """P-value of the one-sided signed-rank test (Wilcoxon 1945): could costs with these gaps be no worse?"""
+    """P-value of the one-sided signed-rank test (Wilcoxon 1945) that costs with these gaps are no worse."""
     if not gaps.any():
         return 1.0
     _, p_value = stats.wilcoxon(gaps, alternative="greater", zero_method="zsplit")

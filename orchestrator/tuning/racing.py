@@ -1,4 +1,4 @@
-"""A trial's cells: which are asked for next, and what they come to.
+"""A trial's cells: which are requested next, and the values that they give.
 
 All trials of a study see the same cells in the same order.
 """
@@ -17,14 +17,14 @@ from orchestrator.tuning.objectives import Objective, instance_score, joined
 
 @dataclass(frozen=True)
 class Instance:
-    """A cell of every trial: a place (task, world model, horizon, mode) and a seed."""
+    """A cell of every trial: a condition (task, world model, horizon, mode) and a seed."""
 
     condition: int
     seed: int
 
 
 def instances_of(conditions: int, seeds: Sequence[int], order: int) -> tuple[Instance, ...]:
-    """All places with all seeds, shuffled once by `order`: every stretch of them is a fair sample of all."""
+    """All conditions with all seeds, shuffled by the seed `order`, so that any stretch of them is a fair sample."""
     every = [Instance(condition, seed) for condition in range(conditions) for seed in seeds]
     random.Random(order).shuffle(every)
     return tuple(every)
@@ -32,15 +32,15 @@ def instances_of(conditions: int, seeds: Sequence[int], order: int) -> tuple[Ins
 
 @dataclass
 class Race:
-    """The cells of one trial that have come in, and how many of its instances have been asked for."""
+    """The recorded cells of one trial, and how many of its instances have been requested."""
 
     points: tuple[Point, ...]
-    """One a place."""
+    """One point per condition."""
     instances: tuple[Instance, ...]
     requested: int
-    """Instances asked for, from the first on."""
+    """How many instances have been requested, from the first on."""
     records: dict[int, CellResult] = field(default_factory=dict)
-    """By instance."""
+    """Records by index of their instance."""
 
     def __post_init__(self) -> None:
         self._where: dict[tuple[str, int], list[int]] = {}
@@ -48,12 +48,12 @@ class Race:
             self._where.setdefault((self.points[instance.condition].point_id, instance.seed), []).append(index)
 
     def add(self, record: CellResult) -> None:
-        """A cell has come in; one that is none of the trial's is ignored."""
+        """Add a recorded cell; one that does not belong to the trial is ignored."""
         for index in self._where.get((record.point_id, record.seed), ()):
             self.records[index] = record
 
     def lacking(self, rank: int) -> list[Portion]:
-        """What is asked for and has not come in."""
+        """The requested cells that are not recorded yet."""
         missing = [index for index in range(self.requested) if index not in self.records]
         by_condition: dict[int, list[int]] = {}
         for index in missing:
@@ -61,20 +61,20 @@ class Race:
         return [Portion.of(self.points[condition], seeds, rank) for condition, seeds in by_condition.items()]
 
     def request_more(self, more: int) -> None:
-        """Go on with so many further instances."""
+        """Request so many further instances."""
         self.requested = min(self.requested + more, len(self.instances))
 
     @property
     def over(self) -> bool:
-        """Whether all has been asked for."""
+        """Whether all instances have been requested."""
         return self.requested >= len(self.instances)
 
     def scores(self, objective: Objective) -> Mapping[int, float]:
-        """By instance, what pruning compares."""
+        """Scores for pruning, by index of the instance."""
         return {index: instance_score(record, objective) for index, record in self.records.items()}
 
     def value(self, objective: Objective, join: str) -> float:
-        """Of the objective, over what has come in."""
+        """The objective's value over the recorded cells."""
         by_condition: dict[int, list[CellResult]] = {}
         for index, record in self.records.items():
             by_condition.setdefault(self.instances[index].condition, []).append(record)

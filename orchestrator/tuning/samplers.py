@@ -1,4 +1,4 @@
-"""How a study's settings are suggested: Optuna's samplers by name."""
+"""Optuna's samplers by name, which suggest a study's settings."""
 
 from __future__ import annotations
 
@@ -17,24 +17,22 @@ from world_models.errors import UnknownNameError, require
 
 @dataclass(frozen=True)
 class Sampling:
-    """How settings are suggested."""
+    """How a study suggests settings."""
 
     sampler: str = "tpe"
     seed: int = 0
     startup: int = 10
-    """Trials that are drawn at random before a model of the objective is trusted."""
+    """Random trials before the sampler trusts its model of the objective."""
 
 
 SAMPLERS = ("tpe", "random", "cmaes", "gp", "nsga2", "nsga3")
 
 
 def make_sampler(sampling: Sampling, space: Space, objectives: int, salt: str) -> BaseSampler:
-    """A sampler of our own: never shared between studies, nor between the drivers of one."""
+    """A new sampler, not shared between studies or between the drivers of one study."""
     seed = int.from_bytes(hashlib.blake2b(f"{sampling.seed}/{salt}".encode(), digest_size=4).digest(), "little")
     if sampling.sampler in ("cmaes",):
-        require(
-            objectives == 1, f"sampler {sampling.sampler} knows one objective, and {objectives} are given: choose tpe or nsga2."
-        )
+        require(objectives == 1, f"sampler {sampling.sampler} takes one objective, not {objectives}: choose tpe or nsga2.")
     makers: Mapping[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(seed=seed, n_startup_trials=sampling.startup, group=space.conditional),
         "random": lambda: RandomSampler(seed=seed),
@@ -51,7 +49,7 @@ def make_sampler(sampling: Sampling, space: Space, objectives: int, salt: str) -
 
 @contextmanager
 def calm() -> Iterator[None]:
-    """What Optuna calls experimental has been so for years; our tests hold it to what we need."""
+    """Silence Optuna's warnings about experimental features: they have been so for years, and our tests cover them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         yield

@@ -1,4 +1,4 @@
-"""Search spaces: which settings of a planner are tuned, in which ranges, and which of them only under a condition."""
+"""Search spaces: which settings of a planner are tuned, in which ranges, and under which conditions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from planners import check_setting, setting_kinds
 from world_models.errors import UnknownNameError, UserError, require
 
 SettingCondition = tuple[tuple[str, tuple[Scalar, ...]], ...]
-"""Settings of the space and the values that they must have."""
+"""Other settings of the space, with the values that they must have."""
 
 _KEYS = ("low", "high", "log", "choices", "when")
 
 
 @runtime_checkable
 class Suggest(Protocol):
-    """Who picks values: an Optuna trial, or `Known`."""
+    """A source of values: an Optuna trial, or `Known`."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """A number in `[low, high]`."""
@@ -36,26 +36,26 @@ class Suggest(Protocol):
 
 @dataclass(frozen=True)
 class Known:
-    """Picks what was picked before; KeyError where nothing was."""
+    """Repeats earlier values. Raises KeyError for a setting without one."""
 
     values: Mapping[str, Scalar]
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """As before."""
+        """The earlier value."""
         return float(self.values[name])  # pyright: ignore[reportArgumentType]
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """As before."""
+        """The earlier value."""
         return int(self.values[name])  # pyright: ignore[reportArgumentType]
 
     def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        """As before."""
+        """The earlier value."""
         return self.values[name]
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included."""
+    """A range of numbers from `low` to `high`, both included."""
 
     name: str
     low: float
@@ -65,13 +65,13 @@ class Range:
     when: SettingCondition = ()
 
     def suggest(self, suggest: Suggest) -> Scalar:
-        """A value."""
+        """A suggested value."""
         if self.whole:
             return suggest.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
         return suggest.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def holds(self, value: Scalar) -> bool:
-        """Whether it could suggest this value."""
+        """Whether this value could be suggested."""
         return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -80,18 +80,18 @@ class Range:
 
 @dataclass(frozen=True)
 class Options:
-    """One of some values."""
+    """A choice among some values."""
 
     name: str
     choices: tuple[Scalar, ...]
     when: SettingCondition = ()
 
     def suggest(self, suggest: Suggest) -> Scalar:
-        """A value."""
+        """A suggested value."""
         return suggest.suggest_categorical(self.name, self.choices)
 
     def holds(self, value: Scalar) -> bool:
-        """Whether it could suggest this value."""
+        """Whether this value could be suggested."""
         return value in self.choices
 
     def __str__(self) -> str:
@@ -103,22 +103,22 @@ Dimension = Range | Options
 
 @dataclass(frozen=True)
 class Space:
-    """The tuned settings, those that others depend on first."""
+    """The tuned settings; those that others depend on come first."""
 
     dimensions: tuple[Dimension, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the settings."""
+        """Names of the settings."""
         return tuple(dimension.name for dimension in self.dimensions)
 
     @property
     def conditional(self) -> bool:
-        """Whether any setting is tuned under a condition only."""
+        """Whether any setting is tuned only under a condition."""
         return any(dimension.when for dimension in self.dimensions)
 
     def settings(self, suggest: Suggest) -> dict[str, Scalar]:
-        """What is suggested; settings whose condition does not hold are left out."""
+        """Suggested settings, without those whose condition does not hold."""
         found: dict[str, Scalar] = {}
         for dimension in self.dimensions:
             if all(found.get(name) in values for name, values in dimension.when):
@@ -126,7 +126,7 @@ class Space:
         return found
 
     def part_of(self, settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
-        """Those of known settings that the space could suggest: a start for a study, which picks the rest."""
+        """The known settings that the space could suggest: a start for a study, which chooses the rest."""
         held = (dimension for dimension in self.dimensions if dimension.name in settings)
         return {dimension.name: settings[dimension.name] for dimension in held if dimension.holds(settings[dimension.name])}
 
@@ -136,7 +136,7 @@ class Space:
 
 
 def space_of(raw: Mapping[str, object], planner: str) -> Space:
-    """The space that a config describes; UserError names what is wrong, with the nearest setting where one is unknown."""
+    """The space that a config describes. UserError says what is wrong, with the nearest name for an unknown setting."""
     kinds = setting_kinds(planner)
     require(bool(raw), f"the search space is empty: name settings of planner {planner}, e.g. space={planner}.")
     for name in raw:
@@ -150,7 +150,7 @@ def _dimension(name: str, raw: object, kind: str, planner: str) -> Dimension:
     where = f"space.{name}"
     require(
         isinstance(raw, Mapping),
-        f"{where} {raw!r} is no range: give e.g. {{low: 0.01, high: 1, log: true}} or {{choices: [a, b]}}.",
+        f"{where} {raw!r} is not a range: give e.g. {{low: 0.01, high: 1, log: true}} or {{choices: [a, b]}}.",
     )
     assert isinstance(raw, Mapping)
     for key in raw:
@@ -162,7 +162,7 @@ def _dimension(name: str, raw: object, kind: str, planner: str) -> Dimension:
         return _options(where, name, raw["choices"], when, planner)
     if kind == "flag":
         return Options(name, (False, True), when)
-    require(kind != "choice", f"{where} is one of some names: give choices, e.g. {{choices: [a, b]}}.")
+    require(kind != "choice", f"{where} needs a list of names: give choices, e.g. {{choices: [a, b]}}.")
     return _range(where, name, raw, kind == "count", when, planner)
 
 
@@ -170,17 +170,20 @@ def _range(where: str, name: str, raw: Mapping[str, object], whole: bool, when: 
     bounds = []
     for end in ("low", "high"):
         value = raw.get(end)
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        require(sound, f"{where}.{end} {value!r} is no finite number: a range has low and high.")
+        valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        require(valid, f"{where}.{end} {value!r} is not a finite number: a range has low and high.")
         assert isinstance(value, int | float)
-        require(not whole or float(value).is_integer(), f"{where}.{end} {value!r} is no whole number, which {name} is.")
+        require(
+            not whole or float(value).is_integer(),
+            f"{where}.{end} {value!r} is not a whole number, but {name} must be one: give one.",
+        )
         bounds.append(float(value))
     low, high = bounds
     log = raw.get("log", False)
-    require(isinstance(log, bool), f"{where}.log {log!r} is neither true nor false.")
+    require(isinstance(log, bool), f"{where}.log {log!r} is neither true nor false: give one of them.")
     require(low <= high, f"{where} goes from {low:g} to {high:g}: low is above high; swap them.")
     require(low < high, f"{where} goes from {low:g} to {high:g}: fix it with planners.NAME.settings.{name}={low:g} instead.")
-    require(not log or low > 0, f"{where} has a log scale from {low:g}: it must begin above 0, e.g. low: 0.001.")
+    require(not log or low > 0, f"{where} has a log scale from {low:g}: it must start above 0, e.g. low: 0.001.")
     for value in (low, high):
         check_setting(planner, name, int(value) if whole else value)
     return Range(name, low, high, bool(log), whole, when)
@@ -201,13 +204,15 @@ def _options(where: str, name: str, raw: object, when: SettingCondition, planner
 def _condition(where: str, raw: object) -> SettingCondition:
     if raw is None:
         return ()
-    require(isinstance(raw, Mapping), f"{where}.when {raw!r} is no condition: give e.g. {{sync: gd}} or {{sync: [gd, cem]}}.")
+    require(
+        isinstance(raw, Mapping), f"{where}.when {raw!r} is not a condition: give e.g. {{sync: gd}} or {{sync: [gd, cem]}}."
+    )
     assert isinstance(raw, Mapping)
     return tuple((str(name), tuple(value) if isinstance(value, list) else (value,)) for name, value in raw.items())
 
 
 def _in_order(dimensions: Mapping[str, Dimension]) -> Iterator[Dimension]:
-    """Those that others depend on first."""
+    """The dimensions in order of dependence: those that others depend on come first."""
     done: set[str] = set()
     for dimension in dimensions.values():
         for name, values in dimension.when:
@@ -221,7 +226,7 @@ def _in_order(dimensions: Mapping[str, Dimension]) -> Iterator[Dimension]:
         ready = [d for d in dimensions.values() if d.name not in done and all(name in done for name, _ in d.when)]
         if not ready:
             left = ", ".join(sorted(set(dimensions) - done))
-            raise UserError(f"the conditions of {left} depend on each other in a circle: leave one of them out.")
+            raise UserError(f"the conditions of {left} depend on each other in a circle: remove one of them.")
         done |= {dimension.name for dimension in ready}
         yield from ready
 

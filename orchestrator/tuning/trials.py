@@ -1,4 +1,4 @@
-"""Trials of a study, for those who read."""
+"""Read-only views of a study's trials."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from orchestrator.core.cell import Scalar
 
 
 class State(Enum):
-    """How a trial stands."""
+    """The state of a trial."""
 
     WAITING = "waiting"
     RUNNING = "running"
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
-    """Not counted: its driver died while asking, or it was one too many."""
+    """Not counted, because its driver died while asking or it was one too many."""
 
 
 @dataclass(frozen=True)
 class TrialView:
-    """A trial, for those who read."""
+    """A read-only view of a trial."""
 
     number: int
     state: State
     settings: Mapping[str, Scalar]
-    """What was suggested."""
+    """The suggested settings."""
     values: tuple[float, ...]
-    """Of the objectives; of a pruned one, the mean of what was seen."""
+    """Values of the objectives; for a pruned trial, the mean score of its instances."""
     feasible: bool
-    """No constraint is broken."""
+    """Whether no constraint is violated."""
     owner: str
     notes: Mapping[str, Any]
-    """What `note` was told."""
+    """Values recorded with `Trial.note`."""
     began: datetime | None
     ended: datetime | None
     steps: Mapping[int, float]
-    """Scores by instance."""
+    """Scores by index of the instance."""
 
 
 def view_of(frozen: FrozenTrial) -> TrialView:
-    """A trial as the storage has it."""
+    """The view of a stored trial."""
     notes = {key: value for key, value in frozen.user_attrs.items() if key != "owner"}
     state = {TrialState.FAIL: State.FAILED}.get(frozen.state) or State[frozen.state.name]
     return TrialView(

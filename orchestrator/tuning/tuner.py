@@ -1,7 +1,7 @@
-"""The driver's side of a study: trials share the actors' batches, and none waits for another.
+"""The driver's side of a study: trials share the workers' batches, and none waits for another.
 
-As rows return, each trial that has all it asked for is told on: pruned, finished, or given further cells; for each that ends a
-new one is asked. What a killed driver had under way goes on from the ledger.
+As results arrive, each trial that has all its requested cells is pruned, finished, or given further cells; for each that ends,
+a new one is asked for. Trials of a killed driver continue from the ledger.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from orchestrator.tuning.trials import State
 from world_models.errors import UserError, require
 
 MakePoints = Callable[[Mapping[str, Scalar]], tuple[Point, ...]]
-"""A trial's points, one a place, by its settings; UserError where the settings conflict."""
+"""Makes a trial's points, one per condition, from its settings. Raises UserError if the settings conflict."""
 Recorded = Callable[[Point], Iterable[CellResult]]
-"""What the ledger has of a point."""
+"""Gives the ledger's records of a point."""
 
 _WORST: Mapping[str, float] = {"cost": 1.0, "success": 0.0, "seconds": WORST_SECONDS, "evaluations": WORST_EVALUATIONS}
 
@@ -34,50 +34,50 @@ class TuningPlan:
     """How a study is run."""
 
     total: int
-    """Trials of the study, those of its earlier runs and other drivers included."""
+    """Trials of the study, including those of earlier runs and of other drivers."""
     parallel: int
-    """Trials under way at a time."""
+    """Trials under way at the same time."""
     chunk: int = 8
-    """Cells that a trial asks for at a time, once pruning may end it."""
+    """Cells that a trial requests at a time if it can be pruned."""
     join: str = "mean"
-    """How the values of several places become one."""
+    """How the values of several conditions are combined: a name of `JOINS`."""
     timed: bool = False
-    """Whether seconds are an objective or bounded: all cells of a trial are then asked for at once."""
+    """Whether seconds are an objective or constrained; a trial's cells are then all requested at once."""
 
     def __post_init__(self) -> None:
-        require(self.total >= 1, f"trials {self.total} is no number of trials: give at least 1.")
-        require(self.parallel >= 1, f"parallel {self.parallel} is no number of trials: give at least 1.")
-        require(self.chunk >= 1, f"chunk {self.chunk} is no number of cells: give at least 1.")
+        require(self.total >= 1, f"trials {self.total} is not a valid number of trials: give at least 1.")
+        require(self.parallel >= 1, f"parallel {self.parallel} is not a valid number of trials: give at least 1.")
+        require(self.chunk >= 1, f"chunk {self.chunk} is not a valid number of cells: give at least 1.")
 
 
 @dataclass(frozen=True)
 class EndedTrial:
-    """A trial that has ended, for those who watch."""
+    """A trial that has ended, for observers."""
 
     number: int
     state: State
     values: tuple[float, ...]
     cells: int
-    """Of it that were planned or found."""
+    """Its cells that were planned or found in the ledger."""
 
 
 @dataclass
 class StudyProgress:
-    """How a run of a study stands."""
+    """The progress of a study's run."""
 
     finished: int = 0
     pruned: int = 0
     cells: int = 0
     """Cells of ended trials."""
     saved: int = 0
-    """Cells that pruning has spared."""
+    """Cells saved by pruning."""
     best: float | None = None
-    """Of the first objective, among complete trials of this run."""
+    """The best value of the first objective among complete trials of this run."""
     under_way: dict[int, Race] = field(default_factory=dict)
 
 
 class Tuner:
-    """Asks, tells and prunes. Feed it `start` and `on_result`, from the driver's thread."""
+    """Asks for trials, reports their values and prunes them. Call `start` and `on_result` from the driver's thread."""
 
     def __init__(
         self,
@@ -95,19 +95,19 @@ class Tuner:
         self._objectives: tuple[Objective, ...] = study.definition.objectives
         self._trials: dict[int, Trial] = {}
         self._seen: dict[str, dict[int, CellResult]] = {}
-        """Cells by point id and seed: those of this run, and those that the ledger had."""
+        """Records by point id and seed: those of this run and those found in the ledger."""
         self.progress = StudyProgress()
         self._scheduler: Scheduler | None = None
 
     def start(self, scheduler: Scheduler) -> None:
-        """Go on with what an earlier life has left, then ask for as many trials as fit."""
+        """Resume the trials of an earlier run, then ask for as many as may be under way."""
         self._scheduler = scheduler
         for trial in self._study.resume():
             self._begin(trial)
         self._fill()
 
     def on_result(self, result: BatchResult) -> None:
-        """A batch is in the ledger."""
+        """Take the result of a batch that is in the ledger."""
         touched: dict[int, None] = {}
         for record in result.results:
             self._seen.setdefault(record.point_id, {})[record.seed] = record
@@ -132,14 +132,14 @@ class Tuner:
         try:
             points = self._make_points(trial.settings)
         except UserError as error:
-            # Settings that are sound one by one may conflict: the sampler learns to stay away.
+            # Settings that are valid one by one may conflict: the sampler learns to avoid them.
             trial.note(conflict=str(error))
             values = [_WORST[objective.name] for objective in self._objectives]
             trial.finish(values, {})
             self._ended(trial.number, State.COMPLETE, values, 0)
             return
         trial.note(points=[point.point_id for point in points])
-        # Nothing is ever compared with the first ones: they may as well be planned at once.
+        # Known good settings are first, with nothing to compare them with, so all their cells are planned at once.
         whole = self._plan.timed or not self._study.prunes or trial.is_start
         race = Race(points, self._instances, len(self._instances) if whole else min(self._plan.chunk, len(self._instances)))
         for point in points:
@@ -155,7 +155,7 @@ class Tuner:
             self._go_on(number)
 
     def _settle(self, number: int) -> bool:
-        """Ask for what a trial lacks, or end it; whether it has neither ended nor anything to wait for."""
+        """Request a trial's missing cells, or end it. True if it has all that it requested and has not ended."""
         trial, race = self._trials[number], self.progress.under_way[number]
         if lacking := race.lacking(rank=number):
             assert self._scheduler is not None
@@ -177,7 +177,7 @@ class Tuner:
         return True
 
     def _go_on(self, number: int) -> None:
-        """Further cells of a trial: a chunk of them; more where too few trials are left to fill the workers."""
+        """Request a further chunk of a trial's cells; several if too few trials are left to fill the workers."""
         chunks = self._plan.parallel // max(1, len(self._trials))
         self.progress.under_way[number].request_more(max(1, chunks) * self._plan.chunk)
         self._advance(number)

@@ -1,1 +1,1 @@
-"""Where batches are planned: this process, or Ray actors; Ray is imported here only."""
+"""Workers that plan batches: this process, or Ray actors; Ray is imported only here."""

@@ -1,4 +1,4 @@
-"""Where batches run: the contract, and the backend that runs them in this process."""
+"""The protocol of backends, and the backend that runs batches in this process."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from world_models.errors import UserError
 _log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY = (PlannerMemoryError, torch.cuda.OutOfMemoryError, MemoryError)
-"""What is raised where memory runs out and the process survives."""
+"""Errors raised if memory runs out and the process survives."""
 
 
 @runtime_checkable
 class BatchEvaluator(Protocol):
-    """What a worker needs: batches in, results out; drawings in, pictures out."""
+    """An evaluator for a worker: it turns batches into results, and drawings into artifacts."""
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """One record a cell; raises what tasks, models and planners raise."""
+        """Return one record per cell. Raises what tasks, models and planners raise."""
         ...
 
     def draw(self, drawing: Drawing) -> Drawn:
-        """Pictures of recorded cells; raises what tasks and models raise."""
+        """Draw recorded cells. Raises what tasks and models raise."""
         ...
 
 
 MakeEvaluator = Callable[[str], BatchEvaluator]
-"""Makes a worker's evaluator for a device; picklable. `Evaluator` itself is one."""
+"""A picklable function that makes a worker's evaluator for a device, such as `Evaluator` itself."""
 
 
 def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | BatchFailure:
-    """What a worker runs.
+    """Evaluate a batch in a worker.
 
-    The one place that turns whatever is raised into a value: one bad cell must not cost its neighbours.
+    Only here are exceptions turned into values: one bad cell must not cost its neighbours.
     """
     try:
         return evaluator.evaluate(batch)
@@ -63,40 +63,40 @@ def attempt(evaluator: BatchEvaluator, batch: Batch) -> BatchResult | BatchFailu
 
 
 def evaluated(evaluator: BatchEvaluator, batch: Batch, device: str = "cpu") -> BatchResult:
-    """A batch on its own: what was raised becomes failed records."""
+    """The result of a single batch; anything raised becomes failed records."""
     answer = attempt(evaluator, batch)
     return failed_batch(batch, answer.message, Provenance.here(device)) if isinstance(answer, BatchFailure) else answer
 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """A worker, for those who watch."""
+    """A worker's state for observers."""
 
     name: str
     node: str
     device: str
     models: tuple[str, ...]
-    """Digests of the world models that it has loaded."""
+    """Digests of its loaded world models."""
     batch: Batch | None
-    """What it plans now."""
+    """The batch that it plans now; None if it is idle."""
     since: float
-    """When it began that, or came to rest (`time.monotonic`)."""
+    """When it began the batch or became idle (`time.monotonic`)."""
     cells: int
-    """Cells that it has planned."""
+    """Number of cells that it has planned."""
     deaths: int
-    """Workers in its place that died before it."""
+    """Predecessors that died."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Runs what a scheduler hands out."""
+    """Runs the batches that a scheduler hands out."""
 
     def capacity(self) -> int:
-        """Workers that there is room for: batches that run at the same time."""
+        """Number of workers that there is room for, each with one running batch."""
         ...
 
     def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """Results as they arrive, until the scheduler is over. Not to be called while another `run` of it is going on."""
+        """Results as they arrive, until the scheduler is over. Must not be called during another `run`."""
         ...
 
     def workers(self) -> tuple[WorkerView, ...]:
@@ -113,7 +113,7 @@ class Backend(Protocol):
 
 
 class InlineBackend:
-    """One worker: this process. UserError for a device that is not here."""
+    """A single worker in this process. Raises UserError for a missing device."""
 
     def __init__(self, device: str = "cpu", make_evaluator: MakeEvaluator = Evaluator) -> None:
         check_device(device)
@@ -126,7 +126,7 @@ class InlineBackend:
         return 1
 
     def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """Results in the order in which they are handed out. UserError where this process has lost its GPU."""
+        """Results in the order in which batches are handed out. Raises UserError if this process has lost its GPU."""
         evaluator = self._make_evaluator(self._device)
         available = AvailableWorker("inline", self._device, memory=device_memory(self._device, 1.0))
         while (task := scheduler.next(available, 1)) is not None or not scheduler.over:
@@ -138,7 +138,7 @@ class InlineBackend:
             self._show(task.batch, ())
             answer = attempt(evaluator, task.batch)
             if isinstance(answer, BatchFailure) and is_broken(self._device):
-                # Whatever else this process tried would be recorded as failed.
+                # Every further batch of this process would be recorded as failed.
                 raise UserError(
                     f"the GPU can no longer be used by this process ({answer.message}): run the same command again; "
                     "everything finished is kept."
@@ -155,7 +155,7 @@ class InlineBackend:
         return (self._view,)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""
 
     def __enter__(self) -> InlineBackend:
         return self

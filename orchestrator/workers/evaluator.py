@@ -1,4 +1,4 @@
-"""From a batch of cells to results: problems, planning in the model, execution in the simulator, success in both."""
+"""Evaluation of a batch: problems, planning in the model, execution in the simulator, and success in both."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from world_models.tasks import make_task as _make_task
 from world_models.tasks.base import check_horizon, pose_of
 
 LoadModel = Callable[[str, str], LoadedModel]
-"""(name or path, device) -> model."""
+"""A function from (name or path, device) to the loaded model."""
 MakeTask = Callable[..., Task]
 MakePlanner = Callable[[str, Mapping[str, Setting]], Planner]
 ReadCard = Callable[[str], tuple[Mapping[str, object], str]]
 
 PROBLEMS = 10_000
-"""Problems that a worker remembers."""
+"""Most problems that a worker caches."""
 KEEP = 4
-"""World models that stay loaded in a worker, the latest used."""
+"""Most world models that stay loaded in a worker: those used last."""
 
 __all__ = ["BatchResult", "Evaluator", "check_point"]
 
@@ -53,7 +53,7 @@ def check_point(
     make_planner: MakePlanner = _make_planner,
     read_card: ReadCard = checkpoints.read_card,
 ) -> None:
-    """UserError unless the point can be planned: task, planner, settings, horizon, mode, and a model that fits."""
+    """Raise UserError unless the point can be planned: its task, planner, settings, horizon, mode and model are valid."""
     task = _task_with_problems(make_task, point.task, point.horizon)
     check_mode(point.mode, point.horizon, task.action_block)
     make_planner(point.planner.name, point.planner.as_dict())
@@ -63,13 +63,13 @@ def check_point(
     Sensors.of(card).check(task, card.get("name"))
     require(
         digest == point.model_digest,
-        f"the world model {point.model} has digest {digest}, not {point.model_digest}: it changed; run again.",
+        f"the world model {point.model} has digest {digest}, not {point.model_digest}: it has changed; run again.",
     )
 
 
 @cache
 def _task_with_problems(make_task: MakeTask, named: Named, horizon: int) -> Task:
-    """The task, once it is known to have a problem at this horizon; a sweep asks for the same ones many times."""
+    """The task, checked to have a problem at this horizon; cached, because a sweep asks for the same tasks many times."""
     task = make_task(named.name, **named.as_dict())
     check_horizon(horizon, task.action_block)
     task.problem(0, horizon)
@@ -77,7 +77,7 @@ def _task_with_problems(make_task: MakeTask, named: Named, horizon: int) -> Task
 
 
 class Evaluator:
-    """Evaluates batches on one device; a world model is loaded once. The makers are arguments for tests."""
+    """Evaluates batches on one device and keeps world models loaded. Loaders and factories are arguments for tests."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Evaluator:
         make_planner: MakePlanner = _make_planner,
         keep: int = KEEP,
     ) -> None:
-        """`keep` is how many world models stay loaded. UserError for a device that is not here."""
+        """`keep` is how many world models stay loaded. Raises UserError for a missing device."""
         check_device(device)
         self._device = device
         self._keep = keep
@@ -97,19 +97,19 @@ class Evaluator:
         self._make_planner = make_planner
         self._models: dict[str, LoadedModel] = {}
         self._loading = 0.0
-        """Seconds spent on loading models, ever."""
+        """Total seconds spent on loading models."""
         self._tasks: dict[Named, Task] = {}
         self._problems: dict[tuple[Named, int, int], Problem] = {}
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """One record a cell. Raises what the task, the model and the planner raise."""
+        """Evaluate a batch, with one record per cell. Raises what the task, the model and the planner raise."""
         (results, seconds, loading), peak = self._meter.peak_of(lambda: self._evaluated(batch))
         shares = shares_of(batch, [result.evaluations for result in results])
         stamped = tuple(replace(result, worker_seconds=seconds * share) for result, share in zip(results, shares, strict=True))
         return BatchResult(stamped, ResourceUse(seconds, loading, peak, tuple(self._models), self._usage.sample()))
 
     def draw(self, drawing: Drawing) -> Drawn:
-        """Pictures of recorded cells. Raises what the task and the model raise."""
+        """Draw recorded cells. Raises what the task and the model raise."""
         began, loaded = time.perf_counter(), self._loading
         point = drawing.point
         problems = [self._problem(point, job.seed) for job in drawing.jobs]
@@ -118,7 +118,7 @@ class Evaluator:
         return Drawn(drawing, tuple(files), tuple(troubles), seconds)
 
     def _evaluated(self, batch: Batch) -> tuple[tuple[CellResult, ...], float, float]:
-        """Records, seconds without loading, seconds of loading."""
+        """The records, the seconds without loading, and the seconds of loading."""
         began, loaded = time.perf_counter(), self._loading
         executed = self._executed(batch)
         results = records_of(batch, executed, Provenance.here(self._device))
@@ -141,7 +141,7 @@ class Evaluator:
         )
 
     def _problem(self, point: Point, seed: int) -> Problem:
-        """The problem of a seed; planners and settings share it, and a detour around a wall takes 0.2 s to draw."""
+        """The problem of a seed, cached because planners share it and a detour around a wall takes 0.2 s to draw."""
         key = point.task, point.horizon, seed
         if key not in self._problems:
             if len(self._problems) >= PROBLEMS:
@@ -155,15 +155,19 @@ class Evaluator:
         return self._tasks[named]
 
     def _model(self, point: Point) -> LoadedModel:
-        """The point's model, loaded when first asked for; UserError when its content is not what the cells were made for."""
+        """The point's model, loaded when first needed. UserError if its content has changed since the cells were made."""
         if point.model_digest in self._models:
-            self._models[point.model_digest] = self._models.pop(point.model_digest)  # the latest used is the last to go
+            self._models[point.model_digest] = self._models.pop(
+                point.model_digest
+            )  # move it to the end: the first one is evicted
         else:
             began = time.perf_counter()
             loaded = self._load_model(point.model, self._device)
             self._loading += time.perf_counter() - began
             if loaded.digest != point.model_digest:
-                raise UserError(f"the world model {point.model} changed: digest {loaded.digest}, not {point.model_digest}.")
+                raise UserError(
+                    f"the world model {point.model} changed: digest {loaded.digest}, not {point.model_digest}; run again."
+                )
             self._models[point.model_digest] = loaded
             for oldest in list(self._models)[: -self._keep]:
                 del self._models[oldest]
@@ -173,7 +177,7 @@ class Evaluator:
 def _poses(
     task: Task, loaded: LoadedModel, states: Float[Tensor, "batch time *state"]
 ) -> Float[np.ndarray, "batch time pose"] | None:
-    """Poses of model states; None where the model cannot decode them."""
+    """Poses of model states; None if the model cannot decode them."""
     if loaded.decode is None:
         return None
     with torch.no_grad():

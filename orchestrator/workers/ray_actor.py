@@ -1,4 +1,4 @@
-"""The actor that plans, and what it leaves behind."""
+"""The Ray actor that plans, and the driver's record of it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from orchestrator.workers.evaluator import BatchResult
 from orchestrator.workers.ray_cluster import Need, Node
 
 SETTLE = 20.0
-"""Seconds that Ray may take to say what became of a dead actor's calls."""
+"""Seconds that Ray may take to report the outcome of a dead actor's calls."""
 
 
 @dataclass(frozen=True)
 class Hello:
-    """What an actor says of itself once it is up."""
+    """An actor's description of itself once it has started."""
 
     node_id: str
     pid: int
     errors: str
-    """File that its standard error goes to, on its node; empty where it goes elsewhere."""
+    """File on its node that receives its standard error; empty if it is not a file."""
     memory: int | None
-    """Bytes of its device; None for a CPU."""
+    """Bytes that it may use of its GPU; None for a CPU."""
 
 
 class PlanningActor:
-    """Keeps an evaluator, and with it its world models, for as long as it lives."""
+    """An actor that keeps an evaluator, and so its loaded world models, as long as it lives."""
 
     def __init__(self, make_evaluator: MakeEvaluator, device: str, threads: int, share: float) -> None:
         """`share` is the part of a GPU that it may use."""
@@ -51,14 +51,14 @@ class PlanningActor:
         self._evaluator = make_evaluator(device)
 
     def hello(self) -> Hello:
-        """Who this is."""
+        """The actor's description of itself."""
         errors = Path("/proc/self/fd/2")
         file = str(errors.readlink()) if errors.is_symlink() else ""
         node_id = ray.get_runtime_context().get_node_id()
         return Hello(node_id, os.getpid(), file, device_memory(self._device, self._share))
 
     def evaluate(self, batch: Batch) -> BatchResult | BatchFailure:
-        """One record a cell, or why there is none. Ends the actor where it has lost its GPU: another takes its place."""
+        """Return one record per cell, or a failure. Ends the actor if it has lost its GPU, so that it is replaced."""
         answer = attempt(self._evaluator, batch)
         if isinstance(answer, BatchFailure) and is_broken(self._device):
             sys.stderr.write(f"the GPU can no longer be used by this process ({answer.message})\n")
@@ -67,13 +67,13 @@ class PlanningActor:
         return answer
 
     def draw(self, drawing: Drawing) -> Drawn:
-        """Pictures of recorded cells."""
+        """Draw recorded cells."""
         return attempt_drawing(self._evaluator, drawing)
 
 
 def start_actor(make_evaluator: MakeEvaluator, need: Need) -> Any:
-    """An actor's handle; it comes up, or waits for a node with room, beside us."""
-    # Not a decorator: the type checker of the tests cannot look into a decorated class. Restarts and retries are ours.
+    """Start an actor and return its handle at once; it starts in the background when a node has room."""
+    # Not a decorator, because runtime type checks cannot look into a decorated class. Restarts and retries are done here.
     remote: Any = ray.remote(PlanningActor)
     options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus, "max_restarts": 0, "max_task_retries": 0}
     if need.memory:
@@ -84,18 +84,18 @@ def start_actor(make_evaluator: MakeEvaluator, need: Need) -> Any:
 
 
 def last_words(node_id: str, errors: str, error: Exception) -> str:
-    """How an actor ended, and the end of what it wrote before, read on its node; one line."""
+    """An actor's error and the end of its standard error, read on its node, on one line."""
     affinity = NodeAffinitySchedulingStrategy(node_id, soft=False)
     reader: Any = ray.remote(_tail)
     try:
-        said = ray.get(reader.options(num_cpus=0, scheduling_strategy=affinity).remote(errors), timeout=SETTLE)
+        words = ray.get(reader.options(num_cpus=0, scheduling_strategy=affinity).remote(errors), timeout=SETTLE)
     except ray.exceptions.RayError:
-        said = ""
-    return f"{one_line(error)[:200]} {said}".strip()
+        words = ""
+    return f"{one_line(error)[:200]} {words}".strip()
 
 
 def _tail(file: str) -> str:
-    """The last words in a file, as one line."""
+    """The end of a file, as one line."""
     try:
         return " ".join(Path(file).read_bytes()[-2000:].decode(errors="replace").split())[-250:]
     except OSError:
@@ -104,25 +104,25 @@ def _tail(file: str) -> str:
 
 @dataclass(eq=False)
 class Worker:
-    """An actor and what it was sent, oldest first: Ray runs an actor's tasks in this order."""
+    """An actor and its unfinished batches, oldest first, which is the order in which Ray runs them."""
 
     name: str
     handle: Any
     greeting: ray.ObjectRef | None
-    """Not answered yet: the actor is starting."""
+    """The unanswered call of `hello` while the actor starts; then None."""
     node: Node | None = None
     errors: str = ""
     memory: int | None = None
     sent: dict[ray.ObjectRef, Assignment] = field(default_factory=dict)
     drawing: tuple[ray.ObjectRef, Drawing] | None = None
-    """What it draws; it gets one when it has nothing to plan."""
+    """The drawing that it works on; it gets one when it has nothing to plan."""
     models: tuple[str, ...] = ()
     since: float = field(default_factory=time.monotonic)
     cells: int = 0
     deaths: int = 0
 
     def view(self, device: str) -> WorkerView | None:
-        """The worker, for those who watch; None while it starts."""
+        """The worker's state for observers; None while it starts."""
         if self.node is None:
             return None
         batch = next(iter(self.sent.values())).batch if self.sent else None

@@ -1,8 +1,8 @@
-"""Batches on Ray actors that keep their world models loaded.
+"""A backend that runs batches on Ray actors, which keep their world models loaded.
 
-The pool is our own (ray.util.ActorPool loses what is queued behind a dead actor). At most two batches are in flight an actor,
-so that none waits for the driver. An actor that dies is replaced, on whatever node has room; nodes that join get actors, nodes
-that leave cost what was in flight on them. What becomes of the batches is the scheduler's business.
+The pool is our own, because ray.util.ActorPool loses what is queued behind a dead actor. At most two batches per actor are in
+flight, so that none waits for the driver. A dead actor is replaced on any node with room; nodes that join get actors, and nodes
+that leave cost what was in flight on them. The scheduler decides what happens to the batches.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from world_models.errors import UserError
 __all__ = ["RayBackend", "RayConfig"]
 
 IN_FLIGHT = 2
-"""Batches sent to an actor before it has answered the first."""
+"""Most unfinished batches of an actor."""
 LOOK = 2.0
-"""Seconds between two looks at the cluster's nodes."""
+"""Seconds between two checks of the cluster's nodes."""
 STARTS = 3
-"""Actors that may die one after the other before any has come up, a worker wanted."""
+"""Actors per wanted worker that may fail to start in a row."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ class RayBackend:
         self._pool: list[Worker] = []
         self._names = 0
         self._deaths: list[int] = []
-        """Deaths of workers that wait to be replaced: their place remembers."""
+        """Death counts of workers that wait to be replaced, for their successors."""
         self._failed_starts = 0
         self._looked = self._manned = time.monotonic()
 
@@ -77,7 +77,7 @@ class RayBackend:
         return max(1, wanted(self._config, living_nodes(), need))
 
     def start(self) -> None:
-        """Start or join the cluster (3-5 s); UserError when it cannot be reached or is too small. Idempotent, thread-safe."""
+        """Start or join the cluster (3 to 5 s). UserError if it is unreachable or too small. Idempotent, thread-safe."""
         self._started()
 
     def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
@@ -96,12 +96,12 @@ class RayBackend:
                 worker.drawing = None
 
     def workers(self) -> tuple[WorkerView, ...]:
-        """The actors that are up; those that start are not shown."""
+        """The running actors, without those that are starting."""
         device = self._need.device if self._need else "cpu"
         return tuple(view for worker in list(self._pool) if (view := worker.view(device)) is not None)
 
     def close(self) -> None:
-        """End the actors, and the cluster if we started it."""
+        """Stop the actors, and the cluster if this backend started it."""
         with self._lock:
             if ray.is_initialized():
                 for worker in self._pool:
@@ -127,19 +127,19 @@ class RayBackend:
             return self._need
 
     def _await_room(self) -> Need:
-        """What a worker takes, once the cluster has room for all that must be; nodes may still be joining."""
+        """A worker's needs, once the cluster has room for the required workers; nodes may still be joining."""
         deadline = time.monotonic() + (0.0 if self._config.address is None else self._config.wait_for_nodes)
         while True:
             nodes = living_nodes()
             need = need_of(self._config, nodes)
-            # Room for some is refused at once: what is there is known. Room for none may be a cluster that is still coming up.
+            # Room for too few is refused at once, as the nodes are known. With room for none, the cluster may be starting.
             if room(nodes, need) or time.monotonic() >= deadline:
                 check_room(self._config, nodes, need)
                 return need
             time.sleep(0.5)
 
     def _look(self) -> None:
-        """Now and then: actors where nodes have joined or actors died. UserError when no node has had room for long."""
+        """Now and then, start actors for new nodes and dead actors. Raises UserError if no node has had room for too long."""
         now = time.monotonic()
         if now - self._looked < LOOK and all(worker.node for worker in self._pool) and not self._deaths:
             return
@@ -157,7 +157,7 @@ class RayBackend:
             )
 
     def _fill(self, need: Need, nodes: Sequence[Node]) -> None:
-        """Start actors until there are as many as wanted; Ray finds their nodes."""
+        """Start actors until there are as many as wanted; Ray chooses their nodes."""
         for _ in range(wanted(self._config, nodes, need) - len(self._pool)):
             self._names += 1
             handle = start_actor(self._make_evaluator, need)
@@ -165,7 +165,7 @@ class RayBackend:
             self._pool.append(Worker(f"worker {self._names}", handle, handle.hello.remote(), deaths=deaths))
 
     def _hand_out(self, scheduler: Scheduler) -> None:
-        """One batch to every actor before any gets its second."""
+        """Hand out batches: one to every actor before any gets its second."""
         up = [worker for worker in self._pool if worker.node is not None]
         device = self._started().device
         for depth in range(IN_FLIGHT):
@@ -185,7 +185,7 @@ class RayBackend:
                     worker.drawing = worker.handle.draw.remote(drawing), drawing
 
     def _collect(self, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """Whatever has arrived, once something has."""
+        """Wait briefly for answers, and yield the results that have arrived."""
         waiting = {ref: worker for worker in self._pool for ref in worker.sent}
         waiting |= {worker.drawing[0]: worker for worker in self._pool if worker.drawing is not None}
         waiting |= {worker.greeting: worker for worker in self._pool if worker.greeting is not None}
@@ -198,7 +198,7 @@ class RayBackend:
         for ref in ready:
             worker = waiting[ref]
             if worker not in self._pool:
-                continue  # it died, and this was settled with it
+                continue  # it died, and this answer was handled then
             if ref is worker.greeting:
                 self._greet(worker, ref)
             elif worker.drawing is not None and ref is worker.drawing[0]:
@@ -207,7 +207,7 @@ class RayBackend:
                 yield from self._answer(worker, ref, scheduler)
 
     def _greet(self, worker: Worker, ref: ray.ObjectRef) -> None:
-        """An actor has come up, or has died trying."""
+        """Take the greeting of an actor that has started, or that died while starting."""
         try:
             hello: Hello = ray.get(ref)
         except ray.exceptions.RayError as error:
@@ -217,7 +217,7 @@ class RayBackend:
             _log.warning("a worker did not start: %s", one_line(error))
             if self._failed_starts >= STARTS * max(1, len(self._pool)):
                 raise UserError(
-                    f"workers do not start ({one_line(error)}): mend that and run the same command again; "
+                    f"workers do not start ({one_line(error)}): fix that and run the same command again; "
                     "everything finished is kept."
                 ) from error
             return
@@ -230,7 +230,7 @@ class RayBackend:
         worker.errors, worker.greeting, worker.since = hello.errors, None, time.monotonic()
 
     def _answer(self, worker: Worker, ref: ray.ObjectRef, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """What an actor has answered, or what becomes of its batches if it has died."""
+        """Take an actor's answer, or handle its batches if it has died."""
         try:
             answer = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
@@ -241,7 +241,7 @@ class RayBackend:
         yield from self._settle(worker, ref, answer, scheduler)
 
     def _drawn(self, worker: Worker, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """What an actor has drawn; if it has died, that drawing is another's."""
+        """Take an actor's drawing; if it has died, another actor gets the drawing."""
         assert worker.drawing is not None
         ref, drawing = worker.drawing
         try:
@@ -267,7 +267,7 @@ class RayBackend:
             yield result.of(worker.name)
 
     def _bury(self, worker: Worker, error: ray.exceptions.RayError, scheduler: Scheduler) -> Iterator[BatchResult]:
-        """An actor has died: what it had answered is kept, the rest goes back to the scheduler."""
+        """Remove a dead actor: its answers are kept, and the rest goes back to the scheduler."""
         self._pool.remove(worker)
         self._deaths.append(worker.deaths + 1)
         if worker.drawing is not None:
@@ -279,7 +279,7 @@ class RayBackend:
             try:
                 answer = ray.get(ref, timeout=SETTLE)
             except ray.exceptions.RayError as why:
-                # Of several it was the first that ran.
+                # Of several batches, the first was running.
                 exhausted = exhausted or (not lost and isinstance(why, ray.exceptions.OutOfMemoryError))
                 lost.append(worker.sent.pop(ref))
             else:

@@ -1,4 +1,4 @@
-"""Ray clusters: starting or joining one, and how many workers of which size its nodes have room for."""
+"""Ray clusters: starting or joining one, and how many workers its nodes have room for."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from orchestrator.core.provenance import ROOT
 from world_models.errors import UserError, require
 
 _OBJECT_STORE = 256 * 1024**2
-"""Bytes: results and pictures are small."""
+"""Size of Ray's object store in bytes: results and artifacts are small."""
 _ENVIRONMENT = {
-    # Ray's default niceness of 15 starves its workers beside any other process: 60 s to start an actor instead of 3.
+    # Ray's default niceness of 15 starves its workers next to any other process: 60 s to start an actor instead of 3.
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A driver under `uv run` would make every worker build its environment anew.
+    # A driver under `uv run` would make every worker build its environment again.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -37,20 +37,20 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True)
 class RayConfig:
-    """Which cluster, and how many workers of which size. None: as many as fit, and more when nodes join."""
+    """The cluster, and the number and size of its workers. By default as many as fit, and more when nodes join."""
 
     address: str | None = None
-    """`host:port` or `auto` of a running cluster; None starts one on this machine."""
+    """`host:port` of a running cluster, or `auto`; None starts one on this machine."""
     num_workers: int | None = None
-    """Exactly so many; refused when they don't fit."""
+    """Exact number of workers; refused if they do not fit."""
     max_workers: int | None = None
-    """No more than so many, where `num_workers` is None."""
+    """Most workers, if `num_workers` is None."""
     cpus_per_worker: int | float | None = None
-    """None: 1, or an even share for `num_workers`."""
+    """CPUs per worker; None: 1, or an even share for `num_workers`."""
     gpus_per_worker: int | float | None = None
-    """A whole number or 1/k; None: 1 where there are GPUs, else 0."""
+    """GPUs per worker, a whole number or 1/k; None: 1 if there are GPUs, otherwise 0."""
     memory_per_worker: int | float | str | None = None
-    """Bytes, or text such as `4GiB`; None: an even share of the node's, not reserved."""
+    """Memory per worker in bytes, or text such as `4GiB`; None: an even share of the node's, not reserved."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that a node must have."""
     wait_for_nodes: float = 120.0
@@ -58,8 +58,8 @@ class RayConfig:
 
     def __post_init__(self) -> None:
         workers, most, cpus, gpus = self.num_workers, self.max_workers, self.cpus_per_worker, self.gpus_per_worker
-        require(workers is None or workers >= 1, f"num_workers {workers} is no number of actors: give at least 1.")
-        require(most is None or most >= 1, f"max_workers {most} is no number of actors: give at least 1.")
+        require(workers is None or workers >= 1, f"num_workers {workers} is not a valid number of workers: give at least 1.")
+        require(most is None or most >= 1, f"max_workers {most} is not a valid number of workers: give at least 1.")
         require(cpus is None or cpus > 0, f"cpus_per_worker {cpus} is not positive: give CPUs, e.g. 1.")
         require(gpus is None or gpus >= 0, f"gpus_per_worker {gpus} is negative: give 0, 1 or a fraction 1/k.")
         if gpus is not None and gpus != int(gpus):
@@ -72,7 +72,7 @@ class RayConfig:
 
 @dataclass(frozen=True)
 class Need:
-    """What each worker takes of its node."""
+    """The resources that each worker takes of its node."""
 
     cpus: float
     gpus: float
@@ -81,17 +81,17 @@ class Need:
 
     @property
     def device(self) -> str:
-        """Where a worker plans."""
+        """The device on which a worker plans."""
         return "cuda" if self.gpus > 0 else "cpu"
 
     @property
     def threads(self) -> int:
-        """Torch threads of a worker (Ray would leave it at one)."""
+        """Number of torch threads in a worker (Ray would leave it at one)."""
         return max(1, int(self.cpus))
 
     @property
     def description(self) -> str:
-        """For messages."""
+        """The resources in words, for messages."""
         parts = [f"{self.cpus:g} CPUs", *([f"{self.gpus:g} GPUs"] if self.gpus else [])]
         parts += [f"{self.memory / 2**30:.3g} GiB"] if self.memory else []
         return ", ".join(parts + [f"{key}={value}" for key, value in self.labels.items()])
@@ -106,11 +106,11 @@ class Node:
     cpus: float
     gpus: float
     memory: float
-    """Bytes."""
+    """Memory in bytes."""
     labels: Mapping[str, str]
 
     def room(self, need: Need) -> int:
-        """Workers that fit when nothing else runs there."""
+        """Number of workers that fit if nothing else runs on the node."""
         if any(self.labels.get(key) != value for key, value in need.labels.items()):
             return 0
         wants = ((self.cpus, need.cpus), (self.gpus, need.gpus), (self.memory, need.memory or 0))
@@ -118,7 +118,7 @@ class Node:
 
 
 def living_nodes() -> list[Node]:
-    """The cluster's nodes as they are now."""
+    """The cluster's nodes that are alive now."""
     found = []
     for raw in ray.nodes():
         if raw["Alive"]:
@@ -129,12 +129,12 @@ def living_nodes() -> list[Node]:
 
 
 def need_of(config: RayConfig, nodes: Sequence[Node]) -> Need:
-    """What a worker of the config takes on these nodes."""
+    """The resources that a worker of this config takes on these nodes."""
     gpus = float(config.gpus_per_worker) if config.gpus_per_worker is not None else float(any(n.gpus >= 1 for n in nodes))
     cpus = config.cpus_per_worker
     if cpus is None:
         even = sum(node.cpus for node in nodes) / config.num_workers if config.num_workers else 1.0
-        # On several nodes an even share may fit nowhere: it is cut until all workers have a place.
+        # On several nodes an even share may fit nowhere: it is reduced until all workers fit.
         cpus = even if even < 1 else float(int(even))
         while cpus > 1 and config.num_workers and room(nodes, Need(cpus, gpus, None, config.labels)) < config.num_workers:
             cpus -= 1
@@ -142,17 +142,17 @@ def need_of(config: RayConfig, nodes: Sequence[Node]) -> Need:
 
 
 def room(nodes: Sequence[Node], need: Need) -> int:
-    """Workers that fit on all nodes."""
+    """Number of workers that fit on all nodes together."""
     return sum(node.room(need) for node in nodes)
 
 
 def wanted(config: RayConfig, nodes: Sequence[Node], need: Need) -> int:
-    """Workers that the config wants on these nodes."""
+    """Number of workers that the config wants on these nodes."""
     return config.num_workers or min(room(nodes, need), config.max_workers or 2**31)
 
 
 def check_room(config: RayConfig, nodes: Sequence[Node], need: Need) -> None:
-    """UserError unless what the config asks for fits."""
+    """Raise UserError unless the config's workers fit."""
     requested = config.num_workers or 1
     for kind, each, available in (
         ("CPUs", need.cpus, sum(n.cpus for n in nodes)),
@@ -172,37 +172,37 @@ def check_room(config: RayConfig, nodes: Sequence[Node], need: Need) -> None:
 
 
 def bytes_of(value: int | float | str | None) -> int | None:
-    """Bytes of a number or of text such as `512MiB`, `4GB` or `4G` (all binary); UserError for anything else."""
+    """Bytes from a number or a text such as `512MiB`, `4GB` or `4G` (all binary). Raises UserError for anything else."""
     if value is None:
         return None
     match = re.fullmatch(r"([0-9.]+) *([KMGT]?)(?:i?B)?", str(value).strip())
     size = float(match[1]) * _UNITS[match[2]] if match and match[1].count(".") <= 1 and match[1] != "." else 0.0
-    require(size > 0, f"memory_per_worker {value!r} is no amount of memory: give bytes, or e.g. 4GiB.")
+    require(size > 0, f"memory_per_worker {value!r} is not a valid amount of memory: give bytes, or e.g. 4GiB.")
     return int(size)
 
 
 def cpus_here() -> int:
-    """CPUs that this process may use."""
+    """Number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def gpus_here() -> int:
-    """CUDA devices that this process sees."""
+    """Number of CUDA devices that this process sees."""
     return torch.cuda.device_count()
 
 
 def connect(address: str | None) -> None:
-    """Start a cluster on this machine, or join the one at `address`; UserError when none answers there."""
+    """Start a cluster on this machine, or join the one at `address`. Raises UserError if none answers there."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address is None:
         with _own_signals(), _environment({**_ENVIRONMENT, "PYTHONPATH": _python_path()}):
             # Without "local" Ray would join whatever cluster runs on this machine.
-            # GPUs that torch cannot use (a build without CUDA) are none: Ray would count them, and every batch would fail.
+            # GPUs that torch cannot use (a build without CUDA) must not count: with Ray's own count every batch would fail.
             resources = {"num_cpus": cpus_here(), "num_gpus": gpus_here(), "object_store_memory": _OBJECT_STORE}
             ray.init("local", include_dashboard=False, **resources, **quiet)
         return
     _probe(address)
-    # What `ray job submit` uploaded is on every worker's path already.
+    # Code uploaded by `ray job submit` is already on every worker's path.
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     environment = {} if submitted else {"runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}}}
     try:
@@ -213,12 +213,12 @@ def connect(address: str | None) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; one that `connect` started ends."""
+    """Leave the cluster; one that `connect` started is stopped."""
     ray.shutdown()
 
 
 def _probe(address: str) -> None:
-    """Ray would retry a dead address for minutes: see first whether anything listens there."""
+    """Check that something listens at the address, because Ray would retry a dead one for minutes."""
     if address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -231,18 +231,18 @@ def _probe(address: str) -> None:
 def _unreachable(address: str, reason: str) -> UserError:
     return UserError(
         f"no Ray cluster answers at {mask_uri(address)!r} ({reason}): start one with `ray start --head`, "
-        "or leave the address out to plan on this machine."
+        "or omit the address to plan on this machine."
     )
 
 
 def _python_path() -> str:
-    """Workers must import the code the driver runs, also from a checkout that is not installed."""
+    """The workers' PYTHONPATH: they must import the driver's code, even from a checkout that is not installed."""
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the driver's way with SIGTERM: Ray puts its own in its place, which loses what is in flight."""
+    """Keep the driver's SIGTERM handler: Ray would replace it by its own, which loses what is in flight."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread() and before is not None:
@@ -251,7 +251,7 @@ def _own_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Environment variables for the processes started meanwhile."""
+    """Set environment variables for the processes that are started inside the block."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

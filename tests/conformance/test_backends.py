@@ -339,7 +339,7 @@ def test_sizes_that_make_no_sense_are_refused() -> None:
         RayConfig(gpus_per_worker=-1.0)
     with pytest.raises(UserError, match=r"gpus_per_worker 0\.3 is neither a whole number nor 1/k: give 1/3 = 0\.3333"):
         RayConfig(gpus_per_worker=0.3)
-    with pytest.raises(UserError, match="memory_per_worker 'lots' is no amount of memory"):
+    with pytest.raises(UserError, match="memory_per_worker 'lots' is not a valid amount of memory"):
         RayConfig(memory_per_worker="lots")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.artifacts.drawing import Drawing, Sketch
+from orchestrator.artifacts.drawing import Drawing, RenderJob
 from orchestrator.artifacts.selection import NO_ARTIFACTS
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
@@ -71,7 +71,7 @@ def test_replanned_cells_are_planned_and_drawn(model: str) -> None:
     point = zoo_point(model, "gd", {"iterations": 5}, mode="mpc:5")
     records = evaluator.evaluate(Batch.of(point, (0, 1, 2))).results
     assert all(record.error is None and record.model_distance is not None for record in records)
-    drawn = evaluator.draw(Drawing(point, (), (Sketch(records[0].seed, records[0].actions),), video=False, frames=3))
+    drawn = evaluator.draw(Drawing(point, (), (RenderJob(records[0].seed, records[0].actions),), video=False, frames=3))
     assert drawn.troubles == ()
     assert {artifact.kind for artifact in drawn.artifacts} == {"gif", "parquet", "png"}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.artifacts.drawing import Drawing, Sketch
+from orchestrator.artifacts.drawing import Drawing, RenderJob
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
 from orchestrator.testing import DIGEST, Plane, PlaneModel, load_plane, make_plane, plane_point
@@ -94,7 +94,7 @@ def test_a_cell_is_planned_from_pictures_and_without_a_decoder_success_in_the_mo
     point = plane_point(8)
     result = evaluator.evaluate(Batch.of(point, (0, 1)))
     seen = Evaluator("cpu", load_plane, make_plane).evaluate(Batch.of(point, (0, 1)))
-    render_job = Sketch(0, result.results[0].actions)
+    render_job = RenderJob(0, result.results[0].actions)
     drawn = evaluator.draw(Drawing(point, (SelectedCell(0, ()),), (render_job,), video=False))
     assert [artifact.name for artifact in drawn.artifacts] == ["0.gif", "0.png", "0.parquet"]  # without what the model expected
     for blind, sharp in zip(result.results, seen.results, strict=True):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from orchestrator.artifacts import drawing
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.artifacts.drawing import Drawing, Drawn, Sketch
+from orchestrator.artifacts.drawing import Drawing, Drawn, RenderJob
 from orchestrator.artifacts.encoding import EncodingError, gif, mp4s, png
 from orchestrator.artifacts.frames import FRAMES, SIZE, Expectation, RolloutView, animation, frame_times
 from orchestrator.artifacts.selection import SelectedCell
@@ -47,7 +47,7 @@ def drawn(point: Point, seeds: tuple[int, ...] = (3,), **options) -> Drawn:
     """Recorded cells, drawn."""
     evaluator = plane_evaluator()
     records = evaluator.evaluate(Batch.of(point, seeds)).results
-    render_jobs = tuple(Sketch(record.seed, record.actions) for record in records)
+    render_jobs = tuple(RenderJob(record.seed, record.actions) for record in records)
     return evaluator.draw(Drawing(point, tuple(SelectedCell(seed, ()) for seed in seeds), render_jobs, **options))
 
 

@@ -59,13 +59,13 @@ def test_one_cell_all_cells_and_none() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"cells": ["bets"]}, "unknown choice of artifacts.cells 'bets': did you mean 'best'"),
+        ({"cells": ["bets"]}, "unknown value of artifacts.cells 'bets': did you mean 'best'"),
         ({"cells": ["best", "best"]}, "names 'best' twice"),
-        ({"cells": ["all", "best"]}, "'all' is every cell"),
-        ({"cells": 3}, "artifacts.cells 3 is no list of best, median"),
+        ({"cells": ["all", "best"]}, "'all' means every cell"),
+        ({"cells": 3}, "artifacts.cells 3 is not a list: name some of best, median"),
         ({"video": "yes"}, "artifacts.video 'yes' is neither true nor false"),
         ({"vido": True}, "unknown setting of artifacts 'vido': did you mean 'video'"),
-        ([1], "is no section"),
+        ([1], "is not a section"),
     ],
 )
 def test_nonsense_is_refused_in_one_sentence(values: object, words: str) -> None:

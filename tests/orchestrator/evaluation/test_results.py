@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.artifacts.drawing import Drawing, Sketch
+from orchestrator.artifacts.drawing import Drawing, RenderJob
 from orchestrator.artifacts.frames import RolloutView, animation
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
@@ -143,7 +143,7 @@ def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: 
     point = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
     evaluator = plane_evaluator()
     (record,) = evaluator.evaluate(Batch.of(point, (4,))).results
-    evaluator.draw(Drawing(point, (SelectedCell(4, ()),), (Sketch(4, record.actions),), video=False))
+    evaluator.draw(Drawing(point, (SelectedCell(4, ()),), (RenderJob(4, record.actions),), video=False))
     (view,) = views
     assert view.expected is not None
     assert view.title == "plane · gd · H12 · mpc:4 · seed 4"
@@ -240,7 +240,7 @@ def read_card(name: str) -> tuple[Mapping[str, object], str]:
         ({"planner": Named.of("gd", {"learning_rate": 0.1})}, "learning_rate"),
         ({"task": Named.of("plane", {"speed": 0.2})}, "speed"),
         ({"task": Named.of("plane", {"action_block": 2})}, "action_block"),
-        ({"model_digest": "fedcba"}, "it changed"),
+        ({"model_digest": "fedcba"}, "it has changed"),
     ],
 )
 def test_points_that_cannot_be_planned_are_refused_before_anything_runs(change: dict, words: str) -> None:

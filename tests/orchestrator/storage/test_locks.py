@@ -104,7 +104,7 @@ def test_a_writer_whose_lock_was_taken_all_the_same_stops_before_it_writes(tmp_p
     with ledger.writer():
         ledger.append(batch(0))
         (tmp_path / ".lock").write_text(Holder("elsewhere", 7, True, "other").to_json())
-        with pytest.raises(UserError, match=r"another driver has taken .* over .host elsewhere, pid 7.: this one stops"):
+        with pytest.raises(UserError, match=r"another driver has taken over .* .host elsewhere, pid 7.: this one stops"):
             ledger.append(batch(1))
         (tmp_path / ".lock").unlink()
         with pytest.raises(UserError, match="its lock file was removed"):
@@ -178,7 +178,7 @@ def test_the_lease_of_a_dead_driver_is_taken_over_and_the_dead_one_stops_should_
     next_one.acquire()
     assert store.holder().token == next_one._mine.token
     time.sleep(PACE.stale / 2)
-    with pytest.raises(UserError, match=r"taken .* over .*: this one stops; what it recorded is kept"):
+    with pytest.raises(UserError, match=r"taken over .*: this one stops; what it recorded is kept"):
         dead.check()
     dead.release()
     next_one.check()

@@ -108,7 +108,7 @@ def test_what_is_drawn_of_a_point_is_known_again(storage: Storage) -> None:
     assert (record.selected, record.troubles) == (selected, ("seed 9: no",))
     assert [shown.files for shown in record.cells] == [("3.gif", "3.png"), ()]
     assert artifact_store.read(point.point_id, "3.gif") == b"3gif"
-    with pytest.raises(UserError, match="has gone away"):
+    with pytest.raises(UserError, match="was removed while it was read"):
         artifact_store.read(point.point_id, "9.gif")
 
 
@@ -143,7 +143,7 @@ def test_a_store_that_goes_away_can_be_waited_for_and_nothing_is_lost(bucket: Bu
     with ledger.writer():
         ledger.append(batch(0))
         bucket.stop()
-        with pytest.raises(StorageWaitError, match="see that its store can be reached, and run again"):
+        with pytest.raises(StorageWaitError, match="check that its store can be reached, and run again"):
             ledger.append(batch(1))
         again = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=int(bucket.address.split(":")[1]), verbose=False)
         again.start()
@@ -163,15 +163,15 @@ def test_what_a_store_refuses_is_said_in_one_sentence(bucket: Bucket, monkeypatc
     with pytest.raises(StorageError, match="refuses the credentials: set AWS_ACCESS_KEY_ID and the like"):
         Ledger(bucket.uri()).table()
     bucket.stop()
-    with pytest.raises(StorageWaitError, match="see that its store can be reached"):
+    with pytest.raises(StorageWaitError, match="check that its store can be reached"):
         Ledger(bucket.uri()).table()
 
 
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("s3://key:secret@bucket/x", "given with credentials: leave them out, and set AWS_ACCESS_KEY_ID"),
-        ("hdfs://name/x", "hdfs://name/x is no storage: give a folder, or a URI that begins with file://, s3://"),
+        ("s3://key:secret@bucket/x", "given with credentials: leave them out and set AWS_ACCESS_KEY_ID"),
+        ("hdfs://name/x", "hdfs://name/x is not a valid storage: give a folder, or a URI that begins with file://, s3://"),
         ("s3:///x", "names no bucket: give e.g. s3://bucket/folder"),
     ],
 )
@@ -182,7 +182,7 @@ def test_uris_that_are_no_storage_are_refused_without_their_secrets(uri: str, sa
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(UserError, match="has the option 'access_key': known are region, scheme, endpoint_override"):
+    with pytest.raises(UserError, match="has the unknown option 'access_key': give one of region, scheme, endpoint_override"):
         open_storage("s3://bucket/x?access_key=secret").names()
 
 

@@ -37,7 +37,7 @@ def test_what_could_not_be_planned_comes_before_what_missed() -> None:
     broken[2] |= {"success": False, "status": "failed", "error": "it `broke`"}
     said = point_page("plane", broken)
     assert "success **0.67** (95 % interval 0.21 to 0.94, n = 3)" in said
-    assert "1 cells could not be planned; the first said: `it 'broke'`" in said
+    assert "1 cells could not be planned; the first error: `it 'broke'`" in said
     assert broken[2]["cell_id"] in said
 
 

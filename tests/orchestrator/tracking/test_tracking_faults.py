@@ -165,7 +165,7 @@ def test_credentials_that_are_refused_are_said_at_once_and_once(bench: Bench, pr
     trouble = tracker.finish()
     assert len(said) == 1
     assert "401" in said[0]
-    assert "planning goes on" in said[0]
+    assert "planning continues" in said[0]
     assert trouble is not None
     assert "`grasp sync`" in trouble
     assert bench.outbox.waiting() > 0

@@ -61,7 +61,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
         ("localhost:5000", "has no scheme: give e.g. http://localhost:5000"),
         ("tracking", "give e.g. http://HOST:PORT"),
         ("http://", "names no host"),
-        ("http://me:se/cret@tracking:5000", "a password has %2F"),
+        ("http://me:se/cret@tracking:5000", "a password needs %2F"),
         ("http://tracking:port", "cannot be read"),
     ],
 )
@@ -85,9 +85,9 @@ def test_a_server_that_would_take_records_is_not_remarked_on(answers):
         (401, "not authenticated", "text/plain", "refuses the credentials (HTTP 401: not authenticated)"),
         (403, "<html>go away</html>", "text/html", "refuses the credentials (HTTP 403"),
         (403, "Invalid Host header - me", "text/plain", "Invalid Host header"),
-        (404, "<html>nothing here</html>", "text/html", "is no MLflow server (it answers HTTP 404)"),
-        (200, "<html>a web shop</html>", "text/html", "is no MLflow server (it answers HTTP 200)"),
-        (200, "[1, 2]", "application/json", "is no MLflow server"),
+        (404, "<html>nothing here</html>", "text/html", "is not an MLflow server (it answers HTTP 404)"),
+        (200, "<html>a web shop</html>", "text/html", "is not an MLflow server (it answers HTTP 200)"),
+        (200, "[1, 2]", "application/json", "is not an MLflow server"),
         (
             200,
             json.dumps({"experiment": {"experiment_id": "1", "lifecycle_stage": "deleted"}}),
@@ -143,7 +143,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     file = tmp_path / "mlflow.db"
     assert TrackingStore(f"sqlite:///{file}", tmp_path).check() is None
     file.write_text("this is a text, and a long one")
-    with pytest.raises(UserError, match="is no SQLite database"):
+    with pytest.raises(UserError, match="is not an SQLite database"):
         TrackingStore(f"sqlite:///{file}", tmp_path).check()
 
 

@@ -86,7 +86,7 @@ def test_a_trial_as_good_as_the_leader_is_given_up_as_seldom_as_said(p_value):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"p_value": 0.0}, "is no probability"), ({"warm_up": 1}, "too few to compare")]
+    ("options", "words"), [({"p_value": 0.0}, "is not a valid probability"), ({"warm_up": 1}, "too few to compare")]
 )
 def test_bad_options(options, words):
     with pytest.raises(UserError, match=words):

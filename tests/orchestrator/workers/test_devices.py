@@ -48,8 +48,8 @@ def test_errors_that_mean_too_little_memory_are_known_by_class_or_words(error: E
     ("device", "sentence"),
     [
         ("warp", "device 'warp' is unknown: give cpu, cuda or cuda:N."),
-        ("meta", "device 'meta' is none that we plan on: give cpu, cuda or cuda:N."),
-        ("cuda:99", "device 'cuda:99' is not here (there are 2 GPUs): give a GPU that is there, or cpu."),
+        ("meta", "device 'meta' is not supported: give cpu, cuda or cuda:N."),
+        ("cuda:99", "device 'cuda:99' does not exist (there are 2 GPUs): give one that does, or cpu."),
     ],
 )
 def test_a_device_that_is_not_here_is_refused_in_one_sentence(
@@ -68,7 +68,7 @@ def test_a_device_that_is_not_here_is_refused_in_one_sentence(
 def test_a_torch_without_cuda_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(UserError, match=r"'cuda' is not here .this torch is built without CUDA.: give a GPU"):
+    with pytest.raises(UserError, match=r"'cuda' does not exist .this torch is built without CUDA.: give one"):
         gpu.check_device("cuda")
 
 

@@ -146,7 +146,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     ("more", "said"),
     [
         (["space.lr.low=2", "space.lr.high=1"], "space.lr goes from 2 to 1: low is above high; swap them."),
-        (["space.lr.low=0"], "space.lr has a log scale from 0: it must begin above 0"),
+        (["space.lr.low=0"], "space.lr has a log scale from 0: it must start above 0"),
         (["space.rl.low=0"], "unknown setting of planner 'gd' in the search space: 'rl': did you mean 'lr'"),
         (["trials=0"], "trials 0 is no whole number >= 1"),
         (["planner=[gd,cem]", "space=gd"], "grasp tune takes one planner, not 2"),
@@ -158,7 +158,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
         (["join=wort"], "did you mean 'worst'"),
         (["sampler.name=tp"], "unknown sampler 'tp': did you mean 'tpe'"),
         (["sampler=tpe"], "sampler"),
-        (["pruning.p_value=2"], "pruning.p_value 2.0 is no probability"),
+        (["pruning.p_value=2"], "pruning.p_value 2.0 is not a valid probability"),
         (["pruning.warm_up=1"], "too few to compare"),
         (["pruning.enabled=perhaps"], "pruning.enabled 'perhaps' is neither true nor false"),
         (["constraints.seconds=-1"], "constraints.seconds -1 is no bound"),
