@@ -282,7 +282,7 @@ def _shown_failures(
         far = f"{one.cells.distance[at]:.3g} of {one.cells.start_distance[at]:.3g} {one.unit} left"
         yield f"- {condition_text(one)}, {one.planner}, seed {seed} (`{cell}`), {far}: {notes.get(cell, UNSEEN)}"
         if cell in animations:
-            yield from ("", f"  ![{condition_text(one)}, seed {seed}]({ASSETS}/{cell}.gif)", "")
+            yield from ("", f"    ![{condition_text(one)}, seed {seed}]({ASSETS}/{cell}.gif)", "")
     yield ""
 
 
