@@ -23,8 +23,8 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## What was tuned on what", "")
     yield from (
         f"Every planner had {tuning['trials']} trials at each place, on {count} problems from seed {first}. The winner",
-        f"was chosen from {_best(tuning['top'])} and the planner's own settings on {choice_count} problems from seed",
-        f"{choice_first}. No test uses any of these problems. Every study begins with the planner's own settings; those",
+        f"was chosen from {_best(tuning['top'])} and the planner's own settings on {choice_count} problems from",
+        f"seed {choice_first}. No test uses any of these problems. Every study begins with the planner's own settings; those",
         "that ship come from earlier tuning on seeds from 10000 on, of which GRASP and GD had more than the others. Tests",
         "without a study use the settings of the nearest horizon.",
     )
