@@ -8,10 +8,10 @@ STAMP := .venv/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test check rehearsal train bench quality report ui clean
+.PHONY: help install sweep test test-long check docs rehearsal train bench quality report ui clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## create .venv and install everything (about 3 minutes, once)
 
@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into .venv (about 3 minutes, once)"
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@$(PIP) install --no-compile -c constraints.txt "$(TORCH)" "setuptools>=77"
-	@$(PIP) install --no-compile -c constraints.txt --no-build-isolation -e ".[dev]"
+	@$(PIP) install --no-compile -c constraints.txt --no-build-isolation -e ".[dev,docs]"
 	@touch $@
 
 sweep: $(STAMP)  ## plan the default sweep and print its table; run again, it plans only what is missing
@@ -31,13 +31,24 @@ sweep: $(STAMP)  ## plan the default sweep and print its table; run again, it pl
 test: $(STAMP)  ## run the tests (about 20 minutes on 2 cores)
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+# Into a folder of its own, which a study that was cut off before does not change. The rehearsal's verdict is the last line.
+test-long: $(STAMP)  ## the long checks: the quick study of planning quality, then the rehearsal (about 10 minutes)
+	@rm -rf outputs/test-long
+	@.venv/bin/grasp quality planning_quality=quick output=outputs/test-long
+	@test -s outputs/test-long/quality/planning-quality.md
+	@.venv/bin/python -m benchmarks.rehearsal
+
 check: $(STAMP)  ## format, lint, types, import direction
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/pyright
 	@.venv/bin/lint-imports
 
-rehearsal: $(STAMP)  ## a cluster on this machine, broken in the middle of a sweep (under 6 minutes; needs PostgreSQL)
+docs: $(STAMP)  ## build the documentation into outputs/site; broken links and warnings are errors
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@echo "the site is at outputs/site/index.html"
+
+rehearsal: $(STAMP)  ## a cluster on this machine that fails in the middle of a sweep (under 6 minutes; needs PostgreSQL)
 	@.venv/bin/python -m benchmarks.rehearsal
 
 train: $(STAMP)  ## rebuild every world model of the zoo (about an hour on 2 cores)

@@ -12,12 +12,12 @@ import yaml
 from sweeps.quality import figures as quality_figures
 from sweeps.quality import results as results_file
 from sweeps.quality.caveats import caveats
+from sweeps.quality.opening import opening, place_by_place
 from sweeps.quality.results import Results
 from sweeps.quality.sweeps import ABLATION, EQUAL, MPC, OWN, TIME_CAPPED
 from sweeps.quality.tables import (
     MeasuredPoint,
     condition_text,
-    group_by_verdict,
     measured_points,
     points_of_part,
     rate_text,
@@ -28,18 +28,18 @@ from sweeps.quality.tables import (
 from world_models.errors import UserError, require
 
 PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
-"""The page, the folder beside it with figures, films and results, and what is written there by hand: a sentence on each of the
-worst cells, and a section that follows the targets."""
+"""The page, the folder beside it with figures, animations and results, and the two files in it that are written by hand: a
+sentence on each of the worst cells, and a section that follows the targets."""
 TIME_CAPPED_TEXT = (
-    "`grasp_hurried_by_NAME` is tuned GRASP with so few seconds a problem as a target allows, a share of what NAME takes with "
-    "its own budget. It may try as often as these allow."
+    "`grasp_hurried_by_NAME` is tuned GRASP limited to the seconds per problem that a target allows: a share of what NAME "
+    "takes with its own budget. It may make as many attempts as fit."
 )
 UNSEEN = "not looked at yet"
 READING = (
-    "Success is the final state in the simulator, on problems that nothing was chosen on, with Wilson's 95 % interval.",
-    "*vs grasp* is the difference in success from GRASP on the same problems with a 95 % interval; *better* and *worse* are",
-    "said where McNemar's exact test, adjusted for all comparisons of the table (Benjamini and Hochberg), is at most 0.05,",
-    "everything else is *unclear*. Seconds are means over all problems, solved or not.",
+    "Success is judged by the final state in the simulator, on problems that no choice was based on, with Wilson's 95 %",
+    "interval. *vs grasp* is the difference in success from GRASP on the same problems, with a 95 % interval. It is called",
+    "*better* or *worse* where the p-value of McNemar's exact test, adjusted for all comparisons in the table (Benjamini and",
+    "Hochberg), is at most 0.05, and *unclear* everywhere else. Seconds are means over all problems, solved or not.",
 )
 ALT = {
     "success": "success against the horizon, by planner and task",
@@ -52,7 +52,7 @@ ALT = {
 
 @dataclass(frozen=True)
 class HandWrittenNotes:
-    """What people wrote about the results."""
+    """Notes that people wrote about the results."""
 
     failures: Mapping[str, str]
     """A sentence on a cell, by cell id."""
@@ -63,7 +63,7 @@ class HandWrittenNotes:
 def build(results: Results, folder: Path) -> Path:
     """Write page, figures and results below a folder; the page's path. The same results give the same bytes.
 
-    UserError where the folder cannot be written to or worst.yaml is no list of sentences.
+    UserError if the folder cannot be written to or worst.yaml is not a list of sentences.
     """
     assets = folder / ASSETS
     try:
@@ -82,12 +82,15 @@ def build(results: Results, folder: Path) -> Path:
 
 
 def read_notes(file: Path) -> dict[str, str]:
-    """What somebody wrote about cells, by cell id; empty without the file, UserError for what is no such file."""
+    """Sentences that somebody wrote about cells, by cell id; empty without the file.
+
+    UserError if the file holds anything but sentences.
+    """
     if not file.exists():
         return {}
     raw = yaml.safe_load(file.read_text()) or {}
     sound = isinstance(raw, dict) and all(isinstance(text, str) for text in raw.values())
-    require(sound, f"{file} is no list of sentences: write CELL_ID: sentence, a line each.")
+    require(sound, f"{file} is not a list of sentences: write one line CELL_ID: sentence per cell.")
     return {str(key): value for key, value in raw.items()}
 
 
@@ -101,9 +104,12 @@ def page(
     """The page's text, in Markdown."""
     facts = results.facts
     own, equal, mpc = (points_of_part(points, part) for part in (OWN, EQUAL, MPC))
-    lines = ["# Planning quality", "", first_paragraph(own, equal, facts), ""]
+    lines = ["# Planning quality", "", *opening(own, equal)]
     if facts["variant"] != "full":
-        lines += [f"This is the `{facts['variant']}` variant, which shows that everything works; its numbers say nothing.", ""]
+        lines += [
+            f"This is the `{facts['variant']}` variant: it shows that every stage works, and its numbers mean nothing.",
+            "",
+        ]
     lines += [
         *READING,
         "",
@@ -120,49 +126,10 @@ def page(
         *_sensitivity(figures),
         *_claims(facts),
         *_shown_failures(points, facts, notes.failures, animations),
-        *caveats(facts, own, equal),
+        *place_by_place(own, equal),
+        *caveats(facts, own),
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def first_paragraph(own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> str:
-    """What GRASP alone wins and where it loses, by the adjusted verdicts and no others."""
-    sentences = [_sentence("With own budgets", own)]
-    if equal:
-        sentences.append(_sentence("Within equal seconds", equal))
-    return " ".join(sentences)
-
-
-def _sentence(when: str, points: Sequence[MeasuredPoint]) -> str:
-    found = group_by_verdict(points)
-    every = len(found.better) + len(found.worse) + len(found.unclear)
-    if not every:
-        return f"{when}, nothing can be compared with GRASP."
-    lost = f"GRASP alone loses on {_by_condition(found.worse)}" if found.worse else "GRASP alone loses nowhere"
-    won = f"succeeds more often than {_by_planner(found.better)}" if found.better else "is nowhere shown to succeed more often"
-    return (
-        f"{when}, {lost}; it {won}. In {len(found.unclear)} of {every} comparisons these problems cannot tell "
-        f"({len(found.better)} won, {len(found.worse)} lost)."
-    )
-
-
-def _by_condition(points: Sequence[MeasuredPoint]) -> str:
-    """`push_t H50 (to cem by 0.25) and wall H50 (...)`."""
-    by: dict[str, list[str]] = {}
-    for one in points:
-        assert one.versus is not None
-        by.setdefault(condition_text(one), []).append(f"{one.planner} by {one.versus.success.difference or 0.0:.2f}")
-    return ", ".join(f"{condition} (to {', '.join(others)})" for condition, others in by.items())
-
-
-def _by_planner(points: Sequence[MeasuredPoint]) -> str:
-    """`cem on push_t H50 and H75, wall H50; gd on ...`."""
-    by: dict[str, dict[str, list[str]]] = {}
-    for one in points:
-        task, when = condition_text(one).split(" ", 1)
-        by.setdefault(one.planner, {}).setdefault(task, []).append(when)
-    said = {planner: [f"{task} {' and '.join(when)}" for task, when in tasks.items()] for planner, tasks in by.items()}
-    return "; ".join(f"{planner} on {', '.join(conditions)}" for planner, conditions in said.items())
 
 
 def _figure(figures: Sequence[str], name: str) -> list[str]:
@@ -178,7 +145,7 @@ def _targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Itera
         "",
         f"The best of our planners ({', '.join(facts['ours'])}) on held-out problems. The best of several",
     )
-    yield from ("is a little lucky; the tables have each.", "", "| target | measured | |", "|---|---|---|")
+    yield from ("is a little lucky; the tables below show each planner.", "", "| target | measured | |", "|---|---|---|")
     for one in found:
         yield f"| {one.requirement} | {one.measured} | {'met' if one.met else '**missed**'} |"
     yield ""
@@ -186,10 +153,10 @@ def _targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Itera
 
 def _equal_seconds_text(facts: Mapping[str, Any]) -> str:
     return (
-        "Every other planner (`NAME_timed`, with its tuned settings) has tuned GRASP's mean seconds a problem at that task "
-        "and horizon as `max_seconds`, and no bound on evaluations. Where it is told what counts as reached it may try up "
-        f"to {facts['timed_attempts']} times until they are spent. An iteration that has begun is ended, so that seconds may "
-        "exceed the limit; s/plan says what was spent."
+        "Every other planner (`NAME_timed`, with its tuned settings) gets tuned GRASP's mean seconds per problem at that task "
+        "and horizon as `max_seconds`, and no limit on evaluations. Where it knows what counts as reached, it may make up to "
+        f"{facts['timed_attempts']} attempts until the seconds are spent. An iteration that has begun is finished, so the "
+        "seconds may exceed the limit; s/plan shows what was spent."
     )
 
 
@@ -212,9 +179,10 @@ def _resource_use(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Itera
     yield from (
         "## Seconds and model evaluations",
         "",
-        "Seconds of the successes alone flatter a planner that succeeds seldom: read",
+        "Seconds of the successes alone flatter a planner that seldom succeeds: read them beside the seconds of all problems.",
+        "A problem planned in a batch is charged its share of the batch's time.",
+        "",
     )
-    yield from ("them beside those of all problems. In a batch a problem is charged its share.", "")
     yield from _figure(figures, "seconds")
     yield from ("| task | H | planner | s/plan, all | s/plan, solved | model steps |", "|---|---|---|---|---|---|")
     for one in own:
@@ -229,9 +197,10 @@ def _model(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Iterator[str
     yield from (
         "## In the model and in the simulator",
         "",
-        "Where the model sees more success than the simulator, plans exploit its",
+        "Where the model predicts more success than the simulator shows, plans exploit the model's errors, and no planner can",
+        "fix that.",
+        "",
     )
-    yield from ("errors, and no planner mends that.", "")
     yield from _figure(figures, "model")
     yield from ("| task | H | planner | in the model | in the simulator | lost |", "|---|---|---|---|---|---|")
     for one in own:
@@ -248,7 +217,7 @@ def _ablation(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iter
     yield from (
         "## What GRASP needs",
         "",
-        "Tuned GRASP with one thing changed, the rest left as tuned, on the same problems.",
+        "Tuned GRASP with one thing changed and everything else as tuned, on the same problems.",
         "",
     )
     for name, settings in facts["changes"].items():
@@ -269,7 +238,12 @@ def _ablation(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iter
 
 def _sensitivity(figures: Sequence[str]) -> Iterator[str]:
     if "sensitivity" in figures:
-        yield from ("## Sensitivity", "", "GRASP with factors on the tuned goal weight (gamma) and noise (sigma).", "")
+        yield from (
+            "## Sensitivity",
+            "",
+            "GRASP with the tuned goal weight (gamma) and noise (sigma) multiplied by factors.",
+            "",
+        )
         yield from _figure(figures, "sensitivity")
 
 
@@ -279,7 +253,7 @@ def _claims(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from (
         "## GRASP's claims",
         "",
-        "What `grasp diagnose` measures of them; the rules are in [diagnose.md](diagnose.md).",
+        "The claims as `grasp diagnose` measures them; [diagnose.md](diagnose.md) states the rules.",
         "",
     )
     yield from ("| task | claim | verdict | measured |", "|---|---|---|---|")
@@ -297,9 +271,10 @@ def _shown_failures(
     yield from (
         "## The worst plans",
         "",
-        f"Of each point of {labels} the plan that missed and ended farthest; the farthest of these by",
+        f"For each point of {labels}, the failed plan that ended farthest from the goal; of these, the ones with the largest",
+        "ratio of the distance at the end to the distance at the start.",
+        "",
     )
-    yield from ("distance at the end over distance at the start.", "")
     if not found:
         yield from ("No plan missed.", "")
     for one, at in found:
@@ -307,7 +282,7 @@ def _shown_failures(
         far = f"{one.cells.distance[at]:.3g} of {one.cells.start_distance[at]:.3g} {one.unit} left"
         yield f"- {condition_text(one)}, {one.planner}, seed {seed} (`{cell}`), {far}: {notes.get(cell, UNSEEN)}"
         if cell in animations:
-            yield from ("", f"  ![{condition_text(one)}, seed {seed}]({ASSETS}/{cell}.gif)", "")
+            yield from ("", f"    ![{condition_text(one)}, seed {seed}]({ASSETS}/{cell}.gif)", "")
     yield ""
 
 

@@ -117,15 +117,15 @@ def measured_points(results: Results) -> list[MeasuredPoint]:
             tasks.index(one.task),
             one.horizon,
             one.mode,
-            order.get(_plain(one.planner), len(order)),
+            order.get(planner_of_variant(one.planner), len(order)),
             one.planner,
         ),
     )
     return [each for part in dict.fromkeys(one.part for one in ordered) for each in _compared(ordered, part)]
 
 
-def _plain(label: str) -> str:
-    """A variant's label without what the part adds to it."""
+def planner_of_variant(label: str) -> str:
+    """The planner's label, without the suffix that a variant with limited seconds has."""
     return label.removesuffix("_timed")
 
 

@@ -61,7 +61,8 @@ def test_every_dependency_is_pinned_to_one_version():
     pins = dict(line.split("==") for line in lines)
     named = {_plain(name) for name in pins}
     assert len(named) == len(lines)
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     assert {_plain(re.split(r"[\[<>=]", requirement)[0]) for requirement in wanted} <= named
     assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pins.values())
 

@@ -1,4 +1,4 @@
-"""The README's examples work as they stand, and stay short."""
+"""The examples of the documentation work as they stand and stay short, and so does the README."""
 
 import importlib
 import re
@@ -24,21 +24,23 @@ QUICK_PIXELS = {
     "model": {"latent": 6, "encoder_width": 8, "width": 16, "depth": 1},
     **{stage: {"steps": 30, "batch_size": 8} for stage in ("encoder", "predictor", "temporal", "probe")},
 }
-"""What the README's task is learned with from pictures: a run of seconds."""
+"""Settings that train the example task from pictures in seconds."""
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("sweeps.md", "extending.md"))
+FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", PAGES, re.DOTALL))
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Imports the README's Python files, from a folder that worker processes see too."""
+    """Imports the Python files of the examples, from a folder that worker processes see too."""
     folder = tmp_path / "modules"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
 
     def load(path: str) -> types.ModuleType:
-        name = f"readme_{Path(path).stem}"
+        name = f"example_{Path(path).stem}"
         (folder / f"{name}.py").write_text(FILES[path])
         monkeypatch.delitem(sys.modules, name, raising=False)
         return importlib.import_module(name)
@@ -48,7 +50,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.fixture
 def conf(tmp_path):
-    """The README's `my_conf`, with its model in this test's folder."""
+    """The `my_conf` of the examples, with its model in this test's folder."""
     for path, text in FILES.items():
         if path.startswith("my_conf/"):
             file = tmp_path / path
@@ -61,6 +63,17 @@ def test_every_example_is_shorter_than_forty_lines():
     assert len(FILES) == 7
     for path, text in FILES.items():
         assert len([line for line in text.splitlines() if line.strip()]) < 40, path
+
+
+def test_the_readme_is_short_and_its_first_screen_has_picture_commands_and_table():
+    lines = README.splitlines()
+    assert len(lines) < 200
+    first = "\n".join(lines[:40])
+    assert re.search(r"^!\[", first, re.MULTILINE)
+    assert "    make sweep" in first
+    assert "    make ui" in first
+    assert re.search(r"^\|---", first, re.MULTILINE)
+    assert first.index("|---") < first.index("## Five things to do next")
 
 
 def test_the_sweep_is_a_grid(conf):
@@ -102,7 +115,7 @@ def test_the_task_is_learnt_and_planned_with_the_new_planner(conf, module, monke
     assert (conf.parent / "outputs" / "plans" / "glide-gd-H20-seed2.gif").is_file()
 
 
-def test_configs_in_the_readme_are_yaml():
+def test_configs_of_the_examples_are_yaml():
     for path, text in FILES.items():
         if path.endswith(".yaml"):
             assert yaml.safe_load(text)

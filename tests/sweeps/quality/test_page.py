@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from sweeps.quality.page import build, first_paragraph, read_notes
+from sweeps.quality.opening import opening
+from sweeps.quality.page import build, read_notes
 from sweeps.quality.results import SCHEMA, Results, read, write
 from sweeps.quality.tables import measured_points, points_of_part, shown_failures, targets
 from tests.sweeps.quality.made_up_quality import FACTS, made_up
@@ -146,20 +147,62 @@ def test_the_published_page_is_made_of_the_published_results(tmp_path):
     assert (assets / "results.parquet").read_bytes() == PUBLISHED.read_bytes()
 
 
-def test_the_first_paragraph_says_where_grasp_loses_and_where_it_wins(built):
+def test_the_opening_says_how_often_grasp_wins_and_loses(built):
     _, _, text = built
-    first = text.split("\n\n")[1]
-    assert "With own budgets, GRASP alone loses on push_t H50 (to cem by 0.42)" in first
-    assert "Within equal seconds, GRASP alone loses nowhere; it succeeds more often than gd_timed on push_t H50." in first
+    _, sentences, table, *_ = text.split("\n\n")
+    first, second, third = sentences.splitlines()
+    assert first == (
+        "With own budgets, GRASP alone succeeds more often than another planner in 0 of 2 comparisons and less often in 1; "
+        "in 1 these problems cannot tell."
+    )
+    assert second.startswith("Within equal seconds, GRASP alone succeeds more often than another planner in 1 of 2")
+    assert third.startswith("The table counts")
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]] == [
+        ["gd", "0", "0", "1", "1", "0", "0"],
+        ["cem", "0", "1", "0", "0", "0", "1"],
+    ]
+
+
+def test_the_opening_stays_short_and_its_counts_are_those_of_the_tables(page):
+    """Three sentences of a line each, and a row per planner: whatever the study holds."""
+    _, text = page
+    _, sentences, table, *_ = text.split("\n\n")
+    assert len(sentences.splitlines()) == 3
+    assert all(len(line) < 200 for line in sentences.splitlines())
+    counted = [[int(cell) for cell in line.strip("|").split("|")[1:]] for line in table.splitlines()[2:]]
+    titles = ("Own budgets", "Equal seconds")
+    versus = {title: [row[5].rsplit(" ", 1)[-1] for row in section(text, title) if row[5]] for title in titles}
+    for at, title in enumerate(titles):
+        for offset, verdict in enumerate(("worse", "better", "unclear")):  # said of the other planner
+            assert sum(row[3 * at + offset] for row in counted) == versus[title].count(verdict)
+
+
+def test_every_difference_of_a_place_is_that_of_its_table(page):
+    _, text = page
+    shown = {"worse": 0, "better": 0}
+    tables = {
+        budget: {
+            (f"{task} H{horizon}", planner.removesuffix("_timed")): versus
+            for task, horizon, planner, _, _, versus, *_ in section(text, title)
+        }
+        for budget, title in (("own budgets", "Own budgets"), ("equal seconds", "Equal seconds"))
+    }
+    for place, budget, worse, better, unclear in section(text, "Place by place"):
+        for cell, verdict in ((worse, "better"), (better, "worse"), (unclear, "unclear")):
+            for entry in cell.split(", ") if cell != "-" else ():
+                planner, difference = entry.split(" ")
+                versus = tables[budget][place, planner]
+                assert versus.startswith(difference)
+                assert versus.endswith(verdict)
+                shown[verdict] = shown.get(verdict, 0) + 1
+    every = [versus.rsplit(" ", 1)[-1] for table in tables.values() for versus in table.values() if versus]
+    assert [shown[verdict] for verdict in ("worse", "better")] == [every.count(verdict) for verdict in ("worse", "better")]
 
 
 def test_nothing_is_called_better_where_the_test_says_unclear():
     results = made_up(lambda part, planner, seed: (seed - 2000) / 32 < (0.6 if planner == "cem" else 0.5))
-    points = measured_points(results)
-    said = first_paragraph(points_of_part(points, "own"), [], FACTS)
-    assert "loses nowhere" in said
-    assert "nowhere shown to succeed more often" in said
-    assert "In 2 of 2 comparisons these problems cannot tell" in said
+    first, *_ = opening(points_of_part(measured_points(results), "own"), [])
+    assert "in 0 of 2 comparisons and less often in 0; in 2 these problems cannot tell" in first
 
 
 def test_targets_are_met_or_missed_by_the_measured_rates():
@@ -236,7 +279,7 @@ def test_the_shown_failures_have_a_sentence_each(tmp_path):
     (assets / "remarks.md").write_text("## Why\n\nThe model slides.\n")
     assert "|\n\n## Why\n\nThe model slides.\n\n## Own budgets" in build(results, tmp_path).read_text()
     (assets / "worst.yaml").write_text("- a list\n")
-    with pytest.raises(UserError, match="is no list of sentences"):
+    with pytest.raises(UserError, match="is not a list of sentences"):
         read_notes(assets / "worst.yaml")
 
 
@@ -248,7 +291,7 @@ def test_the_page_says_what_is_behind_it(built):
         "In 1 of 1 studies no trial beat the planner's own settings",
         "torch 2.13.0",
         "no sync \\| lowers success",
-        "- push_t H50: cem +0.42, better",
+        "| push_t H50 | own budgets | cem +0.42 | - | - |",
     ):
         assert words in text
     assert len(text.splitlines()) == len([line for line in text.splitlines() if len(line) < 400])

@@ -1,0 +1,33 @@
+"""The checks before a commit are those of `make check`, and CI runs every target that it should."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+
+def recipe(target: str) -> list[str]:
+    """The commands of a target of the Makefile."""
+    (body,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    return [line.strip().removeprefix("@") for line in body.splitlines()]
+
+
+def test_pre_commit_runs_what_make_check_runs():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
+    assert [hook["entry"] for hook in hooks] == recipe("check")
+    assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in hooks)
+
+
+def test_ci_runs_checks_tests_and_documentation():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    called = [found[1] for line in lines if (found := re.match(r"make ([a-z-]+)", line))]
+    assert called == ["check", "docs", "test", "test-long"]
+
+
+def test_documentation_is_built_strictly():
+    (build,) = [command for command in recipe("docs") if "mkdocs build" in command]
+    assert "--strict" in build
