@@ -1,4 +1,4 @@
-"""Cells: the unit of work and of result. Frozen, canonical, with an id that is a hash of what determines the outcome."""
+"""Cells, the unit of work and of results: frozen, canonical, with an id that hashes what determines the outcome."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Scalar = bool | int | float | str | None
 OPEN_LOOP = "open_loop"
 """The execution mode in which a problem is planned once and its plan executed to the end."""
 MPC = "mpc"
-"""With `:K` behind it, the mode in which a problem is planned anew after every K environment steps."""
+"""With the suffix `:K`, the mode in which a problem is replanned after every K environment steps."""
 
 
 def replan_every(mode: str) -> int | None:
-    """Environment steps between two plannings of a mode; None for `open_loop`.
+    """Environment steps between two plans of a mode; None for `open_loop`.
 
     Raises UserError for anything but `open_loop` and `mpc:K` with a whole number K >= 1.
     """
@@ -30,14 +30,14 @@ def replan_every(mode: str) -> int | None:
     name, _, steps = str(mode).partition(":")
     if name != MPC:
         raise UnknownNameError("execution mode", mode, (OPEN_LOOP, f"{MPC}:K"))
-    # One spelling a mode: it belongs to a cell's identity.
+    # One spelling per mode, because it belongs to a cell's identity.
     sentence = f"execution mode {mode!r} does not say after how many environment steps to replan: give {MPC}:K with K >= 1."
     require(re.fullmatch("[1-9][0-9]*", steps) is not None, sentence)
     return int(steps)
 
 
 def check_mode(mode: str, horizon: int, action_block: int) -> None:
-    """UserError unless a mode's replanning falls between model steps, at or before the horizon."""
+    """Raise UserError unless a mode replans between model steps, at or before the horizon."""
     every = replan_every(mode)
     if every is None:
         return
@@ -50,7 +50,7 @@ def check_mode(mode: str, horizon: int, action_block: int) -> None:
 
 
 def canonical(value: object) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, floats by shortest repr, whole floats as integers (2.0 is 2).
+    """The canonical JSON text of a value: sorted keys, no spaces, floats by shortest repr, whole floats as integers (2.0 is 2).
 
     Raises UserError for NaN, infinities and what JSON does not know.
     """
@@ -76,7 +76,7 @@ def digest(value: object, length: int = 16) -> str:
 
 
 def planned_steps(mode: str, horizon: int) -> int:
-    """Environment steps that all plannings of a cell plan together: what its planning costs, relatively."""
+    """Environment steps of all plans of a cell together, a relative measure of its planning time."""
     return sum(range(horizon, 0, -(replan_every(mode) or horizon)))
 
 
@@ -92,7 +92,7 @@ class Named:
 
     @staticmethod
     def of(name: str, settings: Mapping[str, Scalar] | None = None) -> Named:
-        """From a mapping."""
+        """The name with the settings in a mapping."""
         return Named(name, tuple((settings or {}).items()))
 
     def as_dict(self) -> dict[str, Scalar]:
@@ -108,14 +108,14 @@ class Point:
     model: str
     """World model name (zoo) or path."""
     model_digest: str
-    """Content digest of the model's weights and card config: the same name with other weights is another point."""
+    """Content digest of the model's weights and card config: the same name with other weights makes another point."""
     planner: Named
-    """`name` is the planner kind; `settings` are all its settings, defaults filled in."""
+    """`name` is the planner kind; `settings` are all its settings, with defaults filled in."""
     horizon: int
     mode: str = OPEN_LOOP
-    """`open_loop`, or `mpc:K`: planned anew after every K environment steps."""
+    """`open_loop`, or `mpc:K`: replanned after every K environment steps."""
     goal_cost: str | None = None
-    """Which of the model's goal costs is planned with; None: the model's own."""
+    """The goal cost to plan with, one of the model's; None: the model's default."""
     disagreement: float = 0.0
     """Weight of an ensemble's disagreement in the goal cost."""
 
@@ -135,7 +135,7 @@ class Point:
 
     @staticmethod
     def of_plain(raw: Mapping[str, Any]) -> Point:
-        """The point that `asdict` and JSON made plain values of."""
+        """The point in the plain values of `asdict` or JSON."""
         named = {key: Named(raw[key]["name"], tuple((k, v) for k, v in raw[key]["settings"])) for key in ("task", "planner")}
         weight = float(raw.get("disagreement", 0.0))  # whole floats may have become integers
         return Point(**{**raw, **named, "disagreement": weight})
@@ -158,11 +158,11 @@ class Cell:
         return digest([self.point.point_id, self.seed])
 
     def to_json(self) -> str:
-        """Canonical JSON; `from_json` gives the equal cell."""
+        """Canonical JSON, from which `from_json` makes an equal cell."""
         return canonical(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> Cell:
-        """The cell of `to_json`'s text."""
+        """The cell that `to_json` wrote."""
         raw = json.loads(text)
         return Cell(Point.of_plain(raw["point"]), raw["seed"])

@@ -1,7 +1,7 @@
-"""Parts of a ledger: Parquet files whose names say which appends they hold, and what is read of them.
+"""Parts of a ledger: Parquet files named after the appends that they hold, and functions that read them.
 
 `part-NUMBER-DIGEST.parquet` is one append. `part-FIRST-LAST-DIGEST.parquet` was merged from others, whose names it lists: it
-stands for them, whether they have been removed yet or not.
+replaces them, whether they have been removed yet or not.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from orchestrator.storage.base import Storage, reason_of
 from world_models.errors import UserError
 
 ROW_GROUP = 8192
-"""Rows of a row group: what is read at least where one point is asked for."""
+"""Rows in a row group, the least that is read for a single point."""
 
 COVERS_KEY = b"grasp.covers"
-"""Where a merged part lists the parts that it stands for, in the file's metadata."""
+"""Key in the file's metadata under which a merged part lists the parts that it replaces."""
 
 _NAME = re.compile(r"part-(\d{8})(?:-(\d{8}))?-([0-9a-f]{8})\.parquet")
 _TEXT: dict[str, Any] = {"use_dictionary": [field.name for field in SCHEMA if pa.types.is_string(field.type)]}
-"""Actions are given no dictionary: no two are alike."""
+"""Only text columns get a dictionary: no two actions are alike."""
 
 
 class PartGoneError(Exception):
-    """A part was removed since the folder was listed: list it again."""
+    """A part was removed after the folder was listed, which must be listed again."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a part's name and footer say."""
+    """A part as described by its name and footer."""
 
     name: str
     first: int
@@ -53,7 +53,7 @@ class Part:
     lowest: str
     """Least point id; empty where it is not known."""
     highest: str
-    """Greatest point id; empty where it is not known."""
+    """Greatest point id; empty if unknown."""
     covers: frozenset[str]
     """Names of the parts that it was merged from."""
 
@@ -63,9 +63,9 @@ class Part:
 
 
 def name_of(data: bytes, first: int, last: int | None = None) -> str:
-    """The name of an append, or of what is merged from `first` to `last`.
+    """The name of a part: of an append, or of the appends `first` to `last` merged.
 
-    It holds a digest of the bytes: written again after an error that may have been none, a part replaces itself.
+    It holds a digest of the bytes, so that a part that is written again after a doubtful error replaces itself.
     """
     span = f"{first:08d}" if last is None else f"{first:08d}-{last:08d}"
     return f"part-{span}-{hashlib.blake2b(data, digest_size=4).hexdigest()}.parquet"
@@ -75,29 +75,29 @@ def encode(table: pa.Table, covers: Iterable[str] = ()) -> bytes:
     """The bytes of a part with these records, in this order."""
     names = sorted(covers)
     if names:
-        said = {**(SCHEMA.metadata or {}), COVERS_KEY: json.dumps(names).encode()}
-        table = table.replace_schema_metadata(said)
+        annotated = {**(SCHEMA.metadata or {}), COVERS_KEY: json.dumps(names).encode()}
+        table = table.replace_schema_metadata(annotated)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True, **_TEXT)
     return buffer.getvalue()
 
 
 def inspect(storage: Storage, name: str) -> Part:
-    """What a part says of itself.
+    """The description of a part from its name and footer.
 
-    Raises UserError for a foreign, corrupt or newer file, PartGoneError for one that is no longer there.
+    Raises UserError for a foreign, corrupt or newer file, and PartGoneError for one that is no longer there.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         raise UserError(
-            f"{_path(storage, name)} is no part of a ledger: move it out of {storage.where}, which holds nothing else."
+            f"{_path(storage, name)} is not a part of a ledger: move it out of {storage.where}, which holds nothing else."
         )
     with _opened(storage, name) as file:
         metadata = file.metadata
         said = metadata.metadata or {}
         version = said.get(VERSION_KEY, b"").decode(errors="replace")
         if not version.isdigit():
-            sentence = "is a Parquet file but no ledger part (it has no schema version): move it away."
+            sentence = "is a Parquet file but not a ledger part (it has no schema version): move it away."
             raise UserError(f"{_path(storage, name)} {sentence}")
         if int(version) > SCHEMA_VERSION:
             raise UserError(
@@ -119,16 +119,16 @@ def inspect(storage: Storage, name: str) -> Part:
 
 
 def standing(parts: Iterable[Part]) -> list[Part]:
-    """Parts that no other one stands for, in the order in which they were written."""
+    """Parts that no other part replaces, in the order of writing."""
     listed = list(parts)
     covered = frozenset[str]().union(*(part.covers for part in listed))
     return sorted((part for part in listed if part.name not in covered), key=lambda part: (part.last, part.first, part.name))
 
 
 def read(storage: Storage, part: Part, columns: Sequence[str], points: Sequence[str] | None = None) -> pa.Table:
-    """Columns of a part as `SCHEMA` has them (null where an older schema lacks one), of some points (sorted) or of all.
+    """Columns of a part in the types of `SCHEMA` (null if an older schema lacks one), for some sorted points or for all.
 
-    Raises UserError for a corrupt part, PartGoneError for one that is no longer there.
+    Raises UserError for a corrupt part, and PartGoneError for one that is no longer there.
     """
     with _opened(storage, part.name) as file:
         metadata = file.metadata
@@ -149,11 +149,11 @@ def read(storage: Storage, part: Part, columns: Sequence[str], points: Sequence[
 
 
 def each_once(table: pa.Table) -> pa.Table:
-    """Each cell once: its first record that did not fail, else its latest. `table` has point_id, seed and status."""
+    """One row per cell: its first that did not fail, else its latest. `table` has point_id, seed and status."""
     rows = table.num_rows
     point, _ = coded(table["point_id"])
     seed = table["seed"].to_numpy()
-    order = np.lexsort((seed, point))  # stable: of one cell, the order in which it was written
+    order = np.lexsort((seed, point))  # stable: rows of one cell keep their order of writing
     point, seed = point[order], seed[order]
     new = np.ones(rows, bool)
     new[1:] = (point[1:] != point[:-1]) | (seed[1:] != seed[:-1])
@@ -169,18 +169,18 @@ def each_once(table: pa.Table) -> pa.Table:
 
 
 def is_failed(status: pa.ChunkedArray) -> Bool[np.ndarray, " rows"]:
-    """Where a column of statuses says so."""
+    """Which rows of a status column have failed."""
     return is_status(status, "failed")
 
 
 def is_status(column: pa.ChunkedArray, status: str) -> Bool[np.ndarray, " rows"]:
-    """Where a column of statuses has this one."""
+    """Which rows of a status column have this status."""
     codes, names = coded(column)
     return codes == (names.index(status) if status in names else -1)
 
 
 def coded(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str]]:
-    """A text column as numbers, and the texts that they stand for."""
+    """A text column as integer codes, and the texts of the codes."""
     encoded = column.combine_chunks().dictionary_encode()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.combine_chunks()
@@ -189,7 +189,7 @@ def coded(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str
 
 @contextmanager
 def _opened(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
-    """A part's Parquet file; whatever goes wrong while it is read is said in one sentence."""
+    """A part's Parquet file; any error while reading it becomes a UserError of one sentence."""
     try:
         source = storage.open(name)
     except FileNotFoundError as error:
@@ -210,13 +210,13 @@ def _path(storage: Storage, name: str) -> str:
 
 
 def _point_column(metadata: pq.FileMetaData) -> int | None:
-    """Which column of the file holds point ids."""
+    """The index of the column with point ids; None if there is none."""
     schema = metadata.schema
     return next((i for i in range(len(schema)) if schema.column(i).path == "point_id"), None)
 
 
 def _span(metadata: pq.FileMetaData, group: int, column: int | None) -> tuple[str, str]:
-    """Least and greatest point id of a row group; empty where the file does not say."""
+    """Least and greatest point id of a row group; empty if the file has no statistics."""
     statistics = None if column is None else metadata.row_group(group).column(column).statistics
     if statistics is None or not statistics.has_min_max:
         return "", ""
@@ -224,7 +224,7 @@ def _span(metadata: pq.FileMetaData, group: int, column: int | None) -> tuple[st
 
 
 def _touches(points: Sequence[str], low: str, high: str) -> bool:
-    """Whether one of some sorted points lies between two."""
+    """Whether any of the sorted points lies between `low` and `high`."""
     at = bisect_left(points, low)
     return at < len(points) and points[at] <= high
 
@@ -241,15 +241,15 @@ class Identity:
     """The cells of a part."""
 
     points: tuple[str, ...]
-    """Point ids that occur in it."""
+    """Point ids that occur in the part."""
     point: Int32[np.ndarray, " rows"]
-    """Of each row, which of `points`."""
+    """Index into `points` of each row."""
     seed: Int64[np.ndarray, " rows"]
     failed: Bool[np.ndarray, " rows"]
 
     @staticmethod
     def of(table: pa.Table) -> Identity:
-        """Of a table with point_id, seed and status."""
+        """The cells of a table with point_id, seed and status."""
         codes, names = coded(table["point_id"])
         return Identity(tuple(names), codes.astype(np.int32), table["seed"].to_numpy(), is_failed(table["status"]))
 
@@ -257,7 +257,7 @@ class Identity:
 def joined(
     identities: Iterable[Identity], include_failed: bool
 ) -> tuple[list[str], Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
-    """Point ids, and of all rows (without failed ones, unless they are included) which point and which seed."""
+    """Point ids, and the point index and seed of all rows, without failed ones unless included."""
     numbers: dict[str, int] = {}
     points, seeds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for part in identities:

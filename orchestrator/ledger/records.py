@@ -1,4 +1,4 @@
-"""What is stored of a cell: one flat record, its Arrow schema and the schema's version."""
+"""The stored record of a cell, its Arrow schema and the schema's version."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SCHEMA_VERSION = 4
 """
 
 VERSION_KEY = b"grasp.schema_version"
-"""Where the version stands in the schema's metadata."""
+"""Key of the version in the schema's metadata."""
 
 LISTS = ("costs", "distances", "actions")
-"""Columns with many numbers a cell: tables for people and MLflow's go without them."""
+"""Columns with many numbers per cell, which tables for people and MLflow leave out."""
 
 STATUSES = (*(status.value for status in PlanStatus), "failed")
-"""How a cell can end: as the planner says, and `failed` where planning or execution raised."""
+"""Statuses of a cell: those of planners, and `failed` if planning or execution raised."""
 
 _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("cell_id", pa.string(), False),
@@ -79,7 +79,7 @@ SCHEMA: pa.Schema = pa.schema(
 
 @dataclass(frozen=True)
 class CellResult:
-    """The outcome of one cell. Numbers are finite or None (None: not known, as in a failed cell)."""
+    """The outcome of one cell. Numbers are finite, or None if unknown, as in a failed cell."""
 
     cell_id: str
     point_id: str
@@ -87,7 +87,7 @@ class CellResult:
     task_settings: str
     """JSON object."""
     problem_kind: str
-    """The problem's kind as the task names it; empty when the problem could not be drawn."""
+    """The problem's kind as the task names it; empty if the problem could not be drawn."""
     model: str
     model_digest: str
     planner: str
@@ -98,7 +98,7 @@ class CellResult:
     mode: str
     """`open_loop`, or `mpc:K`: replanned every K environment steps."""
     goal_cost: str | None
-    """Which of the model's goal costs was planned with; None: the model's own."""
+    """The goal cost of the plan, one of the model's; None: the model's default."""
     disagreement: float | None
     """Weight of an ensemble's disagreement in the goal cost; None: 0."""
     seed: int
@@ -107,45 +107,44 @@ class CellResult:
     error: str | None
     """One line; None unless the status is `failed`."""
     success: bool
-    """The final state of the plan passes the task's test in the simulator."""
+    """Whether the final state in the simulator passes the task's success test."""
     distance: float | None
-    """Distance to the goal at the end, in the simulator, in the task's unit."""
+    """Final distance to the goal in the simulator, in the task's unit."""
     start_distance: float | None
-    """The same at the start."""
+    """Distance to the goal at the start, in the task's unit."""
     predicted_cost: float | None
-    """Goal cost of the model's rollout of the plan; of the last one where a cell was replanned."""
+    """Goal cost of the model's rollout of the plan; for a replanned cell, of the last plan."""
     last_cost: float | None
-    """The same for the planner's last iterate instead of its best."""
+    """Goal cost of the planner's last iterate instead of its best."""
     model_success: bool | None
-    """The model's final state, decoded, passes the task's test: with `success` False the plan exploits model errors.
+    """Whether the model's decoded final state passes the success test; if only this holds, the plan exploits model errors.
 
-    None where the model's states cannot be decoded.
+    None if the model's states cannot be decoded.
 
-    Of a replanned cell it is where the last plan's rollout ends, which began at the true state.
+    For a replanned cell it is the end of the last plan's rollout, which began at the true state.
     """
     model_distance: float | None
-    """Distance to the goal of that state."""
+    """Distance to the goal of the model's final state."""
     steps_to_success: int | None
     """First environment step from which on the rollout stays successful."""
     plan_seconds: float | None
-    """The batch's planning seconds, replannings included, over its rows; where a batch mixes points, as their model steps."""
+    """This row's share of the batch's planning seconds, including replans; by model steps if the batch mixes points."""
     batch_seconds: float | None
     """Planning seconds of the whole batch."""
     batch_size: int
     """Rows planned together."""
     worker_seconds: float | None
-    """Seconds that the batch kept its worker, simulator included, loading a model not, divided likewise."""
+    """This row's share of the batch's seconds on its worker, including the simulator but not the loading of a model."""
     attempts: int | None
-    """Times that the cell was handed to a worker; more than one where workers died with it or a batch was split."""
+    """How often the cell was handed to a worker; more than once if workers died with it or its batch was split."""
     evaluations: int | None
-    """Model steps spent, replannings included."""
+    """Model steps spent, including replans."""
     costs: tuple[float | None, ...] | None
-    """The best predicted cost so far after 0, 1/32, 2/32, ... of the (first) planning's evaluations; None: not recorded."""
+    """The best predicted cost so far after 0, 1/32, 2/32, ... of the first plan's evaluations; None: not recorded."""
     distances: tuple[float | None, ...] | None
-    """Distance to the goal in the simulator at evenly spread environment steps, at most 51, the ends among them."""
+    """Distance to the goal in the simulator at evenly spaced environment steps, at most 51, including both ends."""
     actions: tuple[float, ...]
-    """The actions that were executed, flat, time-major: horizon times environment action size numbers, which are T model-step
-    actions."""
+    """The executed actions, flat and time-major: horizon times environment action size numbers."""
     device: str
     threads: int
     host: str
@@ -155,13 +154,13 @@ class CellResult:
     git_revision: str
     config_digest: str
     finished_at: datetime
-    """UTC."""
+    """Time when the cell was finished, in UTC."""
 
 
 def to_table(results: Iterable[CellResult]) -> pa.Table:
     """Records as an Arrow table of `SCHEMA`."""
     records = list(results)
-    # Column by column: an append holds a sweep's driver up, and turning every record into a dict takes ten times as long.
+    # Column by column: an append holds up a sweep's driver, and turning every record into a dict takes ten times as long.
     columns = [pa.array([getattr(record, field.name) for record in records], field.type) for field in SCHEMA]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
@@ -174,5 +173,5 @@ def from_table(table: pa.Table) -> list[CellResult]:
 
 
 def stamped(result: CellResult, git_revision: str, config_digest: str) -> CellResult:
-    """The record with what only the driver knows."""
+    """The record with the fields that only the driver knows."""
     return replace(result, git_revision=git_revision, config_digest=config_digest)

@@ -203,7 +203,7 @@ def test_a_newer_schema_is_refused_with_its_version(tmp_path: Path) -> None:
 
 def test_foreign_and_corrupt_files_are_named(tmp_path: Path) -> None:
     write_part(tmp_path / "foreign", None)
-    with pytest.raises(UserError, match="no ledger part"):
+    with pytest.raises(UserError, match="not a ledger part"):
         Ledger(tmp_path / "foreign").table()
     truncated = Ledger(tmp_path / "truncated")
     append(truncated, quick_result(plane_point(), (0,)))
@@ -213,7 +213,7 @@ def test_foreign_and_corrupt_files_are_named(tmp_path: Path) -> None:
         Ledger(truncated.root).table()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "readme.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"readme\.txt is no part of a ledger"):
+    with pytest.raises(UserError, match=r"readme\.txt is not a part of a ledger"):
         Ledger(tmp_path / "notes").table()
 
 
