@@ -45,7 +45,7 @@ check: $(STAMP)  ## format, lint, types, import direction
 	@.venv/bin/lint-imports
 
 docs: $(STAMP)  ## build the documentation into outputs/site; broken links and warnings are errors
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 	@echo "the site is at outputs/site/index.html"
 
 rehearsal: $(STAMP)  ## a cluster on this machine that fails in the middle of a sweep (under 6 minutes; needs PostgreSQL)

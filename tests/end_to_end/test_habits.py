@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -31,3 +32,13 @@ def test_ci_runs_checks_tests_and_documentation():
 def test_documentation_is_built_strictly():
     (build,) = [command for command in recipe("docs") if "mkdocs build" in command]
     assert "--strict" in build
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md")))]
+)
+def test_links_lead_to_files_on_a_git_host_too(page):
+    """The site's build checks them as the site has them, with their anchors."""
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())
+    missing = [link for link in links if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()]
+    assert not missing
