@@ -37,6 +37,7 @@ class Plane:
     speed: float = 0.1
 
     name = "plane"
+    version = 1
     action_dim = 2
     observation_dim = 2
     distance_unit = "m"

@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -53,6 +53,10 @@ def choice(default: str, *others: str, by_row: bool = False) -> Any:
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Base of every planner's settings. Building one with a value out of its limits raises UserError by name and value."""
+
+    algorithm_version: ClassVar[int] = 1
+    """A planner that comes to plan otherwise with the same settings gives a higher one in its settings class: its cells have
+    other ids from then on, and are planned anew (`planners.identity`)."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

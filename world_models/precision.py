@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -18,12 +20,45 @@ PRECISIONS = ("highest", "high", "medium")
 """`highest`: float32 as it is. `high`: TF32 on CUDA; on a CPU that has our kernel values to 16 bits (AMX) or as they are
 (AVX-512), and gradients to 8. `medium`: bfloat16."""
 
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What computes a model's matrix products, and how precisely."""
+
+    kernel: str
+    """`torch`, or a kernel of ours and the processor's part that it runs on, e.g. `c AMX`."""
+    precision: str
+    """`float32`, `tf32`, `bfloat16`, or `bfloat16x3`: sums of two bfloat16 numbers, about 16 bits."""
+
+
+@runtime_checkable
+class ArithmeticModel(Protocol):
+    """A world model that chooses by itself what computes it."""
+
+    def arithmetic(self) -> Arithmetic:
+        """What computes it at the `current_precision`."""
+        ...
+
+
 _CURRENT: ContextVar[str] = ContextVar("matmul_precision", default="highest")
 
 
 def current_precision() -> str:
     """The precision asked for around this call; `highest` unless a block says otherwise."""
     return _CURRENT.get()
+
+
+def arithmetic_of(model: object, device: torch.device, dtype: torch.dtype) -> Arithmetic:
+    """What computes a model on a device at the `current_precision`."""
+    return model.arithmetic() if isinstance(model, ArithmeticModel) else torch_arithmetic(device, dtype)
+
+
+def torch_arithmetic(device: torch.device, dtype: torch.dtype, autocast: bool = True) -> Arithmetic:
+    """What torch computes products with at the `current_precision`; `autocast`: where none is turned off."""
+    precision = current_precision()
+    if device.type != "cuda" or dtype != torch.float32 or precision == "highest":
+        return Arithmetic("torch", str(dtype).removeprefix("torch."))
+    return Arithmetic("torch", "bfloat16" if precision == "medium" and autocast else "tf32")
 
 
 @contextmanager

@@ -39,6 +39,11 @@ class Batch:
         return tuple(seed for part in self.slices for seed in part.seeds)
 
     @property
+    def planner_seeds(self) -> tuple[int, ...]:
+        """Of all cells, in order: the seeds of the planner's noise."""
+        return tuple(cell.planner_seed for cell in self.cells)
+
+    @property
     def cells(self) -> tuple[Cell, ...]:
         """The cells, in order."""
         return tuple(part.point.cell(seed) for part in self.slices for seed in part.seeds)

@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from planners.identity import identity_settings
 from world_models.errors import UnknownNameError, UserError, require
 
 Scalar = bool | int | float | str | None
@@ -118,20 +119,19 @@ class Point:
     """The goal cost to plan with, one of the model's; None: the model's default."""
     disagreement: float = 0.0
     """Weight of an ensemble's disagreement in the goal cost."""
+    algorithm_version: int = 1
+    """Version of the planner's algorithm (`planners.identity`)."""
+    task_version: int = 1
+    """Version of the task's simulator and problems."""
+    loader_version: int = 1
+    """Version of what makes a model of the checkpoint's format."""
+    noise_seed: int | None = None
+    """Which noise the problems are planned with; None: each problem's seed is that of its noise, too."""
 
     @cached_property
     def point_id(self) -> str:
-        """Deterministic id; the model's *name* does not enter, its content does."""
-        # What `asdict` would give, without its deep copies: a sweep may have thousands of points.
-        identity = {field.name: getattr(self, field.name) for field in fields(self)}
-        identity |= {"task": vars(self.task), "planner": vars(self.planner)}
-        del identity["model"]
-        # A point that leaves these to the model has the id that it had before there was a choice.
-        if self.goal_cost is None:
-            del identity["goal_cost"]
-        if self.disagreement == 0.0:
-            del identity["disagreement"]
-        return digest(identity)
+        """Deterministic id: the digest of `identity_of` the point."""
+        return digest(identity_of(self))
 
     @staticmethod
     def of_plain(raw: Mapping[str, Any]) -> Point:
@@ -155,7 +155,16 @@ class Cell:
     @property
     def cell_id(self) -> str:
         """Deterministic id of the cell."""
-        return digest([self.point.point_id, self.seed])
+        return cell_id_of(self.point.point_id, self.seed)
+
+    @property
+    def planner_seed(self) -> int:
+        """The seed of the planner's noise: the problem's own, or one that follows from it and the point's `noise_seed`."""
+        noise = self.point.noise_seed
+        if noise is None:
+            return self.seed
+        text = f"{self.seed}/noise {noise}"
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little")
 
     def to_json(self) -> str:
         """Canonical JSON, from which `from_json` makes an equal cell."""
@@ -166,3 +175,40 @@ class Cell:
         """The cell that `to_json` wrote."""
         raw = json.loads(text)
         return Cell(Point.of_plain(raw["point"]), raw["seed"])
+
+
+def identity_of(point: Point) -> dict[str, object]:
+    """The canonical form of a point, whose digest is its id. What is absent has its default, and adds nothing.
+
+    Always in it: the task with its settings, the model's content digest, the planner with the settings that
+    `planners.identity.identity_settings` gives, the horizon and the execution mode. In it where it is not the default: the goal
+    cost, the disagreement, the noise seed, and the versions of algorithm, task and loader.
+
+    Never in it, only recorded (`orchestrator.ledger.records`): the model's name, how tables call task and planner, the kernel
+    and precision that were used, versions of simulators and libraries, device, threads, host, revision and config.
+
+    Reserved for what is to come, by the same rule: `protocol` (how problems are posed and plans executed), `history` (what of
+    the past a model sees), `dataset` (digest and split of recorded problems) and `code` (of a plug-in: version or digest).
+    """
+    settings = identity_settings(point.planner.name, point.algorithm_version, point.planner.as_dict())
+    identity: dict[str, object] = {
+        "task": vars(point.task),
+        "model_digest": point.model_digest,
+        "planner": vars(Named.of(point.planner.name, settings)),
+        "horizon": point.horizon,
+        "mode": point.mode,
+    }
+    unless_default: dict[str, tuple[object, object]] = {
+        "goal_cost": (point.goal_cost, None),
+        "disagreement": (point.disagreement, 0.0),
+        "noise_seed": (point.noise_seed, None),
+        "algorithm_version": (point.algorithm_version, 1),
+        "task_version": (point.task_version, 1),
+        "loader_version": (point.loader_version, 1),
+    }
+    return identity | {name: value for name, (value, default) in unless_default.items() if value != default}
+
+
+def cell_id_of(point_id: str, seed: int) -> str:
+    """The id of a point's cell."""
+    return digest([point_id, seed])

@@ -17,6 +17,7 @@ from orchestrator.evaluation.curves import finite, sampled
 from orchestrator.evaluation.execution import Execution
 from orchestrator.evaluation.usage import Usage
 from orchestrator.ledger.records import CellResult
+from world_models.precision import Arithmetic
 from world_models.tasks import Problem, Task
 
 
@@ -71,6 +72,8 @@ class ExecutedBatch:
     model_poses: Float[np.ndarray, "batch time pose"] | None
     """Poses of `execution.predicted`, after each model step; None if the model's states cannot be decoded."""
     goal_poses: Float[np.ndarray, "batch pose"]
+    arithmetic: Arithmetic
+    """What the model was computed with while it was planned with."""
 
     @property
     def model_distance(self) -> Float[np.ndarray, "batch time"] | None:
@@ -124,7 +127,7 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
     shares = shares_of(batch, evaluations)
     steps = rollout.steps_to_success()
     predicted, reached = executed.model_distance, executed.model_reached
-    circumstances = _circumstances(batch, provenance)
+    circumstances = _circumstances(batch, provenance, arithmetic=executed.arithmetic)
     return tuple(
         CellResult(
             **_identity(cell),
@@ -180,17 +183,23 @@ def _identity(cell: Cell) -> dict:
         "mode": point.mode,
         "goal_cost": point.goal_cost,
         "disagreement": point.disagreement or None,
+        "algorithm_version": point.algorithm_version,
+        "task_version": point.task_version,
+        "loader_version": point.loader_version,
+        "noise_seed": point.noise_seed,
         "seed": cell.seed,
     }
 
 
-def _circumstances(batch: Batch, provenance: Provenance, attempts: int = 1) -> dict:
+def _circumstances(batch: Batch, provenance: Provenance, attempts: int = 1, arithmetic: Arithmetic | None = None) -> dict:
     """The fields of a record that describe how it was made."""
     return {
         "batch_size": len(batch.seeds),
         "worker_seconds": None,
         "attempts": attempts,
         "device": provenance.device,
+        "kernel": None if arithmetic is None else arithmetic.kernel,
+        "precision": None if arithmetic is None else arithmetic.precision,
         "threads": provenance.threads,
         "host": provenance.host,
         "torch_version": provenance.torch_version,

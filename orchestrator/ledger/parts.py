@@ -11,9 +11,9 @@ import io
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Int32, Int64
 
+from orchestrator.ledger.identity import LAST_WITHOUT_VERSIONS, POINT_COLUMNS, renamed, renamed_points
 from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from orchestrator.storage.base import Storage, reason_of
 from world_models.errors import UserError
@@ -51,11 +52,13 @@ class Part:
     last: int
     rows: int
     lowest: str
-    """Least point id; empty where it is not known."""
+    """Least point id; empty where it is not known, or where ids are others now."""
     highest: str
     """Greatest point id; empty if unknown."""
     covers: frozenset[str]
     """Names of the parts that it was merged from."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Present point ids by recorded ones, where they differ."""
 
     def may_hold(self, points: Sequence[str]) -> bool:
         """Whether cells of any of these points (sorted) can be in it."""
@@ -106,7 +109,11 @@ def inspect(storage: Storage, name: str) -> Part:
             )
         column = _point_column(metadata)
         spans = [_span(metadata, group, column) for group in range(metadata.num_row_groups)]
-        known = bool(spans) and all(high for _, high in spans)
+        names = (
+            renamed_points(_columns(file, None, ["point_id", *POINT_COLUMNS])) if int(version) <= LAST_WITHOUT_VERSIONS else {}
+        )
+        # A row group's least and greatest recorded id say nothing of present ones between them.
+        known = bool(spans) and all(high for _, high in spans) and not names
         return Part(
             name,
             int(match[1]),
@@ -115,6 +122,7 @@ def inspect(storage: Storage, name: str) -> Part:
             min(low for low, _ in spans) if known else "",
             max(high for _, high in spans) if known else "",
             frozenset(json.loads(said.get(COVERS_KEY, b"[]"))),
+            names,
         )
 
 
@@ -130,22 +138,29 @@ def read(storage: Storage, part: Part, columns: Sequence[str], points: Sequence[
 
     Raises UserError for a corrupt part, and PartGoneError for one that is no longer there.
     """
+    wanted = dict.fromkeys(columns)
+    wanted |= dict.fromkeys(["point_id"] if points is not None else [])
+    wanted |= dict.fromkeys(["point_id", "seed"] if part.renamed else [])
     with _opened(storage, part.name) as file:
-        metadata = file.metadata
-        groups = list(range(metadata.num_row_groups))
+        groups = None
         if points is not None and part.highest:
-            column = _point_column(metadata)
-            spans = [_span(metadata, group, column) for group in groups]
-            groups = [group for group, (low, high) in zip(groups, spans, strict=True) if _touches(points, low, high)]
-        needed = list(columns) if points is None or "point_id" in columns else [*columns, "point_id"]
-        present = set(file.schema_arrow.names)
-        found = file.read_row_groups(groups, [name for name in needed if name in present], use_threads=False)
-    full = pa.Table.from_arrays(
-        [_column(found, name, found.num_rows) for name in needed], schema=pa.schema([SCHEMA.field(name) for name in needed])
-    )
+            column = _point_column(file.metadata)
+            spans = [_span(file.metadata, group, column) for group in range(file.metadata.num_row_groups)]
+            groups = [group for group, (low, high) in enumerate(spans) if _touches(points, low, high)]
+        full = renamed(_columns(file, groups, list(wanted)), part.renamed)
     if points is not None and (not part.highest or part.lowest != part.highest):
         full = full.filter(pc.field("point_id").isin(pa.array(points, pa.string())))
     return full.select(list(columns))
+
+
+def _columns(file: pq.ParquetFile, groups: Sequence[int] | None, names: Sequence[str]) -> pa.Table:
+    """Columns of some row groups (None: of all) as `SCHEMA` has them, null where the file lacks one."""
+    present = set(file.schema_arrow.names)
+    every = range(file.metadata.num_row_groups) if groups is None else groups
+    found = file.read_row_groups(list(every), [name for name in names if name in present], use_threads=False)
+    return pa.Table.from_arrays(
+        [_column(found, name, found.num_rows) for name in names], schema=pa.schema([SCHEMA.field(name) for name in names])
+    )
 
 
 def each_once(table: pa.Table) -> pa.Table:

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from planners.base import PlanStatus
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """Version of `SCHEMA`; a ledger part of a newer one is refused, columns that an older one lacks are null.
 
 2 added `goal_cost` and `disagreement`, and `model_success` may be null; 3 added `worker_seconds` and `attempts`; 4 added
-`costs` and `distances`.
+`costs` and `distances`; 5 added `algorithm_version`, `task_version`, `loader_version`, `noise_seed`, `kernel` and `precision`.
 """
 
 VERSION_KEY = b"grasp.schema_version"
@@ -40,6 +40,10 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("mode", pa.string(), False),
     ("goal_cost", pa.string(), True),
     ("disagreement", pa.float64(), True),
+    ("algorithm_version", pa.int32(), True),
+    ("task_version", pa.int32(), True),
+    ("loader_version", pa.int32(), True),
+    ("noise_seed", pa.int64(), True),
     ("seed", pa.int64(), False),
     ("status", pa.string(), False),
     ("error", pa.string(), True),
@@ -61,6 +65,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("distances", pa.list_(pa.float32()), True),
     ("actions", pa.list_(pa.float32()), False),
     ("device", pa.string(), False),
+    ("kernel", pa.string(), True),
+    ("precision", pa.string(), True),
     ("threads", pa.int32(), False),
     ("host", pa.string(), False),
     ("torch_version", pa.string(), False),
@@ -101,6 +107,14 @@ class CellResult:
     """The goal cost of the plan, one of the model's; None: the model's default."""
     disagreement: float | None
     """Weight of an ensemble's disagreement in the goal cost; None: 0."""
+    algorithm_version: int | None
+    """Version of the planner's algorithm; None, here and below: 1, recorded before there were versions."""
+    task_version: int | None
+    """Version of the task."""
+    loader_version: int | None
+    """Version of the loader of the model's checkpoint format."""
+    noise_seed: int | None
+    """Which noise the problem was planned with; None: that of its own seed."""
     seed: int
     status: str
     """One of `STATUSES`."""
@@ -146,6 +160,10 @@ class CellResult:
     actions: tuple[float, ...]
     """The executed actions, flat and time-major: horizon times environment action size numbers."""
     device: str
+    kernel: str | None
+    """What computed the model while it was planned with, e.g. `torch` or `c AMX`; None: not known."""
+    precision: str | None
+    """How precise its matrix products were, e.g. `float32` or `bfloat16`; None: not known."""
     threads: int
     host: str
     torch_version: str

@@ -32,7 +32,7 @@ TABLE_COLUMNS = (
 
 POINT_COLUMNS = (
     *("point_id", "task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *("goal_cost", "disagreement", "git_revision", "batch_seconds", "finished_at"),
+    *("goal_cost", "disagreement", "noise_seed", "algorithm_version", "git_revision", "batch_seconds", "finished_at"),
     *TABLE_COLUMNS,
 )
 """Ledger columns that `contents` reads."""
@@ -125,12 +125,18 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
     params["goal_cost"] = first["goal_cost"] or "the model's own"
     if first["disagreement"]:
         params["disagreement"] = str(first["disagreement"])
+    if first["noise_seed"] is not None:
+        params["noise_seed"] = str(first["noise_seed"])
+    if (first["algorithm_version"] or 1) != 1:
+        params["algorithm_version"] = str(first["algorithm_version"])
     for group in ("task", "planner"):
         params[group] = first[group]
         for key, value in json.loads(first[f"{group}_settings"]).items():
             params[f"{group}.{key}"] = str(value)
     words = [first["task"], first["planner"], f"H{first['horizon']}", *([] if first["mode"] == OPEN_LOOP else [first["mode"]])]
-    name = " · ".join([*words, *([first["goal_cost"]] if first["goal_cost"] else [])])
+    words += [first["goal_cost"]] if first["goal_cost"] else []
+    words += [] if first["noise_seed"] is None else [f"noise {first['noise_seed']}"]
+    name = " · ".join(words)
     finished = [[row["seed"], (row["finished_at"] - _EPOCH) // timedelta(microseconds=1)] for row in rows]
     cells_digest = _digest(np.array(finished, np.int64))
     return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), cells_digest, tuple(rows))

@@ -22,12 +22,16 @@ from orchestrator.evaluation.results import BatchResult, ExecutedBatch, Resource
 from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.ledger.records import CellResult
 from orchestrator.workers.devices import MemoryMeter, check_device
+from planners import PLANNERS, full_settings
 from planners import make_planner as _make_planner
 from planners.base import Planner
+from planners.identity import algorithm_version
 from planners.settings import Setting
 from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import LoadedModel
 from world_models.errors import UserError, require
+from world_models.precision import Arithmetic, arithmetic_of, matmul_precision
 from world_models.sensors import Sensors
 from world_models.tasks import Problem, Task
 from world_models.tasks import make_task as _make_task
@@ -58,6 +62,7 @@ def check_point(
     check_mode(point.mode, point.horizon, task.action_block)
     make_planner(point.planner.name, point.planner.as_dict())
     card, digest = read_card(point.model)
+    _check_versions(point, task, card)
     checkpoints.check_fit(card, task.dynamics, task.action_dim * task.action_block)
     checkpoints.check_goal_cost(card, point.goal_cost, point.disagreement)
     Sensors.of(card).check(task, card.get("name"))
@@ -65,6 +70,17 @@ def check_point(
         digest == point.model_digest,
         f"the world model {point.model} has digest {digest}, not {point.model_digest}: it has changed; run again.",
     )
+
+
+def _check_versions(point: Point, task: Task, card: Mapping[str, object]) -> None:
+    """UserError unless this installation has the versions of algorithm, task and loader that the point was made for."""
+    found = {
+        f"planner {point.planner.name}": (point.algorithm_version, algorithm_version(point.planner.name)),
+        f"task {point.task.name}": (point.task_version, task.version),
+        f"the loader of world model {point.model}": (point.loader_version, loader_version(card)),
+    }
+    for what, (asked, here) in found.items():
+        require(asked == here, f"the cells are of version {asked} of {what}, and here is version {here}: run the sweep anew.")
 
 
 @cache
@@ -131,13 +147,14 @@ class Evaluator:
         loaded = self._model(point)
         problems = tuple(self._problem(point, seed) for seed in batch.seeds)
         planner = self._make_planner(point.planner.name, planner_settings([cell.point for cell in batch.cells]))
-        execution = plan_and_execute(task, loaded, planner, problems, batch.seeds, replan_every(point.mode))
+        execution = plan_and_execute(task, loaded, planner, problems, batch.planner_seeds, replan_every(point.mode))
         return ExecutedBatch(
             task=task,
             problems=problems,
             execution=execution,
             model_poses=_poses(task, loaded, execution.predicted),
             goal_poses=pose_of(task, np.stack([problem.goal for problem in problems])),
+            arithmetic=_arithmetic(point, loaded),
         )
 
     def _problem(self, point: Point, seed: int) -> Problem:
@@ -172,6 +189,14 @@ class Evaluator:
             for oldest in list(self._models)[: -self._keep]:
                 del self._models[oldest]
         return self._models[point.model_digest].with_goal_cost(point.goal_cost, point.disagreement)
+
+
+def _arithmetic(point: Point, loaded: LoadedModel) -> Arithmetic:
+    """What computes the model where the point's planner plans with it; a planner without a say leaves it in full precision."""
+    name, model = point.planner.name, loaded.model
+    settings = full_settings(name, point.planner.as_dict()) if name in PLANNERS else point.planner.as_dict()
+    with matmul_precision(str(settings.get("precision", "highest")), model.device):
+        return arithmetic_of(model, model.device, model.dtype)
 
 
 def _poses(

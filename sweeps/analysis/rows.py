@@ -40,6 +40,8 @@ class Row:
     versus: Comparison | None
     failed: int
     missing: int
+    mixed: tuple[str, ...] = ()
+    """What its cells were not all computed with alike, in words (`sweeps.analysis.mixtures`)."""
 
 
 def summarise(grid: Grid, table: pa.Table) -> list[Row]:

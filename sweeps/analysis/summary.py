@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from sweeps.analysis.aggregates import Overall, overall
+from sweeps.analysis.mixtures import mark_mixed
 from sweeps.analysis.point_cells import COLUMNS as CELL_COLUMNS
 from sweeps.analysis.point_cells import PointCells, cells_of
 from sweeps.analysis.rows import Row, rows_of
@@ -16,7 +17,8 @@ from sweeps.config.grid import Grid
 from sweeps.console.terminal import duration
 
 _FACTS = ("git_revision", "torch_version", "device")
-COLUMNS = (*CELL_COLUMNS, "error", *_FACTS)
+_CIRCUMSTANCES = ("kernel", "precision", "versions")
+COLUMNS = (*CELL_COLUMNS, "error", *_FACTS, *_CIRCUMSTANCES)
 """What `review` reads of the ledger."""
 
 Facts = Sequence[tuple[str, str]]
@@ -59,9 +61,9 @@ class SweepSummary:
 def summary_of(grid: Grid, table: pa.Table) -> SweepSummary:
     """From a ledger table with `COLUMNS`."""
     cells = cells_of(grid, table)
-    rows, facts = rows_of(grid, cells), _facts(grid, table, cells)
+    rows, facts = mark_mixed(rows_of(grid, cells), grid, table), _facts(grid, table, cells)
     # Of a large sweep the texts that all cells share are most of the table.
-    return SweepSummary(grid, table.drop_columns(list(_FACTS)), facts, cells, rows, overall(rows, cells))
+    return SweepSummary(grid, table.drop_columns([*_FACTS, *_CIRCUMSTANCES]), facts, cells, rows, overall(rows, cells))
 
 
 def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Facts:

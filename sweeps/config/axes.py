@@ -1,4 +1,4 @@
-"""The axes of a grid as a config gives them: modes, goal costs, disagreements, seeds. All raise UserError, by value."""
+"""The axes of a grid as a config gives them: modes, goal costs, disagreements, noises, seeds. All raise UserError, by value."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ def disagreements_of(raw: object) -> tuple[float, ...]:
         sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
         require(sound, f"disagreement {value!r} is no weight >= 0: give e.g. disagreement=0.1.")
     return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
+
+
+def noise_seeds_of(raw: object) -> tuple[int | None, ...]:
+    """Noise seeds of a count or of a list; null is the noise of each problem's own seed."""
+    values: list[object] = as_list(raw)
+    if raw is not None and not isinstance(raw, list):
+        sentence = f"noise_seeds {raw!r} is not a number of noises: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
+        require(_is_seed(raw) and raw != 0, sentence)
+        values = [*range(cast(int, raw))]
+    for value in values:
+        require(value is None or _is_seed(value), f"noise seed {value!r} is neither a whole number >= 0 nor null.")
+    return tuple(cast("list[int | None]", unique("noise seed", values))) or (None,)
 
 
 def seeds_of(raw: object) -> tuple[int, ...]:

@@ -26,7 +26,13 @@ from world_models.errors import UnknownNameError, UserError, require
 CONF = Path(__file__).parent.parent / "conf"
 """The configs that ship with the package."""
 
-ALIASES = {"world_model": "world_models", "horizon": "horizons", "seed": "seeds", "goal_cost": "goal_costs"}
+ALIASES = {
+    "world_model": "world_models",
+    "horizon": "horizons",
+    "seed": "seeds",
+    "goal_cost": "goal_costs",
+    "noise_seed": "noise_seeds",
+}
 """Singular keys that people type where `sweep` and `plan` want lists."""
 
 SEED_KEYS = ("seeds", "choice_seeds", "held_out")

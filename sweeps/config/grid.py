@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
-from sweeps.config.axes import as_list, disagreements_of, goal_costs_of, modes_of, seeds_of, unique
+from sweeps.config.axes import as_list, disagreements_of, goal_costs_of, modes_of, noise_seeds_of, seeds_of, unique
 from sweeps.config.compose import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -89,6 +89,12 @@ class Lookups:
     """Unit of a task's distance."""
     own_goal_cost: Callable[[str], str]
     """Name of the goal cost that a model plans with unless told otherwise."""
+    algorithm_version: Callable[[str], int]
+    """Version of a planner's algorithm."""
+    task_version: Callable[[Named], int]
+    """Version of a task."""
+    loader_version: Callable[[str], int]
+    """Version of a model's loader."""
 
 
 @dataclass(frozen=True)
@@ -98,18 +104,20 @@ class PlanningVariant:
     mode: str
     goal_cost: str | None
     disagreement: float
+    noise_seed: int | None
 
 
 def point_words(point: Point) -> list[str]:
     """What tables say behind the planner of a point that is not planned in the ordinary way."""
     words = [] if point.mode == OPEN_LOOP else [point.mode]
     words += [] if point.goal_cost is None else [point.goal_cost]
-    return words + ([] if point.disagreement == 0.0 else [f"disagreement {point.disagreement:g}"])
+    words += [] if point.disagreement == 0.0 else [f"disagreement {point.disagreement:g}"]
+    return words + ([] if point.noise_seed is None else [f"noise {point.noise_seed}"])
 
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep: tasks (with models and horizons) x execution modes x goal costs x disagreements x planners x seeds."""
+    """A sweep: tasks (with models and horizons) x execution modes x goal costs x disagreements x noises x planners x seeds."""
 
     name: str
     tasks: tuple[TaskEntry, ...]
@@ -120,22 +128,40 @@ class SweepSpec:
     """Of the model's goal costs; None: its own."""
     disagreements: tuple[float, ...] = (0.0,)
     """Weights of an ensemble's disagreement in the goal cost."""
+    noise_seeds: tuple[int | None, ...] = (None,)
+    """Of the planners' noise; None: that of each problem's seed."""
 
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
 
         Raises UserError when two points are the same, or what `lookups` raise.
         """
-        digests = {model: lookups.model_digest(model) for task in self.tasks for model in task.models}
-        units = {task.label: lookups.distance_unit(task.task) for task in self.tasks}
+        models = {
+            model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
+        }
+        tasks = {task.label: (lookups.distance_unit(task.task), lookups.task_version(task.task)) for task in self.tasks}
         entries: dict[str, Entry] = {}
         for task, model, horizon, variant, planner in self._combinations():
             named = planner.at(task, horizon)
             settings = Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
             goal_cost = None if variant.goal_cost == lookups.own_goal_cost(model) else variant.goal_cost
-            point = Point(task.task, model, digests[model], settings, horizon, variant.mode, goal_cost, variant.disagreement)
+            (digest, loader_version), (unit, task_version) = models[model], tasks[task.label]
+            point = Point(
+                task=task.task,
+                model=model,
+                model_digest=digest,
+                planner=settings,
+                horizon=horizon,
+                mode=variant.mode,
+                goal_cost=goal_cost,
+                disagreement=variant.disagreement,
+                algorithm_version=lookups.algorithm_version(named.name),
+                task_version=task_version,
+                loader_version=loader_version,
+                noise_seed=variant.noise_seed,
+            )
             label = " ".join([planner.label, *point_words(point)])
-            entry = Entry(task.label, label, units[task.label], point)
+            entry = Entry(task.label, label, unit, point)
             other = entries.setdefault(point.point_id, entry)
             if other is not entry:
                 raise UserError(
@@ -145,7 +171,9 @@ class SweepSpec:
         return Grid(self.name, tuple(entries.values()), self.seeds)
 
     def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, PlanningVariant, PlannerEntry]]:
-        variants = [PlanningVariant(*each) for each in product(self.modes, self.goal_costs, self.disagreements)]
+        variants = [
+            PlanningVariant(*each) for each in product(self.modes, self.goal_costs, self.disagreements, self.noise_seeds)
+        ]
         for task in self.tasks:
             for model in task.models:
                 for horizon, variant, planner in product(task.horizons, variants, self.planners):
@@ -204,6 +232,7 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
         modes_of(values.get("mode", OPEN_LOOP)),
         goal_costs_of(values.get("goal_costs")),
         disagreements_of(values.get("disagreement", 0.0)),
+        noise_seeds_of(values.get("noise_seeds")),
     )
 
 

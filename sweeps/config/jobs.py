@@ -14,9 +14,11 @@ from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
+from planners.identity import algorithm_version
 from sweeps.config.compose import compose, several
 from sweeps.config.grid import Grid, Lookups, spec_of
 from sweeps.config.outputs import Outputs
+from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import own_goal_cost, read_card
 from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
@@ -80,9 +82,20 @@ def lookups() -> Lookups:
     def distance_unit(task: Named) -> str:
         return make_task(task.name, **task.as_dict()).distance_unit
 
+    def task_version(task: Named) -> int:
+        return make_task(task.name, **task.as_dict()).version
+
     # A sweep asks for the same few cards at every point, and a card is only read with all its weights.
     card = cache(read_card)
-    return Lookups(lambda model: card(model)[1], full_settings, distance_unit, lambda model: own_goal_cost(card(model)[0]))
+    return Lookups(
+        model_digest=lambda model: card(model)[1],
+        full_settings=full_settings,
+        distance_unit=distance_unit,
+        own_goal_cost=lambda model: own_goal_cost(card(model)[0]),
+        algorithm_version=algorithm_version,
+        task_version=task_version,
+        loader_version=lambda model: loader_version(card(model)[0]),
+    )
 
 
 def limits_of(values: Mapping[str, Any]) -> Limits:

@@ -19,7 +19,7 @@ from sweeps.reports.figure import freeze_layout
 from sweeps.reports.figures import NamedFigure
 from sweeps.reports.resource_use import CAPTION as RESOURCE_USE_CAPTION
 from sweeps.reports.resource_use import HEADINGS, TEXTS, resource_use_fields
-from sweeps.reports.tables import CAPTION, fields_of, versus_heading
+from sweeps.reports.tables import CAPTION, fields_of, mixed_note, versus_heading
 
 SEEDS_SHOWN = 20_000
 """Cells that the report lists behind their rows; of a larger sweep it has the first points' only."""
@@ -40,7 +40,7 @@ def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictu
             {**fields_of(row), "failed": row.failed, "missing": row.missing, **_numbers(sweep_summary, i)}
             for i, row in enumerate(sweep_summary.rows)
         ],
-        caption=CAPTION,
+        caption=" ".join([CAPTION, *mixed_note(sweep_summary.rows)]),
         effort=[resource_use_fields(row) for row in sweep_summary.rows],
         effort_headings=[(name, name not in TEXTS) for name in HEADINGS],
         effort_caption=RESOURCE_USE_CAPTION,
@@ -61,6 +61,7 @@ def _numbers(sweep_summary: SweepSummary, i: int) -> dict[str, object]:
     difference = None if row.versus is None else row.versus.success.difference
     return {
         "number": i,
+        "trials": row.success.trials,
         "rate": -1 if row.success.value is None else row.success.value,
         "far": -1 if row.distance is None else row.distance,
         "gap": -2 if difference is None else difference,

@@ -30,7 +30,8 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
     several_models = _several_models(rows)
     references = {row.reference for row in rows if row.reference}
     incomplete = any(row.failed or row.missing for row in rows)
-    table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    caption = "\n".join([CAPTION, *mixed_note(rows)])
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)
     if several_models:
         table.add_column("model")
@@ -63,6 +64,12 @@ def versus_heading(rows: Sequence[Row]) -> str:
     return f"vs {references.pop()}" if len(references) == 1 else "vs first"
 
 
+def mixed_note(rows: Iterable[Row]) -> list[str]:
+    """One line on what the points marked with a star mix; none where no point is marked."""
+    words = list(dict.fromkeys(word for row in rows for word in row.mixed))
+    return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
+
+
 def rate_text(rate: Rate) -> str:
     """A rate with its interval; `-` without trials."""
     return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
@@ -79,7 +86,7 @@ def fields_of(row: Row) -> dict[str, str]:
         "horizon": str(point.horizon),
         "planner": row.entry.planner,
         "success": rate_text(row.success),
-        "n": str(row.success.trials),
+        "n": f"{row.success.trials}{'*' if row.mixed else ''}",
         "in_model": "-" if row.in_model.value is None else f"{row.in_model.value:.2f}",
         "distance": "-" if row.distance is None else f"{row.distance:.3g} {row.entry.unit}",
         "seconds": "-" if row.plan_seconds is None else f"{row.plan_seconds:.2f}",
@@ -87,7 +94,7 @@ def fields_of(row: Row) -> dict[str, str]:
     }
 
 
-def headline(rows: Iterable[Row]) -> str:
+def headline(rows: Sequence[Row]) -> str:
     """Markdown for the sweep's page: the table without the rest."""
     lines = ["| task | H | planner | success | 95 % interval | n | s/plan | vs |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
@@ -98,7 +105,7 @@ def headline(rows: Iterable[Row]) -> str:
             f"| {fields['task']} | {fields['horizon']} | {fields['planner']} | {share} | {fields['n']} | {fields['seconds']} "
             f"| {fields['versus']} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{note}" for note in mixed_note(rows))])
 
 
 def to_text(rows: Sequence[Row], title: str) -> str:
@@ -144,7 +151,7 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(title)}. {_tex(_paper_caption(rows))}}}",
+        rf"\caption{{{_tex(title)}. {_tex(' '.join([_paper_caption(rows), *mixed_note(rows)]))}}}",
         rf"\begin{{tabular}}{{l{'l' if models else ''}rlrrrl}}",
         r"\toprule",
         " & ".join(columns) + r" \\",
@@ -198,6 +205,8 @@ def _record(row: Row) -> dict[str, object]:
         "mode": point.mode,
         "goal_cost": point.goal_cost,
         "disagreement": point.disagreement,
+        "noise_seed": point.noise_seed,
+        "algorithm_version": point.algorithm_version,
         "point_id": point.point_id,
         "n": row.success.trials,
         "success_rate": row.success.value,
@@ -226,4 +235,5 @@ def _record(row: Row) -> dict[str, object]:
         "progress_difference_high": progress[1],
         "failed": row.failed,
         "missing": row.missing,
+        "mixed": "; ".join(row.mixed) or None,
     }

@@ -112,4 +112,5 @@ def _mode(point: Point) -> str:
     every = replan_every(point.mode)
     words = "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
     words += f", goal cost {point.goal_cost}" if point.goal_cost else ""
-    return words + (f", disagreement {point.disagreement:g}" if point.disagreement else "")
+    words += f", disagreement {point.disagreement:g}" if point.disagreement else ""
+    return words + (f", noise {point.noise_seed}" if point.noise_seed is not None else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 
@@ -11,16 +10,20 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.core.batch import Batch
-from orchestrator.core.cell import Cell, Named, Point
+from orchestrator.core.cell import Cell
 from orchestrator.core.provenance import git_revision
+from orchestrator.ledger.identity import point_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
+from planners.identity import algorithm_version
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
 from world_models.checkpoints import store as checkpoints
+from world_models.checkpoints.formats import loader_version
 from world_models.errors import UserError, require
+from world_models.tasks import make_task
 
 TOLERANCE = 1e-3
 """By how much a distance may differ, relative to it: how numbers are rounded depends on what shares a batch."""
@@ -57,6 +60,8 @@ def rerun(prefix: str | None, outputs: Outputs, console: Console) -> int:
     show(console, _table(found))
     if record.git_revision != git_revision():
         say(console, f"planned by revision {record.git_revision}, this is {git_revision()}")
+    for note in version_notes(record):
+        say(console, note)
     if found.differences:
         say(console, f"cell {record.cell_id} differs: {'; '.join(found.differences)}")
         return 1
@@ -78,21 +83,7 @@ def find(prefix: str, ledger: Ledger) -> CellResult:
 
 def cell_of(record: CellResult) -> Cell:
     """The cell that a record is of; UserError where this version makes another cell of it."""
-    task, planner = (
-        Named.of(name, json.loads(settings))
-        for name, settings in ((record.task, record.task_settings), (record.planner, record.planner_settings))
-    )
-    point = Point(
-        task=task,
-        model=record.model,
-        model_digest=record.model_digest,
-        planner=planner,
-        horizon=record.horizon,
-        mode=record.mode,
-        goal_cost=record.goal_cost,
-        disagreement=record.disagreement or 0.0,
-    )
-    cell = point.cell(record.seed)
+    cell = point_of(vars(record)).cell(record.seed)
     require(
         cell.cell_id == record.cell_id,
         f"the record of cell {record.cell_id} does not give that cell again: it was written by another version of the ledger.",
@@ -112,6 +103,21 @@ def plan_again(record: CellResult) -> Agreement:
     device = "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
     result = evaluated(Evaluator(device), Batch.of(cell.point, (cell.seed,)), device)
     return Agreement(record, result.results[0])
+
+
+def version_notes(record: CellResult) -> list[str]:
+    """A sentence for each of algorithm, task and loader whose version is not the one that the record was planned with."""
+    point = point_of(vars(record))
+    versions = {
+        f"planner {record.planner}'s algorithm": (point.algorithm_version, algorithm_version(record.planner)),
+        f"task {record.task}": (point.task_version, make_task(point.task.name, **point.task.as_dict()).version),
+        f"the loader of {record.model}": (point.loader_version, loader_version(checkpoints.read_card(record.model)[0])),
+    }
+    return [
+        f"planned with version {before} of {what}, this is version {now}: results may differ"
+        for what, (before, now) in versions.items()
+        if before != now
+    ]
 
 
 def _table(found: Agreement) -> Table:

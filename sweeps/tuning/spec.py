@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from orchestrator.core.cell import Named, Point, Scalar, canonical, digest
+from orchestrator.core.cell import Named, Point, Scalar, canonical, digest, identity_of
 from orchestrator.tuning.objectives import JOINS, Bound, objective
 from orchestrator.tuning.optuna_study import StudyDefinition
 from orchestrator.tuning.pruning import Pruning
@@ -21,6 +21,7 @@ from orchestrator.tuning.search_space import Space, space_of
 from orchestrator.tuning.tuner import TuningPlan
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
+from planners.identity import identity_settings
 from sweeps.config.axes import as_list, checked_mapping, seeds_of, unique
 from sweeps.config.compose import CONF, Composed, compose, groups
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
@@ -278,7 +279,10 @@ def _facts(
     conditions = ", ".join(f"{entry.task} H{entry.point.horizon}" for entry in grid.entries)
     # What is tuned does not count: the files' own values of it may change between two runs.
     base = [
-        [replace(entry.point, planner=Named(entry.point.planner.name)).point_id, _without(entry.point.planner, space.names)]
+        [
+            digest(identity_of(entry.point) | {"planner": vars(Named(entry.point.planner.name))}),
+            _without(entry.point, space.names),
+        ]
         for entry in grid.entries
     ]
     return (
@@ -290,5 +294,7 @@ def _facts(
     )
 
 
-def _without(planner: Named, names: Sequence[str]) -> dict[str, Scalar]:
-    return {name: value for name, value in planner.settings if name not in names}
+def _without(point: Point, names: Sequence[str]) -> dict[str, Scalar]:
+    """The settings in a point's identity that are not among `names`."""
+    settings = identity_settings(point.planner.name, point.algorithm_version, point.planner.as_dict())
+    return {name: value for name, value in settings.items() if name not in names}

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from world_models.errors import UnknownNameError
-from world_models.parts import ENSEMBLE, PREFIX, Card, Parts, Tensors
+from world_models.parts import ENSEMBLE, PREFIX, Card, Parts, Tensors, model_config
 
-FORMATS: Mapping[str, str] = {
-    f"{PREFIX}residual-mlp/1": "world_models.checkpoints.mlp_parts",
-    f"{PREFIX}jepa/1": "world_models.checkpoints.pixel_parts",
-    f"{PREFIX}tdmpc2/1": "world_models.adapters.tdmpc2.files",
-    f"{PREFIX}lewm/1": "world_models.adapters.lewm.files",
-    f"{PREFIX}dino-wm/1": "world_models.adapters.patches.model",
-    f"{PREFIX}jepa-wms/1": "world_models.adapters.patches.model",
-    ENSEMBLE: "world_models.checkpoints.ensemble_parts",
+
+@dataclass(frozen=True)
+class Format:
+    """How checkpoints of a format are read."""
+
+    module: str
+    """The module whose `parts(card, tensors)` reads it (an ensemble's takes `assemble` as well).
+
+    A name, so that an architecture is imported when a checkpoint first asks for it.
+    """
+    version: int = 1
+    """One more whenever the same file makes a model that computes something else: part of a cell's id."""
+
+
+FORMATS: Mapping[str, Format] = {
+    f"{PREFIX}residual-mlp/1": Format("world_models.checkpoints.mlp_parts"),
+    f"{PREFIX}jepa/1": Format("world_models.checkpoints.pixel_parts"),
+    f"{PREFIX}tdmpc2/1": Format("world_models.adapters.tdmpc2.files"),
+    f"{PREFIX}lewm/1": Format("world_models.adapters.lewm.files"),
+    f"{PREFIX}dino-wm/1": Format("world_models.adapters.patches.model"),
+    f"{PREFIX}jepa-wms/1": Format("world_models.adapters.patches.model"),
+    ENSEMBLE: Format("world_models.checkpoints.ensemble_parts"),
 }
-"""The module whose `parts(card, tensors)` reads a format (an ensemble's takes `assemble` as well).
-
-Names, so that an architecture is imported when a checkpoint first asks for it.
-"""
+"""Formats by what a card calls them."""
 
 
 def assemble(card: Card, tensors: Tensors) -> Parts:
@@ -29,7 +41,7 @@ def assemble(card: Card, tensors: Tensors) -> Parts:
     Raises UnknownNameError for a format that is not known; tensors that do not fit raise what torch raises.
     """
     name = known_format(card)
-    module = importlib.import_module(FORMATS[name])
+    module = importlib.import_module(FORMATS[name].module)
     if name == ENSEMBLE:
         return module.parts(card, tensors, assemble)
     return module.parts(card, tensors)
@@ -41,3 +53,13 @@ def known_format(card: Card) -> str:
     if name not in FORMATS:
         raise UnknownNameError("checkpoint format", name, FORMATS)
     return name
+
+
+def loader_version(card: Card) -> int:
+    """The version of the loader of a card's format; an ensemble's rises with its own and with its members'.
+
+    Raises UnknownNameError for a format that is not known.
+    """
+    name = known_format(card)
+    own = FORMATS[name].version
+    return own + loader_version(model_config(card)["member"]) - 1 if name == ENSEMBLE else own

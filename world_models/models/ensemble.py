@@ -29,6 +29,7 @@ from world_models.base import (
     step_vjp,
 )
 from world_models.errors import require
+from world_models.precision import Arithmetic, arithmetic_of
 
 EPSILON = 1e-3
 """Disagreement that a step adds where the members agree, in one-step changes: it keeps the square root smooth."""
@@ -101,6 +102,10 @@ class Ensemble(nn.Module):
     def dtype(self) -> torch.dtype:
         """Floating type of states and actions."""
         return self.change_scale.dtype
+
+    def arithmetic(self) -> Arithmetic:
+        """That of the members, which are of one kind."""
+        return arithmetic_of(self.models[0], self.device, self.dtype)
 
     def encode(self, observation: Any) -> Float[Tensor, "batch features"]:
         """The first member's states, with no disagreement."""

@@ -25,6 +25,7 @@ from world_models.models.mlp_frozen import (
     frozen_rollout,
     frozen_vjp,
 )
+from world_models.precision import Arithmetic, torch_arithmetic
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -208,6 +209,13 @@ class ResidualMLP(nn.Module):
         if native is None:
             return None
         return native.lifted_gradients(torch.cat([context.states, states], 1), actions, goals, goal_weight, feature_weights)
+
+    def arithmetic(self) -> Arithmetic:
+        """The kernel where the current precision allows it and there is one, else torch."""
+        weights = self._frozen_weights()
+        native = None if weights is None else allowed_kernel(weights)
+        # With frozen weights torch computes without autocast.
+        return torch_arithmetic(self.device, self.dtype, autocast=weights is None) if native is None else native.arithmetic
 
     def _frozen_weights(self) -> FrozenWeights | None:
         """The weights in a form that lives as long as they stay as they are; None while any of them may be trained."""

@@ -41,6 +41,15 @@ typedef struct {
 /* Asks the operating system for what the products need; 0 when it has none to give. */
 int mlp_init(void) { return granted(); }
 
+/* Whether products are computed on tiles. */
+int mlp_on_tiles(void) {
+#ifdef __AMX_BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 2 * width : width / 8; }
 
 /* Bytes that a block of ROWS rows keeps for one time step. */

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from world_models.native.build import NativeUnavailableError, load_library
+from world_models.precision import Arithmetic
 
 LANES = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "fma")
 """What the kernel needs of a processor, as Linux spells it."""
@@ -105,6 +106,7 @@ class NativeMLP:
         if isinstance(library, str):
             raise NativeUnavailableError(library)
         self._library = library
+        self._terms = terms
         first, last = layers.weights[0], layers.weights[-1]
         self._features, self._actions = last.shape[0], first.shape[1] - last.shape[0]
         self._held: list[object] = []
@@ -121,6 +123,14 @@ class NativeMLP:
         self._address = ctypes.addressof(self._model)
         self._kept_bytes = library.mlp_kept_bytes(self._address)
         self._scratch_bytes = library.mlp_scratch_bytes(self._address)
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """The processor's part that computes it, and how precisely."""
+        tiles = bool(self._library.mlp_on_tiles())
+        exact = "bfloat16x3" if tiles else "float32"
+        precision = "bfloat16" if self._terms == 1 else f"{exact}, gradients bfloat16"
+        return Arithmetic("c AMX" if tiles else "c AVX-512", precision)
 
     def _matrices(self, matrices: Sequence[Tensor]) -> ctypes.Array[_Matrix]:
         return (_Matrix * len(matrices))(*[self._matrix(x) for x in matrices])

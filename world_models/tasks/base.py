@@ -66,6 +66,11 @@ class Task(Protocol):
         ...
 
     @property
+    def version(self) -> int:
+        """1, and one more whenever simulator, problems or success test change for the same settings: part of a cell's id."""
+        ...
+
+    @property
     def dynamics(self) -> Mapping[str, object]:
         """Name, action_block and the settings that change the dynamics: a world model fits a task when these agree."""
         ...

@@ -43,6 +43,7 @@ class PointMaze:
     action_block: int = 1
 
     name = "point_maze"
+    version = 1
     action_dim = 2
     observation_dim = 4
     distance_unit = "m"

@@ -92,6 +92,7 @@ class PushT:
     action_block: int = 1
 
     name = "push_t"
+    version = 1
     action_dim = 2
     observation_dim = 10
     distance_unit = "px"

@@ -56,6 +56,7 @@ class Wall:
     action_block: int = 1
 
     name = "wall"
+    version = 1
     action_dim = 2
     observation_dim = 2
     distance_unit = "px"

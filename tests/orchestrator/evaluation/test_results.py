@@ -28,6 +28,7 @@ from planners import make_planner
 from planners.base import Plans, PlanStatus
 from world_models.checkpoints.store import LoadedModel
 from world_models.errors import UserError
+from world_models.parts import PREFIX
 from world_models.tasks import execute
 
 
@@ -218,13 +219,19 @@ def test_records_say_where_they_come_from() -> None:
     assert record.device.startswith("cpu: ")
     assert record.threads == torch.get_num_threads()
     assert record.torch_version == torch.__version__
+    assert (record.kernel, record.precision) == ("torch", "float32")
+    assert (record.algorithm_version, record.task_version, record.loader_version, record.noise_seed) == (1, 1, 1, None)
     assert record.finished_at.utcoffset() is not None
     assert json.loads(record.planner_settings) == {**GD, "init_noise": 0}
 
 
 def read_card(name: str) -> tuple[Mapping[str, object], str]:
     loaded = load_plane(name, "cpu")
-    return {**loaded.card, "model": {"action_dim": 2, "action_block": loaded.model.action_dim // 2}}, DIGEST
+    return {
+        **loaded.card,
+        "format": f"{PREFIX}residual-mlp/1",
+        "model": {"action_dim": 2, "action_block": loaded.model.action_dim // 2},
+    }, DIGEST
 
 
 @pytest.mark.parametrize(
@@ -241,6 +248,9 @@ def read_card(name: str) -> tuple[Mapping[str, object], str]:
         ({"task": Named.of("plane", {"speed": 0.2})}, "speed"),
         ({"task": Named.of("plane", {"action_block": 2})}, "action_block"),
         ({"model_digest": "fedcba"}, "it has changed"),
+        ({"algorithm_version": 2}, "of version 2 of planner gd, and here is version 1"),
+        ({"task_version": 2}, "of version 2 of task plane, and here is version 1"),
+        ({"loader_version": 2}, "of version 2 of the loader of world model plane, and here is version 1"),
     ],
 )
 def test_points_that_cannot_be_planned_are_refused_before_anything_runs(change: dict, words: str) -> None:

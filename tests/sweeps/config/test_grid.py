@@ -13,7 +13,13 @@ from sweeps.config.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, Tas
 from world_models.errors import UserError
 
 LOOKUPS = Lookups(
-    lambda model: f"digest of {model}", lambda name, given: {"iterations": 5, **given}, lambda task: "px", lambda model: "state"
+    model_digest=lambda model: f"digest of {model}",
+    full_settings=lambda name, given: {"iterations": 5, **given},
+    distance_unit=lambda task: "px",
+    own_goal_cost=lambda model: "state",
+    algorithm_version=lambda planner: 1,
+    task_version=lambda task: 1,
+    loader_version=lambda model: 1,
 )
 
 TASK = {"name": "wall", "settings": {"kind": "free"}, "world_model": "m", "horizons": [10, 20]}
@@ -87,6 +93,39 @@ def test_goal_costs_are_an_axis_and_a_models_own_needs_no_naming():
     said = {entry.planner for entry in named.entries if entry.planner.startswith("gd")}
     assert said == {"gd", "gd disagreement 0.5", "gd probe", "gd probe disagreement 0.5"}
     assert Grid.from_json(json.loads(json.dumps(named.as_json()))) == named
+
+
+def test_noises_are_an_axis_of_points_over_the_same_problems():
+    plain = spec().expand(LOOKUPS)
+    noisy = replace(spec(), noise_seeds=(None, 0, 7)).expand(LOOKUPS)
+    assert len(noisy.entries) == 3 * len(plain.entries)
+    assert {entry.point for entry in noisy.entries if entry.point.noise_seed is None} == {e.point for e in plain.entries}
+    assert {entry.planner for entry in noisy.entries if entry.planner.startswith("gd")} == {"gd", "gd noise 0", "gd noise 7"}
+    assert noisy.seeds == plain.seeds
+    assert Grid.from_json(json.loads(json.dumps(noisy.as_json()))) == noisy
+
+
+@pytest.mark.parametrize(
+    ("given", "noises"),
+    [(None, (None,)), (3, (0, 1, 2)), ([None, 4], (None, 4)), ([7], (7,)), ([], (None,))],
+)
+def test_noise_seeds_are_a_count_or_a_list(given, noises):
+    assert spec_of(config(noise_seeds=given)).noise_seeds == noises
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "many", 1.5, [-1], [0.5], ["x"], [1, 1]])
+def test_noise_seeds_that_are_none_are_refused(value):
+    with pytest.raises(UserError, match="noise"):
+        spec_of(config(noise_seeds=value))
+
+
+def test_a_sweep_saved_without_versions_and_noises_has_the_same_ids():
+    grid = spec().expand(LOOKUPS)
+    raw = json.loads(json.dumps(grid.as_json()))
+    for entry in raw["entries"]:
+        for name in ("algorithm_version", "task_version", "loader_version", "noise_seed"):
+            del entry["point"][name]
+    assert ids(Grid.from_json(raw)) == ids(grid)
 
 
 @pytest.mark.parametrize("value", [-0.1, "much", True, float("nan"), float("inf")])

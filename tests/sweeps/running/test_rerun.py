@@ -13,7 +13,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
 from sweeps.cli.main import main
 from sweeps.config.outputs import outputs_of
-from sweeps.running.rerun import Agreement, cell_of, find, plan_again
+from sweeps.running.rerun import Agreement, cell_of, find, plan_again, version_notes
 from sweeps.running.sweep import sweep
 from world_models.errors import UserError
 
@@ -50,6 +50,13 @@ def test_cells_agree_when_they_are_planned_alone(records: list[CellResult]) -> N
 
 def test_every_record_gives_its_cell(records: list[CellResult]) -> None:
     assert len({cell_of(record).cell_id for record in records}) == len(records) == 24
+
+
+def test_another_algorithm_version_is_said_in_one_sentence(records: list[CellResult]) -> None:
+    record = next(record for record in records if record.planner == "grasp")
+    assert version_notes(record) == version_notes(replace(record, algorithm_version=None)) == []
+    (note,) = version_notes(replace(record, algorithm_version=2))
+    assert note == "planned with version 2 of planner grasp's algorithm, this is version 1: results may differ"
 
 
 def test_the_verb_says_that_it_agrees(output: Path, records: list[CellResult], capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.native import build
 from world_models.native import mlp as native
 from world_models.native.build import NativeUnavailableError, load_library
-from world_models.precision import current_precision, matmul_precision
+from world_models.precision import Arithmetic, arithmetic_of, current_precision, matmul_precision
 
 CPU = torch.device("cpu")
 KERNELS = {"tiles": (*native.LANES, *native.TILES), "lanes": native.LANES}
@@ -166,6 +166,23 @@ def test_rows_are_alone_bit_for_bit_also_beside_a_broken_one(activation: str, mo
             assert torch.equal(whole[others], result[others])
         assert not torch.isfinite(results[0][40, 2:]).any()
         assert torch.equal(results[0][40, :2], together[0][40, :2])
+
+
+@needs_kernel
+def test_a_model_says_what_computes_it(kernel: str) -> None:
+    model, exact = make().requires_grad_(False), "bfloat16x3" if kernel == "tiles" else "float32"
+    processor = "c AMX" if kernel == "tiles" else "c AVX-512"
+    expected = {
+        "highest": Arithmetic("torch", "float32"),
+        "high": Arithmetic(processor, f"{exact}, gradients bfloat16"),
+        "medium": Arithmetic(processor, "bfloat16"),
+    }
+    for precision, arithmetic in expected.items():
+        with matmul_precision(precision, CPU):
+            assert arithmetic_of(model, CPU, torch.float32) == arithmetic
+            assert arithmetic_of(make().requires_grad_(True), CPU, torch.float32) == expected["highest"], (
+                "trained, so computed by torch"
+            )
 
 
 @needs_kernel
