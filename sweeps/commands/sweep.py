@@ -15,7 +15,7 @@ examples
   grasp sweep --dry-run seeds=64                        how many cells that would be, how many are new, how long it takes
   grasp sweep task=push_t planner=grasp,cem seeds=16    one task, two planners, 16 seeds
   grasp sweep name=long task=wall horizons=[50,100]     under its own name, so that `grasp report long` finds it
-  grasp sweep planners.grasp.settings.iterations=200    one setting; it wins over the tuned rules in conf/planner
+  grasp sweep planners.grasp.settings.iterations=200    one setting; it wins over conf/planner and conf/tuned
   grasp sweep mode=open_loop,mpc:10                     plans executed to the end, and replanned every 10 environment steps
   grasp sweep seeds.start=100 backend=inline            other problems, in this process, without Ray
   grasp sweep --conf my_conf sweep=mine                 my_conf/sweep/mine.yaml

@@ -22,7 +22,7 @@ examples
   grasp tune sampler.name=gp                             or random, cmaes, nsga2, nsga3; pruning.enabled=false
   grasp tune warm_start=push_t-H50-grasp horizons=100    begins with another study's best three
   grasp tune optuna.storage=postgresql://me@db/optuna    several drivers, each with its own output=, share a study
-  grasp tune apply push_t-H50-grasp --name mine          writes conf/planner/mine.yaml, for grasp sweep --conf conf planner=mine
+  grasp tune apply push_t-H50-grasp --name mine          the winner as conf/tuned/mine, for grasp sweep --conf conf planner=mine
   grasp ui --optuna                                      optuna-dashboard over all studies
 
 Ctrl-C (or kill -9) costs nothing that has finished: the same command goes on. docs/tuning.md says more.

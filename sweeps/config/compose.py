@@ -7,7 +7,7 @@ setting wins over everything that the files say, tuned rules included (`Composed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.core.messages import mask_text
+from sweeps.config.tuned import tuned_rules
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -41,6 +42,7 @@ SEED_KEYS = ("seeds", "choice_seeds", "held_out")
 _OPEN = ("world_model.", "space.", "constraints.", "starts.")
 """Groups that take keys which the files do not have."""
 _SETTING = re.compile(r"(planners|tasks)\.([^.]+)\.settings\.([^.]+)")
+_RULES = re.compile(r"planners\.([^.]+)\.overrides")
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,15 @@ def groups(extra: Path | None = None) -> dict[str, tuple[str, ...]]:
 def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None) -> Composed:
     """Compose `conf/NAME.yaml` with overrides; `extra` is a folder of the user's own configs, laid out like ours.
 
-    Raises UserError for what cannot be parsed, an unknown key or an unknown option.
+    A planner's tuned files become the last of its rules, unless the command line gives its rules.
+
+    Raises UserError for what cannot be parsed, an unknown key, an unknown option or a tuned file with other keys than it takes.
     """
     if extra is not None:
         require(extra.is_dir(), f"config folder {str(extra)!r} is no folder: give one that holds sweep/NAME.yaml and the like.")
     known = groups(extra)
     parsed = [_parse(text) for text in overrides]
-    replaced, arguments, forced = {}, [], {}
+    replaced, arguments, forced, ruled = {}, [], {}, set()
     for override in parsed:
         argument, key, value = _translate(override, name, known)
         if key in SEED_KEYS:
@@ -94,9 +98,20 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
         setting = _SETTING.fullmatch(key)
         if setting and setting[1] == "planners":
             forced.setdefault(setting[2], {})[setting[3]] = value
+        if rules := _RULES.fullmatch(key):
+            ruled.add(rules[1])
     if extra is not None:
         arguments.append(f"hydra.searchpath=['file://{extra.resolve()}']")
-    return Composed({**_compose(name, arguments, known), **replaced}, forced)
+    values = {**_compose(name, arguments, known), **replaced}
+    _add_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
+    return Composed(values, forced)
+
+
+def _add_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> None:
+    """Append the rules of the tuned files to those of every planner but `ruled`."""
+    for label, entry in planners.items() if isinstance(planners, dict) else ():
+        if isinstance(entry, dict) and entry.get("name") and label not in ruled:
+            entry["overrides"] = [*(entry.get("overrides") or ()), *tuned_rules(label, folders)]
 
 
 def several(group: str, overrides: Sequence[str], extra: Path | None = None) -> tuple[int, list[str]] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +40,8 @@ class Rule:
     horizon: int | None = None
     file: str | None = None
     """A task's label alone: the name of its file, whose world model and kind of problem others of the task need not share."""
+    source: str | None = None
+    """The tuned file that the rule comes from; None for a rule of the planner's own file."""
 
     def matches(self, entry: TaskEntry, horizon: int) -> bool:
         """Whether the rule speaks about this task and horizon."""
@@ -64,6 +66,10 @@ class PlannerEntry:
             if rule.matches(entry, horizon):
                 settings.update(rule.settings)
         return Named.of(self.planner.name, settings | dict(self.forced))
+
+    def untuned(self) -> PlannerEntry:
+        """The planner without the rules of its tuned files."""
+        return replace(self, rules=tuple(rule for rule in self.rules if rule.source is None))
 
 
 @dataclass(frozen=True)
@@ -142,8 +148,7 @@ class SweepSpec:
         tasks = {task.label: (lookups.distance_unit(task.task), lookups.task_version(task.task)) for task in self.tasks}
         entries: dict[str, Entry] = {}
         for task, model, horizon, variant, planner in self._combinations():
-            named = planner.at(task, horizon)
-            settings = Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
+            settings = _full_settings(planner, task, horizon, lookups)
             goal_cost = None if variant.goal_cost == lookups.own_goal_cost(model) else variant.goal_cost
             (digest, loader_version), (unit, task_version) = models[model], tasks[task.label]
             point = Point(
@@ -178,6 +183,19 @@ class SweepSpec:
             for model in task.models:
                 for horizon, variant, planner in product(task.horizons, variants, self.planners):
                     yield task, model, horizon, variant, planner
+
+
+def _full_settings(planner: PlannerEntry, task: TaskEntry, horizon: int, lookups: Lookups) -> Named:
+    """The planner with all settings for a task and horizon; UserError names the tuned file that is to blame, if one is."""
+    named = planner.at(task, horizon)
+    try:
+        return Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
+    except UserError as error:
+        lookups.full_settings(
+            named.name, planner.untuned().at(task, horizon).as_dict()
+        )  # raises where the mistake is elsewhere
+        tuned = [rule.source for rule in planner.rules if rule.source and rule.matches(task, horizon)]
+        raise UserError(f"tuned file {' or '.join(tuned)}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -269,11 +287,11 @@ def _planner_entry(label: str, raw: Mapping[str, object], forced: Mapping[str, o
     where = f"planners.{label}"
     rules = []
     for rule in cast("Sequence[Mapping[str, object]]", raw.get("overrides") or ()):
-        unknown = set(rule) - {"task", "file", "horizon", "settings", "provenance"}
+        unknown = set(rule) - {"task", "file", "horizon", "settings", "provenance", "from"}
         require(not unknown, f"a rule of {where}.overrides has {sorted(unknown)}: it takes task, file, horizon and settings.")
-        settings = tuple(_settings(where, rule.get("settings")).items())
-        task, file = (cast("str | None", rule.get(key)) for key in ("task", "file"))
-        rules.append(Rule(settings, task, cast("int | None", rule.get("horizon")), file))
+        task, file, source = (cast("str | None", rule.get(key)) for key in ("task", "file", "from"))
+        settings = tuple(_settings(source or where, rule.get("settings")).items())
+        rules.append(Rule(settings, task, cast("int | None", rule.get("horizon")), file, source))
     planner = Named.of(str(raw["name"]), _settings(where, raw.get("settings")))
     return PlannerEntry(label, planner, tuple(rules), tuple(_settings(where, forced).items()))
 

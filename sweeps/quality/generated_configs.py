@@ -15,6 +15,7 @@ import yaml
 
 from orchestrator.core.cell import Scalar
 from planners import full_settings
+from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.quality.spec import GRASP, Condition, QualitySpec
 from sweeps.quality.studies import TunedSettings, studies_of, tuned_settings
 from sweeps.quality.sweeps import SweepPlan, ablated_label, ablations, equal_seconds, factors_of, time_capped_label, timed_label
@@ -155,21 +156,17 @@ def write_sweep(folder: Path, plan: SweepPlan) -> None:
 
 
 def _write_planner(folder: Path, label: str, kind: str, rules: list[Rule]) -> None:
-    overrides = [
-        {
-            "file": rule.condition.task,
-            "horizon": rule.condition.horizon,
-            "settings": dict(rule.settings),
-            "provenance": dict(rule.provenance),
-        }
-        for rule in rules
-    ]
-    body = yaml.safe_dump({"name": kind, "settings": {}, "overrides": overrides}, sort_keys=False, width=120)
+    """A planner's file, and its settings for each task and horizon as tuned files."""
+    body = yaml.safe_dump({"name": kind, "settings": {}, "overrides": []}, sort_keys=False)
     _write(folder / "planner" / f"{file_of(label)}.yaml", f"# @package planners.{label}\n# Written by grasp quality.\n{body}")
+    for rule in rules:
+        file = tuned_file(folder, label, rule.condition.task, rule.condition.horizon)
+        _write(file, tuned_text("grasp quality", rule.settings, rule.provenance))
 
 
 def _write(file: Path, text: str) -> None:
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with output=FOLDER.") from error

@@ -61,6 +61,7 @@ def tune_overrides(spec: QualitySpec, study: Study) -> list[str]:
         f"seeds={seed_list(tuning.seeds)}",
         f"choice_seeds={seed_list(tuning.choice_seeds)}",
         f"held_out={seed_list(spec.seeds_at(condition.task, condition.horizon))}",
+        "digits=null",  # the tests take the winners as they are
     ]
     fixed = [f"planners.{study.label}.settings.{name}={json.dumps(value)}" for name, value in condition.fixed]
     return [*overrides, *fixed, *tuning.overrides, *spec.planner_overrides[study.label], *shared_overrides(spec)]

@@ -1,25 +1,50 @@
-"""`grasp tune apply`: a study's winner as a planner's config, with where it comes from."""
+"""`grasp tune apply`: a study's winner as tuned settings of a planner, with where they come from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
+from orchestrator.core.cell import Scalar
+from planners import full_settings
+from sweeps.config.compose import compose, groups
+from sweeps.config.grid import spec_of
 from sweeps.config.outputs import Outputs
+from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.console.terminal import say
 from sweeps.tuning import report as tune_report
+from sweeps.tuning.rounding import rounding_words
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path("conf")
 """Where configs of the user's own go unless --conf says otherwise."""
 
 
+@dataclass(frozen=True)
+class _Target:
+    """The planner that settings are written for, in a folder of configs."""
+
+    label: str
+    kind: str
+    """The planner's name in planners/."""
+    folder: Path
+    own: Mapping[tuple[str, int], Mapping[str, Scalar]]
+    """All settings that its own file gives, by task label and horizon; empty for a planner that no config has yet."""
+
+    def file(self, condition: Mapping[str, Any]) -> Path:
+        """The tuned file for one of the study's tasks and horizons."""
+        return tuned_file(self.folder, self.label, condition["task"], condition["horizon"])
+
+
 def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | None, trial: int | None, console: Console) -> int:
-    """Write CONF/planner/NAME.yaml with a study's winner, or another of its candidates; UserError for what it does not have."""
+    """Write a study's winner, or another of its candidates, to CONF/tuned/NAME, and CONF/planner/NAME.yaml for a new planner.
+
+    Raises UserError for what the study does not have, a planner of another kind, and a file that is there already.
+    """
     names = sorted(file.parent.name for file in outputs.studies.glob(f"*/{tune_report.WINNER}"))
     if study is None:
         ended = ", ".join(names) or "those that grasp tune has ended"
@@ -29,20 +54,37 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
     report = tune_report.read(outputs.study(study), study)
     candidate = _candidate_of(report, trial)
     label = name or study.replace(".", "_")
-    require(
-        bool(label) and all(c.isalnum() or c in "_-" for c in label),
-        f"planner name {label!r} is no file name: use letters, digits, _ and -.",
-    )
-    file = (conf or CONF) / "planner" / f"{label}.yaml"
-    require(not file.exists(), f"{file} is there already: choose another name with --name NAME, or remove it.")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(planner_file(label, report, candidate))
-    except OSError as error:
-        raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with --conf FOLDER.") from error
-    how = f"grasp sweep --conf {conf or CONF} planner={label}"
-    say(console, f"{candidate['label']} of study {study} is in {file}; plan with it: {how}")
+    target = _target(label, conf or CONF, report)
+    files = [target.file(condition) for condition in report["places"]]
+    for file in files:
+        require(not file.exists(), f"{file} is there already: choose another name with --name NAME, or remove it.")
+    command = f"grasp tune apply {study} --name {label}{'' if trial is None else f' --trial {trial}'}"
+    _write(target, report, candidate, command)
+    where = f"{candidate['label']} of study {study} is in {', '.join(map(str, files))}"
+    how = f"grasp sweep --conf {target.folder} planner={label}"
+    say(console, f"{where}. {_rounding_words(candidate)}Plan with it: {how}")
     return 0
+
+
+def _target(name: str, folder: Path, report: Mapping[str, Any]) -> _Target:
+    """The planner of that name as the configs have it, or a new one; UserError where it is of another kind."""
+    require(
+        bool(name) and all(c.isalnum() or c in "_-" for c in name),
+        f"planner name {name!r} is no file name: use letters, digits, _ and -.",
+    )
+    extra, kind = folder if folder.is_dir() else None, report["planner"]
+    if name not in groups(extra)["planner"]:
+        return _Target(name, kind, folder, {})
+    tasks = ",".join(dict.fromkeys(condition["task"] for condition in report["places"]))
+    spec = spec_of(compose("config", [f"task=[{tasks}]", f"planner=[{name}]"], extra), extra)
+    planner, entries = spec.planners[0].untuned(), {task.label: task for task in spec.tasks}
+    require(
+        planner.planner.name == kind,
+        f"planner {name!r} is {planner.planner.name}, and study {report['study']} has tuned {kind}: choose another --name.",
+    )
+    conditions = [(condition["task"], condition["horizon"]) for condition in report["places"]]
+    own = {(task, horizon): full_settings(kind, planner.at(entries[task], horizon).as_dict()) for task, horizon in conditions}
+    return _Target(planner.label, kind, folder, own)
 
 
 def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
@@ -66,19 +108,59 @@ def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, 
     raise UserError(f"trial {trial} is none of the candidates of study {report['study']}: choose one of {known}.")
 
 
-def planner_file(label: str, report: Mapping[str, Any], candidate: Mapping[str, Any]) -> str:
-    """The config's text: a rule for each task and horizon that the study was about, with its provenance."""
-    rules = [
-        {
-            "file": condition["task"],
-            "horizon": condition["horizon"],
-            "settings": settings,
-            "provenance": provenance(report, candidate, condition),
-        }
-        for condition, settings in zip(report["places"], candidate["places"], strict=True)
-    ]
-    text = yaml.safe_dump({"name": report["planner"], "settings": {}, "overrides": rules}, sort_keys=False, width=120)
-    return f"# @package planners.{label}\n# {candidate['label']} of study {report['study']}.\n{text}"
+def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, Any], command: str) -> None:
+    """A tuned file for each task and horizon of the study, and the planner's own file where it is new."""
+    chosen = _chosen(candidate)
+    texts = {
+        target.file(condition): tuned_text(
+            command, _settings_at(target, condition, settings), provenance(report, chosen, condition)
+        )
+        for condition, settings in zip(report["places"], chosen["places"], strict=True)
+    }
+    if not target.own:
+        text = f"# @package planners.{target.label}\n# What studies found for a task and horizon is in tuned/{target.label}.\n"
+        text += f"name: {target.kind}\nsettings: {{}}\noverrides: []\n"
+        texts[target.folder / "planner" / f"{target.label}.yaml"] = text
+    for file, text in texts.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        except OSError as error:
+            raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with --conf FOLDER.") from error
+
+
+def _settings_at(target: _Target, condition: Mapping[str, Any], judged: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """What was judged: all that differs from the defaults of the planner's kind, or from what its own file says."""
+    usual = full_settings(target.kind)
+    own = target.own.get((condition["task"], condition["horizon"]), usual)
+    return {name: value for name, value in {**usual, **judged}.items() if value != usual[name] or value != own[name]}
+
+
+def _chosen(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The candidate, with its rounded settings and what they came to where they succeed alike."""
+    rounded = candidate.get("rounded")
+    if rounded is None:
+        return candidate
+    taken = {key: rounded[key] for key in ("places", "held_out", "versus_default")} if rounded["alike"] else {}
+    rates = {
+        "digits": rounded["digits"],
+        "taken": rounded["alike"],
+        "rounded_success": round(rounded["held_out"]["success"], 4),
+        "unrounded_success": round(candidate["held_out"]["success"], 4),
+        "p_value": round(rounded["p_value"], 4),
+    }
+    return {**candidate, **taken, "rounding": rates}
+
+
+def _rounding_words(candidate: Mapping[str, Any]) -> str:
+    """What has become of the digits, as a sentence; empty where there is nothing to say."""
+    rounded = candidate.get("rounded")
+    if rounded is not None:
+        rates = (rounded["held_out"]["success"], candidate["held_out"]["success"])
+        return f"{rounding_words(rounded['digits'], rounded['alike'], *rates, rounded['p_value'])} "
+    if any(isinstance(value, float) and value != float(f"{value:.3g}") for value in candidate["settings"].values()):
+        return "All digits are kept, for grasp tune has judged no rounded settings of it. "
+    return ""
 
 
 def provenance(report: Mapping[str, Any], candidate: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,4 +183,6 @@ def provenance(report: Mapping[str, Any], candidate: Mapping[str, Any], conditio
     if versus is not None:
         found["versus_default"] = round(versus["difference"], 4)
         found["versus_default_interval"] = [round(end, 4) for end in versus["interval"]]
+    if "rounding" in candidate:
+        found["rounding"] = candidate["rounding"]
     return found

@@ -13,12 +13,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.core.cell import Scalar
 from orchestrator.core.provenance import git_revision
 from planners import full_settings
 from sweeps.analysis.intervals import Paired
 from sweeps.console import terminal
+from sweeps.tuning.rounding import rounding_words
 from sweeps.tuning.spec import StudySpec
-from sweeps.tuning.verdict import Judged, Standing, Verdict, order_kept
+from sweeps.tuning.verdict import Judged, Rounded, Standing, Verdict, order_kept
 from world_models.errors import UserError, require
 
 CAPTION = (
@@ -103,6 +105,9 @@ def conclusion(spec: StudySpec, verdict: Verdict) -> str:
         kept = order_kept(front, objectives)
         said = f"the front has {len(front)} points"
         said += "" if kept is None else f", whose order is the same on held-out seeds in {kept:.0%} of pairs"
+        rounded = [standing.rounded for standing in front if standing.rounded]
+        if rounded:
+            said += f"; {sum(each.alike for each in rounded)} of {len(rounded)} succeed alike with {rounded[0].digits} digits"
         return f"{said}. Take one with: grasp tune apply {spec.name} --trial N"
     versus = winner.held_out.versus
     if versus is None:
@@ -113,8 +118,17 @@ def conclusion(spec: StudySpec, verdict: Verdict) -> str:
     clear = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
     return (
         f"{winner.label} is {clear} the planner's own settings on held-out seeds ({difference(versus)}). "
-        f"Take it with: grasp tune apply {spec.name}"
+        f"{_rounding(winner)}Take it with: grasp tune apply {spec.name}"
     )
+
+
+def _rounding(standing: Standing) -> str:
+    """What rounding came to; empty where nothing was rounded."""
+    rounded = standing.rounded
+    if rounded is None:
+        return ""
+    rates = (rounded.held_out.success.value or 0.0, standing.held_out.success.value or 0.0)
+    return f"{rounding_words(rounded.digits, rounded.alike, *rates, rounded.versus_unrounded.p_value)} "
 
 
 def front_points(verdict: Verdict) -> list[Standing]:
@@ -203,23 +217,42 @@ def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
 
 
 def _standing(spec: StudySpec, standing: Standing) -> dict[str, Any]:
-    versus = standing.held_out.versus
-    usual = full_settings(spec.planner.planner.name)
     return {
         "label": standing.label,
         "trial": standing.trial,
         "settings": dict(standing.settings),
-        "places": [
-            {name: value for name, value in point.planner.settings if value != usual[name]}
-            for point in spec.points(standing.settings)
-        ],
+        "places": _places(spec, standing.settings),
         "tuning": None if standing.tuning is None else _numbers(standing.tuning),
         "choice": _numbers(standing.choice),
         "held_out": _numbers(standing.held_out),
-        "versus_default": None
-        if versus is None
-        else {"pairs": versus.pairs, "difference": versus.difference, "interval": list(versus.interval)},
+        "versus_default": _versus(standing.held_out.versus),
+        "rounded": None if standing.rounded is None else _rounded(spec, standing.rounded),
     }
+
+
+def _rounded(spec: StudySpec, rounded: Rounded) -> dict[str, Any]:
+    return {
+        "digits": rounded.digits,
+        "alike": rounded.alike,
+        "settings": dict(rounded.settings),
+        "places": _places(spec, rounded.settings),
+        "held_out": _numbers(rounded.held_out),
+        "versus_default": _versus(rounded.held_out.versus),
+        "versus_unrounded": _versus(rounded.versus_unrounded),
+        "p_value": rounded.versus_unrounded.p_value,
+    }
+
+
+def _places(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
+    """All settings that differ from the planner's defaults, place by place."""
+    usual = full_settings(spec.planner.planner.name)
+    return [{name: value for name, value in point.planner.settings if value != usual[name]} for point in spec.points(settings)]
+
+
+def _versus(paired: Paired | None) -> dict[str, Any] | None:
+    if paired is None:
+        return None
+    return {"pairs": paired.pairs, "difference": paired.difference, "interval": list(paired.interval)}
 
 
 def _numbers(judged: Judged) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class StudySpec:
     plan: TuningPlan
     seed_split: SeedSplit
     top: int
+    digits: int | None
+    """Significant digits that the winner's settings are rounded to where that succeeds alike; None: they keep all."""
     sampling: Sampling
     pruning: Pruning
     starts: Mapping[str, Mapping[str, Scalar]]
@@ -167,6 +169,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
         plan=plan,
         seed_split=seed_split,
         top=whole_number("top", values["top"]),
+        digits=None if values["digits"] is None else whole_number("digits", values["digits"]),
         sampling=sampling,
         pruning=pruning,
         starts=_starts(values["starts"], planner.planner.name),

@@ -15,7 +15,7 @@ from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
-from sweeps.config.grid import missing_of
+from sweeps.config.grid import Grid, missing_of
 from sweeps.config.jobs import Job, grace_of, limits_of
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
@@ -25,9 +25,10 @@ from sweeps.running.driver import Driver
 from sweeps.running.tracking import SweepTracking, tracking_store_of
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.figures import draw
+from sweeps.tuning.rounding import RoundedSettings, label_of, to_round, with_rounded
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import StudyRun
-from sweeps.tuning.verdict import judge, select_candidates
+from sweeps.tuning.verdict import Verdict, judge, select_candidates
 
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
@@ -69,9 +70,13 @@ def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], 
     """Judge the best, and leave tables, pictures and a page in MLflow."""
     spec, views = run.spec, run.study.views()
     candidates = select_candidates(spec, views)
-    if not _judge(run, candidates, overrides, console, run.resume_command):
+    if not _judge(run, candidates, overrides, console):
         return INTERRUPTED
     verdict = judge(spec, run.ledger, candidates)
+    rounded = to_round(spec, verdict)
+    if not _judge_rounded(run, verdict, rounded, overrides, console):
+        return INTERRUPTED
+    verdict = with_rounded(spec, run.ledger, verdict, rounded)
     tune_report.show(spec, verdict, console)
     folder = tune_report.write(spec, verdict)
     objectives = spec.definition.objectives
@@ -103,34 +108,52 @@ def _trials(run: StudyRun, console: Console) -> bool:
     return not run.stop.is_set()
 
 
-def _judge(
-    run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[str], console: Console, resume_command: str
-) -> bool:
+def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[str], console: Console) -> bool:
     """Plan the candidates and the default on the choice seeds and on the held-out seeds, as two sweeps; False when stopped."""
-    spec = run.spec
+    spec, split = run.spec, run.spec.seed_split
     settings = {label: view.settings for label, view in candidates.items()}
-    even = {**spec.values, "even_batches": True}  # their seconds are reported side by side
-    jobs = [
-        Job(spec.candidates(f"{spec.name}-{kind}", settings, seeds), spec.outputs, even, spec.config_text)
-        for kind, seeds in (("choice", spec.seed_split.choice), ("held-out", spec.seed_split.held_out))
+    grids = [
+        spec.candidates(f"{spec.name}-{kind}", settings, seeds)
+        for kind, seeds in (("choice", split.choice), ("held-out", split.held_out))
     ]
-    grids = [job.grid for job in jobs]
+    what = (
+        f"judging {len(candidates)} trials and the planner's own settings on {len(split.choice)} choice seeds "
+        f"and {len(split.held_out)} held-out seeds"
+    )
+    return _plan(run, grids, what, overrides, console)
+
+
+def _judge_rounded(
+    run: StudyRun, verdict: Verdict, rounded: RoundedSettings, overrides: Sequence[str], console: Console
+) -> bool:
+    """Plan rounded settings on the held-out seeds, in a sweep with those that they are rounded from; False when stopped."""
+    if not rounded:
+        return True
+    spec, seeds = run.spec, run.spec.seed_split.held_out
+    settings = {standing.label: standing.settings for standing in verdict.standings if standing.label in rounded}
+    settings |= {label_of(label): values for label, values in rounded.items()}
+    grid = spec.candidates(f"{spec.name}-rounded", settings, seeds)
+    what = f"judging {' and '.join(rounded)} with settings of {spec.digits} digits on {len(seeds)} held-out seeds"
+    return _plan(run, [grid], what, overrides, console)
+
+
+def _plan(run: StudyRun, grids: Sequence[Grid], what: str, overrides: Sequence[str], console: Console) -> bool:
+    """Plan what the ledger lacks of some grids, as sweeps of their own; False when stopped."""
     missing = missing_of(grids, run.ledger, retry_failed=False)
     if not missing:
         return True
+    spec = run.spec
+    even = {**spec.values, "even_batches": True}  # their seconds are reported side by side
+    jobs = [Job(grid, spec.outputs, even, spec.config_text) for grid in grids]
     trackers = [SweepTracking(job, overrides, run.ledger, partial(say, console)) for job in jobs]
     for job, tracker in zip(jobs, trackers, strict=True):
         tracker.check()
-        run.spec.outputs.save(job.grid, job.config_text)
-    say(
-        console,
-        f"judging {len(candidates)} trials and the planner's own settings on {len(spec.seed_split.choice)} choice seeds "
-        f"and {len(spec.seed_split.held_out)} held-out seeds",
-    )
-    driver = Driver(jobs, run.ledger, console, run.view, resume_command=resume_command)
+        spec.outputs.save(job.grid, job.config_text)
+    say(console, what)
+    driver = Driver(jobs, run.ledger, console, run.view, resume_command=run.resume_command)
     summary = driver.run(merged(portion for grid in grids for portion in grid.portions()), missing, trackers)
     for job, tracker in zip(jobs, trackers, strict=True):
         tracker.finish(headline(summarise(job.grid, records_of(job.grid, run.ledger))), [])
     if summary.left:
-        say(console, f"stopped with {summary.left} cells to go; go on with: {resume_command}")
+        say(console, f"stopped with {summary.left} cells to go; go on with: {run.resume_command}")
     return not summary.left

@@ -16,6 +16,7 @@ from orchestrator.tuning.pruning import beaten
 from orchestrator.tuning.trials import State, TrialView
 from sweeps.analysis.intervals import Paired, Rate, paired
 from sweeps.analysis.point_cells import records_of
+from sweeps.config.grid import Grid
 from sweeps.tuning.spec import StudySpec
 from sweeps.tuning.study_run import best_of, distinct
 from world_models.errors import UserError
@@ -24,6 +25,10 @@ DEFAULT = "default"
 """Label of the planner's own settings."""
 FRONT = 12
 """Points of a Pareto front that are judged at most."""
+SIGNIFICANT = 0.05
+"""P-value of McNemar's exact test below which rounded settings succeed less for sure."""
+ROUNDING_MARGIN = 0.05
+"""Share of the held-out problems that rounded settings may lose at most, however unsure that is."""
 
 Cells = Mapping[str, list[CellResult]]
 """By point id."""
@@ -41,6 +46,25 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Rounded:
+    """A candidate with fewer digits, planned on the held-out seeds."""
+
+    digits: int
+    """Significant ones."""
+    settings: Mapping[str, Scalar]
+    held_out: Judged
+    versus_unrounded: Paired
+    """Successes against the candidate with all digits, problem by problem."""
+
+    @property
+    def alike(self) -> bool:
+        """Whether it succeeds like the candidate: not significantly less, and not less by more than `ROUNDING_MARGIN`."""
+        versus = self.versus_unrounded
+        lost = -(versus.difference or 0.0)
+        return lost <= 0 or (versus.p_value >= SIGNIFICANT and lost <= ROUNDING_MARGIN)
+
+
+@dataclass(frozen=True)
 class Standing:
     """A candidate: where its settings come from, and how it did on each set of seeds."""
 
@@ -52,6 +76,8 @@ class Standing:
     """None where it was not planned on all of them: the default of a study whose space excludes it."""
     choice: Judged
     held_out: Judged
+    rounded: Rounded | None = None
+    """None where no rounded settings were judged: of those that win nothing, or that have no more digits to lose."""
 
     @property
     def optimism(self) -> float | None:
@@ -139,16 +165,14 @@ def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) 
     seed_split = spec.seed_split
     every = (*seed_split.tuning, *seed_split.choice, *seed_split.held_out)
     grid = spec.candidates(spec.name, settings, every)
-    cells: dict[str, list[CellResult]] = {}
-    for record in from_table(records_of(grid, ledger)):
-        cells.setdefault(record.point_id, []).append(record)
-    own = _points_of(spec, {})
+    cells = cells_of(grid, ledger)
+    own = points_of(spec, {})
     standings = []
     for label, view in [(DEFAULT, None), *candidates.items()]:
         changes = settings.get(label, {})
-        points = _points_of(spec, changes)
+        points = points_of(spec, changes)
         tuning, choice, held_out = (
-            _judged(cells, points, own, seeds, spec.plan.join)
+            judged_on(cells, points, own, seeds, spec.plan.join)
             for seeds in (seed_split.tuning, seed_split.choice, seed_split.held_out)
         )
         if choice is None or held_out is None:
@@ -157,20 +181,29 @@ def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) 
     first = spec.definition.objectives[0]
     sign = -1.0 if first.larger else 1.0
     ordered = tuple(sorted(standings, key=lambda standing: sign * standing.choice.values[first.name]))
-    points = {standing.label: _points_of(spec, standing.settings) for standing in ordered}
+    points = {standing.label: points_of(spec, standing.settings) for standing in ordered}
     pairwise = {
-        (one.label, other.label): _paired(cells, points[one.label], points[other.label], seed_split.held_out)
+        (one.label, other.label): paired_on(cells, points[one.label], points[other.label], seed_split.held_out)
         for one, other in combinations(ordered, 2)
     }
     return Verdict(ordered, pairwise)
 
 
-def _points_of(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[str]:
+def cells_of(grid: Grid, ledger: Ledger) -> Cells:
+    """The grid's cells that the ledger has."""
+    cells: dict[str, list[CellResult]] = {}
+    for record in from_table(records_of(grid, ledger)):
+        cells.setdefault(record.point_id, []).append(record)
+    return cells
+
+
+def points_of(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[str]:
+    """Ids of the points that some settings are planned at, place by place."""
     return [point.point_id for point in spec.points(settings)]
 
 
-def _judged(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Sequence[int], join: str) -> Judged | None:
-    """None unless all cells are there."""
+def judged_on(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Sequence[int], join: str) -> Judged | None:
+    """What some points came to on seeds, beside the planner's `own` points; None unless all cells are there."""
     wanted = set(seeds)
     by_condition = [[record for record in cells.get(point, ()) if record.seed in wanted] for point in points]
     if any(len(records) < len(wanted) for records in by_condition):
@@ -178,12 +211,12 @@ def _judged(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Sequ
     records = [record for condition in by_condition for record in condition]
     won = sum(record.success and sound(record) for record in records)
     values = {name: joined(by_condition, objective, join) for name, objective in OBJECTIVES.items()}
-    versus = None if list(points) == list(own) else _paired(cells, points, own, seeds)
+    versus = None if list(points) == list(own) else paired_on(cells, points, own, seeds)
     return Judged(Rate(won, len(records)), values, versus)
 
 
-def _paired(cells: Cells, one: Sequence[str], other: Sequence[str], seeds: Sequence[int]) -> Paired:
-    """Place by place and seed by seed."""
+def paired_on(cells: Cells, one: Sequence[str], other: Sequence[str], seeds: Sequence[int]) -> Paired:
+    """Successes of one list of points against another's, place by place and seed by seed."""
     total = Paired(0, 0, 0)
     for left, right in zip(one, other, strict=True):
         part = paired(_successes(cells.get(left, ()), seeds), _successes(cells.get(right, ()), seeds))

@@ -104,11 +104,10 @@ def test_the_winner_is_a_config_that_a_sweep_takes(ended, tmp_path, model):
     number = str(trial["trial"])
     arguments = ["tune", "apply", "quick", "--name", "mine", "--conf", str(tmp_path), f"output={folder}", "--trial", number]
     assert main(arguments) == 0
-    raw = yaml.safe_load((tmp_path / "planner" / "mine.yaml").read_text())
-    (rule,) = raw["overrides"]
-    assert rule["provenance"]["study"] == "quick"
-    assert rule["provenance"]["trial"] == trial["trial"]
-    assert rule["provenance"]["held_out_seeds"] == "2000..2005"
+    said = yaml.safe_load((tmp_path / "tuned" / "mine" / "wall-10.yaml").read_text())["provenance"]
+    assert said["study"] == "quick"
+    assert said["trial"] == trial["trial"]
+    assert said["held_out_seeds"] == "2000..2005"
     composed = compose(
         "config",
         ["task=wall", "planner=mine", "horizons=[10]", "seeds=2", f"world_model={model}", f"output={folder}"],
@@ -134,12 +133,14 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     assert "trial 99 is none of the candidates" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--name", "a/b", "--trial", "99", *base]) == 2
     capsys.readouterr()
-    (tmp_path / "planner").mkdir(exist_ok=True)
-    (tmp_path / "planner" / "there.yaml").touch()
+    (tmp_path / "tuned" / "there").mkdir(parents=True)
+    (tmp_path / "tuned" / "there" / "wall-10.yaml").touch()
     winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text())
     number = next(str(each["trial"]) for each in winner["candidates"] if each["trial"] is not None)
     assert main(["tune", "apply", "quick", "--name", "there", "--trial", number, *base]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "wall-10.yaml is there already" in capsys.readouterr().err
+    assert main(["tune", "apply", "quick", "--name", "cem", "--trial", number, *base]) == 2
+    assert "planner 'cem' is cem, and study quick has tuned gd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
         (["constraints.second=1"], "unknown objective 'second': did you mean 'seconds'"),
         (["starts.mine.lr=-1"], "starts.mine: lr -1 is negative"),
         (["starts.mine=3"], "starts.mine 3 holds no settings"),
+        (["digits=0"], "digits 0 is no whole number >= 1"),
         (["top=0"], "top 0 is no whole number >= 1"),
         (["parallel=0"], "parallel 0 is no whole number >= 1"),
         (["optuna.storage=mysql://x/y"], "is neither a file nor postgresql://"),
