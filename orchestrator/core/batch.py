@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def planner_seeds(self) -> tuple[int, ...]:
-        """Of all cells, in order: the seeds of the planner's noise."""
+        """Seeds of the planner's noise for all cells, in order."""
         return tuple(cell.planner_seed for cell in self.cells)
 
     @property

@@ -73,7 +73,7 @@ class ExecutedBatch:
     """Poses of `execution.predicted`, after each model step; None if the model's states cannot be decoded."""
     goal_poses: Float[np.ndarray, "batch pose"]
     arithmetic: Arithmetic
-    """What the model was computed with while it was planned with."""
+    """The kernel and precision that computed the model during planning."""
 
     @property
     def model_distance(self) -> Float[np.ndarray, "batch time"] | None:

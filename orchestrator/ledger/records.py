@@ -161,7 +161,7 @@ class CellResult:
     """The executed actions, flat and time-major: horizon times environment action size numbers."""
     device: str
     kernel: str | None
-    """What computed the model while it was planned with, e.g. `torch` or `c AMX`; None: not known."""
+    """The kernel that computed the model during planning, e.g. `torch` or `c AMX`; None if unknown."""
     precision: str | None
     """How precise its matrix products were, e.g. `float32` or `bfloat16`; None: not known."""
     threads: int

@@ -192,7 +192,7 @@ class Evaluator:
 
 
 def _arithmetic(point: Point, loaded: LoadedModel) -> Arithmetic:
-    """What computes the model where the point's planner plans with it; a planner without a say leaves it in full precision."""
+    """The kernel and precision of the model under the point's planner; full precision unless the planner chooses."""
     name, model = point.planner.name, loaded.model
     settings = full_settings(name, point.planner.as_dict()) if name in PLANNERS else point.planner.as_dict()
     with matmul_precision(str(settings.get("precision", "highest")), model.device):

@@ -147,7 +147,7 @@ def test_a_batch_that_runs_out_of_memory_is_planned_in_smaller_ones(backend: Bac
 def test_problems_that_cannot_be_drawn_are_failed_records(backend: Backend) -> None:
     (record,) = records(plan(backend, [Portion.of(plane_point(), [-3])])).values()
     assert record.status == "failed"
-    assert record.error == "UserError: plane: seed -3 is negative."
+    assert record.error == "UserError: plane: seed -3 is negative: give 0 or more."
     assert record.distance is None
 
 
