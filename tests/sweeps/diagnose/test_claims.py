@@ -70,7 +70,7 @@ def test_curvature_verdicts_follow_their_rules():
 
 def test_condition_numbers_that_were_not_measured_make_no_claim():
     rows = curvature_rows(lambda T: 1.3**T, lambda T: 2.0)
-    unknown = [CurvatureRow(r.objective, r.position, r.horizon, r.steps, r.values, r.condition * torch.nan) for r in rows]
+    unknown = [CurvatureRow(r.objective, r.iterate, r.horizon, r.steps, r.values, r.condition * torch.nan) for r in rows]
     assert set(verdicts(curvature_claims(unknown))) == {"shooting_curvature", "lifted_curvature"}
 
 
