@@ -1,4 +1,4 @@
-"""One suite for all backends: every batch yields exactly one result, whatever happens in it; and results are the same."""
+"""One suite for all backends: every batch yields exactly one result, whatever happens in it, and results are equal."""
 
 import json
 import os
@@ -71,27 +71,27 @@ class Untouchable(InlineBackend):
 
 
 def plan(backend: Backend, portions: list[Portion], max_rows: int = 4) -> list[BatchResult]:
-    """Everything that a backend answers."""
+    """All results of a backend."""
     scheduler = Scheduler(DurationModel(), Limits(max_rows))
     scheduler.add(portions)
     return list(backend.run(scheduler))
 
 
 def await_all(backend: RayBackend) -> None:
-    """Plan until all workers are up: those that came in place of the dead may still be starting."""
+    """Plan until all workers are up: those that replace dead ones may still be starting."""
     while len(backend.workers()) < 2:
         plan(backend, WORK[:1])
 
 
 def without_timings(record: CellResult) -> CellResult:
-    """A record without how it came about."""
+    """A record without its timings, device and batch."""
     then = datetime(2026, 1, 1, tzinfo=UTC)
     timeless = replace(record, plan_seconds=0.0, batch_seconds=0.0, worker_seconds=0.0, finished_at=then)
     return replace(timeless, threads=1, device="", host="", batch_size=0, actions=())
 
 
 def records(results: list[BatchResult]) -> dict[str, CellResult]:
-    """By cell; each is there once."""
+    """Records by cell; checks that there is one each."""
     found = [record for result in results for record in result.results]
     assert len({record.cell_id for record in found}) == len(found)
     return {record.cell_id: record for record in found}
@@ -151,7 +151,7 @@ def test_problems_that_cannot_be_drawn_are_failed_records(backend: Backend) -> N
     assert record.distance is None
 
 
-def test_no_work_no_results_and_closing_twice_is_fine(backend: Backend) -> None:
+def test_without_work_there_are_no_results_and_closing_twice_is_fine(backend: Backend) -> None:
     assert plan(backend, []) == []
     closed = InlineBackend()
     closed.close()

@@ -1,4 +1,4 @@
-"""The rehearsal's own tools: its checks find each fault that they are for, and no process escapes it."""
+"""The rehearsal's own tools: each check finds its fault, and no process is left behind."""
 
 import shutil
 import signal
@@ -58,7 +58,7 @@ def test_records_of_another_commit_are_found():
     assert len(list(of_one_commit([*CELLS, row("d", git_revision="unknown")], "c0ffee"))) == 1
 
 
-def test_records_are_read_as_they_lie_there(tmp_path):
+def test_records_are_read_without_deduplication(tmp_path):
     assert records(tmp_path) == []
     folder = tmp_path / "ledger"
     folder.mkdir()
@@ -124,13 +124,13 @@ def test_without_postgresql_one_sentence_says_how_to_get_it(monkeypatch, capsys)
 
 
 def kept(said: str) -> Path:
-    """The folder that a rehearsal which failed leaves behind."""
+    """The folder that a failed rehearsal leaves behind."""
     return Path(said.split("their logs are in ")[1].split()[0])
 
 
 @pytest.mark.skipif(postgresql_programs() is None, reason="needs PostgreSQL: apt-get install postgresql")
 def test_ctrl_c_ends_everything(tmp_path):
-    """Also in the midst of starting a cluster."""
+    """Also while a cluster is starting."""
     with (tmp_path / "said").open("wb") as said:
         running = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.rehearsal"],

@@ -49,7 +49,7 @@ def bench(store: Path, tmp_path: Path) -> Bench:
     return Bench(f"sqlite:///{store}/mlflow.db", store / "files", tmp_path, tmp_path.name)
 
 
-def test_a_sweep_is_a_parent_with_a_child_a_point(bench: Bench, tmp_path: Path) -> None:
+def test_a_sweep_is_a_parent_with_one_child_per_point(bench: Bench, tmp_path: Path) -> None:
     bench.plan(cells_of((4, 8), range(3)))
     figure = tmp_path / "success.png"
     figure.write_bytes(b"picture")
@@ -90,7 +90,7 @@ def test_a_child_has_a_table_the_ui_shows(bench: Bench, tmp_path: Path, monkeypa
 
 
 def test_selected_cells_are_shown_with_a_slider(bench: Bench) -> None:
-    """Files that say why, and images named as MLflow's own client names them; other cells take the place of the first ones."""
+    """Files are named by reason and images as MLflow's own client names them; newly selected cells replace the first ones."""
     bench.plan(cells_of((8,), range(3)))
     bench.sync()
     run, artifact_store = bench.child(8), ArtifactStore(LocalStorage(bench.artifacts))
@@ -190,7 +190,7 @@ def test_a_sync_that_is_interrupted_is_completed_by_the_next(bench: Bench, monke
     assert all(set(bench.history(run, key)) == {0, 1, 2} for run in bench.runs("point") for key in ("success", "distance"))
 
 
-def test_failed_cells_are_tracked_and_mended(bench: Bench) -> None:
+def test_failed_cells_are_tracked_and_replaced(bench: Bench) -> None:
     cells = [plane_point(4).cell(seed) for seed in (0, RAISING)]
     bench.plan(cells, Faulty(str(bench.ledger.root.parent)), limits=Limits(1))
     bench.sync()
@@ -292,7 +292,7 @@ def test_a_sweep_made_twice_keeps_the_run_with_points(bench: Bench) -> None:
     assert len(bench.runs("point")) == 1
 
 
-def test_what_another_process_works_off_is_left_to_it(bench: Bench) -> None:
+def test_what_another_process_delivers_is_left_to_it(bench: Bench) -> None:
     cells = cells_of((4,), range(2))
     bench.plan(cells)
     lock = bench.outbox.claim()

@@ -1,4 +1,4 @@
-"""`grasp diagnose` through the real command line, its verdicts, its files and what MLflow keeps of it."""
+"""`grasp diagnose` through the real command line: its verdicts, its files and its run in MLflow."""
 
 import csv
 from pathlib import Path
@@ -167,13 +167,13 @@ def test_shorter_horizons_keep_the_start_and_stay_reachable():
 
 
 class Wavy(LinearQuadratic):
-    """A model that was fooled: what it predicts swings by half a metre when the state moves by a few millimetres."""
+    """A misled model: its prediction moves by half a metre when the state moves by a few millimetres."""
 
     def step(self, states, actions):
         return states[:, -1] + 0.5 * (500 * states[:, -1]).sin() + actions[:, -1] @ self.B.T
 
 
-def test_the_simulator_says_where_a_model_was_fooled():
+def test_the_simulator_shows_where_a_model_was_misled():
     eye = torch.eye(2, dtype=F64)
     loaded = LoadedModel("plane", Wavy(eye, 0.1 * eye), SquaredDistance(), lambda states: states, {}, "0")
     row = measure_brittleness(Subject(Plane(), loaded, tuple(range(16)), 20))
@@ -184,7 +184,7 @@ def test_the_simulator_says_where_a_model_was_fooled():
     assert float(row.measured.removed[RADII.index(0.1)].median()) > 0.5
 
 
-def test_states_that_cannot_be_are_left_out_of_the_truth():
+def test_impossible_states_are_left_out_of_the_truth():
     task = make_task("wall", kind="free")
     nowhere = LinearQuadratic(torch.eye(2, dtype=F64), torch.eye(2, dtype=F64))
     loaded = LoadedModel("wall", nowhere, SquaredDistance(), lambda states: states + 1000, {}, "0")
