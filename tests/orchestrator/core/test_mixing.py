@@ -21,7 +21,7 @@ from orchestrator.scheduling.scheduler import AvailableWorker, Limits, Scheduler
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
-from tests.orchestrator.scheduling.test_scheduler import FakeDurations, answered
+from tests.support.simulated_workers import FakeDurations, answered
 from world_models.errors import UserError
 
 A, B, C = plane_point(lr=0.2), plane_point(lr=0.05), plane_point(lr=0.2, iterations=7)
