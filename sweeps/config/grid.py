@@ -160,7 +160,7 @@ class SweepSpec:
                 mode=variant.mode,
                 goal_cost=goal_cost,
                 disagreement=variant.disagreement,
-                algorithm_version=lookups.algorithm_version(named.name),
+                algorithm_version=lookups.algorithm_version(settings.name),
                 task_version=task_version,
                 loader_version=loader_version,
                 noise_seed=variant.noise_seed,
