@@ -1,1 +1,1 @@
-"""One command a benchmark: `python -m benchmarks.NAME`; the last line is one JSON object."""
+"""Benchmarks, each run by `python -m benchmarks.NAME`; the last line that one prints is a JSON object."""

@@ -1,18 +1,18 @@
 """Does pricing an ensemble's disagreement stop planners from exploiting a model? `python -m benchmarks.ensemble` (CPU).
 
 The models are leaky on purpose: wall models that saw 100 short walks and next to no contact, so that planners find ways through
-the wall that the simulator does not have. GRASP plans the same problems (open loop, H = 50, the way leads around the wall) with
-each member alone, with all of them as an ensemble, and with the ensemble and a price of disagreement. The *gap* is the success
-rate in the model less that in the simulator. The last line is JSON:
-- `gap_without`, `gap_with`: the ensemble's gap without and with the price; `ratio` is with over without.
-- `gap_single`, `ratio_single`: the same against its members alone, all of them counted.
-- `*_model`, `*_simulator`: success rates, with Wilson 95 % intervals (of a member: over all members' plans).
-- `ratio_interval`: 95 % by bootstrap over problems, of `ratio` and of `ratio_single`.
-- `slowdown`: the ensemble's planning time over a member's, same settings.
-The price was chosen on other problems than those reported: `--choose` prints that table. Models are kept in outputs/.
+the wall that do not exist in the simulator. GRASP plans the same problems (open loop, H = 50, the way leads around the wall)
+with each member alone, with all of them as an ensemble, and with the ensemble and a price on its disagreement. The *gap* is the
+success rate in the model minus that in the simulator. The last line is JSON:
+- `gap_without`, `gap_with`: the ensemble's gap without and with the price; `ratio` is the second over the first.
+- `gap_single`, `ratio_single`: the same comparison with its members alone, averaged over all of them.
+- `*_model`, `*_simulator`: success rates, with 95 % Wilson intervals (for members: over the plans of all of them).
+- `ratio_interval`, `ratio_single_interval`: 95 % intervals of the two ratios, by bootstrap over problems.
+- `slowdown`: the ensemble's planning time over a member's, with the same settings.
+The price was chosen on problems other than those reported: `--choose` prints that table. Models are kept in outputs/.
 
-What it showed so far: the price closes the gap by making plans cautious in the model, not by making them better. True success
-did not rise (0.38 without, 0.28 with a price of 3; at a price of 1, on other problems: 0.55 and 0.48, gaps 0.44 and 0.33).
+Result so far: the price closes the gap by making plans cautious in the model, not by making them better. True success did not
+rise (0.38 without, 0.28 with a price of 3; at a price of 1, on other problems: 0.55 and 0.48, gaps 0.44 and 0.33).
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ WALKS, LENGTH = 100, 100
 MEMBERS = 5
 PRICE = 3.0
 PRICES = (0.0, 0.3, 0.6, 1.0, 2.0, 3.0)
-"""What `--choose` compares."""
+"""The prices that `--choose` compares."""
 REPORTED, CHOOSING = range(11_000, 11_064), range(20_000, 20_024)
 """Problem seeds."""
 GRASP = {
     "iterations": 320, "noise": 0.6, "noise_schedule": "linear", "init_noise": 0.3, "goal_weight": 1.2, "lr_states": 0.28,
     "lr_actions": 0.045, "sync_every": 80, "sync_steps": 40, "sync_lr": 0.083,
 }  # fmt: skip
-"""As sweeps/conf/planner/grasp.yaml has it for task wall, but shorter and with one attempt, on all sides."""
+"""Settings tuned for task wall, but with fewer iterations and one attempt; the same for all models."""
 FOLDER = Path("outputs/benchmarks/ensemble")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Who plans, and on which problems its plans succeed in the model and in the simulator."""
+    """One model's plans: on which problems they succeed in the model and in the simulator."""
 
     name: str
     model: Bool[np.ndarray, " problems"]
@@ -71,17 +71,17 @@ class Arm:
 
     @property
     def gap(self) -> float:
-        """Success rate in the model less that in the simulator."""
+        """Success rate in the model minus that in the simulator."""
         return float(self.excess.mean())
 
     @property
     def excess(self) -> Float[np.ndarray, " problems"]:
-        """The same, problem by problem."""
+        """The gap of each problem: 1, 0 or -1."""
         return self.model.astype(float) - self.simulator.astype(float)
 
 
 def leaky_data() -> Dataset:
-    """Short walks from anywhere, by smooth noise: broad in space, poor in contact."""
+    """Short walks from random points, driven by smooth noise: they cover the space but seldom touch the wall."""
     rng = np.random.default_rng(0)
     actions = np.clip(smooth_noise(rng, WALKS, LENGTH, TASK.action_dim), -1.0, 1.0)
     states = TASK.simulate(free_points(rng, WALKS), actions)
@@ -89,7 +89,7 @@ def leaky_data() -> Dataset:
 
 
 def leaky_models() -> tuple[list[LoadedModel], LoadedModel]:
-    """The members, each by itself, and the ensemble; trained where they are not kept yet."""
+    """The members, each by itself, and the ensemble; members that are not kept in `FOLDER` yet are trained."""
     settings = FitSettings(unrolls=(1,), steps=(3000,), batch_size=256)
     data, folders = leaky_data(), [FOLDER / str(seed) for seed in range(MEMBERS)]
     card = {"dynamics": dict(TASK.dynamics), "data": {"digest": data.digest}, "training": repr(settings)}
@@ -138,7 +138,7 @@ def _rate(arms: Sequence[Arm], where: str) -> dict[str, float | list[float]]:
 
 
 def _ratio_interval(above: Float[np.ndarray, " problems"], below: Float[np.ndarray, " problems"]) -> list[float]:
-    """95 % of the ratio of two mean gaps over bootstrapped problems."""
+    """95 % interval of the ratio of two mean gaps, by bootstrap over problems."""
     rng = np.random.default_rng(0)
     draws = rng.integers(len(above), size=(4000, len(above)))
     ratios = above[draws].mean(1) / np.maximum(below[draws].mean(1), 1e-9)
@@ -146,7 +146,7 @@ def _ratio_interval(above: Float[np.ndarray, " problems"], below: Float[np.ndarr
 
 
 def report(singles: Sequence[Arm], without: Arm, priced: Arm) -> dict[str, object]:
-    """What the last line says."""
+    """The figures of the last line."""
     alone = np.mean([arm.excess for arm in singles], 0)
     return {
         "problems": len(REPORTED),

@@ -2,9 +2,9 @@
 
 `python -m benchmarks.faults` runs 8 sweeps of 1,000 cells on a Ray cluster of a head and two worker nodes (processes on this
 machine), tracked by an MLflow server. In each, one after the other and in random order: 9 workers are killed (kill -9), 3 nodes
-are killed and replaced (`ray.cluster_utils`), the driver is killed (kill -9) and started again 3 times, the MLflow server is
-killed and started again 3 times, and the ledger's disk is full for three seconds twice (a tmpfs; mounting it takes root). Two
-cells of each sweep kill whatever plans them and three run out of memory in all but the smallest batches: 25 faults a sweep.
+are killed and replaced (`ray.cluster_utils`), the driver is killed (kill -9) and restarted 3 times, the MLflow server is
+killed and restarted 3 times, and the ledger's disk is full for three seconds twice (a tmpfs; mounting it takes root). Two
+cells of each sweep kill whatever plans them and three run out of memory in all but the smallest batches: 25 faults per sweep.
 
 The last line is JSON: `lost` cells without a record, `duplicated` cells with more than one record on disk, `hung` sweeps that
 made no progress for three minutes, `poison_recorded` (every poison cell is a recorded failure that says how its workers died,
@@ -41,7 +41,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import plane_evaluator
 
 DOSES = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}
-"""Faults of each kind in a sweep, beside the cells that are faulty themselves."""
+"""Faults of each kind in a sweep, besides the cells that are faulty themselves."""
 FULL_SECONDS = 3.0
 DISK_MB = 24
 TIMEOUT = 180.0
@@ -57,10 +57,10 @@ class Stage:
     layout: Layout
     number: int
     driver: subprocess.Popen[bytes] | None = None
-    mending: list[threading.Thread] = field(default_factory=list)
+    restarting: list[threading.Thread] = field(default_factory=list)
 
     def start_driver(self) -> None:
-        """Start the sweep, or go on with it."""
+        """Start or resume the sweep in a new driver process."""
         command = [sys.executable, "-m", "benchmarks.faulty", str(self.layout.root), str(self.number)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (self.layout.root / "driver.log").open("ab") as log:
@@ -69,37 +69,37 @@ class Stage:
             )
 
     def recorded(self) -> int:
-        """Cells on disk."""
+        """Number of cells on disk."""
         return Ledger(self.layout.ledger).table(columns=["cell_id"]).num_rows
 
     def kill_worker(self, rng: random.Random) -> None:
-        """kill -9 of a worker process."""
+        """Kill a worker process (kill -9)."""
         alive = [int(file.name) for file in self.layout.workers.iterdir() if Path(f"/proc/{file.name}").exists()]
         if alive:
             _kill(rng.choice(alive))
 
     def kill_node(self, rng: random.Random) -> None:
-        """A worker node dies, and another joins."""
+        """Kill a worker node and start another."""
         self.cluster.remove_node(rng.choice(list(self.cluster.worker_nodes)), allow_graceful=False)
         self.cluster.add_node(num_cpus=1)
 
     def kill_driver(self, rng: random.Random) -> None:
-        """kill -9 of the driver; it is started again."""
+        """Kill the driver (kill -9) and start it again."""
         assert self.driver is not None
         self.driver.kill()
         self.driver.wait()
         self.start_driver()
 
     def kill_mlflow(self, rng: random.Random) -> None:
-        """The MLflow server dies and is back some seconds later."""
+        """Kill the MLflow server and start it again in the background, which takes some seconds."""
         self.settle()
         self.server.kill()
         back = threading.Thread(target=self.server.start)
         back.start()
-        self.mending.append(back)
+        self.restarting.append(back)
 
     def fill_disk(self, rng: random.Random) -> None:
-        """The ledger's disk is full for a while."""
+        """Fill the ledger's disk for `FULL_SECONDS`."""
         ballast = self.layout.root / "disk" / "ballast"
         with ballast.open("wb", buffering=0) as file:
             try:
@@ -114,7 +114,7 @@ class Stage:
                 ballast.unlink()
 
     def ended(self, verdict: Verdict) -> bool:
-        """Wait for the driver's end; False, and noted, when it does not come."""
+        """Wait until the driver ends; False, and noted in the verdict, when it does not."""
         assert self.driver is not None
         try:
             self.driver.wait(TIMEOUT)
@@ -126,14 +126,14 @@ class Stage:
 
     def settle(self) -> None:
         """Wait until what was killed is back."""
-        for thread in self.mending:
+        for thread in self.restarting:
             thread.join()
-        self.mending.clear()
+        self.restarting.clear()
 
 
 @dataclass
 class Verdict:
-    """What became of the cells of all sweeps."""
+    """The fate of the cells of all sweeps."""
 
     faults: Counter[str] = field(default_factory=Counter)
     lost: int = 0
@@ -145,16 +145,16 @@ class Verdict:
     trouble: list[str] = field(default_factory=list)
 
     def complain(self, text: str) -> None:
-        """Something that should not be."""
+        """Note and print something that should not be."""
         self.trouble.append(text)
         say(f"  WRONG: {text}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the sweeps, break what can be broken, and judge."""
+    """Run the sweeps, inject the faults and judge the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweeps", type=int, default=8, help="sweeps of 25 faults each (default 8)")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults' order")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults' order (default 0)")
     options = parser.parse_args(arguments)
     os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
-    """One sweep, with all its faults, from beginning to end."""
+    """Run one sweep with all its faults from beginning to end."""
     began = time.monotonic()
     for folder in (stage.layout.workers, stage.layout.root / "disk"):
         folder.mkdir(parents=True)
@@ -216,7 +216,7 @@ def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
         while stage.driver is not None and stage.driver.poll() is None and progressed(stage, 1, verdict):
             pass
         stage.settle()
-        # MLflow may have been away at the end: a driver that finds nothing to plan tells what waits.
+        # MLflow may have been down at the end: a driver that finds nothing to plan delivers what still waits.
         if not stage.ended(verdict):
             return
         stage.start_driver()
@@ -232,7 +232,7 @@ def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
 
 
 def progressed(stage: Stage, cells: int, verdict: Verdict) -> bool:
-    """Wait for so many new records, or the driver's end; False, and noted, when none come for long."""
+    """Wait for `cells` new records or the driver's end; False, and noted in the verdict, after `TIMEOUT` without either."""
     before, deadline = stage.recorded(), time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         if stage.driver is None or stage.driver.poll() is not None or stage.recorded() >= before + cells:
@@ -244,7 +244,7 @@ def progressed(stage: Stage, cells: int, verdict: Verdict) -> bool:
 
 
 def judge(stage: Stage, verdict: Verdict) -> None:
-    """Compare what lies on disk with what should."""
+    """Compare what is on disk with what should be."""
     assert stage.driver is not None
     if stage.driver.poll() != 0:
         verdict.complain(f"the driver of sweep {stage.number} ended with {stage.driver.poll()}")
@@ -269,7 +269,7 @@ def judge(stage: Stage, verdict: Verdict) -> None:
 
 
 def tracked(stage: Stage, verdict: Verdict) -> None:
-    """MLflow has the sweep once, and each of its points once with all its cells."""
+    """Check that MLflow has the sweep once, and each of its points once with all its cells."""
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=stage.server.uri)
@@ -286,13 +286,13 @@ def tracked(stage: Stage, verdict: Verdict) -> None:
 
 
 def raw_rows(ledger: Path) -> list[dict[str, Any]]:
-    """Every record as it lies in the parts: nothing is deduplicated."""
+    """Every record in the parts, without deduplication."""
     columns = ["point_id", "seed", "status", "error", "success", "distance", "steps_to_success"]
     return ds.dataset([str(file) for file in sorted(ledger.glob("part-*.parquet"))]).to_table(columns=columns).to_pylist()
 
 
 def undisturbed(portions: Sequence[Any]) -> dict[tuple[str, int], dict[str, Any]]:
-    """The same cells planned in this process, nothing happening to them."""
+    """The results of the same cells planned in this process without faults, by point id and seed."""
     evaluator, found = plane_evaluator(), {}
     for portion in portions:
         seeds = portion.seeds.tolist()
@@ -305,7 +305,7 @@ def undisturbed(portions: Sequence[Any]) -> dict[tuple[str, int], dict[str, Any]
 
 
 def alike(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records say the same, to float tolerance."""
+    """Whether two records agree to float tolerance."""
     same = all(row[name] == other[name] for name in ("status", "success", "steps_to_success"))
     return same and abs(row["distance"] - other["distance"]) <= 1e-3 * max(1e-2, abs(other["distance"]))
 
@@ -316,7 +316,7 @@ def _kill(pid: int) -> None:
 
 
 def say(text: str) -> None:
-    """Progress, at once."""
+    """Print a line of progress at once."""
     print(text, flush=True)
 
 

@@ -1,6 +1,6 @@
-"""A sweep that things happen to: its cells, the workers that some of them harm, and the driver that `benchmarks.faults` kills.
+"""The sweep of `benchmarks.faults`: its cells, the workers that some of them kill, and the driver that gets killed.
 
-`python -m benchmarks.faulty FOLDER NUMBER ADDRESS TRACKING_URI` runs (or goes on with) sweep NUMBER.
+`python -m benchmarks.faulty FOLDER NUMBER ADDRESS TRACKING_URI` runs or resumes sweep NUMBER.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ POISON, HUNGRY = 2, 3
 EXPERIMENT = "faults"
 MAX_ROWS = 4
 SECONDS = 1.0
-"""What a batch takes while faults are to come."""
+"""Seconds added to each batch while faults are still to come."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class Layout:
 
     @property
     def workers(self) -> Path:
-        """A file for each worker process that ever was, named by pid."""
+        """A folder with a file for each worker process that was ever started, named by its process id."""
         return self.root / "workers"
 
     @property
     def without_delays(self) -> Path:
-        """Exists once no fault is to come: batches take no longer than they need."""
+        """A file that exists once no more faults are to come: batches are no longer slowed down."""
         return self.root / "hurry"
 
 
@@ -80,20 +80,20 @@ def culprits(number: int) -> tuple[frozenset[tuple[str, int]], frozenset[tuple[s
 
 @dataclass(frozen=True)
 class Faulty:
-    """Makes the workers' evaluators."""
+    """Factory of the workers' evaluators."""
 
     root: Path
     number: int
 
     def __call__(self, device: str) -> BatchEvaluator:
-        """An evaluator that leaves its pid."""
+        """An evaluator, after recording the process id of its worker."""
         layout = Layout(self.root)
         (layout.workers / str(os.getpid())).touch()
         return FaultyEvaluator(layout, self.number)
 
 
 class FaultyEvaluator:
-    """Plans like any other, slowly, and falls over the culprits."""
+    """A slowed-down evaluator that fails on the poison and the hungry cells."""
 
     def __init__(self, layout: Layout, number: int) -> None:
         self._layout = layout
@@ -101,11 +101,11 @@ class FaultyEvaluator:
         self._evaluator = plane_evaluator()
 
     def draw(self, drawing: Drawing) -> Drawn:
-        """As it is."""
+        """Draw without faults."""
         return self._evaluator.draw(drawing)
 
     def evaluate(self, batch: Batch) -> BatchResult:
-        """One record a cell, where it lives to tell."""
+        """One record per cell, unless the batch kills the process or runs out of memory."""
         cells = {(batch.point.point_id, seed) for seed in batch.seeds}
         if cells & self._hungry and len(cells) > 2:
             raise MemoryError("a cell of this batch leaves no room for more than one other")
@@ -118,7 +118,7 @@ class FaultyEvaluator:
 
 
 def main(words: Sequence[str]) -> None:
-    """Run a sweep to its end, or go on with it."""
+    """Run a sweep to its end, or resume it."""
     folder, number, address, uri = words
     layout = Layout(Path(folder))
     ledger, portions = Ledger(layout.ledger), work(int(number))

@@ -1,4 +1,4 @@
-"""Ledgers of many points, planned once and varied or made up altogether, and telling a store of them as a sweep does."""
+"""Ledgers of many points, varied from planned ones or made up, and their tracking as a sweep does it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Filled:
 
     portions: Sequence[Portion]
     records: Sequence[Sequence[CellResult]]
-    """Of each portion."""
+    """The records of each portion."""
     ledger: Ledger
     artifacts: Path
 
 
 def filled(parts: Iterable[tuple[Point, Sequence[CellResult], Path | None]], folder: Path) -> Filled:
-    """A ledger of points with their records, a part each; pictures are copied from a folder a point, where one is given."""
+    """A ledger with one part per point; a point's pictures are copied from its folder where one is given."""
     ledger, artifacts = Ledger(folder / "ledger"), folder / "artifacts"
     portions, made = [], []
     with ledger.writer():
@@ -57,7 +57,7 @@ def filled(parts: Iterable[tuple[Point, Sequence[CellResult], Path | None]], fol
 
 
 def many_points(points: int, seeds: int) -> Grid:
-    """The default sweep's tasks under five planners, at as many horizons as it takes; not checked for being feasible."""
+    """The default sweep's tasks under five planners, at as many horizons as needed; the horizons may not be feasible."""
     words = [f"planner=[{','.join(PLANNERS)}]", "horizons=[25]", f"seeds={seeds}", "name=review"]
     base = read_job("config", words, None).grid
     rounds = -(-points // len(base.entries))
@@ -67,7 +67,7 @@ def many_points(points: int, seeds: int) -> Grid:
 
 
 def made_up(point: Point, seeds: Sequence[int], number: int = 0) -> list[CellResult]:
-    """Outcomes that nobody planned, of one batch: success falls with the horizon and depends on the planner."""
+    """Made-up results of one batch: success falls with the horizon and depends on the planner."""
     draw = np.random.default_rng([number, point.horizon])
     chance = 1 / (1 + np.exp(point.horizon / 40 - 1 - _SKILL.get(point.planner.name, 0.0)))
     seconds = 0.002 * point.horizon * len(seeds) * draw.uniform(0.8, 1.2)
@@ -100,29 +100,29 @@ def made_up(point: Point, seeds: Sequence[int], number: int = 0) -> list[CellRes
 
 
 def sweep_info(grid: Grid, config_text: str, description: str) -> SweepInfo:
-    """What is said of a sweep that nobody planned."""
+    """The description of a sweep that was not planned."""
     return SweepInfo(grid.name, config_text, f"grasp sweep name={grid.name}", description)
 
 
 @dataclass(frozen=True)
 class TrackingTime:
-    """What telling took."""
+    """Time that tracking took."""
 
     tracker: Tracker
     seconds: float
-    """Waiting for answers included."""
+    """Wall time, waiting for answers included."""
     cpu_seconds: float
-    """Of this process."""
+    """Processor time of this process."""
 
 
 def track(
     filled: Filled, tracking_store: TrackingStore, folder: Path, info: SweepInfo, figures: Sequence[Path] = ()
 ) -> TrackingTime:
-    """Tell a store of all points, one after the other, and of the sweep, as where points finish far apart."""
+    """Track all points one after the other, and the sweep, as happens when points finish far apart."""
     tracker = Tracker(tracking_store)
     relay = OutboxRelay(Outbox(folder), tracker, filled.ledger, filled.artifacts)
     everything = CellSet.of(filled.portions)
-    tracker.open()  # imports MLflow and makes the tables: beside the first planning
+    tracker.open()  # imports MLflow and makes the tables: in a sweep, during the first planning
     busy, cpu = time.perf_counter(), time.process_time()
     relay.outbox.add(SweepRecord(info, everything, ended=False))
     while relay.deliver_next(lambda record: False):
@@ -132,7 +132,7 @@ def track(
         relay.outbox.add(PointsRecord(info.name, everything.restricted_to([portion.point.point_id])))
         relay.deliver_next(lambda record: False)
         if number % 100 == 0:
-            print(f"told {tracking_store.kind} of {number} points in {time.perf_counter() - busy:.1f} s", flush=True)
+            print(f"tracked {number} points in {tracking_store.kind} in {time.perf_counter() - busy:.1f} s", flush=True)
     drawn = tuple(str(figure) for figure in figures)
     relay.outbox.add(SweepRecord(info, everything, ended=True, figures=drawn))
     relay.deliver_next(lambda record: False)

@@ -1,15 +1,15 @@
 """How fast GRASP iterates: `python -m benchmarks.planner_throughput` (about two minutes, one thread, CPU).
 
-All is measured side by side in one run, on one thread, in short interleaved rounds of which the least disturbed counts.
+Everything is measured in one run on one thread, in short interleaved rounds of which the least disturbed counts.
 - `ratio_T*`: milliseconds per iteration and problem of a plain serial loop over t with batch 1 (float32, autograd through the
-  model's layers, torch.optim.Adam: how the method is usually coded) over ours with 64 problems a batch. Same weights, same
-  settings, noise included, no sync on both sides. `same_step_ratio_T*` lends the serial loop our step as well.
-- `gemm_share_T*`: our arithmetic rate over that of large float32 matrix products. What counts as arithmetic are the matrix
-  products of the model's forward pass and of the part of the backward pass that GRASP needs; everything else is overhead. Ours
-  runs at the planners' default precision: where that is bfloat16 pairs on AMX tiles, the share may exceed 1, for another unit
-  does the work. `gemm_share_bf16_T*` therefore sets the tile products that were done beside large bfloat16 matrix products.
+  model's layers, torch.optim.Adam: how the method is usually coded) over ours with 64 problems per batch. Both use the same
+  weights, settings and noise, and no sync. `same_step_ratio_T*` gives the serial loop our model step as well.
+- `gemm_share_T*`: our arithmetic rate over that of large float32 matrix products. The matrix products of the model's forward
+  pass, and of the part of the backward pass that GRASP needs, count as arithmetic; everything else is overhead. Ours runs at
+  the planners' default precision: where that is pairs of bfloat16 on AMX tiles, the share may exceed 1, since another unit does
+  the work. `gemm_share_bf16_T*` therefore compares the tile products with large bfloat16 matrix products.
 - Keys with `_fp32`: ours held to float32 (precision `highest`), with torch's own matrix products.
-- `sync_share`: the part of GRASP's time that its syncs take, default settings, T = 50.
+- `sync_share`: the share of GRASP's time that its syncs take, with default settings at T = 50.
 - `growth`: time per lifted iteration and time step at T = 200 over that at T = 50.
 The last line is JSON.
 """
@@ -39,7 +39,7 @@ SETTINGS = GraspSettings(iterations=1_000_000, sync_every=0)
 WITH_SYNC = GraspSettings(iterations=1_000_000)
 SYNC_STEPS = 50
 ITERATIONS = 10
-"""Of ours, a timed call."""
+"""Iterations of ours per timed call."""
 PRECISION = "high"
 """The planners' default."""
 GEMM = 1024
@@ -51,7 +51,7 @@ ModelStep = Callable[[ResidualMLP, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds per iteration, the least disturbed round of each; of the matrix products, seconds each."""
+    """Seconds per iteration in the least disturbed round; for the matrix products, seconds per product."""
 
     steps: int
     serial: float
@@ -62,11 +62,11 @@ class Timing:
     gemm_bf16: float
 
     def ratio(self, serial: float, ours: float) -> float:
-        """A serial loop's time per problem over that of one of ours."""
+        """A serial loop's time per problem over the batched one's."""
         return serial / (ours / BATCH)
 
     def share(self, flops: float, ours: float, gemm: float) -> float:
-        """The arithmetic rate of one of ours over that of large matrix products."""
+        """The batched loop's arithmetic rate over that of large matrix products."""
         return (flops * BATCH * self.steps / ours) / (2 * GEMM**3 / gemm)
 
 
@@ -88,7 +88,7 @@ def make_problems(model: ResidualMLP, batch: int, steps: int) -> ModelProblems:
 def needed_flops(model: ResidualMLP, forward_terms: int = 1) -> float:
     """Floating-point operations of the matrix products that one lifted state needs: forward, and backward to its action.
 
-    `forward_terms` are the products that one forward product is made of.
+    `forward_terms`: how many products one forward product is made of.
     """
     width, features, action = model.config.width, model.config.observation_dim, model.action_dim
     hidden = (model.config.depth - 1) * width * width
@@ -120,7 +120,7 @@ class SerialLoop:
         self._optimizer = torch.optim.Adam([{"params": [x], "lr": lr} for x, lr in rates])
 
     def loss(self) -> Tensor:
-        """The reshaped loss; the state input is detached, the target is not."""
+        """The reshaped loss: the state input is detached, the target is not."""
         model, problems = self._model, self._problems
         state, loss = problems.context.last, torch.zeros(())
         for t in range(problems.steps):
@@ -134,7 +134,7 @@ class SerialLoop:
         return loss
 
     def step(self) -> None:
-        """One update of states and actions, projection and noise."""
+        """One update of states and actions, with projection and noise."""
         self._optimizer.zero_grad()
         self.loss().backward()
         self._optimizer.step()
@@ -144,7 +144,7 @@ class SerialLoop:
 
 
 def batched(model: ResidualMLP, steps: int, settings: GraspSettings, precision: str, iterations: int) -> Callable[[], None]:
-    """Some iterations of ours on `BATCH` problems, taken as `plan` takes them."""
+    """A function that takes `iterations` of our iterations on `BATCH` problems, as `plan` does."""
     search = GraspSearch(settings, begin(model, make_problems(model, BATCH, steps), range(BATCH)))
     done = iter(range(settings.iterations))
 
@@ -157,7 +157,7 @@ def batched(model: ResidualMLP, steps: int, settings: GraspSettings, precision: 
 
 
 def seconds_per_call(function: Callable[[], object]) -> float:
-    """Mean seconds a call over one short round: the thread's own, since others may use the machine at the same time."""
+    """Mean seconds per call over one short round, in thread time, since others may use the machine as well."""
     calls, start = 0, time.thread_time()
     while (elapsed := time.thread_time() - start) < ROUND_SECONDS or calls == 0:
         function()
@@ -166,7 +166,7 @@ def seconds_per_call(function: Callable[[], object]) -> float:
 
 
 def least(candidates: Sequence[Callable[[], object]]) -> list[float]:
-    """Seconds a call of each, in interleaved rounds, the least disturbed one."""
+    """Seconds per call of each candidate in its least disturbed round; the rounds are interleaved."""
     for function in candidates:
         function()
     rounds = [[seconds_per_call(function) for function in candidates] for _ in range(ROUNDS)]
@@ -174,7 +174,7 @@ def least(candidates: Sequence[Callable[[], object]]) -> list[float]:
 
 
 def measure(model: ResidualMLP, steps: int) -> Timing:
-    """All contestants at one plan length."""
+    """Timings of all candidates at one plan length."""
     problem = make_problems(model, 1, steps)
     serial, same_step = (SerialLoop(model, problem, step) for step in (plain_step, frozen_step))
     ours = [batched(model, steps, SETTINGS, precision, ITERATIONS) for precision in (PRECISION, "highest")]
@@ -191,7 +191,7 @@ def measure(model: ResidualMLP, steps: int) -> Timing:
 
 
 def sync_shares(model: ResidualMLP) -> tuple[float, float]:
-    """The part of the time that syncs take, at the default precision and in float32."""
+    """Share of the time that syncs take, at the default precision and in float32."""
     period = int(WITH_SYNC.sync_every)
     pairs = [(settings, precision) for precision in (PRECISION, "highest") for settings in (SETTINGS, WITH_SYNC)]
     without, whole, without_fp32, whole_fp32 = least([batched(model, SYNC_STEPS, *pair, period) for pair in pairs])
@@ -199,7 +199,7 @@ def sync_shares(model: ResidualMLP) -> tuple[float, float]:
 
 
 def row(timing: Timing, flops: float, tile_flops: float) -> dict[str, float]:
-    """One plan length's keys; printed as a line of the table too."""
+    """Print one plan length as a line of the table and return its figures."""
     ratio, share = timing.ratio(timing.serial, timing.ours), timing.share(flops, timing.ours, timing.gemm)
     gemm = 2 * GEMM**3 / timing.gemm / 1e9
     times = f"{timing.steps:>4} {1e3 * timing.serial:>10.2f} {1e3 * timing.ours / BATCH:>9.4f} {ratio:>7.1f}"

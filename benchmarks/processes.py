@@ -1,4 +1,4 @@
-"""Every process that this one has started, however deep: so that a node can be killed whole, and nothing stays behind."""
+"""All processes that this one has started, directly or not: to kill a node as a whole and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """From now on a process whose parent dies becomes our child instead of init's, so that `descendants` still finds it."""
+    """Become the parent, in place of init, of every descendant whose parent dies, so that `descendants` still finds it."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
@@ -38,7 +38,7 @@ def descendants(root: int) -> list[int]:
 
 
 def title(process: int) -> str:
-    """What a process calls itself; empty when it is gone."""
+    """Command line of a process; empty when it is gone."""
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -46,14 +46,14 @@ def title(process: int) -> str:
 
 
 def kill_tree(root: int) -> None:
-    """`kill -9` of a process and of all below it, at once, as when their machine loses power."""
+    """Kill a process and all below it at once (kill -9), as when their machine loses power."""
     for process in (root, *descendants(root)):
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
 
 
 def end_descendants(timeout: float = 10.0) -> None:
-    """End all that we have started: politely, and after `patience` seconds at once."""
+    """End all processes that we have started: with SIGTERM, and after `timeout` seconds with SIGKILL."""
     deadline = time.monotonic() + timeout
     _send(descendants(os.getpid()), signal.SIGTERM)
     while left := _living():

@@ -1,9 +1,9 @@
-"""`make rehearsal`: the cluster of docker/compose.yaml as plain processes on loopback, and a sweep that survives what breaks.
+"""`make rehearsal`: the cluster of docker/compose.yaml as plain processes on loopback, and a sweep that survives its failures.
 
-PostgreSQL, MLflow's server on it, a Ray head and two worker nodes, each with an address and a folder of its own. A sweep is
-submitted with `ray job submit`. In its midst a worker node and the MLflow server are killed (-9); the sweep goes on without
-them. Then the server comes back and another node joins. At the end the result must be that of the same sweep undisturbed, in
-one process.
+PostgreSQL, MLflow's server on it, a Ray head and two worker nodes, each with its own address and folder. A sweep is submitted
+with `ray job submit`. While it runs, a worker node and the MLflow server are killed (-9); the sweep goes on without them. Then
+the server comes back and another node joins. At the end the results must equal those of the same sweep run undisturbed in one
+process.
 
     python -m benchmarks.rehearsal             # under 6 minutes on 2 cores; the last line is JSON
     python -m benchmarks.rehearsal --record    # docker/rehearsed.txt is written anew instead of compared
@@ -37,13 +37,13 @@ SWEEP = (
     *(f"planners.grasp.settings.{key}" for key in ("iterations=80", "attempts=1", "precision=highest")),
     *(f"planners.gd.settings.{key}" for key in ("iterations=100", "attempts=1", "precision=highest")),
 )
-"""What is swept: long enough to be under way when things break, on a processor with the planners' kernel as without.
-One cell a batch: how cells are put together differs from run to run, and how numbers are rounded with it."""
+"""The sweep: long enough to be under way when things break, whether or not the processor has the planners' kernel.
+One cell per batch, since batches differ from run to run, and rounding with them."""
 CELLS = 4 * SEEDS
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Rehearse; 0 when all holds."""
+    """Rehearse; return 0 when everything holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write docker/rehearsed.txt anew")
     record = parser.parse_args(words).record
@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def rehearse(stage: Stage, record: bool) -> dict[str, object]:
-    """The whole piece; its figures. RehearsalError with all that did not hold."""
+    """Run the whole rehearsal and return its figures; RehearsalError names all that did not hold."""
     with ExitStack() as services:
         tracking, worker = start_cluster(stage, services)
         job = stage.start("submission", ["bash", "docker/commands/submit.sh", *SWEEP])
@@ -84,7 +84,7 @@ def rehearse(stage: Stage, record: bool) -> dict[str, object]:
         figures, found = judge(stage, in_time)
         wrong += found
     left = [title(process) for process in descendants(os.getpid())]
-    wrong += [f"{len(left)} processes stayed behind, e.g. {left[0]!r}"] if left else []
+    wrong += [f"{len(left)} processes were left behind, e.g. {left[0]!r}"] if left else []
     wrong += compare_commands(stage, record)
     if wrong:
         raise RehearsalError("; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""))
@@ -93,9 +93,9 @@ def rehearse(stage: Stage, record: bool) -> dict[str, object]:
 
 
 def undisturbed(stage: Stage) -> list[str]:
-    """The command of the same sweep in one process, tracked nowhere but in its own folder.
+    """The command of the same sweep in one process, tracked in its own folder only.
 
-    With one thread: on cores that are busy with the cluster, threads that wait for each other take many times as long.
+    It uses one thread: on cores that are busy with the cluster, threads that wait for each other take many times as long.
     """
     return [
         "env",
@@ -111,11 +111,11 @@ def undisturbed(stage: Stage) -> list[str]:
 
 
 def start_cluster(stage: Stage, services: ExitStack) -> tuple[Service, Service]:
-    """Start the whole cluster; the MLflow server and the first worker node."""
+    """Start the whole cluster; return the MLflow server and the first worker node."""
     database = services.enter_context(PostgreSQL())
     stage.say(f"PostgreSQL answers on port {database.port}")
     parts = [stage.tracking(database), stage.head(), stage.worker(1), stage.worker(2)]
-    for part in parts:  # stopped in the opposite order: a node whose head is gone takes long to leave
+    for part in parts:  # stopped in reverse order: a node whose head is gone takes long to stop
         services.callback(part.stop)
     # Two at a time: Ray gives a node 30 seconds to come up, which the processes of four exceed on two busy cores.
     with ThreadPoolExecutor(max_workers=2) as pool:
@@ -128,9 +128,8 @@ def start_cluster(stage: Stage, services: ExitStack) -> tuple[Service, Service]:
 def disturb(stage: Stage, services: ExitStack, job: subprocess.Popen[bytes], tracking: Service, worker: Service) -> bool:
     """Kill a node and the server, see the sweep go on, bring the server back and have another node plan.
 
-    Whether the server was back before the sweep was over: how long it takes to come up is the machine's affair.
+    Returns whether the server was back before the sweep was over, which depends on the speed of the machine.
     """
-
     stage.wait_for("an eighth of the sweep", lambda: stage.finished() >= CELLS // 8, job)
     seen = stage.finished()
     stage.say(f"{seen} of {CELLS} cells; kill -9 of a worker node and of the MLflow server; another node is started")
@@ -143,9 +142,9 @@ def disturb(stage: Stage, services: ExitStack, job: subprocess.Popen[bytes], tra
         stage.wait_for("progress without them", lambda: stage.finished() >= seen + CELLS // 8, job)
         stage.say(f"{stage.finished()} cells: the sweep goes on; the server comes back")
         back = pool.submit(tracking.start)
-        # Looked for at once: a sweep that ends while the server comes up takes its actors with it.
+        # Wait for it first: a sweep that ends while the server comes up takes its actors with it.
         stage.wait_for("an actor on the node that joined", lambda: plans(late), job)
-        stage.say(f"{stage.finished()} cells; the node that joined plans")
+        stage.say(f"{stage.finished()} cells; the node that joined is planning")
         back.result()
         in_time = job.poll() is None
         joining.result()
@@ -153,7 +152,7 @@ def disturb(stage: Stage, services: ExitStack, job: subprocess.Popen[bytes], tra
 
 
 def judge(stage: Stage, in_time: bool) -> tuple[dict[str, object], list[str]]:
-    """Figures, and what is wrong. With the server back `in_time`, the sweep itself has tracked all; else `grasp sync` does."""
+    """Figures, and what is wrong; `grasp sync` tracks what the sweep could not unless the server was back `in_time`."""
     found, expected = checks.records(stage.output), checks.records(stage.folder / "undisturbed")
     wrong = [*checks.each_cell_once(found, expected), *checks.same_results(found, expected)]
     wrong += checks.of_one_commit(found, stage.revision)
@@ -176,7 +175,7 @@ def judge(stage: Stage, in_time: bool) -> tuple[dict[str, object], list[str]]:
 
 
 def compare_commands(stage: Stage, record: bool) -> list[str]:
-    """Write docker/rehearsed.txt, or say where it differs from what was run."""
+    """Write docker/rehearsed.txt, or say that it differs from what was run."""
     ran = as_text(command for command in stage.ran if sys.executable not in command)
     if record:
         LIST.write_text(ran)

@@ -1,4 +1,4 @@
-"""What must hold after the rehearsal's sweep: each check says what is wrong, in words; nothing said means that it holds."""
+"""Checks after the rehearsal's sweep: each yields sentences that say what is wrong, and none when it holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 TOLERANCE = 1e-3
-"""By how much a distance may differ between two runs of a cell, in the task's unit."""
+"""Largest difference between the distances of two runs of a cell, in the task's unit."""
 LEFT_OUT = (".git", ".venv", "venv", "outputs", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis")
 """Names that no submission may upload."""
 
@@ -20,14 +20,14 @@ Row = Mapping[str, Any]
 
 
 def records(output: Path) -> list[Row]:
-    """All records as they lie in the files of a ledger that nobody writes; nothing is deduplicated."""
+    """All records in the files of a ledger that is no longer written, without deduplication."""
     files = [str(file) for file in sorted((output / "ledger").rglob("*.parquet")) if not file.name.startswith(".")]
     columns = ["cell_id", "point_id", "seed", "status", "success", "distance", "git_revision", "finished_at"]
     return ds.dataset(files, format="parquet").to_table(columns=columns).to_pylist() if files else []
 
 
 def each_cell_once(found: list[Row], expected: list[Row]) -> Iterator[str]:
-    """Every cell that the undisturbed run recorded is there, once, and no other."""
+    """Check that the cells are those of the undisturbed run, each recorded once."""
     times, wanted = Counter(row["cell_id"] for row in found), {row["cell_id"] for row in expected}
     lost, strange = wanted - times.keys(), times.keys() - wanted
     twice = [cell for cell, count in times.items() if count > 1]
@@ -36,11 +36,11 @@ def each_cell_once(found: list[Row], expected: list[Row]) -> Iterator[str]:
     if twice:
         yield f"{len(twice)} cells are recorded more than once"
     if strange:
-        yield f"{len(strange)} cells are recorded that nobody asked for"
+        yield f"{len(strange)} cells are recorded that are not part of the sweep"
 
 
 def same_results(found: list[Row], expected: list[Row]) -> Iterator[str]:
-    """Status and success are the same as undisturbed, and distances but for rounding."""
+    """Check that status and success equal the undisturbed run's, and distances up to rounding."""
     before = {row["cell_id"]: row for row in expected}
     for row in found:
         other = before.get(row["cell_id"])
@@ -49,17 +49,17 @@ def same_results(found: list[Row], expected: list[Row]) -> Iterator[str]:
         same = (row["status"], row["success"]) == (other["status"], other["success"])
         if not same or abs((row["distance"] or 0.0) - (other["distance"] or 0.0)) > TOLERANCE:
             was, now = ((r["status"], r["success"], r["distance"]) for r in (other, row))
-            yield f"cell {row['cell_id']} came out as {now}, undisturbed as {was}"
+            yield f"cell {row['cell_id']} ended with {now}, in the undisturbed run with {was}"
 
 
 def of_one_commit(found: list[Row], revision: str) -> Iterator[str]:
-    """Every record names the commit that was submitted."""
+    """Check that every record names the commit that was submitted."""
     for said in {row["git_revision"] for row in found} - {revision}:
-        yield f"records name commit {said!r}, submitted was {revision!r}"
+        yield f"records name commit {said!r}, but {revision!r} was submitted"
 
 
 def tracked(uri: str, sweep: str, found: list[Row]) -> Iterator[str]:
-    """MLflow has the sweep's run once, below it each point once, and in each point the success of every seed once."""
+    """Check that MLflow has the sweep's run once, each point once below it, and the success of every seed once in each."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -83,7 +83,7 @@ def tracked(uri: str, sweep: str, found: list[Row]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Upload:
-    """What a submission brought to the head."""
+    """The files that a submission uploaded to the head."""
 
     files: int
     megabytes: float
@@ -95,9 +95,9 @@ def uploaded(head: Path) -> Upload:
     packages = [path for path in head.glob("session_latest/runtime_resources/working_dir_files/_ray_pkg_*") if path.is_dir()]
     if len(packages) != 1:
         return Upload(0, 0.0, (f"the head has unpacked {len(packages)} submissions, not one",))
-    # What workers compile while they run from there was not uploaded.
+    # Bytecode is compiled there by the workers and was not uploaded.
     files = [p for p in packages[0].rglob("*") if p.is_file() and p.suffix != ".pyc"]
     bad = {part for p in files for part in p.relative_to(packages[0]).parts if part in LEFT_OUT}
-    missing = [name for name in ("sweeps/cli.py", "world_models/zoo") if not (packages[0] / name).exists()]
+    missing = [name for name in ("sweeps/cli/main.py", "world_models/zoo") if not (packages[0] / name).exists()]
     said = [*(f"a submission uploads {name}" for name in sorted(bad)), *(f"a submission lacks {name}" for name in missing)]
     return Upload(len(files), sum(p.stat().st_size for p in files) / 2**20, tuple(said))

@@ -1,4 +1,4 @@
-"""Where the rehearsal takes place: a folder, ports and addresses, and the commands of docker/ run as plain processes there."""
+"""The stage of the rehearsal: a folder, ports and addresses, and the commands of docker/ run as plain processes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from benchmarks.services import HOST, PostgreSQL, Service, free_port, postgresql
 from orchestrator.ledger.ledger import Ledger
 
 HEAD = "127.0.0.2"
-"""Address of the head. Each node has one of its own; 127.0.0.1 is none, for Ray puts the network's address in its place."""
+"""Address of the head. Each node has its own; 127.0.0.1 would not do, since Ray replaces it by the network's address."""
 STEP = 300.0
-"""Seconds that anything waited for may take."""
+"""Longest wait for anything, in seconds."""
 
 
 class RehearsalError(Exception):
-    """What did not happen, or came out wrong."""
+    """Something did not happen, or had the wrong result."""
 
 
 class Stage:
-    """Starts the parts of the cluster and records what it ran. Everything lies in `folder`, a log a part among it."""
+    """Starts the parts of the cluster and records the commands that it ran; `folder` holds everything, one log per part."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,19 +54,19 @@ class Stage:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the beginning."""
         return time.monotonic() - self._began
 
     def say(self, text: str) -> None:
-        """A line of progress."""
+        """Print a line of progress."""
         print(f"[{self.seconds:4.0f} s] {text}", flush=True)
 
     def finished(self) -> int:
-        """Cells that are in the ledger now."""
+        """Number of cells that are in the ledger now."""
         return sum(len(seeds) for seeds in Ledger(self.output / "ledger").finished_seeds().values())
 
     def tracking(self, database: PostgreSQL) -> Service:
-        """MLflow's server on a database that is up."""
+        """MLflow's server on a running database."""
         self._secret("database_password", database.password)
         self.environment |= {
             "GRASP_DATABASE": f"grasp@{HOST}:{database.port}/postgres",
@@ -85,13 +85,13 @@ class Stage:
         return self._service("head", ["bash", str(COMMANDS / "head.sh"), *more], f"{self.dashboard}/api/gcs_healthz")
 
     def wait_for_head(self) -> None:
-        """Wait for the head's port as a driver does that is started with its cluster; RehearsalError when nothing answers."""
+        """Wait for the head's port, as a driver that starts with its cluster does; RehearsalError when nothing answers."""
         head = f"tcp://{self.environment['GRASP_RAY_ADDRESS']}"
         if self.run("knock", ["python", str(COMMANDS / "ready.py"), head, "60"]):
             raise RehearsalError(f"nothing answers at {head}")
 
     def worker(self, number: int) -> Service:
-        """A node with one CPU, as if on a machine of its own: with an address, ports and a folder that no other has."""
+        """A node with one CPU and, as if on its own machine, its own address, ports and folder."""
         name, agent = f"worker{number}", free_port()
         more = ["--node-ip-address", f"127.0.0.{2 + number}", "--temp-dir", str(self.folder / name), "--num-cpus", "1"]
         more += ["--dashboard-agent-listen-port", str(agent)]
@@ -99,32 +99,32 @@ class Stage:
         return self._service(name, command, f"http://{HOST}:{agent}/api/local_raylet_healthz")
 
     def start(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """A process in the checkout whose words go to its log."""
+        """A new process in the checkout whose output goes to its log."""
         self.ran.append(command)
         with self._log(name).open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=ROOT, env=self._all())
 
     def run(self, name: str, command: Sequence[str]) -> int:
-        """A process in the checkout, to its end; its exit code."""
+        """Run a process in the checkout to its end; return its exit code."""
         return self.start(name, command).wait(timeout=STEP)
 
     def said(self, name: str) -> str:
-        """What a part's log holds."""
+        """Text of a part's log."""
         return self._log(name).read_text(errors="replace")
 
     def entrypoint(self) -> list[str]:
-        """The words that the head ran for the submission, as the submission's log tells."""
+        """The command that the head ran for the submission, from the submission's log."""
         found = re.search(r"Running entrypoint for job \S+: (.*)", self.said("submission"))
         return shlex.split(found[1]) if found else []
 
     @property
     def revision(self) -> str:
-        """The commit that the submission said it is of; empty when it said none."""
+        """The commit that the submission named; empty when it named none."""
         said = [word.partition("=") for word in self.entrypoint()]
         return next((value for name, _, value in said if name == "GRASP_REVISION"), "")
 
     def wait_for(self, what: str, holds: Callable[[], bool], job: subprocess.Popen[bytes]) -> None:
-        """Until it holds, or the submission is over; RehearsalError when neither comes."""
+        """Wait until it holds; RehearsalError when the submission ends first or `STEP` seconds pass."""
         deadline = time.monotonic() + STEP
         while not holds():
             if job.poll() is not None:

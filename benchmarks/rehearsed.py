@@ -1,6 +1,6 @@
-"""The commands of a cluster: what docker/ holds, and in which form the rehearsal records what it ran.
+"""The commands of a cluster in docker/, and the form in which the rehearsal records those that it ran.
 
-A command's form is what does not depend on the place where it runs: ports, folders and what to sweep are left out.
+A command's form is the part that does not depend on where it runs: ports, folders and the sweep are left out.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
 COMMANDS = ROOT / "docker" / "commands"
-"""What the image, compose, KubeRay, Slurm and the rehearsal all call."""
+"""The scripts that the image, compose, KubeRay, Slurm and the rehearsal all call."""
 LIST = ROOT / "docker" / "rehearsed.txt"
-"""The forms of all commands that the rehearsal ran; it fails when it ran others."""
+"""The forms of all commands that the rehearsal runs; it fails when it ran others."""
 
 
 def form(words: Sequence[str]) -> str:
-    """The form of a command: its program and script, of a health check also what it asks."""
+    """The form of a command: its program and script, and for a health check the scheme and path of its address."""
     program, *rest = words
     if Path(program).name == "env":
         return form([word for word in rest if "=" not in word.partition("/")[0]])
@@ -31,5 +31,5 @@ def form(words: Sequence[str]) -> str:
 
 
 def as_text(commands: Iterable[Sequence[str]]) -> str:
-    """The forms, one a line, sorted."""
+    """The sorted forms, one per line."""
     return "".join(f"{line}\n" for line in sorted({form(words) for words in commands}))

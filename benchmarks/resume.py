@@ -1,14 +1,14 @@
-"""What resuming costs at size: a ledger of 1,000,000 cells in 2,000 parts, before and after its parts are merged.
+"""Cost of resuming a large sweep: a ledger of 1,000,000 cells in 2,000 parts, before and after its parts are merged.
 
-`python -m benchmarks.resume` writes records of a real grid (2,000 points of the wall x 500 seeds, actions of 100 numbers a cell
-on average) into a temporary folder, then measures in fresh processes:
+`python -m benchmarks.resume` writes records of a real grid (2,000 points of the wall x 500 seeds, on average 100 numbers of
+actions per cell) into a temporary folder, then measures in fresh processes:
 
-- find_missing: reading which cells are recorded and taking them from the grid's, in `find_missing_s`; without imports.
-- report: `grasp report` as a user types it, from the start of the process to its end, in `report_s`.
-- start: `grasp sweep` of 1,000,000 cells of which 1,000 are missing: composed, expanded, checked, looked for in the ledger,
-  from the start of the process until a worker has the first batch, in `start_s`.
+- find_missing: reading which cells are recorded and subtracting them from the grid's; `find_missing_s`, without imports.
+- report: `grasp report` as a user types it; `report_s`, from the start of the process to its end.
+- start: `grasp sweep` of 1,000,000 cells of which 1,000 are missing: composing, expanding, checking, looking them up in the
+  ledger; `start_s`, from the start of the process until a worker has the first batch.
 
-The last line is JSON; `peak_mb` is the largest of these processes. What comes after merging has `_merged` behind its name.
+The last line is JSON; `peak_mb` is the largest of these processes. Figures after merging end in `_merged`.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ from sweeps.config.outputs import Outputs
 
 PLANNERS, HORIZONS, SEEDS = 100, tuple(range(12, 90, 4)), 500
 FRESH = 2
-"""Points of the sweep `start` that the ledger has nothing of."""
+"""Points of the sweep `start` without any cell in the ledger."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build, measure, merge, measure again; the last line is JSON."""
+    """Build, measure, merge and measure again; the last line is JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--planners", type=int, default=PLANNERS, help="planners of the grid (default 100), x 20 horizons")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="seeds of the grid (default 500)")
@@ -59,13 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.phase:
         print(json.dumps(PHASES[args.phase](args.folder)), flush=True)
-        os._exit(0)  # the threads of a sweep that was cut off are not waited for
+        os._exit(0)  # without waiting for the threads of a sweep that was cut off
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         measure(Path(folder), args.planners, args.seeds)
 
 
 def measure(folder: Path, planners: int, seeds: int) -> None:
-    """Print what everything takes."""
+    """Print the seconds of every phase before and after merging."""
     write_configs(folder, planners, seeds)
     began = time.perf_counter()
     job = load_job(folder, "million")
@@ -85,7 +85,7 @@ def measure(folder: Path, planners: int, seeds: int) -> None:
 
 
 def all_phases(folder: Path, suffix: str) -> dict[str, float]:
-    """Seconds of each phase, and the largest process."""
+    """Seconds of each phase, and the megabytes of the largest process."""
     result, peaks = {}, []
     for name, phase in (("find_missing_s", "find"), ("report_s", "report"), ("start_s", "start")):
         command = [sys.executable, "-m", "benchmarks.resume", "--phase", phase, "--folder", str(folder)]
@@ -94,12 +94,12 @@ def all_phases(folder: Path, suffix: str) -> dict[str, float]:
         said = json.loads(done.stdout.splitlines()[-1])
         result[f"{name}{suffix}"] = round(said["seconds"], 2)
         peaks.append(said["peak_mb"])
-        print(f"  {phase:10}{said['seconds']:6.2f} s{said['cpu_s']:8.2f} s of processors{said['peak_mb']:8.0f} MB")
+        print(f"  {phase:10}{said['seconds']:6.2f} s{said['cpu_s']:8.2f} s of CPU time{said['peak_mb']:8.0f} MB")
     return {**result, f"peak_mb{suffix}": round(max(peaks))}
 
 
 def phase_find(folder: Path) -> dict[str, float]:
-    """Which cells of the grid are missing; nothing is."""
+    """Seconds to find that no cell of the grid is missing."""
     grid = Outputs(folder / "outputs").load("million")
     began = time.perf_counter()
     missing = lacking(grid.portions(), Ledger(folder / "outputs" / "ledger").finished_seeds())
@@ -109,7 +109,7 @@ def phase_find(folder: Path) -> dict[str, float]:
 
 
 class PlanningStarted(BaseException):
-    """The first batch has reached a worker."""
+    """Raised when the first batch reaches a worker."""
 
     def __init__(self, *batch: object) -> None:
         self.seconds = _since_start()
@@ -117,12 +117,12 @@ class PlanningStarted(BaseException):
 
     @staticmethod
     def raised(*batch: object) -> NoReturn:
-        """What a worker does instead of planning."""
+        """Stand in for a worker's planning."""
         raise PlanningStarted(*batch)
 
 
 def phase_start(folder: Path) -> dict[str, float]:
-    """`grasp sweep` from the start of this process until a worker has its first batch."""
+    """Seconds of `grasp sweep` from the start of this process until a worker has its first batch."""
     words = ["sweep", "sweep=start", "backend=inline", f"output={folder / 'outputs'}", "--conf", str(folder / "conf")]
     with redirect_stdout(io.StringIO()) as printed, patch("orchestrator.workers.backend.attempt", PlanningStarted.raised):
         try:
@@ -135,7 +135,7 @@ def phase_start(folder: Path) -> dict[str, float]:
 
 
 def phase_report(folder: Path) -> dict[str, float]:
-    """`grasp report`, from the start of this process."""
+    """Seconds of `grasp report` from the start of this process."""
     with redirect_stdout(io.StringIO()) as printed:
         code = grasp(["report", "million", f"output={folder / 'outputs'}"])
     assert code == 0
@@ -152,7 +152,7 @@ def load_job(folder: Path, sweep: str) -> Job:
 
 
 def write_configs(folder: Path, planners: int, seeds: int) -> None:
-    """Sweeps `million`, and `start`, in which the last planner has other settings at some horizons."""
+    """Write the sweeps `million` and `start`; in `start` the last planner has other settings at some horizons."""
     for name in ("million", "start"):
         table = {
             f"plan_{k:03d}": {"name": "random_shooting", "settings": {"samples": k + 1}, "overrides": []}
@@ -175,7 +175,7 @@ def write_configs(folder: Path, planners: int, seeds: int) -> None:
 
 
 def build(job: Job, folder: Path) -> None:
-    """The saved sweep and its ledger: a part a point."""
+    """Save the sweep and write its ledger, one part per point."""
     job.outputs.prepare()
     job.outputs.save(job.grid, job.config_text)
     root = Path(job.outputs.ledger)
@@ -193,7 +193,7 @@ def build(job: Job, folder: Path) -> None:
 
 
 def records(point: Point, seeds: np.ndarray, rng: np.random.Generator) -> pa.Table:
-    """Made-up outcomes of a point's cells, in the ledger's schema."""
+    """Made-up records of a point's cells, in the ledger's schema."""
     rows = len(seeds)
     stem = f'["{point.point_id}",'
     numbers = {
@@ -249,7 +249,7 @@ def records(point: Point, seeds: np.ndarray, rng: np.random.Generator) -> pa.Tab
 
 
 def _lists(rng: np.random.Generator, rows: int, width: int) -> pa.ListArray:
-    """`width` random numbers a row."""
+    """Rows of `width` random numbers each."""
     offsets = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
     return pa.ListArray.from_arrays(offsets, rng.normal(size=rows * width).astype(np.float32))
 
@@ -260,14 +260,14 @@ def size_mb(folder: Path) -> float:
 
 
 def _since_start() -> float:
-    """Seconds since this process was asked for."""
+    """Seconds since the start of this process was requested."""
     return time.time() - float(os.environ["BENCHMARK_STARTED"])
 
 
 def _used() -> dict[str, float]:
     """Processor seconds and peak megabytes of this process.
 
-    The peak is of this program alone: getrusage would begin with that of the process that started it.
+    The peak is this program's alone: that of getrusage would include the process that started it.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024

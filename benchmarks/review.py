@@ -1,9 +1,9 @@
-"""What it costs to review a sweep: 1,000 points with 64 seeds each, in MLflow over SQLite and in `grasp report`.
+"""Cost of reviewing a sweep of 1,000 points with 64 seeds each, in MLflow over SQLite and in `grasp report`.
 
-`log_s` is telling a fresh store of all points, each alone, and of the sweep; `search_runs_s` is one search for all of the
-sweep's children; `report_s` is all of `grasp report`. The outcomes are made up: nobody waits for them to be planned.
-`artifact_share` is the time that artifacts take of the workers, over the time of planning, in a small real sweep of the
-default tasks and planners. The last line is JSON.
+`log_s` is the time to track all points, each alone, and the sweep in a fresh store; `search_runs_s` that of one search for all
+of the sweep's children; `report_s` that of `grasp report`. The results are made up, so that nothing has to be planned.
+`artifact_share` is the workers' time for artifacts over their time for planning, in a small real sweep of the default tasks and
+planners. The last line is JSON.
 
     python -m benchmarks.review [--points 1000] [--seeds 64] [--planned-seeds 16]
 """
@@ -36,7 +36,7 @@ from sweeps.running.report import report
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Plan a little, make up a lot, tell, search, report, print."""
+    """Plan a small sweep, make up a large one, track, search and report it; print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=64)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         picture = folder / "planned"
         share = artifact_share(picture, args.planned_seeds)
-        print(f"artifacts take {share:.3f} of planning", flush=True)
+        print(f"artifacts take {share:.3f} of the planning time", flush=True)
         figures = review(folder / "review", args.points, args.seeds, picture)
         conditions = {"points": args.points, "seeds": args.seeds}
         print(json.dumps({**figures, "artifact_share": round(share, 4), **conditions}))
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def review(root: Path, points: int, seeds: int, planned: Path) -> dict[str, float]:
-    """Seconds of telling, of searching and of reporting; each point has the pictures of a planned one."""
+    """Seconds to track, to search and to report; each point has the pictures of a planned one."""
     grid, outputs = many_points(points, seeds), Outputs(root)
     outputs.prepare()
     outputs.save(grid, "name: review\n")
@@ -75,7 +75,7 @@ def review(root: Path, points: int, seeds: int, planned: Path) -> dict[str, floa
 
 
 def search(tracking_store: TrackingStore, points: int) -> float:
-    """Seconds of one search for a sweep's children, by a client that has looked at the store before."""
+    """Seconds of one search for a sweep's children by a client that has used the store before."""
     store = MlflowStore(tracking_store)
     (parent,) = store.runs("tags.`grasp.kind` = 'sweep'")
     began = time.perf_counter()
@@ -86,12 +86,12 @@ def search(tracking_store: TrackingStore, points: int) -> float:
 
 
 def artifact_share(folder: Path, seeds: int) -> float:
-    """Drawing over planning, in the default sweep with so many seeds."""
+    """Time of drawing over that of planning in the default sweep with `seeds` seeds."""
     job = read_job("config", [f"seeds={seeds}", f"output={folder}"], None)
     ledger, selection = Ledger(folder / "ledger"), artifact_selection_of(job.values)
     done = run_cells(job.grid.portions(), ledger, InlineBackend(), artifacts=folder / "artifacts", selection=selection)
     print(
-        f"drew {done.drawn} cells in {done.drawing_seconds:.1f} s beside {done.planning_seconds:.1f} s of planning", flush=True
+        f"drew {done.drawn} cells in {done.drawing_seconds:.1f} s, after {done.planning_seconds:.1f} s of planning", flush=True
     )
     return done.artifact_share
 

@@ -1,7 +1,7 @@
 """Real services for benchmarks, tests and the rehearsal: PostgreSQL and an MLflow server, each on a free loopback port.
 
-Each is a context manager that ends what it started. `kill` ends one like a crash, `start` starts it again on the same port
-over the same data.
+Each is a context manager that ends what it started. `kill` ends a service as a crash does; `start` starts it again on the same
+port with the same data.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from world_models.errors import UserError
 
 HOST = "127.0.0.1"
 TIMEOUT = 300.0
-"""Seconds that a service may take to answer."""
+"""Longest wait for a service to answer, in seconds."""
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on right now."""
+    """A loopback port that is free right now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
 
 
 def postgresql_programs() -> Path | None:
-    """The folder of PostgreSQL's `initdb` and `postgres`, the newest where there are several; None where there is none."""
+    """The folder of PostgreSQL's `initdb` and `postgres`, of the newest version installed; None if there is none."""
     known = shutil.which("initdb")
     if known:
         return Path(known).resolve().parent
@@ -56,13 +56,13 @@ class Service:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
-    """Account that the process runs as; None: ours."""
-    polite: signal.Signals = signal.SIGTERM
-    """How it is asked to end."""
+    """Account that the process runs under; None: ours."""
+    end_signal: signal.Signals = signal.SIGTERM
+    """Signal that asks the process to end."""
     _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process and wait until it answers; UserError with its last words when it does not."""
+        """Start the process and wait until it answers; UserError with the last line of its log when it does not."""
         with self.log.open("ab") as stream:
             self._process = subprocess.Popen(
                 self.command,
@@ -82,22 +82,22 @@ class Service:
                 return
             time.sleep(0.1)
         self.stop()
-        last = (self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"{Path(self.command[0]).name} did not start ({last}): its log is {self.log}.")
+        last = (self.log.read_text(errors="replace").strip().splitlines() or ["its log is empty"])[-1]
+        raise UserError(f"{Path(self.command[0]).name} did not start ({last}): see its log {self.log}.")
 
     @property
     def pid(self) -> int:
-        """Of the process; UserError while it does not run."""
+        """Id of the process; UserError while it is not running."""
         if self._process is None:
-            raise UserError(f"{Path(self.command[0]).name} does not run: start it first.")
+            raise UserError(f"{Path(self.command[0]).name} is not running: start it first.")
         return self._process.pid
 
     def stop(self) -> None:
-        """Ask it to end, and end it when it does not within 15 seconds."""
-        self._end(self.polite)
+        """Ask the process to end, and kill it when it does not within 15 seconds."""
+        self._end(self.end_signal)
 
     def kill(self) -> None:
-        """End the process and its children at once, as a crash does."""
+        """Kill the process and its children at once, as a crash does."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
@@ -122,7 +122,7 @@ class Service:
 
 
 class PostgreSQL(Service):
-    """A database cluster in a temporary folder of its own, with a password; `uri` is the address of its one database.
+    """A database cluster in its own temporary folder, with a password; `uri` is the address of its only database.
 
     The server refuses to run as root, so root runs it as the user `postgres`. UserError where it is not installed.
     """
@@ -144,12 +144,12 @@ class PostgreSQL(Service):
             answers=lambda: subprocess.run(probe, check=False, timeout=10).returncode == 0,
             log=self.folder / "log.txt",
             user=self._account,
-            polite=signal.SIGINT,
+            end_signal=signal.SIGINT,
         )
 
     @property
     def uri(self) -> str:
-        """With user and password."""
+        """Address of the database, with user and password."""
         return f"postgresql://grasp:{self.password}@{HOST}:{self.port}/postgres"
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -182,10 +182,10 @@ class MLflowServer(Service):
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`backend_store` is a database URI; `folder` gets artifacts and the log; `options` are more words of the command."""
+        """`backend_store` is a database URI; `folder` gets artifacts and the log; `options` are added to the command."""
         folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
-        # By the environment: a password in the database's address is not for the list of processes.
+        # Through the environment: the list of processes must not show a password in the database's address.
         quiet = {
             "MLFLOW_BACKEND_STORE_URI": backend_store.replace("postgresql://", "postgresql+psycopg://"),
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -205,12 +205,12 @@ class MLflowServer(Service):
 
     @property
     def uri(self) -> str:
-        """Where it answers."""
+        """Address of the server."""
         return f"http://{HOST}:{self.port}"
 
 
 def answers(address: str) -> bool:
-    """Whether an HTTP server says 200 there."""
+    """Whether an HTTP server answers with status 200 at an address."""
     try:
         with urllib.request.urlopen(address, timeout=2) as answer:
             return answer.status == 200

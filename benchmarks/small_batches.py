@@ -1,8 +1,9 @@
-"""What a plan takes by how many problems are planned together, with the kernel and without: GRASP's defaults at 50 steps.
+"""Time per plan by the number of problems planned together, with and without the kernel: GRASP's defaults at 50 steps.
 
-At most 30,000 model evaluations a problem. CPU seconds of one thread, execution in the simulator included; with the kernel
-(`precision=high`, the default) and in torch's float32 (`highest`). The last line is JSON: `speedup_N`, float32 over the kernel
-with N problems in a batch, of the task where it is least; `alone`, a problem's seconds alone over those of one among the most.
+At most 30,000 model evaluations per problem. CPU seconds of one thread, execution in the simulator included, with the kernel
+(`precision=high`, the default) and in torch's float32 (`highest`). The last line is JSON: `speedup_N` is the time in float32
+over that with the kernel for N problems per batch, on the task where it is smallest; `alone` is the time of a problem planned
+alone over that of one in the largest batch.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ PRECISIONS = ("high", "highest")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a line a task and size, then the figures."""
+    """Print a line for each task and size, then the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["push_t", "wall"])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[1, 4, 16, 64], help="problems in a batch")
-    parser.add_argument("--problems", type=int, default=64, help="planned at each size, in batches of it")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[1, 4, 16, 64], help="problems per batch")
+    parser.add_argument("--problems", type=int, default=64, help="problems planned at each size")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if isinstance(library := mlp_library(), str):
-        print(f"no kernel here: {library}")
+        print(f"no kernel: {library}")
     seconds: dict[tuple[str, str, int], float] = {}
     for task in args.tasks:
         for size in args.sizes:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 seconds[task, precision, size] = each(planned(task, precision), size, args.problems)
             kernel, plain = (seconds[task, precision, size] for precision in PRECISIONS)
             print(
-                f"{task}, {size} together: {kernel:.3f} s a plan, in float32 {plain:.3f} s ({plain / kernel:.1f} times)",
+                f"{task}, {size} together: {kernel:.3f} s per plan, in float32 {plain:.3f} s ({plain / kernel:.1f} times)",
                 flush=True,
             )
     least, most = min(args.sizes), max(args.sizes)
@@ -66,7 +67,7 @@ def planned(task: str, precision: str) -> Point:
 
 
 def each(point: Point, size: int, problems: int) -> float:
-    """CPU seconds a problem in batches of `size`."""
+    """CPU seconds per problem in batches of `size`."""
     evaluator = Evaluator("cpu")
     evaluator.evaluate(Batch.of(point, (0,)))
     seeds = range(2000, 2000 + problems // size * size)

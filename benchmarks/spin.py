@@ -1,6 +1,6 @@
-"""A stand-in planner that spins for a fixed time a cell, and sweeps of it: what is left is orchestration.
+"""A stand-in planner that spins for a fixed time per cell, so that the rest of a sweep's time is orchestration.
 
-`python -m benchmarks.spin POINT SEED FOLDER` plans one cell in a process of its own, as an array of jobs does.
+`python -m benchmarks.spin POINT SEED FOLDER` plans one cell in its own process, as an array of jobs does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from planners.base import ModelProblems, OnStep, Planner, Plans, PlanStatus, Sta
 from planners.search.initialisers import linear
 
 SECONDS = 0.05
-"""Of planning a cell."""
-CELLS_A_POINT = 100
+"""Time to plan a cell."""
+CELLS_PER_POINT = 100
 
 
 class Spin:
-    """Spins `SECONDS` a problem and returns the straight line to the goal."""
+    """Spins `SECONDS` per problem and returns the straight line to the goal."""
 
     def plan(
         self,
@@ -37,7 +37,7 @@ class Spin:
         on_step: OnStep | None = None,
         start: Start | None = None,
     ) -> Plans:
-        """Plans of no worth, after exactly the time that they should take."""
+        """Worthless plans, after exactly the time that planning should take."""
         until = time.perf_counter() + SECONDS * len(seeds)
         line = linear(model, problems)  # pyright: ignore[reportArgumentType]
         nothing = torch.zeros(len(seeds))
@@ -57,7 +57,7 @@ class Spin:
 
 
 def make_spin(name: str, settings: Mapping[str, object]) -> Planner:
-    """The stand-in, whatever is asked for."""
+    """The stand-in, whatever the name and settings."""
     return Spin()
 
 
@@ -67,17 +67,17 @@ def spinning(device: str) -> Evaluator:
 
 
 def points(count: int) -> list[Point]:
-    """Points of a task whose problems and simulator cost next to nothing; they differ in a setting that means nothing."""
+    """Points of a task whose problems and simulator cost next to nothing; they differ in a setting without effect."""
     return [Point(Named.of("plane"), "plane", DIGEST, Named.of("spin", {"number": i}), 10) for i in range(count)]
 
 
 def one_cell(evaluator: Evaluator, point: Point, seed: int) -> BatchResult:
-    """A cell by itself; without a picture."""
+    """The result of one cell, without a picture."""
     return evaluator.evaluate(Batch.of(point, (seed,)))
 
 
 def main(words: Sequence[str]) -> None:
-    """Plan one cell in this process, from nothing."""
+    """Plan one cell in this fresh process."""
     number, seed, folder = words
     result = one_cell(spinning("cpu"), points(int(number) + 1)[-1], int(seed))
     ledger = Ledger(Path(folder) / f"{number}-{seed}")

@@ -1,20 +1,20 @@
-"""What orchestration costs: the same cells on our pool, on ray.util.ActorPool, on Ray Tune and as a process a cell.
+"""Cost of orchestration: the same cells on our pool, on ray.util.ActorPool, on Ray Tune and as one process per cell.
 
-`python -m benchmarks.sweep_overhead` plans 2,000 cells (20 points x 100 seeds) with a stand-in planner that spins 50 ms a cell
-however it is batched, so that only the orchestration differs: 100 s of planning on 2 workers. Each side has everything that a
-sweep needs: problems and simulator, and a ledger in which a batch, or a cell, is durable before it counts.
+`python -m benchmarks.sweep_overhead` plans 2,000 cells (20 points x 100 seeds) with a stand-in planner that spins 50 ms per
+cell however cells are batched, so that only the orchestration differs: 100 s of planning on 2 workers. Each side does
+everything that a sweep needs: problems, simulator, and a ledger in which a batch, or a cell, is durable before it counts.
 
-- ours: `run_cells` on the Ray backend, with a picture and a gif of each point's worst cell (the others draw nothing).
-- actor_pool: `ray.util.ActorPool` over 2 actors of the same evaluator, one cell a call, its record appended to a ledger.
-- ray_tune: one trial a cell, 2 at a time, as Tune does it unless told otherwise: an actor a trial. Measured on 100 cells and
-  scaled to all.
+- ours: `run_cells` on the Ray backend, with a picture and a gif of each point's worst cell (the other sides draw nothing).
+- actor_pool: `ray.util.ActorPool` over 2 actors with the same evaluator, one cell per call, its record appended to a ledger.
+- ray_tune: one trial per cell, 2 at a time, with one actor per trial, which is Tune's default. Measured on 100 cells and scaled
+  to all.
 - ray_tune_reused: with `reuse_actors` and a world model that stays loaded, which is the best that Tune can do; all cells.
-- process_per_cell: what an array of jobs does: a process a cell that imports, loads the world model, plans and writes; 2 at a
-  time, measured on 20 cells and scaled to all.
+- process_per_cell: as an array of jobs does it, one process per cell, which imports, loads the world model, plans and writes; 2
+  at a time, measured on 20 cells and scaled to all.
 
 The last line is JSON: `efficiency` (planning seconds over wall seconds x actors), `overhead_ms_per_cell` (actors' time that was
-not planning), and our wall time over each of theirs. Walls begin when actors are up and have planned once, ours also drawn once
-(a worker's first picture imports pandas); a trial's and a process's start are part of what they cost.
+not planning), and our wall time over each of the others'. Wall times begin when actors are up and have planned once, and ours
+have drawn once (a worker's first picture imports pandas); the start of a trial or of a process is part of its cost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ import ray
 from ray import tune
 from ray.util import ActorPool
 
-from benchmarks.spin import CELLS_A_POINT, SECONDS, one_cell, points, spinning
+from benchmarks.spin import CELLS_PER_POINT, SECONDS, one_cell, points, spinning
 from orchestrator.artifacts.selection import ArtifactSelection
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
@@ -50,13 +50,13 @@ ACTORS = 2
 
 
 class OneByOne:
-    """A user's own actor: the same evaluator, one cell a call."""
+    """A user's own actor: the same evaluator, one cell per call."""
 
     def __init__(self) -> None:
         self._evaluator = spinning("cpu")
 
     def evaluate(self, cell: tuple[Point, int]) -> BatchResult:
-        """One cell."""
+        """The result of one cell."""
         return one_cell(self._evaluator, *cell)
 
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tune-trials", type=int, default=100, help="trials with an actor each (default 100)")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    cells = [(point, seed) for point in points(options.cells // CELLS_A_POINT) for seed in range(CELLS_A_POINT)]
+    cells = [(point, seed) for point in points(options.cells // CELLS_PER_POINT) for seed in range(CELLS_PER_POINT)]
     planning = SECONDS * len(cells)
     say(
         f"{len(cells)} cells of {SECONDS * 1000:g} ms on {ACTORS} workers: {planning / ACTORS:.1f} s if orchestration were free"
@@ -76,13 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         root = Path(folder)
         ours = timed("ours", lambda: run_ours(root / "ours", cells))
         pool = timed("ray.util.ActorPool", lambda: run_actor_pool(root / "pool", cells))
-        reused = timed("Ray Tune, actors used again", lambda: run_tune(root / "reused", cells, reuse=True))
+        reused = timed("Ray Tune with reused actors", lambda: run_tune(root / "reused", cells, reuse=True))
         trials = min(options.tune_trials, len(cells))
         tuned = timed(f"Ray Tune, {trials} trials", lambda: run_tune(root / "tune", cells[:trials])) * len(cells) / trials
         few = cells[:: len(cells) // 20][:20]
-        alone = timed("a process a cell, 20 cells", lambda: run_processes(root / "alone", few)) * len(cells) / len(few)
+        alone = timed("one process per cell, 20 cells", lambda: run_processes(root / "alone", few)) * len(cells) / len(few)
     say(
-        f"of {len(cells)} cells: Ray Tune {tuned:.0f} s (scaled from {trials}), a process a cell {alone:.0f} s (scaled from 20)"
+        f"for {len(cells)} cells: Ray Tune {tuned:.0f} s (scaled from {trials}), "
+        f"one process per cell {alone:.0f} s (scaled from 20)"
     )
     found = {
         "efficiency": round(planning / (ours * ACTORS), 4),
@@ -103,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_ours(folder: Path, cells: Sequence[tuple[Point, int]]) -> float:
     """Our wall time, from actors that are up to the last record on disk."""
-    seeds = np.arange(CELLS_A_POINT)
+    seeds = np.arange(CELLS_PER_POINT)
     portions = [Portion(point, seeds) for point in dict.fromkeys(point for point, _ in cells)]
     with RayBackend(RayConfig(num_workers=ACTORS), spinning) as backend:
         warm = [Portion(point, seeds[:4]) for point in points(len(portions) + ACTORS)[-ACTORS:]]
@@ -117,7 +118,7 @@ def run_ours(folder: Path, cells: Sequence[tuple[Point, int]]) -> float:
 
 
 def run_actor_pool(folder: Path, cells: list[tuple[Point, int]]) -> float:
-    """The same with `ray.util.ActorPool`."""
+    """Wall time with `ray.util.ActorPool`."""
     with local_ray():
         remote = ray.remote(OneByOne)
         actors = [remote.options(num_cpus=1).remote() for _ in range(ACTORS)]
@@ -136,12 +137,12 @@ def run_actor_pool(folder: Path, cells: list[tuple[Point, int]]) -> float:
 
 
 def run_tune(folder: Path, cells: Sequence[tuple[Point, int]], reuse: bool = False) -> float:
-    """The same as trials of Ray Tune, each a cell."""
+    """Wall time with Ray Tune, one trial per cell."""
     kept: dict[str, object] = {}
 
     def trial(config: dict[str, int]) -> dict[str, float]:
         """Plan the trial's cell and write it to a ledger of its own."""
-        # Where the process is used again, the world model stays loaded.
+        # In a reused process the world model stays loaded.
         evaluator = kept.setdefault("evaluator", spinning("cpu"))
         point, seed = cells[config["cell"]]
         (record,) = one_cell(evaluator, point, seed).results  # pyright: ignore[reportArgumentType]
@@ -167,7 +168,7 @@ def run_tune(folder: Path, cells: Sequence[tuple[Point, int]], reuse: bool = Fal
 
 
 def run_processes(folder: Path, cells: Sequence[tuple[Point, int]]) -> float:
-    """The same as a process a cell, two at a time."""
+    """Wall time with one process per cell, two at a time."""
     waiting = [
         [sys.executable, "-m", "benchmarks.spin", str(dict(p.planner.settings)["number"]), str(s), str(folder)]
         for p, s in cells
@@ -187,7 +188,7 @@ def run_processes(folder: Path, cells: Sequence[tuple[Point, int]]) -> float:
 
 
 class local_ray:  # noqa: N801
-    """A cluster on this machine with the settings that ours has."""
+    """A Ray cluster on this machine with the settings of our own."""
 
     def __enter__(self) -> None:
         os.environ |= {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TRAIN_V2_ENABLED": "0"}
@@ -200,7 +201,7 @@ class local_ray:  # noqa: N801
 
 
 def timed(name: str, run: Callable[[], float]) -> float:
-    """The seconds that `run` says, printed."""
+    """Print and return the seconds that `run` returns."""
     say(f"{name} ...")
     seconds = run()
     say(f"  {seconds:.2f} s")
@@ -208,7 +209,7 @@ def timed(name: str, run: Callable[[], float]) -> float:
 
 
 def say(text: str) -> None:
-    """Progress, at once."""
+    """Print a line of progress at once."""
     print(text, flush=True)
 
 

@@ -1,12 +1,13 @@
-"""What tracking costs: 500 points with 64 seeds each, told to SQLite and to an MLflow server over PostgreSQL.
+"""Cost of tracking 500 points with 64 seeds each in SQLite and in an MLflow server over PostgreSQL.
 
-First a real sweep: the default one's 18 points with 64 seeds each, planned on 2 Ray actors, untracked. Its wall time over its
-cells gives `sweep_seconds`, what a sweep of 500 x 64 such cells takes here. Its records and pictures, under other settings,
-become 500 points, a part of the ledger each. Then each store is told of them as a sweep tells it where points finish far apart:
-each alone, through the outbox; at the end the sweep's own page, for which the ledger is read.
+First a real sweep is planned without tracking: the default one's 18 points with 64 seeds each, on 2 Ray actors. Its wall time
+per cell gives `sweep_seconds`, the time of a sweep of 500 x 64 such cells on this machine. Its records and pictures, under
+other settings, become 500 points, each in its own part of the ledger. Then each store tracks them as when points finish far
+apart: each alone, through the outbox, and at the end the sweep's own page, for which the ledger is read.
 
 `seconds` is the time that the tracking thread would be busy, waiting for answers included; `share` is that over
-`sweep_seconds`; `cpu_seconds` are of this process. The server runs beside, with 2 workers. The last line is JSON.
+`sweep_seconds`; `cpu_seconds` is the processor time of this process. The server, with 2 workers, runs on the same machine. The
+last line is JSON.
 
     python -m benchmarks.tracking [--points 500] [--seeds 64] [--stores sqlite,postgresql]
 """
@@ -47,23 +48,23 @@ class Planned:
     portions: Sequence[Portion]
     ledger: Ledger
     artifacts: Path
-    seconds_a_cell: float
-    """Wall time of the sweep over its cells."""
+    seconds_per_cell: float
+    """Wall time of the sweep over its number of cells."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Plan, fill, tell each store, print."""
+    """Plan a sweep, fill the ledger, track it in each store and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--stores", default="sqlite,postgresql", help="which stores, with commas between them")
+    parser.add_argument("--stores", default="sqlite,postgresql", help="the stores, separated by commas")
     args = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="grasp-tracking-"))
     try:
         planned = plan(folder / "planned", args.seeds)
         many = fill(planned, folder / "filled", args.points)
-        sweep_seconds = planned.seconds_a_cell * count(many.portions)
-        print(f"{planned.seconds_a_cell:.3f} s a cell: {count(many.portions)} cells take {sweep_seconds:.0f} s", flush=True)
+        sweep_seconds = planned.seconds_per_cell * count(many.portions)
+        print(f"{planned.seconds_per_cell:.3f} s per cell: {count(many.portions)} cells take {sweep_seconds:.0f} s", flush=True)
         figures = {}
         for name in args.stores.split(","):
             with store(name, folder / name) as tracking_store:
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def plan(folder: Path, seeds: int) -> Planned:
-    """The default sweep on actors that are up and have loaded what they need, without tracking."""
+    """Plan the default sweep without tracking, on actors that have already loaded what they need."""
     grid = read_job("config", [f"seeds={seeds}", f"output={folder}"], None).grid
     ledger, artifacts = Ledger(folder / "ledger"), folder / "artifacts"
     portions, done = grid.portions(), 0
@@ -100,7 +101,7 @@ def plan(folder: Path, seeds: int) -> Planned:
 
 
 def fill(planned: Planned, folder: Path, points: int) -> Filled:
-    """The planned records again and again, each time as other points: planned with another `finish_cost`."""
+    """A ledger of the planned records, repeated as points that differ in `finish_cost`."""
     records: dict[str, list[CellResult]] = {}
     for record in from_table(planned.ledger.table()):
         records.setdefault(record.point_id, []).append(record)
@@ -128,7 +129,7 @@ def _as_of(point: Point, record: CellResult) -> CellResult:
 
 @contextmanager
 def store(name: str, folder: Path) -> Iterator[TrackingStore]:
-    """A new store, by name."""
+    """A new store of the kind `sqlite` or `postgresql`."""
     folder.mkdir(parents=True)
     if name == "sqlite":
         yield TrackingStore(f"sqlite:///{folder}/mlflow.db", folder / "mlartifacts")

@@ -1,7 +1,7 @@
 """Training throughput of pixel models: `python -m benchmarks.training`.
 
-Trains the first stage of `wall_pixels`, the one that sees pictures, for a while on all cores and prints how many frames a
-second it takes and which share of the time it waits for data. The last line is JSON.
+Trains the first stage of `wall_pixels`, the one that sees pictures, on all cores for a while, and prints the frames per second
+and the share of the time spent waiting for data. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from world_models.training.train_pixels import PixelTrainer
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=100, help="gradient steps")
     parser.add_argument("--trajectories", type=int, default=200, help="trajectories to draw batches from")
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def share(report: LoopReport) -> float:
-    """Of the training time that was spent waiting for data."""
+    """Share of the training time that was spent waiting for data."""
     return report.waited / max(report.seconds, 1e-9)
 
 

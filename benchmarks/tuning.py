@@ -1,17 +1,17 @@
-"""What `grasp tune` is worth on Push-T and the wall at 50 steps: speed, cells that pruning spares, what tuning gains.
+"""Worth of `grasp tune` on Push-T and the wall at 50 steps: its speed, the cells that pruning saves, the gain of tuning.
 
-- `speedup_mixed`: trials a minute as shipped, over those of one trial at a time on the same actors (same settings in the same
-  order, pruning on in both; the start of the actors is not counted). `speedup_cells`: the same in cells; of many at a time some
-  are given up later. With `--single-minutes` the slow side is timed for its first trials only. Those take more cells than later
-  ones, since there is no good leader yet: `speedup_mixed` then flatters, and `speedup_cells` is the figure to go by.
-- `pruning_saving`: share of an unpruned study's cells that the pruned one, of as many trials, did not plan;
-  `pruning_cost`: held-out cost of its winner minus that of the unpruned study's, paired, with a 95 % interval.
+- `speedup_mixed`: trials per minute as shipped, over those of one trial at a time on the same actors (same settings in the same
+  order, pruning on in both; the start of the actors is not counted). `speedup_cells`: the same in cells, since trials that run
+  together are pruned later. With `--single-minutes` the slow side is timed for its first trials only. Those take more cells
+  than later ones, since there is no good leader yet: `speedup_mixed` is then too high, and `speedup_cells` is the one to trust.
+- `pruning_saving`: share of an unpruned study's cells that the pruned one, with as many trials, did not plan; `pruning_cost`:
+  held-out cost of its winner minus that of the unpruned study's winner, paired, with a 95 % interval.
 - `gain`: held-out success of the pruned study's winner minus that of the author's published settings, paired, with a 95 %
-  interval. The tuned planner may spend half of the model evaluations that the author's settings do.
-- `tpe_minus_random`: the same between the winners of unpruned studies, so of equal numbers of cells, over some studies of each
-  sampler; the interval is one over problems and knows nothing of the luck of studies, which the rates of each show.
+  interval. The tuned planner may spend half as many model evaluations as the author's settings do.
+- `tpe_minus_random`: the same between the winners of unpruned studies, which plan equally many cells, over some studies of each
+  sampler. The interval is over problems only: the variation between studies shows in the rates of each.
 
-The last line is JSON: each figure of the task that does worse, then those of both.
+The last line is JSON: each figure of the task where it is worse, then those of both tasks.
 
 Words before the options are Hydra overrides for every study, e.g. `max_rows=256` on a GPU.
 """
@@ -48,12 +48,12 @@ from sweeps.tuning.study_run import StudyRun, driver_id
 from sweeps.tuning.tune import tune
 
 TASKS = {"push_t": {"sync": "auto", "reached_cost": 0.0005}, "wall": {"sync": "gd", "reached_cost": 0.005}}
-"""Settings that are not tuned: what the syncs solve with, and what counts as reached in the model's units."""
+"""Settings that are not tuned: the solver of the syncs, and the cost that counts as reached, in the model's units."""
 COMMON = {"attempts": 4, "max_evaluations": 30000, "finish_cost": 0.0001}
-"""The author's settings spend 62,650 model evaluations a problem."""
+"""Settings of all studies; the author's settings spend 62,650 model evaluations per problem."""
 HORIZON = 50
 DAY = 24 * 60.0
-"""Minutes: longer than any study here takes."""
+"""Minutes in a day: longer than any study here takes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,11 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only-speed", action="store_true", help="measure speedup_mixed and nothing else")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=TASKS)
     parser.add_argument(
-        "--single-minutes", type=float, default=DAY, help="time no more of the trials one at a time (default: all)"
+        "--single-minutes", type=float, default=DAY, help="minutes to time single trials for (default: to their end)"
     )
     parser.add_argument("--samplings", type=int, default=3, help="unpruned studies of each sampler (default: 3)")
-    parser.add_argument("--output", type=Path, help="keep everything here, and go on with what is there")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for all studies, as `grasp tune` takes them")
+    parser.add_argument(
+        "--output", type=Path, help="folder to keep everything in, and to resume from (default: a temporary one)"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="overrides for all studies, as `grasp tune` takes them"
+    )
     args = parser.parse_args(arguments)
     folder = args.output or Path(tempfile.mkdtemp(prefix="grasp-tuning-"))
     connect(None)
@@ -91,15 +95,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def speed(task: str, folder: Path, trials: int, overrides: Sequence[str], single_minutes: float) -> dict[str, Any]:
-    """Trials a minute as shipped and one at a time; and cells a minute, for trials that are given up later take more."""
+    """Speeds as shipped and of one trial at a time: in trials, and in cells, since trials that are pruned later take more."""
     drawn = [f"trials={trials}", "sampler.name=random", *overrides]
     mixed = pace(words(task, folder / "mixed", *drawn), DAY)
     single = pace(words(task, folder / "single", *drawn, "parallel=1"), single_minutes)
     return {
-        "speedup_mixed": round(mixed.trials_a_minute / single.trials_a_minute, 2),
-        "speedup_cells": round(mixed.cells_a_minute / single.cells_a_minute, 2),
-        "trials_a_minute": [round(mixed.trials_a_minute, 2), round(single.trials_a_minute, 2)],
-        "cells_a_minute": [round(mixed.cells_a_minute, 1), round(single.cells_a_minute, 1)],
+        "speedup_mixed": round(mixed.trials_per_minute / single.trials_per_minute, 2),
+        "speedup_cells": round(mixed.cells_per_minute / single.cells_per_minute, 2),
+        "trials_a_minute": [round(mixed.trials_per_minute, 2), round(single.trials_per_minute, 2)],
+        "cells_a_minute": [round(mixed.cells_per_minute, 1), round(single.cells_per_minute, 1)],
         "timed_trials": [mixed.trials, single.trials],
         "timed_cells": [mixed.cells, single.cells],
         "device": mixed.device,
@@ -107,7 +111,7 @@ def speed(task: str, folder: Path, trials: int, overrides: Sequence[str], single
 
 
 def gains(task: str, folder: Path, trials: int, samplings: int, overrides: Sequence[str]) -> dict[str, Any]:
-    """What pruning spares, and what tuning gains."""
+    """The cells that pruning saves, and the gain of tuning."""
     said = Console(stderr=True)
     more = {"pruned": ["sampler.seed=0"]}
     for name in ("tpe", "random"):
@@ -120,8 +124,8 @@ def gains(task: str, folder: Path, trials: int, samplings: int, overrides: Seque
         code = tune(arguments, said)
         assert code == 0
     published = published_cells(task, folder / "published", overrides, said)
-    winners = {name: held_out(asked) for name, asked in runs.items()}
-    cells = {name: planned(read_study(asked, None)) for name, asked in runs.items()}
+    winners = {name: held_out(arguments) for name, arguments in runs.items()}
+    cells = {name: planned(read_study(arguments, None)) for name, arguments in runs.items()}
     gained = compare(winners["pruned"], published)
     by_sampler = {name: [winners[f"{name}-{seed}"] for seed in range(samplings)] for name in ("tpe", "random")}
     tpe, at_random = by_sampler.values()
@@ -141,12 +145,12 @@ def gains(task: str, folder: Path, trials: int, samplings: int, overrides: Seque
 
 
 def successes(studies: Sequence[dict[int, CellResult]], seed: int) -> float:
-    """In what part of the studies the winner solves a problem."""
+    """Share of the studies whose winner solves the problem of a seed."""
     return float(np.mean([cells[seed].success for cells in studies]))
 
 
 def words(task: str, folder: Path, *more: str) -> list[str]:
-    """A study's overrides: the author's settings to begin with, and what is not tuned."""
+    """A study's overrides: it starts from the author's settings, and some settings are fixed."""
     fixed = [f"planners.grasp_published.settings.{key}={value}" for key, value in {**COMMON, **TASKS[task]}.items()]
     condition = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=study", "top=3"]
     return [*condition, *fixed, "tracking.enabled=false", f"output={folder}", *more]
@@ -154,28 +158,28 @@ def words(task: str, folder: Path, *more: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a study went, from when its first batch began to when the last cell of an ended trial was done."""
+    """Speed of a study from the start of its first batch to the last cell of an ended trial."""
 
     trials: int
-    """That ended."""
+    """Number of trials that ended."""
     cells: int
-    """Of them."""
+    """Number of cells of those trials."""
     minutes: float
     device: str
 
     @property
-    def trials_a_minute(self) -> float:
-        """Rate."""
+    def trials_per_minute(self) -> float:
+        """Trials per minute."""
         return self.trials / self.minutes
 
     @property
-    def cells_a_minute(self) -> float:
-        """Rate."""
+    def cells_per_minute(self) -> float:
+        """Cells per minute."""
         return self.cells / self.minutes
 
 
 def pace(overrides: Sequence[str], most: float) -> Pace:
-    """Of a study that is stopped after `most` minutes; the start of the actors is left out."""
+    """The pace of a study that is stopped after `most` minutes; the start of the actors is left out."""
     spec = read_study(overrides, None)
     spec.outputs.prepare()
     run = StudyRun(spec, Console(stderr=True))
@@ -196,14 +200,14 @@ def pace(overrides: Sequence[str], most: float) -> Pace:
 
 
 def planned(spec: StudySpec) -> int:
-    """Cells that the trials of a study have asked for."""
+    """Number of cells that the trials of a study have requested."""
     study = OptunaStudy(spec.location, spec.definition, driver_id(spec.outputs), spec.sampling, spec.pruning)
     last = len(spec.instances)
     return sum(sum(step < last for step in view.steps) for view in study.views())
 
 
 def held_out(overrides: Sequence[str]) -> dict[int, CellResult]:
-    """The winner's cells on the held-out seeds."""
+    """The winner's results on the held-out seeds, by seed."""
     spec = read_study(overrides, None)
     winner = json.loads((spec.outputs.study("study") / WINNER).read_text())["candidates"][0]
     grid = spec.candidates("study", {"winner": winner["settings"]}, spec.seed_split.held_out)
@@ -213,7 +217,7 @@ def held_out(overrides: Sequence[str]) -> dict[int, CellResult]:
 
 
 def published_cells(task: str, folder: Path, overrides: Sequence[str], said: Console) -> dict[int, CellResult]:
-    """The author's settings as they are, on the held-out seeds."""
+    """The results of the author's unchanged settings on the held-out seeds, by seed."""
     spec = read_study(words(task, folder), None)
     seeds = ",".join(map(str, spec.seed_split.held_out))
     arguments = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=published", "tracking.enabled=false"]
@@ -224,13 +228,13 @@ def published_cells(task: str, folder: Path, overrides: Sequence[str], said: Con
 
 
 def pairs(one: dict[int, CellResult], other: dict[int, CellResult]) -> list[tuple[CellResult, CellResult]]:
-    """By seed."""
+    """The results of both on the same problem, ordered by seed."""
     assert one.keys() == other.keys()
     return [(one[seed], other[seed]) for seed in sorted(one)]
 
 
 def compare(one: dict[int, CellResult], other: dict[int, CellResult]) -> Paired:
-    """Successes, problem by problem."""
+    """Paired comparison of successes."""
     both = pairs(one, other)
     return Paired(
         len(both), sum(a.success and not b.success for a, b in both), sum(b.success and not a.success for a, b in both)
@@ -238,12 +242,12 @@ def compare(one: dict[int, CellResult], other: dict[int, CellResult]) -> Paired:
 
 
 def success(cells: dict[int, CellResult]) -> float:
-    """Rate."""
+    """Success rate."""
     return round(sum(record.success for record in cells.values()) / len(cells), 3)
 
 
 def mean_gap(gaps: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """Mean, with a 95 % interval of the percentile bootstrap."""
+    """Mean, with a 95 % interval by the percentile bootstrap."""
     values = np.array(gaps)
     draws = values[np.random.default_rng(0).integers(0, len(values), (10_000, len(values)))].mean(1)
     low, high = np.quantile(draws, [0.025, 0.975])
@@ -251,7 +255,7 @@ def mean_gap(gaps: Sequence[float]) -> tuple[float, tuple[float, float]]:
 
 
 def lowest_of(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The figure of the task that does worse, by name."""
+    """Each figure of the task where it is worse, by name."""
     least = ("speedup_mixed", "speedup_cells", "pruning_saving")
     found: dict[str, Any] = {name: min(each[name] for each in figures.values()) for name in least}
     found["pruning_cost"] = max((each["pruning_cost"] for each in figures.values()), key=lambda three: three[0])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The head of a Ray cluster: it keeps the cluster's state and takes submitted jobs. It plans nothing itself unless GRASP_HEAD_CPUS
-# gives it processors: what it plans would compete with the sweeps' drivers. Further options of `ray start` may follow.
+# The head of a Ray cluster keeps the cluster's state and takes submitted jobs. It plans nothing unless GRASP_HEAD_CPUS gives it
+# processors, since planning would compete with the sweeps' drivers. Further options of `ray start` may follow.
 set -euo pipefail
 # shellcheck source=docker/commands/environment.sh
 . "$(dirname "$0")/environment.sh"

@@ -1,6 +1,6 @@
-"""Wait until something answers: `ready.py URL [SECONDS]`, where URL is http://host:port/path or tcp://host:port.
+"""Wait until a service answers: `ready.py URL [SECONDS]`, where URL is http://host:port/path or tcp://host:port.
 
-Without SECONDS it tries once, as a health check does. It leaves with 0 once there is an answer (over HTTP: with a status below
+Without SECONDS it tries once, as a health check does. It exits with 0 once there is an answer (over HTTP: with a status below
 400), else with 1.
 """
 
@@ -13,11 +13,11 @@ import urllib.request
 from urllib.parse import urlsplit
 
 TIMEOUT = 5.0
-"""Seconds for one try."""
+"""Seconds per attempt."""
 
 
 def main(words: list[str]) -> int:
-    """The exit code."""
+    """Wait for the service and return the exit code."""
     url, deadline = words[0], time.monotonic() + (float(words[1]) if len(words) > 1 else 0.0)
     while True:
         said = problem(url)
@@ -30,13 +30,13 @@ def main(words: list[str]) -> int:
 
 
 def problem(url: str) -> str:
-    """Why there is no answer now; empty where there is one."""
+    """The reason why there is no answer now; empty if there is one."""
     try:
         if url.startswith("tcp://"):
             parts = urlsplit(url)
             socket.create_connection((parts.hostname or "", parts.port or 0), TIMEOUT).close()
         else:
-            # Without the environment's proxies: they don't lead to the machines of a cluster.
+            # Ignore the environment's proxies: they don't lead to the machines of a cluster.
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             opener.open(url, timeout=TIMEOUT).close()
     except (OSError, ValueError) as error:

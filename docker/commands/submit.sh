@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sends the code in this folder to a cluster and runs a sweep there; what follows is as after `grasp sweep`. The job goes on when
-# this terminal is closed. Without .git the cluster could not tell which commit it runs, so it is told.
+# Sends the code in this folder to a cluster and runs a sweep there; the arguments are those of `grasp sweep`. The job goes on when
+# this terminal is closed. The cluster gets no .git, so the commit is passed along.
 set -euo pipefail
 # shellcheck source=docker/commands/environment.sh
 . "$(dirname "$0")/environment.sh"

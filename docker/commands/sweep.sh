@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A sweep's driver on a cluster that is running. What follows is as after `grasp sweep`: sweep=h50 seeds=256 name=mine.
-# It may be run again at any time: only what is missing is planned.
+# A sweep's driver on a running cluster. The arguments are those of `grasp sweep`: sweep=h50 seeds=256 name=mine.
+# It may be run again at any time: only missing cells are planned.
 set -euo pipefail
 # shellcheck source=docker/commands/environment.sh
 . "$(dirname "$0")/environment.sh"

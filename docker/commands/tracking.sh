@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# MLflow's server on PostgreSQL. The password comes from PGPASSWORD or from the file GRASP_DATABASE_PASSWORD_FILE: never on a
-# command line, where every user of the machine could read it.
+# MLflow's server on PostgreSQL. The password comes from PGPASSWORD or from the file GRASP_DATABASE_PASSWORD_FILE, never from
+# a command line, where every user of the machine could read it.
 set -euo pipefail
 # shellcheck source=docker/commands/environment.sh
 . "$(dirname "$0")/environment.sh"
@@ -10,7 +10,7 @@ if [[ -n "${GRASP_DATABASE_PASSWORD_FILE:-}" ]]; then
 fi
 : "${PGPASSWORD:?the database asks for a password: set PGPASSWORD or GRASP_DATABASE_PASSWORD_FILE}"
 export PGPASSWORD
-# Jobs of MLflow's own would be five more processes of 245 MB each.
+# MLflow's job execution would start five more processes of 245 MB each.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 
 exec mlflow server --workers 2 \

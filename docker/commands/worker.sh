@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A node that plans: it joins the head at GRASP_RAY_ADDRESS (host:port) with all of its processors and GPUs, whenever it comes up
-# and as often as it comes up. Further options of `ray start` may follow, e.g. --num-cpus 4 or --labels kind=fast.
+# A worker node: it joins the head at GRASP_RAY_ADDRESS (host:port) with all of its processors and GPUs each time it starts.
+# Further options of `ray start` may follow, e.g. --num-cpus 4 or --labels kind=fast.
 set -euo pipefail
 # shellcheck source=docker/commands/environment.sh
 . "$(dirname "$0")/environment.sh"

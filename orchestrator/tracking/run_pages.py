@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core.cell import digest
-from orchestrator.tracking.run_content import Row, ran, summary
+from orchestrator.tracking.run_content import TAG_LIMIT, Row, clipped, ran, summary
+from orchestrator.tracking.sweep_info import SweepInfo
 
 
 def point_page(name: str, rows: Sequence[Row]) -> str:
@@ -81,3 +82,10 @@ def points_view(parent: str) -> str:
             "autoRefreshEnabled": False,
         }
     )
+
+
+def sweep_tags(info: SweepInfo, revisions: str) -> dict[str, str]:
+    """Tags of a sweep's run: its description, command and git revisions."""
+    tags = {"mlflow.note.content": info.description, "grasp.command": info.command, "grasp.git_revision": revisions}
+    tags |= {"mlflow.source.name": info.command, "mlflow.source.type": "LOCAL"}
+    return clipped(tags, TAG_LIMIT)

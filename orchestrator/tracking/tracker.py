@@ -39,8 +39,9 @@ from orchestrator.tracking.run_content import (
     table_json,
 )
 from orchestrator.tracking.run_images import FOLDER, IMAGES, TAGS, run_files, shown_of
-from orchestrator.tracking.run_pages import point_page, points_view, view_key
+from orchestrator.tracking.run_pages import point_page, points_view, sweep_tags, view_key
 from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.sync_markers import mark, marker_of
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import samples, system_metrics
 
@@ -99,7 +100,7 @@ class Tracker:
         if parent.finished:
             self._store.set_status(parent.run_id, "RUNNING")
             self._parents[info.name] = replace(parent, finished=False)
-        self._store.log(parent.run_id, [], {}, _sweep_tags(info, ""))
+        self._store.log(parent.run_id, [], {}, sweep_tags(info, ""))
 
     def log_points(self, sweep: str, points: Iterable[PointContent]) -> list[str]:
         """Bring runs of points up to date, except for their images.
@@ -180,14 +181,15 @@ class Tracker:
         ]
         metrics += system_metrics(samples(Path(info.usage))) if info.usage else ()
         self._store.log(
-            parent.run_id, metrics, {}, _sweep_tags(info, sweep_overview.revisions) | {"grasp.cells": sweep_overview.digest}
+            parent.run_id, metrics, {}, sweep_tags(info, sweep_overview.revisions) | {"grasp.cells": sweep_overview.digest}
         )
         self._store.set_status(
             parent.run_id, "FINISHED" if complete else "KILLED", max(sweep_overview.ended, parent.began) or None
         )
         self.sweeps += 1
         self._parents[info.name] = replace(parent, finished=complete)
-        self._mark(self._marker(info, sweep_overview), complete)
+        if complete:
+            mark(marker_of(self.markers, self.tracking_store, info, sweep_overview))
 
     def attach(self, sweep: str, tags: Mapping[str, str], files: Sequence[Path]) -> None:
         """Add tags, and files under `tables`, to a sweep's own run, replacing existing ones."""
@@ -210,7 +212,7 @@ class Tracker:
 
     def tracked(self, info: SweepInfo, sweep_overview: Overview) -> bool:
         """Whether a marker file says that the store has all of this; MLflow is not asked."""
-        marker = self._marker(info, sweep_overview)
+        marker = marker_of(self.markers, self.tracking_store, info, sweep_overview)
         return marker is not None and marker.exists()
 
     def _forget(self) -> None:
@@ -324,24 +326,6 @@ class Tracker:
                     pq.write_table(content, file)
                 self._store.upload(run, file, within)
 
-    def _marker(self, info: SweepInfo, sweep_overview: Overview) -> Path | None:
-        """The marker file for a store that has all of this. A store that was created again has another inode."""
-        if self.markers is None:
-            return None
-        database = self.tracking_store.sqlite_file
-        inode = database.stat().st_ino if database is not None and database.exists() else 0
-        name = digest([self.tracking_store.key, inode, info.name, info.config_text, sweep_overview.digest])
-        return self.markers / f"{name}.tracked"
-
-    def _mark(self, marker: Path | None, complete: bool) -> None:
-        if marker is None or not complete:
-            return
-        try:
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
-        except OSError as error:
-            raise UnavailableError(f"{marker.parent} cannot be written ({error.strerror or error})") from error
-
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
@@ -359,9 +343,3 @@ def _complete(run: StoredRun | None, cells: str) -> bool:
 def _better(run: StoredRun, other: StoredRun) -> bool:
     """Whether `run` is the one of two runs of a point to keep: the one with more in it."""
     return (run.finished, len(run.params), run.run_id) > (other.finished, len(other.params), other.run_id)
-
-
-def _sweep_tags(info: SweepInfo, revisions: str) -> dict[str, str]:
-    tags = {"mlflow.note.content": info.description, "grasp.command": info.command, "grasp.git_revision": revisions}
-    tags |= {"mlflow.source.name": info.command, "mlflow.source.type": "LOCAL"}
-    return clipped(tags, TAG_LIMIT)

@@ -1,1 +1,1 @@
-"""`grasp diagnose`: what GRASP claims of long horizons, measured on a model."""
+"""`grasp diagnose`: measurements of GRASP's claims about long horizons on a model."""

@@ -1,4 +1,4 @@
-"""From measurements to verdicts: each claim, the rule that decides it, and what was measured."""
+"""Verdicts from measurements: each claim with the rule that decides it and what was measured."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sweeps.analysis.rows import Row
 from sweeps.diagnose.measure import CONTROL, LIFTED, RADII, SHOOTING, BrittleRow, CurvatureRow, GradientRow, control_curvature
 
 TENTH = RADII.index(0.1)
-"""Which perturbation the claim on brittleness is about: 10 % of the distance to the goal."""
+"""Index of the perturbation that the claim on brittleness is about: 10 % of the distance to the goal."""
 
 CERTAIN = 0.95
-"""In so many of the bootstrap resamples one kind of growth must fit better."""
+"""Share of the bootstrap resamples in which one kind of growth must fit better."""
 
 
 class Verdict(Enum):
-    """Whether the measurement shows a claim."""
+    """Whether the measurements show a claim."""
 
     SHOWN = "shown"
     PARTLY = "partly shown"
@@ -40,7 +40,7 @@ class Claim:
     """One line of the final table."""
 
     key: str
-    """Short name, for metrics."""
+    """Short name for metrics."""
     statement: str
     rule: str
     measured: str
@@ -50,12 +50,12 @@ class Claim:
 
 
 def overall(by_iterate: Sequence[bool]) -> Verdict:
-    """One verdict of several places."""
+    """The verdict over several iterates: shown at all, at some or at none."""
     return Verdict.SHOWN if all(by_iterate) else Verdict.PARTLY if any(by_iterate) else Verdict.NOT_SHOWN
 
 
 def growth_of(rows: Sequence[CurvatureRow], objective: str, value: Callable[[CurvatureRow], Tensor]) -> dict[str, Growth]:
-    """Growth over plan lengths, place by place."""
+    """Growth over plan lengths, by the name of the iterate."""
     selected = [row for row in rows if row.objective == objective]
     found = {}
     for iterate in dict.fromkeys(row.iterate for row in selected):
@@ -65,27 +65,27 @@ def growth_of(rows: Sequence[CurvatureRow], objective: str, value: Callable[[Cur
 
 
 def is_exponential(found: Growth) -> bool:
-    """More than two-fold over all lengths, and an exponential fits better than a power in 95 % of the resamples."""
+    """Whether the growth is more than two-fold and an exponential fits better than a power in 95 % of the resamples."""
     return found.fold_interval[0] > 2 and found.exponential_share >= CERTAIN
 
 
 def is_level(found: Growth) -> bool:
-    """At most two-fold over all lengths, or a power fits better in 95 % of the resamples."""
+    """Whether the growth is at most two-fold or a power fits better in 95 % of the resamples."""
     return found.fold_interval[1] <= 2 or found.exponential_share <= 1 - CERTAIN
 
 
 EXPONENTIAL_RULE = (
     "exponential: the value at the longest T is more than twice that at the shortest (lower end of its 95 % interval), and "
-    "an exponential fits better than a power of T in 95 % of the resamples; partly: at some places only"
+    "an exponential fits better than a power of T in 95 % of the resamples; partly: at some iterates only"
 )
 LEVEL_RULE = (
     "not exponential: the value at the longest T is at most twice that at the shortest (upper end of the interval), or a power "
-    "of T fits better in 95 % of the resamples; partly: at some places only"
+    "of T fits better in 95 % of the resamples; partly: at some iterates only"
 )
 
 
 def curvature_claims(rows: Sequence[CurvatureRow]) -> list[Claim]:
-    """Growth of the largest eigenvalue and of the condition number, in shooting and lifted."""
+    """Claims on the growth of the largest eigenvalue and of the condition number, in shooting and lifted."""
     figure = "curvature.png"
     claims = []
     for key, name, value in (
@@ -106,7 +106,7 @@ def curvature_claims(rows: Sequence[CurvatureRow]) -> list[Claim]:
             ),
             Claim(
                 f"lifted_{key}",
-                f"the {name} of the lifted objective does not",
+                f"the {name} of the lifted objective does not grow exponentially with T",
                 LEVEL_RULE,
                 _growth_words(lifted),
                 overall([is_level(found) for found in lifted.values()]),
@@ -118,21 +118,21 @@ def curvature_claims(rows: Sequence[CurvatureRow]) -> list[Claim]:
 
 def _growth_words(found: dict[str, Growth]) -> str:
     return "; ".join(
-        f"{iterate}: {100 * g.rate:+.2g} % a step [{100 * g.rate_interval[0]:.2g}, {100 * g.rate_interval[1]:.2g}], "
+        f"{iterate}: {100 * g.rate:+.2g} % per step [{100 * g.rate_interval[0]:.2g}, {100 * g.rate_interval[1]:.2g}], "
         f"T^{g.power:.2f}, exponential fits better in {100 * g.exponential_share:.0f} %, {g.fold:.3g}-fold in all"
         for iterate, g in found.items()
     )
 
 
 def control_claim(rows: Sequence[CurvatureRow]) -> Claim:
-    """Does the instrument see an exponential where there is one?"""
+    """Check that the measurement shows exponential growth where it is known to be."""
     control = [row for row in rows if row.objective == CONTROL]
     errors = [abs(float(row.values.gauss_newton[0]) / control_curvature(row.steps) - 1) for row in control]
     found = growth_of(rows, CONTROL, lambda row: row.values.gauss_newton)
     ok = max(errors) < 1e-6
     return Claim(
         "control",
-        "instrument check: a linear world that grows by 1.1 a step",
+        "instrument check: a linear world that grows by 1.1 per step",
         "largest eigenvalues agree with the closed form to 1e-6",
         f"largest relative error {max(errors):.1e}; {_growth_words(found)}",
         Verdict.PASSED if ok else Verdict.FAILED,
@@ -141,7 +141,7 @@ def control_claim(rows: Sequence[CurvatureRow]) -> Claim:
 
 
 def gradient_claims(rows: Sequence[GradientRow]) -> list[Claim]:
-    """Early against late gradients at the longest horizon."""
+    """Claims on early against late gradients at the longest horizon."""
     longest = max(row.horizon for row in rows)
     verdicts: dict[str, list[bool]] = {SHOOTING: [], LIFTED: []}
     words: dict[str, list[str]] = {SHOOTING: [], LIFTED: []}
@@ -152,7 +152,7 @@ def gradient_claims(rows: Sequence[GradientRow]) -> list[Claim]:
         vanishes = high < -1 or low > 1
         verdicts[row.objective].append(vanishes if row.objective == SHOOTING else low >= -1 and high <= 1)
         words[row.objective].append(
-            f"{row.iterate}: 10^{value:.2f} [{low:.2f}, {high:.2f}], beyond ten-fold on {100 * beyond:.0f} % of the problems"
+            f"{row.iterate}: 10^{value:.2f} [{low:.2f}, {high:.2f}], more than ten-fold on {100 * beyond:.0f} % of the problems"
         )
     rule = (
         "early over late gradient (root mean square over the first and the last tenth of the steps), median over problems at "
@@ -179,7 +179,7 @@ def gradient_claims(rows: Sequence[GradientRow]) -> list[Claim]:
 
 
 def brittle_claim(row: BrittleRow) -> Claim:
-    """How many problems a perturbation of 10 % seems to solve."""
+    """Claim on how many problems a perturbation of 10 % seems to solve."""
     removed = row.measured.removed[TENTH]
     half, most = (Rate(int((removed >= share).sum()), len(removed)) for share in (0.5, 0.9))
     true = "the simulator cannot be set to these states"
@@ -201,7 +201,7 @@ def brittle_claim(row: BrittleRow) -> Claim:
 
 
 def ablation_claim(row: Row, base: Row, model_step_ratios: Float[Tensor, " pairs"], figure: str = "ablation.png") -> Claim:
-    """A part taken away; `effort` is model steps over the base's, problem by problem."""
+    """Claim on a part taken away; `model_step_ratios` are its model steps over the base's, by problem."""
     assert row.versus is not None
     versus = row.versus.success
     difference = versus.difference or 0.0
@@ -218,12 +218,12 @@ def ablation_claim(row: Row, base: Row, model_step_ratios: Float[Tensor, " pairs
         verdict = Verdict.SHOWN if low > 1.1 else Verdict.NOT_SHOWN
     return Claim(
         f"ablation_{row.entry.planner.replace(', ', '_').replace(' ', '_')}",
-        f"{row.entry.planner}: lowers success or raises the effort",
-        "paired success falls (McNemar's exact p < 0.05), or does not change while model steps a plan rise by 10 % "
+        f"{row.entry.planner}: lowers success or takes more model steps",
+        "paired success falls (McNemar's exact p < 0.05), or does not change while model steps per plan rise by 10 % "
         "(lower end of the median's bootstrap interval)",
         f"success {_rate(row.success)} against {_rate(base.success)}, difference {difference:+.2f} (p {versus.p_value:.3f}); "
         f"in the model {_share(row.in_model)} against {_share(base.in_model)}; "
-        f"{_seconds(row)} against {_seconds(base)} s a plan, model steps {median:.2f}-fold [{low:.2f}, {high:.2f}]",
+        f"{_seconds(row)} against {_seconds(base)} s per plan, model steps {median:.2f}-fold [{low:.2f}, {high:.2f}]",
         verdict,
         figure,
     )

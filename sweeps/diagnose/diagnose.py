@@ -1,4 +1,4 @@
-"""`grasp diagnose`: does a task and model show what GRASP claims? Figures, tables and a verdict a claim."""
+"""`grasp diagnose`: whether GRASP's claims hold for a task and model, with figures, tables and a verdict per claim."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ class Findings:
 
 
 def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
-    """Measure, print the table of claims, write figures and tables to a folder and to MLflow; 1 when cells failed, else 0."""
+    """Measure, print the table of claims, write figures and tables to a folder and to MLflow; return 1 when cells failed."""
     began = monotonic()
     spec = read_diagnosis(overrides, conf)
     spec.outputs.prepare()
     if spec.tracking_store is not None and (warning := spec.tracking_store.check()):
-        say(console, f"{warning}: what is measured goes to files")
+        say(console, f"{warning}: the measurements are written to files")
     torch.set_num_threads(spec.threads)
     first, last = spec.horizons[0], spec.horizons[-1]
     say(
         console,
         f"{spec.name}: {len(spec.horizons)} horizons from {first} to {last} on {spec.problems} problems, "
-        f"then GRASP whole and with parts taken away at H = {last} on {len(spec.grid.seeds)} problems",
+        f"then GRASP, whole and with parts taken away, at H = {last} on {len(spec.grid.seeds)} problems",
     )
     curvatures, gradients, brittle = _measure(spec, console)
     ablation = _ablate(spec, console)
@@ -93,7 +93,7 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
 
 
 def _measure(spec: DiagnosisSpec, console: Console) -> tuple[tuple[CurvatureRow, ...], tuple[GradientRow, ...], BrittleRow]:
-    """Everything but the ablation; in float64, for growth by many powers of ten."""
+    """All measurements but the ablation, in float64, since values grow by many powers of ten."""
     loaded = checkpoints.load(spec.model, spec.device, torch.float64)
     seeds, longest = spec.grid.seeds, spec.horizons[-1]
     subject = Subject(spec.task, loaded, seeds[: spec.problems], longest)
@@ -112,7 +112,7 @@ def _measure(spec: DiagnosisSpec, console: Console) -> tuple[tuple[CurvatureRow,
 
 
 def _ablate(spec: DiagnosisSpec, console: Console) -> tuple[Row, ...]:
-    """The ordinary evaluation of the ablation's grid: what the ledger has is not planned again."""
+    """Plan the ablation's cells that the ledger lacks; return the rows of its table."""
     grid, ledger, durations = spec.grid, Ledger(spec.outputs.ledger), DurationModel()
     missing = missing_of([grid], ledger, retry_failed=False)
     if missing:
@@ -138,7 +138,7 @@ def _ablate(spec: DiagnosisSpec, console: Console) -> tuple[Row, ...]:
 
 
 def _ablation_claims(spec: DiagnosisSpec, rows: Sequence[Row]) -> list[Claim]:
-    """A claim for each part of GRASP."""
+    """A claim for each ablation in `CLAIMED`."""
     table = records_of(spec.grid, Ledger(spec.outputs.ledger), ("point_id", "seed", "evaluations"))
     evaluations = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
     base = rows[0]
@@ -153,7 +153,7 @@ def _ablation_claims(spec: DiagnosisSpec, rows: Sequence[Row]) -> list[Claim]:
 
 
 def claims_table(claims: Iterable[Claim], title: str) -> Table:
-    """Claim, what was measured, verdict, figure."""
+    """Table of claims with measurement, verdict and figure."""
     table = Table(title=f"claims: {title}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_lines=True)
     table.add_column("claim", ratio=3)
     table.add_column("measured", ratio=6)
@@ -165,7 +165,7 @@ def claims_table(claims: Iterable[Claim], title: str) -> Table:
 
 
 def _write(findings: Findings, title: str, folder: Path) -> list[Path]:
-    """Figures first, then tables; UserError when the folder can't be written."""
+    """Write figures, then tables, and return their paths; UserError when the folder can't be written."""
     from sweeps.diagnose.figures import ablation_figure, brittleness_figure, curvature_figure, gradients_figure
 
     try:
@@ -211,7 +211,7 @@ def _curvature_lines(rows: Iterable[CurvatureRow]) -> Iterable[Sequence[object]]
 
 
 def _gradient_lines(rows: Iterable[GradientRow]) -> Iterable[Sequence[object]]:
-    """Quartiles over problems of the norm as a share of the plan's largest."""
+    """Lines with quartiles over problems of the gradient norm, as a share of the plan's largest."""
     for row in rows:
         quartiles = normalised(row.norms).quantile(torch.tensor([0.25, 0.5, 0.75]).to(row.norms), dim=0)
         for t, values in enumerate(quartiles.T.tolist()):
@@ -229,8 +229,8 @@ def _brittle_lines(row: BrittleRow) -> Iterable[Sequence[object]]:
 
 
 def _track(spec: DiagnosisSpec, findings: Findings, files: Sequence[Path], command: str) -> str | None:
-    """The ablation as a sweep of its own in MLflow, with figures, tables and verdicts on its page; what failed, if anything."""
-    lines = ["What was measured and the rules are in tables/claims.csv.", "", "| claim | verdict | figure |", "|---|---|---|"]
+    """Track the ablation as its own sweep with figures, tables and verdicts on its page; return the error, if any."""
+    lines = ["The measurements and rules are in tables/claims.csv.", "", "| claim | verdict | figure |", "|---|---|---|"]
     lines += [f"| {c.statement} | **{c.verdict.value}** | {c.figure} |" for c in findings.claims]
     info = SweepInfo(spec.name, spec.config_text, command, "\n".join(lines))
     if spec.tracking_store is None:
@@ -268,12 +268,12 @@ class _Bar:
         self._bar.stop()
 
     def say(self, doing: str) -> None:
-        """What is being measured now."""
+        """Show what is being measured now."""
         self._doing = doing
         self._show()
 
     def advance(self, amount: int) -> None:
-        """So much is done."""
+        """Show that `amount` more is done."""
         self._done += amount
         self._show()
 

@@ -22,7 +22,7 @@ MARKER = {SHOOTING: MARKERS[0], LIFTED: MARKERS[1], CONTROL: ""}
 
 
 def curvature_figure(rows: Sequence[CurvatureRow], title: str, path: Path) -> Path:
-    """Largest Gauss-Newton eigenvalue and condition number against T, a column a place; bands are quartiles over problems."""
+    """Largest Gauss-Newton eigenvalue and condition number against T, one column per iterate; bands are quartiles."""
     iterates = list(dict.fromkeys(row.iterate for row in rows if row.objective != CONTROL))
     quantities: list[tuple[str, Callable[[CurvatureRow], Tensor]]] = [
         ("largest eigenvalue\n(cost / normalised action²)", lambda row: row.values.gauss_newton),
@@ -79,7 +79,7 @@ def gradients_figure(rows: Sequence[GradientRow], title: str, path: Path) -> Pat
 
 
 def brittleness_figure(row: BrittleRow, title: str, path: Path) -> Path:
-    """Share of the distance removed against the size of the perturbation: predicted, and in truth."""
+    """Share of the distance removed against the size of the perturbation, predicted and in the simulator."""
     figure = _figure(5.2, 4.2)
     axis = figure.subplots()
     radii = np.array(row.measured.radii)
@@ -87,7 +87,7 @@ def brittleness_figure(row: BrittleRow, title: str, path: Path) -> Path:
     _curve(axis, radii, row.measured.removed_by_one_step.cpu().numpy(), "predicted, one gradient step", COLOURS[4], "s", 6)
     if row.truly_removed is not None:
         _curve(axis, radii, row.truly_removed.cpu().numpy(), "in the simulator, from the same s'", COLOURS[0], "D", 4)
-    axis.plot(radii, radii, color="0.4", linestyle="--", label="a sound model: as much as the step")
+    axis.plot(radii, radii, color="0.4", linestyle="--", label="a sound model: equal to the step")
     axis.plot([radii[0], 0.1], [0.5, 0.5], color="0.6", linestyle=":", linewidth=1)
     axis.plot([0.1, 0.1], [0.5, 1.0], color="0.6", linestyle=":", linewidth=1)
     axis.text(radii[0], 0.55, "brittle", color="0.4", fontsize=9)
@@ -101,7 +101,7 @@ def brittleness_figure(row: BrittleRow, title: str, path: Path) -> Path:
 
 
 def ablation_figure(rows: Sequence[Row], title: str, path: Path) -> Path:
-    """Success in the simulator and in the model with Wilson's intervals, and seconds a plan."""
+    """Success in the simulator and in the model with Wilson's intervals, and seconds per plan."""
     figure = _figure(8.5, 1.2 + 0.5 * len(rows))
     axis, seconds = figure.subplots(1, 2, sharey=True, width_ratios=(2, 1))
     heights = np.arange(len(rows))[::-1]
@@ -125,7 +125,7 @@ def ablation_figure(rows: Sequence[Row], title: str, path: Path) -> Path:
     axis.set_xlim(-0.03, 1.03)
     axis.set_xlabel("success, 95 % Wilson intervals")
     seconds.barh(heights, [row.plan_seconds or 0.0 for row in rows], height=0.5, color="0.6")
-    seconds.set_xlabel("planning seconds a problem")
+    seconds.set_xlabel("planning seconds per problem")
     for each in (axis, seconds):
         each.grid(axis="x", alpha=0.3)
     point = rows[0].entry.point
@@ -139,7 +139,7 @@ def _ablation_label(row: Row) -> str:
 
 
 def _band(axis: Axes, x: Sequence[int], data: np.ndarray, objective: str) -> None:
-    """Median and quartiles down the first axis of `data`."""
+    """Draw the median and quartiles over the first axis of `data`."""
     low, middle, high = np.nanquantile(data, (0.25, 0.5, 0.75), axis=0)
     style = "--" if objective == CONTROL else "-"
     marker = MARKER[objective] if len(x) <= 12 else ""
@@ -148,11 +148,11 @@ def _band(axis: Axes, x: Sequence[int], data: np.ndarray, objective: str) -> Non
 
 
 def _curve(axis: Axes, x: np.ndarray, data: np.ndarray, label: str, colour: str, marker: str, size: int) -> None:
-    """Median and quartiles along the second axis of `data`; columns that are NaN throughout stay out."""
+    """Draw the median and quartiles over the second axis of `data`; rows that are all NaN are left out."""
     known = np.isfinite(data).any(1)
     low, middle, high = np.nanquantile(data[known], (0.25, 0.5, 0.75), axis=1)
     axis.plot(x[known], middle, color=colour, marker=marker, markersize=size, fillstyle="none", label=label)
-    # The axis is logarithmic: what adds to the distance instead of removing some lies below it.
+    # The axis is logarithmic: steps that add to the distance instead of removing some lie below it.
     axis.fill_between(x[known], np.maximum(low, 1e-9), np.maximum(high, 1e-9), color=colour, alpha=0.2, linewidth=0)
 
 
@@ -167,7 +167,7 @@ def _iterate_title(name: str) -> str:
 
 
 def _save(figure: Figure, axis: Axes, title: str, path: Path, columns: int = 3) -> Path:
-    """Legend, title, file."""
+    """Add legend and title, and write the file."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)

@@ -1,4 +1,4 @@
-"""What `grasp diagnose` measures on a model and its task: curvature and gradients over horizons, brittle state gradients."""
+"""Measurements of `grasp diagnose` on a model and its task: curvature and gradients over horizons, brittle state gradients."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ from world_models.models.analytic import LinearQuadratic
 from world_models.tasks import Task
 
 SHOOTING, LIFTED, CONTROL = "shooting", "lifted", "control"
-"""Objectives; `control` is shooting in a linear world whose curvature is known."""
+"""Names of objectives; `control` is shooting in a linear world whose curvature is known."""
 
 NULL, RANDOM = "null actions", "random actions"
-"""Places that do not depend on iterations."""
+"""Names of the iterates that do not depend on iterations."""
 
 RADII = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Perturbations of the state, as shares of its distance to the goal."""
 
 CONTROL_GAIN = 1.1
-"""The control world multiplies its state by this each step."""
+"""Factor by which the control world multiplies its state in each step."""
 
 LANCZOS = 12
 """Iterations for each extreme eigenvalue."""
 
 DENSE_FEATURES, DENSE_VARIABLES = 32, 640
-"""Condition numbers are left out (NaN) beyond these sizes: their matrices are dense."""
+"""Sizes above which condition numbers are left out (NaN), since their matrices are dense."""
 
 
 @dataclass(frozen=True)
 class CurvatureRow:
-    """Curvature of one objective at one place and horizon, a value a problem."""
+    """Curvature of one objective at one iterate and horizon, one value per problem."""
 
     objective: str
     iterate: str
@@ -69,7 +69,7 @@ class CurvatureRow:
 
 @dataclass(frozen=True)
 class GradientRow:
-    """Norm of the gradient to each time step's action."""
+    """Norm of the gradient with respect to each time step's action."""
 
     objective: str
     iterate: str
@@ -79,16 +79,16 @@ class GradientRow:
 
 @dataclass(frozen=True)
 class BrittleRow:
-    """The demonstration on brittle state gradients, and what the simulator says of the states that it found."""
+    """The demonstration of brittle state gradients, and the true distances from the states that it found."""
 
     measured: Brittleness
     truly_removed: Float[Tensor, "radii batch"] | None
-    """Share of the distance that really is removed; NaN where no such state exists, None where the simulator can't be asked."""
+    """Share of the distance that is really removed; NaN where the state is impossible, None where it can't be simulated."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Where to measure: how GRASP and GD are set, and after how many iterations they are looked at."""
+    """Settings of GRASP and GD, and the iterations after which their iterates are measured."""
 
     phase: LiftedPhase
     gd_lr: float
@@ -97,13 +97,13 @@ class Probe:
 
     @property
     def iterate_names(self) -> tuple[str, str]:
-        """Names of the places that lie along a run."""
+        """Names of the early and late iterates of a run."""
         return f"after {self.early} iterations", f"after {self.late} iterations"
 
 
 @dataclass(frozen=True)
 class Iterate:
-    """Where each objective is looked at."""
+    """The variables at which both objectives are measured."""
 
     name: str
     shooting: Float[Tensor, "batch time action"]
@@ -114,11 +114,11 @@ class Iterate:
 class Subject:
     """A task's problems as its world model sees them, at every horizon up to theirs.
 
-    A shorter horizon keeps the start and takes as goal where the reference has come by then, so that horizons are paired.
+    A shorter horizon keeps the start, and its goal is where the reference is by then, so that horizons are paired.
     """
 
     def __init__(self, task: Task, loaded: LoadedModel, seeds: Sequence[int], horizon: int) -> None:
-        """Raises UserError when the task has no such problems. The model should be float64."""
+        """The model should be in float64; raises UserError when the task has no such problems."""
         problems = [task.problem(seed, horizon) for seed in seeds]
         self.task = task
         self.loaded = loaded
@@ -150,7 +150,7 @@ class Subject:
 
 
 def iterates(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], probe: Probe) -> Iterator[Iterate]:
-    """Null actions with virtual states on a line, random actions with their rollout, and GD's and GRASP's own iterates."""
+    """Random actions with their rollout, null actions with virtual states on a line, and the iterates of GD and GRASP."""
     drawn = [
         torch.rand(problems.steps, model.action_dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         for seed in seeds
@@ -164,7 +164,7 @@ def iterates(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], p
 
 
 def measure_horizon(subject: Subject, horizon: int, probe: Probe) -> tuple[list[CurvatureRow], list[GradientRow]]:
-    """Curvature at null actions, random actions and late iterates; gradients along the runs."""
+    """Curvature at null actions, random actions and late iterates, and gradients along the runs."""
     problems, model = subject.problems(horizon), subject.model
     smooth = twice_differentiable(model)
     weight = probe.phase.weights(problems)
@@ -190,7 +190,7 @@ def _curvature_rows(
     weight: Float[Tensor, "batch time"],
     horizon: int,
 ) -> list[CurvatureRow]:
-    """Both objectives at one place."""
+    """The curvature of both objectives at one iterate."""
     x = flat_variables(iterate.states, iterate.lifted)
     shooting = curvature(shooting_objective(smooth, problems), iterate.shooting.flatten(1), LANCZOS)
     lifted = curvature(lifted_objective(smooth, problems, weight), x, LANCZOS)
@@ -208,7 +208,7 @@ def _curvature_rows(
 
 
 def measure_control(steps: int, horizon: int, batch: int = 2) -> CurvatureRow:
-    """The instrument on a world whose state grows by `CONTROL_GAIN` a step: `control_curvature` is what it should say."""
+    """Curvature measured on a world whose state grows by `CONTROL_GAIN` per step, to compare with `control_curvature`."""
     eye = torch.eye(2, dtype=torch.float64)
     world = LinearQuadratic(CONTROL_GAIN * eye, eye)
     start, bound = torch.zeros(batch, 2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
@@ -219,19 +219,19 @@ def measure_control(steps: int, horizon: int, batch: int = 2) -> CurvatureRow:
 
 
 def control_curvature(steps: int) -> float:
-    """Curvature of the control world in closed form: the sum of gain^(2k) over its steps, for a mean over two features."""
+    """The control world's curvature in closed form: the sum of gain^(2k) over its steps, for a mean over two features."""
     return sum(CONTROL_GAIN ** (2 * k) for k in range(steps))
 
 
 def measure_brittleness(subject: Subject) -> BrittleRow:
-    """Perturb the starts towards the goals of the subject's own horizon."""
+    """Result of perturbing the starts towards the goals of the subject's own horizon."""
     problems = subject.problems(subject.horizon)
     measured = brittleness(subject.model, problems, RADII)
     return BrittleRow(measured, _truly_removed(subject, problems, measured))
 
 
 def _truly_removed(subject: Subject, problems: ModelProblems, measured: Brittleness) -> Float[Tensor, "radii batch"] | None:
-    """What the simulator does from the states found; None unless its states are what the model observes."""
+    """Share of the distance that the found states remove in the simulator; None unless the model observes its states."""
     observed = subject.task.observe(subject.starts)
     decode = subject.loaded.decode
     if decode is None or observed.shape != subject.starts.shape or not np.allclose(observed, subject.starts):
@@ -243,7 +243,7 @@ def _truly_removed(subject: Subject, problems: ModelProblems, measured: Brittlen
 def _true_distance(
     subject: Subject, decode: Decode, problems: ModelProblems, states: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, " batch"]:
-    """Distance to the goal, in the model's state space, after the simulator stood still in `states` for a model step."""
+    """Distance to the goal in the model's state space after the simulator has stood still in `states` for a model step."""
     still = np.zeros((1, subject.task.action_block, subject.task.action_dim))
     with torch.no_grad():
         observations = decode(states).cpu().double().numpy()
@@ -251,6 +251,6 @@ def _true_distance(
     for row, observation in enumerate(observations):
         try:
             found[row] = subject.task.simulate(observation[None], still)[0, -1]
-        except UserError:  # a state that cannot be, such as inside a wall
+        except UserError:  # an impossible state, such as inside a wall
             continue
     return (subject.encode(found) - problems.goal).flatten(1).norm(dim=1)

@@ -1,4 +1,4 @@
-"""What `grasp diagnose` is asked for: a task, a model, GRASP whole and with parts taken away; checked before anything runs."""
+"""The request to `grasp diagnose`: a task, a model, GRASP whole and with parts taken away; checked before anything runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from world_models.tasks import Task, make_task
 from world_models.tasks.base import check_horizon
 
 BASE = "grasp"
-"""How the ablation calls the whole planner."""
+"""Label of the whole planner in the ablation."""
 
 ABLATIONS: Mapping[str, Mapping[str, Scalar]] = {
     "no noise": {"noise": 0.0, "init_noise": 0.0},
@@ -31,18 +31,18 @@ ABLATIONS: Mapping[str, Mapping[str, Scalar]] = {
     "no goal term": {"goal_weight": 0.0},
     "no detach, no goal term": {"stop_gradient": False, "goal_weight": 0.0},
 }
-"""GRASP's settings with a part taken away."""
+"""Settings that take a part of GRASP away, by label."""
 
 CLAIMED = tuple(list(ABLATIONS)[:4])
-"""Those that a claim is about; the last is there because the goal term mends what the detachment breaks."""
+"""Ablations that a claim is about; the last one is run because the goal term makes up for what the detachment breaks."""
 
 HORIZONS = 8
-"""How many horizons are measured where none are named."""
+"""Number of horizons measured when none are given."""
 
 
 @dataclass(frozen=True)
 class DiagnosisSpec:
-    """A checked request."""
+    """A checked request for a diagnosis."""
 
     name: str
     task_label: str
@@ -53,25 +53,25 @@ class DiagnosisSpec:
     grid: Grid
     """The ablation: its entries are `BASE` and `ABLATIONS` at the longest horizon."""
     problems: int
-    """How many of the grid's seeds curvature and gradients are measured on."""
+    """Number of the grid's seeds that curvature and gradients are measured on."""
     probe: Probe
     outputs: Outputs
     backend: Mapping[str, Any]
-    """Where the ablation is planned."""
+    """Settings of the backend that plans the ablation."""
     device: str
     threads: int
     config_text: str
     tracking_store: TrackingStore | None
-    """Where it is tracked."""
+    """The store that tracks the diagnosis; None without tracking."""
 
     @property
     def folder(self) -> Path:
-        """Where figures and tables go."""
+        """Folder of the figures and tables."""
         return self.outputs.root / "diagnose" / self.name.removeprefix("diagnose-")
 
 
 def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> DiagnosisSpec:
-    """Compose and check; UserError names what is wrong."""
+    """Compose and check a request; UserError names what is wrong."""
     composed = compose("diagnose", overrides, conf)
     values: Mapping[str, Any] = composed.values
     entry, planner = _single(spec_of(composed, conf))
@@ -138,8 +138,10 @@ def _horizons(given: object, entry: TaskEntry, task: Task) -> tuple[int, ...]:
 
 
 def _variants(planner: PlannerEntry, common: object) -> tuple[PlannerEntry, ...]:
-    """The planner whole, and once for each ablation; what the command line says wins over `common` alone."""
-    require(isinstance(common, Mapping | None), f"ablation {common!r} holds no settings: give e.g. ablation.attempts=1.")
+    """The whole planner and one variant per ablation; the command line overrides `common` but not an ablation's settings."""
+    require(
+        isinstance(common, Mapping | None), f"ablation {common!r} is not a mapping of settings: give e.g. ablation.attempts=1."
+    )
     shared = {**cast("Mapping[str, Scalar]", common or {}), **dict(planner.forced)}
     return tuple(
         replace(planner, label=label, forced=tuple({**shared, **changes}.items()))
@@ -148,17 +150,17 @@ def _variants(planner: PlannerEntry, common: object) -> tuple[PlannerEntry, ...]
 
 
 def _backend(settings: Mapping[str, Any], device: str) -> Mapping[str, Any]:
-    """The config's backend; in this process it plans on the device that is measured on."""
+    """The config's backend; the inline one plans on the device of the measurements."""
     return {**settings, "device": device} if settings.get("name") == "inline" else settings
 
 
 def _probe(iterate_settings: Mapping[str, Any], base: Entry) -> Probe:
-    """How iterates are made, from the config and GRASP's settings at the longest horizon."""
+    """The probe for the config and for GRASP's settings at the longest horizon."""
     settings = base.point.planner.as_dict()
     numbers = {key: settings[key] for key in ("lr_states", "lr_actions", "noise", "goal_weight")}
     early, late = (whole_number(f"places.{key}", iterate_settings.get(key)) for key in ("early", "late"))
     require(early < late, f"places.early {early} does not come before places.late {late}: give a smaller number.")
     lr = iterate_settings.get("gd_lr")
     if isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0:
-        raise UserError(f"places.gd_lr {lr!r} is no learning rate: give a number > 0.")
+        raise UserError(f"places.gd_lr {lr!r} is not a valid learning rate: give a number > 0.")
     return Probe(LiftedPhase(**{key: float(cast(float, value)) for key, value in numbers.items()}), float(lr), early, late)

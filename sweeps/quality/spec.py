@@ -117,7 +117,7 @@ class QualitySpec:
     def tuning_condition(self, task: str, horizon: int) -> TuningCondition:
         """Where the settings of a test come from: the nearest horizon, of two as near the shorter."""
         serving = [condition for condition in self.tuning_conditions.values() if task in condition.serves]
-        return min(serving, key=lambda place: (abs(place.horizon - horizon), place.horizon))
+        return min(serving, key=lambda each: (abs(each.horizon - horizon), each.horizon))
 
     def planners_at(self, task: str, horizon: int) -> tuple[str, ...]:
         """Planners of a test, GRASP first."""

@@ -22,12 +22,12 @@ from world_models.models.jepa import JEPA, JEPAConfig
 from world_models.models.mlp import MLPConfig, ResidualMLP
 
 Observe = Callable[[int, torch.Generator], Tensor | PixelObservation]
-"""So many random observations, in float32 or `uint8`."""
+"""Random observations for a batch, in float32 or `uint8`."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of world model: how one is made in a floating type (the same weights in each), and what it observes."""
+    """A kind of world model: its maker for a floating type (with the same weights in each), and its observations."""
 
     make: Callable[[torch.dtype], WorldModel]
     observe: Observe
@@ -152,4 +152,4 @@ MODELS: dict[str, Kind] = {
     "ensemble_of_jepas": Kind(moved(of_members(jepa("conv"), 8)), pixel_observations(32, 2)),
     **{f"zoo_{name}": shipped(name) for name in checkpoints.zoo_names()},
 }
-"""By name."""
+"""Kinds of world models by name."""

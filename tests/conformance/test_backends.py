@@ -1,8 +1,7 @@
-"""One suite for all backends: every batch yields exactly one result, whatever happens in it; and results are the same."""
+"""One suite for all backends: every batch yields exactly one result, whatever happens in it, and results are equal."""
 
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -71,27 +70,27 @@ class Untouchable(InlineBackend):
 
 
 def plan(backend: Backend, portions: list[Portion], max_rows: int = 4) -> list[BatchResult]:
-    """Everything that a backend answers."""
+    """All results of a backend."""
     scheduler = Scheduler(DurationModel(), Limits(max_rows))
     scheduler.add(portions)
     return list(backend.run(scheduler))
 
 
 def await_all(backend: RayBackend) -> None:
-    """Plan until all workers are up: those that came in place of the dead may still be starting."""
+    """Plan until all workers are up: those that replace dead ones may still be starting."""
     while len(backend.workers()) < 2:
         plan(backend, WORK[:1])
 
 
 def without_timings(record: CellResult) -> CellResult:
-    """A record without how it came about."""
+    """A record without its timings, device and batch."""
     then = datetime(2026, 1, 1, tzinfo=UTC)
     timeless = replace(record, plan_seconds=0.0, batch_seconds=0.0, worker_seconds=0.0, finished_at=then)
     return replace(timeless, threads=1, device="", host="", batch_size=0, actions=())
 
 
 def records(results: list[BatchResult]) -> dict[str, CellResult]:
-    """By cell; each is there once."""
+    """Records by cell; checks that there is one each."""
     found = [record for result in results for record in result.results]
     assert len({record.cell_id for record in found}) == len(found)
     return {record.cell_id: record for record in found}
@@ -151,7 +150,7 @@ def test_problems_that_cannot_be_drawn_are_failed_records(backend: Backend) -> N
     assert record.distance is None
 
 
-def test_no_work_no_results_and_closing_twice_is_fine(backend: Backend) -> None:
+def test_without_work_there_are_no_results_and_closing_twice_is_fine(backend: Backend) -> None:
     assert plan(backend, []) == []
     closed = InlineBackend()
     closed.close()
@@ -328,21 +327,6 @@ def test_workers_plan_with_their_share_of_threads_at_normal_priority(ray_backend
     assert json.loads(next(iter(found.values())).versions)["ray"]
 
 
-def test_sizes_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(UserError, match="num_workers 0"):
-        RayConfig(num_workers=0)
-    with pytest.raises(UserError, match="max_workers 0"):
-        RayConfig(max_workers=0)
-    with pytest.raises(UserError, match="cpus_per_worker 0"):
-        RayConfig(cpus_per_worker=0.0)
-    with pytest.raises(UserError, match="gpus_per_worker -1"):
-        RayConfig(gpus_per_worker=-1.0)
-    with pytest.raises(UserError, match=r"gpus_per_worker 0\.3 is neither a whole number nor 1/k: give 1/3 = 0\.3333"):
-        RayConfig(gpus_per_worker=0.3)
-    with pytest.raises(UserError, match="memory_per_worker 'lots' is not a valid amount of memory"):
-        RayConfig(memory_per_worker="lots")
-
-
 @pytest.mark.usefixtures("ray_backend")
 def test_more_than_the_cluster_has_is_refused() -> None:
     with pytest.raises(UserError, match="2 workers ask for 2000 CPUs but there are"):
@@ -353,14 +337,3 @@ def test_more_than_the_cluster_has_is_refused() -> None:
         RayBackend(RayConfig(cpus_per_worker=1, labels={"zone": "b"})).start()
     with pytest.raises(UserError, match=r"room for 0 of 1 workers of 1 CPUs, 4\.1e\+03 GiB each"):
         RayBackend(RayConfig(cpus_per_worker=1, memory_per_worker="4T")).start()
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "not-an-address", "ray://user:secret@127.0.0.1:{port}"])
-def test_an_unreachable_cluster_is_one_sentence_without_secrets(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = address.format(port=free.getsockname()[1])
-        monkeypatch.setattr("ray.is_initialized", lambda: False)
-        with pytest.raises(UserError, match="no Ray cluster answers at") as caught:
-            RayBackend(RayConfig(address=address)).start()
-    assert "secret" not in str(caught.value)

@@ -19,9 +19,9 @@ BUDGETS: dict[str, dict[str, Scalar]] = {
     "random_shooting": {"iterations": 20, "samples": 100},
 }
 NEAR = {"grasp": 2e-3, "gd": 2e-3, "cem": 2e-2, "icem": 5e-3, "mppi": 5e-3, "latco": 1e-2, "random_shooting": 0.1}
-"""The share of the way from the null plan's cost to the optimum that may be left, in the worst row of any world."""
+"""Largest share of the way from the null plan's cost to the optimum that may remain, in the worst row of any world."""
 WITH_EFFORT = {"grasp": 5e-3, "gd": 2e-3, "cem": 0.1, "icem": 0.1, "mppi": 0.1, "latco": 0.1, "random_shooting": 1.0}
-"""The same where every action has its price and bounds are far: a valley of 12 dimensions, in which random plans only lose."""
+"""The same where actions have a cost and bounds are far: a valley of 12 dimensions, in which random plans only lose."""
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
@@ -37,7 +37,7 @@ def test_known_optimum_is_reached(name: str, world: str, dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize("name", sorted(set(PLANNERS) - {"random_shooting"}))
 def test_the_only_plan_that_reaches_is_found(name: str) -> None:
-    """As far as can be from rest to rest: full thrust, then full brake. In the middle a little less costs next to nothing."""
+    """The farthest reach from rest to rest: full thrust, then full brake. A little less in the middle costs next to nothing."""
     known = from_rest_to_rest(torch.float64, 1.0)
     assert isinstance(known.model, DoubleIntegrator)
     done = make_planner(name, BUDGETS[name]).plan(known.model, known.problems.rows(slice(0, 2)), [1, 2])

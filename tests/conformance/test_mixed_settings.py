@@ -1,4 +1,4 @@
-"""One batch plans with different settings by row: each row is what it is apart, for every setting that may differ."""
+"""One batch plans with different settings per row: each row equals a separate run, for every setting that may differ."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COMPANION_SETTINGS: dict[tuple[str | None, str], dict[str, Scalar]] = {
     ("grasp", "sync_std"): {"sync": "cem"},
     ("random_shooting", "std"): {"bound": 40.0},
 }
-"""What a setting (of some planner or of all) needs to matter; `bound` is that of the actions."""
+"""Other settings that a setting (of one planner or of all) needs to have an effect; `bound` is that of the actions."""
 
 
 def by_row(name: str) -> list[str]:
@@ -82,7 +82,7 @@ def assert_equal_apart(
 
 @pytest.mark.parametrize(("name", "field"), [(name, field) for name in sorted(PLANNERS) for field in by_row(name)])
 def test_rows_with_settings_of_their_own_equal_separate_runs(name: str, field: str) -> None:
-    """The same problem and seed in all rows, so that it can be seen, too, that the setting matters."""
+    """The same problem and seed in all rows, so that the test also shows that the setting matters."""
     companions = dict(COMPANION_SETTINGS.get((name, field)) or COMPANION_SETTINGS.get((None, field)) or {})
     bound = companions.pop("bound", 1.0)
     assert isinstance(bound, float)

@@ -1,4 +1,4 @@
-"""What every kind of world model must do, whatever is inside: planners count on all of it."""
+"""Requirements on every kind of world model, whatever is inside: planners rely on all of them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rows_of(observation: Tensor | PixelObservation, rows: list[int]) -> Tensor |
 
 
 def window(kind: Kind, model: WorldModel, count: int = ROWS, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """States and actions that a step sees: of observations, so as the model knows them; actions within the bounds."""
+    """States and actions for a step: encoded observations, as the model knows them, and actions within the bounds."""
     h = model.history
     states = encoded(kind, model, count * h, seed).unflatten(0, (count, h))
     actions = 1.6 * torch.rand(count, h, model.action_dim, generator=generator(seed + 1), dtype=DOUBLE) - 0.8

@@ -1,4 +1,4 @@
-"""What every planner promises on every world, in both precisions."""
+"""Promises of every planner on every world, in both precisions."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_seed_fixes_the_plan(name: str) -> None:
 
 
 @every_planner
-def test_global_generator_neither_matters_nor_moves(name: str) -> None:
+def test_global_generator_has_no_effect_and_is_not_used(name: str) -> None:
     model = small_mlp(torch.float32)
     problems = problems_for(model, steps=4)
     torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""A row that cannot be planned is reported, and its neighbours are bit for bit what they would be beside a sound one."""
+"""A row that cannot be planned is reported, and its neighbours are bit for bit what they are next to a sound one."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_goal_of_nan_is_one_rows_own_trouble(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["cem", "icem", "mppi", "random_shooting"])
 def test_samples_that_fall_off_a_cliff_are_no_failure(name: str) -> None:
-    """Most draws are NaN: sampling planners go on with the others."""
+    """Most draws are NaN: sampling planners continue with the others."""
     one = torch.eye(1, dtype=torch.float64)
     model = Cliff(one, one)
     context = Context.at(model, torch.zeros(1, 1, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""What every task promises, checked for each task and setting: add a line to CASES for a new one."""
+"""Promises of every task, checked for each task and setting: add a line to CASES for a new one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEDS = range(4)
 
 @dataclass(frozen=True)
 class Case:
-    """A task with settings, a horizon that it has problems of, and how exactly it goes on from the middle of a trajectory."""
+    """A task with settings, a horizon that it has problems for, and the precision of resuming in the middle of a trajectory."""
 
     name: str
     settings: dict[str, object] = field(default_factory=dict)
@@ -41,7 +41,7 @@ CASES = [
     Case("wall", {"kind": "any", "speed": 6.0}, 12),
     Case("point_maze", {"maze": "umaze"}, 50),
     Case("point_maze", {"maze": "medium", "action_block": 5}, 60),
-    # pymunk warm-starts contacts from the step before, which is no part of the simulator state.
+    # pymunk warm-starts contacts from the previous step, which is not part of the simulator state.
     Case("push_t", {}, 20, continuation=0.5),
     Case("push_t", {"action_block": 5}, 25, continuation=0.5),
 ]
@@ -121,7 +121,7 @@ def test_problems_depend_on_their_arguments_only(task: Task, case: Case, problem
 
 
 def test_another_process_draws_the_same_problems() -> None:
-    """With another hash seed, and tasks that came there pickled."""
+    """The process has another hash seed, and gets the tasks pickled."""
     code = (
         "import pickle, sys; sys.path.insert(0, '.');"
         "from tests.conformance.test_tasks import SEEDS, digest;"

@@ -25,7 +25,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Scalar]]] = {
     "undetached": ("grasp", {"stop_gradient": False, "optimizer": "gd", "reset_states_after_sync": True}),
     "coloured": ("icem", {"noise_exponent": 2.0, "momentum": 0.2, "kept_elites": 0.5}),
 }
-"""Planners, and settings of theirs that take other ways through the code."""
+"""Planners, with settings that take different paths through the code."""
 
 
 @cache
@@ -62,7 +62,7 @@ def actions_for(model: LoadedModel, count: int, steps: int) -> Tensor:
 
 
 def problems(name: str, device: str, dtype: torch.dtype = SINGLE, batch: int = BATCH, bound: float = 1.0) -> ModelProblems:
-    """Starts on what the model knows; goals are where random actions lead."""
+    """Problems that start at states known to the model, with goals that random actions lead to."""
     model = loaded(name, device, dtype)
     exact = loaded(name, "cpu", DOUBLE)
     with torch.no_grad():
@@ -80,7 +80,7 @@ def planned(variant: str, model: LoadedModel, posed: ModelProblems, seeds: list[
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, in parts of the largest number."""
+    """The largest difference relative to the largest number."""
     scale = expected.to(CPU, DOUBLE).abs().max().clamp_min(1e-6)
     return float((found.to(CPU, DOUBLE) - expected.to(CPU, DOUBLE)).abs().max() / scale)
 

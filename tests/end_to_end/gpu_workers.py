@@ -1,4 +1,4 @@
-"""Evaluators in which the memory of a GPU runs out, or which break it; workers must be able to import them."""
+"""Evaluators that run out of GPU memory or break the GPU; workers must be able to import them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def zoo_point(model: str, planner: str, settings: dict[str, Scalar], horizon: in
 
 @dataclass(frozen=True)
 class Troubled:
-    """Makes evaluators that get into trouble on the seeds above; `mark` is a file that remembers what was broken already."""
+    """Makes evaluators that fail on the seeds above; the file `mark` records what was already broken."""
 
     mark: str
 

@@ -1,4 +1,4 @@
-"""The benchmark of reviewing, small."""
+"""The benchmark of reviewing, on a small sweep."""
 
 import json
 

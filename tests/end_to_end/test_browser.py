@@ -69,7 +69,7 @@ if CHROMIUM is None or DRIVER is None:
 
 @dataclass(frozen=True)
 class Site:
-    """A store that `grasp ui` serves."""
+    """A store served by `grasp ui`."""
 
     address: str
     experiment: str
@@ -78,7 +78,7 @@ class Site:
     video_run: str
     """Id of the point's run that has a video."""
     video: str
-    """Where that is in the run."""
+    """Path of the video in the run."""
     study: str
 
 
@@ -111,7 +111,7 @@ def site(outputs: Outputs) -> Iterator[Site]:
             until_answers(f"{address}/health", server)
             yield Site(address, experiment, sweep, video_run, video, study)
         finally:
-            server.terminate()  # it ends MLflow's server, too; Ctrl-C is ignored by what a script started in the background
+            server.terminate()  # it ends MLflow's server, too; processes that a script started in the background ignore Ctrl-C
             server.wait(60)
 
 
@@ -184,13 +184,13 @@ def trial(number: int) -> TrialView:
 
 
 class Page:
-    """The browser at a site."""
+    """A browser page at a site."""
 
     def __init__(self, driver: webdriver.Chrome, site: Site) -> None:
         self.driver, self.site = driver, site
 
     def open(self, path: str) -> None:
-        self.driver.get("about:blank")  # otherwise only the part behind the # changes, and the page stays
+        self.driver.get("about:blank")  # otherwise only the part after the # changes, and the page stays
         self.driver.get(f"{self.site.address}/#/experiments/{self.site.experiment}/{path}")
 
     def load(self, path: str, shown: Callable[[], object]) -> float:
@@ -206,11 +206,11 @@ class Page:
         return self.driver.find_elements(By.CSS_SELECTOR, css)
 
     def names(self) -> list[str]:
-        """Of the runs in the table."""
+        """Names of the runs in the table."""
         return [name for link in self.all("[role=gridcell] a[href*='/runs/']") if (name := link.text)]
 
     def says(self, *words: str) -> None:
-        """Wait for the words."""
+        """Wait until the page shows the words."""
         self.until(lambda driver: all(word in driver.find_element(By.TAG_NAME, "body").text for word in words))
 
     def click(self, path: str) -> None:
@@ -237,7 +237,7 @@ def page(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]
     driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
     try:
         driver.get(site.address)
-        # Whoever comes for the first time is shown a chat, which would cover a quarter of the pages.
+        # First-time visitors are shown a chat, which would cover a quarter of the page.
         driver.execute_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
         driver.execute_script("localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false')")
         yield Page(driver, site)
@@ -254,7 +254,7 @@ def test_the_sweeps_points_are_there_at_once(page: Page) -> None:
     page.says("success_rate", "plan_seconds_mean")
     assert any("grasp" in name for name in page.names())
     page.shot("sweep")
-    # Where MLflow's page of nothing takes seconds, the machine is busy with other things.
+    # Where even MLflow's empty page takes seconds, the machine is busy with other things.
     assert min(seconds) < max(QUICK, 2 * min(empty))
 
 

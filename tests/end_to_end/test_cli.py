@@ -38,7 +38,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(model, tmp_path_factory):
-    """The output folder of a sweep of four cells, and what it printed."""
+    """The output folder of a sweep of four cells, and its output."""
     folder = tmp_path_factory.mktemp("outputs")
     words = [sys.executable, "-m", "sweeps", "sweep", *GRID, f"world_models={model}", f"output={folder}"]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
@@ -61,7 +61,7 @@ def imported_by(*words):
 
 
 def table_of(text):
-    """Rows of the table of results: behind a rate's interval stands its n."""
+    """Rows of the table of results: each rate's interval is followed by its n."""
     return [line.rstrip() for line in text.splitlines() if re.search(r"\[\d\.\d\d, \d\.\d\d\] +\d+ ", line)]
 
 
@@ -93,7 +93,7 @@ def test_a_sweep_prints_a_table_and_writes_its_files(finished):
     }
     assert table_of((sweep / "report.txt").read_text()) == table_of(printed)
     assert (folder / "mlflow.db").is_file()
-    assert len(list((folder / "artifacts").glob("*/*.mp4"))) == 4  # of two cells a point, the best and the worst
+    assert len(list((folder / "artifacts").glob("*/*.mp4"))) == 4  # two cells per point: the best and the worst
 
 
 def test_the_same_sweep_again_computes_nothing_and_prints_the_same_table(finished, model):
@@ -261,7 +261,7 @@ def test_a_ledger_of_a_newer_schema_is_refused_and_kept(model, tmp_path, capsys)
     assert part.read_bytes() == before
 
 
-def test_failed_cells_are_counted_explained_and_planned_again_only_when_asked(model, tmp_path, capsys):
+def test_failed_cells_are_counted_explained_and_planned_again_only_on_request(model, tmp_path, capsys):
     settings = Named.of("gd", full_settings("gd", {"iterations": 1}))
     too_short = Point(Named.of("wall", {"kind": "deep"}), str(model), read_card(str(model))[1], settings, 10)
     outputs = Outputs(tmp_path)

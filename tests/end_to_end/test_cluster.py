@@ -22,7 +22,7 @@ from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from world_models.errors import UserError
 
 TIMEOUT = 60.0
-"""Seconds to wait for what a cluster should do."""
+"""Longest wait for a change in the cluster, in seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def address(cluster: Cluster) -> Iterator[str]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a condition."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {TIMEOUT:g} s"

@@ -1,4 +1,4 @@
-"""The commands of docker/: each is one that the rehearsal ran, says what it needs, and hands on what it was given."""
+"""The commands of docker/: the rehearsal ran each of them; each names what it needs and passes its arguments on."""
 
 import json
 import re
@@ -23,7 +23,7 @@ from benchmarks.rehearsed import COMMANDS, LIST, as_text, form
 
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = {"srun", "scontrol"}
-"""Slurm's own; what they start counts."""
+"""Programs of Slurm; what they start is checked."""
 
 
 def of_the_dockerfile() -> Iterator[list[str]]:
@@ -49,7 +49,7 @@ def of_the_rayjob() -> Iterator[list[str]]:
 
 
 def of_the_slurm_script() -> Iterator[list[str]]:
-    """Every line that runs one of our commands, and every program that bash does not have itself."""
+    """Every line that runs one of our commands, and every program that is not a builtin of bash."""
     text = re.sub(r"\\\n\s*", "", (ROOT / "docker" / "sweep.slurm").read_text())
     for line in text.splitlines():
         found = re.search(r"(?:bash|python) docker/commands/\S+.*", line)
@@ -90,7 +90,7 @@ def test_forms_leave_out_paths_and_addresses_and_nothing_else():
 
 
 def stubbed(folder: Path, name: str) -> None:
-    """A program on PATH that writes its words down, one a line, and what it finds in its environment."""
+    """A program on PATH that records its arguments, one per line, and its environment."""
     file = folder / name
     file.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" > "{folder}/{name}.words"\nenv > "{folder}/{name}.env"\n')
     file.chmod(0o755)
@@ -129,7 +129,7 @@ def test_what_is_submitted_reaches_the_sweep_word_for_word(stubs, words):
     assert words_of(stubs, "python") == ["-m", "sweeps", "sweep", "backend=ray", "backend.address=auto", *words]
 
 
-def test_a_sweep_finds_its_folder_and_its_server_in_the_environment_and_what_is_said_wins(stubs):
+def test_a_sweep_finds_its_folder_and_its_server_in_the_environment_and_arguments_win(stubs):
     locations = {"GRASP_OUTPUT": "/a b", "GRASP_STORAGE": "s3://b/c", "GRASP_TRACKING_URI": "http://tracking:5000"}
     assert run("sweep.sh", stubs, "output=here", **locations).returncode == 0
     said = words_of(stubs, "python")[5:]
@@ -157,7 +157,7 @@ def test_passwords_stay_off_command_lines(stubs, tmp_path):
     assert run("tracking.sh", stubs, GRASP_DATABASE_PASSWORD_FILE=str(secret)).returncode != 0
 
 
-def test_a_node_is_told_which_head_to_join(stubs):
+def test_a_node_gets_the_address_of_its_head(stubs):
     refused = run("worker.sh", stubs)
     assert refused.returncode != 0
     assert "name the head" in refused.stderr
@@ -196,7 +196,7 @@ def ready(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"http_proxy": "http://127.0.0.1:1"})
 
 
-def test_a_health_check_is_well_when_its_server_is():
+def test_a_health_check_passes_when_its_server_is_healthy():
     server = HTTPServer(("127.0.0.1", 0), _Answer)
     port = server.server_port
     waiting = ready(f"http://127.0.0.1:{port}/health", "60")

@@ -1,4 +1,4 @@
-"""docker/: every file against a schema or parser of its kind, and against rules of ours."""
+"""docker/: every file against a schema or parser for its kind, and against our own rules."""
 
 import json
 import re
@@ -38,12 +38,12 @@ def instructions(kind: str) -> list[str]:
 
 
 def exported() -> dict[str, str]:
-    """What environment.sh sets to fixed values."""
+    """Variables that environment.sh sets to fixed values."""
     text = (DOCKER / "commands" / "environment.sh").read_text()
     return dict(re.findall(r"^export (\w+)=(\w+)$", text, re.MULTILINE))
 
 
-def test_it_is_no_package():
+def test_docker_is_not_a_package():
     # It would shadow the package `docker` that other libraries import.
     assert not list(DOCKER.rglob("__init__.py"))
 
@@ -107,7 +107,7 @@ def test_compose_refuses_to_start_without_secrets_and_hands_them_over_as_files()
                 assert Path(value).name in service["secrets"]
 
 
-def test_compose_starts_parts_in_order_and_knows_when_they_are_well():
+def test_compose_starts_parts_in_order_and_checks_their_health():
     services = COMPOSE["services"]
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
@@ -119,7 +119,7 @@ def test_compose_starts_parts_in_order_and_knows_when_they_are_well():
     assert "container_name" not in services["worker"], "a worker can be scaled"
 
 
-def test_compose_pins_images_and_takes_rights_away():
+def test_compose_pins_images_and_drops_privileges():
     for name, service in COMPOSE["services"].items():
         assert re.fullmatch(r"[\w-]+:(\$\{\w+:-cpu\}|\d+\.\d+-bookworm)", service["image"]), name
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -189,7 +189,7 @@ def test_scripts_pass_a_linter(script: Path):
         assert "set -euo pipefail" in script.read_text()
 
 
-def test_slurm_is_asked_for_what_the_script_relies_on():
+def test_the_script_requests_what_it_relies_on_from_slurm():
     asked = dict(directives())
     assert asked["ntasks-per-node"] == "1"
     assert asked["signal"].startswith("B:USR1@")

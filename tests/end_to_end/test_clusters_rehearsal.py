@@ -1,4 +1,4 @@
-"""The rehearsal's own tools: its checks find each fault that they are for, and no process escapes it."""
+"""The rehearsal's own tools: each check finds its fault, and no process is left behind."""
 
 import shutil
 import signal
@@ -32,7 +32,11 @@ def test_cells_that_are_lost_doubled_or_strange_are_found():
     (lost,) = each_cell_once(CELLS[:2], CELLS)
     (doubled,) = each_cell_once([*CELLS, CELLS[0]], CELLS)
     (strange,) = each_cell_once([*CELLS, row("d")], CELLS)
-    assert ("1 of 3 cells are lost" in lost, "more than once" in doubled, "nobody asked for" in strange) == (True, True, True)
+    assert ("1 of 3 cells are lost" in lost, "more than once" in doubled, "not part of the sweep" in strange) == (
+        True,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,7 @@ def test_records_of_another_commit_are_found():
     assert len(list(of_one_commit([*CELLS, row("d", git_revision="unknown")], "c0ffee"))) == 1
 
 
-def test_records_are_read_as_they_lie_there(tmp_path):
+def test_records_are_read_without_deduplication(tmp_path):
     assert records(tmp_path) == []
     folder = tmp_path / "ledger"
     folder.mkdir()
@@ -66,7 +70,7 @@ def test_records_are_read_as_they_lie_there(tmp_path):
 def test_an_upload_that_holds_too_much_or_too_little_is_found(tmp_path):
     package = tmp_path / "session_latest/runtime_resources/working_dir_files/_ray_pkg_1"
     assert uploaded(tmp_path).problems
-    for name in ("sweeps/cli.py", "world_models/zoo/card.json"):
+    for name in ("sweeps/cli/main.py", "world_models/zoo/card.json"):
         (package / name).parent.mkdir(parents=True)
         (package / name).write_text("x" * 1024)
     good = uploaded(tmp_path)
@@ -95,7 +99,7 @@ def test_no_process_escapes():
                 time.sleep(0.05)
             assert len(descendants(os.getpid())) == 4, [title(process) for process in descendants(os.getpid())]
             kill_tree(tree.pid)
-            end_descendants(patience=0.5)
+            end_descendants(timeout=0.5)
         assert descendants(os.getpid()) == []
         print("none left")
     """
@@ -120,13 +124,13 @@ def test_without_postgresql_one_sentence_says_how_to_get_it(monkeypatch, capsys)
 
 
 def kept(said: str) -> Path:
-    """The folder that a rehearsal which failed leaves behind."""
+    """The folder that a failed rehearsal leaves behind."""
     return Path(said.split("their logs are in ")[1].split()[0])
 
 
 @pytest.mark.skipif(postgresql_programs() is None, reason="needs PostgreSQL: apt-get install postgresql")
 def test_ctrl_c_ends_everything(tmp_path):
-    """Also in the midst of starting a cluster."""
+    """Also while a cluster is starting."""
     with (tmp_path / "said").open("wb") as said:
         running = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.rehearsal"],

@@ -46,7 +46,7 @@ SCONTROL = """\
 
 @pytest.fixture
 def scratch() -> Iterator[Path]:
-    """A node's own folder, short: the path of a socket of Ray's must not exceed 107 characters."""
+    """A node's own folder with a short path: those of Ray's sockets must not exceed 107 characters."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder)
@@ -92,7 +92,7 @@ def once(holds: Callable[[], object], job: subprocess.Popen[bytes], log: Path) -
 
 
 def ended(job: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
-    """The job ends well in time; if not, what it wrote and which processes it has are shown."""
+    """Check that the job ends well in time; if not, show its output and its processes."""
     try:
         code = job.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -107,7 +107,7 @@ def named(rows: list[Row]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def jobs() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """What a test has started; none of it outlives the test."""
+    """Processes that a test has started, none of which outlives it."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for job in started:
@@ -141,7 +141,7 @@ def test_a_job_that_runs_out_of_time_is_queued_again_and_goes_on_where_it_was(al
 
 
 def once_gone(processes: list[int]) -> None:
-    """Everything that the job had started is gone soon after it."""
+    """Check that everything that the job had started is gone soon after it."""
     deadline = time.monotonic() + 30
     while left := [process for process in processes if "ray" in title(process)]:
         assert time.monotonic() < deadline, [title(process) for process in left]

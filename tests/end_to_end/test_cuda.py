@@ -24,7 +24,7 @@ GPU = DEVICE.startswith("cuda")
 if GPU and not torch.cuda.is_available():
     pytest.skip("no CUDA device here: run this file on a machine with an NVIDIA GPU.", allow_module_level=True)
 
-# Libraries warn of other things on a GPU than where CI runs: that is shown, and no failure.
+# Libraries give other warnings on a GPU than where CI runs: these are shown but are not failures.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(90)]
 needs_gpu = pytest.mark.skipif(not GPU, reason="there is nothing to see on a CPU")
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -42,11 +42,11 @@ def test_models_compute_what_they_compute_on_a_cpu(name: str) -> None:
 
 
 SLACK = {"highest": 1e-3, "high": 1e-2, "medium": 5e-2}
-"""How far the costs of one plan may lie apart that are computed in batches of different sizes."""
+"""Largest difference between costs of one plan computed in batches of different sizes."""
 
 
 def check(done: Plans, posed: ModelProblems, precision: str) -> None:
-    """What holds of every plan."""
+    """Check what holds for every plan."""
     assert done.actions.device == done.states.device == done.cost.device == posed.goal.device
     for part in (done.actions, done.states, done.cost, done.trace):
         assert torch.isfinite(part).all()
@@ -113,7 +113,7 @@ def test_rows_of_a_batch_have_settings_of_their_own(name: str) -> None:
 @pytest.mark.parametrize("variant", ["grasp", "newton", "gd", "cem", "mppi"])
 @pytest.mark.parametrize("name", ["wall", "wall_pixels"])
 def test_rounding_hardly_costs_anything(variant: str, name: str) -> None:
-    """Plans of rounded models, judged by the exact one: what is left of the way, on average over the problems."""
+    """Plans of rounded models are judged by the exact one, by the mean remaining share of the way to the goal."""
     more: dict[str, Scalar] = {"iterations": 30} | ({"samples": 100, "elites": 10} if variant == "cem" else {})
     posed, exact = problems(name, DEVICE, batch=16), loaded(name, DEVICE, DOUBLE)
     truth = problems(name, DEVICE, DOUBLE, 16)
@@ -132,7 +132,7 @@ def test_rounding_hardly_costs_anything(variant: str, name: str) -> None:
 
 
 def test_bounds_hold_exactly_where_everything_is_at_a_bound() -> None:
-    """Goals out of reach and bounds that bfloat16 does not know."""
+    """Goals are out of reach, and the bounds are not bfloat16 numbers."""
     posed = problems("wall_pixels", DEVICE, bound=0.3)
     posed = replace(posed, goal=posed.context.last + 100 * (posed.goal - posed.context.last))
     for variant in VARIANTS:

@@ -36,7 +36,7 @@ if GPU and not torch.cuda.is_available():
     pytest.skip("no CUDA device here: run this file on a machine with an NVIDIA GPU.", allow_module_level=True)
 
 ray_backend = pytest.importorskip("orchestrator.workers.ray_backend", reason="Ray is not installed: pip install 'ray[default]'")
-# Libraries warn of other things on a GPU than where CI runs: that is shown, and no failure.
+# Libraries give other warnings on a GPU than where CI runs: these are shown but are not failures.
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(90)]
 needs_gpu = pytest.mark.skipif(not GPU, reason="there is nothing to see on a CPU")
 
@@ -98,7 +98,7 @@ def test_memory_and_use_of_the_gpu_are_measured(monkeypatch: pytest.MonkeyPatch)
 def swept(
     folder: Path, backend: Backend, *work: Portion, memory_limits: MemoryLimits | None = None
 ) -> tuple[RunSummary, list[dict]]:
-    """Plan cells; what was done, and the rows of the ledger."""
+    """Plan cells; return the summary and the rows of the ledger."""
     ledger = Ledger(folder / "ledger")
     summary = run_cells(work, ledger, backend, Limits(64), memory_limits=memory_limits, selection=NO_ARTIFACTS)
     return summary, ledger.table().to_pylist()
@@ -109,7 +109,7 @@ def test_planning_that_runs_out_of_memory_is_done_in_smaller_batches(tmp_path: P
     """With room for twice what eight rows take."""
     point = zoo_point("wall", "cem", {"iterations": 3, "samples": 1000, "elites": 20})
     evaluator = Evaluator(DEVICE)
-    evaluator.evaluate(Batch.of(point, (0,)))  # what libraries take once is there from now on
+    evaluator.evaluate(Batch.of(point, (0,)))  # from now on libraries have allocated what they need once
     first = evaluator.evaluate(Batch.of(point, tuple(range(8))))
     assert first.resource_use is not None
     assert first.resource_use.peak_bytes is not None
@@ -160,7 +160,7 @@ def test_two_workers_on_one_gpu_plan_as_one_on_a_cpu_does(pool: Backend, tmp_pat
 
 
 def test_a_batch_too_large_for_a_workers_share_is_cut(pool: Backend, tmp_path: Path) -> None:
-    """Three rows fit into half of the GPU's memory, and no two workers take it from each other."""
+    """Three rows fit into half of the GPU's memory, and no worker takes the other's half."""
     await_both(pool, tmp_path)
     point = zoo_point("wall", "gd", {"iterations": 2})
     summary, rows = swept(tmp_path, pool, Portion.of(point, HUNGRY[:16]))
@@ -182,7 +182,7 @@ def test_a_worker_that_has_lost_its_gpu_is_replaced(pool: Backend, tmp_path: Pat
 
 
 @needs_gpu
-def test_a_gpu_is_used_unless_told_otherwise(pool: Backend) -> None:
+def test_a_gpu_is_used_by_default(pool: Backend) -> None:
     nodes = ray_backend.living_nodes()
     assert nodes[0].gpus == torch.cuda.device_count()
     assert ray_backend.need_of(ray_backend.RayConfig(), nodes).device == "cuda"

@@ -30,7 +30,7 @@ from tests.support.small_sweeps import GRID, ledger_rows, start_grasp, tiny_mode
 from world_models.errors import UserError
 
 MANY = (*GRID, "seeds=400", "max_rows=2", "tracking.enabled=false")
-"""A sweep that takes long enough to be disturbed."""
+"""A sweep that runs long enough to be interrupted."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 
 
 def end_early(process: subprocess.Popen[str], folder: Path, *signals: signal.Signals) -> tuple[str, str]:
-    """Signals to a sweep that has recorded something, and what it says until it ends."""
+    """Send signals to a sweep that has recorded something; return its output."""
     until(lambda: process.poll() is not None or bool(list(folder.glob("ledger/part-*"))), "a first result")
     for sent in signals:
         process.send_signal(sent)
@@ -117,7 +117,7 @@ def test_a_second_driver_is_refused_or_joins_and_takes_over_when_the_first_dies(
     code, _, said = run(capsys, "sweep", "--join", *MANY, "seeds=3", *shared)
     assert code == 2
     assert "a sweep named smoke is running with another grid" in said
-    # Dear cells come first, so this sweep is through before the others.
+    # Expensive cells come first, so this sweep is done before the others.
     dear = ("planner=gd", "planners.gd.settings.iterations=2000", "seeds=2", "tasks.wall.settings.kind=free")
     code, printed, said = run(capsys, "sweep", "--join", "sweep=smoke", "name=dear", "horizons=[60]", *dear, *shared)
     assert code == 0, said
@@ -186,7 +186,7 @@ def test_status_shows_a_sweep_that_has_ended_one_that_died_and_none(
     assert "goes on with it" in printed
 
 
-def test_progress_as_json_lines_and_not_at_all(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_progress_as_json_lines_or_not_at_all(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     words = (*GRID, f"world_models={model}", "tracking.enabled=false")
     code, printed, _ = run(capsys, "sweep", "--json", *words, f"output={tmp_path}/json")
     assert code == 0
@@ -198,7 +198,7 @@ def test_progress_as_json_lines_and_not_at_all(model: Path, tmp_path: Path, caps
     assert "4/4" not in printed
 
 
-def test_another_grid_of_the_same_name_is_said_and_kept(tmp_path: Path) -> None:
+def test_another_grid_of_the_same_name_is_reported_and_kept(tmp_path: Path) -> None:
     outputs, grid = Outputs(tmp_path), Grid("s", (), (0, 1, 2))
     assert outputs.save(grid, "a: 1") is None
     assert outputs.save(grid, "a: 2") is None

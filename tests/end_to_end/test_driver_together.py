@@ -1,4 +1,4 @@
-"""Drivers beside each other, and signals as a terminal sends them: no cell is lost, and nobody waits for ever."""
+"""Several drivers at once, and signals as a terminal sends them: no cell is lost, and no driver waits forever."""
 
 import fcntl
 import io
@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def saved(name: str, model: Path, folder: Path, *words: str) -> Grid:
-    """A sweep that is saved and not run."""
+    """Save a sweep without running it."""
     job = read_job("config", [*GRID, f"name={name}", f"world_models={model}", f"output={folder}", *words], None)
     job.outputs.save(job.grid, job.config_text)
     return job.grid
@@ -131,7 +131,7 @@ def test_ctrl_c_on_a_terminal_reaches_the_whole_group_and_only_the_driver_ends(m
 
 @pytest.mark.timeout(400)
 def test_two_second_drivers_both_go_on_when_the_first_driver_is_gone(model: Path, tmp_path: Path) -> None:
-    """One of them takes the ledger, the other joins it: neither is turned away, nothing is planned twice."""
+    """One of them takes the ledger and the other joins it: neither is refused, and nothing is planned twice."""
     shared = (f"world_models={model}", f"output={tmp_path}", "tracking.enabled=false", "backend=inline", "planner=gd")
     with Ledger(Outputs(tmp_path).ledger).writer():
         processes = [
@@ -185,7 +185,7 @@ def test_a_name_is_free_again_when_the_driver_that_had_it_is_dead(model: Path, t
 
 
 def _sentence(words: list[str]) -> str:
-    """What a command that is refused says."""
+    """Error message of a refused command."""
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stderr", stream)
@@ -193,7 +193,7 @@ def _sentence(words: list[str]) -> str:
     return stream.getvalue().strip()
 
 
-def test_status_tells_a_sweeps_own_driver_from_others(model: Path, tmp_path: Path) -> None:
+def test_status_distinguishes_a_sweeps_own_driver_from_others(model: Path, tmp_path: Path) -> None:
     outputs = Outputs(tmp_path)
     saved("s", model, tmp_path)
     file = tmp_path / "sweeps" / "s" / "status.json"
@@ -231,7 +231,7 @@ def test_silence_is_measured_by_our_own_clock() -> None:
     assert news.silence(6) == 1.0
 
 
-def test_the_time_left_of_many_points_is_not_reckoned_for_every_batch() -> None:
+def test_the_time_left_of_many_points_is_not_computed_for_every_batch() -> None:
     class Slow(DurationModel):
         calls = 0
 
@@ -255,7 +255,7 @@ def test_the_time_left_of_many_points_is_not_reckoned_for_every_batch() -> None:
 
 
 def test_nothing_depends_on_the_time_of_day(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """A clock that jumps back a year at every look."""
+    """The clock jumps back a year whenever it is read."""
 
     def jumps() -> Iterator[float]:
         now = 4e9

@@ -43,14 +43,14 @@ def start(output: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def records(output: Path) -> dict[str, str]:
-    """When each recorded cell was finished."""
+    """Time at which each recorded cell was finished."""
     table = Ledger(output / "ledger").table(columns=["cell_id", "finished_at"])
     assert table.num_rows == len(table["cell_id"].unique())
     return dict(zip(table["cell_id"].to_pylist(), map(str, table["finished_at"].to_pylist()), strict=True))
 
 
 def left_to_plan(log: Path) -> int:
-    """How many cells a driver said that it would plan."""
+    """Number of cells that a driver said it would plan."""
     found = re.search(r"(\d+)\s+to\s+plan", log.read_text())
     assert found is not None, log.read_text()
     return int(found[1])

@@ -1,4 +1,4 @@
-"""What the wheel holds: the four packages with their configs and models, and nothing else."""
+"""Contents of the wheel: the four packages with their configs and models, and nothing else."""
 
 import re
 import shutil

@@ -103,7 +103,7 @@ def test_a_setting_by_row_needs_a_value_for_every_problem() -> None:
         plan("gd", model, problems_for(model), [1, 2, 3], lr=torch.tensor([0.1, 0.2]))
 
 
-def test_what_cannot_differ_is_not_stacked() -> None:
+def test_settings_that_cannot_differ_are_not_stacked() -> None:
     with pytest.raises(UserError, match=r"samples \[10, 20\] cannot differ between the rows of one batch"):
         Settings.stack([CEMSettings(samples=10, elites=2), CEMSettings(samples=20, elites=2)])
     with pytest.raises(UserError, match=r"optimizer \['adam', 'gd'\] cannot differ"):

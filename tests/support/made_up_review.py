@@ -83,7 +83,7 @@ def written(grid: Grid, folder: Path, cells: Iterable[CellResult]) -> tuple[Outp
 
 
 def reviewed(folder: Path) -> tuple[SweepSummary, list[NamedFigure]]:
-    """A sweep of 40 seeds, reviewed, and its figures."""
+    """The summary of a sweep of 40 seeds, and its figures."""
     grid = grid_of(40)
     _, ledger = written(grid, folder, results(grid))
     found = summary_of(grid, records_of(grid, ledger, COLUMNS))
@@ -91,6 +91,6 @@ def reviewed(folder: Path) -> tuple[SweepSummary, list[NamedFigure]]:
 
 
 def words(figure: Figure) -> str:
-    """All text of a figure, and what its axes say."""
+    """All text of a figure and its axes."""
     figure.canvas.draw()
     return "\n".join(text.get_text() for text in figure.findobj(Text) if isinstance(text, Text))

@@ -19,7 +19,7 @@ BATCH = 3
 
 @dataclass(frozen=True)
 class Known:
-    """Problems and the lowest costs that any plan within the bounds has."""
+    """Problems with their lowest costs of any plan within the bounds."""
 
     model: WorldModel
     problems: ModelProblems
@@ -41,7 +41,7 @@ def reachable(model: WorldModel, steps: int, bound: float = 1.0, seed: int = 0) 
 
 
 def with_effort(dtype: torch.dtype, steps: int = 6) -> Known:
-    """Goals cost effort; bounds are far away: Riccati's cost is the optimum."""
+    """Reaching goals takes effort and bounds are far away: Riccati's cost is the optimum."""
     world = LinearQuadratic.random(1, dtype=dtype)
     model = WithEffort(world, effort=0.02)
     start, goal = torch.randn(2, BATCH, 4, generator=_generator(2), dtype=torch.float64).to(dtype)
@@ -68,4 +68,4 @@ OPTIMA: dict[str, Callable[[torch.dtype], Known]] = {
     "pendulums": lambda dtype: reachable(Pendulums(dtype=dtype), 5),
     "patches": lambda dtype: reachable(Patches(dtype), 4),
 }
-"""By world and problem, for one precision."""
+"""Cases by world and problem, for one precision."""

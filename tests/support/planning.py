@@ -38,7 +38,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class Wrapped:
-    """A world model that stands before another and passes everything on."""
+    """A world model that passes everything on to another."""
 
     world: WorldModel
 
@@ -121,7 +121,7 @@ def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float
 
 
 def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:
-    """Problems by index, in that order."""
+    """The problems at the given indices, in that order."""
     context = Context(problems.context.states[rows], problems.context.actions[rows])
     return ModelProblems(context, problems.goal[rows], problems.steps, problems.low, problems.high, problems.goal_cost)
 

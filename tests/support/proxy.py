@@ -1,4 +1,4 @@
-"""A proxy before an HTTP server that loses answers after the server did what was asked, delays, and answers with errors."""
+"""A proxy for an HTTP server that loses answers to requests that were done, delays, and answers with errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 Fault = Callable[[int, str, str], "str | int | float | threading.Event | None"]
-"""Of the number of a request, its method and path: `drop` (forwarded, its answer lost), a status (not forwarded), seconds of
-delay or an event to wait for before it is forwarded, or None."""
+"""Fault of a request by its number, method and path: `drop` (forwarded, but its answer is lost), a status (not forwarded),
+seconds of delay or an event to wait for before it is forwarded, or None."""
 
 
 class FaultyProxy:
@@ -92,7 +92,7 @@ def _handler(proxy: FaultyProxy, target: str) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 self.wfile.write(data)
             except OSError:
-                self.close_connection = True  # whoever asked has given up
+                self.close_connection = True  # the client has given up
 
         def log_message(self, format: str, *args: object) -> None: ...
 

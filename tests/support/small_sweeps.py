@@ -1,4 +1,4 @@
-"""Sweeps of a world model that plans badly and at once, for tests of what is around the planning."""
+"""Sweeps with a world model that plans badly and fast, for tests of everything around planning."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def tiny_model(folder: Path) -> Path:
 
 
 def grasp_command(*words: object) -> list[str]:
-    """What a shell would be given for `grasp WORDS`."""
+    """The command line of `grasp WORDS`."""
     return [sys.executable, "-m", "sweeps", *map(str, words)]
 
 
 def start_grasp(*words: object) -> subprocess.Popen[str]:
-    """`grasp WORDS` as a process of its own."""
-    # Whatever started the tests in the background has Ctrl-C ignored, and children inherit that.
+    """A new process that runs `grasp WORDS`."""
+    # Tests that were started in the background ignore Ctrl-C, and children inherit that.
     hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -51,7 +51,7 @@ def start_grasp(*words: object) -> subprocess.Popen[str]:
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
-    """Wait for a condition."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:g} s"
@@ -59,5 +59,5 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> N
 
 
 def ledger_rows(folder: Path) -> int:
-    """Cells that the ledger of an output folder has."""
+    """Number of cells in the ledger of an output folder."""
     return Ledger(Outputs(folder).ledger).table(columns=["cell_id"]).num_rows

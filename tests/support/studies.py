@@ -53,7 +53,7 @@ def open_study(location: str | Path, owner: str = "me", **options) -> OptunaStud
 
 
 class KilledError(Exception):
-    """The driver dies here."""
+    """Simulates the death of the driver."""
 
 
 def run_study(

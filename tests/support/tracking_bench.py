@@ -1,4 +1,4 @@
-"""A ledger, its pictures and a tracker: what the tests of tracking share."""
+"""A ledger, its pictures and a tracker, shared by the tests of tracking."""
 
 from pathlib import Path
 
@@ -23,10 +23,10 @@ INFO = SweepInfo("it's a sweep", "task: plane\n", "grasp sweep", "**0.75** on pl
 
 
 class Bench:
-    """A ledger, its pictures and a tracker with an experiment of its own."""
+    """A ledger, its pictures and a tracker with its own experiment."""
 
     def __init__(self, uri: str, files: Path, folder: Path, experiment: str, through: str | None = None) -> None:
-        """`through` is another address of the same store: that of a proxy before it."""
+        """`through` is another address of the same store, such as that of a proxy."""
         self.ledger, self.artifacts = Ledger(folder / "ledger"), folder / "artifacts"
         self.tracking_store = TrackingStore(through or uri, files, experiment)
         self.tracker = Tracker(self.tracking_store, folder / "markers")
@@ -68,7 +68,7 @@ class Bench:
         return sorted(file.path for file in self.client.list_artifacts(run.info.run_id, path))
 
     def everything(self) -> list[object]:
-        """All that the store says of the experiment, apart from when runs were touched."""
+        """Everything that the store holds of the experiment, except times."""
         said: list[object] = []
         for run in [*self.runs("sweep"), *self.runs("point")]:
             metrics = {key: self.history(run, key) for key in run.data.metrics}
@@ -76,7 +76,7 @@ class Bench:
         return said
 
     def check_all_once(self, horizons: tuple[int, ...], seeds: range) -> None:
-        """One sweep, one run a point, every seed's metric once, nothing half done."""
+        """Check for one sweep, one run per point, every seed's metric once, and nothing unfinished."""
         (parent,) = self.runs("sweep")
         assert parent.info.status == "FINISHED"
         assert parent.data.metrics["cells"] == len(horizons) * len(seeds)

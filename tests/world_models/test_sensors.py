@@ -1,4 +1,4 @@
-"""What a model is shown: state observations or pictures, the same in any number; and what does not fit is refused."""
+"""Observations of a model: state observations or pictures, the same in any batch; those that do not fit are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Lights(Plane):
 
 
 class Reader(PlaneModel):
-    """Reads the coordinates off the lights."""
+    """A model that reads the coordinates off the lights."""
 
     def encode(self, observation: PixelObservation) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return (observation.pixels[:, 0, :2, 0].float() - 128) / 16
@@ -52,7 +52,7 @@ def test_states_are_observed_as_the_task_observes_them() -> None:
     assert torch.equal(observed, torch.from_numpy(states))
 
 
-def test_pictures_come_with_the_proprioception_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_come_with_the_requested_proprioception(monkeypatch: pytest.MonkeyPatch) -> None:
     states = np.random.default_rng(0).normal(size=(7, 2))
     for features in (0, 2):
         observation = Sensors("pixels", 8, features).observe(Lights(), states, torch.device("cpu"), torch.float32)
@@ -96,7 +96,7 @@ def test_a_cell_is_planned_from_pictures_and_without_a_decoder_success_in_the_mo
     seen = Evaluator("cpu", load_plane, make_plane).evaluate(Batch.of(point, (0, 1)))
     render_job = RenderJob(0, result.results[0].actions)
     drawn = evaluator.draw(Drawing(point, (SelectedCell(0, ()),), (render_job,), video=False))
-    assert [artifact.name for artifact in drawn.artifacts] == ["0.gif", "0.png", "0.parquet"]  # without what the model expected
+    assert [artifact.name for artifact in drawn.artifacts] == ["0.gif", "0.png", "0.parquet"]  # without the model's prediction
     for blind, sharp in zip(result.results, seen.results, strict=True):
         assert blind.error is None
         assert (blind.model_success, blind.model_distance) == (None, None)

@@ -44,7 +44,7 @@ def rollout_view(task: Task, horizon: int, seed: int = 3) -> RolloutView:
 
 
 def drawn(point: Point, seeds: tuple[int, ...] = (3,), **options) -> Drawn:
-    """Recorded cells, drawn."""
+    """The drawing of recorded cells."""
     evaluator = plane_evaluator()
     records = evaluator.evaluate(Batch.of(point, seeds)).results
     render_jobs = tuple(RenderJob(record.seed, record.actions) for record in records)
@@ -69,7 +69,7 @@ def test_thinned_frames_keep_first_and_last() -> None:
         assert times == sorted(set(times))
 
 
-def test_gif_and_still_show_the_same_and_are_the_same_again() -> None:
+def test_gif_and_still_show_the_same_and_are_reproducible() -> None:
     pictures = animation(rollout_view(Plane(), 60))
     moving, (still,) = frames(gif(pictures)), frames(png(pictures[-1]))
     assert len(moving) == FRAMES
@@ -81,7 +81,7 @@ def test_gif_and_still_show_the_same_and_are_the_same_again() -> None:
 
 
 def test_videos_can_be_played_and_end_slowly(tmp_path: Path) -> None:
-    """Three films in one go: each has all its frames, the last for another second, in what browsers can play."""
+    """Three videos at once: each has all its frames, holds the last for another second, and is playable in browsers."""
     animations = [animation(rollout_view(Plane(), horizon)) for horizon in (30, 40, 50)]
     for pictures, data in zip(animations, mp4s(animations), strict=True):
         file = tmp_path / "video.mp4"
@@ -98,7 +98,7 @@ def test_videos_can_be_played_and_end_slowly(tmp_path: Path) -> None:
         assert data.index(b"moov") < data.index(b"mdat")
 
 
-def test_odd_sides_are_made_even_and_what_ffmpeg_says_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_odd_sides_are_made_even_and_errors_of_ffmpeg_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = [Image.new("RGB", (33, 21), colour) for colour in ("red", "blue")]
     assert b"avc1" in mp4s([odd])[0]
     monkeypatch.setattr("orchestrator.artifacts.encoding.get_ffmpeg_exe", lambda: "false")
@@ -106,7 +106,7 @@ def test_odd_sides_are_made_even_and_what_ffmpeg_says_is_passed_on(monkeypatch: 
         mp4s([odd])
 
 
-def test_a_trajectory_has_what_was_done_and_what_the_model_expected() -> None:
+def test_a_trajectory_has_the_executed_and_the_predicted_states() -> None:
     made = {artifact.name: artifact.data for artifact in drawn(plane_point(8, "plane_2", {"action_block": 2})).artifacts}
     table = pq.read_table(io.BytesIO(made["3.parquet"]))
     assert table.schema.names == ["step", "action", "state", "pose", "distance", "model_pose", "model_distance"]
@@ -130,7 +130,7 @@ def test_every_task_is_drawn_small(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["wall", "point_maze", "push_t"])
 def test_paths_lie_where_the_picture_shows_the_point(name: str) -> None:
-    """Moving the first tracked point changes the picture around the place that `on_picture` says, before and after."""
+    """Moving the first tracked point changes the picture around the positions that `on_picture` returns before and after."""
     task = make_task(name)
     assert isinstance(task, Drawable)
     problem = task.problem(1, 50)
@@ -143,7 +143,7 @@ def test_paths_lie_where_the_picture_shows_the_point(name: str) -> None:
         assert np.hypot(columns - x, rows - y).min() < 8.0
 
 
-def test_what_is_not_finite_is_drawn_too() -> None:
+def test_values_that_are_not_finite_are_drawn_too() -> None:
     view = rollout_view(Plane(), 8)
     assert view.expected is not None
     poses, distance = view.expected.poses.copy(), view.expected.distance.copy()
@@ -152,7 +152,7 @@ def test_what_is_not_finite_is_drawn_too() -> None:
     assert len(animation(broken)) == 9
 
 
-def test_without_an_expectation_the_simulator_is_drawn_alone() -> None:
+def test_without_a_prediction_the_simulator_is_drawn_alone() -> None:
     view = rollout_view(Plane(), 8)
     alone = replace(view, expected=None)
     with_model, without = (np.asarray(animation(each)[-1]).astype(int) for each in (view, alone))

@@ -1,4 +1,4 @@
-"""Which cells are drawn depends on what they did and on nothing else."""
+"""The selection of drawn cells depends on their results and on nothing else."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Cells: ids say what determines an outcome, and nothing else."""
+"""Cells: an id covers everything that determines a result, and nothing else."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Batches of several points: planned as if apart, scheduled by kind and rank, charged by their model steps."""
+"""Batches of several points: planned as if separate, scheduled by kind and rank, charged by their model steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from orchestrator.scheduling.scheduler import AvailableWorker, Limits, Scheduler
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.workers.backend import InlineBackend
 from planners import full_settings
-from tests.orchestrator.scheduling.test_scheduler import FakeDurations, answered
+from tests.support.simulated_workers import FakeDurations, answered
 from world_models.errors import UserError
 
 A, B, C = plane_point(lr=0.2), plane_point(lr=0.05), plane_point(lr=0.2, iterations=7)
@@ -43,7 +43,7 @@ def test_points_of_one_kind_differ_in_what_rows_may_differ_in():
 
 
 def test_a_planner_that_only_an_evaluator_knows_is_planned_and_never_mixed(tmp_path: Path):
-    """As the stand-in of `benchmarks.sweep_overhead` is."""
+    """The stand-in of `benchmarks.sweep_overhead` is such a planner."""
     one, other = points(2)
     assert kind_of(one) != kind_of(other)
     work = [Portion.of(point, range(2)) for point in (one, other)]
@@ -63,7 +63,7 @@ def test_settings_of_unlike_points_are_refused():
         planner_settings([A, plane_point(optimizer="gd")])
 
 
-def test_a_mixed_batch_is_planned_as_its_points_apart():
+def test_a_mixed_batch_is_planned_as_its_points_are_separately():
     evaluator = plane_evaluator()
     mixed = Batch((Slice(A, (3, 4)), Slice(B, (4, 5)), Slice(C, (3,))))
     together = evaluator.evaluate(mixed)
@@ -155,7 +155,7 @@ def test_a_busy_worker_is_given_no_half_full_mixture():
     assert scheduler.next(AvailableWorker("v"), 2) is not None
 
 
-def test_nobody_takes_more_than_a_fair_share_of_what_is_under_way():
+def test_no_worker_takes_more_than_a_fair_share_of_what_is_under_way():
     memory_limits = MemoryLimits()
     memory_limits.measured(A, "cpu", 64, None)
     scheduler = Scheduler(FakeDurations(seconds_of=lambda point: 0.1), Limits(max_rows=128, mixed=True), memory_limits)
@@ -174,7 +174,7 @@ def test_nobody_takes_more_than_a_fair_share_of_what_is_under_way():
 
 
 def test_guesses_in_relative_units_are_forgotten_with_the_first_times():
-    """A batch is not sized by a price that was no seconds."""
+    """A batch is not sized by an estimate that was not in seconds."""
     durations, memory_limits = FakeDurations(seconds_of=lambda point: 50.0, known=False), MemoryLimits()
     memory_limits.measured(A, "cpu", 64, None)
     scheduler = Scheduler(durations, Limits(max_rows=64, target_seconds=60, mixed=True), memory_limits, clock=lambda: 0.0)

@@ -1,4 +1,4 @@
-"""What is kept of a cell's course."""
+"""Curves recorded during a cell."""
 
 import math
 
@@ -25,7 +25,7 @@ def test_a_curve_holds_the_best_cost_that_was_known_when_a_share_was_spent() -> 
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.floats(0, 1, width=32)), min_size=1, max_size=30), st.integers(0, 20))
-def test_rows_that_stay_on_in_a_batch_change_nothing(checks: list[tuple[int, float]], more: int) -> None:
+def test_rows_that_stay_in_a_batch_change_nothing(checks: list[tuple[int, float]], more: int) -> None:
     spent = np.cumsum([steps for steps, _ in checks]).tolist()
     trace = (100 - np.cumsum([fall for _, fall in checks])).tolist()
     alone = cost_curve(plans([trace], [spent]))
@@ -45,5 +45,5 @@ def test_distances_are_kept_from_the_first_to_the_last_step(horizon: int) -> Non
     assert gaps.max() - gaps.min() <= 1
 
 
-def test_what_is_not_finite_is_none() -> None:
+def test_values_that_are_not_finite_are_none() -> None:
     assert sampled(np.array([1.0, math.nan, math.inf, 2.0])) == (1.0, None, None, 2.0)

@@ -1,4 +1,4 @@
-"""Execution: open loop is MPC with one planning, and a replanning sees what is true: states, context, time left, plan left."""
+"""Execution: open loop is MPC with one planning; replanning sees the true states and context, and the time and plan left."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ QUICK = {
 
 @dataclass
 class Watched:
-    """A planner that remembers what it was asked."""
+    """A planner that records its calls."""
 
     planner: Planner
     problems: list[ModelProblems] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Watched:
 
 @dataclass
 class Scripted:
-    """A planner that has known all along what to do; a row whose seed is `broken` has a rollout that is not finite."""
+    """A planner that returns given actions; a row whose seed is `broken` has a rollout that is not finite."""
 
     actions: Tensor
     broken: int = -1
@@ -63,7 +63,7 @@ class Scripted:
 
 
 class Drifting(PlaneModel):
-    """A plane whose model expects a drift in x that is not there, and asks for a history that it does not need."""
+    """A plane whose model predicts a drift in x that is not there and has a history that it does not need."""
 
     def __init__(self, block: int = 1, drift: float = 0.0, history: int = 1) -> None:
         super().__init__(block, drift)
@@ -121,7 +121,7 @@ def test_replanning_at_the_horizon_is_open_loop_bit_for_bit(name: str, block: in
 
 @pytest.mark.parametrize("name", QUICK)
 def test_with_the_exact_model_replanning_never_ends_farther_away(name: str) -> None:
-    # What is left of a plan is the first plan of the next search, so that the best can only get better.
+    # The rest of a plan is the first plan of the next search, so that the best can only get better.
     task, loaded = plane()
     problems, planner = drawn(task, 8), make_planner(name, QUICK[name])
     once = run(task, loaded, planner, problems, None)
@@ -157,7 +157,7 @@ def test_rows_do_not_depend_on_the_batch_or_its_order(name: str) -> None:
         assert torch.allclose(alone.predicted[0], together.predicted[row], atol=1e-4)
 
 
-def test_a_replanning_has_the_time_left_the_plan_left_and_noise_of_its_own() -> None:
+def test_a_replanning_has_the_time_left_the_plan_left_and_its_own_noise() -> None:
     task, loaded = plane(2)
     watched = Watched(make_planner("cem", QUICK["cem"]))
     problems = drawn(task, 3, horizon=20)
@@ -176,7 +176,7 @@ def test_a_replanning_has_the_time_left_the_plan_left_and_noise_of_its_own() -> 
     assert np.array_equal(done.actions, torch.cat(parts, 1).double().reshape(3, 20, 2).numpy())
 
 
-def test_what_is_reported_of_several_plannings() -> None:
+def test_reports_over_several_plannings() -> None:
     task, loaded = plane()
     watched = Watched(make_planner("gd", QUICK["gd"]))
     problems = drawn(task, 3, horizon=8)
@@ -210,7 +210,7 @@ def test_a_replanning_sees_the_last_states_a_model_step_apart_and_the_actions_be
 @pytest.mark.parametrize(("name", "horizon"), [("push_t", 25), ("wall", 30), ("point_maze", 40)])
 @pytest.mark.parametrize("every", [5, 7, None])
 def test_replanning_in_the_simulator_is_one_rollout(name: str, horizon: int, every: int | None) -> None:
-    # Push-T remembers contacts that its states do not tell, so the simulator must not be set to a state half way.
+    # Push-T remembers contacts that are not part of its states, so the simulator must not be set to a state half way.
     task = make_task(name)
     problems = drawn(task, 3, horizon)
     goals = np.stack([problem.goal for problem in problems])
@@ -226,7 +226,7 @@ def test_replanning_in_the_simulator_is_one_rollout(name: str, horizon: int, eve
 
 @dataclass(frozen=True)
 class Still:
-    """A model of anything, in which nothing moves."""
+    """A model, for any task, in which nothing moves."""
 
     state_shape: tuple[int, ...]
     action_dim: int
@@ -249,7 +249,7 @@ def loaded_for(task: Task) -> LoadedModel:
     return LoadedModel("still", model, SquaredDistance(), lambda states: states, {}, DIGEST)
 
 
-def test_a_row_that_was_not_finite_starts_afresh_and_its_status_stays() -> None:
+def test_a_row_that_was_not_finite_starts_anew_and_keeps_its_status() -> None:
     task, loaded = plane()
     problems = drawn(task, 3, horizon=8)
     actions = torch.full((3, 8, 2), 0.25)

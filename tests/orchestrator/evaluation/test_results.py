@@ -1,4 +1,4 @@
-"""From cells to records: what is recorded is what happens when the plan is executed again."""
+"""From cells to records: executing a recorded plan again gives the recorded result."""
 
 import json
 import math
@@ -104,7 +104,7 @@ def test_a_replanned_cell_is_recorded_with_what_it_did_and_cost() -> None:
 
 
 def test_a_replanned_cell_records_the_prediction_of_its_last_plan() -> None:
-    # The model misses 0.05 a step: what it expects of the last four steps, started from the truth, is the goal.
+    # The model misses 0.05 per step: its prediction of the last four steps, started from the truth, ends at the goal.
     wrong = replace(plane_point(12, "plane_wrong"), mode="mpc:4")
     for record in plane_evaluator().evaluate(Batch.of(wrong, (0, 1))).results:
         assert record.model_success
@@ -113,7 +113,7 @@ def test_a_replanned_cell_records_the_prediction_of_its_last_plan() -> None:
 
 
 def test_what_the_model_predicted_is_found_again_from_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Open loop and replanned: the model's states of the planning, without planning."""
+    """Open loop and replanned: the model's states during planning, without planning again."""
     executions: list[Execution] = []
 
     def remembered(*words: object) -> Execution:
@@ -133,7 +133,7 @@ def test_what_the_model_predicted_is_found_again_from_the_record(monkeypatch: py
             assert torch.allclose(again, execution.predicted, atol=1e-5)
 
 
-def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_of_a_replanned_cell_join_the_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     views: list[RolloutView] = []
 
     def remembered(view: RolloutView, most: int) -> list[Image.Image]:
@@ -151,7 +151,7 @@ def test_pictures_of_a_replanned_cell_join_what_the_model_expected(monkeypatch: 
     assert view.success == record.success
     assert view.distance[-1] == pytest.approx(record.distance, abs=1e-6)
     missed = np.linalg.norm(view.expected.poses - view.states, axis=1)
-    # The model's error grows by 0.05 a step until the truth is seen again.
+    # The model's error grows by 0.05 per step until the truth is seen again.
     assert missed == pytest.approx([0.0] + [0.05, 0.10, 0.15, 0.20] * 3, abs=1e-5)
 
 
@@ -178,7 +178,7 @@ def test_a_cell_alone_is_the_same_as_in_a_batch(mode: str) -> None:
     assert together[0].plan_seconds == pytest.approx(together[0].batch_seconds / 3)  # pyright: ignore[reportOptionalOperand]
 
 
-def test_a_model_is_loaded_once_and_its_content_must_be_what_the_cells_say() -> None:
+def test_a_model_is_loaded_once_and_its_content_must_match_the_cells() -> None:
     loads: list[str] = []
 
     def load(name: str, device: str) -> LoadedModel:
@@ -205,7 +205,7 @@ class Diverging:
         return replace(plans, cost=cost, status=(PlanStatus.COMPLETED, PlanStatus.NON_FINITE))
 
 
-def test_what_is_not_finite_is_a_status_and_none() -> None:
+def test_plans_that_are_not_finite_have_a_status_and_no_values() -> None:
     evaluator = Evaluator("cpu", load_plane, make_plane, lambda name, settings: Diverging())
     good, bad = evaluator.evaluate(Batch.of(plane_point(), (0, 1))).results
     assert (good.status, bad.status) == ("completed", "non_finite")

@@ -1,4 +1,4 @@
-"""What workers take: sampling, the file, MLflow's metrics."""
+"""Resource use of workers: sampling, the file, MLflow's metrics."""
 
 import threading
 from dataclasses import replace
@@ -26,7 +26,7 @@ from tests.support.small_sweeps import tiny_model
 SAMPLE = Usage(1_000, 150.0, 800.0, "node-a", "gpu 3", 2048.0, 70.0, "worker 1")
 
 
-def test_a_busy_process_takes_a_core_and_an_idle_one_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_process_uses_a_core_and_an_idle_one_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "EVERY", 0.3)
     meter = UsageMeter("cpu")
     while (busy := meter.sample()) is None:
@@ -64,7 +64,7 @@ def test_metrics_are_by_worker_and_by_gpu() -> None:
     assert [found["system/node-a_gpu_3/percent", step][1] for step in range(3)] == [1_000, 2_000, 3_000]
 
 
-def test_of_many_samples_some_are_shown() -> None:
+def test_many_samples_are_thinned() -> None:
     many = [replace(SAMPLE, time=n, gpu_percent=None, gpu_memory_mb=None) for n in range(10 * SHOWN + 1)]
     keys = [metric.key for metric in system_metrics(many)]
     assert SHOWN // 2 < keys.count("system/worker_1/memory_mb") <= SHOWN
@@ -94,7 +94,7 @@ def sampling_always(device: str) -> Evaluator:
     return plane_evaluator(device)
 
 
-def test_ray_workers_are_told_apart() -> None:
+def test_ray_workers_are_distinguished() -> None:
     scheduler = Scheduler(DurationModel(), Limits(max_rows=1))
     scheduler.add([Portion.of(plane_point(horizon), range(20)) for horizon in (4, 8)])
     with RayBackend(RayConfig(num_workers=2), sampling_always) as backend:

@@ -1,6 +1,6 @@
-"""A disk that keeps what POSIX promises and no more: what was fsynced, entries of fsynced folders, and of the rest any part.
+"""A disk that keeps what POSIX promises and no more: fsynced files, entries of fsynced folders, and any part of the rest.
 
-It also fails any operation, writes less than asked, and dies before or after any of them.
+It can also fail any operation, write less than requested, and die before or after any operation.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Faults:
-    """What happens at which operation, counted from 0."""
+    """The faults by operation, counted from 0."""
 
     errors: dict[int, str] = field(default_factory=dict)
-    """`before`, `after` (the operation was done nevertheless, and says that it failed), `full`, `short`."""
+    """`before`, `after` (the operation is done but reports a failure), `full` or `short`."""
     crash_at: int | None = None
     crash_after: bool = False
 
@@ -65,7 +65,7 @@ class ModelDisk:
         self._faults = faults
 
     def after_crash(self, power: bool, rng: random.Random) -> ModelDisk:
-        """The disk that the next process finds: all of it, or after a power failure what survived."""
+        """The disk that the next process finds: everything, or after a power failure what survived."""
         if not power:
             survivor = ModelDisk(self.live)
             survivor.durable, survivor.pending = dict(self.durable), list(self.pending)
@@ -169,7 +169,7 @@ class ModelDisk:
 
 
 class _Operation:
-    """One operation with what happens to it."""
+    """Do one operation with its fault."""
 
     def __init__(self, disk: ModelDisk, name: str, faults: Faults) -> None:
         self._disk = disk
@@ -207,7 +207,7 @@ def _apply(entries: dict[Path, Entry], change: Change) -> None:
 
 
 def _survivor(file: File, rng: random.Random) -> File:
-    """The content after a power failure: what was synced, or a part of what was not, or zeros in its place."""
+    """The content after a power failure: what was synced, and part of the rest or zeros in its place."""
     if file.data == file.durable:
         found = file.data
     else:

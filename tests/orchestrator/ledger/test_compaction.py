@@ -89,7 +89,7 @@ def test_a_failed_cell_that_succeeded_later_is_one_record_in_what_is_merged(tmp_
 
 
 def by_hand(rows: list[dict]) -> list[int]:
-    """Which rows count: of each cell the first that did not fail, else the last."""
+    """The rows that count: the first of each cell that did not fail, else its last."""
     best: dict[tuple, int] = {}
     for number, row in enumerate(rows):
         key = row["point_id"], row["seed"]
@@ -108,7 +108,7 @@ ROWS = st.lists(
 
 @settings(max_examples=200, deadline=None)
 @given(ROWS, st.data())
-def test_what_counts_of_doubles_does_not_depend_on_what_was_merged_before(rows, data):
+def test_which_duplicate_counts_does_not_depend_on_earlier_merges(rows, data):
     schema = pa.schema([SCHEMA.field(name) for name in ("point_id", "seed", "status")])
     numbered = pa.Table.from_pylist(rows, schema=schema).append_column("n", pa.array(range(len(rows)), pa.int64()))
     assert each_once(numbered)["n"].to_pylist() == by_hand(rows)
@@ -117,7 +117,7 @@ def test_what_counts_of_doubles_does_not_depend_on_what_was_merged_before(rows, 
     assert each_once(pa.concat_tables(pieces))["n"].to_pylist() == by_hand(rows)
 
 
-def test_parts_that_a_dead_writer_left_beside_the_merged_one_are_not_read_twice_and_removed_later(tmp_path: Path) -> None:
+def test_parts_that_a_dead_writer_left_next_to_the_merged_one_are_not_read_twice_and_removed_later(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "a", tiers=NEVER)
     with ledger.writer():
         for number in range(4):
@@ -135,7 +135,7 @@ def test_parts_that_a_dead_writer_left_beside_the_merged_one_are_not_read_twice_
 
 
 def test_two_writers_on_a_store_without_locks_lose_nothing(tmp_path: Path) -> None:
-    """What a lost lease can lead to: another part of the same number, and a merge by one who does not know of it."""
+    """After a lost lease there may be another part of the same number, and a merge by a writer that does not know it."""
     ledger, files = Ledger(tmp_path, tiers=NEVER), LocalStorage(tmp_path)
     with ledger.writer():
         for number in range(3):

@@ -31,7 +31,7 @@ def present(horizon: int) -> Point:
 
 
 def old_settings(horizon: int) -> Mapping[str, object]:
-    """What it was when there were fewer settings; every third point was planned when there were all."""
+    """Its settings when there were fewer of them; every third point was planned with all of them."""
     known = present(horizon).planner.as_dict()
     return known if horizon % 3 == 0 else {name: value for name, value in known.items() if name not in NEWER}
 

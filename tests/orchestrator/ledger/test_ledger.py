@@ -1,4 +1,4 @@
-"""The ledger: whole batches whatever dies when, one writer, readable by others, and clear words for what is wrong."""
+"""The ledger: whole batches whatever dies when, one writer, readable by others, and clear errors."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def seeds(ledger: Ledger, **options: bool) -> dict[str, list[int]]:
     return {point: found.tolist() for point, found in ledger.finished_seeds(**options).items()}
 
 
-def test_what_is_recorded_is_finished_and_failed_cells_only_if_asked(tmp_path: Path) -> None:
+def test_recorded_cells_are_finished_and_failed_ones_only_on_request(tmp_path: Path) -> None:
     ledger, point, other = Ledger(tmp_path / "ledger"), plane_point(), plane_point(4)
     assert seeds(ledger) == {}
     assert ledger.table().num_rows == 0
@@ -171,7 +171,7 @@ def write_part(root: Path, version: bytes | None) -> None:
 
 
 GOLDEN = sorted((Path(__file__).parents[2] / "golden").glob("ledger-*.parquet"))
-"""A part of every schema version: three cells of `plane_point(6)`, as that version wrote them."""
+"""A part for each schema version: three cells of `plane_point(6)` as written by that version."""
 
 
 def test_there_is_a_golden_part_of_every_schema_version() -> None:

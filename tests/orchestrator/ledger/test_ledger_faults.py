@@ -26,14 +26,14 @@ from tests.orchestrator.ledger.disk_model import ROOT, Crash, Faults, ModelDisk
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 TIERS = Tiers(fan=3, growth=2, rows=40)
-"""Merges at every third append or so, in several tiers, up to parts that are left alone."""
+"""Tiers that merge at about every third append, up to parts that are left alone."""
 BATCH = 3
-"""Cells of a batch."""
+"""Number of cells in a batch."""
 TEMPLATES = [quick_result(point, tuple(range(BATCH))).results for point in (plane_point(4), plane_point(8))]
 
 
 def batch(number: int) -> tuple[CellResult, ...]:
-    """The records of an append, told apart by their seeds; every fourth is another try of the one before."""
+    """The records of an append, identified by their seeds; every fourth append retries the one before."""
     kind, first = TEMPLATES[number % 2], number * BATCH
     return tuple(
         replace(r, seed=first + k, cell_id=f"{number}-{k}", status="completed", distance=float(first + k))
@@ -42,7 +42,7 @@ def batch(number: int) -> tuple[CellResult, ...]:
 
 
 class NoLock:
-    """In the model of a disk there is one process only."""
+    """A lock that does nothing, since only one process uses the model of a disk."""
 
     def acquire(self) -> None: ...
 
@@ -78,12 +78,12 @@ class Epoch:
 
 FAULT = st.sampled_from(["before", "after", "full", "short"])
 OPERATIONS = 9
-"""Of an append and its share of merging, roughly."""
+"""Rough number of operations of an append and its share of merging."""
 
 
 @st.composite
 def epochs_of(draw: st.DrawFn) -> list[Epoch]:
-    """A few lives, most of which end in a crash somewhere in their middle."""
+    """A few lives, most of which end in a crash."""
     epochs = []
     for _ in range(draw(st.integers(1, 3))):
         appends = draw(st.integers(1, 6))
@@ -95,7 +95,7 @@ def epochs_of(draw: st.DrawFn) -> list[Epoch]:
 
 
 def live(disk: ModelDisk, epoch: Epoch, begin: int, acknowledged: set[int]) -> int:
-    """One driver's life, which tries each batch up to three times, as a run does. The number of the next batch."""
+    """Live a driver's life, which tries each batch up to three times as a run does; return the number of the next batch."""
     disk.arm(Faults(epoch.errors, epoch.crash_at, epoch.crash_after))
     number = begin
     try:
@@ -122,7 +122,7 @@ def written(disk: ModelDisk) -> Iterator[Ledger]:
 
 
 def check(disk: ModelDisk, acknowledged: set[int], last: int) -> set[int]:
-    """Readable, whole batches only, nothing lost that was acknowledged, no cell twice, and no file that is not whole."""
+    """Check that it is readable and has whole batches, every acknowledged one, no cell twice and no partial file."""
     table = ledger_on(disk).table(columns=["seed", "distance"])
     found: dict[int, set[int]] = {}
     for row in table.to_pylist():
@@ -140,12 +140,12 @@ def check(disk: ModelDisk, acknowledged: set[int], last: int) -> set[int]:
 
 @lru_cache(maxsize=4096)
 def whole(data: bytes) -> bool:
-    """Whether others can read all of a file."""
+    """Whether others can read the whole file."""
     return pq.read_table(pa.BufferReader(data)).num_rows > 0
 
 
 def test_crashes_at_every_operation_of_appends_and_merges_by_kill_and_by_power() -> None:
-    """Every place, before and after the operation; after a power failure, two choices of what the disk kept."""
+    """At every operation, before and after it; after a power failure, with two choices of what the disk kept."""
     quiet, crash_at, merged = ModelDisk(), 0, 0
     live(quiet, Epoch(4, None, False, False, {}, 0), 0, set())
     operations = list(quiet.operations)
@@ -176,7 +176,7 @@ def killed_while_folders_are_made(seed: int) -> list[Epoch]:
 @example(killed_while_folders_are_made(5))
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(epochs_of())
-def test_whatever_a_disk_forgets_or_refuses_nothing_acknowledged_is_lost_and_nothing_is_half(epochs):
+def test_whatever_a_disk_forgets_or_refuses_nothing_acknowledged_is_lost_or_partial(epochs):
     disk, number, acknowledged = ModelDisk(), 0, set()
     for epoch in epochs:
         number = live(disk, epoch, number, acknowledged)
@@ -236,7 +236,7 @@ print("survived", k, flush=True)
 """
 
 
-def test_killed_at_every_system_call_of_appends_and_merges_nothing_is_half_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_killed_at_every_system_call_of_appends_and_merges_nothing_is_partial_and_the_next_run_goes_on(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -266,14 +266,14 @@ def test_killed_at_every_system_call_of_appends_and_merges_nothing_is_half_and_t
 
 
 def batches(ledger: Ledger) -> set[int]:
-    """Numbers of the batches that are there, each whole."""
+    """Numbers of the recorded batches, each of which is whole."""
     seeds = ledger.table(columns=["seed"])["seed"].to_pylist()
     assert len(set(seeds)) == len(seeds) == BATCH * len({seed // BATCH for seed in seeds})
     return {seed // BATCH for seed in seeds}
 
 
 def test_a_full_disk_can_be_waited_for(tmp_path: Path) -> None:
-    """A real one: a small file system of its own."""
+    """On a real disk: a small file system."""
     mount = tmp_path / "small"
     mount.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(mount)], capture_output=True, check=False)
@@ -302,7 +302,7 @@ def test_merging_that_finds_no_room_costs_nothing(tmp_path: Path) -> None:
     with written(disk) as ledger:
         for number in range(3):
             if number == 2:
-                # The append itself takes six operations; what comes after it is merging.
+                # The append itself takes six operations; those after it are merging.
                 disk.arm(Faults(dict.fromkeys(range(6, 100), "full")))
             ledger.append(batch(number))
         disk.arm(Faults())

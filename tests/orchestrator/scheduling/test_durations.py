@@ -1,4 +1,4 @@
-"""What batches cost: exact where it can be known, scaled to what is like it, and intervals that hold as often as they say."""
+"""Durations of batches: exact where known, scaled from similar points elsewhere, with intervals of their stated coverage."""
 
 import csv
 import math
@@ -28,7 +28,7 @@ def timed(point: Point, rows: int, batch_seconds: float, first: int = 0) -> Batc
     return BatchResult(tuple(replace(r, status="completed", worker_seconds=batch_seconds / rows) for r in records))
 
 
-def test_a_fixed_part_and_a_part_for_each_row_are_told_apart() -> None:
+def test_a_fixed_part_and_a_part_per_row_are_separated() -> None:
     durations = DurationModel()
     for rows in (4, 8, 16, 64):
         durations.add(timed(point(), rows, 2.0 + 0.5 * rows))
@@ -58,7 +58,7 @@ def test_learning_from_the_ledger_is_learning_from_the_batches() -> None:
         assert ledger.row_seconds(point(horizon), 5) == pytest.approx(live.row_seconds(point(horizon), 5))
 
 
-def test_the_nearest_kind_that_is_known_speaks_scaled_by_steps() -> None:
+def test_the_nearest_known_kind_is_scaled_by_steps() -> None:
     durations = DurationModel()
     assert not durations.timed(point())
     assert durations.row_seconds(point(20)) == 2 * durations.row_seconds(point(10))
@@ -73,7 +73,7 @@ def test_the_nearest_kind_that_is_known_speaks_scaled_by_steps() -> None:
     assert durations.unknown([Portion.of(point(planner="cem"), [0]), Portion.of(point(50), [0])]) == ["cem"]
 
 
-def test_the_less_like_it_is_what_was_timed_the_wider_is_the_interval() -> None:
+def test_the_less_similar_the_timed_points_the_wider_the_interval() -> None:
     durations = DurationModel()
     durations.add(timed(point(10), 8, 8.0))
     widths = [
@@ -85,7 +85,7 @@ def test_the_less_like_it_is_what_was_timed_the_wider_is_the_interval() -> None:
 
 
 def test_intervals_hold_about_as_often_as_they_say() -> None:
-    """Points of one planner whose speeds scatter: half of them are timed, the total of the others is foretold."""
+    """Points of one planner whose speeds scatter: half of them are timed and the total of the others is estimated."""
     rng, held, rounds = random.Random(5), 0, 300
     points = [point(10, number=i) for i in range(8)]
     for _ in range(rounds):
@@ -108,12 +108,12 @@ def test_walls_are_shared_by_the_workers() -> None:
 
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "timings.csv"
-"""Batches of thirteen sweeps on one machine with 2 shared cores, on several days: planning seconds a row."""
+"""Batches of thirteen sweeps on one machine with 2 shared cores, on several days: planning seconds per row."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A batch that was really planned."""
+    """The durations of a batch that was really planned."""
 
     run: str
     point: Point
@@ -187,7 +187,7 @@ def test_intervals_hold_from_one_day_to_another() -> None:
     assert 0.6 <= sum(held) / len(held) <= 1.0
 
 
-def test_more_points_of_unlike_kinds_make_a_total_surer_but_the_day_stays() -> None:
+def test_more_points_of_different_kinds_narrow_a_total_but_not_below_the_day() -> None:
     durations = DurationModel()
     points = [point(10, task=f"task {i}") for i in range(50)]
     for each in points:
@@ -199,7 +199,7 @@ def test_more_points_of_unlike_kinds_make_a_total_surer_but_the_day_stays() -> N
     assert today.high / today.low < 1.5
 
 
-def test_batches_that_scatter_make_their_point_less_sure() -> None:
+def test_batches_that_scatter_widen_the_interval_of_their_point() -> None:
     calm, wild = DurationModel(), DurationModel()
     for i in range(12):
         calm.add(timed(point(), 8, 8.0, 8 * i))

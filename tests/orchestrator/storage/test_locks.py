@@ -1,4 +1,4 @@
-"""One writer at a time: flocks on disks, leases with a beat in object stores, and no clock that two machines share."""
+"""One writer at a time: flocks on disks, leases with a heartbeat in object stores, and no clock that two machines share."""
 
 import errno
 import fcntl
@@ -20,7 +20,7 @@ PACE = Pace(beat=0.05, stale=0.5, settle=0.15)
 
 
 class Objects:
-    """A store in memory; `down` refuses everything."""
+    """A store in memory; it refuses everything while it is `down`."""
 
     where = "s3://bucket/ledger"
 
@@ -47,7 +47,7 @@ class Objects:
 
 
 def killed(lease: Lease) -> None:
-    """Its process is gone: the beat ends, and nothing is given back."""
+    """Simulate the death of the process: the heartbeat ends and nothing is released."""
     lease._ended.set()
     assert lease._beating is not None
     lease._beating.join()
@@ -98,8 +98,8 @@ def test_a_file_system_that_cannot_lock_is_named(tmp_path: Path, monkeypatch: py
         pass
 
 
-def test_a_writer_whose_lock_was_taken_all_the_same_stops_before_it_writes(tmp_path: Path) -> None:
-    """File systems whose locks hold on one machine only, or a lock file that somebody removed."""
+def test_a_writer_that_lost_its_lock_stops_before_it_writes(tmp_path: Path) -> None:
+    """This happens where locks hold on one machine only, or when somebody removed the lock file."""
     ledger = Ledger(tmp_path)
     with ledger.writer():
         ledger.append(batch(0))
@@ -138,7 +138,7 @@ def test_a_lease_is_held_by_one_and_given_back() -> None:
     second.release()
 
 
-def test_of_drivers_that_start_together_one_gets_the_lease() -> None:
+def test_one_of_the_drivers_that_start_together_gets_the_lease() -> None:
     store, gate = Objects(), threading.Barrier(4)
     won: list[Lease] = []
     refused: list[Lease] = []
@@ -186,7 +186,7 @@ def test_the_lease_of_a_dead_driver_is_taken_over_and_the_dead_one_stops_should_
     next_one.release()
 
 
-def test_a_store_that_is_away_for_a_while_costs_no_lease() -> None:
+def test_a_store_that_is_unavailable_for_a_while_costs_no_lease() -> None:
     store = Objects()
     lease = Lease(store, PACE)
     lease.acquire()
@@ -205,7 +205,7 @@ def test_a_store_that_is_away_for_a_while_costs_no_lease() -> None:
     assert not store.holder().alive
 
 
-def test_a_store_that_is_away_at_the_end_leaves_a_lease_that_goes_stale() -> None:
+def test_a_store_that_is_unavailable_at_the_end_leaves_a_lease_that_goes_stale() -> None:
     store = Objects()
     lease = Lease(store, PACE)
     lease.acquire()

@@ -1,4 +1,4 @@
-"""Files of a sweep in a folder and in an object store: one contract for both; a real S3 server on loopback."""
+"""Files of a sweep in a folder and in an object store, under one contract; the store is a real S3 server on loopback."""
 
 import os
 import re
@@ -97,7 +97,7 @@ def test_files_are_written_replaced_listed_read_and_removed(storage: Storage) ->
             read("a.bin")
 
 
-def test_what_is_drawn_of_a_point_is_known_again(storage: Storage) -> None:
+def test_artifacts_of_a_point_are_recognised(storage: Storage) -> None:
     artifact_store, point = ArtifactStore(storage), plane_point()
     assert artifact_store.manifest(point.point_id) is None
     selected = (SelectedCell(3, ("best",)), SelectedCell(9, ("worst", "first_failure")))
@@ -154,7 +154,7 @@ def test_a_store_that_goes_away_can_be_waited_for_and_nothing_is_lost(bucket: Bu
             again.stop()
 
 
-def test_what_a_store_refuses_is_said_in_one_sentence(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_by_the_store_is_one_sentence(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = open_storage(bucket.uri(bucket="nowhere"))
     for act in (missing.names, missing.prepare, lambda: missing.write("x", b"")):
         with pytest.raises(StorageError, match="there is no bucket 'nowhere' at s3://nowhere/sweeps/run: create it"):
@@ -175,7 +175,7 @@ def test_what_a_store_refuses_is_said_in_one_sentence(bucket: Bucket, monkeypatc
         ("s3:///x", "names no bucket: give e.g. s3://bucket/folder"),
     ],
 )
-def test_uris_that_are_no_storage_are_refused_without_their_secrets(uri: str, said: str) -> None:
+def test_uris_that_are_not_storage_are_refused_without_their_secrets(uri: str, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)) as refused:
         open_storage(uri)
     assert "secret" not in str(refused.value)
@@ -195,7 +195,7 @@ def test_locations_below_a_location() -> None:
 
 
 def test_a_folder_that_may_only_be_read_is_read_and_refused_for_writing(tmp_path: Path) -> None:
-    """A real one: a read-only mount, for root may write to any folder."""
+    """On a read-only mount, since root may write to any folder."""
     with Ledger(tmp_path / "ledger").writer():
         pass
     ledger = Ledger(tmp_path / "ledger")
@@ -218,7 +218,7 @@ def test_a_folder_that_may_only_be_read_is_read_and_refused_for_writing(tmp_path
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_a_folder_without_leave_is_refused_for_those_who_are_not_root(tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_refused_unless_root(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read and write everything")
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
@@ -226,7 +226,7 @@ def test_a_folder_without_leave_is_refused_for_those_who_are_not_root(tmp_path: 
         LocalStorage(tmp_path).write("x", b"")
 
 
-def test_leftovers_are_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     storage.write("part.parquet", b"1")
     (tmp_path / ".part.parquet.tmp").write_bytes(b"half")

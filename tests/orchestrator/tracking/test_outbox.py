@@ -1,4 +1,4 @@
-"""The outbox: whatever dies when, records come out whole, in order, each told, and nothing that was added is lost."""
+"""The outbox: whatever dies when, records come out whole and in order, each is tracked, and no added record is lost."""
 
 import errno
 import json
@@ -59,7 +59,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
 
 
 class Store:
-    """What was told, and a fault: the call that fails, before or after it has done its work."""
+    """The tracked records and a fault: the call that fails, before or after doing its work."""
 
     def __init__(self) -> None:
         self.logged: list[tuple[str, str]] = []
@@ -114,7 +114,7 @@ steps = st.lists(
 
 @pytest.fixture(scope="module")
 def memory() -> Iterator[Path]:
-    """A folder in memory, where there is one: hundreds of fsyncs on a busy disk take a minute."""
+    """A folder in memory where possible, since hundreds of fsyncs on a busy disk take a minute."""
     shared = Path("/dev/shm")
     with TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
         yield Path(folder)
@@ -151,7 +151,7 @@ def test_any_order_of_adding_working_and_crashing_keeps_order_and_loses_nothing(
         pass
     wanted = list(dict.fromkeys(added))
     assert store.logged == wanted
-    # A page is written again where the answer was lost or a crash came before its record was taken away.
+    # A page is written again if the answer was lost or a crash came before its record was removed.
     assert list(dict.fromkeys(name for name, _ in store.pages)) == list(dict.fromkeys(ends))
     left = [working.outbox.read(name) for name in working.outbox.names()]
     assert all(isinstance(record, SweepRecord) and not record.ended for record in left)
@@ -159,7 +159,7 @@ def test_any_order_of_adding_working_and_crashing_keeps_order_and_loses_nothing(
 
 
 class Crash(BaseException):
-    """The process is gone: nothing behind it runs."""
+    """The process is killed: no code after it runs."""
 
 
 def crash_in_add(outbox: Outbox, at: int) -> None:
@@ -235,7 +235,7 @@ with Outbox(Path(sys.argv[1])).exclusive() as mine:
 """
 
 
-def test_two_never_work_it_off_at_once_and_the_dead_let_go(tmp_path):
+def test_two_never_deliver_it_at_once_and_the_dead_let_go(tmp_path):
     words = [sys.executable, "-c", WORKER, str(tmp_path)]
     other = subprocess.Popen(words, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
@@ -269,7 +269,7 @@ def test_a_full_disk_refuses_a_record_whole_and_takes_the_next(tmp_path):
     ]
 
 
-def test_what_cannot_be_understood_is_taken_away_and_keeps_nobody(tmp_path, ledger):
+def test_unreadable_records_are_removed_and_block_nothing(tmp_path, ledger):
     outbox, store = Outbox(tmp_path), Store()
     outbox.add(points_record("A", 0))
     for number, text in enumerate(["", "{", "[]", '{"kind": "other"}', '{"kind": "points"}', "null"]):
@@ -282,7 +282,7 @@ def test_what_cannot_be_understood_is_taken_away_and_keeps_nobody(tmp_path, ledg
     assert outbox.names() == []
 
 
-def test_a_sweep_whose_driver_died_is_written_as_it_is_and_let_go(tmp_path, ledger):
+def test_a_sweep_whose_driver_died_is_written_as_it_is_and_released(tmp_path, ledger):
     outbox, store = Outbox(tmp_path), Store()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

@@ -1,4 +1,4 @@
-"""What a sweep's and a point's page say beside the numbers: descriptions, inputs, environment, the table of points."""
+"""Pages of sweeps and points besides the numbers: descriptions, inputs, environment, the table of points."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def test_what_could_not_be_planned_comes_before_what_missed() -> None:
     assert broken[2]["cell_id"] in said
 
 
-def test_where_all_has_failed_no_rate_is_made_up() -> None:
+def test_where_everything_failed_no_rate_is_shown() -> None:
     said = point_page("plane", [{**row, "success": False, "status": "failed", "error": "no"} for row in rows()])
     assert said.startswith("**plane**: no cell has a result\n\n4 cells could not be planned")
 
@@ -54,7 +54,7 @@ def test_a_model_is_an_input_by_its_card_and_by_its_data() -> None:
     assert json.loads(model.profile)["model"]["width"] == 256
 
 
-def test_a_diff_is_of_the_checkout_masked_and_not_endless(tmp_path: Path) -> None:
+def test_the_diff_is_the_checkouts_masked_and_bounded(tmp_path: Path) -> None:
     assert git_diff(tmp_path) == "# not a git checkout"
     file = tmp_path / "file"
     file.write_text("one\n")
@@ -106,7 +106,7 @@ def test_the_sweeps_run_has_its_environment_and_its_models(bench: Bench) -> None
     assert parent.info.end_time >= parent.info.start_time
 
 
-def test_points_say_which_sweep_they_are_of_and_have_a_page(bench: Bench) -> None:
+def test_points_name_their_sweep_and_have_a_page(bench: Bench) -> None:
     child = bench.child(8)
     assert child.data.tags["grasp.sweep"] == INFO.name
     assert child.data.tags["mlflow.note.content"].startswith("**plane · gd · H8**: success **1.00**")

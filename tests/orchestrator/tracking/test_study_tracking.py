@@ -1,4 +1,4 @@
-"""Studies in MLflow: a run a study, a child a trial, once each, whatever is killed or away meanwhile; and their pictures."""
+"""Studies in MLflow: one run per study and one child per trial, whatever is killed or unavailable; and their pictures."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_trial_whose_writer_died_is_written_to_its_end(study, tmp_path):
     check(tmp_path, study.views())
 
 
-def test_a_server_that_is_away_costs_a_sentence(study, tmp_path):
+def test_an_unavailable_server_costs_a_sentence(study, tmp_path):
     said: list[str] = []
     away = TrackingStore(f"http://127.0.0.1:{free_port()}", tmp_path)
     tracking = StudyTracking(away, info(), said.append)
@@ -114,7 +114,7 @@ def test_a_server_that_is_away_costs_a_sentence(study, tmp_path):
     assert threading.active_count() < 20
 
 
-def test_beside_planning_nothing_is_lost(study, tmp_path):
+def test_tracking_during_planning_loses_nothing(study, tmp_path):
     said: list[str] = []
     tracking = StudyTracking(tracking_store(tmp_path), info(), said.append)
     tracking.start()

@@ -4,14 +4,11 @@ import json
 import os
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -25,10 +22,10 @@ from orchestrator.driver.run_cells import Hooks
 from orchestrator.ledger.records import from_table, to_table
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
-from orchestrator.testing import RAISING, Faulty, plane_point, quick_result
+from orchestrator.testing import RAISING, Faulty, plane_point
 from orchestrator.tracking.mlflow_store import MlflowStore, TrackingError, UnavailableError
 from orchestrator.tracking.outbox import SweepRecord
-from orchestrator.tracking.run_content import contents, overview, summary, wilson
+from orchestrator.tracking.run_content import contents, wilson
 from orchestrator.tracking.run_images import STEPS
 from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import Tracker
@@ -49,7 +46,7 @@ def bench(store: Path, tmp_path: Path) -> Bench:
     return Bench(f"sqlite:///{store}/mlflow.db", store / "files", tmp_path, tmp_path.name)
 
 
-def test_a_sweep_is_a_parent_with_a_child_a_point(bench: Bench, tmp_path: Path) -> None:
+def test_a_sweep_is_a_parent_with_one_child_per_point(bench: Bench, tmp_path: Path) -> None:
     bench.plan(cells_of((4, 8), range(3)))
     figure = tmp_path / "success.png"
     figure.write_bytes(b"picture")
@@ -90,7 +87,7 @@ def test_a_child_has_a_table_the_ui_shows(bench: Bench, tmp_path: Path, monkeypa
 
 
 def test_selected_cells_are_shown_with_a_slider(bench: Bench) -> None:
-    """Files that say why, and images named as MLflow's own client names them; other cells take the place of the first ones."""
+    """Files are named by reason and images as MLflow's own client names them; newly selected cells replace the first ones."""
     bench.plan(cells_of((8,), range(3)))
     bench.sync()
     run, artifact_store = bench.child(8), ArtifactStore(LocalStorage(bench.artifacts))
@@ -190,7 +187,7 @@ def test_a_sync_that_is_interrupted_is_completed_by_the_next(bench: Bench, monke
     assert all(set(bench.history(run, key)) == {0, 1, 2} for run in bench.runs("point") for key in ("success", "distance"))
 
 
-def test_failed_cells_are_tracked_and_mended(bench: Bench) -> None:
+def test_failed_cells_are_tracked_and_replaced(bench: Bench) -> None:
     cells = [plane_point(4).cell(seed) for seed in (0, RAISING)]
     bench.plan(cells, Faulty(str(bench.ledger.root.parent)), limits=Limits(1))
     bench.sync()
@@ -292,7 +289,7 @@ def test_a_sweep_made_twice_keeps_the_run_with_points(bench: Bench) -> None:
     assert len(bench.runs("point")) == 1
 
 
-def test_what_another_process_works_off_is_left_to_it(bench: Bench) -> None:
+def test_what_another_process_delivers_is_left_to_it(bench: Bench) -> None:
     cells = cells_of((4,), range(2))
     bench.plan(cells)
     lock = bench.outbox.claim()
@@ -309,44 +306,3 @@ def test_what_another_process_works_off_is_left_to_it(bench: Bench) -> None:
     assert again.finish() is None
     assert bench.outbox.names() == []
     assert len(bench.runs("point")) == 1
-
-
-seconds = st.none() | st.floats(0, 100)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    rows=st.lists(
-        st.fixed_dictionaries(
-            {
-                "point": st.integers(2, 5),
-                "seed": st.integers(-(2**40), 2**40),
-                "success": st.booleans(),
-                "model_success": st.none() | st.booleans(),
-                "plan_seconds": seconds,
-                "batch_seconds": seconds,
-                "status": st.sampled_from(["completed", "failed", "non_finite"]),
-                "planner": st.sampled_from(["grasp", "cem"]),
-                "finished_at": st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)),
-            }
-        ),
-        min_size=1,
-        max_size=12,
-        unique_by=lambda row: (row["point"], row["seed"]),
-    )
-)
-def test_a_sweep_in_columns_is_the_sweep_in_rows(rows) -> None:
-    (record,) = quick_result(plane_point(4), (0,)).results
-    records = [replace(record, point_id=plane_point(row.pop("point")).point_id, **row) for row in map(dict, rows)]
-    table = to_table(records)
-    whole, points = overview(table), contents(table.to_pylist())
-    assert whole.digests == {point.point_id: point.digest for point in points}
-    expected = {k: v for k, v in summary(table.to_pylist()).items() if not k.endswith(("_mean", "_median"))}
-    for planner in {row["planner"] for row in rows}:
-        hits = [row["success"] for row in rows if row["planner"] == planner and row["status"] != "failed"]
-        if hits:
-            expected[f"success_rate/{planner}"] = sum(hits) / len(hits)
-    assert whole.metrics == pytest.approx(expected)
-    assert whole.cells == len(rows)
-    assert whole.began == pytest.approx(min(point.began for point in points), abs=1)
-    assert whole.ended == max(point.ended for point in points)

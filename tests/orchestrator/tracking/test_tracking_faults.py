@@ -49,7 +49,7 @@ def proxy(server: MLflowServer) -> Iterator[FaultyProxy]:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits between tries are short."""
+    """Shorten the waits between attempts."""
     monkeypatch.setattr(module, "_FIRST_WAIT", 0.05)
     monkeypatch.setattr(module, "_LONGEST_WAIT", 0.2)
     monkeypatch.setattr(module, "_GATHER", 0.05)
@@ -76,7 +76,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def drain(bench: Bench) -> None:
-    """What `grasp sync` does, once the sweep's own thread has let go."""
+    """Deliver everything as `grasp sync` does, after the sweep's own thread has released the outbox."""
     locks: list[int | None] = []
     until(lambda: locks.append(bench.outbox.claim()) or locks[-1] is not None)
     relay, hiccups = bench.relay(), 0
@@ -93,7 +93,7 @@ def drain(bench: Bench) -> None:
 
 
 def test_answers_that_are_lost_make_nothing_twice(bench: Bench, proxy: FaultyProxy):
-    chance = random.Random(5)  # every sixth would always meet the same request of a record that takes six
+    chance = random.Random(5)  # with every sixth it would always be the same request of a record that takes six
     proxy.fault = lambda number, method, path: "drop" if chance.random() < 0.2 else None
     assert swept(bench).finish() is None
     dropped = {path.rsplit("/", 1)[-1] for _, path, fault in proxy.seen if fault == "drop"}
@@ -125,7 +125,7 @@ def test_every_kind_of_request_may_lose_its_answer(bench: Bench, proxy: FaultyPr
 
 
 @pytest.mark.parametrize(("which", "kind"), [(1, "sweep"), (2, "point")])
-def test_a_run_that_a_given_up_request_makes_after_all_is_found_before_the_end(
+def test_a_run_that_an_abandoned_request_creates_after_all_is_found_before_the_end(
     bench: Bench, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, which: int, kind: str
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
@@ -157,7 +157,7 @@ def test_a_server_that_is_overloaded_is_waited_for(bench: Bench, proxy: FaultyPr
     bench.check_all_once(HORIZONS, SEEDS)
 
 
-def test_credentials_that_are_refused_are_said_at_once_and_once(bench: Bench, proxy: FaultyProxy):
+def test_refused_credentials_are_reported_at_once_and_once(bench: Bench, proxy: FaultyProxy):
     proxy.fault = lambda number, method, path: 401 if number >= 6 else None
     said: list[str] = []
     tracker = swept(bench, said)
@@ -174,7 +174,7 @@ def test_credentials_that_are_refused_are_said_at_once_and_once(bench: Bench, pr
     bench.check_all_once(HORIZONS, SEEDS)
 
 
-def test_a_slow_server_delays_no_planning_and_what_waits_is_said(
+def test_a_slow_server_delays_no_planning_and_waiting_records_are_reported(
     bench: Bench, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -199,7 +199,7 @@ def test_a_database_that_goes_away_and_comes_back(database: PostgreSQL, server: 
     threads = [threading.Thread(target=lambda tracker=tracker: ended.append(tracker.finish())) for tracker in trackers]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)  # some tries fail; nothing depends on how many
+    time.sleep(0.5)  # some attempts fail; nothing depends on how many
     database.start()
     for thread in threads:
         thread.join()

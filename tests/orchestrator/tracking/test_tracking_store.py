@@ -1,4 +1,4 @@
-"""Where tracking goes: wrong addresses and refused credentials are one sentence before planning; no secret is shown."""
+"""Tracking stores: wrong addresses and refused credentials are one sentence before planning; no secret is shown."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ from world_models.errors import UserError
 
 
 class Answers:
-    """A server that gives one answer and remembers what it was sent."""
+    """A server that always gives the same answer and records its requests."""
 
     def __init__(self) -> None:
         self.status, self.body, self.kind = 200, "{}", "application/json"
@@ -65,14 +65,14 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
         ("http://tracking:port", "cannot be read"),
     ],
 )
-def test_what_is_no_address_is_one_sentence_without_its_password(uri, sentence):
+def test_an_invalid_address_is_one_sentence_without_its_password(uri, sentence):
     with pytest.raises(UserError) as raised:
         TrackingStore(uri, Path("files"))
     assert sentence in str(raised.value)
     assert "cret" not in str(raised.value)
 
 
-def test_a_server_that_would_take_records_is_not_remarked_on(answers):
+def test_a_server_that_takes_records_gives_no_warning(answers):
     answers.body = json.dumps({"experiment": {"experiment_id": "1", "lifecycle_stage": "active"}})
     assert answers.of("http://HERE").check() is None
     answers.status, answers.body = 404, json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no experiment"})
@@ -96,7 +96,7 @@ def test_a_server_that_would_take_records_is_not_remarked_on(answers):
         ),
     ],
 )
-def test_what_waiting_does_not_mend_is_refused_with_the_way_without(answers, status, body, kind, sentence):
+def test_permanent_errors_are_refused_and_name_the_way_without_tracking(answers, status, body, kind, sentence):
     answers.status, answers.body, answers.kind = status, body, kind
     with pytest.raises(UserError) as raised:
         answers.of("http://me:secret@HERE").check()
@@ -107,7 +107,7 @@ def test_what_waiting_does_not_mend_is_refused_with_the_way_without(answers, sta
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_what_waiting_may_mend_is_a_warning(answers, status):
+def test_temporary_errors_are_a_warning(answers, status):
     answers.status = status
     warning = answers.of("http://me:secret@HERE").check()
     assert warning is not None
@@ -116,7 +116,7 @@ def test_what_waiting_may_mend_is_a_warning(answers, status):
     assert "secret" not in warning
 
 
-def test_nobody_there_is_a_warning_for_servers_and_databases():
+def test_servers_and_databases_that_do_not_answer_are_a_warning():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -139,7 +139,7 @@ def test_credentials_come_from_the_address_or_the_environment(answers, monkeypat
     assert sent == ["Bearer t0ken", "Basic bWU6c2VjcmV0", "Basic eW91OnBAc3M="]
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path):
+def test_a_file_that_is_not_a_database_is_refused(tmp_path):
     file = tmp_path / "mlflow.db"
     assert TrackingStore(f"sqlite:///{file}", tmp_path).check() is None
     file.write_text("this is a text, and a long one")

@@ -1,4 +1,4 @@
-"""One study, its storages, and what happens to trials when drivers die, storages go away, or several drivers share it."""
+"""A study, its storages, and its trials when drivers die, storages are unavailable or several drivers share it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_study_whose_definition_changed_is_refused(tmp_path, changed, words):
     assert "choose another name=" in str(error.value)
 
 
-def test_a_dead_drivers_trials_are_gone_on_with_and_others_left_alone(tmp_path):
+def test_a_dead_drivers_trials_are_resumed_and_others_left_alone(tmp_path):
     mine, other = open_study(tmp_path / "journal"), open_study(tmp_path / "journal", owner="other")
     asked, foreign = mine.ask(9), other.ask(9)
     assert asked is not None
@@ -80,7 +80,7 @@ def test_a_dead_drivers_trials_are_gone_on_with_and_others_left_alone(tmp_path):
     assert [view.feasible for view in views] == [False, True]
 
 
-def test_trials_of_a_driver_that_died_while_asking_do_not_count(tmp_path):
+def test_trials_of_a_driver_that_died_while_creating_them_do_not_count(tmp_path):
     study = open_study(tmp_path / "journal")
     study.optuna.ask()
     assert open_study(tmp_path / "journal").resume() == []
@@ -90,7 +90,7 @@ def test_trials_of_a_driver_that_died_while_asking_do_not_count(tmp_path):
     assert study.finished() == 3
 
 
-def test_trials_are_taken_over_only_when_asked(tmp_path):
+def test_trials_are_taken_over_only_on_request(tmp_path):
     other = open_study(tmp_path / "journal", owner="other")
     assert other.ask(9) is not None
     mine = open_study(tmp_path / "journal")
@@ -100,7 +100,7 @@ def test_trials_are_taken_over_only_when_asked(tmp_path):
     assert len(mine.resume()) == 1
 
 
-def test_half_a_line_is_cut_off(tmp_path):
+def test_a_partial_line_is_cut_off(tmp_path):
     journal = tmp_path / "journal"
     study = open_study(journal)
     trial = study.ask(2)
@@ -163,7 +163,7 @@ def test_storages_that_cannot_be_used_are_refused_without_their_secrets(location
     assert "secret" not in masked_location(location)
 
 
-def test_a_file_that_is_no_journal_is_refused(tmp_path):
+def test_a_file_that_is_not_a_journal_is_refused(tmp_path):
     journal = tmp_path / "journal"
     journal.write_text("good morning\n{}\n")
     with pytest.raises(UserError, match="is not an Optuna journal"):
@@ -204,7 +204,7 @@ def test_known_settings_come_first_and_what_they_leave_out_is_suggested(tmp_path
     assert not other.is_start, "the same start was given twice"
 
 
-def test_drivers_of_one_seed_do_not_suggest_the_same(tmp_path):
+def test_drivers_with_the_same_seed_suggest_different_trials(tmp_path):
     mine = open_study(tmp_path / "journal", sampling=at_random(4))
     other = open_study(tmp_path / "journal", owner="other", sampling=at_random(4))
     trials = [mine.ask(9), other.ask(9), mine.ask(9), other.ask(9)]
@@ -276,7 +276,7 @@ def test_a_study_waits_for_a_database_that_went_away(tmp_path, database):
 
 @needs_postgresql
 @pytest.mark.timeout(300)
-def test_a_study_that_is_stopped_while_its_database_is_away_ends_in_one_sentence(tmp_path):
+def test_a_study_that_is_stopped_while_its_database_is_down_ends_in_one_sentence(tmp_path):
     with PostgreSQL() as server:
         stop = threading.Event()
         study = open_study(server.uri, stop=stop, on_unavailable=lambda said: stop.set())

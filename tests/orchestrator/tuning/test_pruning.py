@@ -1,4 +1,4 @@
-"""Racing: who is given up, who never is, and how often the test is wrong."""
+"""Pruning: which trials are pruned, which never are, and how often the test is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from world_models.errors import UserError
 
 
 def study_of(direction: str, *trials: tuple[TrialState, list[float]]) -> optuna.Study:
-    """A study with trials of these scores; a trial under way has no value."""
+    """A study with trials that have these scores; a running trial has no value."""
     study = optuna.create_study(direction=direction)
     for state, scores in trials:
         study.add_trial(
@@ -37,7 +37,7 @@ GOOD, BAD = [0.1 + 0.01 * i for i in range(16)], [0.5 + 0.02 * i for i in range(
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.RUNNING])
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_what_is_worse_than_the_leader_is_given_up(state, direction):
+def test_a_trial_worse_than_the_leader_is_pruned(state, direction):
     sign = 1 if direction == "minimize" else -1
     study = study_of(
         direction, (state, [sign * score for score in GOOD]), (TrialState.RUNNING, [sign * score for score in BAD[:8]])
@@ -46,7 +46,7 @@ def test_what_is_worse_than_the_leader_is_given_up(state, direction):
     assert not given_up(study, 0)
 
 
-def test_nothing_is_given_up_before_the_warm_up_or_without_a_rival():
+def test_nothing_is_pruned_before_the_warm_up_or_without_a_rival():
     study = study_of("minimize", (TrialState.COMPLETE, GOOD), (TrialState.RUNNING, BAD[:5]))
     assert not given_up(study, 1, warm_up=6)
     assert given_up(study, 1, warm_up=5)
@@ -64,14 +64,14 @@ def test_a_leader_that_had_the_easier_half_does_not_count():
     assert not given_up(study, 1)
 
 
-def test_equals_are_never_given_up():
+def test_equal_trials_are_never_pruned():
     study = study_of("minimize", (TrialState.COMPLETE, GOOD), (TrialState.RUNNING, GOOD[:8]))
     assert not given_up(study, 1)
     assert worse(np.zeros(8)) == 1.0
 
 
 @pytest.mark.parametrize("p_value", [0.05, 0.15])
-def test_a_trial_as_good_as_the_leader_is_given_up_as_seldom_as_said(p_value):
+def test_a_trial_as_good_as_the_leader_is_pruned_at_most_at_the_stated_rate(p_value):
     rng = np.random.default_rng(0)
     lost = 0
     for _ in range(400):
@@ -93,7 +93,7 @@ def test_bad_options(options, words):
         Pruning(**options)
 
 
-def test_of_trials_that_have_ended_only_those_near_the_best_are_still_in_the_running() -> None:
+def test_only_ended_trials_near_the_best_remain_candidates() -> None:
     draw = np.random.default_rng(0)
     best = dict(enumerate(draw.random(32).tolist()))
     near = {step: score + 0.01 * (-1) ** step for step, score in best.items()}

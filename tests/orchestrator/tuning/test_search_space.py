@@ -1,4 +1,4 @@
-"""Search spaces: what a config may say, what is refused in one sentence, and that suggestions stay inside."""
+"""Search spaces: valid configs, refusals in one sentence, and suggestions that stay inside."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_settings_come_after_those_that_they_depend_on():
         ({}, "the search space is empty"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(raw, words):
+def test_errors_are_one_sentence(raw, words):
     with pytest.raises(UserError) as error:
         space_of(raw, "grasp")
     assert words in str(error.value)
@@ -73,7 +73,7 @@ def test_what_is_wrong_is_said_in_one_sentence(raw, words):
 
 
 @pytest.mark.parametrize("label", groups()["space"])
-def test_shipped_spaces_hold_for_their_planners(label):
+def test_shipped_spaces_fit_their_planners(label):
     composed = compose("tune", [f"planner={label}", f"space={label}"])
     planner = composed.values["planners"][label]["name"]  # pyright: ignore[reportIndexIssue]
     space = space_of(composed.values["space"], planner)  # pyright: ignore[reportArgumentType]

@@ -58,7 +58,7 @@ def test_trials_share_batches_and_none_waits_for_another(tmp_path):
     assert len({kind_of(points_of(base())(view.settings)[0]) for view in study.views()}) == 1
 
 
-def test_values_do_not_depend_on_how_many_are_under_way(tmp_path):
+def test_values_do_not_depend_on_the_number_of_running_trials(tmp_path):
     values = []
     for parallel in (1, 5):
         study = open_study(tmp_path / f"journal-{parallel}", pruning=unpruned(), sampling=at_random(3))
@@ -67,7 +67,7 @@ def test_values_do_not_depend_on_how_many_are_under_way(tmp_path):
     assert values[0] == values[1]
 
 
-def test_pruning_spares_cells_and_never_the_best(tmp_path):
+def test_pruning_saves_cells_and_keeps_the_best(tmp_path):
     whole = open_study(tmp_path / "whole", pruning=unpruned(), sampling=at_random(1))
     run_study(whole, Ledger(tmp_path / "ledger-whole"), total=24)
     pruned = open_study(tmp_path / "pruned", pruning=Pruning(warm_up=6), sampling=at_random(1))
@@ -81,7 +81,7 @@ def test_pruning_spares_cells_and_never_the_best(tmp_path):
     assert min((view for view in views if view.state is State.COMPLETE), key=lambda view: view.values[0]).number == best.number
     for view in views:
         if view.state is State.PRUNED:
-            # Given up before the end, and the last word is the mean of what was seen.
+            # Pruned before the end, and its value is the mean of what was seen.
             seen = {step: score for step, score in view.steps.items() if step < len(SEEDS)}
             assert 6 <= len(seen) < len(SEEDS)
             assert view.values[0] == pytest.approx(sum(seen.values()) / len(seen))
@@ -115,7 +115,7 @@ def test_a_study_goes_on_after_deaths_and_plans_nothing_twice(tmp_path):
     cells_by_point(ledger)
 
 
-def test_a_study_that_has_enough_asks_for_nothing(tmp_path):
+def test_a_study_with_enough_trials_requests_nothing(tmp_path):
     ledger = Ledger(tmp_path / "ledger")
     run_study(open_study(tmp_path / "journal"), ledger, total=5)
     before = cells_by_point(ledger)
@@ -237,11 +237,11 @@ def test_every_sampler_runs_a_study(tmp_path, sampler):
     study = open_study(tmp_path / "journal", sampling=Sampling(sampler, seed=1, startup=4))
     run_study(study, Ledger(tmp_path / "ledger"), total=8, parallel=1)
     assert study.finished() == 8
-    # A Gaussian process comes back to where it is best, with whole numbers to the very same settings.
+    # A Gaussian process returns to its best point: with whole numbers, to the very same settings.
     assert len({tuple(view.settings.values()) for view in study.views()}) >= (3 if sampler == "gp" else 8)
 
 
-def test_tpe_finds_what_is_there_to_be_found(tmp_path):
+def test_tpe_finds_the_optimum(tmp_path):
     study = open_study(tmp_path / "journal", pruning=Pruning(warm_up=6))
     run_study(study, Ledger(tmp_path / "ledger"), total=30, parallel=3)
     views = study.views()

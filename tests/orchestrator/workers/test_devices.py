@@ -1,4 +1,4 @@
-"""What a GPU's errors mean to workers, told by a CPU: the errors themselves are raised in test_cuda_sweeps.py."""
+"""How workers handle errors of a GPU, tested on a CPU: the errors themselves are raised in test_cuda_sweeps.py."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from world_models.errors import UserError
 
 
 class Raising:
-    """An evaluator whose batches all raise."""
+    """An evaluator that raises for every batch."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -38,7 +38,7 @@ class Raising:
         (ValueError("CUDA error: out of memory"), False),
     ],
 )
-def test_errors_that_mean_too_little_memory_are_known_by_class_or_words(error: Exception, memory: bool) -> None:
+def test_out_of_memory_errors_are_known_by_class_or_text(error: Exception, memory: bool) -> None:
     answer = attempt(Raising(error), Batch.of(plane_point(), (0, 1)))
     assert isinstance(answer, BatchFailure)
     assert answer.out_of_memory == memory
@@ -80,7 +80,7 @@ def test_a_share_bounds_the_memory_of_workers_that_have_a_gpu_together(monkeypat
     assert bounds == [0.5, 1 / 3]
 
 
-def test_a_gpu_on_which_nothing_can_be_waited_for_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_cannot_synchronise_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not gpu.is_broken("cpu")
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     assert not gpu.is_broken("cuda")

@@ -66,7 +66,7 @@ def test_gradient_norms_are_those_of_finite_differences():
 
 
 @pytest.mark.parametrize("gain", [0.8, 1.25])
-def test_shooting_gradients_of_a_scaling_world_change_by_its_gain_a_step_and_grasps_do_not(gain):
+def test_shooting_gradients_of_a_scaling_world_change_by_its_gain_per_step_and_grasps_do_not(gain):
     eye = torch.eye(2, dtype=F64)
     model = LinearQuadratic(gain * eye, eye)
     problems = problems_for(model, steps=40, bound=2.0)
@@ -78,7 +78,7 @@ def test_shooting_gradients_of_a_scaling_world_change_by_its_gain_a_step_and_gra
     assert bool((early_over_late(lifted).abs() < 1).all())
 
 
-def test_rows_without_gradient_say_nothing():
+def test_rows_without_gradient_have_a_finite_ratio():
     assert early_over_late(torch.zeros(2, 10, dtype=F64)).tolist() == [0, 0]
     dead = torch.zeros(1, 10, dtype=F64)
     dead[:, -1] = 1
@@ -98,7 +98,7 @@ def test_iterates_descend_stay_in_bounds_and_do_not_touch_their_neighbours():
 
 
 def still(matrix: torch.Tensor, goal: list[list[float]]) -> tuple[LinearQuadratic, ModelProblems]:
-    """A linear world that is asked from the origin to `goal`."""
+    """A linear world with problems from the origin to `goal`."""
     size = matrix.shape[0]
     model = LinearQuadratic(matrix, torch.eye(size, dtype=F64))
     bound = torch.ones(size, dtype=F64)
@@ -131,7 +131,7 @@ def test_a_world_with_a_steep_direction_is_found_to_be_brittle():
     torch.testing.assert_close(1 - (reached - goal).norm(dim=1) / before, measured.removed[1])
 
 
-def test_growth_tells_an_exponential_from_a_power():
+def test_growth_distinguishes_an_exponential_from_a_power():
     lengths = (5, 10, 15, 20, 30, 40)
     T = torch.tensor(lengths, dtype=F64)
     noise = torch.randn(12, 6, generator=torch.Generator().manual_seed(1), dtype=F64)

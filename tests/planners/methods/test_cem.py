@@ -1,4 +1,4 @@
-"""CEM: reaches goals, keeps its mean among the samples, and does not care how its rows are cut into model calls."""
+"""CEM: reaches goals, keeps its mean among the samples, and does not depend on how rows are split into model calls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_mean_is_a_sample() -> None:
 
 @pytest.mark.parametrize("bound", ["_ROWS_PER_CALL", "_NUMBERS_PER_CALL"])
 @pytest.mark.parametrize("name", ["cem", "gd", "grasp"])
-def test_cutting_rows_into_calls_changes_nothing(monkeypatch: pytest.MonkeyPatch, bound: str, name: str) -> None:
+def test_splitting_rows_into_calls_changes_nothing(monkeypatch: pytest.MonkeyPatch, bound: str, name: str) -> None:
     model = small_mlp(F64)
     problems = problems_for(model)
     planner = make_planner(name, {"iterations": 6} | ({"sync_every": 3, "sync_steps": 2} if name == "grasp" else {}))
@@ -55,7 +55,7 @@ def test_momentum_one_never_moves() -> None:
 
 
 def test_min_std_keeps_exploring() -> None:
-    """Without a floor the distribution collapses on the best of few samples; with one the search goes on."""
+    """Without a floor the distribution collapses on the best of few samples; with one the search continues."""
     model = LinearQuadratic.random(0, dtype=F64)
     problems = problems_for(model, batch=4, bound=1.0)
     small = CEMSettings(iterations=60, samples=8, elites=2)

@@ -77,7 +77,7 @@ def test_gradients_equal_autograd_of_the_loss_written_out(world: str) -> None:
 
 @dataclass(frozen=True)
 class TwistedStates(Wrapped):
-    """The same world in value, with another Jacobian to its state input."""
+    """A world with the same values but another Jacobian with respect to its state input."""
 
     factor: float = 1.0
 
@@ -167,7 +167,7 @@ def test_iterates_equal_the_method_coded_plainly(world: str, optimizer: str) -> 
     torch.testing.assert_close(search.states, states.detach(), rtol=0, atol=1e-9)
 
 
-def test_the_last_step_counts_twice_only_when_asked() -> None:
+def test_the_last_step_counts_twice_only_if_set() -> None:
     """With T = 1 the loss is (1 + goal_weight) or 1 times the goal cost; plain gradient descent shows the factor."""
     model = LinearQuadratic.random(0, dtype=F64)
     problems = problems_for(model, steps=1, bound=10.0)

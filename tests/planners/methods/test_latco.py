@@ -21,7 +21,7 @@ F64 = torch.float64
 
 
 def lagrangian(model: WorldModel, problems: ModelProblems, states: Tensor, actions: Tensor, goal: Tensor, dynamics: Tensor):
-    """Written out problem by problem and step by step."""
+    """The Lagrangian written out problem by problem and step by step."""
     loss, h = torch.zeros((), dtype=actions.dtype), model.history
     for b in range(problems.batch):
         sequence = torch.cat([problems.context.states[b], states[b]])

@@ -1,4 +1,4 @@
-"""Rows of a batch that sync at times of their own: each does what it would do alone, whoever is beside it."""
+"""Rows of a batch that sync at different times: each does what it would do alone, whatever the other rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS = st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(1, 9), st.i
 
 
 def plainly(counts: Counts, extra: tuple[int, int]) -> list[str]:
-    """What a row alone does, by the method's words."""
+    """Steps of a single row, from the description of the method."""
     every, steps, iterations, final = counts
     done = []
     for iteration in range(iterations):
@@ -93,7 +93,7 @@ def test_updates_of_some_rows_are_those_of_the_rows_alone(name: str, row_sets: l
         torch.testing.assert_close(together[row], alone[0], rtol=1e-12, atol=1e-12)
 
 
-def test_a_float32_row_is_updated_to_the_same_bits_whatever_stands_beside_it() -> None:
+def test_a_float32_row_is_updated_to_the_same_bits_whatever_the_other_rows() -> None:
     torch.manual_seed(0)
     start, rate = torch.randn(3, 4), 0.07
     by_row = torch.full((3,), rate, dtype=torch.float64)
@@ -110,7 +110,7 @@ def test_a_float32_row_is_updated_to_the_same_bits_whatever_stands_beside_it() -
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40)), max_size=6))
-def test_noise_of_rows_at_iterations_of_their_own(steps: list[tuple[int, int]]) -> None:
+def test_noise_of_rows_at_different_iterations(steps: list[tuple[int, int]]) -> None:
     like, shape = torch.zeros(1), (40, 30)
     many = RowNoise([5, 6, 7], "states", shape, like)
     clock = torch.zeros(3, dtype=torch.int64)

@@ -17,7 +17,7 @@ F64 = torch.float64
 
 
 def split(costs: Tensor) -> float:
-    """A cost that some rows are below and some are above."""
+    """A cost between those of the rows."""
     return float(costs.sort().values[:2].mean())
 
 
@@ -66,7 +66,7 @@ def test_rows_are_independent_over_attempts(name: str) -> None:
         assert alone.evaluations[0] == together.evaluations[row]
 
 
-def test_attempts_have_noise_of_their_own() -> None:
+def test_each_attempt_has_its_own_noise() -> None:
     model = WORLDS["pendulums"](F64)
     problems = problems_for(model, steps=3)
     first = plan("cem", model, problems, [1, 2, 3])
@@ -77,7 +77,7 @@ def test_attempts_have_noise_of_their_own() -> None:
     assert len({attempt_seed(seed, attempt) for seed in range(50) for attempt in range(4)}) == 200
 
 
-def test_a_broken_row_is_tried_again_and_says_so_when_it_stays_broken() -> None:
+def test_a_broken_row_is_tried_again_and_reported_when_it_stays_broken() -> None:
     model = WORLDS["mlp"](F64)
     problems = problems_for(model, steps=3)
     problems.context.states[1] = torch.nan

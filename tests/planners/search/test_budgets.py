@@ -1,4 +1,4 @@
-"""Runs end in time: budgets of model steps and of seconds, goals that are reached early, and memory that there is not."""
+"""Runs end in time: budgets of model steps and of seconds, goals that are reached early, and lack of memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ every_planner = pytest.mark.parametrize("name", sorted(PLANNERS))
 
 
 def iteration_costs(name: str, **settings: Scalar) -> list[int]:
-    """Model steps of the iterations of one row, measured on the model."""
+    """Model steps of one row's iterations, counted on the model."""
     counting = Counting(WORLDS["pendulums"](F64))
     ends: list[int] = []
     planner = make_planner(name, {**SETTINGS[name], **settings})
@@ -47,7 +47,7 @@ def test_model_steps_exceed_the_budget_by_less_than_an_iteration_and_the_last_ch
 
 
 def test_equal_budgets_are_equal_for_all_planners() -> None:
-    """A budget that is many iterations of every planner: all spend the same, to an iteration."""
+    """With a budget of many iterations, all planners spend the same up to one iteration."""
     model = WORLDS["linear_quadratic"](torch.float32)
     problems = problems_for(model)
     spent = {}
@@ -74,7 +74,7 @@ def test_the_budget_counts_restarts_and_attempts(name: str) -> None:
 
 
 @every_planner
-def test_a_budget_that_is_gone_at_once_leaves_the_start(name: str) -> None:
+def test_a_budget_that_is_spent_at_once_leaves_the_start(name: str) -> None:
     model = WORLDS["pendulums"](F64)
     problems = problems_for(model)
     done = plan(name, model, problems, [1, 2, 3], max_evaluations=1)
@@ -86,7 +86,7 @@ def test_a_budget_that_is_gone_at_once_leaves_the_start(name: str) -> None:
 
 @dataclass
 class FakeClock:
-    """Time goes on by `tick` seconds whenever it is asked for."""
+    """A clock that advances by `tick` seconds whenever it is read."""
 
     tick: float
     now: float = 100.0
@@ -113,7 +113,7 @@ def test_seconds_are_counted_by_problem(name: str, clock: FakeClock) -> None:
         problems = problems_for(model, batch=batch)
         done = planner.plan(model, problems, range(batch), lambda i, n, seen=seen: seen.append(i))
         assert done.status == (PlanStatus.OUT_OF_BUDGET,) * batch
-        # The clock is asked once before each iteration: after int(2.5 * batch) answers there is time left.
+        # The clock is read once before each iteration: after int(2.5 * batch) readings there is time left.
         assert seen == [*range(1, int(2.5 * batch) + 1), 12]
 
 
@@ -129,7 +129,7 @@ def test_no_further_attempt_begins_too_late(clock: FakeClock) -> None:
 
 
 @every_planner
-def test_rows_that_reach_the_goal_leave_and_the_others_do_not_notice(name: str) -> None:
+def test_rows_that_reach_the_goal_leave_without_effect_on_the_others(name: str) -> None:
     model = Counting(WORLDS["pendulums"](F64))
     problems = problems_for(model, batch=4)
     full = plan(name, model, problems, [1, 2, 3, 4])
@@ -164,7 +164,7 @@ def test_all_rows_reached_ends_the_run(name: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Exhausting(LinearQuadratic):
-    """A world that asks for more memory than there is."""
+    """A world that needs more memory than there is."""
 
     def step(self, states: Float[Tensor, "n 1 state"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n state"]:
         if len(states) > 3:
@@ -173,7 +173,7 @@ class Exhausting(LinearQuadratic):
 
 
 @every_planner
-def test_a_model_without_memory_raises_one_typed_error(name: str) -> None:
+def test_a_model_that_runs_out_of_memory_raises_one_typed_error(name: str) -> None:
     world = LinearQuadratic.random(0)
     model = Exhausting(world.A, world.B)
     with pytest.raises(PlannerMemoryError, match="out of memory on cpu with 4 problems in one batch") as caught:
@@ -184,7 +184,7 @@ def test_a_model_without_memory_raises_one_typed_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cem", "icem", "mppi", "random_shooting"])
-def test_samples_that_no_memory_holds_raise_the_same(name: str) -> None:
+def test_samples_that_do_not_fit_into_memory_raise_the_same(name: str) -> None:
     model = WORLDS["linear_quadratic"](torch.float32)
     with pytest.raises(PlannerMemoryError, match="with 3 problems"):
         plan(name, model, problems_for(model), [1, 2, 3], samples=10**12)

@@ -1,4 +1,4 @@
-"""The tree of model rollouts: finds ways where straight lines fail, is bound to its row, and its branches are what they say."""
+"""The tree of model rollouts: finds ways where straight lines fail, depends on its row only, and its branches are rollouts."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_double_integrator_is_brought_to_a_goal_within_its_reach():
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("dtype", EXACT, ids=str)
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_branches_are_what_they_say(name: str, dtype: torch.dtype, steps: int):
+def test_branches_are_rollouts_of_their_actions(name: str, dtype: torch.dtype, steps: int):
     model = WORLDS[name](dtype)
     problems = problems_for(model, steps=steps)
     found = explore(model, problems, [10, 11, 12], 3, SMALL)
@@ -146,14 +146,14 @@ def test_a_lost_row_leaves_the_others_as_they_are():
 
 @dataclass(frozen=True)
 class Cliff(Patches):
-    """Beyond 0.5 the model knows nothing."""
+    """A world whose model gives NaN beyond 0.5."""
 
     def step(self, states: Float[Tensor, "n 1 two three"], actions: Float[Tensor, "n 1 two"]) -> Float[Tensor, "n two three"]:
         following = states[:, 0] + 0.1 * actions[:, 0].unsqueeze(-1)
         return torch.where(following > 0.5, torch.nan, following)
 
 
-def test_states_that_are_not_finite_are_no_way():
+def test_states_that_are_not_finite_are_not_explored():
     model = Cliff(dtype=torch.float64)
     start, goal = torch.zeros(2, 2, 3, dtype=torch.float64), torch.full((2, 2, 3), 2.0, dtype=torch.float64)
     bound = torch.ones(2, dtype=torch.float64)
@@ -214,6 +214,6 @@ BAD: list[tuple[Callable[[], object], str]] = [
 
 
 @pytest.mark.parametrize(("build", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
-def test_what_is_wrong_is_said_by_name_and_value(build: Callable[[], object], sentence: str):
+def test_errors_state_name_and_value(build: Callable[[], object], sentence: str):
     with pytest.raises(UserError, match=sentence):
         build()

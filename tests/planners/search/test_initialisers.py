@@ -1,4 +1,4 @@
-"""Where searches start: every planner takes every start, and is never worse than it."""
+"""Starts of searches: every planner takes every start and is never worse than it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restarts: several rows a problem beside each other are so many separate runs, of which the best is kept."""
+"""Restarts: several rows per problem in one batch equal as many separate runs, of which the best is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gauss-Newton steps: exact Jacobians, one step to the goal of a linear world, rows that do not meet."""
+"""Gauss-Newton steps: exact Jacobians, one step to the goal of a linear world, independent rows."""
 
 from __future__ import annotations
 
@@ -122,12 +122,12 @@ def test_cost_never_rises_and_bounds_hold(world: str) -> None:
 
 
 def run_refiner(newton: LevenbergMarquardt, actions: torch.Tensor, steps: int) -> None:
-    """So many steps, and the one that only looks."""
+    """The given number of steps, and a last one that only evaluates."""
     for _ in range(steps + newton.extra_steps):
         newton.step(actions)
 
 
-def test_rows_that_begin_and_wait_at_times_of_their_own_go_as_they_go_alone() -> None:
+def test_rows_that_begin_and_wait_at_different_times_go_as_they_go_alone() -> None:
     run, damping = linear_run(), [0.5, 0.1, 2.0, 0.3]
     together, actions = LevenbergMarquardt(run, torch.tensor(damping)), run.start.actions.clone()
     for rows in ([0, 2], [0, 2], [2, 3], [2, 3], [0], [1, 3], [2]):
@@ -153,7 +153,7 @@ def test_a_refused_step_keeps_the_linearisation_and_plans_stay_the_same_bit_for_
 
     def counted(model: WorldModel, problems: ModelProblems, actions: Tensor, states: Tensor) -> Tensor:
         asked.append(len(actions))
-        # Row by row: how many rows share a product may change its last bits.
+        # Row by row, since the number of rows in a product may change its last bits.
         each = [
             final_state_jacobian(model, take(problems, [i]), actions[i : i + 1], states[i : i + 1]) for i in range(len(actions))
         ]

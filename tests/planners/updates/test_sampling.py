@@ -1,5 +1,4 @@
-"""What sampling planners share: the colour of noise, the price of plans, who is an elite; and what iCEM, MPPI and random
-shooting make of it."""
+"""Shared parts of sampling planners (coloured noise, costs, elites) and their use in iCEM, MPPI and random shooting."""
 
 from __future__ import annotations
 
@@ -36,7 +35,7 @@ def test_coloured_noise_has_variance_one_at_every_time(time: int, exponent: floa
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
-def test_power_falls_with_frequency_as_asked(exponent: float) -> None:
+def test_power_falls_with_frequency_as_set(exponent: float) -> None:
     noise = coloured(white(1, 4000, 64, 1), exponent)
     power = torch.fft.rfft(noise, dim=2).abs().square().mean(1)[0, 1:-1, 0]
     frequency = torch.arange(1, len(power) + 1, dtype=F64)
@@ -61,7 +60,7 @@ def test_colour_by_row_is_that_of_the_row_alone() -> None:
     assert smooth.diff(dim=1).square().mean() < 0.5 * noise[2].diff(dim=1).square().mean()
 
 
-def test_costs_are_those_of_the_plans_inside_the_bounds_and_the_best_is_offered() -> None:
+def test_costs_are_those_of_the_plans_inside_the_bounds_and_the_best_is_recorded() -> None:
     model = WORLDS["pendulums"](F64)
     problems = problems_for(model)
     run = begin(model, problems, [1, 2, 3])
@@ -140,7 +139,7 @@ def test_icems_kept_elites_stay_candidates_until_better_ones_come() -> None:
 
 
 def test_icems_mean_is_a_candidate_of_a_rows_last_iteration_only() -> None:
-    """Standing still is optimal and every draw is far worse: the mean wins when it is asked, at each row's own end."""
+    """Standing still is optimal and every draw is far worse: the mean wins once it is a candidate, at each row's own end."""
     model = LinearQuadratic(torch.eye(2, dtype=F64), torch.eye(2, dtype=F64))
     problems = problems_for(model, batch=2, bound=1.0)
     run = begin(model, replace(problems, context=Context.at(model, problems.goal)), [1, 2])
@@ -184,7 +183,7 @@ def test_random_shooting_is_the_best_of_its_start_and_its_draws() -> None:
 
 
 @pytest.mark.parametrize("name", ["cem", "icem", "mppi", "random_shooting"])
-def test_bounds_that_are_infinite_are_no_trouble(name: str) -> None:
+def test_infinite_bounds_are_fine(name: str) -> None:
     model = WORLDS["linear_quadratic"](torch.float32)
     far = torch.full((2,), torch.inf)
     problems = replace(problems_for(model), low=-far, high=far)

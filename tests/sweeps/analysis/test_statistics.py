@@ -1,4 +1,4 @@
-"""The statistics of reports against independent references, and against simulated sweeps whose truth is known."""
+"""The statistics of reports against independent references, and against simulated sweeps with a known truth."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def test_intervals_of_rates_cover_as_often_as_they_say(n: int, a: float, b: floa
 @pytest.mark.parametrize("n", [8, 32, 64])
 @pytest.mark.parametrize("successes", [(0, 0.5), (0.5, 1), (1, 2), (2, 4)], ids=lambda window: f"{window[0]} to {window[1]}")
 def test_intervals_of_rates_cover_as_often_as_they_say_close_to_0(n: int, successes: tuple[float, float]) -> None:
-    """Exactly, over rates that lead to so many successes on average; close to 1 is the mirror image.
+    """Exact coverage over rates that give the stated number of successes on average; rates close to 1 are the mirror image.
 
-    For a single rate the coverage of any interval without dice jumps up and down with the rate (Brown, Cai and DasGupta 2001).
+    For a single rate the coverage of any deterministic interval jumps up and down with the rate (Brown, Cai and DasGupta 2001).
     """
     rates = np.linspace(successes[0] / n, successes[1] / n, 2001)[1:]
     low, high = np.array([wilson(k, n) for k in range(n + 1)]).T
@@ -117,13 +117,13 @@ def test_intervals_of_rates_cover_as_often_as_they_say_close_to_0(n: int, succes
 @pytest.mark.parametrize("n", [32, 64])
 @pytest.mark.parametrize("edges", [False, True], ids=["anywhere", "near 0 and 1"])
 def test_intervals_of_paired_differences_cover_as_often_as_they_say(n: int, edges: bool) -> None:
-    """Half of the sweeps have problems that are hard for both planners, half have planners with nothing in common."""
+    """In half of the sweeps problems are equally hard for both planners; in the other half the planners are independent."""
     covered = paired_coverage(n, edges)
     assert 0.93 <= covered <= 0.97
 
 
 @pytest.mark.parametrize("edges", [False, True], ids=["anywhere", "near 0 and 1"])
-def test_of_eight_pairs_they_cover_rather_more(edges: bool) -> None:
+def test_intervals_of_eight_pairs_cover_rather_more(edges: bool) -> None:
     assert 0.93 <= paired_coverage(8, edges) <= 0.99
 
 
@@ -141,7 +141,7 @@ def paired_coverage(n: int, edges: bool) -> float:
 
 @pytest.mark.parametrize("n", [8, 32, 64])
 def test_where_hardly_any_pair_disagrees_the_interval_covers_more_than_it_says(n: int) -> None:
-    """Exactly, for up to two pairs of each kind on average: never less than 0.93, mostly more than 0.97, as it must be."""
+    """Exact coverage for up to two pairs of each kind on average: never less than 0.93, mostly more than 0.97."""
     cells = [(a, b) for a in range(n + 1) for b in range(n + 1 - a)]
     low, high = np.array([Paired(n, a, b).interval for a, b in cells]).T
     a, b = np.array(cells).T
@@ -181,8 +181,8 @@ def test_intervals_of_progress_over_settings_cover_as_often_as_they_say(n: int) 
     assert 0.93 <= covered / SWEEPS <= 0.97
 
 
-def test_false_discoveries_are_as_rare_as_said_where_some_differences_are_real() -> None:
-    """Of 20 comparisons 5 are real; of those called real, the false ones are on average below the level."""
+def test_false_discoveries_are_as_rare_as_stated_where_some_differences_are_real() -> None:
+    """5 of 20 differences are real; among those called real, the share of false ones is on average below the level."""
     random, shares = np.random.default_rng(4), []
     for _ in range(SWEEPS):
         real = np.arange(20) < 5

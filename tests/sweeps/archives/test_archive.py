@@ -1,4 +1,4 @@
-"""`grasp export` and `grasp import`: a sweep goes elsewhere as one file, whole or not at all."""
+"""`grasp export` and `grasp import`: a sweep moves as one file, completely or not at all."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_records_that_are_not_its_own_are_refused_and_nothing_is_kept(home: Outp
     assert Ledger(Outputs(tmp_path / "out").ledger).table().num_rows == 0
 
 
-def test_names_in_the_archive_lead_nowhere_else(archive: Path, tmp_path: Path) -> None:
+def test_names_in_the_archive_stay_below_the_output_folder(archive: Path, tmp_path: Path) -> None:
     evil = tmp_path / "evil.zip"
     evil.write_bytes(archive.read_bytes())
     with zipfile.ZipFile(evil, "a") as opened:

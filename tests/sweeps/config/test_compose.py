@@ -1,4 +1,4 @@
-"""Configs: what ships composes and is valid, overrides mean what they say, mistakes get one sentence."""
+"""Configs: shipped ones compose and are valid, overrides take effect, mistakes get one sentence."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_every_shipped_planner_and_each_of_its_rules_holds_valid_settings():
                 assert full_settings(named.name, named.as_dict())
 
 
-def test_every_rule_of_a_planner_speaks_about_a_task_that_exists():
+def test_every_rule_of_a_planner_is_for_a_task_that_exists():
     spec = spec_of(compose("config", [f"planner=[{','.join(groups()['planner'])}]"]))
     names = {*groups()["task"], "wall", "point_maze", "push_t", None}
     assert {rule.task for planner in spec.planners for rule in planner.rules} <= names
@@ -135,7 +135,7 @@ def test_values_with_spaces_and_quotes_survive():
     assert compose("config", ["output='/tmp/a b/it\\'s'"]).values["output"] == "/tmp/a b/it's"
 
 
-def test_the_text_of_a_config_is_the_config_again():
+def test_the_text_of_a_config_composes_to_the_config():
     composed = compose("config", ["planner=gd", "seeds=[1,2]"])
     assert re.search(r"seeds:\n- 1\n- 2\n", composed.text)
 
@@ -166,7 +166,7 @@ def test_options_given_twice_are_refused(override):
 
 
 @pytest.mark.parametrize("override", ["horizons=[", "seeds", "=3", "planner=glob(*)", "seeds=interval(0,1)"])
-def test_what_cannot_be_read_is_refused_in_one_sentence(override):
+def test_unreadable_configs_are_refused_in_one_sentence(override):
     with pytest.raises(UserError) as caught:
         compose("config", [override])
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Grids: what they hold, that ids stay when a sweep grows, and what they refuse."""
+"""Grids: their contents, ids that stay when a sweep grows, and refusals."""
 
 import json
 from dataclasses import replace
@@ -129,7 +129,7 @@ def test_a_sweep_saved_without_versions_and_noises_has_the_same_ids():
 
 
 @pytest.mark.parametrize("value", [-0.1, "much", True, float("nan"), float("inf")])
-def test_disagreements_that_are_no_weights_are_refused(value):
+def test_invalid_weights_of_disagreement_are_refused(value):
     with pytest.raises(UserError, match="is no weight >= 0"):
         spec_of(config(disagreement=value))
 

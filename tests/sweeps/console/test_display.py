@@ -1,4 +1,4 @@
-"""What a sweep shows on a terminal while it runs."""
+"""The display of a running sweep on a terminal."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ F64 = torch.float64
 
 
 def curvature_rows(shooting, lifted):
-    """Rows whose values are functions of T, a little different from problem to problem."""
+    """Rows whose values are functions of T, slightly different for each problem."""
     spread = 1 + 0.01 * torch.arange(6, dtype=F64)
     rows = []
     for steps in (5, 10, 15, 20, 30, 40):
@@ -70,11 +70,11 @@ def test_curvature_verdicts_follow_their_rules():
 
 def test_condition_numbers_that_were_not_measured_make_no_claim():
     rows = curvature_rows(lambda T: 1.3**T, lambda T: 2.0)
-    unknown = [CurvatureRow(r.objective, r.position, r.horizon, r.steps, r.values, r.condition * torch.nan) for r in rows]
+    unknown = [CurvatureRow(r.objective, r.iterate, r.horizon, r.steps, r.values, r.condition * torch.nan) for r in rows]
     assert set(verdicts(curvature_claims(unknown))) == {"shooting_curvature", "lifted_curvature"}
 
 
-def test_an_exponential_is_no_power_and_the_other_way_round():
+def test_an_exponential_is_not_a_power_and_the_other_way_round():
     lengths, T = (5, 10, 20, 40), torch.tensor([5.0, 10, 20, 40], dtype=F64)
     for values, exponential, level in (((0.2 * T).exp(), True, False), (T**2, False, True), (T**0, False, True)):
         found = growth(lengths, values.expand(4, -1))

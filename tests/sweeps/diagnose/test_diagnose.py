@@ -1,4 +1,4 @@
-"""`grasp diagnose` through the real command line, its verdicts, its files and what MLflow keeps of it."""
+"""`grasp diagnose` through the real command line: its verdicts, its files and its run in MLflow."""
 
 import csv
 from pathlib import Path
@@ -118,9 +118,9 @@ def test_mlflow_keeps_figures_tables_and_verdicts(diagnosed):
         ("problems=0", "problems 0 is no whole number >= 2"),
         ("problems=40", "problems 40 exceeds the 32 seeds"),
         ("places.early=50", "places.early 50 does not come before places.late 40"),
-        ("places.gd_lr=0", "places.gd_lr 0 is no learning rate"),
+        ("places.gd_lr=0", "places.gd_lr 0 is not a valid learning rate"),
         ("ablation.attempts=0", "attempts 0 is below 1"),
-        ("ablation=3", "ablation 3 holds no settings"),
+        ("ablation=3", "ablation 3 is not a mapping of settings"),
         ("horizons=[5,6,7] task=wall_deep", "wall has no 'deep' problem of 7 steps"),
         ("output=/dev/null/x", "cannot write to output folder"),
         ("problem=3", "did you mean 'problems'"),
@@ -167,13 +167,13 @@ def test_shorter_horizons_keep_the_start_and_stay_reachable():
 
 
 class Wavy(LinearQuadratic):
-    """A model that was fooled: what it predicts swings by half a metre when the state moves by a few millimetres."""
+    """A misled model: its prediction moves by half a metre when the state moves by a few millimetres."""
 
     def step(self, states, actions):
         return states[:, -1] + 0.5 * (500 * states[:, -1]).sin() + actions[:, -1] @ self.B.T
 
 
-def test_the_simulator_says_where_a_model_was_fooled():
+def test_the_simulator_shows_where_a_model_was_misled():
     eye = torch.eye(2, dtype=F64)
     loaded = LoadedModel("plane", Wavy(eye, 0.1 * eye), SquaredDistance(), lambda states: states, {}, "0")
     row = measure_brittleness(Subject(Plane(), loaded, tuple(range(16)), 20))
@@ -184,7 +184,7 @@ def test_the_simulator_says_where_a_model_was_fooled():
     assert float(row.measured.removed[RADII.index(0.1)].median()) > 0.5
 
 
-def test_states_that_cannot_be_are_left_out_of_the_truth():
+def test_impossible_states_are_left_out_of_the_truth():
     task = make_task("wall", kind="free")
     nowhere = LinearQuadratic(torch.eye(2, dtype=F64), torch.eye(2, dtype=F64))
     loaded = LoadedModel("wall", nowhere, SquaredDistance(), lambda states: states + 1000, {}, "0")

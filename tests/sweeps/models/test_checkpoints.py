@@ -1,4 +1,4 @@
-"""`grasp models inspect` and `import`: what files are, hostile ones refused in a sentence, imported models plan."""
+"""`grasp models inspect` and `import`: files are described, hostile ones refused in a sentence, imported models plan."""
 
 import json
 import os
@@ -22,11 +22,11 @@ SMALL_AGENT = {"latent": 32, "hidden": 24, "encoder": 16}
 
 SHOOTING = "planners.random_shooting.settings"
 FEW = ["planner=random_shooting", f"{SHOOTING}.iterations=2", f"{SHOOTING}.samples=4"]
-"""The smallest of plannings."""
+"""Settings for the shortest planning."""
 
 
 def refused(capsys, *words):
-    """The one sentence with which a command is refused."""
+    """The one sentence that refuses a command."""
     assert main(["models", *words]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -135,14 +135,14 @@ def test_a_file_that_says_its_environment_fits_that_only(classes, tmp_path, caps
     assert "action_block=5" in rows["push_t"]
 
 
-def test_jepa_wms_is_told_from_the_others(tmp_path, capsys):
+def test_jepa_wms_is_distinguished_from_the_others(tmp_path, capsys):
     path, _ = jepa_wms_file(tmp_path, own=True)
     assert main(["models", "inspect", str(path)]) == 0
     assert "jepa-wm" in capsys.readouterr().out
     assert "dinov2" in refused(capsys, "import", str(path), "--name", "x", "--task", "push_t", f"output={tmp_path}")
 
 
-def test_a_readout_tells_the_state_from_the_latent(tmp_path):
+def test_a_readout_gives_the_state_from_the_latent(tmp_path):
     """A latent that holds the position linearly enough must give it back."""
     state = tdmpc2_state(observation=2, action=2, **SMALL_AGENT)
     state["_encoder.state.0.weight"] /= 30
@@ -205,7 +205,7 @@ def test_a_file_of_an_unknown_kind_is_described(tmp_path, capsys):
 
 
 class Hostile:
-    """Runs a command when it is unpickled by anybody who executes pickles."""
+    """Runs a command when it is unpickled by code that executes pickles."""
 
     def __init__(self, command):
         self.command = command

@@ -14,7 +14,7 @@ Solves = Callable[[str, str, int], bool]
 
 
 def row(part: str, planner: str, seed: int, success: bool, horizon: int = 50, mode: str = "open_loop") -> dict:
-    """One cell."""
+    """Result of one cell."""
     return {
         "part": part,
         "task": "push_t",

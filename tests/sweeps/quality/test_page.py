@@ -45,7 +45,7 @@ def section(text: str, title: str) -> list[list[str]]:
 
 
 RowKey = tuple[str, str, str]
-"""Task, horizon as the tables have it, planner."""
+"""Task, horizon as in the tables, planner."""
 PUBLISHED = Path(__file__).parents[3] / "docs" / "planning-quality" / "results.parquet"
 
 
@@ -91,7 +91,7 @@ def test_success_and_verdicts_are_those_of_the_cells(page, title, part):
         gained = sum(mine[seed] and not grasp[seed] for seed in common)
         lost = sum(grasp[seed] and not mine[seed] for seed in common)
         p_values[spot] = (mcnemar(gained, lost), (gained - lost) / len(common))
-    # Benjamini and Hochberg: the largest p-value stands, a smaller one is at most what the next larger one became.
+    # Benjamini and Hochberg: the largest p-value stays, a smaller one is at most the next larger adjusted one.
     adjusted, last = {}, 1.0
     for rank, spot in reversed(list(enumerate(sorted(others, key=lambda spot: p_values[spot][0]), 1))):
         last = adjusted[spot] = min(last, p_values[spot][0] * len(others) / rank)
@@ -127,7 +127,7 @@ def test_seconds_and_evaluations_are_means_over_all_cells_that_ran(page):
         assert steps == f"{sum(row['evaluations'] for row in rows) / len(rows):.0f}"
 
 
-def test_success_in_the_model_is_beside_that_in_the_simulator(page):
+def test_success_in_the_model_is_next_to_that_in_the_simulator(page):
     results, text = page
     by = cells(results, "own")
     shown = section(text, "In the model and in the simulator")
@@ -139,7 +139,7 @@ def test_success_in_the_model_is_beside_that_in_the_simulator(page):
 
 
 def test_the_published_page_is_made_of_the_published_results(tmp_path):
-    """All but the figures' bytes, which depend on the drawing library's version."""
+    """Everything except the figures' bytes, which depend on the drawing library's version."""
     assets = tmp_path / "planning-quality"
     shutil.copytree(PUBLISHED.parent, assets)
     assert PUBLISHED.stat().st_size < 5_000_000
@@ -229,7 +229,7 @@ def test_time_capped_grasp_can_meet_what_its_own_budget_does_not(seconds, solved
     assert found[0].measured.startswith(f"grasp_hurried_by_cem {solved / 32:.2f} against 0.90, in {seconds:.2f}")
 
 
-def test_what_was_not_measured_is_no_target_met():
+def test_an_unmeasured_target_is_not_met():
     unmeasured = {"targets": [{"task": "push_t", "horizon": 75, "mode": "open_loop", "at_least": 0.1}], "faster": []}
     (only,) = targets(measured_points(made_up(mixed)), {**FACTS, "aims": unmeasured})
     assert (only.met, only.measured) == (False, "not measured")
@@ -252,7 +252,7 @@ def test_results_come_back_as_they_were(built, tmp_path):
     assert build(back, tmp_path).read_text() == text
 
 
-def test_what_is_no_results_file_is_refused(tmp_path):
+def test_files_that_are_not_results_are_refused(tmp_path):
     with pytest.raises(UserError, match="is no file"):
         read(tmp_path / "none.parquet")
     (tmp_path / "text").write_text("no table")

@@ -35,7 +35,7 @@ def words(conf: Path, folder: Path, *more: str) -> list[str]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Page, figures, films and results."""
+    """Page, figures, animations and results."""
     page, assets = folder / "quality" / "planning-quality.md", folder / "quality" / "planning-quality"
     return {str(file.relative_to(folder)): file.read_bytes() for file in (page, *sorted(assets.iterdir()))}
 
@@ -59,7 +59,7 @@ def test_both_variants_that_ship_are_sound(variant):
         assert any(target["task"] == test.task and target["horizon"] in test.horizons for test in spec.tests)
 
 
-def test_the_full_study_is_the_one_that_was_asked_for():
+def test_the_full_study_has_the_required_size():
     spec = read_quality([], None)
     assert [*spec.planners] == ["grasp", "grasp_explore", "gd", "gd_explore", "cem", "icem", "mppi", "latco"]
     open_loop = {
@@ -69,7 +69,7 @@ def test_the_full_study_is_the_one_that_was_asked_for():
     assert {horizon for task, horizon in open_loop if task == "point_maze_medium"} == {50, 100, 200}
     assert open_loop["push_t", 50] == open_loop["wall_deep", 100] == 64
     assert min(open_loop.values()) == 32
-    assert len({test.seeds[0] for test in spec.tests}) == 1  # horizons of a task meet the same seeds
+    assert len({test.seeds[0] for test in spec.tests}) == 1  # horizons of a task have the same seeds
     assert {(test.task, test.horizons) for test in spec.tests if test.mode != "open_loop"} == {
         ("push_t", (25, 50)),
         ("wall_deep", (100,)),
@@ -130,7 +130,7 @@ def test_a_study_that_cannot_be_is_refused_in_one_sentence(change, said, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_the_folder_of_generated_configs_is_no_folder_of_ones_own(tmp_path, capsys):
+def test_the_folder_of_generated_configs_is_not_a_users_folder(tmp_path, capsys):
     conf = tiny_study(tmp_path / "quality")
     assert main(words(conf, tmp_path)) == 2
     assert "is where grasp quality writes its own configs anew" in capsys.readouterr().err
@@ -165,7 +165,9 @@ def test_generated_configs_compose_to_what_was_tuned(conf, tmp_path):
                 assert entry.planner == "gd_timed"
                 assert settings["max_seconds"] == {10: 0.5, 20: 0.75}[entry.point.horizon]
                 assert (settings["lr"], settings["attempts"], settings["max_evaluations"]) == (0.125, 100, None)
-                assert settings["reached_cost"] == 0.01  # GRASP's: it says what is reached, not how to get there
+                assert (
+                    settings["reached_cost"] == 0.01
+                )  # a setting of GRASP: it says what counts as reached, not how to get there
 
 
 def test_a_dry_run_says_what_would_run_and_writes_nothing(conf, tmp_path, capsys):

@@ -28,7 +28,7 @@ def entry(task: str = "wall", planner: str = "gd", horizon: int = 10, model: str
 
 
 def made(name: str, cells: dict[Entry, dict[int, tuple[bool, float | None]]], failed: tuple[int, ...] = ()) -> Side:
-    """A sweep whose cells came out so, by entry and seed."""
+    """A sweep whose cells have these results, by entry and seed."""
     rows = [
         {
             "point_id": one.point.point_id,
@@ -87,7 +87,7 @@ def test_one_difference_among_many_must_be_larger() -> None:
     assert [row.versus.verdict for row in among] == [Verdict.UNCLEAR] * 11
 
 
-def test_models_are_matched_by_name_where_there_are_several_and_else_stand_for_each_other() -> None:
+def test_models_are_matched_by_name_if_there_are_several_and_with_each_other_otherwise() -> None:
     both = {entry(model="m"): results_by_seed(1, 4), entry(model="n"): results_by_seed(3, 4)}
     rows = comparison_rows(made("a", both), made("b", both))
     assert [(row.entry.point.model, row.versus.success.only_a) for row in rows] == [("m", 0), ("n", 0)]
@@ -114,7 +114,7 @@ def test_adjusted_p_values_are_benjamini_and_hochbergs(p_values: list[float]) ->
     assert adjusted(p_values) == pytest.approx(expected.tolist())
 
 
-def test_false_discoveries_under_the_null_are_as_rare_as_said() -> None:
+def test_false_discoveries_under_the_null_are_as_rare_as_stated() -> None:
     rng = np.random.default_rng(0)
     alarms = 0
     for _ in range(300):

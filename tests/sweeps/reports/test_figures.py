@@ -1,4 +1,4 @@
-"""Figures of a review: complete, legible, told apart, and with the numbers of the table."""
+"""Figures of a sweep: complete, legible, distinguishable, and with the numbers of the table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_figures_are_legible_at_the_width_of_a_page(shape: str, tmp_path: Path) -> None:
-    """A README shows 880 pixels: at that width no letter is lower than 8 of them; nothing is cut off, nothing overlaps."""
+    """At the 880 pixels of a README no letter is lower than 8 pixels, nothing is cut off and nothing overlaps."""
     name, tasks, planners = SHAPES[shape]
     grid = replace(grid_of(6, tasks, planners), name=name)
     _, ledger = written(grid, tmp_path, results(grid, failed=0.1))
@@ -83,7 +83,7 @@ def test_at_many_horizons_intervals_do_not_hide_each_other(tmp_path: Path) -> No
 
 
 def test_nothing_is_drawn_outside_of_its_axes(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
-    """Panels share their vertical axis: it holds what the last one shows, too."""
+    """Panels share their vertical axis, which must also fit the last one."""
     for one in seen[1]:
         for axis in one.figure.axes:
             low, high = sorted(axis.get_ylim())
@@ -122,7 +122,7 @@ def test_planners_have_one_colour_in_all_figures_and_differ_without_colour(
             assert len({line.get_marker() for line in looks.values()}) == len(looks), one.name
 
 
-def test_the_palette_is_told_apart_by_colour_blind_readers() -> None:
+def test_colour_blind_readers_can_distinguish_the_palette() -> None:
     """Simulated by Machado et al. (2009) at full severity: any two of the colours stay apart."""
     simulated = {
         "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],

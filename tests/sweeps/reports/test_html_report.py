@@ -48,7 +48,7 @@ def test_resource_use_is_shown_for_all_trials_and_for_successes_each_labelled(
 
 
 class Page(HTMLParser):
-    """What a page is made of."""
+    """The parts of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,9 +61,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def test_pictures_that_are_there_already_are_not_drawn_again(
-    seen: tuple[SweepSummary, list[NamedFigure]], tmp_path: Path
-) -> None:
+def test_existing_pictures_are_not_drawn_again(seen: tuple[SweepSummary, list[NamedFigure]], tmp_path: Path) -> None:
     found, drawn = seen
     for one in drawn:
         (tmp_path / f"{one.name}.png").write_bytes(b"picture of " + one.name.encode())
@@ -104,7 +102,7 @@ def test_the_same_ledger_gives_the_same_files(tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in files} == files
 
 
-def test_latex_is_escaped_and_has_a_line_a_point(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
+def test_latex_is_escaped_and_has_one_line_per_point(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     text = to_latex(seen[0].rows, "sweep a_b & 100 %")
     assert r"sweep a\_b \& 100 \%" in text
     assert r"push\_t & 25 & grasp" in text

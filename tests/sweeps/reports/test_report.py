@@ -158,5 +158,5 @@ def test_saved_sweeps_are_found_by_name_and_the_latest_without(tmp_path):
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.7, "1 min 0 s"), (200.0, "3 min 20 s"), (7500.0, "2 h 5 min")])
-def test_durations_are_said_in_two_units(seconds, text):
+def test_durations_are_printed_in_two_units(seconds, text):
     assert duration(seconds) == text

@@ -103,7 +103,7 @@ def test_bad_input_is_one_sentence(output: Path, ledger: Ledger, records: list[C
 
 
 def with_digest(record: CellResult, digest: str) -> CellResult:
-    """As if the model had had other weights when the cell was planned."""
+    """Record cells as if the model had had other weights when they were planned."""
     other = replace(record, model_digest=digest)
     point = replace(cell_of(record).point, model_digest=digest)
     return replace(other, point_id=point.point_id, cell_id=point.cell(record.seed).cell_id)

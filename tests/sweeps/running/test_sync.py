@@ -1,4 +1,4 @@
-"""Tracking from the command line: refused before planning, waiting beside it, written by hand afterwards."""
+"""Tracking from the command line: refused before planning, waiting during it, delivered by `grasp sync` afterwards."""
 
 import json
 import socket
@@ -22,12 +22,12 @@ from world_models.models.mlp import MLPConfig, ResidualMLP
 from world_models.tasks import make_task
 
 SWEEP = ("sweep=smoke", "backend=inline", "horizons=[10]", "planner=gd", "planners.gd.settings.iterations=3")
-"""A sweep of two cells, planned at once."""
+"""A sweep of two cells that are planned fast."""
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model of the wall: it plans badly and at once."""
+    """An untrained model of the wall, which plans badly and fast."""
     torch.manual_seed(0)
     network = ResidualMLP(MLPConfig(observation_dim=2, action_dim=2, width=8, depth=1))
     folder = tmp_path_factory.mktemp("models") / "tiny"
@@ -45,7 +45,7 @@ def sweep(capsys, model: Path, folder: Path, *words: str) -> tuple[int, str, str
 
 
 def nobody() -> str:
-    """A place on loopback where nobody listens."""
+    """A loopback address without a server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"

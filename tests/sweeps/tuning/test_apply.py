@@ -52,7 +52,7 @@ def winner_of(folder) -> dict:
 
 
 def point_of(model, conf, planner: str) -> Point:
-    """What a sweep with the user's configs plans."""
+    """The point that a sweep with the user's configs plans."""
     asked = ["task=wall", f"planner=[{planner}]", "horizons=[10]", f"world_model={model}"]
     (entry,) = spec_of(compose("config", asked, conf), conf).expand(lookups()).entries
     return entry.point

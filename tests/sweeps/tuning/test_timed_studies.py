@@ -1,4 +1,4 @@
-"""Studies in which seconds count plan each trial by itself; and studies that find nothing better end with what there was."""
+"""Studies with seconds as an objective plan each trial by itself; studies that find nothing better keep the given settings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def read(tmp_path: Path, *words: str) -> StudySpec:
 
 
 @pytest.mark.parametrize("words", [["objectives=[success,seconds]"], ["constraints.seconds=0.5"]])
-def test_where_seconds_count_trials_share_no_batches_and_batches_are_of_one_size(tmp_path: Path, words: list[str]) -> None:
+def test_with_seconds_as_an_objective_trials_share_no_batches_and_batches_have_one_size(
+    tmp_path: Path, words: list[str]
+) -> None:
     spec = read(tmp_path, *words)
     assert spec.plan.timed
     limits = study_limits(spec.values, spec.plan.timed)
@@ -26,7 +28,7 @@ def test_where_seconds_count_trials_share_no_batches_and_batches_are_of_one_size
     assert not limits.mixed
 
 
-def test_else_they_share_them(tmp_path: Path) -> None:
+def test_without_it_they_share_batches(tmp_path: Path) -> None:
     spec = read(tmp_path, "objectives=[success,evaluations]")
     limits = study_limits(spec.values, spec.plan.timed)
     assert limits.mixed
@@ -46,7 +48,7 @@ def test_else_they_share_them(tmp_path: Path) -> None:
         (["parallel=3"], 3),
     ],
 )
-def test_trials_at_a_time_fill_the_workers_and_no_more_for_a_sampler_learns_from_those_that_have_ended(
+def test_parallel_trials_fill_the_workers_and_no_more_since_a_sampler_learns_from_ended_ones(
     tmp_path: Path, words: list[str], parallel: int
 ) -> None:
     assert read(tmp_path, *words).for_workers(2).plan.parallel == parallel
@@ -58,7 +60,7 @@ def trial(spec: StudySpec, number: int, state: State, settings: dict[str, float]
     return TrialView(number, state, settings, (0.5,), True, "me", {"points": points}, None, None, steps)
 
 
-def test_the_planners_own_settings_win_where_every_other_trial_was_given_up(tmp_path: Path) -> None:
+def test_the_planners_own_settings_win_where_every_other_trial_was_pruned(tmp_path: Path) -> None:
     spec = read(tmp_path)
     own, other = trial(spec, 0, State.COMPLETE, {}), trial(spec, 1, State.PRUNED, {"noise": 0.1})
     assert select_candidates(spec, [own, other]) == {}

@@ -52,7 +52,7 @@ def words(model, folder, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ended(model, tmp_path_factory):
-    """A study that has run to its end, with its words."""
+    """A study that has run to its end, with its overrides."""
     folder = tmp_path_factory.mktemp("study")
     asked = words(model, folder, "name=quick")
     assert main(asked) == 0
@@ -73,7 +73,7 @@ def test_a_study_leaves_its_report_its_pictures_and_its_winner(ended):
     table = json.loads((study / "held_out.json").read_text())
     assert {len(row) for row in table["data"]} == {len(table["columns"])}
     assert len(set(table["columns"])) == len(table["columns"])
-    # Every candidate was judged on both sets of fresh seeds, and the default beside them.
+    # Every candidate, the default among them, was judged on both sets of fresh seeds.
     for candidate in winner["candidates"]:
         assert candidate["choice"]["n"] == candidate["held_out"]["n"] == 6
         assert (candidate["versus_default"] is None) == (candidate["trial"] is None)
@@ -245,7 +245,7 @@ def test_a_warm_start_begins_with_another_studys_best(ended, capsys):
     assert started[f"quick, trial {best.number}"] == best.settings
 
 
-def test_help_teaches():
+def test_help_has_examples():
     said = subprocess.run([*grasp_command("tune", "--help")], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "grasp tune apply" in said
     assert "kill -9" in said

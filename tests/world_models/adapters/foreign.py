@@ -1,4 +1,4 @@
-"""Checkpoints in the layouts that TD-MPC2 and LeWM publish, with random weights, and what planning tests share."""
+"""Checkpoints in the published layouts of TD-MPC2 and LeWM with random weights, and helpers shared by planning tests."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class LeWMSizes:
 
 
 SMALL = LeWMSizes(image=28, vit=64, vit_depth=2, latent=24, width=16, depth=2, inner=128, mlp=32, projector=40)
-"""Small enough to plan with and to derive; its predictor is not as wide as its states, so it has all optional layers."""
+"""Small enough for planning and derivatives; its predictor is not as wide as its states, so it has all optional layers."""
 
 
 def lewm_state(sizes: LeWMSizes = LeWMSizes(), old_names: bool = True, seed: int = 0) -> dict[str, Tensor]:
@@ -185,7 +185,7 @@ def stored(imported: Imported, task: Task, folder: Path) -> LoadedModel:
 
 
 def problems(model: WorldModel, states: Tensor, steps: int = 3) -> ModelProblems:
-    """From the first half of some states to the second, with actions in [-1, 1]."""
+    """Problems from the first half of some states to the second half, with actions in [-1, 1]."""
     half = len(states) // 2
     high = torch.ones(model.action_dim, dtype=model.dtype)
     return ModelProblems(Context.at(model, states[:half]), states[half : 2 * half], steps, -high, high, SquaredDistance())

@@ -1,4 +1,4 @@
-"""Files that mean harm, for the tests of everything that reads checkpoints. Each writes one file and returns its path."""
+"""Hostile files for the tests of all readers of checkpoints. Each function writes one file and returns its path."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class _Storages(pickle.Pickler):
 
 
 class Stored:
-    """Stands for a storage in a hand-made pickle."""
+    """Stand-in for a storage in a hand-made pickle."""
 
     def __init__(self, key: str, count: int) -> None:
         self.identity = ("storage", torch.FloatStorage, key, "cpu", count)
 
 
 class Rebuilt:
-    """Stands for a tensor in a hand-made pickle, with any shape and strides."""
+    """Stand-in for a tensor in a hand-made pickle, with any shape and strides."""
 
     def __init__(self, storage: Stored, offset: object, shape: object, strides: object) -> None:
         self.arguments = (storage, offset, shape, strides, False, None)
@@ -94,7 +94,7 @@ def lying_tensor(
 
 
 def compressed(folder: Path) -> Path:
-    """A zip bomb: a gigabyte-like storage of zeros, deflated."""
+    """A zip bomb: a deflated storage of about a gigabyte of zeros."""
     value = {"weight": Rebuilt(Stored("0", 2**20), 0, (2**20,), (1,))}
     return archive(folder / "bomb.pth", pickled(value), {"0": bytes(2**22)}, zipfile.ZIP_DEFLATED)
 

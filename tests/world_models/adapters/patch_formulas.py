@@ -1,4 +1,4 @@
-"""The published architectures once more, written from their papers' formulas with loops, for comparison; float64 throughout."""
+"""The published architectures written again with loops from their papers' formulas, for comparison; float64 throughout."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def causal_vit(state: Mapping[str, Tensor], frames: list[Tensor], heads: int) ->
 def modulated_vit(
     state: Mapping[str, Tensor], visual: list[Tensor], proprioception: list[Tensor], actions: Tensor, heads: int, side: int
 ) -> Tensor:
-    """jepa-wms' predictor: the tokens (visual, then body) of the frame after the last."""
+    """jepa-wms' predictor: the tokens (visual, then proprioception) of the frame after the last."""
     w = Weights(state)
     patches = side * side
     frames = [torch.cat([w.linear("predictor_embed", v), b], 1) for v, b in zip(visual, proprioception, strict=True)]

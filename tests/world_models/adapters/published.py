@@ -136,7 +136,7 @@ CLASSES = (
     *(f"models.vit.{name}" for name in ("ViTPredictor", "Transformer", "Attention", "FeedForward")),
     "models.proprio.ProprioceptiveEmbedding",
 )
-"""What DINO-WM's files name, besides torch's own modules."""
+"""Module classes named in DINO-WM's files, besides torch's own."""
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ class DinoWM:
 def dino_wm_file(
     folder: Path, classes: Mapping[str, type[nn.Module]], sizes: DinoWM, settings: str | None = None
 ) -> tuple[Path, dict[str, dict[str, Tensor]]]:
-    """`checkpoints/model_latest.pth` with whole modules, `hydra.yaml` beside the folder, and the state dicts of the modules."""
+    """`checkpoints/model_latest.pth` with whole modules, `hydra.yaml` next to its folder, and the modules' state dicts."""
     states = {
         "predictor": drawn(sizes.shapes, 2),
         "action_encoder": drawn(embedding_shapes(sizes.action, sizes.embedding), 3),

@@ -1,4 +1,4 @@
-"""DINO-WM's checkpoints: the published layout loads, means what it says, and plans."""
+"""DINO-WM's checkpoints: the published layout loads, equals the formulas, and plans."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_point_maze_units_turn_our_maze_onto_theirs() -> None:
 def test_observations_are_read_back_off_the_states_where_proprioception_is_all_there_is(
     classes: Classes, tmp_path: Path, task: Task
 ) -> None:
-    """Real pictures and bodies of a task, encoded by its sensors and decoded again."""
+    """Real pictures and proprioception of a task are encoded by its sensors and decoded again."""
     sizes = DinoWM(visual=24, patches=4, frames=2, depth=1, heads=2, head_dim=8, hidden=32, proprioception=task.observation_dim)
     path, _ = dino_wm_file(tmp_path, classes, sizes)
     weights, _ = dinov2_file(tmp_path, width=24, depth=1, hidden=48, positions=10)

@@ -1,4 +1,4 @@
-"""jepa-wms' checkpoints: both published layouts load and mean what they say."""
+"""jepa-wms' checkpoints: both published layouts load and equal the formulas."""
 
 from __future__ import annotations
 

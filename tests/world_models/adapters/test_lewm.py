@@ -17,7 +17,7 @@ from world_models.errors import UserError
 from world_models.tasks import make_task
 
 MEAN, STD = torch.tensor([-0.0087, 0.0068]), torch.tensor([0.2019, 0.2002])
-"""Of the actions of Push-T's expert data."""
+"""Mean and deviation of the actions in Push-T's expert data."""
 
 
 def linear(state, name, x):
@@ -32,7 +32,7 @@ def normed(state, name, x, eps=1e-5):
 
 
 def attended(query, key, value, causal):
-    """One head after the other, one frame after the other."""
+    """Attention computed head by head and frame by frame."""
     result = torch.zeros_like(query)
     for t in range(len(query)):
         seen = t + 1 if causal else len(key)
@@ -218,7 +218,7 @@ def test_pictures_of_another_size_are_refused(small):
         small[1].model.encode(pictures(1, 32))
 
 
-def test_config_json_tells_the_heads(tmp_path):
+def test_config_json_gives_the_number_of_heads(tmp_path):
     torch.save(lewm_state(SMALL), tmp_path / "weights.pt")
     config = {"encoder": {"size": "tiny"}, "predictor": {"heads": 4, "dim_head": 32}}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""What the importers of DINO-WM's and jepa-wms' files refuse, each in one sentence."""
+"""Refusals of the importers of DINO-WM's and jepa-wms' files, each in one sentence."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_any_tensor_of_a_wrong_shape_gives_a_sentence(classes: Classes, tmp_path
 
 @pytest.mark.parametrize("adapter", [dino_wm, jepa_wms])
 def test_hostile_files_run_nothing(classes: Classes, tmp_path: Path, adapter: object) -> None:
-    """A file that calls os.system is none of ours; beside a real predictor it is refused by name."""
+    """A file that calls os.system is not one of ours; next to a real predictor it is refused by name."""
     canary = tmp_path / "canary"
     assert adapter.recognise(hostile.system_call(tmp_path, canary)) is None  # pyright: ignore
     assert adapter.recognise(tmp_path) is None  # pyright: ignore

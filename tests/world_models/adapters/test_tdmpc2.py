@@ -136,6 +136,6 @@ def test_it_must_fit_the_task(imported):
         tdmpc2.convert(found, make_task("push_t"))
 
 
-def test_other_files_are_not_its_own(tmp_path):
+def test_other_files_are_not_recognised(tmp_path):
     torch.save({"model": {"encoder.weight": torch.zeros(2, 2)}}, tmp_path / "other.pt")
     assert tdmpc2.recognise(tmp_path / "other.pt") is None

@@ -139,7 +139,7 @@ def test_hostile_files_are_refused_in_one_sentence_and_run_nothing(tmp_path: Pat
     assert not canary.exists()
 
 
-def test_the_canary_would_sing_under_pickle(tmp_path: Path) -> None:
+def test_the_canary_is_written_under_pickle(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     path = hostile.plain_system_call(tmp_path, canary, 2)
     pickle.loads(path.read_bytes())

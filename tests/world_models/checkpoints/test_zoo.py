@@ -16,11 +16,11 @@ LIMITS = {
     "wall_slow": ("position_px", {"1": 0.02, "50": 0.3, "100": 0.7}),
     "push_t": ("block_px", {"1": 1.5, "20": 10.0, "50": 30.0}),
 }
-"""Mean open-loop error after so many environment steps."""
+"""Limits of the mean open-loop error, by number of environment steps."""
 
 
 STATE_MODELS = [name for name in checkpoints.zoo_names() if "sensors" not in checkpoints.read_card(name)[0]]
-"""Models of pictures have tests of their own: tests/world_models/checkpoints/test_zoo_pixels.py."""
+"""State models; models of pictures are tested in tests/world_models/checkpoints/test_zoo_pixels.py."""
 
 
 def task_of(card):

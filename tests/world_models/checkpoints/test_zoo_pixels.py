@@ -1,4 +1,4 @@
-"""The shipped model of wall in pictures: what its card says is what is measured, and far is far."""
+"""The shipped pixel model of the wall: its card holds the measured errors, and its temporal cost grows with the way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_open_loop_errors_are_those_of_the_card(loaded, held_out):
     errors = probe_errors(loaded.model, loaded.decode, make_task("wall"), held_out, encode_frames(loaded.model, held_out))
     for steps in ("1", "10", "50"):
         said, measured = (entry["position_px"][steps] for entry in (loaded.card["open_loop_error"], errors))
-        assert measured["model"] <= 2.0 * said["model"] + 0.1  # few large misses at corners decide the mean
+        assert measured["model"] <= 2.0 * said["model"] + 0.1  # a few large misses at corners decide the mean
         assert measured["readout"] == pytest.approx(said["readout"], abs=0.1)
     assert errors["position_px"]["50"]["model"] < 2.0
 

@@ -1,4 +1,4 @@
-"""The shipped model of Push-T in pictures: what its card says is what is measured, labels included."""
+"""The shipped pixel model of Push-T: its card holds the measured errors, and says that labels were used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ensembles: the step is the formula, its derivatives are autograd's, disagreement has a price; checkpoints and training."""
+"""Ensembles: the step is the formula, its derivatives are autograd's, disagreement has a cost; checkpoints and training."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_members_that_agree_are_one_model_without_disagreement() -> None:
     torch.testing.assert_close(states[:, -1, -1], torch.full((3,), 3 * EPSILON, dtype=DOUBLE))
 
 
-def test_disagreement_is_added_up_along_a_way_and_starts_at_none() -> None:
+def test_disagreement_adds_up_along_a_rollout_and_starts_at_zero() -> None:
     model = ensemble()
     start = model.encode(normal(0, 3, 4))
     assert start[:, -1].eq(0).all()
@@ -112,7 +112,7 @@ def test_the_penalised_cost_is_the_base_and_a_price_and_stays_quadratic(base: Go
     torch.testing.assert_close(free(states, goals), base(states[:, :4], goals[:, :4]))
 
 
-def test_a_base_that_is_not_quadratic_makes_none() -> None:
+def test_with_a_base_that_is_not_quadratic_neither_is_the_cost() -> None:
     class Distance:
         def __call__(self, states: Tensor, goals: Tensor) -> Tensor:
             return (states - goals).norm(dim=1)

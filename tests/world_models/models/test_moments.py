@@ -1,4 +1,4 @@
-"""Moments of feature maps: invariant where they should be, and turned as shapes turn."""
+"""Moments of feature maps: invariant where they should be, and rotated as shapes rotate."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_only_the_position_changes_when_a_shape_moves():
         assert np.allclose(before[name], after[name], atol=5e-3), name
 
 
-def test_moments_turn_with_a_shape():
+def test_moments_rotate_with_a_shape():
     """A quarter turn takes (x, y) to (-y, x)."""
     maps = _blob(torch.Generator().manual_seed(2))
     before, after = _features(maps), _features(maps.rot90(-1, (1, 2)))

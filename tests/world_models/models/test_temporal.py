@@ -68,7 +68,7 @@ def test_the_cost_is_a_squared_distance_zero_at_the_goal_and_differentiable():
 
 
 class Fixed(TemporalCost):
-    """An embedding that is known: the state itself."""
+    """A known embedding: the state itself."""
 
     def embed(self, states):
         return states
@@ -84,7 +84,7 @@ def test_losses_have_their_known_values():
     far, near = float(expectile(cost, pairs(6.0, 2.0), price)), float(expectile(cost, pairs(2.0, 6.0), price))
     assert far == pytest.approx(0.95 * 0.16, rel=1e-3)
     assert near == pytest.approx(0.05 * 0.16, rel=1e-3)
-    # What the constraint adds to the loss is 0 by construction; the slopes are what counts.
+    # The constraint adds 0 to the loss by construction; the slopes are what counts.
     second = torch.full((4, 1), 3.0, requires_grad=True)
     price = torch.tensor(0.5, requires_grad=True)
     loss = quasimetric(cost, Pairs(torch.zeros(4, 1), second, torch.full((4,), 2.0)), price)

@@ -1,4 +1,4 @@
-"""The residual MLP's kernel in C: the same function to the precision it states, row by row; done without where it cannot be."""
+"""The residual MLP's kernel in C: the same function to its stated precision, row by row, and optional."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def needs_kernel(test: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.fixture
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The kernel for tiles or for lanes, in the place of the best that there is."""
+    """Replace the best kernel by the one for tiles or for lanes."""
     extensions = KERNELS[request.param]
     lacking = sorted(set(extensions) - native.processor())
     if lacking:
@@ -70,7 +70,7 @@ def unrolled(
 
 
 def error(value: torch.Tensor, reference: torch.Tensor) -> float:
-    """Relative to the reference's size."""
+    """Error relative to the size of the reference."""
     return ((value - reference).norm() / reference.norm()).item()
 
 
@@ -145,7 +145,7 @@ def test_lifted_gradients_are_those_of_the_general_way(activation: str, steps: i
 
 @needs_kernel
 @pytest.mark.parametrize("activation", ["relu", "silu"])
-def test_rows_are_alone_bit_for_bit_also_beside_a_broken_one(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_independent_bit_for_bit_also_of_a_broken_one(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(activation=activation)
     start, actions, cotangent = inputs(model, 70, 5)
     together = unrolled(model, "high", start, actions, cotangent)
@@ -229,7 +229,7 @@ def test_precision_holds_for_its_block_only() -> None:
 
 @pytest.fixture
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A C file of its own, an empty cache, and a compiler that counts its calls in `calls`."""
+    """A separate C file, an empty cache, and a compiler that counts its calls in `calls`."""
     real = next((build.shutil.which(name) for name in ("cc", "gcc", "clang") if build.shutil.which(name)), None)
     if real is None:
         pytest.skip("no C compiler: install gcc or clang (apt-get install gcc).")
@@ -262,7 +262,7 @@ def test_a_cache_that_others_can_write_to_is_not_trusted(compiler: Path) -> None
     assert list(folder.iterdir()) == []
 
 
-def test_why_there_is_no_kernel_is_said(compiler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_a_missing_kernel_is_reported(compiler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (compiler / "seven.c").write_text("int seven(void) { return ; ")
     with pytest.raises(NativeUnavailableError, match=r"compiler failed: .*seven\.c"):
         load_library("seven.c", ())

@@ -13,7 +13,7 @@ TASKS = ["wall", "point_maze", "push_t"]
 
 
 def seen(name: str) -> Task:
-    """A task that can be looked at."""
+    """A task with pictures."""
     task = make_task(name)
     assert isinstance(task, Visible)
     return task
@@ -39,7 +39,7 @@ def test_a_batch_is_its_pictures_one_by_one(name: str, size: int) -> None:
 
 @pytest.mark.parametrize("size", [64, 224])
 @pytest.mark.parametrize("name", TASKS)
-def test_what_changes_in_the_picture_is_where_the_bodies_are(name: str, size: int) -> None:
+def test_the_picture_changes_where_the_bodies_are(name: str, size: int) -> None:
     task = make_task(name)
     assert isinstance(task, Drawable)
     states = states_of(task)
@@ -105,7 +105,7 @@ def test_bodies_outside_or_nowhere_are_not_drawn(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_proprioception_is_what_the_body_knows(name: str) -> None:
+def test_proprioception_is_the_agents_own_state(name: str) -> None:
     task = seen(name)
     states = states_of(task)[:60].reshape(5, 12, -1)
     known = task.proprioception(states)

@@ -31,7 +31,7 @@ def maze(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def package_env(maze: str) -> Iterator[Any]:
-    """gymnasium-robotics' own environment; importing the package warns about other environments of its."""
+    """gymnasium-robotics' own environment; importing the package warns about some of its other environments."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from gymnasium_robotics.envs.maze import maps
@@ -56,7 +56,7 @@ def test_mazes_and_model_are_the_packages(maze: str, package_env: Any) -> None:
 
 
 def test_steps_are_the_packages(maze: str, package_env: Any) -> None:
-    """Over pushes into walls and at top speed, from the state at which the environment begins."""
+    """The steps push into walls and reach top speed, from the environment's initial state."""
     task, point = PointMaze(maze), package_env.point_env
     rng = np.random.default_rng(0)
     for start in sample_starts(rng, grid(maze), 8):

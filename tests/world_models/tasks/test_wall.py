@@ -1,4 +1,4 @@
-"""Task wall: nothing passes the wall but through the door, contact slides, ways are shortest, kinds are what they say."""
+"""Task wall: the wall is passed only through the door, contact slides, ways are shortest, kinds differ as defined."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from world_models.tasks.wall_arena import (
 
 EPS = 1e-9
 GOLDEN_START, GOLDEN_GOAL = [57.52427506230059, 19.36343379229693], [57.45970121619389, 57.3743725831726]
-"""Of seed 0, kind free, horizon 50, speed 1."""
+"""Start and goal of seed 0, kind free, horizon 50, speed 1."""
 EDGES = [LOW, HIGH, WALL_LEFT, WALL_RIGHT, DOOR_LOW, DOOR_HIGH, 32.0, 10.0]
 coordinate = st.one_of(st.sampled_from(EDGES), st.floats(LOW, HIGH))
 action = st.one_of(st.sampled_from([-1.0, 0.0, 1.0]), st.floats(-1.0, 1.0))
@@ -53,13 +53,13 @@ def walked(start: tuple[float, float], actions: list[tuple[float, float]], speed
 
 
 def crossing_height(begin: np.ndarray, motion: np.ndarray, x: float) -> float:
-    """Where the intended straight motion meets a vertical line."""
+    """Point where the intended straight motion meets a vertical line."""
     return begin[1] + (motion[1] * (x - begin[0]) / motion[0] if begin[0] != x else 0.0)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(free_starts(), st.lists(push, min_size=1, max_size=12), speeds)
-def test_never_inside_and_never_across_but_through_the_door(
+def test_never_inside_the_wall_and_across_it_only_through_the_door(
     start: tuple[float, float], actions: list[tuple[float, float]], speed: float
 ) -> None:
     positions, motions = walked(start, actions, speed)
@@ -187,7 +187,7 @@ def test_geodesics_agree_with_dijkstra_on_a_fine_grid() -> None:
 
 
 def greedy(task: Wall, problems: list[Problem], steps: int) -> np.ndarray:
-    """Final distance of who always steps straight at the goal."""
+    """Final distance after always stepping straight towards the goal."""
     points, goals = np.stack([p.start for p in problems]), np.stack([p.goal for p in problems])
     for _ in range(steps):
         offset = goals - points
@@ -198,7 +198,7 @@ def greedy(task: Wall, problems: list[Problem], steps: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("kind", "horizon", "speed"), [("free", 50, 1.0), ("shallow", 50, 1.0), ("deep", 100, 1.0), ("deep", 20, 5.0)]
 )
-def test_kinds_are_what_they_say(kind: str, horizon: int, speed: float) -> None:
+def test_kinds_differ_as_defined(kind: str, horizon: int, speed: float) -> None:
     task = Wall(kind=kind, speed=speed)
     problems = [task.problem(seed, horizon) for seed in range(24)]
     begin, end = np.stack([p.start for p in problems]), np.stack([p.goal for p in problems])

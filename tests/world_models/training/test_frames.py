@@ -41,7 +41,7 @@ def test_the_behaviour_is_that_of_state_models(frames):
     np.testing.assert_array_equal(frames.actions, data.actions)
 
 
-def test_frames_are_kept_under_a_name_and_take_little_room(frames, folder):
+def test_frames_are_kept_under_a_name_and_take_little_space(frames, folder):
     (path,) = folder.glob("*.arrow")
     assert collect_frames(WALL, 60, 20, 3, 32, folder).digest == frames.digest
     assert len(list(folder.iterdir())) == 1
@@ -92,7 +92,7 @@ def test_picture_windows_hold_neighbouring_moments(frames):
 
 
 def counting() -> States:
-    """States that say their trajectory and time; actions that say the same."""
+    """States and actions that hold their trajectory and time."""
     rows, times = torch.meshgrid(torch.arange(5), torch.arange(13), indexing="ij")
     states = torch.stack([rows, times], -1).float()
     return States(states, states[:, :-1], 2)

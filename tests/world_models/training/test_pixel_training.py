@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_within_one_interval_and_ends_like_an_undisturbed_o
         run.stdout.close()
         assert not (out / "card.json").exists()
         saved = torch.load(out / f"resume-{stage}.pt", weights_only=True)
-        assert saved["step"] >= 40  # two intervals of 20 were done when step 50 was told
+        assert saved["step"] >= 40  # two intervals of 20 were done when step 50 was reported
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     printed = [line.split() for line in done.stdout.splitlines()]
     assert ["encoder", "50"] not in printed
@@ -146,7 +146,7 @@ def test_a_run_with_other_settings_or_data_begins_anew(tmp_path):
         assert len(steps) == expected
 
 
-def test_batches_come_in_order_and_errors_come_with_them():
+def test_batches_and_errors_arrive_in_order():
     with Prefetch(lambda step: step * step, 3, 8) as batches:
         assert list(batches) == [9, 16, 25, 36, 49]
 

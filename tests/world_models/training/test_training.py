@@ -129,7 +129,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(data, tmp_path):
         torch.testing.assert_close(left, right, rtol=0, atol=0)
 
 
-def test_other_settings_do_not_take_up_an_old_run(data, tmp_path):
+def test_other_settings_do_not_resume_an_old_run(data, tmp_path):
     resume = tmp_path / "r.pt"
     fit(new_model(data, SIZES, 0), data, SMALL, torch.device("cpu"), resume, save_every=50)
     assert resume.exists()
