@@ -35,7 +35,7 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
         settings = ", ".join(f"{key} {_short(value)}" for key, value in sorted(one["settings"].items()))
         rates = [provenance["tuning_success"], provenance["choice_success"], provenance["held_out_success"]]
         shown = " | ".join("-" if rate is None else f"{rate:.2f}" for rate in rates)
-        yield f"| {_place(facts, one)} | {one['planner']} | {provenance['winner']} | {shown} | {settings} |"
+        yield f"| {_condition_text(facts, one)} | {one['planner']} | {provenance['winner']} | {shown} | {settings} |"
     yield ""
 
 
@@ -54,7 +54,7 @@ def _not_working(facts: Mapping[str, Any], own: Sequence[MeasuredPoint]) -> Iter
     if kept:
         yield from ("| planner | tasks and horizons where its own settings stayed the best |", "|---|---|")
         for planner in dict.fromkeys(one["planner"] for one in kept):
-            yield f"| {planner} | {', '.join(_place(facts, one) for one in kept if one['planner'] == planner)} |"
+            yield f"| {planner} | {', '.join(_condition_text(facts, one) for one in kept if one['planner'] == planner)} |"
         yield ""
 
 
@@ -83,7 +83,7 @@ def _reproduction(facts: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _place(facts: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+def _condition_text(facts: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     """`push_t H50`, the task and horizon of a study."""
     condition = facts["places"][study["place"]]
     return f"{condition['task']} H{condition['horizon']}"

@@ -110,12 +110,12 @@ def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, 
 
 def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, Any], command: str) -> None:
     """A tuned file for each task and horizon of the study, and the planner's own file where it is new."""
-    chosen = _chosen(candidate)
+    applied = _with_rounded(candidate)
     texts = {
         target.file(condition): tuned_text(
-            command, _settings_at(target, condition, settings), provenance(report, chosen, condition)
+            command, _settings_at(target, condition, settings), provenance(report, applied, condition)
         )
-        for condition, settings in zip(report["places"], chosen["places"], strict=True)
+        for condition, settings in zip(report["places"], applied["places"], strict=True)
     }
     if not target.own:
         text = f"# @package planners.{target.label}\n# What studies found for a task and horizon is in tuned/{target.label}.\n"
@@ -136,7 +136,7 @@ def _settings_at(target: _Target, condition: Mapping[str, Any], judged: Mapping[
     return {name: value for name, value in {**usual, **judged}.items() if value != usual[name] or value != own[name]}
 
 
-def _chosen(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_rounded(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
     """The candidate, with its rounded settings and what they came to where they succeed alike."""
     rounded = candidate.get("rounded")
     if rounded is None:

@@ -221,7 +221,7 @@ def _standing(spec: StudySpec, standing: Standing) -> dict[str, Any]:
         "label": standing.label,
         "trial": standing.trial,
         "settings": dict(standing.settings),
-        "places": _places(spec, standing.settings),
+        "places": _settings_by_condition(spec, standing.settings),
         "tuning": None if standing.tuning is None else _numbers(standing.tuning),
         "choice": _numbers(standing.choice),
         "held_out": _numbers(standing.held_out),
@@ -235,7 +235,7 @@ def _rounded(spec: StudySpec, rounded: Rounded) -> dict[str, Any]:
         "digits": rounded.digits,
         "alike": rounded.alike,
         "settings": dict(rounded.settings),
-        "places": _places(spec, rounded.settings),
+        "places": _settings_by_condition(spec, rounded.settings),
         "held_out": _numbers(rounded.held_out),
         "versus_default": _versus(rounded.held_out.versus),
         "versus_unrounded": _versus(rounded.versus_unrounded),
@@ -243,8 +243,8 @@ def _rounded(spec: StudySpec, rounded: Rounded) -> dict[str, Any]:
     }
 
 
-def _places(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
-    """All settings that differ from the planner's defaults, place by place."""
+def _settings_by_condition(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
+    """All settings that differ from the planner's defaults, condition by condition."""
     usual = full_settings(spec.planner.planner.name)
     return [{name: value for name, value in point.planner.settings if value != usual[name]} for point in spec.points(settings)]
 
