@@ -1,4 +1,4 @@
-"""Batched trajectory optimisation on any world model. torch only.
+"""Batched trajectory optimisation on any world model; depends on torch only.
 
 `plans = make_planner("grasp", {"iterations": 300}).plan(model, problems, seeds)`
 """
@@ -29,7 +29,7 @@ PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
     "latco": (LatCoSettings, LatCo),
     "random_shooting": (RandomShootingSettings, RandomShooting),
 }
-"""Settings and planner class by name."""
+"""Settings class and planner class by planner name."""
 
 
 def _settings(name: str, settings: Mapping[str, Setting]) -> Settings:
@@ -39,25 +39,25 @@ def _settings(name: str, settings: Mapping[str, Setting]) -> Settings:
 
 
 def make_planner(name: str, settings: Mapping[str, Setting] | None = None) -> Planner:
-    """The planner called `name`; UserError for an unknown name or setting, or a value out of its limits."""
+    """The planner called `name`; raises UserError for an unknown name or setting, or a value out of range."""
     checked = _settings(name, settings or {})
     return PLANNERS[name][1](checked)  # pyright: ignore[reportCallIssue]
 
 
 def full_settings(name: str, settings: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
-    """All settings of a planner with defaults filled in and numbers in canonical types: what cell ids hash."""
+    """All settings of a planner with defaults filled in and numbers in canonical types; cell ids are hashes of these."""
     return _settings(name, settings or {}).as_dict()
 
 
 def setting_kinds(name: str) -> dict[str, str]:
-    """A planner's settings and what each holds: `count`, `number`, `flag` or `choice`; UnknownNameError for another planner."""
+    """Kinds of a planner's settings: `count`, `number`, `flag` or `choice`; UnknownNameError for an unknown planner."""
     if name not in PLANNERS:
         raise UnknownNameError("planner", name, PLANNERS)
     return {field.name: str(field.metadata["kind"]) for field in fields(PLANNERS[name][0])}
 
 
 def check_setting(name: str, setting: str, value: Scalar) -> None:
-    """UserError unless one setting of a planner may have a value, whatever the others are."""
+    """Raise UserError unless one setting of a planner may have a value, whatever the others are."""
     if name not in PLANNERS:
         raise UnknownNameError("planner", name, PLANNERS)
     PLANNERS[name][0].check_one(name, setting, value)
@@ -71,7 +71,7 @@ def row_settings(name: str) -> frozenset[str]:
 
 
 def stacked_settings(name: str, rows: Sequence[Mapping[str, Setting]]) -> dict[str, Setting]:
-    """Settings of a batch whose row i is planned with `rows[i]`: what differs is a tensor `[batch]`.
+    """Settings of a batch whose row i is planned with `rows[i]`: settings that differ are tensors `[batch]`.
 
     Raises UserError as `Settings.stack` does.
     """
