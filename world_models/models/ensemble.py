@@ -207,8 +207,8 @@ class _Rollout(Function):
         for cotangent, step in zip(reversed(cotangents[0].unbind(1)), reversed(ctx.kept), strict=True):
             carry = carry + cotangent
             # u' = sqrt(u^2 + v + e^2): du'/du = u / u' and du'/dv = 1 / (2 u'); the mean's part of dv cancels.
-            steepness = carry[:, -1] / step.joined.disagreement
-            spread = steepness.unsqueeze(1) * step.joined.deviation / (scale * scale.numel())
+            steepness = carry[:, -1] / step.combined.disagreement
+            spread = steepness.unsqueeze(1) * step.combined.deviation / (scale * scale.numel())
             shares = (carry[:, :-1] + spread) / len(step.members)
             backs = [vjp(share.unflatten(1, shape)) for vjp, share in zip(step.members, shares, strict=True)]
             to_actions.append(torch.stack([back[1] for back in backs]).sum(0))
