@@ -174,7 +174,7 @@ class Split(torch.nn.Module):
 def test_nonsense_is_refused() -> None:
     with pytest.raises(UserError, match="ensemble of 1"):
         Ensemble(members(1), torch.ones(4))
-    with pytest.raises(UserError, match="one \\(state shape"):
+    with pytest.raises(UserError, match="share \\(state shape"):
         Ensemble([*members(1), ResidualMLP(MLPConfig(3, 2, width=8))], torch.ones(4))
     with pytest.raises(UserError, match="must be 4 finite numbers"):
         Ensemble(members(), torch.tensor([1.0, 0.0, 1.0, 1.0]))
