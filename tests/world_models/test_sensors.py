@@ -115,7 +115,7 @@ def test_goal_costs_are_checked_against_the_card_before_anything_runs() -> None:
     check_goal_cost(card, "latent", 0.0)
     with pytest.raises(UnknownNameError, match="did you mean 'temporal'"):
         check_goal_cost(card, "temporl", 0.0)
-    with pytest.raises(UserError, match=r"disagreement 0\.1 needs an ensemble, and world model 'm' is none"):
+    with pytest.raises(UserError, match=r"disagreement 0\.1 needs an ensemble, and world model 'm' is not one"):
         check_goal_cost(card, None, 0.1)
     with pytest.raises(UnknownNameError, match="'latent'"):
         check_goal_cost({"name": "m"}, "latent", 0.0)

@@ -231,10 +231,10 @@ def test_members_that_do_not_belong_together_are_refused(folders: list[Path], tm
     shifted = small_mlp(torch.float32)
     shifted.observation_mean.fill_(1.0)
     other = checkpoints.save(tmp_path / "shifted", "m", shifted, torch.ones(4), card)
-    with pytest.raises(UserError, match="shifted encodes observations otherwise"):
+    with pytest.raises(UserError, match="shifted encodes observations differently"):
         combine(tmp_path / "e", "e", [folders[0], other], torch.ones(4), described)
     wide = checkpoints.save(tmp_path / "wide", "m", ResidualMLP(MLPConfig(4, 2, width=24)), torch.ones(4), card)
-    with pytest.raises(UserError, match="wide is of another kind"):
+    with pytest.raises(UserError, match="wide differs from .* in kind, size or task"):
         combine(tmp_path / "e", "e", [folders[0], wide], torch.ones(4), described)
 
 
