@@ -234,7 +234,7 @@ def test_members_that_do_not_belong_together_are_refused(folders: list[Path], tm
     with pytest.raises(UserError, match="shifted encodes observations differently"):
         combine(tmp_path / "e", "e", [folders[0], other], torch.ones(4), described)
     wide = checkpoints.save(tmp_path / "wide", "m", ResidualMLP(MLPConfig(4, 2, width=24)), torch.ones(4), card)
-    with pytest.raises(UserError, match="wide differs from .* in kind, size or task"):
+    with pytest.raises(UserError, match=r"wide differs from .* in kind, size or task"):
         combine(tmp_path / "e", "e", [folders[0], wide], torch.ones(4), described)
 
 

@@ -42,7 +42,7 @@ def test_datasets_round_trip_and_foreign_files_are_refused(data, tmp_path):
     data.write(tmp_path / "d.parquet")
     assert Dataset.read(tmp_path / "d.parquet").digest == data.digest
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(UserError, match=r"x\.parquet is no dataset"):
+    with pytest.raises(UserError, match=r"x\.parquet is not a dataset"):
         Dataset.read(tmp_path / "x.parquet")
 
 
