@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -12,20 +10,17 @@ from planners.base import Plans
 from planners.search.loop import Ended
 from planners.search.search_run import Rows
 from planners.settings import Number
+from world_models.seeding import stable_seed
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
     """Noise seed of a problem's attempt; the first attempt uses the problem's own seed."""
-    return seed if attempt == 0 else _derived(f"{seed}/attempt {attempt}")
+    return seed if attempt == 0 else stable_seed(f"{seed}/attempt {attempt}", 6)
 
 
 def restart_seed(seed: int, restart: int) -> int:
     """Noise seed of one of the rows that plan a problem in parallel; the first row uses the problem's own seed."""
-    return seed if restart == 0 else _derived(f"{seed}/restart {restart}")
-
-
-def _derived(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little")
+    return seed if restart == 0 else stable_seed(f"{seed}/restart {restart}", 6)
 
 
 def part_of(plans: Plans, rows: Int[Tensor, " rows"]) -> Plans:

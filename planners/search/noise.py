@@ -6,7 +6,6 @@ generator per row, for a chunk of iterations at a time (many tiny draws per iter
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -15,14 +14,14 @@ from torch import Tensor
 
 from planners.search.search_run import Rows
 from planners.settings import Count
+from world_models.seeding import stable_seed
 
 _CHUNK_NUMBERS = 1 << 16
 _CHUNK_ITERATIONS = 64
 
 
 def _generator(seed: int, purpose: str, chunk: int) -> torch.Generator:
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{chunk}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(stable_seed(f"{seed}/{purpose}/{chunk}", 8) >> 1)
 
 
 class RowNoise:

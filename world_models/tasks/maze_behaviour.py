@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+from world_models.seeding import smooth_noise
 from world_models.tasks.maze_grid import Grid
 from world_models.tasks.maze_physics import RADIUS, TOP_SPEED, Stepper
-from world_models.tasks.seeding import smooth_noise
 
 NOISE = 0.25
 """Largest offset of starts and targets from a cell's centre in each coordinate, as in gymnasium-robotics, m."""

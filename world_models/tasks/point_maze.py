@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.seeding import stable_rng
 from world_models.tasks.base import Problem, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.maze_behaviour import follow, near_cells, sample_behaviour
 from world_models.tasks.maze_grid import LAYOUTS, Grid, grid
 from world_models.tasks.maze_physics import Stepper
-from world_models.tasks.seeding import stable_rng
 
 SUCCESS = 0.5
 """Distance to the goal below which a plan succeeds, m."""

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.seeding import stable_rng
 from world_models.tasks.base import Problem, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.geometry import walk
-from world_models.tasks.seeding import stable_rng
 from world_models.tasks.wall_arena import (
     DOOR_HIGH,
     DOOR_LOW,

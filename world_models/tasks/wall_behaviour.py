@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from world_models.tasks.seeding import smooth_noise
+from world_models.seeding import smooth_noise
 from world_models.tasks.wall_arena import (
     DOOR_HIGH,
     DOOR_LOW,

@@ -1,4 +1,4 @@
-"""Random numbers that depend only on an explicit key."""
+"""Stable derivation of seeds: random numbers that depend only on an explicit key."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ def stable_rng(*key: str | int | float) -> np.random.Generator:
     """A generator seeded by a key, such as task, settings, horizon and seed: the same in every process and on every machine."""
     text = json.dumps(key, separators=(",", ":"))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+def stable_seed(text: str, size: int) -> int:
+    """A seed of `size` bytes derived from a text: the same in every process and on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "little")
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a training step's random draws."""
+    return seed * 1_000_003 + step
 
 
 def smooth_noise(
