@@ -13,8 +13,8 @@ from torch.nn import functional
 from world_models.base import windows
 from world_models.errors import UnknownNameError, require
 from world_models.models.jepa import JEPA
-from world_models.training.fit_pixels import LoopSettings, Stage
 from world_models.training.frames import Frames
+from world_models.training.loop import LoopSettings, Stage
 from world_models.training.regularisers import REGULARISERS
 from world_models.training.windows import PictureWindows, picture_windows
 

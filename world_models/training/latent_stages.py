@@ -13,7 +13,8 @@ from world_models.errors import UnknownNameError, require
 from world_models.models.jepa import JEPA
 from world_models.models.probe import Probe
 from world_models.models.temporal import METHODS, Pairs, TemporalConfig, TemporalCost, method
-from world_models.training.fit_pixels import LoopSettings, Stage
+from world_models.seeding import step_seed
+from world_models.training.loop import LoopSettings, Stage
 from world_models.training.windows import States, StateWindows
 
 
@@ -165,7 +166,7 @@ def fit_probe(
     states, flat = data.states.flatten(0, 1), labels.flatten(0, 1)
 
     def make(step: int) -> tuple[Float[Tensor, "n state"], Float[Tensor, "n observation"]]:
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
         rows = torch.randint(len(states), (settings.batch_size,), generator=generator).to(states.device)
         return states[rows], flat[rows]
 

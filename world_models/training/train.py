@@ -19,7 +19,8 @@ from world_models.parts import Parts
 from world_models.tasks import Task
 from world_models.training.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
 from world_models.training.data import Dataset, collect_cached
-from world_models.training.fit_states import FitSettings, Progress, fit, new_model
+from world_models.training.fit_states import FitSettings, fit, new_model
+from world_models.training.loop import Progress
 from world_models.training.settings_of import settings_of
 
 HELD_OUT_SEED = 1_000_003

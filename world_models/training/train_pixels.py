@@ -26,14 +26,13 @@ from world_models.sensors import Sensors
 from world_models.tasks import Task
 from world_models.training.align import align
 from world_models.training.encoder_stage import EncoderStage
-from world_models.training.fit_pixels import LoopReport, Stage, run_stage
-from world_models.training.fit_states import Progress
 from world_models.training.frames import Frames, collect_frames
 from world_models.training.latent_stages import (
     fit_probe,
     predictor_stage,
     temporal_stage,
 )
+from world_models.training.loop import LoopReport, Progress, Stage, run_stage
 from world_models.training.pixel_card import encode_frames, pixel_card
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import HELD_OUT_SEED
@@ -209,7 +208,8 @@ class PixelTrainer:
         return model
 
     def _run(self, stage: Stage) -> None:
-        self.reports[stage.name] = run_stage(stage, self.folder, self.progress)
+        saved = None if self.folder is None else self.folder / f"resume-{stage.name}.pt"
+        self.reports[stage.name] = run_stage(stage, saved, self.progress)
 
 
 def _digest(model: JEPA) -> str:

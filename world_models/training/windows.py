@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from world_models.models.temporal import Pairs
+from world_models.seeding import step_seed
 from world_models.training.frames import Frames
 
 
@@ -60,7 +61,7 @@ class States:
     def windows(self, h: int, unroll: int, batch: int, start_share: float, seed: int, step: int) -> StateWindows:
         """The windows of a gradient step; `start_share` of them begin as plans do: h times the first state, with null
         actions."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
         block, past = self.block, (h - 1) * self.block
         rows = torch.randint(len(self.actions), (batch, 1), generator=generator)
         last = self.actions.shape[1] - unroll * block
@@ -75,7 +76,7 @@ class States:
 
     def pairs(self, reach: int, batch: int, costs: Float[Tensor, "trajectories time"], seed: int, step: int) -> Pairs:
         """Pairs of states 1 to `reach` environment steps apart (log-uniformly), and the cost of the path between them."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
         longest = min(reach, self.actions.shape[1])
         apart = (longest ** torch.rand(batch, generator=generator)).round().long().clamp(1, longest)
         rows = torch.randint(len(self.actions), (batch,), generator=generator)

@@ -21,8 +21,8 @@ from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.ensemble import Ensemble
 from world_models.tasks import make_task
-from world_models.training.fit_pixels import CURVE, LoopSettings, Stage, run_stage
 from world_models.training.latent_stages import PredictorSettings
+from world_models.training.loop import CURVE, LoopSettings, Stage, run_stage
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.prefetch import Prefetch
 from world_models.training.train_pixels import train_pixels
@@ -142,7 +142,7 @@ def test_a_run_with_other_settings_or_data_begins_anew(tmp_path):
         (settings, "b", 30),
     ):
         steps.clear()
-        run_stage(stage(given, about), tmp_path)
+        run_stage(stage(given, about), tmp_path / "resume.pt")
         assert len(steps) == expected
 
 
