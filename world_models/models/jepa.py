@@ -17,6 +17,7 @@ from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
 from world_models.models.encoders import ENCODERS
 from world_models.models.mlp import ACTIVATIONS
+from world_models.models.network import Network
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,11 @@ class Predictor(nn.Module):
         return self.out(hidden)
 
 
-class JEPA(nn.Module):
+class JEPA(Network[JEPAConfig]):
     """A `WorldModel` over images. `calibrate` sets its normalisation buffers from the trained encoder's latents."""
 
     def __init__(self, config: JEPAConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = ENCODERS[config.encoder](config.size, config.latent, config.encoder_width)
         self.predictor = Predictor(config)
         self.register_buffer("picture_mean", torch.zeros(config.size, config.size, 3))
@@ -113,24 +113,9 @@ class JEPA(nn.Module):
         return (self.config.state,)
 
     @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
     def history(self) -> int:
         """Number of states and actions that a step sees."""
         return self.config.history
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.state_mean.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return self.state_mean.dtype
 
     def embed(self, pixels: UInt8[Tensor, "n size size 3"]) -> Float[Tensor, "n latent"]:
         """Latents from the encoder, before normalisation."""

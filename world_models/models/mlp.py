@@ -25,6 +25,7 @@ from world_models.models.mlp_frozen import (
     frozen_rollout,
     frozen_vjp,
 )
+from world_models.models.network import Network
 from world_models.precision import Arithmetic, torch_arithmetic
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -65,15 +66,14 @@ class MLPConfig:
             raise UnknownNameError("activation", self.activation, ACTIVATIONS)
 
 
-class ResidualMLP(nn.Module):
+class ResidualMLP(Network[MLPConfig]):
     """A `WorldModel` over state observations: residual on the state, residual blocks, LayerNorm before each block.
 
     LayerNorm has no affine parameters: the linear layer after it could absorb them, and they cost time.
     """
 
     def __init__(self, config: MLPConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, features = config.width, config.observation_dim
         # Two input layers instead of one over a concatenation: no copy, and no work for an unneeded state gradient.
         self.state_in = nn.Linear(features, width)
@@ -111,26 +111,6 @@ class ResidualMLP(nn.Module):
     def state_shape(self) -> tuple[int, ...]:
         """`(observation_dim,)`."""
         return (self.config.observation_dim,)
-
-    @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
-    def history(self) -> int:
-        """1: the state is Markov."""
-        return 1
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.out.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return self.out.weight.dtype
 
     def encode(self, observation: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
         """Normalised observations."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from world_models.adapters.lewm.vit import Vit, VitSizes
 from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
+from world_models.models.network import Network
 
 ADALN_EPS = 1e-6
 """Epsilon of the two norms that the actions modulate; the predictor's other norms use torch's default."""
@@ -211,12 +212,11 @@ class Predictor(nn.Module):
         return self.transformer(states + self.pos_embedding[:, : states.shape[1]], condition)
 
 
-class LeWM(nn.Module):
+class LeWM(Network[LeWMConfig]):
     """Encoder, action encoder and predictor; actions in [-1, 1] are standardised by the training mean and deviation."""
 
     def __init__(self, config: LeWMConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         latent, hidden, norm = config.latent_dim, config.projector_width, config.projector_norm
         self.encoder = Vit(config.vit)
         self.projector = Projector(config.vit_width, hidden, latent, norm)
@@ -236,24 +236,9 @@ class LeWM(nn.Module):
         return (self.config.latent_dim,)
 
     @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
     def history(self) -> int:
         """Number of states and actions that a step sees."""
         return self.config.history
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.action_mean.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return self.action_mean.dtype
 
     def encode(self, observation: PixelObservation) -> Float[Tensor, "batch latent"]:
         """Projected class tokens of images; proprioception is ignored.

@@ -20,6 +20,7 @@ from world_models.adapters.patches.predictors import CausalViT, ModulatedViT
 from world_models.adapters.readout import take_readout
 from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.models.network import Network
 from world_models.parts import Card, Parts, Tensors, model_config
 from world_models.sensors import Sensors
 
@@ -143,12 +144,11 @@ class Units(nn.Module):
         return values @ self.weight.T + self.bias
 
 
-class PatchModel(nn.Module):
+class PatchModel(Network[PatchConfig]):
     """A `WorldModel` over patch tokens, which takes a `PixelObservation`."""
 
     def __init__(self, config: PatchConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = DinoV2(config.encoder)
         visual = config.encoder.width
         if config.predictor == "causal-vit":
@@ -169,24 +169,9 @@ class PatchModel(nn.Module):
         return self.config.patches, self.config.encoder.width + self.config.proprioception_width
 
     @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
     def history(self) -> int:
         """Number of frames that a step sees."""
         return self.config.history
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.action_encoder.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return self.action_encoder.weight.dtype
 
     def encode(self, observation: PixelObservation) -> Float[Tensor, "batch patches state"]:
         """Patch tokens of images of any size, each followed by the embedded proprioception.

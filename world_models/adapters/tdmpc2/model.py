@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.errors import require
+from world_models.models.network import Network
 
 SIMNORM_GROUP = 8
 """Size of SimNorm's groups in every published model; a checkpoint's tensors do not tell it."""
@@ -70,12 +71,11 @@ def simnorm(x: Float[Tensor, "*batch latent"], group: int) -> Float[Tensor, "*ba
     return x.unflatten(-1, (-1, group)).softmax(-1).flatten(-2)
 
 
-class TDMPC2(nn.Module):
+class TDMPC2(Network[TDMPC2Config]):
     """Encoder and latent dynamics; observations are in the checkpoint's training units, actions in [-1, 1]."""
 
     def __init__(self, config: TDMPC2Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         latent, action = config.latent_dim, config.action_dim * config.action_block
         self.encoder = _layers([config.observation_dim, *config.encoder_widths, latent])
         self.dynamics = _layers([latent + action, *config.dynamics_widths, latent])
@@ -84,26 +84,6 @@ class TDMPC2(nn.Module):
     def state_shape(self) -> tuple[int, ...]:
         """`(latent_dim,)`."""
         return (self.config.latent_dim,)
-
-    @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
-    def history(self) -> int:
-        """1: the latent is Markov."""
-        return 1
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return next(self.parameters()).dtype
 
     def encode(self, observation: Float[Tensor, "batch observation"]) -> Float[Tensor, "batch latent"]:
         """Latents of state observations."""
