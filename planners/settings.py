@@ -78,9 +78,12 @@ class Settings:
         for name in settings:
             if name not in fields:
                 raise UnknownNameError(f"setting of planner {planner!r}:", name, fields)
-        # Checked here as well, so that a value of the wrong type never reaches a typed constructor.
-        checked: dict[str, Any] = {name: _checked(fields[name], value) for name, value in settings.items()}
-        return cls(**checked)
+        # Not by the constructor, whose annotations only hold for checked values: __post_init__ checks these, once.
+        made = object.__new__(cls)
+        for name, field in fields.items():
+            object.__setattr__(made, name, settings.get(name, field.default))
+        made.__post_init__()
+        return made
 
     @classmethod
     def check_one(cls, planner: str, name: str, value: Scalar) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from planners import PLANNERS, CEMSettings, GDSettings, GraspSettings, Settings, make_planner
+from planners import GRASP, PLANNERS, CEMSettings, GDSettings, GraspSettings, Settings, make_planner, planner_settings
 from planners.settings import Setting
 from tests.support.planning import plan, problems_for, small_mlp
 from world_models.errors import UnknownNameError, UserError
@@ -46,6 +46,31 @@ from world_models.errors import UnknownNameError, UserError
 def test_nonsense_settings_are_refused_by_name_and_value(name: str, settings: dict, words: str) -> None:
     with pytest.raises(UserError, match=words.replace("(", r"\(")):
         make_planner(name, settings)
+
+
+@pytest.mark.parametrize("name", sorted(PLANNERS))
+def test_typed_settings_make_their_planner(name: str) -> None:
+    kind, planner_class = PLANNERS[name]
+    settings = kind()
+    made = make_planner(settings)
+    assert type(made) is planner_class
+    assert made == make_planner(name)
+    assert planner_settings(name) == settings
+
+
+def test_a_planner_holds_the_settings_that_it_was_made_of() -> None:
+    settings = GraspSettings(iterations=40)
+    planner = make_planner(settings)
+    assert isinstance(planner, GRASP)
+    assert planner.settings is settings
+
+
+def test_settings_of_no_planner_are_refused() -> None:
+    class OtherSettings(GDSettings):
+        pass
+
+    with pytest.raises(UserError, match="OtherSettings are settings of no known planner"):
+        make_planner(OtherSettings())
 
 
 def test_unknown_names_get_the_nearest() -> None:

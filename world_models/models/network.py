@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
 
 
+@runtime_checkable
 class ModelConfig(Protocol):
     """The part of a model's configuration that its action size follows from."""
 
