@@ -192,7 +192,7 @@ def test_nonsense_is_refused_by_name_and_value():
         TrainSettings(trajectories=0)
     with pytest.raises(UserError, match=str(HELD_OUT_SEED)):
         TrainSettings(data_seed=HELD_OUT_SEED)
-    with pytest.raises(UserError, match="one unroll a stage"):
+    with pytest.raises(UserError, match="one unroll per stage"):
         FitSettings(unrolls=(1, 2), steps=(10,))
     with pytest.raises(UserError, match="lr -1"):
         FitSettings(lr=-1.0)
