@@ -23,20 +23,20 @@ PRECISIONS = ("highest", "high", "medium")
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What computes a model's matrix products, and how precisely."""
+    """Kernel and precision of a model's matrix products."""
 
     kernel: str
-    """`torch`, or a kernel of ours and the processor's part that it runs on, e.g. `c AMX`."""
+    """`torch`, or our kernel and the processor's unit that it runs on, such as `c AMX`."""
     precision: str
     """`float32`, `tf32`, `bfloat16`, or `bfloat16x3`: sums of two bfloat16 numbers, about 16 bits."""
 
 
 @runtime_checkable
 class ArithmeticModel(Protocol):
-    """A world model that chooses by itself what computes it."""
+    """A world model that chooses its own kernel."""
 
     def arithmetic(self) -> Arithmetic:
-        """What computes it at the `current_precision`."""
+        """Its kernel and precision at the `current_precision`."""
         ...
 
 
@@ -49,12 +49,12 @@ def current_precision() -> str:
 
 
 def arithmetic_of(model: object, device: torch.device, dtype: torch.dtype) -> Arithmetic:
-    """What computes a model on a device at the `current_precision`."""
+    """Kernel and precision of a model on a device at the `current_precision`."""
     return model.arithmetic() if isinstance(model, ArithmeticModel) else torch_arithmetic(device, dtype)
 
 
 def torch_arithmetic(device: torch.device, dtype: torch.dtype, autocast: bool = True) -> Arithmetic:
-    """What torch computes products with at the `current_precision`; `autocast`: where none is turned off."""
+    """Precision of torch's products at the `current_precision`; `autocast`: whether autocast may apply."""
     precision = current_precision()
     if device.type != "cuda" or dtype != torch.float32 or precision == "highest":
         return Arithmetic("torch", str(dtype).removeprefix("torch."))
