@@ -12,7 +12,7 @@ from world_models.parts import ENSEMBLE, PREFIX, Card, Parts, Tensors, model_con
 
 @dataclass(frozen=True)
 class Format:
-    """How checkpoints of a format are read."""
+    """Reader of a checkpoint format, and its version."""
 
     module: str
     """The module whose `parts(card, tensors)` reads it (an ensemble's takes `assemble` as well).
