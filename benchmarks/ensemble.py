@@ -35,9 +35,9 @@ from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
 from world_models.checkpoints.store import LoadedModel
 from world_models.models.mlp import MLPConfig
+from world_models.seeding import smooth_noise
 from world_models.tasks import make_task
 from world_models.tasks.base import pose_of
-from world_models.tasks.seeding import smooth_noise
 from world_models.tasks.wall_arena import free_points
 from world_models.training.assess import goal_weights
 from world_models.training.data import Dataset

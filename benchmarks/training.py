@@ -17,8 +17,8 @@ import torch
 
 from sweeps.config.compose import compose
 from world_models.tasks import make_task
-from world_models.training.fit_pixels import LoopReport
 from world_models.training.frames import collect_frames
+from world_models.training.loop import LoopReport
 from world_models.training.pixel_card import encode_frames
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train_pixels import PixelTrainer

@@ -1,12 +1,13 @@
-"""Batched trajectory optimisation on any world model. torch only.
+"""Batched trajectory optimisation on any world model; depends on torch only.
 
 `plans = make_planner("grasp", {"iterations": 300}).plan(model, problems, seeds)`
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from typing import Any, overload
 
 from planners.base import ModelProblems, OnStep, Planner, PlannerMemoryError, Plans, PlanStatus, Start
 from planners.methods.cem import CEM, CEMSettings
@@ -18,9 +19,9 @@ from planners.methods.mppi import MPPI, MPPISettings
 from planners.methods.random_shooting import RandomShooting, RandomShootingSettings
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.settings import Scalar, Setting, Settings
-from world_models.errors import UnknownNameError
+from world_models.errors import UnknownNameError, require
 
-PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
+PLANNERS: Mapping[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
     "grasp": (GraspSettings, GRASP),
     "gd": (GDSettings, GD),
     "cem": (CEMSettings, CEM),
@@ -29,35 +30,45 @@ PLANNERS: Mapping[str, tuple[type[Settings], type[Planner]]] = {
     "latco": (LatCoSettings, LatCo),
     "random_shooting": (RandomShootingSettings, RandomShooting),
 }
-"""Settings and planner class by name."""
+"""Settings class and planner class by planner name."""
 
 
-def _settings(name: str, settings: Mapping[str, Setting]) -> Settings:
+def planner_settings(name: str, settings: Mapping[str, Setting] | None = None) -> Settings:
+    """Typed settings of the planner called `name`; raises UserError for an unknown name or setting, or a value out of range."""
     if name not in PLANNERS:
         raise UnknownNameError("planner", name, PLANNERS)
-    return PLANNERS[name][0].of(name, settings)
+    return PLANNERS[name][0].of(name, settings or {})
 
 
-def make_planner(name: str, settings: Mapping[str, Setting] | None = None) -> Planner:
-    """The planner called `name`; UserError for an unknown name or setting, or a value out of its limits."""
-    checked = _settings(name, settings or {})
-    return PLANNERS[name][1](checked)  # pyright: ignore[reportCallIssue]
+@overload
+def make_planner(planner: Settings) -> Planner: ...
+@overload
+def make_planner(planner: str, settings: Mapping[str, Setting] | None = None) -> Planner: ...
+def make_planner(planner: str | Settings, settings: Mapping[str, Setting] | None = None) -> Planner:
+    """The planner that typed settings belong to, or the one called by a name, with a mapping of settings.
+
+    Raises UserError for settings of no planner in `PLANNERS`, an unknown name or setting, or a value out of range.
+    """
+    typed = planner if isinstance(planner, Settings) else planner_settings(planner, settings)
+    found = [made for kind, made in PLANNERS.values() if kind is type(typed)]
+    require(bool(found), f"{type(typed).__name__} are settings of no known planner: register it in planners.PLANNERS.")
+    return found[0](typed)
 
 
 def full_settings(name: str, settings: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
-    """All settings of a planner with defaults filled in and numbers in canonical types: what cell ids hash."""
-    return _settings(name, settings or {}).as_dict()
+    """All settings of a planner with defaults filled in and numbers in canonical types; cell ids are hashes of these."""
+    return planner_settings(name, settings).as_dict()
 
 
 def setting_kinds(name: str) -> dict[str, str]:
-    """A planner's settings and what each holds: `count`, `number`, `flag` or `choice`; UnknownNameError for another planner."""
+    """Kinds of a planner's settings: `count`, `number`, `flag` or `choice`; UnknownNameError for an unknown planner."""
     if name not in PLANNERS:
         raise UnknownNameError("planner", name, PLANNERS)
     return {field.name: str(field.metadata["kind"]) for field in fields(PLANNERS[name][0])}
 
 
 def check_setting(name: str, setting: str, value: Scalar) -> None:
-    """UserError unless one setting of a planner may have a value, whatever the others are."""
+    """Raise UserError unless one setting of a planner may have a value, whatever the others are."""
     if name not in PLANNERS:
         raise UnknownNameError("planner", name, PLANNERS)
     PLANNERS[name][0].check_one(name, setting, value)
@@ -71,11 +82,11 @@ def row_settings(name: str) -> frozenset[str]:
 
 
 def stacked_settings(name: str, rows: Sequence[Mapping[str, Setting]]) -> dict[str, Setting]:
-    """Settings of a batch whose row i is planned with `rows[i]`: what differs is a tensor `[batch]`.
+    """Settings of a batch whose row i is planned with `rows[i]`: settings that differ are tensors `[batch]`.
 
     Raises UserError as `Settings.stack` does.
     """
-    stacked = Settings.stack([_settings(name, row) for row in rows])
+    stacked = Settings.stack([planner_settings(name, row) for row in rows])
     return {field.name: getattr(stacked, field.name) for field in fields(stacked)}
 
 
@@ -107,6 +118,7 @@ __all__ = [
     "check_setting",
     "full_settings",
     "make_planner",
+    "planner_settings",
     "row_settings",
     "setting_kinds",
     "stacked_settings",

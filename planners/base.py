@@ -1,4 +1,4 @@
-"""The planner contract: problems in the model's state space go in, plans come out; rows never influence each other."""
+"""The planner contract: problems in the model's state space in, plans out; rows never influence each other."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from world_models.base import Context, GoalCost, WorldModel
 
 
 class PlanStatus(Enum):
-    """How a plan ended."""
+    """Status of a plan: how its search ended."""
 
     COMPLETED = "completed"
     """All iterations ran."""
     REACHED = "reached"
     """The goal was reached in the model to within `finish_cost`, and the row left early."""
     OUT_OF_BUDGET = "out_of_budget"
-    """The budget of model evaluations or seconds was spent first; the plan is the best until then."""
+    """The budget of model evaluations or seconds was used up first; the plan is the best until then."""
     NON_FINITE = "non_finite"
     """The row's iterate became infinite or NaN; the plan is the best finite one before (or the initial one)."""
 
 
 class PlannerMemoryError(RuntimeError):
-    """Planning needed more memory than there is; `batch` is the number of problems that were planned together."""
+    """Planning ran out of memory; `batch` is the number of problems that were planned together."""
 
     def __init__(self, batch: int, device: str) -> None:
         super().__init__(f"out of memory on {device} with {batch} problems in one batch: plan fewer of them together.")
@@ -41,7 +41,7 @@ class PlannerMemoryError(RuntimeError):
 
 @dataclass(frozen=True)
 class ModelProblems:
-    """A batch of problems as a planner sees them: in the model's state space, T model steps long."""
+    """A batch of problems as a planner sees them: in the model's state space, `steps` model steps long."""
 
     context: Context
     goal: Float[Tensor, "batch *state"]
@@ -56,12 +56,12 @@ class ModelProblems:
         return self.goal.shape[0]
 
     def rows(self, rows: slice | Int[Tensor, " rows"]) -> ModelProblems:
-        """Some of the problems."""
+        """The problems of some rows."""
         context = Context(self.context.states[rows], self.context.actions[rows])
         return replace(self, context=context, goal=self.goal[rows])
 
     def concat(self, others: ModelProblems) -> ModelProblems:
-        """These and, behind them, `others`: as long, with the same bounds and goal cost."""
+        """These problems followed by `others`, which have the same length, bounds and goal cost."""
         states = torch.cat([self.context.states, others.context.states])
         context = Context(states, torch.cat([self.context.actions, others.context.actions]))
         return replace(self, context=context, goal=torch.cat([self.goal, others.goal]))
@@ -69,7 +69,7 @@ class ModelProblems:
 
 @dataclass(frozen=True)
 class Start:
-    """Where a search starts: actions a_0..a_{T-1} and virtual states s_1..s_{T-1}."""
+    """Start of a search: actions a_0..a_{T-1} and virtual states s_1..s_{T-1}."""
 
     actions: Float[Tensor, "batch time action"]
     states: Float[Tensor, "batch virtual *state"]
@@ -79,13 +79,13 @@ class Start:
         return Start(self.actions[rows], self.states[rows])
 
     def concat(self, others: Start) -> Start:
-        """The start of these rows and of `others` behind them."""
+        """The starts of these rows followed by those of `others`."""
         return Start(torch.cat([self.actions, others.actions]), torch.cat([self.states, others.states]))
 
 
 @dataclass(frozen=True)
 class Plans:
-    """What a planner returns, row by row; `actions` are the best rolled-out plan that was seen."""
+    """Plans of a batch, row by row; `actions` are the best rolled-out plan found."""
 
     actions: Float[Tensor, "batch time action"]
     states: Float[Tensor, "batch time *state"]
@@ -93,22 +93,22 @@ class Plans:
     cost: Float[Tensor, " batch"]
     """Goal cost of the rolled-out final state."""
     last_cost: Float[Tensor, " batch"]
-    """The same for the last iterate instead of the best."""
+    """Goal cost of the last iterate, rolled out."""
     status: tuple[PlanStatus, ...]
     evaluations: Int[Tensor, " batch"]
-    """Model steps spent a problem (one step of one state counts one)."""
+    """Model steps spent per problem (one step of one state counts as one)."""
     trace: Float[Tensor, "batch checks"]
-    """Best rolled-out cost so far at every check: never worsens."""
+    """Best rolled-out cost so far at every check; never increases."""
     spent: Int[Tensor, "batch checks"]
-    """Model steps that the problem had cost by then."""
+    """Model steps spent on the problem up to each check."""
 
     def after(self, steps: int) -> Start:
-        """What is left of the plans once `steps` of their model steps were taken: the warm start of a replanning."""
+        """The remainder of the plans after `steps` model steps: the warm start for replanning."""
         return Start(self.actions[:, steps:], self.states[:, steps:-1])
 
 
 OnStep = Callable[[int, int], None]
-"""Called with (iterations done, iterations in all)."""
+"""Callback with (iterations done, iterations in total)."""
 
 
 @runtime_checkable
@@ -123,5 +123,5 @@ class Planner(Protocol):
         on_step: OnStep | None = None,
         start: Start | None = None,
     ) -> Plans:
-        """One plan a problem, from `start` if given. Row i's noise depends on `seeds[i]` and the iteration only."""
+        """One plan per problem, from `start` if given. Row i's noise depends only on `seeds[i]` and the iteration."""
         ...

@@ -1,4 +1,4 @@
-"""What of a planner enters a cell's id: the version of its algorithm, and its settings in a form that outlives upgrades.
+"""Parts of a planner that enter a cell's id: the version of its algorithm, and its settings in a form that outlives upgrades.
 
 `frozen_defaults.json` holds, by planner and version, the defaults that ids were made with, and is only ever added to. Settings
 under `always` enter an id whatever their value (all that there were when ids were first made); those under

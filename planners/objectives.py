@@ -1,4 +1,4 @@
-"""What planners minimise, with gradients only where they are meant to flow."""
+"""Objectives that planners minimise, with gradients only where they are meant to flow."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
 _NUMBERS_PER_CALL = {"cpu": 1 << 22}
 _NUMBERS_PER_CALL_ACCELERATOR = 1 << 26
-"""Numbers in the windows of states that a call sees; a network's activations are some hundred times that."""
+"""Numbers in the windows of states of one call; a network's activations take about a hundred times as many."""
 
 
 def rows_per_call(model: WorldModel, device: torch.device) -> int:
-    """How many windows of states go through a model in one call: what keeps caches warm and memory bounded."""
+    """Number of windows of states in one model call, which keeps caches warm and memory bounded."""
     return min(_ROWS_PER_CALL.get(device.type, _ROWS_PER_CALL_ACCELERATOR), _rows_in_memory(model, device))
 
 
 def _rows_in_memory(model: WorldModel, device: torch.device) -> int:
-    """How many windows of states a graph may hold."""
+    """Number of windows of states that an autograd graph may hold."""
     numbers = _NUMBERS_PER_CALL.get(device.type, _NUMBERS_PER_CALL_ACCELERATOR)
     return max(1, numbers // (model.history * math.prod(model.state_shape)))
 
@@ -41,7 +41,7 @@ def _rows_in_memory(model: WorldModel, device: torch.device) -> int:
 def final_cost(
     model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, " batch"]:
-    """Goal cost of the state in which the rollout of `actions` ends, without gradients."""
+    """Goal cost of the last state of the rollout of `actions`, without gradients."""
     with torch.no_grad():
         return problems.goal_cost(rollout(model, problems.context, actions)[:, -1], problems.goal)
 
@@ -49,9 +49,10 @@ def final_cost(
 def final_cost_gradient(
     model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch time action"]]:
-    """The rolled-out final goal cost of each row and its gradient to the actions, through the whole rollout (shooting).
+    """Rolled-out final goal cost of each row and its gradient with respect to the actions, through the whole rollout
+    (shooting).
 
-    As many problems share a rollout as keep the memory of its graph bounded.
+    Problems are rolled out in blocks that keep the memory of the graph bounded.
     """
     parts = []
     for rows in _cut(problems, _rows_in_memory(model, actions.device)):
@@ -68,7 +69,7 @@ def final_cost_gradient(
 def sampled_costs(
     model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch samples time action"]
 ) -> Float[Tensor, "batch samples"]:
-    """Rolled-out final goal costs of many plans a problem, a bounded number of rows at a time."""
+    """Rolled-out final goal costs of many plans per problem, a bounded number of rows at a time."""
     batch, samples = actions.shape[:2]
     limit = rows_per_call(model, actions.device)
     result = []
@@ -81,7 +82,7 @@ def sampled_costs(
 
 
 def blocks(model: WorldModel, problems: ModelProblems, device: torch.device) -> list[slice]:
-    """Runs of problems that share a model call over all their times: as many as keep the call's memory bounded."""
+    """Blocks of problems that share a model call over all their times, sized to keep the call's memory bounded."""
     return _cut(problems, rows_per_call(model, device))
 
 
@@ -97,13 +98,14 @@ def lifted_gradients(
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
-    """GRASP's reshaped gradients to the virtual states s_1..s_{T-1} and to the actions (arXiv 2602.00475).
+    """GRASP's reshaped gradients with respect to the virtual states s_1..s_{T-1} and the actions (arXiv 2602.00475).
 
     The loss of a row is sum_{t<T-1} mean((F(sg(s_t), a_t) - s_{t+1})^2) + sum_t goal_weight_t * goal_cost(F(sg(s_t), a_t), g);
-    `goal_weight` at T - 1 holds the last step's target term too, whose target is the goal. Nothing flows through the state
-    input of F, so only the action path needs the model's derivative: the states' gradient is that of the targets, closed form.
+    sg stops the gradient. `goal_weight` at T - 1 includes the last step's target term, whose target is the goal. No gradient
+    flows through the state input of F, so only the action path needs the model's derivative: the states' gradient comes from
+    the targets alone, in closed form.
 
-    All times of a problem go through the model in one call, and as many problems with them as keep the call's memory bounded.
+    All times of a problem go through the model in one call, in blocks of problems that keep the call's memory bounded.
     """
     if isinstance(model, LiftedModel) and isinstance(problems.goal_cost, QuadraticCost):
         weights = problems.goal_cost.feature_weights(problems.goal)
@@ -128,7 +130,7 @@ def _lifted_block(
     seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1)
     taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1)
     flat, pullback = step_pullback(model, seen, taken)
-    # Views, not unflatten: it is Python, and what runs between two model calls runs with cold caches.
+    # Views, not unflatten, which is Python code: code between two model calls runs with cold caches.
     predicted = flat.view(*shape, *flat.shape[1:])
     to_states = torch.sub(states, predicted[:, :-1]).mul_(2 * len(flat) / flat.numel())
     cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (flat.ndim - 1)))
@@ -138,7 +140,7 @@ def _lifted_block(
 
 
 def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
-    """The derivative of each state's goal cost: in closed form where the cost has one."""
+    """Gradient of each state's goal cost, in closed form where the cost has one."""
     goals = problems.goal.unsqueeze(1)
     if isinstance(problems.goal_cost, QuadraticCost):
         weights = problems.goal_cost.feature_weights(problems.goal)
@@ -150,7 +152,7 @@ def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *s
 
 
 def _fold(by_window: Float[Tensor, "batch time h action"]) -> Float[Tensor, "batch time action"]:
-    """Gradients of actions from gradients of windows: an action is in up to h of them, those before the first are known."""
+    """Gradients of actions from gradients of windows: an action is in up to h of them; those before the first are fixed."""
     time, h = by_window.shape[1:3]
     gradient = by_window[:, :, -1]
     if h == 1:
@@ -169,7 +171,7 @@ def lifted_loss(
     goal_weight: Float[Tensor, "batch time"],
     dynamics_weight: Float[Tensor, "batch virtual"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """The loss of `lifted_gradients` with nothing detached: what a lifted planner without the reshaped gradient descends."""
+    """The loss of `lifted_gradients` with nothing detached, for lifted planners without the reshaped gradient."""
     predicted = lifted_step(model, problems.context, states, actions)
     return target_loss(problems, predicted, states, goal_weight, dynamics_weight)
 
@@ -181,9 +183,9 @@ def target_loss(
     goal_weight: Float[Tensor, "batch time"],
     dynamics_weight: Float[Tensor, "batch virtual"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """How far predictions F(s_t, a_t) are from the virtual states that they should reach, and from the goal.
+    """Loss between predictions F(s_t, a_t) and the virtual states that they should reach, plus their weighted goal costs.
 
-    `dynamics_weight` weighs the misses of s_1..s_{T-1}; without it they all count 1.
+    `dynamics_weight` weighs the violations at s_1..s_{T-1}; None: all weights are 1.
     """
     goals = problems.goal.repeat_interleave(problems.steps, 0)
     costs = problems.goal_cost(predicted.flatten(0, 1), goals).unflatten(0, (problems.batch, problems.steps))
@@ -196,7 +198,7 @@ def target_loss(
 def dynamics_misses(
     predicted: Float[Tensor, "batch time *state"], states: Float[Tensor, "batch virtual *state"]
 ) -> Float[Tensor, "batch virtual"]:
-    """Mean squared distance over features of each virtual state to the prediction that should reach it."""
+    """Mean squared difference, over features, between each virtual state and the prediction that should reach it."""
     return (predicted[:, :-1] - states).square().flatten(2).mean(2)
 
 
@@ -208,10 +210,10 @@ def full_lifted_gradients(
     goal_weight: Float[Tensor, "batch time"],
     dynamics_weight: Float[Tensor, "batch virtual"] | None = None,
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
-    """Gradients of `lifted_loss` to the virtual states and the actions: GRASP's ablation "no detach", LatCo's first-order part.
+    """Gradients of `lifted_loss` with respect to virtual states and actions, for LatCo and GRASP's ablation "no detach".
 
-    Unlike `lifted_gradients`, gradients flow through the state input of the model too. As many problems share a call as keep
-    its memory bounded.
+    Unlike in `lifted_gradients`, gradients also flow through the state input of the model. Problems go through it in blocks
+    that keep memory bounded.
     """
     parts = []
     for rows in blocks(model, problems, actions.device):

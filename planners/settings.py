@@ -1,6 +1,6 @@
-"""Planner settings: frozen dataclasses whose fields carry their own limits, checked by name and value when built.
+"""Planner settings: frozen dataclasses whose fields carry their own limits and are checked when an object is built.
 
-A number may be a tensor `[batch]`: each problem of a batch is then planned with a value of its own.
+A number may be a tensor `[batch]`: each problem of a batch is then planned with its own value.
 """
 
 from __future__ import annotations
@@ -20,39 +20,40 @@ from world_models.errors import UnknownNameError, UserError, require
 Scalar = bool | int | float | str | None
 Setting = Scalar | Tensor
 Number = float | Tensor
-"""A number for all rows, or one a row: `[batch]`, float64 on the CPU."""
+"""A number for all rows, or one per row: `[batch]`, float64 on the CPU."""
 Count = int | Tensor
-"""A whole number for all rows, or one a row: `[batch]`, int64 on the CPU."""
+"""A whole number for all rows, or one per row: `[batch]`, int64 on the CPU."""
 Choice = str | Tensor
-"""A name for all rows, or one a row, as its place among the field's names: `[batch]`, int64 on the CPU."""
+"""A name for all rows, or one per row as its index among the field's names: `[batch]`, int64 on the CPU."""
 
 S = TypeVar("S", bound="Settings")
 
 
 def count(default: int | None, low: int = 1, by_row: bool = False) -> Any:
-    """A field that holds a whole number >= `low`; `by_row` ones may differ between rows, None is allowed as a default."""
+    """A field for a whole number >= `low`; `by_row` fields may differ between rows, and None is allowed if it is the
+    default."""
     return dataclasses.field(default=default, metadata={"kind": "count", "low": low, "by_row": by_row})
 
 
 def number(default: float | None, low: float = 0.0, high: float = math.inf, positive: bool = False, by_row: bool = True) -> Any:
-    """A field that holds a finite number in `[low, high]`; `positive` refuses 0, None is allowed as a default."""
+    """A field for a finite number in `[low, high]`; `positive` excludes 0, and None is allowed if it is the default."""
     metadata = {"kind": "number", "low": low, "high": high, "positive": positive, "by_row": by_row}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def flag(default: bool) -> Any:
-    """A field that holds true or false."""
+    """A field for true or false."""
     return dataclasses.field(default=default, metadata={"kind": "flag"})
 
 
 def choice(default: str, *others: str, by_row: bool = False) -> Any:
-    """A field that holds one of some names; `by_row` ones may differ between rows, as places among the names."""
+    """A field for one of some names; `by_row` fields may differ between rows, as indices among the names."""
     return dataclasses.field(default=default, metadata={"kind": "choice", "names": (default, *others), "by_row": by_row})
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base of every planner's settings. Building one with a value out of its limits raises UserError by name and value."""
+    """Base of every planner's settings. Building one with a value out of range raises UserError with its name and value."""
 
     algorithm_version: ClassVar[int] = 1
     """A planner that comes to plan otherwise with the same settings gives a higher one in its settings class: its cells have
@@ -64,26 +65,29 @@ class Settings:
         self.check()
 
     def check(self) -> None:
-        """Raise UserError where settings that are sound one by one conflict; subclasses extend it."""
+        """Raise UserError if settings that are each valid conflict with one another; subclasses extend it."""
         lengths = {name: len(value) for name, value in self.tensors().items()}
         if len(set(lengths.values())) > 1:
             listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise UserError(f"settings by row of different lengths ({listed}): give one value a problem.")
+            raise UserError(f"settings by row of different lengths ({listed}): give one value per problem.")
 
     @classmethod
     def of(cls: type[S], planner: str, settings: Mapping[str, Setting]) -> S:
-        """Settings of a mapping; a name that `planner` does not take raises UnknownNameError with the nearest names."""
+        """Settings from a mapping; a name that `planner` does not take raises UnknownNameError with the nearest names."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in settings:
             if name not in fields:
                 raise UnknownNameError(f"setting of planner {planner!r}:", name, fields)
-        # Checked here as well, so that a value of a wrong type never reaches a typed constructor.
-        checked: dict[str, Any] = {name: _checked(fields[name], value) for name, value in settings.items()}
-        return cls(**checked)
+        # Not by the constructor, whose annotations only hold for checked values: __post_init__ checks these, once.
+        made = object.__new__(cls)
+        for name, field in fields.items():
+            object.__setattr__(made, name, settings.get(name, field.default))
+        made.__post_init__()
+        return made
 
     @classmethod
     def check_one(cls, planner: str, name: str, value: Scalar) -> None:
-        """UserError unless a setting of `planner` may have this value, whatever the others are."""
+        """Raise UserError unless a setting of `planner` may have this value, whatever the others are."""
         known = {field.name: field for field in dataclasses.fields(cls)}
         if name not in known:
             raise UnknownNameError(f"setting of planner {planner!r}:", name, known)
@@ -93,8 +97,7 @@ class Settings:
     def stack(rows: Sequence[S]) -> S:
         """One settings object for a batch whose row i is planned with `rows[i]`.
 
-        Raises UserError for a setting that differs and cannot differ between the rows of one batch, or that differs by row
-        already.
+        Raises UserError for a setting that differs although it can't differ within a batch, or that already differs by row.
         """
         first = rows[0]
         for settings in rows:
@@ -103,9 +106,7 @@ class Settings:
         for field in dataclasses.fields(first):
             values = [getattr(settings, field.name) for settings in rows]
             if any(value != values[0] for value in values):
-                sentence = (
-                    f"{field.name} {values} cannot differ between the rows of one batch: plan them in batches of their own."
-                )
+                sentence = f"{field.name} {values} cannot differ between the rows of one batch: plan them in separate batches."
                 require(bool(field.metadata.get("by_row")) and None not in values, sentence)
                 names = field.metadata.get("names")
                 plain = [names.index(value) for value in values] if names else values
@@ -113,41 +114,44 @@ class Settings:
         return dataclasses.replace(first, **mixed)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The settings that have one value a row."""
+        """The settings that have one value per row."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def rows(self: S, rows: Int[Tensor, " rows"]) -> S:
-        """The settings of some rows; the same object where none differs by row."""
+        """The settings of some rows; the same object if none differs by row."""
         cpu_rows = rows.cpu()
         return self._with({name: value[cpu_rows] for name, value in self.tensors().items()})
 
     def concat(self: S, others: S) -> S:
-        """The settings of these rows and of `others` behind them; both are rows of one batch."""
+        """The settings of these rows followed by those of `others`; both are rows of one batch."""
         mine, theirs = self.tensors(), others.tensors()
         return self._with({name: torch.cat([value, theirs[name]]) for name, value in mine.items()})
 
     def to(self: S, device: torch.device) -> S:
-        """The settings with what differs by row on a device, in the searches' own use."""
+        """The settings with their tensors on a device, for use inside a search."""
         return self._with({name: value.to(device) for name, value in self.tensors().items()})
 
     def _with(self: S, tensors: Mapping[str, Tensor]) -> S:
-        """The same settings with other rows, which come from checked ones; the same object where none differs by row."""
+        """These settings with other tensors, taken from checked ones; the same object if none differs by row."""
         if not tensors:
             return self
         other = copy.copy(self)
         for name, value in tensors.items():
-            # Past __post_init__: rows leave and join all the time, and it would bring them back to the CPU.
+            # Not through __post_init__, which would move tensors back to the CPU: rows leave and join all the time.
             object.__setattr__(other, name, value)
         return other
 
     def check_rows(self, batch: int) -> None:
-        """UserError for a tensor setting that has not one value a problem."""
+        """Raise UserError for a tensor setting that does not have one value per problem."""
         for name, value in self.tensors().items():
-            require(len(value) == batch, f"{name} has {len(value)} values for {batch} problems: give one number, or one each.")
+            require(
+                len(value) == batch,
+                f"{name} has {len(value)} values for {batch} problems: give one number, or one per problem.",
+            )
 
     def as_dict(self) -> dict[str, Scalar]:
-        """All settings, defaults filled in, numbers in one canonical type. UserError for settings by row."""
+        """All settings with defaults filled in and numbers in canonical types. Raises UserError for settings by row."""
         for name in self.tensors():
             raise UserError(f"{name} differs by row: only settings with one value for all rows have a canonical form.")
         return dataclasses.asdict(self)
@@ -158,7 +162,7 @@ def _dtype(field: dataclasses.Field) -> torch.dtype:
 
 
 def _checked(field: dataclasses.Field, value: object) -> object:
-    """`value` in the field's canonical type, or UserError."""
+    """`value` in the field's canonical type; raises UserError if it is not valid."""
     name, limits = field.name, field.metadata
     if value is None and field.default is None:
         return None
@@ -173,10 +177,10 @@ def _checked(field: dataclasses.Field, value: object) -> object:
         require(
             bool(limits["by_row"]), f"{name} {value.tolist()} cannot differ between the rows of one batch: give one number."
         )
-        require(len(shape) == 1 and shape[0] > 0, f"{name} has shape {shape}: give one number, or one a problem.")
+        require(len(shape) == 1 and shape[0] > 0, f"{name} has shape {shape}: give one number, or one per problem.")
         if limits["kind"] == "choice":
             known = bool(((value >= 0) & (value < len(limits["names"]))).all())
-            require(known, f"{name} {value.tolist()} are no places among {', '.join(limits['names'])}: count them from 0.")
+            require(known, f"{name} {value.tolist()} are not indices of {', '.join(limits['names'])}: count from 0.")
             return value.to(torch.int64)
         entries = [_checked_number(name, entry, limits) for entry in value.tolist()]
         return torch.tensor(entries, dtype=_dtype(field))
@@ -185,13 +189,13 @@ def _checked(field: dataclasses.Field, value: object) -> object:
 
 def _checked_number(name: str, value: object, limits: Mapping[str, Any]) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{name} {value!r} is no finite number: give a number >= {limits['low']:g}.")
+        raise UserError(f"{name} {value!r} is not a finite number: give a number >= {limits['low']:g}.")
     low = limits["low"]
     if value < low:
         flaw = "negative" if value < 0 and low == 0 else f"below {low:g}"
         raise UserError(f"{name} {value:g} is {flaw}: give a number >= {low:g}.")
     if limits["kind"] == "count":
-        require(float(value).is_integer(), f"{name} {value:g} is no whole number: give one >= {low:g}.")
+        require(float(value).is_integer(), f"{name} {value:g} is not a whole number: give one >= {low:g}.")
         return int(value)
     require(value <= limits["high"], f"{name} {value:g} is above {limits['high']:g}: give a number <= {limits['high']:g}.")
     require(value > 0 or not limits["positive"], f"{name} {value:g} is not positive: give a number > 0.")
@@ -199,7 +203,7 @@ def _checked_number(name: str, value: object, limits: Mapping[str, Any]) -> int 
 
 
 def per_row(value: Number, like: Tensor) -> Number:
-    """A setting ready to multiply `like` `[batch, ...]`: a number as it is, a tensor `[batch]` with axes added behind."""
+    """A setting that can multiply `like` `[batch, ...]`: a number as it is, a tensor `[batch]` with trailing axes added."""
     if isinstance(value, Tensor):
         return value.to(like).reshape(-1, *[1] * (like.ndim - 1))
     return value
@@ -211,7 +215,7 @@ def any_positive(value: Number) -> bool:
 
 
 def first_above(left: Count | Number, right: Count | Number) -> tuple[int | float, int | float] | None:
-    """The first pair of values, row by row, of which `left` exceeds `right`; None where no row does."""
+    """The values of the first row in which `left` exceeds `right`; None if there is no such row."""
     lefts, rights = torch.broadcast_tensors(torch.as_tensor(left).reshape(-1), torch.as_tensor(right).reshape(-1))
     rows = torch.nonzero(lefts > rights).flatten().tolist()
     return (float(lefts[rows[0]]), float(rights[rows[0]])) if rows else None

@@ -1,1 +1,1 @@
-"""World models and the tasks (true simulators) that they model. torch and numpy only."""
+"""World models and the tasks (true simulators) that they model; depends on torch and numpy only."""

@@ -1,4 +1,4 @@
-"""The world-model contract, and the two ways to unroll a model: serially and all time steps at once.
+"""The world-model contract, and two ways to apply a model to a sequence: a serial rollout, and all time steps at once.
 
 Axis order is `[batch, time, feature]` everywhere. A state is the model's own (latent) state; its shape is `state_shape`.
 Time runs over *model steps*: one model step takes `action_block` environment actions, concatenated.
@@ -17,11 +17,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PixelObservation:
-    """What a model with eyes observes."""
+    """Observation of a pixel model: images and proprioception."""
 
     pixels: UInt8[Tensor, "batch height width 3"]
     proprioception: Float[Tensor, "batch feature"]
-    """What the body knows of itself; no features for a model that takes none."""
+    """Proprioception of the agent; no features for a model that takes none."""
 
 
 @runtime_checkable
@@ -43,31 +43,31 @@ class WorldModel(Protocol):
 
     @property
     def history(self) -> int:
-        """How many states and actions a step sees, h >= 1."""
+        """Number of states and actions that a step sees, h >= 1."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters live."""
+        """Device of the parameters."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating type of states and actions."""
+        """Floating-point type of states and actions."""
         ...
 
     def encode(self, observation: Any) -> Float[Tensor, "batch *state"]:
-        """States of observations: state observations `[batch, observation]`, or a `PixelObservation` for a model of pixels."""
+        """States of observations: state observations `[batch, observation]`, or a `PixelObservation` for a pixel model."""
         ...
 
     def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
-        """The next state of each window of h states and the actions taken in them."""
+        """The next state after each window of h states and the actions taken in them."""
         ...
 
 
 @runtime_checkable
 class GoalCost(Protocol):
-    """How far states are from goals, >= 0, zero at the goal; differentiable in `states`."""
+    """Distance of states from goals: >= 0, zero at the goal, differentiable in `states`."""
 
     def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
         """Cost of each state against its goal, `[n]`."""
@@ -76,36 +76,36 @@ class GoalCost(Protocol):
 
 @runtime_checkable
 class QuadraticCost(Protocol):
-    """A goal cost mean_i w_i (s_i - g_i)^2 over features i: planners need no autograd for it."""
+    """A goal cost of the form mean_i w_i (s_i - g_i)^2 over features i, for which planners need no autograd."""
 
     def feature_weights(self, goals: Float[Tensor, "batch *state"]) -> Float[Tensor, "*state"]:
-        """The weights w, on the device and in the type of `goals`."""
+        """The weights w, on the device and in the dtype of `goals`."""
         ...
 
 
 @dataclass(frozen=True)
 class SquaredDistance:
-    """Mean over features of the squared difference: the default goal cost."""
+    """The default goal cost: the squared difference, averaged over features."""
 
     def __call__(self, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]) -> Float[Tensor, " n"]:
         """Mean squared difference of each state to its goal, `[n]`."""
         return (states - goals).square().flatten(1).mean(1)
 
     def feature_weights(self, goals: Float[Tensor, "batch *state"]) -> Float[Tensor, "*state"]:
-        """Ones."""
+        """Weights of 1 for all features."""
         return goals.new_ones(goals.shape[1:])
 
 
 @dataclass(frozen=True)
 class Context:
-    """What is known when planning starts: the last h states and the h - 1 actions between them."""
+    """The history known when planning starts: the last h states and the h - 1 actions between them."""
 
     states: Float[Tensor, "batch h *state"]
     actions: Float[Tensor, "batch past action"]
 
     @staticmethod
     def at(model: WorldModel, state: Float[Tensor, "batch *state"]) -> Context:
-        """A context that has stood still in `state` (repeated, null actions): all that is known at a problem's start."""
+        """A context at rest: `state` repeated, with null actions between, since a problem's start has no history."""
         states = state.unsqueeze(1).expand(state.shape[0], model.history, *state.shape[1:])
         return Context(states, state.new_zeros(state.shape[0], model.history - 1, model.action_dim))
 
@@ -117,7 +117,7 @@ class Context:
 
 @runtime_checkable
 class RolloutModel(Protocol):
-    """A world model that unrolls itself faster than one `step` after the other."""
+    """A world model with its own rollout, faster than one `step` after another."""
 
     def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time *state"]:
         """The same as `serial_rollout(self, context, actions)`, derivatives included."""
@@ -136,12 +136,12 @@ def rollout(
 def serial_rollout(
     model: WorldModel, context: Context, actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, "batch time *state"]:
-    """States s_1..s_T that follow from `actions` a_0..a_{T-1}, one model call a step."""
+    """States s_1..s_T that follow from `actions` a_0..a_{T-1}, by one model call per step."""
     states, past = context.states, context.actions
     result = []
     for t in range(actions.shape[1]):
         window = torch.cat([past, actions[:, t : t + 1]], 1)
-        # In the type of the states it came from, also where the model's products are rounded (`world_models.precision`).
+        # Keep the dtype of the states even if the model's products are rounded (`world_models.precision`).
         following = model.step(states, window).to(states.dtype)
         result.append(following)
         states = torch.cat([states[:, 1:], following.unsqueeze(1)], 1)
@@ -150,12 +150,12 @@ def serial_rollout(
 
 
 Pullback = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n h action"]]
-"""Takes the cotangents of next states to those of the actions that led there; to be called once."""
+"""Map from the cotangents of next states to those of the actions that led there; may be called once."""
 
 
 @runtime_checkable
 class PullbackModel(Protocol):
-    """A world model that derives its step to the actions without an autograd graph."""
+    """A world model that differentiates its step with respect to the actions without an autograd graph."""
 
     def step_pullback(
         self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
@@ -167,7 +167,7 @@ class PullbackModel(Protocol):
 def step_pullback(
     model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
 ) -> tuple[Float[Tensor, "n *state"], Pullback]:
-    """The next states, and their derivative to the actions only: the model's own `step_pullback` if it has one."""
+    """The next states, and their derivative with respect to the actions: the model's own `step_pullback` if it has one."""
     if isinstance(model, PullbackModel):
         return model.step_pullback(states, actions)
     return autograd_pullback(model, states, actions)
@@ -176,7 +176,7 @@ def step_pullback(
 def autograd_pullback(
     model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
 ) -> tuple[Float[Tensor, "n *state"], Pullback]:
-    """The next states, and their derivative to the actions through the graph of one model call."""
+    """The next states, and their derivative with respect to the actions through the graph of one model call."""
     with torch.enable_grad():
         leaf = actions.detach().requires_grad_()
         following = model.step(states.detach(), leaf)
@@ -188,12 +188,12 @@ def autograd_pullback(
 
 
 Vjp = Callable[[Float[Tensor, "n *state"]], tuple[Float[Tensor, "n h *state"], Float[Tensor, "n h action"]]]
-"""Takes the cotangents of next states to those of the states and actions that led there; may be called again and again."""
+"""Map from the cotangents of next states to those of the states and actions that led there; may be called repeatedly."""
 
 
 @runtime_checkable
 class VjpModel(Protocol):
-    """A world model that derives its step to states and actions without an autograd graph."""
+    """A world model that differentiates its step with respect to states and actions without an autograd graph."""
 
     def step_vjp(
         self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
@@ -205,7 +205,7 @@ class VjpModel(Protocol):
 def step_vjp(
     model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
 ) -> tuple[Float[Tensor, "n *state"], Vjp]:
-    """The next states, and their derivative to states and actions: the model's own `step_vjp` if it has one."""
+    """The next states, and their derivative with respect to states and actions: the model's `step_vjp` if it has one."""
     if isinstance(model, VjpModel):
         return model.step_vjp(states, actions)
     return autograd_vjp(model, states, actions)
@@ -214,7 +214,7 @@ def step_vjp(
 def autograd_vjp(
     model: WorldModel, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]
 ) -> tuple[Float[Tensor, "n *state"], Vjp]:
-    """The next states, and their derivative to states and actions through the graph of one model call."""
+    """The next states, and their derivative with respect to states and actions through the graph of one model call."""
     with torch.enable_grad():
         leaves = states.detach().requires_grad_(), actions.detach().requires_grad_()
         following = model.step(*leaves)
@@ -228,7 +228,7 @@ def autograd_vjp(
 
 @runtime_checkable
 class LiftedModel(Protocol):
-    """A world model that computes GRASP's reshaped gradients in one go, where that is faster than step and pullback."""
+    """A world model that can compute GRASP's reshaped gradients in one call, faster than by step and pullback."""
 
     def lifted_gradients(
         self,
@@ -239,12 +239,12 @@ class LiftedModel(Protocol):
         goal_weight: Float[Tensor, "batch time"],
         feature_weights: Float[Tensor, "*state"],
     ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]] | None:
-        """What `planners.objectives.lifted_gradients` returns for a `QuadraticCost`; None where it is not faster."""
+        """The result of `planners.objectives.lifted_gradients` for a `QuadraticCost`; None if this is not faster."""
         ...
 
 
 def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:
-    """All runs of h neighbours along time, `length - h + 1` of them."""
+    """All windows of h consecutive entries along time, `length - h + 1` of them."""
     if h == 1:
         return sequence.unsqueeze(2)
     return sequence.unfold(1, h, 1).movedim(-1, 2)
@@ -256,7 +256,7 @@ def lifted_step(
     states: Float[Tensor, "batch virtual *state"],
     actions: Float[Tensor, "batch time action"],
 ) -> Float[Tensor, "batch time *state"]:
-    """F(s_t, a_t) for t = 0..T-1 in **one** model call; `states` are the virtual states s_1..s_{T-1} (GRASP, idea 1)."""
+    """F(s_t, a_t) for t = 0..T-1 in one model call; `states` are the virtual states s_1..s_{T-1} (arXiv 2602.00475)."""
     batch, time = actions.shape[:2]
     sequence = torch.cat([context.states, states], 1)
     taken = torch.cat([context.actions, actions], 1)
@@ -266,4 +266,4 @@ def lifted_step(
 
 
 Decode = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n observation"]]
-"""Model states to state observations, which a task's `pose` reads."""
+"""Map from model states to state observations, which a task's `pose` reads."""

@@ -1,15 +1,15 @@
-"""Errors that a user can mend, each said in one sentence."""
+"""Errors that a user can fix, each stated in one sentence."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """Something the user must mend: one sentence that names the value, what was expected and what to do."""
+    """An error that the user must fix: one sentence that names the value, what was expected and what to do."""
 
 
 class UnknownNameError(UserError):
-    """A name that no registry holds; the sentence lists the nearest known names."""
+    """A name that is in no registry; the message lists the nearest known names."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         names = sorted(known)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whatever its format: a card, tensors, and the parts that they make."""
+"""Contents of a checkpoint in any format: a card, tensors, and the parts built from them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Parts:
-    """What a checkpoint's tensors make. Whatever holds weights is an `nn.Module`."""
+    """Objects built from a checkpoint's tensors. All that hold weights are `nn.Module`s."""
 
     model: WorldModel
     goal_costs: Mapping[str, GoalCost]
-    """By name."""
+    """Goal costs by name."""
     default_goal_cost: str
     decode: Decode | None
-    """None where nobody knows how to read observations off the model's states."""
+    """None if observations can't be decoded from the model's states."""
     sensors: Sensors = STATE
 
     def __post_init__(self) -> None:
@@ -38,13 +38,13 @@ class Parts:
             raise UnknownNameError("goal cost", self.default_goal_cost, self.goal_costs)
 
     def modules(self) -> list[nn.Module]:
-        """All that holds weights."""
+        """All parts that hold weights."""
         found = (self.model, self.decode, *self.goal_costs.values())
         return [part for part in found if isinstance(part, nn.Module)]
 
 
 def model_config(card: Card) -> dict[str, Any]:
-    """The sizes on a card; UserError when they are missing."""
+    """The model's sizes on a card; raises UserError if they are missing."""
     config = card.get("model")
     require(isinstance(config, dict), "its sizes are missing")
     assert isinstance(config, dict)
@@ -52,7 +52,7 @@ def model_config(card: Card) -> dict[str, Any]:
 
 
 GOAL_WEIGHTS = "goal_cost.weights"
-"""Where a state model's checkpoint keeps the weights of its goal cost."""
+"""Tensor name of the goal cost's weights in a state model's checkpoint."""
 
 
 ENSEMBLE = f"{PREFIX}ensemble/1"

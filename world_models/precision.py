@@ -1,7 +1,7 @@
-"""How precise a model's matrix products must be, for the calls made inside a `with` block.
+"""Precision of a model's matrix products, for the calls made inside a `with` block.
 
 The names are torch's own (`torch.set_float32_matmul_precision`); here they hold for a block of code instead of a process.
-Precision is leave to round, never an obligation: a model that has nothing faster computes as precisely as always.
+A precision permits rounding, it never requires it: a model without a faster path computes in full precision.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ import torch
 from world_models.errors import UnknownNameError
 
 PRECISIONS = ("highest", "high", "medium")
-"""`highest`: float32 as it is. `high`: TF32 on CUDA; on a CPU that has our kernel values to 16 bits (AMX) or as they are
-(AVX-512), and gradients to 8. `medium`: bfloat16."""
+"""`highest`: full float32. `high`: TF32 on CUDA; on a CPU that supports our kernel, values with 16 bits (AMX) or in full
+(AVX-512) and gradients with 8. `medium`: bfloat16."""
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What computes a model's matrix products, and how precisely."""
+    """Kernel and precision of a model's matrix products."""
 
     kernel: str
-    """`torch`, or a kernel of ours and the processor's part that it runs on, e.g. `c AMX`."""
+    """`torch`, or our kernel and the processor's unit that it runs on, such as `c AMX`."""
     precision: str
     """`float32`, `tf32`, `bfloat16`, or `bfloat16x3`: sums of two bfloat16 numbers, about 16 bits."""
 
 
 @runtime_checkable
 class ArithmeticModel(Protocol):
-    """A world model that chooses by itself what computes it."""
+    """A world model that chooses its own kernel."""
 
     def arithmetic(self) -> Arithmetic:
-        """What computes it at the `current_precision`."""
+        """Its kernel and precision at the `current_precision`."""
         ...
 
 
@@ -44,17 +44,17 @@ _CURRENT: ContextVar[str] = ContextVar("matmul_precision", default="highest")
 
 
 def current_precision() -> str:
-    """The precision asked for around this call; `highest` unless a block says otherwise."""
+    """The precision set by the innermost block around this call; `highest` outside any block."""
     return _CURRENT.get()
 
 
 def arithmetic_of(model: object, device: torch.device, dtype: torch.dtype) -> Arithmetic:
-    """What computes a model on a device at the `current_precision`."""
+    """Kernel and precision of a model on a device at the `current_precision`."""
     return model.arithmetic() if isinstance(model, ArithmeticModel) else torch_arithmetic(device, dtype)
 
 
 def torch_arithmetic(device: torch.device, dtype: torch.dtype, autocast: bool = True) -> Arithmetic:
-    """What torch computes products with at the `current_precision`; `autocast`: where none is turned off."""
+    """Precision of torch's products at the `current_precision`; `autocast`: whether autocast may apply."""
     precision = current_precision()
     if device.type != "cuda" or dtype != torch.float32 or precision == "highest":
         return Arithmetic("torch", str(dtype).removeprefix("torch."))
@@ -63,11 +63,11 @@ def torch_arithmetic(device: torch.device, dtype: torch.dtype, autocast: bool = 
 
 @contextmanager
 def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
-    """Ask for a precision in this block, for models on `device`; UnknownNameError for a name that is not in `PRECISIONS`.
+    """Set the precision in this block, for models on `device`; UnknownNameError for a name that is not in `PRECISIONS`.
 
-    On CUDA it holds for models of any kind, products and convolutions: `highest` turns TF32 off (which torch allows
-    convolutions unless told otherwise), `high` turns it on, `medium` autocasts to bfloat16 besides. On a CPU it holds for
-    models that ask `current_precision()`, as the residual MLP does.
+    On CUDA it applies to models of any kind, to products and convolutions: `highest` turns TF32 off (which torch allows for
+    convolutions by default), `high` turns it on, and `medium` also autocasts to bfloat16. On a CPU it applies to models that
+    call `current_precision()`, as the residual MLP does.
     """
     if precision not in PRECISIONS:
         raise UnknownNameError("precision", precision, PRECISIONS)
@@ -76,7 +76,7 @@ def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
         with ExitStack() as stack:
             if device.type == "cuda":
                 stack.enter_context(_tf32(precision != "highest"))
-                # Said in any case: this block may lie in another one.
+                # Set in any case, since this block may be nested in another one.
                 stack.enter_context(torch.autocast("cuda", torch.bfloat16, enabled=precision == "medium"))
             yield
     finally:
@@ -84,7 +84,7 @@ def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A block in which no autocast chooses types: for what must not be rounded to bfloat16, or is typed by hand."""
+    """A block without autocast, for values that must not be rounded to bfloat16 or whose dtypes are set explicitly."""
     kind = device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 

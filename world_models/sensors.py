@@ -1,4 +1,4 @@
-"""What a world model looks at: state observations, or pictures with or without proprioception."""
+"""Inputs of a world model: state observations, or images with or without proprioception."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from world_models.tasks import Task
 from world_models.tasks.base import Visible
 
 KINDS = ("state", "pixels")
-"""What a model may look at."""
+"""Kinds of observation that a model may take."""
 
 PICTURES_AT_ONCE = 256
-"""Pictures that are encoded in one call: bounds the memory of large encoders."""
+"""Images encoded in one call, which bounds the memory of large encoders."""
 
 
 @dataclass(frozen=True)
 class Sensors:
-    """A model's senses; models of states see the task's state observations.
+    """The observations that a model takes; state models take the task's state observations.
 
     Raises UserError for an unknown kind, a size below 1 or a negative number of features.
     """
@@ -33,22 +33,23 @@ class Sensors:
     kind: str = "state"
     """One of `KINDS`."""
     size: int = 64
-    """Side of the pictures, px."""
+    """Side of the images, px."""
     proprioception: int = 0
-    """Features of proprioception that the model takes; 0: none."""
+    """Number of proprioception features that the model takes."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UnknownNameError("kind of sensors", self.kind, KINDS)
-        require(self.size >= 1 and self.proprioception >= 0, f"pictures of {self.size} px with {self.proprioception} features.")
+        require(self.size >= 1, f"sensors size {self.size} is below 1: give the side of the images in px.")
+        require(self.proprioception >= 0, f"sensors proprioception {self.proprioception} is negative: give a number >= 0.")
 
     def observe(
         self, task: Task, states: Float[np.ndarray, "n simulator_state"], device: torch.device, dtype: torch.dtype
     ) -> Float[Tensor, "n observation"] | PixelObservation:
-        """What the model is shown of simulator states."""
+        """The model's observations of simulator states."""
         if self.kind == "state":
             return torch.as_tensor(task.observe(states), dtype=dtype, device=device)
-        require(isinstance(task, Visible), f"task {task.name!r} shows no pictures: choose a model of states for it.")
+        require(isinstance(task, Visible), f"task {task.name!r} renders no images: choose a state model for it.")
         assert isinstance(task, Visible)
         proprioception = task.proprioception(states)[:, : self.proprioception]
         return PixelObservation(
@@ -59,7 +60,7 @@ class Sensors:
     def encode(
         self, model: WorldModel, task: Task, states: Float[np.ndarray, "n simulator_state"]
     ) -> Float[Tensor, "n *state"]:
-        """The model's states of simulator states, without gradients and without rounding: planners start from them."""
+        """Model states of simulator states, without gradients and in full precision, because planners start from them."""
         at_once = len(states) if self.kind == "state" else PICTURES_AT_ONCE
         with torch.no_grad(), matmul_precision("highest", model.device):
             parts = [
@@ -69,14 +70,17 @@ class Sensors:
         return torch.cat(parts)
 
     def check(self, task: Task, name: object) -> None:
-        """UserError unless the task gives the proprioception that the model called `name` takes."""
+        """Raise UserError unless the task has the images and proprioception that the model called `name` takes."""
         if self.kind == "state":
             return
-        require(isinstance(task, Visible), f"world model {name!r} looks at pictures, and task {task.name!r} has none.")
+        require(
+            isinstance(task, Visible),
+            f"world model {name!r} needs images, and task {task.name!r} renders none: choose a state model.",
+        )
         assert isinstance(task, Visible)
         require(
             self.proprioception in (0, task.proprioception_dim),
-            f"world model {name!r} takes {self.proprioception} features of proprioception, task {task.name!r} has "
+            f"world model {name!r} takes {self.proprioception} proprioception features, and task {task.name!r} has "
             f"{task.proprioception_dim}: choose the task that it was trained on.",
         )
 
@@ -86,7 +90,7 @@ class Sensors:
 
     @staticmethod
     def of(card: Mapping[str, object]) -> Sensors:
-        """From a model card; without an entry the model sees states. UserError for an entry that is something else."""
+        """Sensors from a model card; a card without an entry is a state model's. Raises UserError for an invalid entry."""
         entry = card.get("sensors", {})
         try:
             return Sensors(**entry)  # pyright: ignore[reportCallIssue]
@@ -95,4 +99,4 @@ class Sensors:
 
 
 STATE = Sensors()
-"""Of a model of states."""
+"""Sensors of a state model."""

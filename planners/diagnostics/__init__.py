@@ -1,1 +1,1 @@
-"""Why planning over a long horizon is hard, measured on a model."""
+"""Measurements of what makes planning over a long horizon hard on a given model."""

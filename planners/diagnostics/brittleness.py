@@ -1,7 +1,7 @@
-"""Are a model's state gradients brittle? Does a small step along them seem to bring a far-away goal near?
+"""Brittleness of a model's state gradients: does a small step along them seem to bring a far-away goal near?
 
-From a state s, descend ||F(s', 0) - g||^2 over s' within a small ball around s. In a sound model a step of 10 %
-of ||g - s|| removes about 10 % of the distance; where it removes most of it, the model was fooled, not the goal approached.
+From a state s, descend ||F(s', 0) - g||^2 over s' within a small ball around s. In a sound model a step of 10 % of ||g - s||
+removes about 10 % of the distance; if it removes most of it, the step has fooled the model, not approached the goal.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from world_models.base import WorldModel
 
 @dataclass(frozen=True)
 class Brittleness:
-    """What perturbing each problem's start within a ball achieves, radius by radius; distances are L2 in the model's state."""
+    """Effect of perturbing each problem's start within a ball, by radius; distances are L2 in the model's state space."""
 
     radii: tuple[float, ...]
-    """As shares of ||g - s||."""
+    """Radii as fractions of ||g - s||."""
     removed: Float[Tensor, "radii batch"]
-    """Share of the predicted distance ||F(s, 0) - g|| that the best s' removes."""
+    """Fraction of the predicted distance ||F(s, 0) - g|| that the best s' removes."""
     removed_by_one_step: Float[Tensor, "radii batch"]
-    """The same for one gradient step as long as the radius."""
+    """The same for a single gradient step of the radius's length."""
     states: Float[Tensor, "radii batch *state"]
-    """The best s'."""
+    """The best s' found."""
 
 
 def brittleness(model: WorldModel, problems: ModelProblems, radii: tuple[float, ...], steps: int = 60) -> Brittleness:
     """Projected gradient descent on ||F(s', 0) - g||^2 within each radius, from the problems' current states.
 
-    Steps are normalised (their length does not depend on the gradient's) and shrink from the radius to a hundredth of it.
+    Steps are normalised (their length does not depend on the gradient's) and shrink from the radius to 1 % of it.
     """
     distance = (problems.goal - problems.context.last).flatten(1).norm(dim=1)
     before = _predicted_distance(model, problems, problems.context.last)
@@ -49,7 +49,7 @@ def brittleness(model: WorldModel, problems: ModelProblems, radii: tuple[float, 
 def _descend(
     model: WorldModel, problems: ModelProblems, radius: Float[Tensor, " batch"], steps: int
 ) -> tuple[Float[Tensor, "batch *state"], Float[Tensor, " batch"], Float[Tensor, " batch"]]:
-    """The best state within the radius, its predicted distance to the goal, and that after the first step."""
+    """The best state within the radius, its predicted distance to the goal, and the distance after the first step."""
     centre = problems.context.last
     state, best = centre.clone(), centre.clone()
     least = _predicted_distance(model, problems, centre)
@@ -70,7 +70,7 @@ def _descend(
 def predicted_states(
     model: WorldModel, problems: ModelProblems, states: Float[Tensor, "batch *state"]
 ) -> Float[Tensor, "batch *state"]:
-    """F(s, 0): what the model says of standing still in `states`; in a history, the newest state takes their place."""
+    """F(s, 0), the model's prediction for a null action in `states`, which replace the newest state of the history."""
     seen = torch.cat([problems.context.states[:, :-1], states.unsqueeze(1)], 1)
     still = states.new_zeros(problems.batch, 1, model.action_dim)
     return model.step(seen, torch.cat([problems.context.actions, still], 1))
@@ -93,11 +93,11 @@ def _gradient(
 
 
 def _scaled(vectors: Float[Tensor, "batch *state"], length: Float[Tensor, " batch"]) -> Float[Tensor, "batch *state"]:
-    """Vectors brought to a length; zero vectors stay."""
+    """Vectors scaled to a length; zero vectors stay zero."""
     norm = vectors.flatten(1).norm(dim=1).clamp_min(torch.finfo(vectors.dtype).tiny)
     return vectors * _wide(length / norm, vectors)
 
 
 def _wide(row: Tensor, like: Tensor) -> Tensor:
-    """A value a row, ready to broadcast against `like`."""
+    """One value per row, reshaped to broadcast against `like`."""
     return row.reshape(-1, *[1] * (like.ndim - 1))

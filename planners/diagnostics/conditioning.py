@@ -1,6 +1,6 @@
 """Condition numbers of planning objectives, from dense Gauss-Newton matrices: for models with few state features.
 
-Jacobians are built row by row: one backward pass a state feature, whatever the number of time steps.
+Jacobians are built row by row, by one backward pass per state feature, whatever the number of time steps.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from world_models.base import GoalCost, WorldModel, rollout, windows
 def shooting_condition(
     model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, " batch"]:
-    """Condition number of the shooting objective's Gauss-Newton matrix, on the directions that can matter.
+    """Condition number of the shooting objective's Gauss-Newton matrix, over its nonzero eigenvalues.
 
-    The matrix has as many eigenvalues as the goal has features, or actions where these are fewer; the rest are zero always.
+    The matrix has at most as many nonzero eigenvalues as the goal has features, or as there are actions, whichever is less.
     """
     with torch.enable_grad():
         leaf = actions.detach().requires_grad_()
@@ -37,7 +37,7 @@ def lifted_condition(
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
 ) -> Float[Tensor, " batch"]:
-    """Condition number of the lifted objective's Gauss-Newton matrix, on as many directions as it has residuals."""
+    """Condition number of the lifted objective's Gauss-Newton matrix, over as many eigenvalues as it has residuals."""
     time, features = problems.steps, problems.goal[0].numel()
     predicted, jacobian = _predictions_jacobian(model, problems, states, actions)
     residual = jacobian[:, :-1].clone()
@@ -58,7 +58,7 @@ def _predictions_jacobian(
     states: Float[Tensor, "batch virtual *state"],
     actions: Float[Tensor, "batch time action"],
 ) -> tuple[Float[Tensor, "batch time *state"], Float[Tensor, "batch time features variables"]]:
-    """F(s_t, a_t) for all t, and its derivatives to actions and virtual states, in the order of `joined`."""
+    """F(s_t, a_t) for all t, and its derivatives with respect to actions, then virtual states, as in `flat_variables`."""
     batch, time, h = problems.batch, problems.steps, model.history
     size, features = model.action_dim, problems.goal[0].numel()
     seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1).detach().requires_grad_()
@@ -71,7 +71,7 @@ def _predictions_jacobian(
     jacobian = actions.new_zeros(batch, time, features, time * size + (time - 1) * features)
     for t in range(time):
         for back in range(h):
-            # The newest state of window t is s_t: virtual state number t - 1; the newest action is a_t.
+            # The newest state of window t is s_t, virtual state number t - 1; the newest action is a_t.
             action, virtual = t - back, t - back - 1
             if action >= 0:
                 jacobian[:, t, :, action * size : (action + 1) * size] = to_actions[:, t, :, h - 1 - back]
@@ -82,7 +82,7 @@ def _predictions_jacobian(
 
 
 def _rows(outputs: Float[Tensor, "n features"], inputs: list[Tensor]) -> list[list[Tensor]]:
-    """Gradients of each output feature to each input: `[input][feature]`."""
+    """Gradients of each output feature with respect to each input: `[input][feature]`."""
     found = [
         torch.autograd.grad(feature.sum(), inputs, retain_graph=True, materialize_grads=True) for feature in outputs.unbind(1)
     ]
@@ -92,7 +92,7 @@ def _rows(outputs: Float[Tensor, "n features"], inputs: list[Tensor]) -> list[li
 def _goal_hessian(
     cost: GoalCost, states: Float[Tensor, "n *state"], goals: Float[Tensor, "n *state"]
 ) -> Float[Tensor, "n features features"]:
-    """Second derivatives of the goal cost to the state."""
+    """Hessian of the goal cost with respect to the state."""
     with torch.enable_grad():
         leaf = states.detach().flatten(1).requires_grad_()
         value = cost(leaf.unflatten(1, states.shape[1:]), goals)
@@ -102,19 +102,19 @@ def _goal_hessian(
 
 
 def _square_root(matrix: Float[Tensor, "n features features"]) -> Float[Tensor, "n features features"]:
-    """R with R^T R = matrix; negative eigenvalues count as zero, as Gauss-Newton wants them."""
+    """R with R^T R = matrix; negative eigenvalues count as zero, as in Gauss-Newton."""
     values, vectors = torch.linalg.eigh(matrix)
     return values.clamp_min(0).sqrt().unsqueeze(2) * vectors.mT
 
 
 def _rank(root: Float[Tensor, "n features features"]) -> int:
-    """How many directions the goal cost has at least."""
+    """Smallest rank of the goal cost's Hessian over the rows."""
     values = root.square().sum(2)
     return int((values > 1e-12 * values.amax(1, keepdim=True)).sum(1).min())
 
 
 def _ratio(values: Float[Tensor, "batch ascending"], rank: int) -> Float[Tensor, " batch"]:
-    """Largest over `rank`-th largest eigenvalue; infinite where that is rounding error."""
+    """Ratio of the largest to the `rank`-th largest eigenvalue; infinite where the latter is rounding error."""
     top, least = values[:, -1], values[:, -rank]
     sound = least > torch.finfo(values.dtype).eps * values.shape[1] * top
     return torch.where(sound, top / least, torch.inf)

@@ -1,8 +1,9 @@
-"""Curvature of planning objectives: how ill-conditioned is what a planner descends?
+"""Curvature of the objectives that planners descend.
 
-An objective of a row is outer(inner(x)): `inner` goes through the model, `outer` is a simple convex cost. Its Hessian is
-J^T H J + (second derivatives of `inner`), with J of `inner` and H of `outer`. The first part, the Gauss-Newton matrix, is what
-matters near a solution, and it is meaningful for piecewise linear (ReLU) models too; both are measured, matrix-free.
+A row's objective is outer(inner(x)): `inner` goes through the model, `outer` is a simple convex cost. Its Hessian is
+J^T H J + (second derivatives of `inner`), with J the Jacobian of `inner` and H the Hessian of `outer`. The first part, the
+Gauss-Newton matrix, is the one that matters near a solution, and it is meaningful for piecewise linear (ReLU) models too; both
+are measured, matrix-free.
 
 Second derivatives need a model whose weights require gradients: `twice_differentiable` gives a copy.
 """
@@ -22,12 +23,12 @@ from planners.objectives import target_loss
 from world_models.base import WorldModel, lifted_step, rollout
 
 LinearMap = Callable[[Float[Tensor, "batch variables"]], Float[Tensor, "batch variables"]]
-"""A symmetric matrix a row, applied to a vector a row."""
+"""One symmetric matrix per row, applied to one vector per row."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss a row, outer(inner(x))."""
+    """One loss per row: outer(inner(x))."""
 
     inner: Callable[[Float[Tensor, "batch variables"]], Float[Tensor, "batch outputs"]]
     outer: Callable[[Float[Tensor, "batch outputs"]], Float[Tensor, " batch"]]
@@ -39,7 +40,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Curvature:
-    """Curvature of an objective at one place a row."""
+    """Curvature of an objective at one point per row."""
 
     gauss_newton: Float[Tensor, " batch"]
     """Largest eigenvalue of the Gauss-Newton matrix."""
@@ -48,7 +49,7 @@ class Curvature:
 
 
 def twice_differentiable(model: WorldModel) -> WorldModel:
-    """A copy of a network whose weights require gradients, for frozen ones may refuse this; other models as they are."""
+    """A copy of a network with weights that require gradients, which frozen models may refuse; other models as they are."""
     if isinstance(model, nn.Module):
         return copy.deepcopy(model).requires_grad_(True)
     return model
@@ -57,12 +58,12 @@ def twice_differentiable(model: WorldModel) -> WorldModel:
 def flat_variables(
     states: Float[Tensor, "batch virtual *state"], actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, "batch variables"]:
-    """The lifted objective's variables in one vector a row: actions first, then virtual states."""
+    """The lifted objective's variables in one vector per row: actions first, then virtual states."""
     return torch.cat([actions.flatten(1), states.flatten(1)], 1)
 
 
 def shooting_objective(model: WorldModel, problems: ModelProblems) -> Objective:
-    """Goal cost of the rollout's end as a function of the actions, flattened."""
+    """Goal cost of the rollout's last state as a function of the flattened actions."""
     shape = problems.goal.shape[1:]
 
     def final(x: Float[Tensor, "batch variables"]) -> Float[Tensor, "batch outputs"]:
@@ -72,7 +73,7 @@ def shooting_objective(model: WorldModel, problems: ModelProblems) -> Objective:
 
 
 def lifted_objective(model: WorldModel, problems: ModelProblems, goal_weight: Float[Tensor, "batch time"]) -> Objective:
-    """`lifted_loss` as a function of `joined` states and actions."""
+    """`lifted_loss` as a function of the `flat_variables`."""
     time, shape, features = problems.steps, problems.goal.shape[1:], problems.goal[0].numel()
     cut = time * model.action_dim
 
@@ -90,7 +91,7 @@ def lifted_objective(model: WorldModel, problems: ModelProblems, goal_weight: Fl
 
 
 def hessian_product(objective: Objective, x: Float[Tensor, "batch variables"]) -> LinearMap:
-    """v -> H v at x, by differentiating the gradient again."""
+    """The map v -> H v at x, by differentiating the gradient again."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(objective(leaf).sum(), leaf, create_graph=True)
@@ -102,7 +103,7 @@ def hessian_product(objective: Objective, x: Float[Tensor, "batch variables"]) -
 
 
 def gauss_newton_product(objective: Objective, x: Float[Tensor, "batch variables"]) -> LinearMap:
-    """v -> J^T H J v at x, J of `inner` and H of `outer`. J v is the derivative of J^T u to u, which is linear in u."""
+    """The map v -> J^T H J v at x, with J of `inner` and H of `outer`. J v is the derivative of J^T u, linear in u."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
         inner = objective.inner(leaf)
@@ -138,7 +139,7 @@ def extreme_eigenvalue(
         for _ in range(2):
             image = image - torch.einsum("bk,bkn->bn", torch.einsum("bkn,bn->bk", space, image), space)
         length = image.norm(dim=1)
-        # What is left after the space is exhausted is rounding: such a row goes on with zeros, which change nothing.
+        # The remainder once the space is exhausted is rounding error: such a row continues with zeros, which change nothing.
         scale = torch.stack(diagonal, 1).abs().amax(1)
         alive = length > 1e3 * torch.finfo(like.dtype).eps * scale
         if not alive.any():

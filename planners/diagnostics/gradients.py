@@ -1,4 +1,4 @@
-"""Gradients by time step, and places to measure at: the iterates that shooting and GRASP pass through."""
+"""Gradients by time step, and points at which to measure them: the iterates that shooting and GRASP pass through."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from planners.updates.optimizers import Adam
 from world_models.base import WorldModel
 
 FLOOR = 1e-12
-"""Gradients smaller than this share of the row's largest count as this share: a logarithm must not be infinite."""
+"""Gradients smaller than this fraction of the row's largest count as this fraction, so that logarithms are finite."""
 
 
 @dataclass(frozen=True)
 class LiftedPhase:
-    """GRASP between two syncs: plain numbers, in normalised units."""
+    """Settings of GRASP between two syncs, in normalised units."""
 
     lr_states: float = 0.1
     lr_actions: float = 0.01
@@ -53,7 +53,7 @@ def shooting_iterate(
 def lifted_iterate(
     model: WorldModel, problems: ModelProblems, seeds: Sequence[int], iterations: int, phase: LiftedPhase
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
-    """Virtual states and actions after some of GRASP's updates with noise, before any sync; a seed a row draws its noise."""
+    """Virtual states and actions after some of GRASP's updates with noise, before any sync; one noise seed per row."""
     actions, states = null_actions(problems, model.action_dim), interpolated_states(problems)
     state_optimizer, action_optimizer = Adam(states, phase.lr_states), Adam(actions, phase.lr_actions)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -71,7 +71,7 @@ def lifted_iterate(
 def shooting_gradient_norms(
     model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, "batch time"]:
-    """Norm of the shooting gradient to each time step's action."""
+    """Norm of the shooting gradient with respect to each time step's action."""
     return final_cost_gradient(model, problems, actions)[1].norm(dim=2)
 
 
@@ -82,18 +82,18 @@ def lifted_gradient_norms(
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
 ) -> Float[Tensor, "batch time"]:
-    """Norm of GRASP's reshaped gradient to each time step's action."""
+    """Norm of GRASP's reshaped gradient with respect to each time step's action."""
     return lifted_gradients(model, problems, states, actions, goal_weight)[1].norm(dim=2)
 
 
 def normalised(norms: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-    """Each row over its largest, at least `FLOOR`; rows without any gradient are 1 throughout."""
+    """Each row divided by its largest norm, and at least `FLOOR`; 1 throughout where all gradients are zero."""
     largest = norms.amax(1, keepdim=True)
     return torch.where(largest > 0, norms / largest, 1.0).clamp_min(FLOOR)
 
 
 def early_over_late(norms: Float[Tensor, "batch time"], share: float = 0.1) -> Float[Tensor, " batch"]:
-    """log10 of the gradients' root mean square over the first `share` of the time steps against that over the last.
+    """log10 of the ratio between the gradients' root mean square over the first `share` of the time steps and over the last.
 
     Below 0 gradients vanish towards early actions, above 0 they explode; -1 is a tenth.
     """

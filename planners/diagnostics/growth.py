@@ -1,4 +1,4 @@
-"""How a positive quantity grows with plan length: exponentially, or as a power? With bootstrap intervals over problems."""
+"""Growth of a positive quantity with plan length, exponential or as a power, with bootstrap intervals over problems."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class Growth:
     """Least-squares fits of log(value) to T (exponential) and to log T (power), on the mean of the logarithm over problems."""
 
     rate: float
-    """Exponential growth a step: log(value) = constant + rate * T."""
+    """Exponential growth per step: log(value) = constant + rate * T."""
     rate_interval: tuple[float, float]
     """95 % bootstrap interval over problems."""
     power: float
     """log(value) = constant + power * log T."""
     power_interval: tuple[float, float]
     exponential_share: float
-    """Share of the bootstrap resamples in which the exponential has the smaller residual."""
+    """Fraction of the bootstrap resamples in which the exponential has the smaller residual."""
     fold: float
-    """Geometric mean at the longest T over that at the shortest."""
+    """Ratio of the geometric mean at the longest T to that at the shortest."""
     fold_interval: tuple[float, float]
 
 
 def growth(lengths: tuple[int, ...], values: Float[Tensor, "batch lengths"], resamples: int = 2000, seed: int = 0) -> Growth:
-    """Fit how `values` (>= 0; a row a problem, the same at all lengths) grow; UserError with fewer than three lengths.
+    """Fit the growth of `values` (>= 0; one row per problem, the same problems at all lengths) with plan length.
 
-    Zeros count as 1e-12 of the largest value.
+    Zeros count as 1e-12 of the largest value. Raises UserError for fewer than three lengths.
     """
     require(len(lengths) >= 3, f"{len(lengths)} plan lengths cannot tell an exponential from a power: give at least 3.")
     logs = values.double().clamp_min(1e-12 * float(values.max().clamp_min(1e-300))).log()
@@ -69,7 +69,7 @@ def _draws(count: int, resamples: int, seed: int) -> Tensor:
 
 
 def _fit(x: Float[Tensor, " lengths"], y: Float[Tensor, "resamples lengths"]) -> tuple[Tensor, Tensor]:
-    """Slope and sum of squared residuals of a line through each row."""
+    """Slope and sum of squared residuals of a line fitted to each row."""
     x = x - x.mean()
     y = y - y.mean(1, keepdim=True)
     slope = (y @ x) / (x @ x)

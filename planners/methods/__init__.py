@@ -1,1 +1,1 @@
-"""The planners, one a file."""
+"""The planners, one per file."""

@@ -23,28 +23,28 @@ class CEMSettings(SearchSettings):
 
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
-    """Plans drawn an iteration; one of them is the mean itself."""
+    """Plans drawn per iteration; one of them is the mean itself."""
     elites: int = count(30)
     std: Number = number(1.0, positive=True)
     """Initial standard deviation of every action."""
     min_std: Number = number(0.0)
     momentum: Number = number(0.0, high=1.0)
-    """Share of the old mean and standard deviation that is kept."""
+    """Weight of the old mean and standard deviation in the new ones."""
 
     def check(self) -> None:
-        """Elites are some of the samples."""
+        """Raise UserError for more elites than samples."""
         super().check()
         check_elites(self.elites, self.samples)
 
 
 def check_elites(elites: int, samples: int, elites_name: str = "elites", samples_name: str = "samples") -> None:
-    """UserError for more elites than samples."""
+    """Raise UserError for more elites than samples."""
     sentence = f"{elites_name} {elites} exceeds {samples_name} {samples}: choose at most as many elites as samples."
     require(elites <= samples, sentence)
 
 
 class CEMSearch:
-    """The iterate of a CEM run: mean and standard deviation of the action distribution; `actions` is the mean."""
+    """State of a CEM run: mean and standard deviation of the action distribution; `actions` is the mean."""
 
     def __init__(self, settings: CEMSettings, run: Run) -> None:
         self._run = run
@@ -55,7 +55,7 @@ class CEMSearch:
         self._noise = RowNoise(run.seeds, "samples", shape, self.actions)
 
     def step(self, iteration: int) -> None:
-        """Draw plans, roll them out, fit the distribution to the best."""
+        """Draw plans, roll them out, and fit the distribution to the best."""
         settings = self._settings
         plans = torch.addcmul(self.actions.unsqueeze(1), self._noise.at(iteration), self._std.unsqueeze(1))
         plans[:, 0] = self.actions
@@ -63,7 +63,7 @@ class CEMSearch:
         self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         device_rows = rows.to(self.actions.device)
         self.actions, self._std = self.actions[device_rows], self._std[device_rows]
         self._noise.keep(rows)
@@ -77,14 +77,14 @@ def refit(
     momentum: Number,
     min_std: Number,
 ) -> tuple[Float[Tensor, "batch time action"], Float[Tensor, "batch time action"]]:
-    """Mean and standard deviation of the elites, with `momentum` of the old ones."""
+    """New mean and standard deviation: those of the elites, mixed with the old ones by weight `momentum`."""
     keep, least = per_row(momentum, mean), per_row(min_std, mean)
     new_std = elites.std(1, correction=0) * (1 - keep) + std * keep
     return elites.mean(1) * (1 - keep) + mean * keep, new_std.clamp_min(least)
 
 
 class Resampling(Refiner):
-    """Rounds of the cross-entropy method around the actions, which become the mean; a round is a step."""
+    """Refiner by the cross-entropy method: the actions are the mean, and each step is one round of sampling."""
 
     def __init__(self, run: Run, samples: int, elites: int, std: Number) -> None:
         super().__init__(run)
@@ -93,16 +93,16 @@ class Resampling(Refiner):
         self._first_std = torch.ones_like(like) * per_row(std, like)
         self._std = self._first_std.clone()
         self._rounds = torch.zeros(len(like), dtype=torch.int64)
-        """By row, of all its syncs: no two share noise."""
+        """Rounds of each row over all its syncs, so that no two rounds share noise."""
         self._noise = RowNoise(run.seeds, "sync", (samples, *like.shape[1:]), like)
 
     def begin(self, rows: Rows | None = None) -> None:
-        """The standard deviation is as at first."""
+        """Reset the standard deviation to its initial value."""
         device_rows = slice(None) if rows is None else rows.to(self._std.device)
         self._std[device_rows] = self._first_std[device_rows]
 
     def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
-        """Draw plans around the actions, roll them out, fit mean and standard deviation to the best."""
+        """Draw plans around the actions, roll them out, and fit mean and standard deviation to the best."""
         device_rows = slice(None) if rows is None else rows.to(actions.device)
         mean, std = actions[device_rows], self._std[device_rows]
         plans = torch.addcmul(mean.unsqueeze(1), self._noise.at(self._rounds, rows), std.unsqueeze(1))
@@ -112,13 +112,13 @@ class Resampling(Refiner):
         self._rounds[slice(None) if rows is None else rows] += 1
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         device_rows = rows.to(self._std.device)
         self._first_std, self._std, self._rounds = self._first_std[device_rows], self._std[device_rows], self._rounds[rows]
         self._noise.keep(rows)
 
     def join(self, others: Resampling) -> None:
-        """The standard deviations, rounds and noise of further rows."""
+        """Append the standard deviations, round counts and noise of the rows of `others`."""
         self._first_std, self._std = torch.cat([self._first_std, others._first_std]), torch.cat([self._std, others._std])
         self._rounds = torch.cat([self._rounds, others._rounds])
         self._noise.join(others._noise)
@@ -131,5 +131,5 @@ class CEM(SearchPlanner[CEMSettings]):
     settings: CEMSettings = CEMSettings()
 
     def search(self, settings: CEMSettings, run: Run) -> CEMSearch:
-        """Mean and standard deviation of the plans."""
+        """Search over the mean and standard deviation of the plans."""
         return CEMSearch(settings, run)

@@ -1,4 +1,4 @@
-"""GD: shooting, gradient descent on the actions through the whole rollout. GRASP's serial baseline, and its sync."""
+"""GD: shooting, that is, gradient descent on the actions through the whole rollout. GRASP's serial baseline, and its sync."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class GDSettings(SearchSettings):
 
 
 class Descent(Refiner):
-    """Gradient steps on the goal cost of the true, serial rollout: actions only; every rollout is offered to the run."""
+    """Refiner by gradient steps on the goal cost of the serial rollout, over actions only; the run records every rollout."""
 
     def __init__(self, run: Run, optimizer: str, lr: Number) -> None:
         super().__init__(run)
         self._optimizer = make_optimizer(optimizer, run.start.actions, lr)
 
     def begin(self, rows: Rows | None = None) -> None:
-        """Forget the rows' moments."""
+        """Reset the optimizer's moments of these rows."""
         self._optimizer.reset(rows)
 
     def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
-        """One gradient step; the rollout that the gradient needs checks the iterate before it."""
+        """Take one gradient step; the rollout that the gradient needs also checks the iterate before the step."""
         run = self._run
         problems, before = self._part(actions, rows)
         cost, gradient = final_cost_gradient(run.model, problems, before)
@@ -48,16 +48,16 @@ class Descent(Refiner):
         run.project(actions)
 
     def keep(self, rows: Rows) -> None:
-        """Leave the other rows' moments out."""
+        """Keep only the moments of these rows."""
         self._optimizer.keep(rows)
 
     def join(self, others: Descent) -> None:
-        """The moments of further rows."""
+        """Append the moments of the rows of `others`."""
         self._optimizer.join(others._optimizer)
 
 
 class GDSearch:
-    """The iterate of a GD run: actions and their moments."""
+    """State of a GD run: actions and their moments."""
 
     def __init__(self, settings: GDSettings, run: Run) -> None:
         actions = run.start.actions.clone()
@@ -69,11 +69,11 @@ class GDSearch:
         self._descent = Descent(run, settings.optimizer, settings.lr)
 
     def step(self, iteration: int) -> None:
-        """One gradient step."""
+        """Take one gradient step."""
         self._descent.step(self.actions)
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         self.actions = self.actions[rows.to(self.actions.device)]
         self._descent.keep(rows)
 
@@ -85,5 +85,5 @@ class GD(SearchPlanner[GDSettings]):
     settings: GDSettings = GDSettings()
 
     def search(self, settings: GDSettings, run: Run) -> GDSearch:
-        """Actions and their moments."""
+        """Search over the actions by gradient descent."""
         return GDSearch(settings, run)

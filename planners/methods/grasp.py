@@ -1,7 +1,7 @@
 """GRASP: gradient-based planning with lifted states, stochastic state iterates and a reshaped gradient (arXiv 2602.00475).
 
-The states between start and goal are variables beside the actions, so every model call of an iteration is one batched call over
-problems and time. Periodic sync steps on the true rollout bring the actions back to what the model can do.
+The states between start and goal are optimised along with the actions, so every model call of an iteration is one batched call
+over problems and time. Periodic sync steps on the serial rollout bring the actions back to what the model can do.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ class GraspSettings(SearchSettings):
     noise_schedule: Choice = choice("constant", "linear", "cosine", by_row=True)
     """`linear` decays to zero within each sync phase, `cosine` over the whole run."""
     goal_weight: Number = number(0.02)
-    """Weight of the dense goal term; what is good depends on the model's scale by orders of magnitude."""
+    """Weight of the dense goal term; good values depend on the model's scale and vary by orders of magnitude."""
     final_goal_weight: Number | None = number(None)
-    """Where the weight of the dense goal term ends, linearly over the run. None: it stays."""
+    """Weight of the dense goal term at the end of the run, reached linearly. None: the weight stays constant."""
     sync: str = choice("gd", "cem", "newton", "auto", "none")
-    """What brings the actions back to the true rollout: gradient steps, the cross-entropy method around them, damped
-    Gauss-Newton steps (small states only), Gauss-Newton steps where the states are small enough and gradient steps elsewhere,
-    or nothing."""
+    """Method that brings the actions back to the serial rollout: gradient steps (`gd`), the cross-entropy method around the
+    actions (`cem`), damped Gauss-Newton steps (`newton`, small states only), Gauss-Newton steps where the states are small
+    enough and gradient steps elsewhere (`auto`), or nothing (`none`)."""
     sync_every: Count = count(25, low=0, by_row=True)
-    """Iterations between syncs; 0 never syncs."""
+    """Iterations between syncs; 0 means no syncs."""
     sync_steps: Count = count(10, low=0, by_row=True)
-    """Steps on the rolled-out final cost a sync: of gradient descent or Gauss-Newton, or rounds of sampling."""
+    """Steps per sync on the rolled-out final cost: gradient or Gauss-Newton steps, or rounds of sampling."""
     sync_lr: Number = number(0.05, positive=True)
     sync_samples: int = count(64)
-    """Plans drawn a round of a CEM sync."""
+    """Plans drawn per round of a CEM sync."""
     sync_elites: int = count(8)
     sync_std: Number = number(0.3, positive=True)
     """Standard deviation of the actions at the start of a CEM sync."""
     sync_damping: Number = number(0.01, positive=True)
     """Damping at the start of a sync by Gauss-Newton steps, relative to the mean curvature."""
     final_sync_steps: Count = count(0, low=0, by_row=True)
-    """Steps of one more sync after the last iteration, from the best plan so far: near misses become hits. These are
-    Gauss-Newton steps where the syncs' are, else gradient steps."""
+    """Steps of one more sync after the last iteration, from the best plan so far: near misses become hits. They are
+    Gauss-Newton steps if the syncs use those, else gradient steps."""
     final_sync_lr: Number = number(0.01, positive=True)
     optimizer: str = choice("adam", "gd")
     """Update rule of states and actions; sync steps always use Adam."""
     reset_moments_at_sync: bool = flag(True)
-    """Start Adam's moments afresh after each sync."""
+    """Reset Adam's moments after each sync."""
     reset_states_after_sync: bool = flag(False)
-    """Put the virtual states on the rollout of the synced actions."""
+    """Replace the virtual states by the rollout of the synced actions."""
     stop_gradient: bool = flag(True)
     """The reshaped gradient: nothing flows through the model's state input. Off for ablations only."""
     double_last: bool = flag(True)
@@ -76,16 +76,18 @@ class GraspSettings(SearchSettings):
     """Standard deviation of the noise on the initial virtual states."""
 
     def check(self) -> None:
-        """A sync must come before the run's end."""
+        """Raise UserError for more elites than samples, or for a first sync after the run's end."""
         super().check()
         check_elites(self.sync_elites, self.sync_samples, "sync_elites", "sync_samples")
         late = first_above(self.sync_every, self.iterations)
         if self.sync != "none" and late is not None:
-            sentence = f"sync_every {late[0]:g} exceeds iterations {late[1]:g}: no sync would come; choose 0 if none is wanted."
+            sentence = (
+                f"sync_every {late[0]:g} exceeds iterations {late[1]:g}: no sync would take place; choose 0 if none is wanted."
+            )
             require(False, sentence)
 
     def noise_at(self, iteration: Count) -> Number:
-        """The noise's standard deviation after the update of `iteration`, which may differ by row."""
+        """Standard deviation of the noise after the update of `iteration`, which may differ by row."""
         if isinstance(self.noise_schedule, Tensor):
             # In the order of the field's names.
             fades = self.noise_schedule.new_ones(3, len(self.noise_schedule), dtype=torch.float64)
@@ -96,20 +98,20 @@ class GraspSettings(SearchSettings):
         return self.noise * {"linear": linear, "cosine": cosine}.get(self.noise_schedule, constant)
 
     def _fades(self, iteration: Count) -> tuple[Number, Number, Number]:
-        """What part of the noise is left in `iteration` by each schedule: constant, linear, cosine."""
+        """Fractions of the noise left in `iteration` under each schedule: constant, linear, cosine."""
         phase, iteration = self._phase(), _exact(iteration)
         angle = math.pi * iteration / _exact(self.iterations)
         wave = angle.cos() if isinstance(angle, Tensor) else math.cos(angle)
         return 1.0, 1 - (iteration % phase) / phase, 0.5 * (1 + wave)
 
     def goal_weight_at(self, iteration: Count) -> Number:
-        """The weight of the dense goal term in `iteration`."""
+        """Weight of the dense goal term in `iteration`."""
         if self.final_goal_weight is None:
             return self.goal_weight
         return self.goal_weight + (self.final_goal_weight - self.goal_weight) * (_exact(iteration) / _exact(self.iterations))
 
     def _phase(self) -> Count:
-        """Iterations between syncs, or all."""
+        """Iterations between syncs, or of the whole run where there are none."""
         if isinstance(self.sync_every, Tensor):
             every = torch.as_tensor(self.iterations, device=self.sync_every.device)
             return _exact(torch.where(self.sync_every > 0, self.sync_every, every))
@@ -117,7 +119,7 @@ class GraspSettings(SearchSettings):
 
 
 class GraspSearch:
-    """The iterate of a GRASP run: virtual states s_1..s_{T-1}, actions a_0..a_{T-1}, and their moments."""
+    """State of a GRASP run: virtual states s_1..s_{T-1}, actions a_0..a_{T-1}, and their moments."""
 
     def __init__(self, settings: GraspSettings, run: Run) -> None:
         self._settings = settings
@@ -141,13 +143,13 @@ class GraspSearch:
         self._goal_weight = self._goal_weights(0)
 
     def step(self, iteration: int) -> Rows | None:
-        """Turns until the iteration of some rows is over: of all, where all are in step."""
+        """Take scheduled steps until some rows finish their iteration; all of them, if all are in step."""
         while not (ended := self._advance()):
             pass
         return ended[0]
 
     def _advance(self) -> RowSelection:
-        """A lifted update of the rows that are not at a sync; where all are, steps of it. The rows whose iteration ends."""
+        """Take the next scheduled step, a lifted update or steps of a sync; returns the rows that finished their iteration."""
         scheduled = self._sync_schedule.next()
         if scheduled.phase is Phase.LIFT:
             self._lift(scheduled.rows)
@@ -165,7 +167,7 @@ class GraspSearch:
         return changes.ended
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         device_rows = rows.to(self.actions.device)
         self.actions, self.states = self.actions[device_rows], self.states[device_rows]
         self._goal_weight = self._goal_weight[device_rows]
@@ -182,7 +184,7 @@ class GraspSearch:
         self._schedules = self._settings.to(self.states.device)
 
     def join(self, others: GraspSearch) -> None:
-        """Search the rows of another search, too, which has just begun; the run has been joined before."""
+        """Append the rows of `others`, a search that has just begun; the runs have been joined already."""
         self.actions = torch.cat([self.actions, others.actions])
         self.states = torch.cat([self.states, others.states])
         self._goal_weight = torch.cat([self._goal_weight, others._goal_weight])
@@ -196,7 +198,7 @@ class GraspSearch:
         self._schedules = self._settings.to(self.states.device)
 
     def _lift(self, rows: Rows | None) -> None:
-        """One lifted update with noise."""
+        """Take one lifted update and add noise."""
         run, settings, clock = self._run, self._settings, self._sync_schedule.clock
         device_rows = slice(None) if rows is None else rows.to(self.actions.device)
         if settings.final_goal_weight is not None:
@@ -221,7 +223,7 @@ class GraspSearch:
                 )
 
     def _goal_weights(self, iteration: Count) -> Float[Tensor, "batch time"]:
-        """Weights of the goal term by row and time; the last step's holds its target, which is the goal, too."""
+        """Weights of the goal term by row and time; the last step's includes its target term, whose target is the goal."""
         dense = per_row(self._schedules.goal_weight_at(_on_device(iteration, self.actions)), self.actions[:, :, 0])
         weights = self.actions.new_ones(self.actions.shape[:2]) * dense
         weights[:, -1] = 1 + (weights[:, -1] if self._settings.double_last else 0)
@@ -232,7 +234,7 @@ class GraspSearch:
         return sigma if isinstance(sigma, Tensor) else self.states.new_full((), sigma)
 
     def _after_sync(self, rows: Rows | None) -> None:
-        """What follows for the iterate from actions that have become what the model can do."""
+        """Reset moments and virtual states after a sync, as the settings say."""
         run, settings = self._run, self._settings
         if settings.reset_moments_at_sync:
             self._state_optimizer.reset(rows)
@@ -246,7 +248,7 @@ class GraspSearch:
             self.states[device_rows] = states[:, :-1]
 
     def _before_last_sync(self, rows: Rows | None) -> None:
-        """Check where the search has ended; the last sync begins at the best plan so far."""
+        """Check the last iterate, then begin the last sync at the best plan so far."""
         run = self._run
         device_rows = slice(None) if rows is None else rows.to(self.actions.device)
         problems, last = run.problems_of(rows), self.actions[device_rows]
@@ -257,7 +259,7 @@ class GraspSearch:
 
 
 def _refiners(settings: GraspSettings, run: Run) -> tuple[Refiner, Refiner]:
-    """What syncs, and what does the last sync."""
+    """The refiners of the syncs and of the last sync."""
     newton = settings.sync == "newton" or (settings.sync == "auto" and states_fit(run.model))
     if newton:
         return LevenbergMarquardt(run, settings.sync_damping), LevenbergMarquardt(run, settings.sync_damping)
@@ -272,7 +274,7 @@ def _on_device(iteration: Count, like: Tensor) -> Count:
 
 
 def _exact(value: Count) -> Count:
-    """Whole numbers by row in float64, for quotients that are those of Python's numbers (of integers torch makes float32)."""
+    """Whole numbers by row as float64, so that quotients equal Python's (torch divides integers in float32)."""
     return value.double() if isinstance(value, Tensor) else value
 
 
@@ -283,5 +285,5 @@ class GRASP(SearchPlanner[GraspSettings]):
     settings: GraspSettings = GraspSettings()
 
     def search(self, settings: GraspSettings, run: Run) -> GraspSearch:
-        """Virtual states, actions and their moments."""
+        """Search over virtual states and actions."""
         return GraspSearch(settings, run)

@@ -1,7 +1,7 @@
 """iCEM: the cross-entropy method made sample-efficient (Pinneri et al. 2020, arXiv 2008.06389), batched over problems.
 
-What it adds to CEM: noise that is coloured over time, elites that stay among the candidates of the next iteration, fewer and
-fewer samples, and the mean as a candidate of the last iteration.
+It adds to CEM: noise that is coloured over time, elites that stay candidates in the next iteration, a shrinking number of
+samples, and the mean as a candidate of the last iteration.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ class ICEMSettings(SearchSettings):
     """Plans drawn in the first iteration."""
     elites: int = count(30)
     shrink: float = number(1.05, low=1.0, by_row=False)
-    """Iteration i draws samples / shrink^i plans, but at least twice as many as elites (and never more than at first)."""
+    """Iteration i draws samples / shrink^i plans, but at least twice the number of elites (and never more than `samples`)."""
     std: Number = number(1.0, positive=True)
     """Initial standard deviation of every action."""
     min_std: Number = number(0.0)
     noise_exponent: Number = number(1.0)
     """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
     kept_elites: Number = number(0.3, high=1.0)
-    """Share of the elites that stay candidates in the next iteration; they are not rolled out again."""
+    """Fraction of the elites that stay candidates in the next iteration; they are not rolled out again."""
     momentum: Number = number(0.1, high=1.0)
-    """Share of the old mean and standard deviation that is kept."""
+    """Weight of the old mean and standard deviation in the new ones."""
 
     def check(self) -> None:
-        """Elites are some of the samples."""
+        """Raise UserError for more elites than samples."""
         super().check()
         check_elites(self.elites, self.samples)
 
     def samples_at(self, iteration: int) -> int:
-        """Plans drawn in an iteration."""
+        """Number of plans drawn in an iteration."""
         return max(int(self.samples * self.shrink**-iteration), min(2 * self.elites, self.samples))
 
 
 class ICEMSearch:
-    """The iterate of an iCEM run: the action distribution and the elites that were kept; `actions` is the mean."""
+    """State of an iCEM run: the action distribution and the kept elites; `actions` is the mean."""
 
     def __init__(self, settings: ICEMSettings, run: Run) -> None:
         self._run = run
@@ -60,11 +60,11 @@ class ICEMSearch:
         self._std = torch.ones_like(self.actions) * per_row(self._settings.std, self.actions)
         self._elites = self.actions.new_empty(len(self.actions), 0, *self.actions.shape[1:])
         self._elite_costs = self._elites.new_empty(self._elites.shape[:2])
-        # Iterations of fewer samples take the first ones of this shape, so that a row's noise never depends on the batch.
+        # Iterations with fewer samples use the first entries of this shape, so that a row's noise never depends on the batch.
         self._noise = RowNoise(run.seeds, "samples", (settings.samples, *self.actions.shape[1:]), self.actions)
 
     def step(self, iteration: int) -> None:
-        """Draw plans, roll them out, fit the distribution to the best of them and of the kept elites."""
+        """Draw plans, roll them out, and fit the distribution to the best of them and of the kept elites."""
         settings = self._settings
         white = self._noise.at(iteration)[:, : settings.samples_at(iteration)]
         plans = drawn(self.actions, self._std, white, settings.noise_exponent)
@@ -75,7 +75,7 @@ class ICEMSearch:
         self._elites, self._elite_costs = self._kept(elites, elite_costs)
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         device_rows = rows.to(self.actions.device)
         self.actions, self._std = self.actions[device_rows], self._std[device_rows]
         self._elites, self._elite_costs = self._elites[device_rows], self._elite_costs[device_rows]
@@ -83,14 +83,14 @@ class ICEMSearch:
         self._settings = self._settings.rows(rows).to(self.actions.device)
 
     def _last(self, iteration: int) -> Tensor:
-        """Whether this is a row's last iteration."""
+        """Whether this is the last iteration, row by row."""
         ends = torch.as_tensor(self._settings.iterations, device=self.actions.device)
         return (ends == iteration + 1).view(-1, 1, 1)
 
     def _kept(
         self, elites: Float[Tensor, "batch elites time action"], costs: Float[Tensor, "batch elites"]
     ) -> tuple[Float[Tensor, "batch kept time action"], Float[Tensor, "batch kept"]]:
-        """The share of the elites that stay; where rows keep fewer than others, the surplus has no chance to be chosen."""
+        """The elites that stay, with their costs; rows that keep fewer than others give the surplus infinite cost."""
         share = torch.as_tensor(self._settings.kept_elites, device=costs.device)
         counts = (share * self._settings.elites).round().view(-1, 1)
         rank = torch.arange(costs.shape[1], device=costs.device)
@@ -104,5 +104,5 @@ class ICEM(SearchPlanner[ICEMSettings]):
     settings: ICEMSettings = ICEMSettings()
 
     def search(self, settings: ICEMSettings, run: Run) -> ICEMSearch:
-        """Mean, standard deviation and elites."""
+        """Search over the mean and standard deviation of the plans, with kept elites."""
         return ICEMSearch(settings, run)

@@ -1,7 +1,7 @@
 """LatCo: lifted states with full gradients and Lagrange multipliers on the dynamics (Rybkin et al. 2021, arXiv 2106.13229).
 
-Virtual states and actions are variables as in GRASP, but nothing is detached: states move by the gradient through the model's
-state input, too. Each step's dynamics may be violated at first, at a price that rises until they hold.
+Virtual states and actions are variables as in GRASP, but nothing is detached: states also move by the gradient through the
+model's state input. Each step may violate the dynamics at first, at a price that rises until they hold.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from planners.updates.optimizers import make_optimizer
 from world_models.base import lifted_step
 
 _LARGEST = 1e6
-"""Multipliers stay between the inverse of this and this."""
+"""Upper limit of the multipliers; its inverse is the lower limit."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class LatCoSettings(SearchSettings):
     multiplier: Number = number(1.0, positive=True)
     """Initial weight of every step's mean squared dynamics violation; the rolled-out final cost weighs 1."""
     lr_multipliers: Number = number(0.1)
-    """Each update multiplies a multiplier by (violation / tolerance)^lr, by a factor of e^lr at most."""
+    """Each update scales a multiplier by (violation / tolerance)^lr, limited to a factor of e^lr."""
     tolerance: Number = number(1e-5, positive=True)
-    """Mean squared violation of a step that the multipliers aim at."""
+    """Target of the multipliers: mean squared dynamics violation of a step."""
     update_every: Count = count(5, by_row=True)
     """Iterations between updates of the multipliers."""
     goal_weight: Number = number(0.0)
-    """Weight of the dense goal term on all steps but the last, whose weight is 1."""
+    """Weight of the dense goal term on all steps except the last, whose weight is 1."""
     check_every: Count = count(10, by_row=True)
-    """Iterations between rollouts of the actions: the plan that is returned is the best of these."""
+    """Iterations between rollouts of the actions: the returned plan is the best of these."""
     optimizer: str = choice("adam", "gd")
     """Update rule of states and actions."""
     init_noise: Number = number(0.0)
@@ -49,7 +49,7 @@ class LatCoSettings(SearchSettings):
 
 
 class LatCoSearch:
-    """The iterate of a LatCo run: virtual states s_1..s_{T-1}, actions a_0..a_{T-1}, log multipliers of s_1..s_{T-1}."""
+    """State of a LatCo run: virtual states s_1..s_{T-1}, actions a_0..a_{T-1}, log multipliers of s_1..s_{T-1}."""
 
     def __init__(self, settings: LatCoSettings, run: Run) -> None:
         self._run = run
@@ -65,7 +65,7 @@ class LatCoSearch:
         self._goal_weight = self._goal_weights()
 
     def step(self, iteration: int) -> None:
-        """Descend the Lagrangian in states and actions; raise or lower the multipliers and check the actions when due."""
+        """Descend the Lagrangian in states and actions; update the multipliers and check the actions when due."""
         run, settings = self._run, self._settings
         gradients = full_lifted_gradients(
             run.model, run.problems, self.states, self.actions, self._goal_weight, self.log_multipliers.exp()
@@ -80,7 +80,7 @@ class LatCoSearch:
             self._check(rows)
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         device_rows = rows.to(self.actions.device)
         self.actions, self.states = self.actions[device_rows], self.states[device_rows]
         self.log_multipliers, self._goal_weight = self.log_multipliers[device_rows], self._goal_weight[device_rows]
@@ -89,7 +89,7 @@ class LatCoSearch:
         self._settings = self._settings.rows(rows)
 
     def _update(self, rows: Rows) -> None:
-        """log multiplier += lr * log(violation / tolerance), where the logarithm counts as 1 at most (and -1 at least)."""
+        """Update the multipliers: log multiplier += lr * log(violation / tolerance), that logarithm clamped to [-1, 1]."""
         run, device_rows = self._run, rows.to(self.actions.device)
         settings = self._settings.rows(rows)
         states, logs = self.states[device_rows], self.log_multipliers[device_rows]
@@ -101,7 +101,7 @@ class LatCoSearch:
         self.log_multipliers[device_rows] = logs.clamp(-most, most)
 
     def _check(self, rows: Rows) -> None:
-        """Roll the actions out and offer them."""
+        """Roll the actions out and record them."""
         run, device_rows = self._run, rows.to(self.actions.device)
         actions = self.actions[device_rows]
         cost = final_cost(run.model, run.problems.rows(device_rows), actions)
@@ -109,7 +109,7 @@ class LatCoSearch:
         run.record(actions, cost, rows)
 
     def _by_step(self, value: Number) -> Float[Tensor, "batch virtual"]:
-        """A setting, for every virtual state."""
+        """A setting, expanded to every virtual state."""
         ones = self.actions.new_ones(len(self.actions), self.states.shape[1])
         return ones * per_row(value, ones)
 
@@ -118,7 +118,7 @@ class LatCoSearch:
 
 
 def _due(every: Count, iteration: int, batch: int) -> tuple[Rows, ...]:
-    """The rows whose turn it is after `iteration`: one set of them, or none."""
+    """The rows that are due after `iteration`, as one index tensor, or nothing if no row is."""
     rows = torch.nonzero((iteration + 1) % torch.as_tensor(every).expand(batch) == 0).flatten()
     return (rows,) if len(rows) else ()
 
@@ -130,5 +130,5 @@ class LatCo(SearchPlanner[LatCoSettings]):
     settings: LatCoSettings = LatCoSettings()
 
     def search(self, settings: LatCoSettings, run: Run) -> LatCoSearch:
-        """Virtual states, actions, multipliers."""
+        """Search over virtual states, actions and multipliers."""
         return LatCoSearch(settings, run)

@@ -21,19 +21,20 @@ class MPPISettings(SearchSettings):
 
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
-    """Plans drawn an iteration; one of them is the mean itself."""
+    """Plans drawn per iteration; one of them is the mean itself."""
     temperature: Number = number(0.05, positive=True)
-    """Relative to how far the median plan of an iteration is behind its best: small follows the best, large the crowd."""
+    """Temperature relative to the gap between an iteration's median and best cost: small values follow the best plan, large
+    ones average over all."""
     std: Number = number(1.0, positive=True)
     """Standard deviation of every action in the first iteration."""
     std_decay: Number = number(0.85, high=1.0, positive=True)
-    """What the standard deviation is multiplied by after each iteration: below 1 the plan converges."""
+    """Factor on the standard deviation after each iteration: below 1 the plan converges."""
     noise_exponent: Number = number(1.0)
     """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
 
 
 class MPPISearch:
-    """The iterate of an MPPI run: the mean plan."""
+    """State of an MPPI run: the mean plan."""
 
     def __init__(self, settings: MPPISettings, run: Run) -> None:
         self._run = run
@@ -42,18 +43,19 @@ class MPPISearch:
         self._noise = RowNoise(run.seeds, "samples", (settings.samples, *self.actions.shape[1:]), self.actions)
 
     def step(self, iteration: int) -> None:
-        """Draw plans, roll them out, take their mean weighted by how good they are."""
+        """Draw plans, roll them out, and take their mean, weighted by cost."""
         settings = self._settings
         std = torch.ones_like(self.actions) * per_row(settings.std * settings.std_decay**iteration, self.actions)
         plans = drawn(self.actions, std, self._noise.at(iteration), settings.noise_exponent)
         plans[:, 0] = self.actions
         weights = path_weights(evaluate_plans(self._run, plans), per_row(settings.temperature, plans[:, :, 0, 0]))
-        # No matrix product: rounded weights do not sum to one, and a mean of plans at a bound would lie beyond it.
+        # Not a matrix product: it rounds the weights, which then do not sum to one, and a mean of plans at a bound would lie
+        # beyond it.
         self.actions = (weights[:, :, None, None] * plans).sum(1)
         self._run.project(self.actions)
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         self.actions = self.actions[rows.to(self.actions.device)]
         self._noise.keep(rows)
         self._settings = self._settings.rows(rows).to(self.actions.device)
@@ -64,9 +66,9 @@ def path_weights(
 ) -> Float[Tensor, "batch samples"]:
     """w_i proportional to exp(-(c_i - min c) / (temperature * (median c - min c))), summing to 1 in each row.
 
-    Costs differ between tasks, and between a run's start and its end, by orders of magnitude: measured from the best in units
-    of the median's distance to it, weights do not change when all costs are shifted or scaled. Infinite costs weigh nothing and
-    are not in the median; a row without a finite cost weighs all plans alike.
+    Costs differ by orders of magnitude between tasks and between the start and end of a run. Measured from the best in units
+    of the median's distance to it, they give weights that do not change when all costs are shifted or scaled. Infinite costs
+    get weight 0 and are left out of the median; a row without a finite cost weighs all plans equally.
     """
     ranked = cost.sort(1).values
     finite = torch.isfinite(cost)
@@ -84,5 +86,5 @@ class MPPI(SearchPlanner[MPPISettings]):
     settings: MPPISettings = MPPISettings()
 
     def search(self, settings: MPPISettings, run: Run) -> MPPISearch:
-        """The mean plan."""
+        """Search over the mean plan."""
         return MPPISearch(settings, run)

@@ -1,4 +1,4 @@
-"""Random shooting: the best of many random plans. The floor that every other planner has to beat."""
+"""Random shooting: the best of many random plans. The baseline that every other planner has to beat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from planners.settings import Count, Number, count, number, per_row
 from planners.updates.sampling import evaluate_plans
 
 _FAR = 20.0
-"""Bounds further apart than so many `std` are no range to draw from: nearly all draws would be absurdly strong."""
+"""Bounds further apart than this many `std` are not drawn from uniformly: nearly all draws would be absurdly strong."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class RandomShootingSettings(SearchSettings):
 
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
-    """Plans drawn an iteration."""
+    """Plans drawn per iteration."""
     std: Number = number(1.0, positive=True)
-    """Standard deviation of the actions whose bounds are infinite or more than 20 of it apart; the others are drawn uniformly
-    between their bounds."""
+    """Standard deviation of actions whose bounds are infinite or more than 20 standard deviations apart; other actions are
+    drawn uniformly between their bounds."""
 
 
 class RandomShootingSearch:
-    """Nothing but draws: the iterate is the best plan so far, at first the start's."""
+    """State of a random-shooting run: the best plan so far, initially the start's."""
 
     def __init__(self, settings: RandomShootingSettings, run: Run) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class RandomShootingSearch:
         evaluate_plans(self._run, spread(noise, self._centre, problems.low, problems.high, self._settings.std))
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         self._centre = self._centre[rows.to(self._centre.device)]
         self._noise.keep(rows)
         self._settings = self._settings.rows(rows)
@@ -64,8 +64,8 @@ def spread(
     high: Float[Tensor, " action"],
     std: Number,
 ) -> Float[Tensor, "batch samples time action"]:
-    """Standard normal noise as plans: uniform between the bounds, or centre + std * noise (outside them, too) where these are
-    infinite or more than 20 `std` apart."""
+    """Plans from standard normal noise: uniform between the bounds, or centre + std * noise (which may leave them) where the
+    bounds are infinite or more than 20 `std` apart."""
     std = per_row(std, noise)
     normal = centre.unsqueeze(1) + std * noise
     uniform = torch.lerp(low, high, torch.special.ndtr(noise))
@@ -74,10 +74,10 @@ def spread(
 
 @dataclass(frozen=True)
 class RandomShooting(SearchPlanner[RandomShootingSettings]):
-    """The floor: `RandomShooting(RandomShootingSettings(...)).plan(model, problems, seeds)`."""
+    """The random-shooting planner: `RandomShooting(RandomShootingSettings(...)).plan(model, problems, seeds)`."""
 
     settings: RandomShootingSettings = RandomShootingSettings()
 
     def search(self, settings: RandomShootingSettings, run: Run) -> RandomShootingSearch:
-        """Draws around nothing."""
+        """Search by independent draws."""
         return RandomShootingSearch(settings, run)

@@ -1,9 +1,9 @@
-"""Whose turn it is in a batch whose rows sync at times of their own.
+"""Sync schedule of a batch whose rows sync at different iterations.
 
-A sync's rollouts are serial: a call costs nearly the same for a few rows as for a hundred. If each row synced when its own turn
-came, a batch of many settings would sync a few rows at a time. So rows that have come to a sync wait until most have come to
-one; then those that wait for lifted updates wait, until they are most. Rows never influence each other, and each ends as it
-would alone.
+A sync's rollouts are serial: a call takes nearly as long for a few rows as for a hundred. If each row synced as soon as it was
+due, a batch of many settings would sync a few rows at a time. So rows that are due for a sync wait until most rows are; then
+the rows that are due for lifted updates wait until they are the majority. Rows never influence each other, and each ends up
+with the result it would have alone.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from planners.settings import Count
 
 
 class Phase(Enum):
-    """What rows do next."""
+    """The kind of step that rows take next."""
 
     LIFT = "lift"
     """The lifted update of an iteration."""
     SYNC = "sync"
-    """Steps of a sync."""
+    """Refiner steps of a sync."""
     FINISH = "finish"
-    """Steps of the sync after the last iteration."""
+    """Refiner steps of the sync after the last iteration."""
 
 
 @dataclass
 class _Group:
-    """Rows that are always in step."""
+    """Rows with the same counts, which therefore stay in step."""
 
     sync_every: int
     sync_steps: int
     iterations: int
     final_steps: int
     size: int
-    """How many rows."""
+    """Number of rows."""
     clock: int = 0
     """Iterations done."""
     left: int = 0
-    """Steps to the end of the sync."""
+    """Steps left in the sync."""
     phase: Phase = Phase.LIFT
 
     def advance_phase(self) -> Phase | None:
-        """Into the phase that follows the one that is over; None where that was the iteration's last."""
+        """Enter the next phase and return it; None if the phase just finished was the iteration's last."""
         due = self.sync_every > 0 and self.sync_steps > 0 and (self.clock + 1) % self.sync_every == 0
         if self.phase is Phase.LIFT and due:
             self.phase, self.left = Phase.SYNC, self.sync_steps
@@ -62,7 +62,7 @@ class _Group:
 
 @dataclass(frozen=True)
 class ScheduledStep:
-    """What is done next, and by whom."""
+    """The next step or steps of a batch, and the rows that take them."""
 
     phase: Phase
     rows: Rows | None
@@ -72,23 +72,23 @@ class ScheduledStep:
 
 
 RowSelection = tuple[Int[Tensor, " _"] | None, ...]
-"""Nobody (), everybody (None,), or some rows."""
+"""No rows `()`, all rows `(None,)`, or some rows."""
 
 
 @dataclass(frozen=True)
 class PhaseChanges:
-    """Who has come where by a turn."""
+    """Rows that changed phase in a scheduled step."""
 
     synced: RowSelection
-    """Their sync is over."""
+    """Rows whose sync is over."""
     to_sync: RowSelection
     to_finish: RowSelection
     ended: RowSelection
-    """Their iteration is over."""
+    """Rows whose iteration is over."""
 
 
 class SyncSchedule:
-    """Clocks of the rows of a batch, and the order of their turns; counts are numbers, or tensors with one a row."""
+    """Iteration counters of a batch's rows and the order of their steps; counts are numbers, or tensors `[batch]`."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class SyncSchedule:
         final_steps: Count,
         extra_steps: tuple[int, int],
     ) -> None:
-        """`extra` steps belong to each sync that has any, and to each last one."""
+        """A schedule for `batch` rows; `extra_steps` are added to each sync and to the last one, where they have any steps."""
         counts = torch.stack([torch.as_tensor(c).expand(batch) for c in (sync_every, sync_steps, iterations, final_steps)])
         kinds, self._member, sizes = counts.unique(dim=1, return_inverse=True, return_counts=True)
         self._groups = [
@@ -109,13 +109,13 @@ class SyncSchedule:
 
     @property
     def clock(self) -> Count:
-        """Iterations done: a number where all rows have done as many, else one a row, on the CPU."""
+        """Iterations done: a number if it is the same for all rows, else `[batch]` on the CPU."""
         if len({group.clock for group in self._groups}) == 1:
             return self._groups[0].clock
         return torch.tensor([group.clock for group in self._groups])[self._member]
 
     def next(self) -> ScheduledStep:
-        """The phase that most rows are in, whoever else waits."""
+        """The next step: that of the phase which most rows are in. The other rows wait."""
         by_phase: dict[Phase, list[_Group]] = {}
         for group in self._groups:
             by_phase.setdefault(group.phase, []).append(group)
@@ -125,7 +125,7 @@ class SyncSchedule:
         return ScheduledStep(phase, self._rows(groups), steps, tuple(groups))
 
     def advance(self, scheduled: ScheduledStep) -> PhaseChanges:
-        """A turn has been taken."""
+        """Advance the rows that have taken the scheduled step; returns the rows that changed phase."""
         synced, entered = [], {Phase.SYNC: [], Phase.FINISH: [], None: []}
         for group in scheduled.groups:
             group.left = max(group.left - scheduled.steps, 0)
@@ -138,14 +138,14 @@ class SyncSchedule:
         )
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         left, self._member, sizes = self._member[rows].unique(return_inverse=True, return_counts=True)
         self._groups = [self._groups[index] for index in left.tolist()]
         for group, size in zip(self._groups, sizes.tolist(), strict=True):
             group.size = size
 
     def join(self, others: SyncSchedule) -> None:
-        """The rows of `others` behind these."""
+        """Append the rows of `others`."""
         self._member = torch.cat([self._member, others._member + len(self._groups)])
         self._groups = self._groups + others._groups
 

@@ -1,1 +1,1 @@
-"""What all planners share: the loop, further attempts, noise, and where a search starts."""
+"""Code that all planners share: the search loop, further attempts, noise, and initialisers."""

@@ -1,8 +1,6 @@
-"""Further attempts for the problems that an attempt left unsolved in the model; solved ones cost nothing more."""
+"""Further attempts for problems that an attempt left unsolved in the model; solved problems cost nothing more."""
 
 from __future__ import annotations
-
-import hashlib
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,24 +10,21 @@ from planners.base import Plans
 from planners.search.loop import Ended
 from planners.search.search_run import Rows
 from planners.settings import Number
+from world_models.seeding import stable_seed
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
-    """The seed of a problem's noise in an attempt; the first attempt has the problem's own."""
-    return seed if attempt == 0 else _derived(f"{seed}/attempt {attempt}")
+    """Noise seed of a problem's attempt; the first attempt uses the problem's own seed."""
+    return seed if attempt == 0 else stable_seed(f"{seed}/attempt {attempt}", 6)
 
 
 def restart_seed(seed: int, restart: int) -> int:
-    """The seed of one of the rows that plan a problem beside each other; the first row has the problem's own."""
-    return seed if restart == 0 else _derived(f"{seed}/restart {restart}")
-
-
-def _derived(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little")
+    """Noise seed of one of the rows that plan a problem in parallel; the first row uses the problem's own seed."""
+    return seed if restart == 0 else stable_seed(f"{seed}/restart {restart}", 6)
 
 
 def part_of(plans: Plans, rows: Int[Tensor, " rows"]) -> Plans:
-    """The plans of some rows, which are on the CPU; the same object where they are all, in order."""
+    """The plans of some rows (indices on the CPU); the same object if these are all rows in order."""
     if len(rows) == len(plans.status) and torch.equal(rows, torch.arange(len(rows))):
         return plans
     device_rows = rows.to(plans.cost.device)
@@ -46,7 +41,7 @@ def part_of(plans: Plans, rows: Int[Tensor, " rows"]) -> Plans:
 
 
 def merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
-    """Both attempts' plans: the better one of each row, evaluations added, traces one after the other."""
+    """Both attempts' plans merged: the better plan of each row, evaluations summed, traces concatenated."""
     improved = (further.cost < plans.cost[rows]) | ~torch.isfinite(plans.cost[rows])
     better, taken = rows[improved], torch.nonzero(improved).flatten()
 
@@ -71,58 +66,58 @@ def merged(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Plans:
 def _continued(
     trace: Float[Tensor, "batch checks"], further: Float[Tensor, "rows further"], rows: Int[Tensor, " rows"]
 ) -> Float[Tensor, "batch further"]:
-    """The best cost so far during a further attempt: rows that are not in it stay where they are."""
+    """The best cost so far during a further attempt; rows that take no part keep their last cost."""
     last = trace[:, -1:].expand(-1, further.shape[1])
     return last.index_copy(0, rows, torch.minimum(last[rows], further))
 
 
 def _spent(plans: Plans, further: Plans, rows: Int[Tensor, " rows"]) -> Int[Tensor, "batch further"]:
-    """Model steps during a further attempt, counted from the first on."""
+    """Model steps spent by the checks of a further attempt, counted from the first attempt."""
     before = plans.evaluations[:, None].expand(-1, further.spent.shape[1])
     return before.index_add(0, rows, further.spent)
 
 
 class Attempts:
-    """The attempts of a call's problems, in waves that are planned one after the other; everything is on the CPU."""
+    """The attempts of a call's problems, in waves that are planned one after another; all tensors are on the CPU."""
 
     def __init__(self, problems: int, attempts: int, target_cost: Number, max_evaluations: int | None) -> None:
-        """Each problem gets `attempts` at most, and no further one at a goal cost of `enough` or once its budget is spent."""
+        """Each problem gets at most `attempts`; no further one once its cost is at most `target_cost` or its budget spent."""
         self._attempts, self._target_cost = attempts, torch.as_tensor(target_cost, dtype=torch.float64).expand(problems)
         self._budget = max_evaluations
         self.waiting: Rows = torch.arange(problems)
-        """Problems that are worth an attempt and have not begun it."""
+        """Problems whose next attempt has not begun."""
         self.started: Int[Tensor, " problems"] = torch.zeros(problems, dtype=torch.int64)
-        """Attempts that each has begun."""
+        """Attempts begun per problem."""
         self.spent: Int[Tensor, " problems"] = torch.zeros(problems, dtype=torch.int64)
-        """Model steps of those that have ended."""
+        """Model steps of each problem's finished attempts."""
         self._cost: Float[Tensor, " problems"] = torch.full((problems,), torch.inf, dtype=torch.float64)
         self._reached: Bool[Tensor, " problems"] = torch.zeros(problems, dtype=torch.bool)
         self._wave: Rows = torch.arange(0)
-        """Which problem each place of the wave is an attempt of."""
-        self._number: Int[Tensor, " places"] = torch.arange(0)
-        """Which attempt."""
+        """The problem that each position of the wave plans."""
+        self._number: Int[Tensor, " wave"] = torch.arange(0)
+        """The attempt number of each position, from 0."""
 
     def begin(self) -> Rows:
-        """A wave of all that wait; which problems those are."""
+        """Begin a wave of all waiting problems and return them."""
         self._wave, self._number = torch.arange(0), torch.arange(0)
         return self.join()
 
     def join(self) -> Rows:
-        """All that wait come into the wave, behind those that are there."""
+        """Append all waiting problems to the wave and return them."""
         rows, self.waiting = self.waiting, torch.arange(0)
         self._wave, self._number = torch.cat([self._wave, rows]), torch.cat([self._number, self.started[rows]])
         self.started[rows] += 1
         return rows
 
     def end(self, ended: Ended) -> None:
-        """These places of the wave have ended; what is worth another attempt waits for it."""
+        """Record that these positions of the wave have ended; problems that merit another attempt wait for it."""
         rows = self._wave[ended.problems]
         cost, before = ended.cost.to(self._cost), self._cost[rows]
         better = (cost < before) | ~torch.isfinite(before)
         self._cost[rows] = torch.where(better, cost, before)
         self._reached[rows] = torch.where(better, ended.reached, self._reached[rows])
         self.spent[rows] += ended.evaluations
-        # Both in the type that the planner compares in: a cost that is just enough must be so on either side.
+        # Compared in the planner's dtype: a cost that just meets the target must do so here and there.
         target_met = self._target_cost[rows].to(ended.cost).cpu() >= self._cost[rows].to(ended.cost).cpu()
         closed = self._reached[rows] | target_met | (self.started[rows] >= self._attempts)
         if self._budget is not None:
@@ -130,10 +125,10 @@ class Attempts:
         self.waiting = torch.cat([self.waiting, rows[~closed]]).sort().values
 
     def merge(self, plans: Plans | None, found: Plans) -> Plans:
-        """The plans of the waves before and those of this one, problem by problem."""
+        """Merge the plans of the earlier waves with those of this one, problem by problem."""
         for number in self._number.unique().tolist():
             positions = torch.nonzero(self._number == number).flatten()
             part, rows = part_of(found, positions), self._wave[positions]
             plans = part if plans is None else merged(plans, part, rows.to(found.cost.device))
-        assert plans is not None, "a wave has places"
+        assert plans is not None, "a wave has at least one problem"
         return plans

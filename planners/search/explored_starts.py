@@ -1,7 +1,7 @@
-"""Explore: a tree of model rollouts that looks for a way to the goal before any gradient is followed.
+"""Explored starts: a tree of model rollouts looks for a way to the goal before any gradient is followed.
 
-Descent on the goal cost ends in the first dead end on its way; a tree of rollouts does not. The branches that end nearest the
-goal are brought to the full length and are plans to start from.
+Descent on the goal cost gets stuck in the first dead end; a tree of rollouts does not. The branches that end nearest the goal
+are extended to the full plan length and serve as initial plans.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from world_models.errors import require
 __all__ = ["Branches", "ExploreSettings", "explore"]
 
 _DIVERSITY_PENALTY = 20.0
-"""Log of the factor by which a plan beside one that is taken already counts as dearer."""
+"""Log of the factor on the cost of a plan that coincides with one already selected."""
 
 
 @dataclass(frozen=True)
 class Branches:
-    """Plans that a tree found, best first: where a search may start."""
+    """Plans found by a tree, best first, from which a search may start."""
 
     actions: Float[Tensor, "batch branches time action"]
     states: Float[Tensor, "batch branches time *state"]
     """The model's rollout s_1..s_T of `actions`."""
     cost: Float[Tensor, "batch branches"]
-    """Goal cost of the last state; infinite where the model's rollout is not finite."""
+    """Goal cost of the last state; infinite where the rollout is not finite."""
     evaluations: int
-    """Model steps spent a problem."""
+    """Model steps spent per problem."""
 
 
 def explore(
@@ -46,15 +46,15 @@ def explore(
     branches: int = 1,
     settings: ExploreSettings | None = None,
 ) -> Branches:
-    """Plans of full length that end near their goals, `branches` different ones a problem, best first.
+    """Full-length plans that end near their goals, `branches` different ones per problem, best first.
 
-    A branch that gets there early is completed in three ways, of which the one that ends nearest the goal counts: waiting at
-    the end, waiting at the start (null actions), and the same way at a slower pace. Row i's draws depend on `seeds[i]` only.
-    Raises UserError for `branches` < 1 or seeds that do not fit the problems.
+    A branch shorter than the plan is completed in three ways: waiting at the end, waiting at the start (null actions), or
+    following the same path at a slower pace; the one that ends nearest the goal counts. Row i's draws depend on `seeds[i]`
+    only. Raises UserError for `branches` < 1 or a number of seeds that does not fit the problems.
     """
     tree_settings = settings or ExploreSettings()
-    require(branches >= 1, f"branches {branches!r} is no count: give a whole number >= 1.")
-    require(len(seeds) == problems.batch, f"{len(seeds)} seeds for {problems.batch} problems: give one a problem.")
+    require(branches >= 1, f"branches {branches!r} is not a valid count: give a whole number >= 1.")
+    require(len(seeds) == problems.batch, f"{len(seeds)} seeds for {problems.batch} problems: give one per problem.")
     with torch.no_grad():
         tree = Tree(model, problems, tree_settings)
         draws = RowNoise(seeds, "explore draws", (2, tree.capacity), problems.goal)
@@ -65,7 +65,7 @@ def explore(
 
 
 def _best(model: WorldModel, problems: ModelProblems, tree: Tree, branches: int) -> Branches:
-    """The best completions of the tree's best nodes, different ones."""
+    """The best completions of the tree's best nodes, chosen to differ from one another."""
     count = min(tree.settings.candidates * branches, tree.size)
     nodes = tree.cost[:, : tree.size].topk(count, dim=1, largest=False).indices
     way, depth = tree.path_to(nodes), take(tree.depth, nodes)
@@ -83,7 +83,7 @@ def _best(model: WorldModel, problems: ModelProblems, tree: Tree, branches: int)
 def _completions(
     problems: ModelProblems, way: Float[Tensor, "batch nodes time action"], depth: Int[Tensor, "batch nodes"]
 ) -> list[Float[Tensor, "batch nodes time action"]]:
-    """Plans of full length: wait at the end, wait at the start, and slow down so that the last step ends the way."""
+    """Full-length plans: wait at the end, wait at the start, or slow down so that the path ends with the last step."""
     steps, time = problems.steps, torch.arange(problems.steps, device=way.device)
     null = null_actions(problems, way.shape[3])[:, None].expand_as(way)
     walked = depth.unsqueeze(2)
@@ -96,7 +96,7 @@ def _completions(
 def _slower(
     problems: ModelProblems, way: Float[Tensor, "batch nodes time action"], depth: Int[Tensor, "batch nodes 1"]
 ) -> Float[Tensor, "batch nodes time action"]:
-    """The way stretched over all steps: after any share of the time the same share of its summed actions is done."""
+    """The path stretched over all steps: after any fraction of the time, that fraction of its summed actions is done."""
     steps = problems.steps
     summed = torch.nn.functional.pad(way.cumsum(2), (0, 0, 1, 0))
     at = torch.arange(steps + 1, device=way.device) * depth / steps
@@ -108,7 +108,7 @@ def _slower(
 def _different(
     states: Float[Tensor, "batch plans time *state"], cost: Float[Tensor, "batch plans"], count: int
 ) -> Int[Tensor, "batch count"]:
-    """The cheapest plan, then again and again the cheapest that goes elsewhere than those taken, sorted by cost."""
+    """Indices of the cheapest plan, then repeatedly of the cheapest that differs from those selected, sorted by cost."""
     flat = states.flatten(2).nan_to_num()
     radius = torch.cdist(flat, flat).mean((1, 2)).clamp_min(torch.finfo(flat.dtype).tiny ** 0.5)
     score = cost.clamp_min(torch.finfo(cost.dtype).tiny).log()

@@ -1,4 +1,4 @@
-"""Where a search starts: actions and virtual states."""
+"""Initialisers: the actions and virtual states from which a search starts."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from world_models.base import WorldModel, rollout
 
 
 def null_actions(problems: ModelProblems, action_dim: int) -> Float[Tensor, "batch time action"]:
-    """Zero actions, moved inside the bounds where these exclude zero."""
+    """Zero actions, clamped to the bounds where these exclude zero."""
     zeros = problems.goal.new_zeros(problems.batch, problems.steps, action_dim)
     return torch.clamp(zeros, problems.low, problems.high)
 
 
 def interpolated_states(problems: ModelProblems) -> Float[Tensor, "batch virtual *state"]:
-    """s_t = (1 - t/T) s_0 + (t/T) g for t = 1..T-1, the virtual states' straight line (T - 1 of them, none for T = 1)."""
+    """Virtual states s_t = (1 - t/T) s_0 + (t/T) g for t = 1..T-1, on the straight line (none for T = 1)."""
     start, goal = problems.context.last.unsqueeze(1), problems.goal.unsqueeze(1)
     share = torch.arange(1, problems.steps, device=goal.device, dtype=goal.dtype) / problems.steps
     return torch.lerp(start, goal, share.view(1, -1, *[1] * (goal.ndim - 2)))
 
 
 def linear(model: WorldModel, problems: ModelProblems) -> Start:
-    """Null actions, virtual states on the straight line from start to goal (arXiv 2602.00475)."""
+    """Null actions, and virtual states on the straight line from start to goal (arXiv 2602.00475)."""
     return Start(null_actions(problems, model.action_dim), interpolated_states(problems))
 
 
 def zeros(model: WorldModel, problems: ModelProblems) -> Start:
-    """Null actions, virtual states where these lead in the model."""
+    """Null actions, and their rollout in the model as virtual states."""
     actions = null_actions(problems, model.action_dim)
     return Start(actions, rollout(model, problems.context, actions)[:, :-1])

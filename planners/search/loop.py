@@ -1,4 +1,4 @@
-"""The one loop that runs every search: iterations, rows that leave early and rows that join, budgets, row status."""
+"""The loop that runs every search: iterations, rows that leave early or join, budgets, and row status."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from world_models.base import rollout
 
 @dataclass(frozen=True)
 class Limits:
-    """When the rows of a run end, whichever comes first."""
+    """Limits of the rows of a run; a row ends at the first one that it reaches."""
 
     iterations: Int[Tensor, " rows"]
-    """On the CPU."""
+    """Iterations per row, on the CPU."""
     finish_cost: Float[Tensor, " rows"]
     """A rolled-out goal cost at or below this ends all rows of its problem."""
     evaluations: Int[Tensor, " rows"] | None = None
-    """Model steps a row, on the CPU; an iteration that has begun is ended."""
+    """Model steps per row, on the CPU; an iteration that has begun is completed."""
     deadline: float | None = None
-    """In seconds of `time.perf_counter`."""
+    """Time of `time.perf_counter`, in seconds, at which all rows end."""
     restarts: int = 1
-    """Rows a problem, one behind the other."""
+    """Rows per problem, next to each other."""
 
     def concat(self, others: Limits) -> Limits:
-        """Of these rows and of `others` behind them."""
+        """Limits of these rows followed by those of `others`."""
         evaluations = self.evaluations
         if evaluations is not None and others.evaluations is not None:
             evaluations = torch.cat([evaluations, others.evaluations])
@@ -49,18 +49,18 @@ class Ended:
     """Problems of a run whose search is over."""
 
     problems: Int[Tensor, " problems"]
-    """Which of the run's, on the CPU."""
+    """Indices among the run's problems, on the CPU."""
     cost: Float[Tensor, " problems"]
-    """Goal cost of their best plans."""
+    """Goal costs of their best plans."""
     reached: Bool[Tensor, " problems"]
-    """Whether they have left early, on the CPU."""
+    """Whether each left early because it reached `finish_cost`, on the CPU."""
     evaluations: Int[Tensor, " problems"]
-    """Model steps spent, as `Plans` has them."""
+    """Model steps spent, counted as in `Plans`."""
 
 
 @dataclass(frozen=True)
 class AddedRows:
-    """Rows that join a run under way: a fresh run, and a search of the same kind."""
+    """Rows that join a run in progress: a fresh run, and a search of the same kind."""
 
     run: Run
     search: JoinableSearch
@@ -68,7 +68,7 @@ class AddedRows:
 
 
 OnEnd = Callable[[Ended, bool], AddedRows | None]
-"""Told which problems have ended, and whether others go on; if so, it may answer with rows that join them."""
+"""Callback for problems that have ended and whether others continue; if so, it may return rows that join them."""
 
 
 def _add_none(ended: Ended, run_continues: bool) -> None:
@@ -76,9 +76,9 @@ def _add_none(ended: Ended, run_continues: bool) -> None:
 
 
 def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_end: OnEnd = _add_none) -> Plans:
-    """Run a search to its end and return the best rolled-out plan of each problem, of those that joined behind the others.
+    """Run a search to its end and return the best rolled-out plan of each problem, with joined problems last.
 
-    A row that turns non-finite is reported as such with the best plan from before; the rows beside it go on untouched.
+    A row that turns non-finite is reported as such with the best plan found before; the other rows continue unaffected.
     """
     total, calls, done = int(limits.iterations.max()), 0, 0
     with torch.no_grad():
@@ -88,7 +88,7 @@ def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_e
             calls += 1
             run.tick(loop.eligible)
             if on_step is not None:
-                # Whoever has joined has all before him: progress waits, but never goes back.
+                # Rows that joined have all their iterations ahead of them: progress pauses, but never goes back.
                 done = max(done, total - int((loop.limits.iterations[run.rows] - run.clock).max()))
                 on_step(done, total)
         if on_step is not None and done < total:
@@ -97,18 +97,18 @@ def solve(run: Run, search: Search, limits: Limits, on_step: OnStep | None, on_e
 
 
 class _Loop:
-    """Who is still searched, and what has become of the others."""
+    """State of `solve`: the rows still searched, and the outcome of the others."""
 
     def __init__(self, run: Run, search: Search, limits: Limits, on_end: OnEnd) -> None:
         self._run, self._search, self.limits, self._on_end = run, search, limits, on_end
         self._last_cost = run.best_cost.clone()
         self._status = [PlanStatus.COMPLETED] * len(run.rows)
         self.eligible: Rows | None = None
-        """Searched rows that may leave, None for all: those whose iteration is over."""
+        """Searched rows that may leave because their iteration is over; None for all."""
         self._check_start(None)
 
     def narrow(self) -> bool:
-        """Check the rows that end a last time, go on with the others and with whoever joins; False when there is none."""
+        """Check the rows that end one last time and continue with the rest and the rows that join; False if none is left."""
         run = self._run
         while (leaving := _leaving(run, self.limits, self.eligible, self._status)).any():
             gone = torch.nonzero(leaving).flatten()
@@ -128,9 +128,9 @@ class _Loop:
         return True
 
     def _join(self, added: AddedRows) -> None:
-        """Go on with further rows, of which some may be over before their first iteration."""
+        """Add rows to the run; some of them may end before their first iteration."""
         run, search = self._run, self._search
-        assert isinstance(search, JoinableSearch), "nobody joins a search whose rows must be in step"
+        assert isinstance(search, JoinableSearch), "rows can't join a search whose rows must stay in step"
         self.eligible = torch.arange(len(added.run.rows)) + len(run.rows)
         self._last_cost = torch.cat([self._last_cost, added.run.best_cost])
         self._status += [PlanStatus.COMPLETED] * len(added.run.rows)
@@ -140,14 +140,14 @@ class _Loop:
         self._check_start(self.eligible)
 
     def _check_start(self, rows: Rows | None) -> None:
-        """The start itself, before a search puts noise on it: no plan is worse than what it was given."""
+        """Record the start itself, before the search adds noise to it: no plan is worse than its start."""
         run = self._run
         actions = run.start.actions if rows is None else run.start.actions[rows.to(run.start.actions.device)]
         run.record(actions, final_cost(run.model, run.problems_of(rows), actions), rows)
         run.spend(run.problems.steps, rows)
 
     def _check_last(self, rows: Rows) -> None:
-        """The last check of rows that end."""
+        """Record the last iterate of rows that end."""
         run, last_cost = self._run, self._last_cost
         is_all = len(rows) == len(run.rows)
         device_rows = rows.to(last_cost.device)
@@ -158,7 +158,7 @@ class _Loop:
         last_cost[run.rows[rows].to(last_cost.device)] = cost
 
     def _ended(self, problems: Int[Tensor, " problems"]) -> Ended:
-        """What is known of problems that are no longer searched."""
+        """Results of problems that are no longer searched."""
         best_rows = self._best_rows()[problems.to(self._last_cost.device)]
         reached = [self._status[row] is PlanStatus.REACHED for row in best_rows.tolist()]
         evaluations = self._evaluations()[problems]
@@ -171,11 +171,11 @@ class _Loop:
         return first + by_problem.argmin(1)
 
     def _evaluations(self) -> Int[Tensor, " problems"]:
-        """Model steps of each problem, the rollout of its best plan included."""
+        """Model steps of each problem, including the rollout of its best plan."""
         return self._run.evaluations.view(-1, self.limits.restarts).sum(1) + self._run.problems.steps
 
     def plans(self) -> Plans:
-        """The best row of each problem."""
+        """The plan of each problem's best row."""
         run, best_rows = self._run, self._best_rows()
         problems, actions = run.all_problems.rows(best_rows), run.best_actions[best_rows]
         states = rollout(run.model, problems.context, actions)
@@ -194,9 +194,10 @@ class _Loop:
 
 
 def _leaving(run: Run, limits: Limits, candidates: Rows | None, status: list[PlanStatus]) -> Bool[Tensor, " searched"]:
-    """Which searched rows go; notes why in `status`. Waits for the device only when there is news.
+    """Which searched rows leave; sets the reason in `status`. Synchronises with the device only if there are new costs.
 
-    Only rows whose iteration is over are looked at, `among` all: wherever else they stand depends on the rows beside them.
+    Only `candidates` (None: all rows), whose iteration is over, are looked at: how far the others are in theirs depends on the
+    rest of the batch.
     """
     eligible = torch.full((len(run.rows),), candidates is None)
     if candidates is not None:

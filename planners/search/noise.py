@@ -1,12 +1,11 @@
-"""Noise that belongs to a row: it depends on the row's own seed and the iteration only.
+"""Noise of a row, which depends only on the row's own seed and the iteration.
 
-Whatever the batch, its order, the worker or the device, a seed draws the same numbers: they are drawn on the CPU, a generator a
-row, for a chunk of iterations at a time (many tiny draws an iteration would cost more than planning does).
+Whatever the batch, its order, the worker or the device, a seed draws the same numbers: they are drawn on the CPU, with one
+generator per row, for a chunk of iterations at a time (many tiny draws per iteration would cost more than planning does).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -15,20 +14,20 @@ from torch import Tensor
 
 from planners.search.search_run import Rows
 from planners.settings import Count
+from world_models.seeding import stable_seed
 
 _CHUNK_NUMBERS = 1 << 16
 _CHUNK_ITERATIONS = 64
 
 
 def _generator(seed: int, purpose: str, chunk: int) -> torch.Generator:
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{chunk}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+    return torch.Generator().manual_seed(stable_seed(f"{seed}/{purpose}/{chunk}", 8) >> 1)
 
 
 class RowNoise:
-    """Standard normal noise `[batch, *shape]` for each iteration; a row's iterations are asked for in rising order.
+    """Standard normal noise `[batch, *shape]` for each iteration; a row's iterations must be requested in increasing order.
 
-    `purpose` keeps the streams of one seed apart. How many iterations a chunk holds follows from `shape` alone, never from
+    `purpose` keeps the streams of one seed apart. The number of iterations in a chunk follows from `shape` alone, never from
     the batch.
     """
 
@@ -40,13 +39,13 @@ class RowNoise:
         numbers = max(1, torch.Size(self._shape).numel())
         self._length = max(1, min(_CHUNK_ITERATIONS, _CHUNK_NUMBERS // numbers))
         self._chunk: Count = -1
-        """Which chunk is held; one a row once rows have been asked for apart from the others."""
+        """The chunk that is held; `[batch]` once some rows have been requested apart from the others."""
         self._values = like.new_empty(0)
 
     def at(self, iteration: Count, rows: Rows | None = None) -> Float[Tensor, "rows *shape"]:
-        """The noise of one iteration, or of each row's own, on the device and in the type of `like`: of all rows, or of some.
+        """Noise of all rows or of `rows`, in one iteration or in each row's own, on the device and in the dtype of `like`.
 
-        Where `iteration` is a tensor it holds one a row of the batch, whichever rows are asked for.
+        An `iteration` tensor has one entry per row of the whole batch, whichever rows are requested.
         """
         if isinstance(iteration, Tensor) or isinstance(self._chunk, Tensor) or rows is not None:
             batch = len(self._seeds)
@@ -60,7 +59,7 @@ class RowNoise:
         return self._values[offset]
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows; `rows` are on the CPU."""
+        """Keep only these rows; `rows` are on the CPU."""
         self._seeds = tuple(self._seeds[row] for row in rows.tolist())
         if len(self._values):
             self._values = self._values[:, rows.to(self._values.device)]
@@ -68,7 +67,7 @@ class RowNoise:
             self._chunk = self._chunk[rows]
 
     def join(self, others: RowNoise) -> None:
-        """The rows of `others`, which have the same shape and purpose, behind these."""
+        """Append the rows of `others`, which have the same shape and purpose."""
         counts, values = [], []
         for noise in (self, others):
             batch = len(noise._seeds)

@@ -1,7 +1,7 @@
-"""A tree of model rollouts from each problem's start, grown where few nodes are or where the goal is near.
+"""A tree of model rollouts from each problem's start, grown where nodes are sparse or the goal is near.
 
-Nodes are drawn as in expansive configuration spaces (Hsu, Latombe and Motwani 1997): the more others crowd a node, the less
-often. A drawn node is extended by a random action that is held for a few model steps.
+Nodes are drawn as in expansive configuration spaces (Hsu, Latombe and Motwani 1997): the more crowded a node, the less often.
+A drawn node is extended by a random action that is held for a few model steps.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from world_models.base import WorldModel
 
 _PAIRS_PER_CALL = {"cpu": 1 << 22}
 _PAIRS_PER_CALL_ACCELERATOR = 1 << 26
-"""Pairs of nodes whose distances are held at once."""
+"""Pairs of nodes whose distances are in memory at once."""
 _DIRECT = 32
-"""Up to this size of a state distances come from differences, which is exact, instead of a matrix product."""
+"""Largest state whose distances are computed from differences, which is exact, instead of by a matrix product."""
 
 
 @dataclass(frozen=True)
 class ExploreSettings(Settings):
-    """How a tree grows, the same for all problems of a batch. Raises UserError for a value out of its limits."""
+    """Settings of a tree's growth, the same for all problems of a batch. Raises UserError for a value out of range."""
 
     rounds: int = count(50)
-    """Rounds of extensions. A tree holds 1 + rounds * nodes windows of states a problem."""
+    """Rounds of extensions. A tree holds 1 + rounds * nodes windows of states per problem."""
     nodes: int = count(64)
-    """Nodes a problem that are extended in a round."""
+    """Nodes extended per problem and round."""
     hold: int = count(5)
     """Model steps for which an extension holds its action."""
     spread: float = number(1.0, positive=True, by_row=False)
-    """Standard deviation of an extension's action, in halves of the bounds' range; it is moved inside the bounds.
+    """Standard deviation of an extension's action, in halves of the bounds' range; the action is clamped to the bounds.
 
-    The fastest way needs 2 or so (most actions at a bound); where speed does harm, as in pushing, take 0.3.
+    The fastest path needs about 2 (most actions at a bound); where speed does harm, as in pushing, take 0.3.
     """
     keep: float = number(0.0, high=1.0, by_row=False)
-    """Share of the push before that an extension goes on with; the higher, the straighter the branches."""
+    """Correlation of an extension's action with its parent's; the higher, the straighter the branches."""
     radius: float = number(1.6, positive=True, by_row=False)
-    """How far nodes crowd each other, in mean lengths of the first extensions (Euclidean, over all features of a state)."""
+    """Distance within which nodes crowd each other, in mean lengths of the first extensions (Euclidean, over all features)."""
     novelty: float = number(2.0, by_row=False)
-    """Power of the crowdedness by which a node is drawn less often."""
+    """Power of the node density in the weight 1 / density^novelty with which a node is drawn."""
     goal_share: float = number(0.25, high=1.0, by_row=False)
-    """Share of a round's nodes for which nearness to the goal counts as well."""
+    """Fraction of a round's nodes that are drawn by nearness to the goal as well."""
     greed: float = number(1.0, by_row=False)
-    """Power of the goal cost by which these are drawn less often."""
+    """Power of the goal cost by which the weight of these is divided."""
     candidates: int = count(16)
-    """Best nodes, for each branch that is asked for, from which the branches are chosen: each costs three rollouts."""
+    """Best nodes per requested branch from which the branches are chosen; each costs three rollouts."""
 
 
 class Tree:
-    """All nodes of all problems, `[batch, capacity, ...]`; the first `size` of them exist, node 0 is the start."""
+    """All nodes of all problems, `[batch, capacity, ...]`; the first `size` of them exist, and node 0 is the start."""
 
     def __init__(self, model: WorldModel, problems: ModelProblems, settings: ExploreSettings) -> None:
         batch, like = problems.batch, problems.goal
@@ -75,10 +75,10 @@ class Tree:
         self._radius = like.new_ones(batch, 1, 1)
 
     def draw(self, noise: Float[Tensor, "batch 2 capacity"]) -> Int[Tensor, "batch nodes"]:
-        """Nodes to extend, each at most once but the start, which fills up where there are too few.
+        """Nodes to extend, each at most once, except that the start fills up where there are too few.
 
-        The k least of (exponential noise / weight) are a draw without replacement in proportion to the weights. Unlike an
-        inverse of cumulated weights, it hardly ever turns on the last bit of a state.
+        The k smallest values of (exponential noise / weight) are a draw without replacement in proportion to the weights.
+        Unlike inverting the cumulative weights, this hardly ever depends on the last bit of a state.
         """
         settings, size, tiny = self.settings, self.size, torch.finfo(noise.dtype).tiny
         wait = torch.special.log_ndtr(noise[:, :, :size]).neg().clamp_min(tiny).log()
@@ -90,10 +90,10 @@ class Tree:
         return torch.cat([_least(rare[:, 0], settings.nodes - near), _least(rare[:, 1], near)], 1)
 
     def extend(self, nodes: Int[Tensor, "batch nodes"], noise: Float[Tensor, "batch nodes action"]) -> None:
-        """Hold one random action a node and add where that leads."""
+        """Hold one random action per node and add the nodes that it leads to."""
         problems, settings, count = self._problems, self.settings, nodes.shape[1]
         new = slice(self.size, self.size + count)
-        # Of unit variance at every depth, whatever is kept of the push before.
+        # Unit variance at every depth, whatever the share kept of the parent's push.
         inherited = (nodes > 0).unsqueeze(2) * settings.keep
         push = inherited * take(self.push, nodes) + (1 - inherited**2).sqrt() * noise
         self.push[:, new], self.parent[:, new] = push, nodes
@@ -101,7 +101,7 @@ class Tree:
         self.depth[:, new] = (depth + settings.hold).clamp_max(problems.steps)
         states, past = self._held(nodes, self.action(push), self.depth[:, new] - depth)
         sound = torch.isfinite(states.flatten(2)).all(2)
-        # A lost node keeps its place with the start's state: it must not crowd anyone with NaN, and is never drawn.
+        # A non-finite node gets the start's state: it must not spread NaN to the densities, and is never drawn.
         self.states[:, new] = torch.where(_over(sound, states), states, self.states[:, :1])
         self.past[:, new] = past
         cost = problems.goal_cost(self.states[:, new, -1].flatten(0, 1), problems.goal.repeat_interleave(count, 0)).view(
@@ -114,7 +114,7 @@ class Tree:
     def _held(
         self, nodes: Int[Tensor, "batch nodes"], action: Float[Tensor, "batch nodes action"], steps: Int[Tensor, "batch nodes"]
     ) -> tuple[Float[Tensor, "batch nodes h *state"], Float[Tensor, "batch nodes past action"]]:
-        """Windows of states and actions after so many steps with the same action, at most `hold`."""
+        """Windows of states and actions after `steps` model steps (at most `hold`) with the same action."""
         shape, held = nodes.shape, action.flatten(0, 1).unsqueeze(1)
         states, past = take(self.states, nodes).flatten(0, 1), take(self.past, nodes).flatten(0, 1)
         for step in range(self.settings.hold):
@@ -127,7 +127,7 @@ class Tree:
         return states.unflatten(0, shape), past.unflatten(0, shape)
 
     def _update_density(self, new: slice) -> None:
-        """Count new nodes in, softly: a node counts (1 - (distance / radius)^2)^2 for one within the radius, 1 for itself."""
+        """Add new nodes to the densities, where a node counts (1 - (distance / radius)^2)^2 for others within the radius."""
         count, size = new.stop - new.start, self.size
         if new.start == 1:
             first = self.states[:, : new.stop, -1].flatten(2)
@@ -137,7 +137,7 @@ class Tree:
         limit = _PAIRS_PER_CALL.get(self.states.device.type, _PAIRS_PER_CALL_ACCELERATOR)
         for rows in torch.arange(len(self.states), device=self.states.device).split(max(1, limit // (count * size))):
             states = self.states[rows, :size, -1].flatten(2)
-            # About the start: differences of large numbers would lose what tells near nodes apart.
+            # Relative to the start: distances between large numbers would lose the digits that tell near nodes apart.
             states = (states - states[:, :1]) / self._radius[rows]
             apart = torch.cdist(states[:, new], states, compute_mode=direct)
             near = apart.square_().neg_().add_(1).clamp_min_(0).square_()
@@ -145,7 +145,7 @@ class Tree:
             self._density[rows, : new.start] += near[:, :, : new.start].sum(1)
 
     def action(self, push: Float[Tensor, "*nodes action"]) -> Float[Tensor, "*nodes action"]:
-        """Actions about the middle of the bounds, in halves of their range; about zero and of unit size without bounds."""
+        """Actions for pushes: around the middle of the bounds in halves of their range, or around zero without bounds."""
         low, high = self._problems.low, self._problems.high
         bounded = torch.isfinite(low) & torch.isfinite(high)
         half = torch.where(bounded, (high - low) / 2, 1.0)
@@ -153,7 +153,7 @@ class Tree:
         return (middle + self.settings.spread * half * push).clamp_(low, high)
 
     def path_to(self, nodes: Int[Tensor, "batch nodes"]) -> Float[Tensor, "batch nodes time action"]:
-        """The actions from the start to some nodes, zero after these are reached."""
+        """The actions from the start to some nodes, zero once these are reached."""
         steps = self._problems.steps
         time = torch.arange(steps, device=nodes.device)
         actions = self.push.new_zeros(*nodes.shape, steps, self.push.shape[2])
@@ -166,7 +166,7 @@ class Tree:
 
 
 def _least(rare: Float[Tensor, "batch size"], count: int) -> Int[Tensor, "batch count"]:
-    """Indices of the `count` smallest in rising order of index; 0 in place of infinite and missing ones."""
+    """Indices of the `count` smallest values in increasing order of index; 0 in place of infinite and missing ones."""
     found = rare.topk(min(count, rare.shape[1]), dim=1, largest=False)
     nodes = torch.where(torch.isfinite(found.values), found.indices, 0)
     return torch.nn.functional.pad(nodes, (0, count - nodes.shape[1])).sort(1).values
@@ -179,5 +179,5 @@ def take(values: Tensor, nodes: Int[Tensor, "batch nodes"]) -> Tensor:
 
 
 def _over(mask: Bool[Tensor, "*leading"], like: Tensor) -> Tensor:
-    """A mask over the leading axes, ready to be broadcast over `like`."""
+    """A mask over the leading axes, reshaped to broadcast over `like`."""
     return mask.view(*mask.shape, *[1] * (like.ndim - mask.ndim))

@@ -1,4 +1,4 @@
-"""What all our planners share: restarts, further attempts, budgets and starts around one search."""
+"""Base class of the built-in planners: restarts, further attempts, budgets and starts around one search."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ _TREE = ExploreSettings()
 
 @dataclass(frozen=True)
 class SearchSettings(Settings):
-    """The settings that every planner has."""
+    """Settings that every built-in planner has."""
 
     iterations: Count = count(300, by_row=True)
     restarts: int = count(1)
-    """Rows a problem, planned beside each other with noise of their own; the best rolled-out plan of all is kept."""
+    """Rows per problem, planned in parallel with independent noise; the best rolled-out plan of all is kept."""
     attempts: int = count(1)
-    """Tries a problem gets at most, one after the other, each with noise of its own; the best plan of all is kept."""
+    """Most attempts per problem, one after another, each with its own noise; the best plan of all is kept."""
     reached_cost: Number = number(0.0)
-    """A problem whose rolled-out goal cost is at most this is not tried again."""
+    """A problem whose rolled-out goal cost is at most this gets no further attempt."""
     finish_cost: Number = number(0.0)
-    """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others go on faster;
-    it is not tried again."""
+    """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others proceed faster; it
+    gets no further attempt."""
     max_evaluations: int | None = count(None)
-    """Model steps a problem; the iteration in which they are spent is its last. None: no limit."""
+    """Model steps per problem; the iteration in which they are used up is its last. None: no limit."""
     max_seconds: float | None = number(None, positive=True, by_row=False)
-    """Wall seconds a problem: B problems planned together may take B times as long. None: no limit."""
+    """Wall-clock seconds per problem: B problems planned together may take B times as long. None: no limit."""
     precision: str = choice("high", "highest", "medium")
-    """Leave to round in the model's matrix products, in torch's words. `high`: TF32 on CUDA; on CPUs with AMX tiles 16 bits of
-    values and 8 of gradients, with AVX-512 and bfloat16 all of values and 8 of gradients. `medium`: bfloat16. `highest`, and
-    wherever nothing faster is known: the model's own type."""
+    """Precision of the model's matrix products, in torch's terms. `high`: TF32 on CUDA; on CPUs with AMX tiles, values with 16
+    significant bits and gradients with 8; on CPUs with AVX-512 and bfloat16, full values and gradients with 8 bits. `medium`:
+    bfloat16. `highest`, and wherever nothing faster is available: the model's own dtype."""
     init: str = choice("linear", "zeros", "explore")
-    """Where a search starts: null actions, with virtual states on the straight line to the goal (`linear`) or where null
-    actions lead (`zeros`); or the branches of a tree of model rollouts that end nearest the goal (`explore`), as many as there
-    are restarts, from a new tree in each attempt. The `explore_` settings are those of `planners.tree.ExploreSettings`."""
+    """Start of a search: null actions, with virtual states on the straight line to the goal (`linear`) or on the null actions'
+    rollout (`zeros`); or the branches of a tree of model rollouts that end nearest the goal (`explore`), one per restart, from
+    a new tree in each attempt. The `explore_` settings are those of `planners.search.rollout_tree.ExploreSettings`."""
     explore_rounds: int = count(_TREE.rounds)
     explore_nodes: int = count(_TREE.nodes)
     explore_hold: int = count(_TREE.hold)
@@ -75,13 +75,13 @@ class SearchSettings(Settings):
 
 @dataclass(frozen=True)
 class SearchPlanner(ABC, Generic[S]):
-    """A planner made of settings and a search; subclasses give `search`."""
+    """A planner made of settings and a search; subclasses define `search`."""
 
     settings: S
 
     @abstractmethod
     def search(self, settings: S, run: Run) -> Search:
-        """The moving parts of one run; `settings` has one entry a row where it has tensors."""
+        """The search of one run; tensors in `settings` have one entry per row."""
 
     def plan(
         self,
@@ -91,9 +91,9 @@ class SearchPlanner(ABC, Generic[S]):
         on_step: OnStep | None = None,
         start: Start | None = None,
     ) -> Plans:
-        """One plan a problem; the first attempt begins at `start` if one is given, the others as `settings.init` says.
+        """One plan per problem; the first attempt begins at `start` if given, the others as `settings.init` says.
 
-        Raises UserError when problems, seeds, start, settings and model do not fit together, and PlannerMemoryError.
+        Raises UserError if problems, seeds, start, settings and model do not fit together, PlannerMemoryError out of memory.
         """
         check_problems(model, problems, seeds, start)
         self.settings.check_rows(problems.batch)
@@ -105,7 +105,7 @@ class SearchPlanner(ABC, Generic[S]):
 
 @dataclass(frozen=True)
 class _StartedRows(Generic[S]):
-    """Rows that are about to be searched."""
+    """Rows whose search is about to begin."""
 
     run: Run
     settings: S
@@ -115,8 +115,8 @@ class _StartedRows(Generic[S]):
 class _Call(Generic[S]):
     """One call of `plan`: the attempts of its problems, in waves.
 
-    A wave is one run. A problem that is worth a further attempt joins the wave while others of it are still searched, so that
-    nobody waits for the slowest; where all end at once, or nobody can join, the next attempts are a wave of their own.
+    A wave is one run. A problem that merits a further attempt joins the wave while others of it are still searched, so that no
+    problem waits for the slowest; where all end at once, or the search can't be joined, the next attempts form a new wave.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class _Call(Generic[S]):
         self._attempts = Attempts(problems.batch, settings.attempts, torch.maximum(*costs), settings.max_evaluations)
 
     def plans(self, start: Start | None) -> Plans:
-        """The best plan of each problem; the first attempts begin at `start` if one is given."""
+        """The best plan of each problem; the first attempts begin at `start` if given."""
         plans, wave = None, 0
         while wave == 0 or (len(self._attempts.waiting) and not self._past_deadline()):
             started = self._begin(self._attempts.begin(), start)
@@ -148,25 +148,25 @@ class _Call(Generic[S]):
         return plans
 
     def _on_end(self, ended: Ended, run_continues: bool) -> None:
-        """Further attempts come when the wave is over."""
+        """Note the ended problems; further attempts begin when the wave is over."""
         self._attempts.end(ended)
 
     def _on_end_refill(self, ended: Ended, run_continues: bool) -> AddedRows | None:
-        """Further attempts join the wave, if it is not over."""
+        """Note the ended problems; further attempts join the wave if it continues."""
         self._attempts.end(ended)
         if not run_continues or not len(self._attempts.waiting) or self._past_deadline():
             return None
         started = self._begin(self._attempts.join(), None)
         search = self._planner.search(started.settings, started.run)
-        assert isinstance(search, JoinableSearch), "a planner's searches are of one kind"
+        assert isinstance(search, JoinableSearch), "all searches of a planner are of the same kind"
         return AddedRows(started.run, search, started.limits)
 
     def _past_deadline(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time budget is used up."""
         return self._deadline is not None and time.perf_counter() >= self._deadline
 
     def _begin(self, problem_rows: Rows, start: Start | None) -> _StartedRows[S]:
-        """The next attempt of some problems, from `start` if one is given."""
+        """Begin the next attempt of some problems, from `start` if given."""
         is_all = len(problem_rows) == self._problems.batch
         problems = self._problems if is_all else self._problems.rows(problem_rows.to(self._problems.goal.device))
         settings = self._settings if is_all else self._settings.rows(problem_rows)
@@ -194,7 +194,7 @@ class _Call(Generic[S]):
 
 
 def _start(settings: SearchSettings, model: WorldModel, problems: ModelProblems, seeds: Sequence[int]) -> tuple[Start, int]:
-    """Where the rows of an attempt start, `restarts` a problem, and the model steps that each row's share of it took."""
+    """The start of an attempt's rows, `restarts` per problem, and the model steps that each row is charged for it."""
     restarts = settings.restarts
     if settings.init == "explore":
         branches = explore(model, problems, seeds, restarts, settings.tree())
@@ -227,13 +227,13 @@ def _deadline(settings: SearchSettings, batch: int) -> float | None:
 
 @contextmanager
 def _memory_errors(problems: ModelProblems) -> Iterator[None]:
-    """Turn what torch raises without memory into PlannerMemoryError."""
+    """Turn torch's out-of-memory errors into PlannerMemoryError."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise PlannerMemoryError(problems.batch, str(problems.goal.device)) from error
     except RuntimeError as error:
-        # On a CPU torch has no class of its own for it.
+        # On the CPU torch raises a plain RuntimeError.
         if "DefaultCPUAllocator" not in str(error):
             raise
         raise PlannerMemoryError(problems.batch, str(problems.goal.device)) from error

@@ -1,4 +1,4 @@
-"""One call of a planner: what is planned, the best rolled-out plan of each row so far, and what it has cost."""
+"""One run of a search: its problems, the best rolled-out plan of each row so far, and the model steps spent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rows = Int[Tensor, " rows"]
 
 @runtime_checkable
 class Search(Protocol):
-    """A planner's moving parts during one run."""
+    """The state and update of a planner during one run."""
 
     @property
     def actions(self) -> Float[Tensor, "batch time action"]:
@@ -28,30 +28,30 @@ class Search(Protocol):
         ...
 
     def step(self, iteration: int) -> Rows | None:
-        """One iteration; offers whatever it rolled out to the run, and counts what that has cost.
+        """Take one iteration; records the plans that it rolled out in the run, and the model steps that this took.
 
-        Returns the rows whose iteration is over, None for all. Where rows are not in step, `iteration` only counts the calls.
+        Returns the rows whose iteration is over, None for all. If rows are not in step, `iteration` only counts the calls.
         """
         ...
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows; the others are finished. The run itself has been narrowed before."""
+        """Keep only these rows; the others are finished. The run itself has been narrowed already."""
         ...
 
 
 @runtime_checkable
 class JoinableSearch(Search, Protocol):
-    """A search that further rows can join while it is under way."""
+    """A search that further rows can join while it is in progress."""
 
     def join(self, others: Any) -> None:
-        """Search the rows of another search of the same kind, too, which has just begun; the run has been joined before."""
+        """Append the rows of another search of the same kind that has just begun; the runs have been joined already."""
         ...
 
 
 class Run:
-    """What a search plans: `problems`, `seeds` and `start` hold the rows that are still searched.
+    """State of a search's run: `problems`, `seeds` and `start` hold the rows that are still searched.
 
-    Best plans, costs, failures and evaluations are kept for all rows that the run began with, finished or not.
+    Best plans, costs, failures and evaluations are kept for all rows of the run, finished or not.
     """
 
     def __init__(self, model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start) -> None:
@@ -65,20 +65,20 @@ class Run:
         self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
         self.evaluations = torch.zeros(batch, dtype=torch.int64)
         self.clock = torch.zeros(batch, dtype=torch.int64)
-        """Iterations done by each searched row, on the CPU."""
+        """Iterations done per searched row, on the CPU."""
         self.trace: list[Float[Tensor, " all_rows"]] = []
         self.spent: list[Int[Tensor, " all_rows"]] = []
         self.rows: Rows = torch.arange(batch)
         self.has_new_costs = False
-        """Whether anything was offered since this was last set to False."""
+        """Whether any cost was recorded since this was last set to False."""
         self._device_rows = self.rows.to(device)
 
     def record(
         self, actions: Float[Tensor, "batch time action"], cost: Float[Tensor, " batch"], rows: Rows | None = None
     ) -> None:
-        """A check: plans and their rolled-out goal costs. Better rows are kept; a non-finite cost marks its row.
+        """Record a check: plans and their rolled-out goal costs. Better plans are kept; a non-finite cost marks its row failed.
 
-        `rows` says which of the searched rows these are, if not all.
+        `rows` are the indices among the searched rows, None for all.
         """
         indices = self._device_rows if rows is None else self._device_rows[rows.to(self._device_rows.device)]
         finite, best = torch.isfinite(cost), self.best_cost[indices]
@@ -91,7 +91,7 @@ class Run:
         self.has_new_costs = True
 
     def problems_of(self, rows: Rows | None) -> ModelProblems:
-        """Of all searched rows, or of some."""
+        """The problems of all searched rows, or of some."""
         return self.problems if rows is None else self.problems.rows(rows.to(self._device_rows.device))
 
     def best(self, rows: Rows | None = None) -> Float[Tensor, "batch time action"]:
@@ -99,22 +99,22 @@ class Run:
         return self.best_actions[self._device_rows if rows is None else self._device_rows[rows.to(self._device_rows.device)]]
 
     def spend(self, model_steps: int, rows: Rows | None = None) -> None:
-        """Count model steps that every searched row has taken, or that `rows` of them have."""
+        """Count model steps taken by every searched row, or by each of `rows`."""
         if rows is None and len(self.rows) == len(self.evaluations):
             self.evaluations += model_steps
         else:
             self.evaluations[self.rows if rows is None else self.rows[rows]] += model_steps
 
     def tick(self, rows: Rows | None) -> None:
-        """An iteration of every searched row is over, or of `rows` of them."""
+        """Count an iteration of every searched row, or of `rows`."""
         self.clock[slice(None) if rows is None else rows] += 1
 
     def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
-        """Move actions inside the bounds, in place."""
+        """Clamp actions to the bounds, in place."""
         actions.clamp_(self.problems.low, self.problems.high)
 
     def join(self, others: Run) -> None:
-        """Search the rows of a fresh run of the same model, too; they stand behind all that this one has."""
+        """Append the rows of a fresh run with the same model."""
         first = len(self.evaluations)
         self.all_problems = self.all_problems.concat(others.all_problems)
         self.problems = self.problems.concat(others.problems)
@@ -126,7 +126,7 @@ class Run:
         self._device_rows = torch.cat([self._device_rows, others._device_rows + first])
 
     def checks(self) -> tuple[Float[Tensor, "all_rows checks"], Int[Tensor, "all_rows checks"]]:
-        """The best cost so far and the model steps spent at each check; rows that came later had no plan and nothing spent."""
+        """Best cost and model steps spent at each check; rows that joined later have infinite cost and 0 steps before."""
         count = len(self.evaluations)
         if all(len(costs) == count for costs in self.trace):
             return torch.stack(self.trace, 1), torch.stack(self.spent, 1)
@@ -138,7 +138,7 @@ class Run:
         return trace.T, spent.T
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the searched rows."""
+        """Keep only these of the searched rows."""
         device_rows = rows.to(self._device_rows.device)
         self.problems = self.problems.rows(device_rows)
         self.seeds = tuple(self.seeds[row] for row in rows.tolist())
@@ -149,18 +149,18 @@ class Run:
 def _keep_freed_memory() -> None:
     """Let glibc keep freed tensors for the next ones instead of handing their pages back to the kernel.
 
-    Freeing one large block raises its threshold for doing so; without that, an iteration spends a third of its time on page
-    faults. Nothing is touched, so it costs microseconds and no memory.
+    Freeing one large block raises glibc's threshold for returning memory; otherwise an iteration spends a third of its time on
+    page faults. The block is never written, so this costs microseconds and no memory.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def check_problems(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start | None) -> None:
-    """UserError unless problems, seeds, start and model fit together."""
+    """Raise UserError unless problems, seeds, start and model fit together."""
     batch, history = problems.batch, problems.context.states.shape[1]
     require(batch >= 1, "no problems to plan: give at least one.")
-    require(len(seeds) == batch, f"{len(seeds)} seeds for {batch} problems: give one a problem.")
-    require(problems.steps >= 1, f"steps {problems.steps} is no plan length: give a whole number >= 1.")
+    require(len(seeds) == batch, f"{len(seeds)} seeds for {batch} problems: give one per problem.")
+    require(problems.steps >= 1, f"steps {problems.steps} is not a valid plan length: give a whole number >= 1.")
     require(history == model.history, f"a context of {history} states for a model with history {model.history}.")
     bounds = tuple(problems.low.shape), tuple(problems.high.shape)
     sizes = f"action bounds of shapes {bounds[0]} and {bounds[1]} for a model with actions of size {model.action_dim}."
@@ -176,7 +176,7 @@ def check_problems(model: WorldModel, problems: ModelProblems, seeds: Sequence[i
 def begin(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start | None = None) -> Run:
     """A fresh run, from null actions and a straight line of states if no start is given.
 
-    UserError when problems, seeds, start and model do not fit together.
+    Raises UserError if problems, seeds, start and model do not fit together.
     """
     check_problems(model, problems, seeds, start)
     _keep_freed_memory()

@@ -1,1 +1,1 @@
-"""One step of a search: optimisers, Gauss-Newton steps, sampled populations."""
+"""Updates that a search is made of: optimisers, Gauss-Newton steps, sampled populations."""

@@ -1,8 +1,8 @@
 """Damped Gauss-Newton steps on the rolled-out goal cost: the model is linearised at all times of a rollout in parallel.
 
-Near a goal, gradient descent through a long rollout creeps: the rollout's Jacobian is badly conditioned. A Levenberg-Marquardt
+Near a goal, gradient descent through a long rollout is slow: the rollout's Jacobian is badly conditioned. A Levenberg-Marquardt
 step solves for the smallest change of the actions that closes the gap, whatever the conditioning. It needs the Jacobian of the
-last state, one backward pass a state feature; since the states of the rollout are known, all times share these passes.
+last state: one backward pass per state feature. Since the states of the rollout are known, all times share these passes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from world_models.base import QuadraticCost, WorldModel, rollout, step_vjp, wind
 from world_models.errors import require
 
 MAX_FEATURES = 64
-"""States of more numbers than this would cost too many backward passes."""
+"""Largest number of state features; more would cost too many backward passes."""
 
 _LESS, _MORE = 0.3, 10.0
 
@@ -31,7 +31,7 @@ def states_fit(model: WorldModel) -> bool:
 
 
 def check_state_size(model: WorldModel) -> None:
-    """UserError for a model whose states are too large for Gauss-Newton steps."""
+    """Raise UserError for a model whose states are too large for Gauss-Newton steps."""
     size = torch.Size(model.state_shape).numel()
     sentence = (
         f"Gauss-Newton steps need states of at most {MAX_FEATURES} numbers, and this model's have {size}: choose gd or cem."
@@ -45,7 +45,7 @@ def final_state_jacobian(
     actions: Float[Tensor, "batch time action"],
     states: Float[Tensor, "batch time *state"],
 ) -> Float[Tensor, "batch features time action"]:
-    """The derivative of a rollout's last state (flattened) to its actions; `states` are the rollout's s_1..s_T."""
+    """Derivative of a rollout's last state (flattened) with respect to its actions; `states` are the rollout's s_1..s_T."""
     parts = [
         _jacobian_block(model, problems.rows(rows), actions[rows], states[rows])
         for rows in blocks(model, problems, actions.device)
@@ -78,7 +78,7 @@ def _jacobian_block(
 def _chained(
     to_states: Float[Tensor, "batch time out h features"], to_actions: Float[Tensor, "batch time out h action"]
 ) -> Float[Tensor, "batch out time action"]:
-    """The chain rule backwards through time; a step's window reaches back to states and actions before its own."""
+    """The chain rule applied backwards through time; a step's window also holds earlier states and actions."""
     batch, time, features, h = to_states.shape[:4]
     adjoint = [to_states.new_zeros(batch, features, features) for _ in range(time + 1)]
     adjoint[time] = torch.eye(features, dtype=to_states.dtype, device=to_states.device).expand(batch, -1, -1)
@@ -94,7 +94,7 @@ def _chained(
 def goal_quadratic(
     problems: ModelProblems, states: Float[Tensor, "batch *state"]
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch features"], Float[Tensor, "batch features features"]]:
-    """Goal cost of states, its gradient, and its second derivative with negative curvature left out."""
+    """Goal cost of states, its gradient, and its Hessian with negative eigenvalues set to zero."""
     batch, features = states.shape[0], states[0].numel()
     if isinstance(problems.goal_cost, QuadraticCost):
         slope = problems.goal_cost.feature_weights(problems.goal).flatten() * (1 / features)
@@ -120,10 +120,11 @@ def _second(gradient: Float[Tensor, " batch"], leaf: Float[Tensor, "batch *state
 
 
 class LevenbergMarquardt(Refiner):
-    """Levenberg-Marquardt on the actions of a run; each row has a damping of its own, and only ever moves downhill.
+    """Levenberg-Marquardt on the actions of a run; each row has its own damping, and only ever moves downhill.
 
-    A row's first step only rolls its actions out, together with what other rows propose. After a step that was refused the next
-    differs in its damping alone: the linearisation is kept. It is charged all the same, so that budgets mean what they meant.
+    A row's first step only rolls its actions out, in one call with the other rows' proposals. After a rejected step the next
+    one differs only in its damping, so the linearisation is reused; its model steps are counted all the same, so that budgets
+    do not depend on this.
     """
 
     extra_steps = 1
@@ -135,25 +136,25 @@ class LevenbergMarquardt(Refiner):
         self._first_damping = torch.as_tensor(damping).to(like).expand(len(like)).clone()
         self._damping = self._first_damping.clone()
         self._known = torch.zeros(len(like), dtype=torch.bool)
-        """On the CPU: whether what follows is that of the row's actions."""
+        """Whether `_states` and `_cost` belong to the row's actions; on the CPU."""
         self._states = states.new_zeros(len(like), like.shape[1], *states.shape[2:])
         self._cost = like.new_zeros(len(like))
         features = states[:0].flatten(2).shape[2]
         self._linear = torch.zeros(len(like), dtype=torch.bool)
-        """On the CPU: whether the three below are those of the row's actions."""
+        """Whether `_jacobian`, `_gradient` and `_hessian` belong to the row's actions; on the CPU."""
         self._jacobian = like.new_zeros(len(like), features, *like.shape[1:])
         self._gradient = like.new_zeros(len(like), features)
         self._hessian = like.new_zeros(len(like), features, features)
 
     def begin(self, rows: Rows | None = None) -> None:
-        """Dampings as at first; what the actions lead to is unknown."""
+        """Reset the dampings, and forget the rollouts of the actions."""
         which = slice(None) if rows is None else rows
         self._known[which] = self._linear[which] = False
         device_rows = which if isinstance(which, slice) else which.to(self._damping.device)
         self._damping[device_rows] = self._first_damping[device_rows]
 
     def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
-        """Propose a step for each row and keep it where the rolled-out cost falls."""
+        """Propose a step for each row and accept it where the rolled-out cost falls."""
         run, row_indices = self._run, torch.arange(len(actions)) if rows is None else rows
         device_rows = row_indices.to(actions.device)
         known = self._known[row_indices].to(actions.device)
@@ -179,7 +180,7 @@ class LevenbergMarquardt(Refiner):
         self._linear[row_indices] &= ~taken.cpu()
 
     def keep(self, rows: Rows) -> None:
-        """Leave the other rows' dampings and rollouts out."""
+        """Keep only the dampings and rollouts of these rows."""
         device_rows = rows.to(self._damping.device)
         self._first_damping, self._damping = self._first_damping[device_rows], self._damping[device_rows]
         self._known, self._states, self._cost = self._known[rows], self._states[device_rows], self._cost[device_rows]
@@ -187,7 +188,7 @@ class LevenbergMarquardt(Refiner):
         self._gradient, self._hessian = self._gradient[device_rows], self._hessian[device_rows]
 
     def join(self, others: LevenbergMarquardt) -> None:
-        """The dampings and rollouts of further rows."""
+        """Append the dampings and rollouts of the rows of `others`."""
         linear = ("_linear", "_jacobian", "_gradient", "_hessian")
         for name in ("_first_damping", "_damping", "_known", "_states", "_cost", *linear):
             setattr(self, name, torch.cat([getattr(self, name), getattr(others, name)]))
@@ -195,7 +196,7 @@ class LevenbergMarquardt(Refiner):
     def _rolled_out(
         self, actions: Float[Tensor, "rows time action"], rows: Rows | None
     ) -> tuple[Float[Tensor, "rows time *state"], Float[Tensor, " rows"]]:
-        """States and goal costs of actions, offered to the run."""
+        """Roll actions out: their states and goal costs, which the run records."""
         run, problems = self._run, self._run.problems_of(rows)
         states = rollout(run.model, problems.context, actions)
         cost = problems.goal_cost(states[:, -1], problems.goal)
@@ -206,11 +207,11 @@ class LevenbergMarquardt(Refiner):
     def _direction(
         self, problems: ModelProblems, actions: Float[Tensor, "rows time action"], rows: Rows
     ) -> Float[Tensor, "rows time action"]:
-        """-J^T (d I + H J J^T)^-1 g: the minimum of the damped quadratic model, by a system of the state's size.
+        """The step -J^T (d I + H J J^T)^-1 g to the minimum of the damped quadratic model, by a system of the state's size.
 
         J is the last state's Jacobian, g and H are the goal cost's derivatives there. The damping d is relative to the mean
-        eigenvalue of H J J^T, so that it means the same on every task. Actions on a bound that descent would push outwards are
-        held there (Bertsekas 1982): the others must do without them.
+        eigenvalue of H J J^T, so that it means the same on every task. Actions on a bound that descent would push outwards stay
+        there (Bertsekas 1982), and the system is solved for the others.
         """
         self._linearise(problems, actions, rows)
         device_rows = rows.to(actions.device)
@@ -219,12 +220,12 @@ class LevenbergMarquardt(Refiner):
         system = hessian.double() @ flat @ flat.mT
         scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)
         damped = torch.diag_embed((self._damping[device_rows].double() * scale).unsqueeze(1).expand(-1, system.shape[1]))
-        # solve_ex: a non-finite row must not raise for its neighbours.
+        # solve_ex: a non-finite row must not raise an error for the others.
         weights = torch.linalg.solve_ex(system + damped, gradient.double().unsqueeze(2)).result
         return (flat.mT @ weights).neg().to(actions).view_as(actions)
 
     def _linearise(self, problems: ModelProblems, actions: Float[Tensor, "rows time action"], rows: Rows) -> None:
-        """Derivatives at the rows' actions, for those of the rows whose actions are others than when last asked."""
+        """Compute the derivatives of the rows whose actions have changed since the last call."""
         moved = ~self._linear[rows]
         stale = rows[moved]
         if not len(stale):
@@ -244,7 +245,7 @@ def _free(
     jacobian: Float[Tensor, "rows features time action"],
     gradient: Float[Tensor, "rows features"],
 ) -> Bool[Tensor, "rows time action"]:
-    """Which actions may move in the direction of descent without leaving the bounds at once."""
+    """Mask of the actions that can move in the direction of descent without leaving the bounds at once."""
     slope = torch.einsum("bf,bfta->bta", gradient, jacobian)
     low, high = actions <= problems.low, actions >= problems.high
     return ~((low & (slope > 0)) | (high & (slope < 0)))

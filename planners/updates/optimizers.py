@@ -1,4 +1,4 @@
-"""First-order updates in place, elementwise, so that rows never influence each other."""
+"""First-order optimisers: elementwise updates in place, so that rows never influence each other."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ _FIRST, _SECOND, _EPS = 0.9, 0.999, 1e-8
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """One variable's update rule with its moments."""
+    """Update rule of one variable, with its moments."""
 
     def update(
         self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows | None = None
     ) -> None:
-        """Take one step in place: of all rows, or of those that the gradient is of."""
+        """Take one step in place; `gradient` belongs to all rows, or to `rows`."""
         ...
 
     def reset(self, rows: Rows | None = None) -> None:
-        """Forget all moments, or those of some rows."""
+        """Reset the moments of all rows, or of some."""
         ...
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         ...
 
     def join(self, others: Any) -> None:
-        """The rows of `others`, an update rule of the same kind, behind these."""
+        """Append the rows of `others`, an update rule of the same kind."""
         ...
 
 
 class Adam:
     """Adam (Kingma and Ba 2015) with torch.optim.Adam's defaults; `lr` is a number or a tensor `[batch]`.
 
-    Whether numbers are shared or by row, they are worked out in float64 and rounded once, in the same order of operations: in
-    float32 a row is updated to the same bits whatever stands beside it.
+    Numbers, whether shared or by row, are computed in float64 and rounded once, in the same order of operations: in float32 a
+    row is updated to the same bits whatever other rows the batch holds.
     """
 
     def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number) -> None:
@@ -50,12 +50,12 @@ class Adam:
         self._first = like.new_zeros(like.shape)
         self._second = like.new_zeros(like.shape)
         self._steps: int | Tensor = 0
-        """A tensor `[batch, ...]` once rows were reset apart from the others."""
+        """A tensor `[batch, ...]` once some rows have been reset apart from the others."""
 
     def update(
         self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows | None = None
     ) -> None:
-        """variable -= lr * m_hat / (sqrt(v_hat) + 1e-8)."""
+        """Update in place: variable -= lr * m_hat / (sqrt(v_hat) + 1e-8)."""
         if rows is not None:
             self._update_some(variable, gradient, rows)
             return
@@ -65,7 +65,7 @@ class Adam:
         _take_step(variable, self._first, self._second, self._lr, self._steps)
 
     def reset(self, rows: Rows | None = None) -> None:
-        """Forget both moments and the step count, of all rows or of some."""
+        """Reset both moments and the step count of all rows, or of some."""
         if rows is None:
             self._first.zero_()
             self._second.zero_()
@@ -76,7 +76,7 @@ class Adam:
             value[device_rows] = 0
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         device_rows = rows.to(self._first.device)
         self._first, self._second = self._first[device_rows], self._second[device_rows]
         if isinstance(self._steps, Tensor):
@@ -85,14 +85,14 @@ class Adam:
             self._lr = self._lr[device_rows]
 
     def join(self, others: Adam) -> None:
-        """The rows of `others` behind these."""
+        """Append the rows of `others`."""
         self._steps = torch.cat([self._steps_by_row(), others._steps_by_row()])
         self._first = torch.cat([self._first, others._first])
         self._second = torch.cat([self._second, others._second])
         self._lr = _concat_rates(self._lr, others._lr)
 
     def _update_some(self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows) -> None:
-        """The update of some rows."""
+        """Update some rows."""
         device_rows = rows.to(self._first.device)
         first = self._first[device_rows].lerp_(gradient, 1 - _FIRST)
         second = self._second[device_rows].mul_(_SECOND).addcmul_(gradient, gradient, value=1 - _SECOND)
@@ -104,7 +104,7 @@ class Adam:
         self._first[device_rows], self._second[device_rows], counts[device_rows] = first, second, steps
 
     def _steps_by_row(self) -> Tensor:
-        """The step counts, from now on one a row."""
+        """The step counts, kept per row from now on."""
         if not isinstance(self._steps, Tensor):
             shape = self._first.shape[0], *[1] * (self._first.ndim - 1)
             self._steps = self._first.new_full(shape, self._steps, dtype=torch.float64)
@@ -118,7 +118,7 @@ def _take_step(
     lr: Number,
     steps: int | Tensor,
 ) -> None:
-    """The step that follows from both moments after `steps` updates, in place."""
+    """Apply the step given by both moments after `steps` updates, in place."""
     rate, left = -lr / (1 - _FIRST**steps), 1 - _SECOND**steps
     correction = left.sqrt() if isinstance(left, Tensor) else math.sqrt(left)
     root = second.sqrt().div_(_as(correction, second)).add_(_EPS)
@@ -133,7 +133,7 @@ def _as(value: Number, like: Tensor) -> Number:
 
 
 class GradientDescent:
-    """variable -= lr * gradient."""
+    """Gradient descent: variable -= lr * gradient."""
 
     def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number) -> None:
         self._lr = per_row(lr, like)
@@ -149,25 +149,25 @@ class GradientDescent:
         variable[device_rows] -= gradient * (self._lr[device_rows] if isinstance(self._lr, Tensor) else self._lr)
 
     def reset(self, rows: Rows | None = None) -> None:
-        """Nothing to forget."""
+        """Do nothing: gradient descent has no moments."""
 
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
         if isinstance(self._lr, Tensor):
             self._lr = self._lr[rows.to(self._lr.device)]
 
     def join(self, others: GradientDescent) -> None:
-        """The rows of `others` behind these."""
+        """Append the rows of `others`."""
         self._lr = _concat_rates(self._lr, others._lr)
 
 
 def _concat_rates(rates: Number, others: Number) -> Number:
-    """Learning rates of rows and of those behind them: of one batch, so all by row or all the same."""
+    """Learning rates of joined rows, which belong to one batch: all of them are by row, or all the same number."""
     if isinstance(rates, Tensor) and isinstance(others, Tensor):
         return torch.cat([rates, others])
     return rates
 
 
 def make_optimizer(name: str, like: Float[Tensor, "batch *rest"], lr: Number) -> Optimizer:
-    """`adam` or `gd` for a variable shaped like `like`."""
+    """The optimiser called `adam` or `gd`, for a variable shaped like `like`."""
     return Adam(like, lr) if name == "adam" else GradientDescent(like, lr)

@@ -1,4 +1,4 @@
-"""What refines actions on the rolled-out cost: steps that change rows in place."""
+"""Refiners: steps on the rolled-out cost that improve actions in place."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from planners.search.search_run import Rows, Run
 
 
 class Refiner(ABC):
-    """Steps on actions of a run; what belongs to a row lies there until the row begins anew."""
+    """Base of refiners, which take steps on a run's actions; a row's state is kept until `begin` resets it."""
 
     extra_steps: ClassVar[int] = 0
-    """Steps that come on top of those asked for."""
+    """Steps needed in addition to the requested ones."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     @abstractmethod
     def begin(self, rows: Rows | None = None) -> None:
-        """These rows of the searched ones (None: all) start afresh."""
+        """Reset the state of these searched rows (None: all)."""
 
     @abstractmethod
     def step(self, actions: Float[Tensor, "batch time action"], rows: Rows | None = None) -> None:
-        """One step of these of the searched rows (None: all), in place; what it rolls out is offered to the run."""
+        """Take one step in place for these searched rows (None: all); the run records what it rolls out."""
 
     @abstractmethod
     def keep(self, rows: Rows) -> None:
-        """Go on with these of the rows."""
+        """Keep only these rows."""
 
     @abstractmethod
     def join(self, others: Any) -> None:
-        """The rows of `others`, a refiner of the same kind, behind these; the run has been joined before."""
+        """Append the rows of `others`, a refiner of the same kind; the runs have been joined already."""
 
     def _part(
         self, actions: Float[Tensor, "batch time action"], rows: Rows | None
     ) -> tuple[ModelProblems, Float[Tensor, "rows time action"]]:
-        """Problems and actions of some rows."""
+        """Problems and actions of these rows (None: all)."""
         return self._run.problems_of(rows), actions if rows is None else actions[rows.to(actions.device)]

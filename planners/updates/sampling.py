@@ -1,4 +1,4 @@
-"""What the sampling planners share: plans drawn around a mean, their rolled-out costs, elites."""
+"""Code that the sampling planners share: plans drawn around a mean, their rolled-out costs, elites."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from planners.settings import Number, any_positive, per_row
 def coloured(
     white: Float[Tensor, "batch samples time action"], exponent: Float[Tensor, "batch 1 1 1"] | float
 ) -> Float[Tensor, "batch samples time action"]:
-    """White noise turned into noise whose power falls with frequency as f^-exponent, of variance 1 (Timmer and Koenig 1995).
+    """Coloured noise of variance 1 from white noise: its power falls with frequency as f^-exponent (Timmer and Koenig 1995).
 
-    Exponent 0 is white noise, 2 a random walk: neighbouring actions become alike, and plans go somewhere.
+    Exponent 0 is white noise, 2 a random walk: neighbouring actions become similar, so that plans make headway.
     """
     time = white.shape[2]
     if time == 1:
         return white
     spectrum = torch.fft.rfft(white, dim=2, norm="ortho")
-    # The constant part has no frequency of its own: it counts as the slowest one.
+    # The constant part has frequency 0, whose power is infinite: it counts as the slowest other one.
     frequency = torch.fft.rfftfreq(time, device=white.device, dtype=white.dtype).clamp_min(1 / time).view(1, 1, -1, 1)
     gain = frequency ** (-exponent / 2)
-    # The power of the real signal: all but the constant and (for even lengths) the last part stand for two frequencies.
+    # Power of a real signal: all parts except the constant and (for even lengths) the last one stand for two frequencies.
     twice = torch.full_like(frequency, 2.0)
     twice[:, :, 0] = 1
     if time % 2 == 0:
@@ -40,7 +40,7 @@ def drawn(
     white: Float[Tensor, "batch samples time action"],
     noise_exponent: Number,
 ) -> Float[Tensor, "batch samples time action"]:
-    """Plans mean + std * noise, where the noise is `white` brought to the colour of each row's `noise_exponent`."""
+    """Plans mean + std * noise, where the noise is `white` coloured by each row's `noise_exponent`."""
     noise = coloured(white, per_row(noise_exponent, white)) if any_positive(noise_exponent) else white
     return torch.addcmul(mean.unsqueeze(1), noise, std.unsqueeze(1))
 
@@ -48,7 +48,7 @@ def drawn(
 def evaluate_plans(
     run: Run, plans: Float[Tensor, "batch samples time action"], rows: Rows | None = None
 ) -> Float[Tensor, "batch samples"]:
-    """Rolled-out costs of plans, brought inside the bounds in place; infinite where not finite. Each row's best is offered."""
+    """Rolled-out costs of plans, which are clamped in place; infinite if not finite. The run records each row's best plan."""
     run.project(plans)
     problems = run.problems if rows is None else run.problems.rows(rows.to(plans.device))
     cost = sampled_costs(run.model, problems, plans)
@@ -62,13 +62,13 @@ def evaluate_plans(
 def elites_of(
     plans: Float[Tensor, "batch samples time action"], cost: Float[Tensor, "batch samples"], count: int
 ) -> Float[Tensor, "batch elites time action"]:
-    """The plans of the lowest costs, best first."""
+    """The plans with the lowest costs, best first."""
     return ranked_elites(plans, cost, count)[0]
 
 
 def ranked_elites(
     plans: Float[Tensor, "batch samples time action"], cost: Float[Tensor, "batch samples"], count: int
 ) -> tuple[Float[Tensor, "batch elites time action"], Float[Tensor, "batch elites"]]:
-    """The plans of the lowest costs and these costs, best first."""
+    """The plans with the lowest costs and these costs, best first."""
     lowest = cost.topk(count, dim=1, largest=False, sorted=True)
     return plans.take_along_dim(lowest.indices[:, :, None, None], 1), lowest.values

@@ -243,7 +243,7 @@ def test_senseless_horizons_are_refused(task: Task, horizon: int) -> None:
 
 def test_horizons_must_be_whole_blocks(case: Case) -> None:
     task = make_task(case.name, **{**case.settings, "action_block": 4})
-    with pytest.raises(UserError, match="no multiple of action_block 4: choose 20"):
+    with pytest.raises(UserError, match="not a multiple of action_block 4: choose 20"):
         task.problem(0, 21)
 
 

@@ -232,7 +232,7 @@ def test_a_model_whose_action_size_does_not_fit_is_refused(tmp_path, capsys):
     save(tmp_path / "odd", "odd", network, torch.ones(2), {"dynamics": dict(make_task("wall").dynamics)})
     code, _, err = run(capsys, "sweep", *GRID, f"world_models={tmp_path / 'odd'}", f"output={tmp_path / 'out'}")
     assert code == 2
-    assert "world model 'odd' takes actions of size 3, the task's model step has 2" in err
+    assert "world model 'odd' takes actions of size 3, and the task's model step has 2" in err
     assert not (tmp_path / "out").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from planners import PLANNERS, CEMSettings, GDSettings, GraspSettings, Settings, make_planner
+from planners import GRASP, PLANNERS, CEMSettings, GDSettings, GraspSettings, Settings, make_planner, planner_settings
 from planners.settings import Setting
 from tests.support.planning import plan, problems_for, small_mlp
 from world_models.errors import UnknownNameError, UserError
@@ -16,14 +16,14 @@ from world_models.errors import UnknownNameError, UserError
     [
         ("grasp", {"noise": -0.1}, "noise -0.1 is negative: give a number >= 0"),
         ("grasp", {"iterations": 0}, "iterations 0 is below 1"),
-        ("grasp", {"iterations": 2.5}, "iterations 2.5 is no whole number"),
+        ("grasp", {"iterations": 2.5}, "iterations 2.5 is not a whole number"),
         ("grasp", {"lr_states": 0.0}, "lr_states 0 is not positive"),
-        ("grasp", {"goal_weight": float("nan")}, "goal_weight nan is no finite number"),
-        ("grasp", {"sync_lr": "fast"}, "sync_lr 'fast' is no finite number"),
-        ("grasp", {"iterations": True}, "iterations True is no finite number"),
+        ("grasp", {"goal_weight": float("nan")}, "goal_weight nan is not a finite number"),
+        ("grasp", {"sync_lr": "fast"}, "sync_lr 'fast' is not a finite number"),
+        ("grasp", {"iterations": True}, "iterations True is not a finite number"),
         ("grasp", {"noise_schedule": "cubic"}, "noise_schedule 'cubic' is unknown: give one of constant, linear, cosine"),
         ("grasp", {"double_last": 1}, "double_last 1 is neither true nor false"),
-        ("gd", {"lr": float("inf")}, "lr inf is no finite number"),
+        ("gd", {"lr": float("inf")}, "lr inf is not a finite number"),
         ("gd", {"optimizer": "sgd"}, "optimizer 'sgd' is unknown"),
         ("cem", {"elites": 31, "samples": 30}, "elites 31 exceeds samples 30"),
         ("cem", {"momentum": 1.5}, "momentum 1.5 is above 1"),
@@ -40,12 +40,37 @@ from world_models.errors import UnknownNameError, UserError
         ("mppi", {"std_decay": 1.01}, "std_decay 1.01 is above 1"),
         ("latco", {"tolerance": 0}, "tolerance 0 is not positive"),
         ("latco", {"check_every": 0}, "check_every 0 is below 1"),
-        ("random_shooting", {"samples": 2.5}, "samples 2.5 is no whole number"),
+        ("random_shooting", {"samples": 2.5}, "samples 2.5 is not a whole number"),
     ],
 )
 def test_nonsense_settings_are_refused_by_name_and_value(name: str, settings: dict, words: str) -> None:
     with pytest.raises(UserError, match=words.replace("(", r"\(")):
         make_planner(name, settings)
+
+
+@pytest.mark.parametrize("name", sorted(PLANNERS))
+def test_typed_settings_make_their_planner(name: str) -> None:
+    kind, planner_class = PLANNERS[name]
+    settings = kind()
+    made = make_planner(settings)
+    assert type(made) is planner_class
+    assert made == make_planner(name)
+    assert planner_settings(name) == settings
+
+
+def test_a_planner_holds_the_settings_that_it_was_made_of() -> None:
+    settings = GraspSettings(iterations=40)
+    planner = make_planner(settings)
+    assert isinstance(planner, GRASP)
+    assert planner.settings is settings
+
+
+def test_settings_of_no_planner_are_refused() -> None:
+    class OtherSettings(GDSettings):
+        pass
+
+    with pytest.raises(UserError, match="OtherSettings are settings of no known planner"):
+        make_planner(OtherSettings())
 
 
 def test_unknown_names_get_the_nearest() -> None:
@@ -64,14 +89,14 @@ def test_unknown_names_get_the_nearest() -> None:
         ({"max_seconds": 0}, "max_seconds 0 is not positive: give a number > 0"),
         ({"max_seconds": -1.0}, "max_seconds -1 is negative"),
         ({"max_evaluations": 0}, "max_evaluations 0 is below 1"),
-        ({"max_evaluations": 10.5}, "max_evaluations 10.5 is no whole number"),
+        ({"max_evaluations": 10.5}, "max_evaluations 10.5 is not a whole number"),
         ({"finish_cost": -0.1}, "finish_cost -0.1 is negative"),
         ({"init": "random"}, "init 'random' is unknown: give one of linear, zeros"),
-        ({"iterations": None}, "iterations None is no finite number"),
-        ({"iterations": torch.tensor([5.0, 2.5])}, "iterations 2.5 is no whole number"),
+        ({"iterations": None}, "iterations None is not a finite number"),
+        ({"iterations": torch.tensor([5.0, 2.5])}, "iterations 2.5 is not a whole number"),
         ({"iterations": torch.tensor([5, 0])}, "iterations 0 is below 1"),
-        ({"finish_cost": torch.tensor([0.1, torch.nan])}, "finish_cost nan is no finite number"),
-        ({"finish_cost": torch.tensor(0.1)}, r"finish_cost has shape \(\): give one number, or one a problem"),
+        ({"finish_cost": torch.tensor([0.1, torch.nan])}, "finish_cost nan is not a finite number"),
+        ({"finish_cost": torch.tensor(0.1)}, r"finish_cost has shape \(\): give one number, or one per problem"),
         ({"finish_cost": torch.zeros(2, 2)}, r"finish_cost has shape \(2, 2\)"),
         ({"finish_cost": torch.zeros(0)}, r"finish_cost has shape \(0,\)"),
         ({"restarts": torch.tensor([1, 2])}, r"restarts \[1, 2\] cannot differ between the rows of one batch: give one number"),
@@ -99,7 +124,7 @@ def test_conflicts_are_found_row_by_row() -> None:
 
 def test_a_setting_by_row_needs_a_value_for_every_problem() -> None:
     model = small_mlp(torch.float32)
-    with pytest.raises(UserError, match="lr has 2 values for 3 problems: give one number, or one each"):
+    with pytest.raises(UserError, match="lr has 2 values for 3 problems: give one number, or one per problem"):
         plan("gd", model, problems_for(model), [1, 2, 3], lr=torch.tensor([0.1, 0.2]))
 
 

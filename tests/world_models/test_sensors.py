@@ -73,9 +73,9 @@ def test_sensors_round_trip_through_a_card_and_nonsense_is_refused() -> None:
         Sensors("pixel")
     with pytest.raises(UserError, match="sensors 'eyes' of a model card"):
         Sensors.of({"sensors": "eyes"})
-    with pytest.raises(UserError, match="looks at pictures, and task 'plane' has none"):
+    with pytest.raises(UserError, match="needs images, and task 'plane' renders none"):
         eyes.check(Plane(), "m")
-    with pytest.raises(UserError, match="takes 4 features of proprioception, task 'plane' has 2"):
+    with pytest.raises(UserError, match="takes 4 proprioception features, and task 'plane' has 2"):
         eyes.check(Lights(), "m")
     replace(eyes, proprioception=2).check(Lights(), "m")
     STATE.check(Plane(), "m")
@@ -115,7 +115,7 @@ def test_goal_costs_are_checked_against_the_card_before_anything_runs() -> None:
     check_goal_cost(card, "latent", 0.0)
     with pytest.raises(UnknownNameError, match="did you mean 'temporal'"):
         check_goal_cost(card, "temporl", 0.0)
-    with pytest.raises(UserError, match=r"disagreement 0\.1 needs an ensemble, and world model 'm' is none"):
+    with pytest.raises(UserError, match=r"disagreement 0\.1 needs an ensemble, and world model 'm' is not one"):
         check_goal_cost(card, None, 0.1)
     with pytest.raises(UnknownNameError, match="'latent'"):
         check_goal_cost({"name": "m"}, "latent", 0.0)

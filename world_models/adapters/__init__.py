@@ -1,1 +1,1 @@
-"""Public checkpoints of other projects, read by our own implementations of the published architectures."""
+"""Import of other projects' public checkpoints into our own implementations of the published architectures."""

@@ -1,7 +1,7 @@
-"""What every adapter says: how a foreign file is recognised, and what it becomes when it is imported.
+"""The adapter contract: recognising a foreign checkpoint file, and converting it into one of ours.
 
 An adapter is a module of this package with two functions (`Recognise` and `Convert`) called `recognise` and `convert`.
-Neither executes anything that a file holds.
+Neither executes anything in a file.
 """
 
 from __future__ import annotations
@@ -18,53 +18,53 @@ from world_models.tasks.base import Task
 
 @dataclass(frozen=True)
 class Found:
-    """What a file is, as far as it says itself."""
+    """Description of a file, as far as its content tells."""
 
     kind: str
     """Name of the adapter: `dino-wm`, `jepa-wms`, `lewm` or `tdmpc2`."""
     path: Path
-    """The file that was looked at."""
+    """The file."""
     sizes: Mapping[str, int | str]
-    """Sizes for people to read, by name, such as `{"history": 3, "depth": 6}`."""
+    """Sizes to show to users, by name, such as `{"history": 3, "depth": 6}`."""
     needs: tuple[str, ...] = ()
-    """What else an import needs, such as `("dinov2_vits14 weights",)`."""
+    """Other files that an import needs, such as `("dinov2_vits14 weights",)`."""
     action_size: int = 0
-    """Numbers that one model step takes: size of an environment action times the steps of a block."""
+    """Size of one model step's action: environment action size times `action_block`."""
     action_block: int | None = None
-    """Environment steps a model step; None where the file does not say."""
+    """Environment steps per model step; None if the file does not tell."""
     proprioception_dim: int = 0
-    """Body features that the model takes; 0 for none."""
+    """Number of proprioception features that the model takes."""
     observation_dim: int | None = None
-    """Size of the state observation that the model encodes; None for models with eyes."""
+    """Size of the state observation that the model encodes; None for pixel models."""
     notes: tuple[str, ...] = ()
-    """What a user should know, a sentence each."""
+    """Remarks for the user, one sentence each."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a foreign checkpoint becomes: what `world_models.checkpoints.write` takes."""
+    """A converted checkpoint, as `world_models.checkpoints.store.write` takes it."""
 
     format: str
-    """Name in `world_models.formats.FORMATS`."""
+    """Name in `world_models.checkpoints.formats.FORMATS`."""
     config: Mapping[str, object]
     """Sizes of the architecture, with `action_dim` (one environment action) and `action_block`; JSON values."""
     tensors: Mapping[str, Tensor]
-    """Every weight and constant, the encoder's included, under our names."""
+    """All weights and constants under our names, including the encoder's."""
     sensors: Mapping[str, object] = field(default_factory=lambda: {"kind": "state"})
-    """Fields of `world_models.sensors.Sensors`: what the model observes."""
+    """Fields of the model's `world_models.sensors.Sensors`."""
     goal_cost: str = "latent"
     """Name of the default goal cost."""
     notes: tuple[str, ...] = ()
-    """For the card, a sentence each: where constants come from, what was left out."""
+    """Remarks for the card, one sentence each, such as the source of constants or parts left out."""
 
 
 class Recognise(Protocol):
     """`recognise(path)` of an adapter."""
 
     def __call__(self, path: Path) -> Found | None:
-        """What the file is; None where it is not of this kind.
+        """Description of the file; None if it is not of this kind.
 
-        UserError for a file of this kind that is damaged, hostile or of an unsupported make.
+        Raises UserError for a file of this kind that is damaged, malicious or of an unsupported variant.
         """
         ...
 
@@ -73,5 +73,5 @@ class Convert(Protocol):
     """`convert(found, task, encoder_path)` of an adapter."""
 
     def __call__(self, found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
-        """The model as ours, for a task. UserError where sizes do not fit the task or the encoder's file is missing."""
+        """The model in our format, for a task. Raises UserError if sizes do not fit or the encoder's file is missing."""
         ...

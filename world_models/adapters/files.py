@@ -1,4 +1,4 @@
-"""Reads what a checkpoint file holds, whatever wrote it: safetensors, or PyTorch's pickles through the restricted unpickler."""
+"""Reading of checkpoint files from any source: safetensors, or PyTorch's pickles through the restricted unpickler."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ KNOWN = ClassNames(
     (
         *("models.*", "jepa.*", "module.*", "stable_worldmodel.*", "stable_pretraining.*", "transformers.*"),
         *("app.*", "src.*", "tensordict.*", "omegaconf.*", "functools.partial", *OPTIMISERS),
-        # TD-MPC2 saves the empty shells of its value functions beside their weights.
+        # TD-MPC2 saves the empty shells of its value functions along with their weights.
         "torch._utils._rebuild_meta_tensor_no_storage",
     )
 )
-"""Classes that published checkpoints of any kind name: they become inert records, whatever they are called."""
+"""Classes named in published checkpoints of any kind; they all become inert records."""
 
 WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".safetensors")
-"""How files with weights end."""
+"""Suffixes of files with weights."""
 
 LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its header, and the header with a brace."""
+"""Bytes of the header's length, with which a safetensors file begins; the header follows and begins with a brace."""
 
 
 def read_content(path: Path) -> dict[str, object]:
     """The top-level entries of a checkpoint file: tensors, records of modules, or plain values, by name.
 
-    A file that is one pickled module gives its `state_dict`. UserError, one sentence, for what is no checkpoint or not safe.
+    A file with a single pickled module gives its `state_dict`. Raises UserError for a file that is unsafe or not a checkpoint.
     """
     if _is_safetensors(path):
         return dict(read_safetensors(path))
@@ -43,19 +43,19 @@ def read_content(path: Path) -> dict[str, object]:
     if isinstance(found, ModuleRecord):
         return {str(name): value for name, value in (found.items or found.state_dict()).items()}
     if not isinstance(found, dict):
-        raise UserError(f"{path} holds a {type(found).__name__}, not a mapping of weights: it is no checkpoint.")
+        raise UserError(f"{path} holds a {type(found).__name__}, not a mapping of weights: it is not a checkpoint.")
     return {str(name): value for name, value in found.items()}
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; UserError where its header does not fit what follows."""
+    """The tensors of a safetensors file; raises UserError if its header does not fit its content."""
     content = path.read_bytes()
     require(len(content) > LENGTH_BYTES, f"{path} has {len(content)} bytes, too few for a checkpoint: copy it again.")
     try:
         return parse_tensors(content)
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is truncated or no sound safetensors file ({reason}): copy it again.") from error
+        raise UserError(f"{path} is truncated or not a valid safetensors file ({reason}): copy it again.") from error
 
 
 def tensors_in(content: Mapping[str, object]) -> dict[str, Tensor]:
@@ -64,7 +64,7 @@ def tensors_in(content: Mapping[str, object]) -> dict[str, Tensor]:
 
 
 def nested(content: Mapping[str, object], *names: str) -> Mapping[str, object]:
-    """The first of some entries that is itself a mapping or a module; without one `content` as it is."""
+    """The first of the named entries that is itself a mapping or a module; `content` if there is none."""
     for name in names:
         value = content.get(name)
         if isinstance(value, ModuleRecord):
@@ -75,23 +75,26 @@ def nested(content: Mapping[str, object], *names: str) -> Mapping[str, object]:
 
 
 def fitted(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a model wants, whole and finite.
+    """The tensors that a model needs, complete and finite.
 
-    UserError, one sentence, for one that is missing, has another shape or is not finite, and for more than are wanted.
+    Raises UserError for a tensor that is missing, has another shape or is not finite, and for surplus tensors.
     """
     for name, like in wanted.items():
         if name not in found:
-            raise UserError(f"{path} lacks the tensor {name}: it is truncated or of another make.")
+            raise UserError(f"{path} lacks the tensor {name}: it is truncated or of another variant.")
         if found[name].shape != like.shape:
             raise UserError(f"{path}: tensor {name} has shape {list(found[name].shape)}, expected {list(like.shape)}.")
         require(bool(torch.isfinite(found[name]).all()), f"{path}: tensor {name} is not finite: the model is broken.")
     stray = sorted(set(found) - set(wanted))
-    require(not stray, f"{path} has the tensor {stray[0] if stray else ''}, which this architecture does not: another make.")
+    require(
+        not stray,
+        f"{path} has the tensor {stray[0] if stray else ''}, which this architecture does not: it is of another variant.",
+    )
     return {name: found[name] for name in wanted}
 
 
 def sibling_config(path: Path, name: str = "config.json") -> Mapping[str, object]:
-    """The JSON mapping in a file of the same folder; empty where there is none, UserError where it is something else."""
+    """The JSON mapping in a file of the same folder, or an empty one; raises UserError if the file is something else."""
     file = path.parent / name
     if not file.is_file():
         return {}
@@ -99,14 +102,14 @@ def sibling_config(path: Path, name: str = "config.json") -> Mapping[str, object
         found = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({error}): copy it again, or move it away.") from error
-    require(isinstance(found, dict), f"{file} holds no mapping: copy it again, or move it away.")
+    require(isinstance(found, dict), f"{file} does not hold a mapping: copy it again, or move it away.")
     return found
 
 
 def weight_file(path: Path) -> Path:
     """The checkpoint file that a path names: itself, or the only file with weights in a folder or in its `checkpoints`.
 
-    UserError for a path that does not exist, or a folder with no or several such files.
+    Raises UserError for a path that does not exist, or a folder with no or several such files.
     """
     if path.is_file():
         return path

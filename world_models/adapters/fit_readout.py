@@ -1,4 +1,4 @@
-"""Fits a linear readout of the task's state observation on simulator states that a model encodes."""
+"""Fitting of a linear readout of the task's state observation, on simulator states that a model encodes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from world_models.sensors import Sensors
 from world_models.tasks.base import Task
 
 STATES, HELD_OUT = 1024, 256
-"""Simulator states to fit on, and to report the error on."""
+"""Numbers of simulator states for fitting and for reporting the error."""
 LARGEST_STATE = 4096
-"""Features of a state beyond which a ridge regression is no longer quick."""
+"""Largest number of state features for which ridge regression is still fast."""
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
-"""Ridge penalties tried; the one that is best on a part of the states kept aside is taken."""
+"""Ridge penalties tried; the one with the least error on a validation part of the states is used."""
 SEED = 20_011
 
 
@@ -38,7 +38,7 @@ class Readout:
 
 
 def fit_readout(model: WorldModel, sensors: Sensors, task: Task, states: int = STATES) -> Readout:
-    """The best linear readout; UserError for a model whose states are too large."""
+    """The best linear readout; raises UserError for a model whose states are too large."""
     size = int(np.prod(model.state_shape))
     require(size <= LARGEST_STATE, f"a readout of states with {size} features is too large: import without --readout.")
     rng = np.random.default_rng(SEED)

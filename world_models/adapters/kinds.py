@@ -1,4 +1,4 @@
-"""The kinds of foreign checkpoints that are read, and which of them a file is."""
+"""Kinds of foreign checkpoints that can be read, and recognition of a file's kind."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MODULES: Mapping[str, str] = {
     "tdmpc2": "tdmpc2.files",
     "lewm": "lewm.files",
 }
-"""Modules of this package by kind, imported when first asked for."""
+"""Modules of this package by kind, imported on first use."""
 
 DINOV2 = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"}
-"""Tensors that tell a file with the weights of a DINOv2 encoder."""
+"""Tensors that identify a file with the weights of a DINOv2 encoder."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Adapter:
 
 
 def adapter(kind: str) -> Adapter:
-    """The adapter of a kind; UnknownNameError for another."""
+    """The adapter of a kind; raises UnknownNameError if there is none."""
     if kind not in MODULES:
         raise UnknownNameError("kind of checkpoint", kind, MODULES)
     module = importlib.import_module(f"world_models.adapters.{MODULES[kind]}")
@@ -42,9 +42,9 @@ def adapter(kind: str) -> Adapter:
 
 
 def recognise(path: Path) -> Found:
-    """What a checkpoint file, or the only one in a folder, is. Nothing in it is executed.
+    """Description of a checkpoint file, or of the only one in a folder. Nothing in it is executed.
 
-    UserError, one sentence, for a file that is damaged, hostile or of a kind that nobody here knows.
+    Raises UserError for a file that is damaged, malicious or of an unknown kind.
     """
     file = weight_file(path)
     for kind in MODULES:
@@ -57,7 +57,7 @@ def recognise(path: Path) -> Found:
 def _unknown(file: Path) -> str:
     content = read_content(file)
     if set(content) >= DINOV2:
-        return f"{file} holds the weights of a DINOv2 encoder, not of a world model: give it with --encoder beside one."
+        return f"{file} holds the weights of a DINOv2 encoder, not of a world model: pass it as --encoder along with one."
     held = ", ".join(f"{name[:60]!r} ({describe(value)})" for name, value in list(content.items())[:4]) or "nothing"
     more = f" and {len(content) - 4} more entries" if len(content) > 4 else ""
-    return f"{file} is no checkpoint of a known kind ({', '.join(MODULES)}): it holds {held}{more}."
+    return f"{file} is not a checkpoint of a known kind ({', '.join(MODULES)}): it holds {held}{more}."

@@ -1,7 +1,7 @@
-"""A linear readout of the task's state observation from a model's states: success in the model, and pictures.
+"""A linear readout of the task's state observation from a model's states, for success in the model and for images.
 
-Fitted by ridge regression on simulator states when a checkpoint is imported; no part of the model itself, and planners that
-do not ask for it never see it.
+It is fitted by ridge regression on simulator states when a checkpoint is imported. It is not part of the model, and planners do
+not use it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from world_models.errors import require
 
 WEIGHT, BIAS = "readout.weight", "readout.bias"
-"""Where a checkpoint keeps its readout."""
+"""Tensor names of a checkpoint's readout."""
 
 
 class LinearReadout(nn.Module):
-    """observation = weight @ state + bias, over the flattened state."""
+    """The map observation = weight @ state + bias, over the flattened state."""
 
     def __init__(self, weight: Float[Tensor, "observation state"], bias: Float[Tensor, " observation"]) -> None:
         super().__init__()
@@ -28,12 +28,12 @@ class LinearReadout(nn.Module):
     bias: Tensor
 
     def forward(self, states: Float[Tensor, "n *state"]) -> Float[Tensor, "n observation"]:
-        """State observations read off model states."""
+        """State observations from model states."""
         return states.flatten(1) @ self.weight.mT + self.bias
 
 
 def take_readout(tensors: dict[str, Tensor]) -> LinearReadout | None:
-    """The readout among a checkpoint's tensors, taken out of them; None where it has none."""
+    """The readout among a checkpoint's tensors, which are removed from the mapping; None if there is none."""
     if WEIGHT not in tensors:
         return None
     return LinearReadout(tensors.pop(WEIGHT), tensors.pop(BIAS))
@@ -42,11 +42,11 @@ def take_readout(tensors: dict[str, Tensor]) -> LinearReadout | None:
 def ridge(
     states: Float[Tensor, "n state"], observations: Float[Tensor, "n observation"], penalty: float
 ) -> dict[str, Float[Tensor, "..."]]:
-    """Weight and bias of the readout that minimises mean squared error + penalty * |weight|^2, features standardised.
+    """Weight and bias of the readout that minimises mean squared error + penalty * |weight|^2, with standardised features.
 
     Raises UserError for fewer than two states.
     """
-    require(len(states) >= 2, f"{len(states)} states are too few for a readout.")
+    require(len(states) >= 2, f"{len(states)} states are too few for a readout: give at least 2.")
     x, y = states.double(), observations.double()
     centre, spread = x.mean(0), x.std(0).clamp_min(1e-9)
     z = (x - centre) / spread

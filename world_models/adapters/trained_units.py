@@ -1,8 +1,8 @@
-"""The units in which the public checkpoints were trained, and how our tasks' actions and bodies become them.
+"""Units in which the public checkpoints were trained, and the maps from our tasks' actions and proprioception to them.
 
-Means and deviations are those of DINO-WM's datasets: Push-T's in `datasets/pusht_dset.py` of gaoyuezhou/dino_wm; those of
-wall and point maze, which DINO-WM computes when it loads the data, as facebookresearch/jepa-wms publishes them for the same
-data (`app/plan_common/datasets/__init__.py`).
+Means and deviations are those of DINO-WM's datasets: Push-T's from `datasets/pusht_dset.py` of gaoyuezhou/dino_wm; those of
+wall and point maze, which DINO-WM computes on loading the data, from facebookresearch/jepa-wms, which publishes them for the
+same data (`app/plan_common/datasets/__init__.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True)
 class Affine:
-    """y = (matrix x + offset - mean) / deviation, for one environment action or one body."""
+    """The map y = (matrix x + offset - mean) / deviation, for one environment action or proprioception vector."""
 
     matrix: Matrix
     offset: tuple[float, ...]
@@ -28,7 +28,7 @@ class Affine:
     deviation: tuple[float, ...]
 
     def tensors(self, normalised: bool) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the map; without mean and deviation where the model was trained on raw values."""
+        """Weight and bias of the map, without mean and deviation if the model was trained on raw values."""
         weight = torch.tensor(self.matrix, dtype=torch.float64)
         bias = torch.tensor(self.offset, dtype=torch.float64)
         if normalised:
@@ -39,20 +39,20 @@ class Affine:
 
 @dataclass(frozen=True)
 class TrainedUnits:
-    """How one of our tasks speaks to models that were trained on DINO-WM's data of it."""
+    """Maps from one of our tasks to models that were trained on DINO-WM's data of it."""
 
     environment: str
-    """What DINO-WM calls the task."""
+    """DINO-WM's name of the task."""
     action: Affine
     proprioception: Affine
     quarter_turns: int = 0
-    """How far pictures must be turned, counter-clockwise."""
+    """Counter-clockwise quarter turns by which images must be rotated."""
     proprioception_is_observation: bool = True
-    """Whether the task's state observation is what its body feels."""
+    """Whether the task's state observation equals its proprioception."""
 
 
 def trained_units(task: Task) -> TrainedUnits:
-    """Units for a task's settings; UserError for a task that DINO-WM's data do not know."""
+    """Units for a task's settings; raises UserError for a task that DINO-WM's data do not cover."""
     if task.name == "push_t":
         return _PUSH_T
     if task.name == "wall":
@@ -62,7 +62,7 @@ def trained_units(task: Task) -> TrainedUnits:
     if task.name == "point_maze":
         maze = task.dynamics.get("maze")
         if maze != "umaze":
-            raise UserError(f"the public models of point_maze know the maze 'umaze' only, not {maze!r}: choose maze=umaze.")
+            raise UserError(f"the public models of point_maze know only the maze 'umaze', not {maze!r}: choose maze=umaze.")
         return _POINT_MAZE
     raise UserError(f"no public model was trained on task {task.name!r}: choose push_t, wall or point_maze.")
 
@@ -86,7 +86,7 @@ _PUSH_T = TrainedUnits(
 
 
 def _wall(speed: float) -> TrainedUnits:
-    """An action of 1 moves theirs by 2 px and ours by `speed` px; positions are px of the same arena."""
+    """Units of wall: an action of 1 moves theirs by 2 px and ours by `speed` px; positions are px of the same arena."""
     return TrainedUnits(
         environment="wall",
         action=Affine(
@@ -103,8 +103,8 @@ def _wall(speed: float) -> TrainedUnits:
 
 _POINT_MAZE = TrainedUnits(
     environment="point_maze",
-    # D4RL's U opens downwards and lies in [0.3, 3.3]^2; ours (gymnasium-robotics) opens to the left about the origin: theirs is
-    # ours turned by 90 degrees and moved by 1.8 m. Forces drive both in the same way.
+    # D4RL's U opens downwards and lies in [0.3, 3.3]^2; ours (gymnasium-robotics) opens to the left and is centred at the
+    # origin: theirs is ours rotated by 90 degrees and shifted by 1.8 m. Forces act alike in both.
     action=Affine(
         ((0.0, -1.0), (1.0, 0.0)),
         (0.0, 0.0),

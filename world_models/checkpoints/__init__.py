@@ -1,1 +1,1 @@
-"""World models on disk: a card, and tensors in safetensors."""
+"""World models on disk: a card, and tensors as safetensors."""

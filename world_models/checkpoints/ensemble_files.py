@@ -1,4 +1,4 @@
-"""Checkpoints of ensembles: one file with all members' tensors; what is the same in every member is kept once."""
+"""Checkpoints of ensembles: one file with all members' tensors, in which tensors equal in all members are stored once."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ def combine(
     change_scale: Float[Tensor, " features"],
     describe: Callable[[Parts], Mapping[str, object]],
 ) -> Path:
-    """Write the checkpoints in `folders` as one ensemble and return `out`; `describe` says on the card how good it is.
+    """Write the checkpoints in `folders` as one ensemble and return `out`; `describe` gives further card entries, such as
+    errors.
 
-    `change_scale` is the standard deviation of one step's change of a (flattened) state, feature by feature. Raises UserError
-    for members of different kinds or sizes, or whose states mean different things.
+    `change_scale` is the standard deviation of one step's change of a flattened state, by feature. Raises UserError for members
+    of different kinds or sizes, or with different state spaces.
     """
     cards = [_member_card(folder) for folder in folders]
     for folder, card in zip(folders, cards, strict=True):
-        sentence = f"{folder} is of another kind, size or task than {folders[0]}: an ensemble's members must agree in them."
+        sentence = f"{folder} differs from {folders[0]} in kind, size or task: an ensemble's members must agree in these."
         require(card == cards[0], sentence)
     tensors = [checkpoints.read_tensors(str(folder)) for folder in folders]
     parts = [assemble(card, dict(own)) for card, own in zip(cards, tensors, strict=True)]
@@ -52,13 +53,13 @@ def combine(
 
 
 def _member_card(folder: Path) -> dict[str, object]:
-    """What a member's maker may read of its card."""
+    """The entries of a member's card that assembling it may read."""
     card, _ = checkpoints.read_card(str(folder))
     return {key: card[key] for key in _MEMBER_CARD if key in card}
 
 
 def _packed(tensors: Sequence[Tensors]) -> Tensors:
-    """One mapping: `shared/KEY` for what is equal in all members, `K/KEY` for what is member K's own."""
+    """All tensors in one mapping: `shared/KEY` for those equal in all members, `K/KEY` for those of member K."""
     packed: Tensors = {}
     for key, first in tensors[0].items():
         if all(torch.equal(own[key], first) for own in tensors):
@@ -69,7 +70,7 @@ def _packed(tensors: Sequence[Tensors]) -> Tensors:
 
 
 def _check_one_state_space(parts: Sequence[Parts], config: Mapping[str, object], folders: Sequence[Path]) -> None:
-    """UserError unless all members encode an observation to the same state."""
+    """Raise UserError unless all members encode an observation to the same state."""
     generator = torch.Generator().manual_seed(0)
     sensors = parts[0].sensors
     if sensors.kind == "state":
@@ -82,7 +83,7 @@ def _check_one_state_space(parts: Sequence[Parts], config: Mapping[str, object],
         for part, folder in zip(parts, folders, strict=True):
             if not torch.allclose(part.model.encode(seen), first, rtol=1e-4, atol=1e-5):
                 raise UserError(
-                    f"{folder} encodes observations otherwise than {folders[0]}: an ensemble's members must share one encoder "
+                    f"{folder} encodes observations differently from {folders[0]}: members must share one encoder "
                     "and one normalisation."
                 )
 

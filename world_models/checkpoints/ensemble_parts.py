@@ -1,4 +1,4 @@
-"""An ensemble's checkpoint: what its tensors make."""
+"""Assembly of an ensemble from its checkpoint's tensors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from world_models.models.ensemble import Ensemble, EnsembleDecode, ensemble_cost
 from world_models.parts import Card, Parts, Tensors, model_config
 
 CHANGE_SCALE = "change_scale"
-"""Where an ensemble's file keeps the standard deviation of one step's change of a state."""
+"""Tensor name of the standard deviation of one step's change of a state."""
 SHARED = "shared/"
 """Prefix of tensors that are equal in all members."""
 
 
 def parts(card: Card, tensors: Tensors, assemble: Callable[[Card, Tensors], Parts]) -> Parts:
-    """The parts of an ensemble's checkpoint, whose members `assemble` makes.
+    """The parts of an ensemble's checkpoint, whose members are built by `assemble`.
 
     Goal costs, decoder and sensors are the first member's.
     """
@@ -29,11 +29,11 @@ def parts(card: Card, tensors: Tensors, assemble: Callable[[Card, Tensors], Part
 
 
 def join_members(parts: Sequence[Parts], change_scale: Float[Tensor, " features"]) -> Parts:
-    """Members' parts as those of one ensemble."""
+    """The parts of an ensemble from those of its members."""
     first = parts[0]
     members = []
     for part in parts:
-        assert isinstance(part.model, nn.Module), "members have weights"
+        assert isinstance(part.model, nn.Module), "an ensemble's members have weights"
         members.append(part.model)
     model = Ensemble(members, change_scale)
     costs = {key: ensemble_cost(cost, model.member_shape) for key, cost in first.goal_costs.items()}
@@ -42,7 +42,7 @@ def join_members(parts: Sequence[Parts], change_scale: Float[Tensor, " features"
 
 
 def member_tensors(packed: Tensors, member: int) -> Tensors:
-    """One member's tensors out of the file's, with those that all members share."""
+    """One member's tensors from the file's, including those that all members share."""
     own = f"{member}/"
     found = {key.removeprefix(SHARED): value.clone() for key, value in packed.items() if key.startswith(SHARED)}
     return found | {key.removeprefix(own): value for key, value in packed.items() if key.startswith(own)}

@@ -1,4 +1,4 @@
-"""The formats of checkpoints: what `card["format"]` says, and who makes a model of its tensors."""
+"""Checkpoint formats: names for `card["format"]`, and the modules that build a model from a checkpoint's tensors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from world_models.parts import ENSEMBLE, PREFIX, Card, Parts, Tensors, model_con
 
 @dataclass(frozen=True)
 class Format:
-    """How checkpoints of a format are read."""
+    """Reader of a checkpoint format, and its version."""
 
     module: str
     """The module whose `parts(card, tensors)` reads it (an ensemble's takes `assemble` as well).
 
-    A name, so that an architecture is imported when a checkpoint first asks for it.
+    It is given by name, so that an architecture is imported only when a checkpoint needs it.
     """
     version: int = 1
-    """One more whenever the same file makes a model that computes something else: part of a cell's id."""
+    """Version of the loader, raised whenever the same file makes a model that computes something else: part of a cell's id."""
 
 
 FORMATS: Mapping[str, Format] = {
@@ -32,13 +32,13 @@ FORMATS: Mapping[str, Format] = {
     f"{PREFIX}jepa-wms/1": Format("world_models.adapters.patches.model"),
     ENSEMBLE: Format("world_models.checkpoints.ensemble_parts"),
 }
-"""Formats by what a card calls them."""
+"""Formats by their names on cards."""
 
 
 def assemble(card: Card, tensors: Tensors) -> Parts:
     """The parts of a checkpoint of any known format.
 
-    Raises UnknownNameError for a format that is not known; tensors that do not fit raise what torch raises.
+    Raises UnknownNameError for an unknown format, and torch's errors for tensors that do not fit.
     """
     name = known_format(card)
     module = importlib.import_module(FORMATS[name].module)
@@ -48,7 +48,7 @@ def assemble(card: Card, tensors: Tensors) -> Parts:
 
 
 def known_format(card: Card) -> str:
-    """The card's format; UnknownNameError for one that is not known."""
+    """The card's format; raises UnknownNameError if it is not known."""
     name = str(card.get("format"))
     if name not in FORMATS:
         raise UnknownNameError("checkpoint format", name, FORMATS)

@@ -1,4 +1,4 @@
-"""A state model's checkpoint: what its tensors make."""
+"""Assembly of a state model from its checkpoint's tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pixel model's checkpoint: what its tensors make."""
+"""Assembly of a pixel model from its checkpoint's tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from world_models.sensors import Sensors
 
 
 def parts(card: Mapping[str, object], tensors: Mapping[str, Tensor]) -> Parts:
-    """Model, goal costs and probe (which decodes) of a checkpoint in format `jepa/1`."""
+    """Model, goal costs and probe (which serves as decoder) of a checkpoint in format `jepa/1`."""
     config = model_config(card)
     probe_width, temporal_sizes = config.pop("probe_width"), config.pop("temporal", None)
     model = JEPA(JEPAConfig(**config))

@@ -25,37 +25,37 @@ from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX
 from world_models.sensors import STATE, Sensors
 
 ZOO = Path(__file__).parent.parent / "zoo"
-"""Models that ship with the package, a folder each."""
+"""Folder of the models that ship with the package, one folder per model."""
 
 STATE_GOAL_COSTS = ("state",)
-"""Goal costs of a model whose card names none."""
+"""Goal costs of a model whose card lists none."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A world model ready to plan with: its goal cost, how to read observations off states, and its card."""
+    """A world model ready to plan with: its goal cost, decoder and card."""
 
     name: str
     model: WorldModel
     goal_cost: GoalCost
-    """The chosen one; the model's own at first."""
+    """The selected goal cost; by default the model's own."""
     decode: Decode | None
-    """Model states to state observations (what the task's `pose` reads): for success in the model and pictures.
+    """Map from model states to state observations (which the task's `pose` reads), for success in the model and for images.
 
-    None where nobody knows how: then neither is known.
+    None if there is no decoder: then neither is available.
     """
     card: Mapping[str, object]
-    """Training config, task dynamics it was trained on (`card["dynamics"]`), errors, seconds, digests."""
+    """Training config, the task dynamics it was trained on (`card["dynamics"]`), errors, seconds, digests."""
     digest: str
     """Content digest of weights and config."""
     sensors: Sensors = STATE
     goal_costs: Mapping[str, GoalCost] = field(default_factory=dict)
-    """All that the model has, by name."""
+    """All goal costs of the model, by name."""
 
     def with_goal_cost(self, name: str | None, disagreement: float = 0.0) -> LoadedModel:
-        """The same model with another of its goal costs (None: its own), and a price of an ensemble's disagreement.
+        """The same model with another of its goal costs (None: its own), and a price on an ensemble's disagreement.
 
-        Raises UnknownNameError for one that it has not, UserError for a `disagreement` of a model that is no ensemble.
+        Raises UnknownNameError for a goal cost that it lacks, UserError for a `disagreement` if it is not an ensemble.
         """
         check_goal_cost(self.card, name, disagreement)
         if name is not None and name not in self.goal_costs:
@@ -70,19 +70,19 @@ def zoo_names() -> list[str]:
 
 
 def resolve(name_or_path: str) -> Path:
-    """The checkpoint folder of a zoo name or path; UserError with the nearest names otherwise."""
+    """The checkpoint folder of a zoo name or path; raises UserError with the nearest names if there is none."""
     for folder in (ZOO / name_or_path, Path(name_or_path)):
         if (folder / "card.json").is_file():
             return folder
     if Path(name_or_path).exists():
         raise UserError(
-            f"{name_or_path} is no checkpoint folder: it needs card.json and model.safetensors, as `grasp train` writes."
+            f"{name_or_path} is not a checkpoint folder: it needs card.json and model.safetensors, which `grasp train` writes."
         )
     raise UnknownNameError("world model", name_or_path, zoo_names())
 
 
 def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
-    """Card and content digest without building the model (what the driver needs to make cell ids)."""
+    """Card and content digest, without building the model (the driver needs them for cell ids)."""
     folder = resolve(name_or_path)
     try:
         card = json.loads((folder / "card.json").read_text())
@@ -90,7 +90,9 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
         raise UserError(f"{folder / 'card.json'} cannot be read ({error}): train or copy the model again.") from error
     if not isinstance(card, dict) or not str(card.get("format")).startswith(PREFIX):
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
-        raise UserError(f"{folder / 'card.json'} says format {found!r}, expected {PREFIX}...: it is not a model of ours.")
+        raise UserError(
+            f"{folder / 'card.json'} says format {found!r}, expected {PREFIX}...: it is not a checkpoint of this package."
+        )
     known_format(card)
     digest = content_digest(card, _read_weights(folder))
     if card.get("content_digest") != digest:
@@ -102,9 +104,9 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
 
 
 def content_digest(card: Mapping[str, object], weights: bytes) -> str:
-    """Digest of what determines a model's outputs: sizes, dynamics, senses, its own goal cost, weights.
+    """Digest of everything that determines a model's outputs: sizes, dynamics, sensors, its own goal cost, weights.
 
-    Not of when or how long it was trained.
+    Excludes when and for how long it was trained.
     """
     senses = [card.get(key) for key in ("format", "sensors", "goal_cost")] if "goal_cost" in card else []
     config = json.dumps([card.get("model"), card.get("dynamics"), *senses], sort_keys=True)
@@ -112,7 +114,7 @@ def content_digest(card: Mapping[str, object], weights: bytes) -> str:
 
 
 def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Load a checkpoint; UserError for an unknown name, a truncated or foreign file."""
+    """Load a checkpoint; raises UserError for an unknown name, or a truncated or foreign file."""
     card, digest = read_card(name_or_path)
     folder = resolve(name_or_path)
     try:
@@ -129,7 +131,7 @@ def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dty
 
 
 def read_tensors(name_or_path: str) -> dict[str, Tensor]:
-    """A checkpoint's tensors on the host, as they are stored; UserError for what `load` would refuse."""
+    """A checkpoint's tensors on the CPU, as they are stored; raises UserError if `load` would."""
     read_card(name_or_path)
     return parse_tensors(_read_weights(resolve(name_or_path)))
 
@@ -150,10 +152,10 @@ def write(
     tensors: Mapping[str, Tensor],
     card: Mapping[str, object],
 ) -> Path:
-    """Write a checkpoint folder; weights first and the card last, each whole or not at all.
+    """Write a checkpoint folder: weights first and the card last, each atomically.
 
-    `config` holds the architecture's sizes, `action_dim` (of one environment action) and `action_block` among them. Floats
-    are stored in float32. A card with several goal costs lists them in `goal_costs` and names its own in `goal_cost`.
+    `config` holds the architecture's sizes, including `action_dim` (of one environment action) and `action_block`. Floats are
+    stored as float32. A card with several goal costs lists them in `goal_costs` and names the default in `goal_cost`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = serialise_tensors({key: _stored(value) for key, value in tensors.items()})
@@ -167,18 +169,18 @@ def write(
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """As it goes into the file: on the host, in float32 if it is floating, with memory of its own."""
+    """The tensor as stored in the file: on the CPU, float32 if floating, contiguous and not sharing memory."""
     stored = tensor.detach().cpu()
     return (stored.float() if stored.is_floating_point() else stored).clone(memory_format=torch.contiguous_format)
 
 
 def own_goal_cost(card: Mapping[str, object]) -> str:
-    """Name of the goal cost that a model plans with unless told otherwise."""
+    """Name of a model's default goal cost."""
     return str(card.get("goal_cost", STATE_GOAL_COSTS[0]))
 
 
 def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: float) -> None:
-    """UserError unless the model of a card has the goal cost (None: its own) and, where asked for, a disagreement."""
+    """Raise UserError unless a card's model has the goal cost (None: its own) and, if `disagreement` > 0, is an ensemble."""
     known = card.get("goal_costs", STATE_GOAL_COSTS)
     assert isinstance(known, list | tuple)
     if name is not None and name not in known:
@@ -186,27 +188,27 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
     check_price(disagreement)
     if disagreement != 0.0 and card.get("format") != ENSEMBLE:
         raise UserError(
-            f"disagreement {disagreement:g} needs an ensemble, and world model {card.get('name')!r} is none: train one with "
+            f"disagreement {disagreement:g} needs an ensemble, and world model {card.get('name')!r} is not one: train one with "
             "train.ensemble=5, or leave it out."
         )
 
 
 def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action_size: int) -> None:
-    """UserError unless a model's card fits a task's dynamics and model-step action size."""
+    """Raise UserError unless a model's card fits a task's dynamics and model-step action size."""
     config = card["model"]
     assert isinstance(config, Mapping)
     size = config["action_dim"] * config["action_block"]
     name = card.get("name")
     if size != action_size:
         raise UserError(
-            f"world model {name!r} takes actions of size {size}, the task's model step has {action_size} "
+            f"world model {name!r} takes actions of size {size}, and the task's model step has {action_size} "
             "(action size x action_block): choose the model that was trained on this task."
         )
     trained = card["dynamics"]
     if trained != dict(dynamics):
         raise UserError(
             f"world model {name!r} was trained on {_words(trained)}, not on {_words(dynamics)}: "
-            "choose the task settings it knows, or train one."
+            "choose the task settings that it was trained on, or train a model."
         )
 
 

@@ -1,1 +1,1 @@
-"""The learned dynamics that ship, and worlds whose optimum is known."""
+"""Learned dynamics models that ship with the package, and analytic worlds with known optima."""

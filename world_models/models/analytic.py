@@ -1,7 +1,7 @@
-"""Worlds whose optimal plans are known, for tests of planners and for trying them out: nothing is learned here.
+"""Analytic worlds, mostly with known optimal plans, for testing planners and trying them out: nothing is learned here.
 
 `LinearQuadratic` and `DoubleIntegrator` come with exact optima (Riccati recursion, least norm, bang-bang). `Pendulums` is a
-small nonlinear world that sees two states and actions at a time. `WithEffort` charges a linear world for its actions.
+small nonlinear world with a history of two. `WithEffort` charges a linear world for its actions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from world_models.errors import require
 
 @dataclass(frozen=True, eq=False)
 class LinearQuadratic:
-    """s_{t+1} = A s_t + B a_t, observed as it is; optima of mean((s_T - goal)^2) + effort * sum of a^2 are known."""
+    """Linear world s_{t+1} = A s_t + B a_t, fully observed; optima of mean((s_T - goal)^2) + effort * sum of a^2 are known."""
 
     A: Float[Tensor, "state state"]
     B: Float[Tensor, "state action"]
@@ -45,33 +45,33 @@ class LinearQuadratic:
             A *= radius / torch.linalg.eigvals(A).abs().max()
             B = torch.randn(state_dim, action_dim, generator=generator, dtype=torch.float64) / action_dim**0.5
             reach = reachability(A, B, state_dim)
-            # A draw that is controllable on paper only would make every test of optima ill-conditioned.
+            # A draw that is only barely controllable would make every test of optima ill-conditioned.
             if torch.linalg.svdvals(reach).min() > 1e-3:
                 return LinearQuadratic(A.to(device, dtype), B.to(device, dtype))
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """One vector."""
+        """`(rows of A,)`."""
         return (self.A.shape[0],)
 
     @property
     def action_dim(self) -> int:
-        """Columns of B."""
+        """Number of columns of B."""
         return self.B.shape[1]
 
     @property
     def history(self) -> int:
-        """The current state says all."""
+        """1: the state is Markov."""
         return 1
 
     @property
     def device(self) -> torch.device:
-        """Where A and B live."""
+        """Device of A and B."""
         return self.A.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating type of A and B."""
+        """Floating-point type of A and B."""
         return self.A.dtype
 
     def encode(self, observation: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
@@ -79,15 +79,16 @@ class LinearQuadratic:
         return observation.to(self.device, self.dtype)
 
     def step(self, states: Float[Tensor, "n 1 state"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n state"]:
-        """A s + B a."""
+        """Next states A s + B a."""
         return states[:, -1] @ self.A.T + actions[:, -1] @ self.B.T
 
     def optimal(
         self, start: Float[Tensor, "batch state"], goal: Float[Tensor, "batch state"], steps: int, effort: float = 0.0
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch steps action"]]:
-        """The least of mean((s_T - goal)^2) + effort * sum of a^2 over unbounded actions, and the actions that reach it.
+        """The minimum of mean((s_T - goal)^2) + effort * sum of a^2 over unbounded actions, and the actions that attain it.
 
-        Riccati recursion in float64. Without effort the optimum need not be unique; one of least norm a step is returned.
+        Computed by a Riccati recursion in float64. Without effort the optimum need not be unique; the one with the least norm
+        at each step is returned.
         """
         A, B = self.A.double(), self.B.double()
         n = A.shape[0]
@@ -111,7 +112,7 @@ class LinearQuadratic:
     def least_norm(
         self, start: Float[Tensor, "batch state"], goal: Float[Tensor, "batch state"], steps: int
     ) -> Float[Tensor, "batch steps action"]:
-        """The actions of least total square that end at the goal (or as near as can be), in closed form."""
+        """The actions with the least sum of squares that end at the goal (or as near as possible), in closed form."""
         A, B = self.A.double(), self.B.double()
         missing = goal.double() - start.double() @ torch.linalg.matrix_power(A, steps).T
         flat = missing @ torch.linalg.pinv(reachability(A, B, steps)).T
@@ -121,7 +122,7 @@ class LinearQuadratic:
 def reachability(
     A: Float[Tensor, "state state"], B: Float[Tensor, "state action"], steps: int
 ) -> Float[Tensor, "state steps_times_action"]:
-    """[A^(T-1) B, ..., A B, B]: what the actions a_0..a_{T-1}, one after the other, add to s_T."""
+    """[A^(T-1) B, ..., A B, B]: the contribution to s_T of the concatenated actions a_0..a_{T-1}."""
     columns = [B]
     for _ in range(steps - 1):
         columns.append(A @ columns[-1])
@@ -138,7 +139,7 @@ class DoubleIntegrator(LinearQuadratic):
     def make(
         dims: int = 2, dt: float = 0.1, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> DoubleIntegrator:
-        """The world of so many directions. Raises UserError for `dims` below 1 or a `dt` that is not positive."""
+        """A double integrator in `dims` directions. Raises UserError for `dims` below 1 or a `dt` that is not positive."""
         require(dims >= 1, f"{dims} directions: a double integrator needs at least 1.")
         require(dt > 0.0, f"time step {dt} is not positive.")
         one, none = torch.eye(dims, dtype=dtype, device=device), torch.zeros(dims, dims, dtype=dtype, device=device)
@@ -146,18 +147,18 @@ class DoubleIntegrator(LinearQuadratic):
         return DoubleIntegrator(A, torch.cat([0.5 * dt**2 * one, dt * one]), dt)
 
     def reach(self, steps: int) -> float:
-        """The farthest that one direction can be travelled from rest to rest in so many steps with |a| <= 1."""
+        """Largest distance along one direction, from rest to rest, in `steps` steps with |a| <= 1."""
         return self.dt**2 * (steps**2 // 4)
 
     def fastest(self, distance: float) -> int:
-        """The fewest steps that take one direction from rest to rest over `distance` with |a| <= 1."""
+        """Fewest steps to cover `distance` along one direction, from rest to rest, with |a| <= 1."""
         steps = 0
         while self.reach(steps) < abs(distance) * (1.0 - 1e-9):
             steps += 1
         return steps
 
     def bang_bang(self, steps: int) -> Float[Tensor, "steps action"]:
-        """The actions that travel `reach(steps)` in every direction: full thrust, a pause if the count is odd, full brake."""
+        """Actions that cover `reach(steps)` in every direction: full thrust, one zero if the count is odd, full brake."""
         half = steps // 2
         thrust = torch.cat([torch.ones(half), torch.zeros(steps % 2), -torch.ones(half)])
         return thrust.to(self.device, self.dtype)[:, None].expand(-1, self.action_dim)
@@ -165,9 +166,10 @@ class DoubleIntegrator(LinearQuadratic):
 
 @dataclass(frozen=True, eq=False)
 class WithEffort:
-    """A linear world that keeps, as one more state feature, effort * (sum of squared actions so far).
+    """A linear world with one more state feature: effort * (sum of squared actions so far).
 
-    With `EffortCost` as goal cost, a planner that looks at the final state only minimises what `LinearQuadratic.optimal` does.
+    With `EffortCost` as goal cost, a planner that sees only the final state minimises the objective of
+    `LinearQuadratic.optimal`.
     """
 
     world: LinearQuadratic
@@ -175,38 +177,38 @@ class WithEffort:
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """The world's state and what was spent."""
+        """`(features of the world + 1,)`: the world's state and the accumulated effort."""
         return (self.world.state_shape[0] + 1,)
 
     @property
     def action_dim(self) -> int:
-        """The world's."""
+        """Action size of the world."""
         return self.world.action_dim
 
     @property
     def history(self) -> int:
-        """The current state says all."""
+        """1: the state is Markov."""
         return 1
 
     @property
     def device(self) -> torch.device:
-        """The world's."""
+        """Device of the world."""
         return self.world.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The world's."""
+        """Floating-point type of the world."""
         return self.world.dtype
 
     def encode(self, observation: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state_plus_one"]:
-        """The observation, and nothing spent."""
+        """The world's states of the observations, with no effort spent."""
         state = self.world.encode(observation)
         return torch.cat([state, torch.zeros_like(state[:, :1])], 1)
 
     def step(
         self, states: Float[Tensor, "n 1 state_plus_one"], actions: Float[Tensor, "n 1 action"]
     ) -> Float[Tensor, "n state_plus_one"]:
-        """The world's step, and the action's price added."""
+        """The world's next states, with the actions' effort added."""
         following = self.world.step(states[..., :-1], actions)
         spent = states[:, -1, -1:] + self.effort * actions[:, -1].square().sum(1, keepdim=True)
         return torch.cat([following, spent], 1)
@@ -214,18 +216,18 @@ class WithEffort:
 
 @dataclass(frozen=True)
 class EffortCost:
-    """Goal cost of `WithEffort`: mean squared distance of the world's state to the goal, plus what was spent."""
+    """Goal cost of `WithEffort`: mean squared difference of the world's state to the goal, plus the accumulated effort."""
 
     def __call__(self, states: Float[Tensor, "n state"], goals: Float[Tensor, "n state"]) -> Float[Tensor, " n"]:
-        """The goal's own last feature does not count."""
+        """Cost of each state against its goal, `[n]`; the goal's last feature is ignored."""
         return (states[:, :-1] - goals[:, :-1]).square().mean(1) + states[:, -1]
 
 
 @dataclass(frozen=True)
 class Pendulums:
-    """Damped pendulums seen by their angles only, so that a step needs two of them (history 2); actions are torques.
+    """Damped pendulums observed by their angles only, so that a step needs two states (history 2); actions are torques.
 
-    q_{t+1} = q_t + damping (q_t - q_{t-1}) + dt^2 (strength (a_t + lag a_{t-1}) - sin q_t), for `dims` pendulums side by side.
+    q_{t+1} = q_t + damping (q_t - q_{t-1}) + dt^2 (strength (a_t + lag a_{t-1}) - sin q_t), for `dims` independent pendulums.
     """
 
     dims: int = 2
@@ -238,17 +240,17 @@ class Pendulums:
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """One angle a pendulum, rad."""
+        """`(dims,)`: one angle per pendulum, rad."""
         return (self.dims,)
 
     @property
     def action_dim(self) -> int:
-        """One torque a pendulum."""
+        """One torque per pendulum."""
         return self.dims
 
     @property
     def history(self) -> int:
-        """Velocity is told by two angles."""
+        """2: two angles determine the velocity."""
         return 2
 
     def encode(self, observation: Float[Tensor, "batch state"]) -> Float[Tensor, "batch state"]:
@@ -256,7 +258,7 @@ class Pendulums:
         return observation.to(self.device, self.dtype)
 
     def step(self, states: Float[Tensor, "n 2 state"], actions: Float[Tensor, "n 2 action"]) -> Float[Tensor, "n state"]:
-        """One Verlet step."""
+        """Next angles, by one Verlet step."""
         before, now = states[:, 0], states[:, 1]
         torque = self.strength * (actions[:, 1] + self.lag * actions[:, 0])
         return now + self.damping * (now - before) + self.dt**2 * (torque - now.sin())

@@ -1,5 +1,5 @@
-"""Picture encoders: pixels to one latent vector. `conv` is quick on a CPU, `vit` is a small vision transformer,
-`moments` measures how the masses of a few colours lie."""
+"""Image encoders: pixels to one latent vector. `conv` is fast on a CPU, `vit` is a small vision transformer,
+`moments` computes image moments of a few colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 
 class SoftArgmax(nn.Module):
-    """Where each feature map is bright: the mean place (x, y in [-1, 1]) under a softmax over the map's cells.
+    """Position of each feature map's mass: the mean (x, y), in [-1, 1], under a softmax over the map's cells.
 
     After Finn et al., "Deep Spatial Autoencoders for Visuomotor Learning" (arXiv 1509.06113).
     """
@@ -22,8 +22,8 @@ class SoftArgmax(nn.Module):
         super().__init__()
         self.sharpness = nn.Parameter(torch.full((channels,), 4.0))
 
-    def forward(self, maps: Float[Tensor, "n channel height width"]) -> Float[Tensor, "n places"]:
-        """Places, `[n, 2 * channel]`."""
+    def forward(self, maps: Float[Tensor, "n channel height width"]) -> Float[Tensor, "n positions"]:
+        """Positions, `[n, 2 * channel]`."""
         height, width = maps.shape[2:]
         x = torch.linspace(-1.0, 1.0, width, device=maps.device, dtype=maps.dtype)
         y = torch.linspace(-1.0, 1.0, height, device=maps.device, dtype=maps.dtype)
@@ -32,7 +32,7 @@ class SoftArgmax(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Convolutions over 4 x 4 patches; latents are read off places of features and a coarse map. `size`: a multiple of 16."""
+    """Convolutions over 4 x 4 patches; latents come from feature positions and a coarse map. `size` is a multiple of 16."""
 
     def __init__(self, size: int, latent: int, width: int) -> None:
         super().__init__()
@@ -51,25 +51,25 @@ class ConvEncoder(nn.Module):
         self.direct = nn.Linear(2 * width, latent)
 
     def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
-        """Latents of pictures whose mean was taken off."""
+        """Latents of images whose mean has been subtracted."""
         maps = self.fine(pictures)
         positions = self.places(maps)
         return self.direct(positions) + self.hidden(torch.cat([positions, self.coarse(maps)], 1))
 
     def outputs(self) -> tuple[nn.Linear, ...]:
-        """The linear layers whose sum the latents are."""
+        """The linear layers whose outputs add up to the latents."""
         return (self.direct, cast(nn.Linear, self.hidden[-1]))
 
 
 class Moments(nn.Module):
-    """How the mass of each feature map lies: its mean place, and second and third central moments in units of its spread.
+    """Image moments of each feature map: its mean position, and second and third central moments in units of its spread.
 
-    A lone shape's place, size and heading are smooth functions of these wherever it is; after Hu, "Visual pattern recognition
-    by moment invariants" (IRE Transactions on Information Theory, 1962).
+    Position, size and heading of a single shape are smooth functions of these wherever it is; after Hu, "Visual pattern
+    recognition by moment invariants" (IRE Transactions on Information Theory, 1962).
     """
 
     OUT = 10
-    """Numbers a map: log mass, place (2), log spread, second moments (2: with the spread they are three) and third (4)."""
+    """Features per map: log mass, position (2), log spread, second moments (2, or 3 with the spread) and third (4)."""
     POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3))
     """Exponents of x and y."""
 
@@ -81,10 +81,10 @@ class Moments(nn.Module):
         self.register_buffer("powers", torch.stack(powers, 1), persistent=False)
 
     powers: Tensor
-    """Of x and y in [-1, 1] at every cell."""
+    """Powers of x and y in [-1, 1] at every cell."""
 
     def forward(self, masses: Float[Tensor, "n channel height width"]) -> Float[Tensor, "n features"]:
-        """Features of maps that are nowhere negative, `[n, OUT * channel]`."""
+        """Features of nonnegative maps, `[n, OUT * channel]`."""
         raw = masses.flatten(2) @ self.powers
         mass = raw[..., 0] + 1e-3
         x, y, xx, xy, yy, xxx, xxy, xyy, yyy = (raw[..., 1:] / mass.unsqueeze(-1)).unbind(-1)
@@ -102,7 +102,7 @@ class Moments(nn.Module):
 
 
 class MomentsEncoder(nn.Module):
-    """Latents of the moments of a few colours' masses: cheap and exact where a scene is a few shapes of plain colours."""
+    """Latents from the image moments of a few colours: cheap and exact for scenes of a few shapes in plain colours."""
 
     def __init__(self, size: int, latent: int, width: int) -> None:
         super().__init__()
@@ -114,12 +114,12 @@ class MomentsEncoder(nn.Module):
         self.direct = nn.Linear(Moments.OUT * width, latent)
 
     def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
-        """Latents of pictures whose mean was taken off."""
+        """Latents of images whose mean has been subtracted."""
         features = self.moments(functional.relu(self.colours(pictures)))
         return self.direct(features) + self.hidden(features)
 
     def outputs(self) -> tuple[nn.Linear, ...]:
-        """The linear layers whose sum the latents are."""
+        """The linear layers whose outputs add up to the latents."""
         return (self.direct, cast(nn.Linear, self.hidden[-1]))
 
 
@@ -144,7 +144,7 @@ class Block(nn.Module):
 
 
 class ViTEncoder(nn.Module):
-    """A vision transformer over 8 x 8 patches with learned positions; the latent is read off a token of its own."""
+    """A vision transformer over 8 x 8 patches with learned positions; the latent comes from a separate summary token."""
 
     PATCH = 8
     HEADS = 4
@@ -160,15 +160,15 @@ class ViTEncoder(nn.Module):
         self.out = nn.Linear(width, latent)
 
     def forward(self, pictures: Float[Tensor, "n 3 size size"]) -> Float[Tensor, "n latent"]:
-        """Latents of pictures whose mean was taken off."""
+        """Latents of images whose mean has been subtracted."""
         tokens = self.patches(pictures).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.summary.expand(len(tokens), -1, -1), tokens], 1) + self.positions
         return self.out(self.norm(self.blocks(tokens)[:, 0]))
 
     def outputs(self) -> tuple[nn.Linear, ...]:
-        """The linear layers whose sum the latents are."""
+        """The linear layers whose outputs add up to the latents."""
         return (self.out,)
 
 
 ENCODERS: dict[str, Callable[[int, int, int], nn.Module]] = {"conv": ConvEncoder, "vit": ViTEncoder, "moments": MomentsEncoder}
-"""Makers by name; they take picture size, latent size and width."""
+"""Encoder classes by name; they take image size, latent size and width."""

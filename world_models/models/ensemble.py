@@ -1,8 +1,8 @@
-"""Ensembles: K models of one state space, planned with as one, whose disagreement is part of the state.
+"""Ensembles: K models of one state space that act as one model, with their disagreement as part of the state.
 
-Where data were few, models that were trained from different seeds predict different things. A planner that pays for such
-disagreement keeps to where the model is to be trusted. Goal costs see a plan's last state only, so the state carries the
-disagreement of the way that led to it.
+Where data are scarce, models trained from different seeds make different predictions. A planner that pays for such disagreement
+stays where the model can be trusted. Goal costs see only a plan's last state, so the state carries the disagreement of the path
+that led to it.
 """
 
 from __future__ import annotations
@@ -32,36 +32,36 @@ from world_models.errors import require
 from world_models.precision import Arithmetic, arithmetic_of
 
 EPSILON = 1e-3
-"""Disagreement that a step adds where the members agree, in one-step changes: it keeps the square root smooth."""
+"""Disagreement that a step adds even if the members agree, in one-step changes: it keeps the square root smooth."""
 
 
 class Ensemble(nn.Module):
-    """A `WorldModel` of K members that share one state space: a state is a member's state, flattened, and the disagreement u.
+    """A `WorldModel` of K members that share one state space: a state is a member's flattened state and the disagreement u.
 
     A step goes to the mean m of the members' predictions p_k; u_{t+1}^2 = u_t^2 + mean_ik ((p_ki - m_i) / c_i)^2 + EPSILON^2
     over features i, where c is the standard deviation of one step's change. So u is the root of the summed squared disagreement
-    of a way, in one-step changes; it is 0 where a way begins. (Disagreement of bootstrapped or reseeded models as a measure of
-    what they do not know: Lakshminarayanan et al. 2017, arXiv 1612.01474; Chua et al. 2018, arXiv 1805.12114.)
+    along a path, in one-step changes; it is 0 at the path's start. (Disagreement of bootstrapped or reseeded models as a
+    measure of their uncertainty: Lakshminarayanan et al. 2017, arXiv 1612.01474; Chua et al. 2018, arXiv 1805.12114.)
 
-    `members` are modules that are world models; the first one encodes. Raises UserError for fewer than two members, members of
-    different shapes, or a change scale that does not fit or is not positive.
+    `members` are modules that are world models; the first one encodes. Raises UserError for fewer than two members, members
+    with different shapes, or a change scale that does not fit or is not positive.
     """
 
     def __init__(self, members: Sequence[nn.Module], change_scale: Float[Tensor, " features"]) -> None:
         super().__init__()
-        require(len(members) >= 2, f"an ensemble of {len(members)} has nothing to disagree about: give 2 members or more.")
+        require(len(members) >= 2, f"an ensemble of {len(members)} members can't disagree: give 2 or more.")
         self.members = nn.ModuleList(members)
         kinds = {(model.state_shape, model.action_dim, model.history) for model in self.models}
         require(
             len(kinds) == 1,
-            f"the members of an ensemble must have one (state shape, action size, history), and these have {sorted(kinds)}: "
+            f"the members of an ensemble must share (state shape, action size, history), and these have {sorted(kinds)}: "
             "train them with the same sizes.",
         )
         features = torch.Size(self.member_shape).numel()
         sound = len(change_scale) == features and bool((change_scale > 0).all()) and bool(torch.isfinite(change_scale).all())
         require(
             sound,
-            f"the change scale {change_scale.tolist()} must be {features} finite numbers > 0: one for each feature of a state.",
+            f"the change scale {change_scale.tolist()} must be {features} finite numbers > 0: give one per state feature.",
         )
         self.register_buffer("change_scale", change_scale.detach().clone())
 
@@ -80,7 +80,7 @@ class Ensemble(nn.Module):
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """`(features + 1,)`: a member's state, flattened, and the disagreement."""
+        """`(features + 1,)`: a member's flattened state and the disagreement."""
         return (torch.Size(self.member_shape).numel() + 1,)
 
     @property
@@ -90,17 +90,17 @@ class Ensemble(nn.Module):
 
     @property
     def history(self) -> int:
-        """How many states and actions a member's step sees."""
+        """Number of states and actions that a member's step sees."""
         return self.models[0].history
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters live."""
+        """Device of the parameters."""
         return self.change_scale.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating type of states and actions."""
+        """Floating-point type of states and actions."""
         return self.change_scale.dtype
 
     def arithmetic(self) -> Arithmetic:
@@ -113,11 +113,11 @@ class Ensemble(nn.Module):
         return torch.cat([state, state.new_zeros(len(state), 1)], 1)
 
     def member_states(self, states: Float[Tensor, "*batch features"]) -> Float[Tensor, "*batch *state"]:
-        """What a member sees of the ensemble's states: all but the disagreement."""
+        """Members' states from the ensemble's: all features but the disagreement, in a member's shape."""
         return states[..., :-1].unflatten(-1, self.member_shape)
 
     def step(self, states: Float[Tensor, "n h features"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n features"]:
-        """The mean of the members' next states, and the disagreement of the way so far."""
+        """The mean of the members' next states, and the disagreement along the path so far."""
         seen = self.member_states(states)
         predictions = torch.stack([model.step(seen, actions).flatten(1) for model in self.models])
         return _combine(predictions, states[:, -1, -1], self.change_scale).states
@@ -125,7 +125,7 @@ class Ensemble(nn.Module):
     def step_pullback(
         self, states: Float[Tensor, "n h features"], actions: Float[Tensor, "n h action"]
     ) -> tuple[Float[Tensor, "n features"], Pullback]:
-        """The next states and their derivative to the actions, by the members' own pullbacks."""
+        """The next states and their derivative with respect to the actions, by the members' own pullbacks."""
         seen = self.member_states(states.detach())
         steps = [step_pullback(model, seen, actions) for model in self.models]
         with torch.enable_grad():
@@ -140,7 +140,7 @@ class Ensemble(nn.Module):
         return combined.detach(), pullback
 
     def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time features"]:
-        """States s_1..s_T: with frozen weights (and a history of 1) one autograd node for all steps."""
+        """States s_1..s_T; with frozen weights and a history of 1, all steps are one autograd node."""
         if self.history > 1 or any(weight.requires_grad for weight in self.parameters()):
             return serial_rollout(self, context, actions)
         return _Rollout.apply(context.last, actions, self)  # pyright: ignore[reportReturnType]
@@ -148,18 +148,18 @@ class Ensemble(nn.Module):
 
 @dataclass(frozen=True)
 class _Combined:
-    """The next state of an ensemble, and what its derivative reads."""
+    """The next state of an ensemble, and the tensors that its derivative reads."""
 
     states: Float[Tensor, "n more"]
     deviation: Float[Tensor, "k n features"]
-    """Of each member's prediction from the mean, in one-step changes."""
+    """Deviation of each member's prediction from the mean, in one-step changes."""
     disagreement: Float[Tensor, " n"]
 
 
 def _combine(
     predictions: Float[Tensor, "k n features"], before: Float[Tensor, " n"], change_scale: Float[Tensor, " features"]
 ) -> _Combined:
-    """The next state of the ensemble from those of its members and the disagreement before."""
+    """The ensemble's next state from its members' predictions and the disagreement before."""
     mean = predictions.mean(0)
     deviation = (predictions - mean) / change_scale
     disagreement = (before.square() + deviation.square().mean((0, 2)) + EPSILON**2).sqrt()
@@ -168,7 +168,7 @@ def _combine(
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step's backward pass reads."""
+    """Values that a step's backward pass reads."""
 
     members: list[Vjp]
     combined: _Combined
@@ -180,7 +180,7 @@ class _Rollout(Function):
 
     @staticmethod
     def forward(ctx: Any, start: Tensor, actions: Tensor, model: Ensemble) -> Tensor:
-        """States s_1..s_T; what the backward pass reads is kept only where one may come."""
+        """States s_1..s_T; values for the backward pass are kept only if one may follow."""
         states: list[Tensor] = []
         ctx.kept, ctx.model = [], model
         keep = any(ctx.needs_input_grad)
@@ -206,9 +206,9 @@ class _Rollout(Function):
         to_actions = []
         for cotangent, step in zip(reversed(cotangents[0].unbind(1)), reversed(ctx.kept), strict=True):
             carry = carry + cotangent
-            # u' = sqrt(u^2 + v + e^2): du'/du = u / u' and du'/dv = 1 / (2 u'); the mean's part of dv cancels.
-            steepness = carry[:, -1] / step.joined.disagreement
-            spread = steepness.unsqueeze(1) * step.joined.deviation / (scale * scale.numel())
+            # u' = sqrt(u^2 + v + e^2): du'/du = u / u' and du'/dv = 1 / (2 u'); the mean's share of dv cancels.
+            steepness = carry[:, -1] / step.combined.disagreement
+            spread = steepness.unsqueeze(1) * step.combined.deviation / (scale * scale.numel())
             shares = (carry[:, :-1] + spread) / len(step.members)
             backs = [vjp(share.unflatten(1, shape)) for vjp, share in zip(step.members, shares, strict=True)]
             to_actions.append(torch.stack([back[1] for back in backs]).sum(0))
@@ -218,7 +218,7 @@ class _Rollout(Function):
 
 
 class EnsembleCost(nn.Module):
-    """A member's goal cost for the states of an ensemble, and a price of the disagreement: base + disagreement * u^2.
+    """A member's goal cost applied to an ensemble's states, plus a price on the disagreement: base + disagreement * u^2.
 
     Raises UserError for a price that is negative or not finite.
     """
@@ -231,16 +231,16 @@ class EnsembleCost(nn.Module):
         self.disagreement = disagreement
 
     def forward(self, states: Float[Tensor, "n features"], goals: Float[Tensor, "n features"]) -> Float[Tensor, " n"]:
-        """Cost of each state against its goal, `[n]`; goals have no disagreement."""
+        """Cost of each state against its goal, `[n]`; a goal's disagreement is 0."""
         own, wanted = (s[:, :-1].unflatten(1, self.member_shape) for s in (states, goals))
         return self.base(own, wanted) + self.disagreement * (states[:, -1] - goals[:, -1]).square()
 
 
 class QuadraticEnsembleCost(EnsembleCost):
-    """The same where the member's goal cost is a `QuadraticCost`: then so is this one."""
+    """An `EnsembleCost` whose base is a `QuadraticCost`, which makes it one as well."""
 
     def feature_weights(self, goals: Float[Tensor, "batch features"]) -> Float[Tensor, " features"]:
-        """The base's weights and the price, for a mean over one feature more."""
+        """The base's weights and the price, rescaled for a mean over one more feature."""
         assert isinstance(self.base, QuadraticCost)
         own = self.base.feature_weights(goals[:, :-1].unflatten(1, self.member_shape)).flatten()
         count = len(own)
@@ -248,26 +248,26 @@ class QuadraticEnsembleCost(EnsembleCost):
 
 
 def ensemble_cost(base: GoalCost, member_shape: tuple[int, ...], disagreement: float = 0.0) -> EnsembleCost:
-    """The ensemble's form of a member's goal cost; quadratic where that is."""
+    """The goal cost of an ensemble from that of its members; quadratic if that is."""
     kind = QuadraticEnsembleCost if isinstance(base, QuadraticCost) else EnsembleCost
     return kind(base, member_shape, disagreement)
 
 
 def priced(goal_cost: GoalCost, disagreement: float) -> EnsembleCost:
-    """An ensemble's goal cost with this price of disagreement instead of its own; TypeError for any other goal cost."""
+    """An ensemble's goal cost with another price of disagreement; raises TypeError for any other goal cost."""
     if not isinstance(goal_cost, EnsembleCost):
-        raise TypeError(f"{type(goal_cost).__name__} is no goal cost of an ensemble.")
+        raise TypeError(f"{type(goal_cost).__name__} is not the goal cost of an ensemble.")
     return ensemble_cost(goal_cost.base, goal_cost.member_shape, disagreement)
 
 
 def check_price(disagreement: float) -> None:
-    """UserError for a price of disagreement that is negative or not finite."""
-    sentence = f"disagreement {disagreement!r} is no price of an ensemble's disagreement: give a number >= 0, such as 0.1."
+    """Raise UserError for a price of disagreement that is negative or not finite."""
+    sentence = f"disagreement {disagreement!r} is not a valid price: give a number >= 0, such as 0.1."
     require(0 <= disagreement < float("inf"), sentence)
 
 
 class EnsembleDecode(nn.Module):
-    """A member's reading of observations, for the states of an ensemble."""
+    """A member's `decode`, applied to an ensemble's states."""
 
     def __init__(self, base: Decode, member_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -275,5 +275,5 @@ class EnsembleDecode(nn.Module):
         self.member_shape = member_shape
 
     def forward(self, states: Float[Tensor, "n features"]) -> Float[Tensor, "n observation"]:
-        """Observations of states."""
+        """Observations decoded from states."""
         return self.base(states[:, :-1].unflatten(1, self.member_shape))

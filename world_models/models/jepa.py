@@ -1,7 +1,7 @@
-"""JEPA: a world model of pictures that predicts the next latent, never a picture.
+"""JEPA: a world model of images that predicts the next latent, never an image.
 
-A state is one normalised latent vector (and normalised proprioception behind it, where the model takes any). One model step
-adds a learned change to the last of h states: s' = s + delta_scale * f(s_{t-h+1..t}, a_{t-h+1..t}).
+A state is one normalised latent vector (followed by normalised proprioception, if the model takes any). One model step adds a
+learned change to the last of h states: s' = s + delta_scale * f(s_{t-h+1..t}, a_{t-h+1..t}).
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
 from world_models.models.encoders import ENCODERS
 from world_models.models.mlp import ACTIVATIONS
+from world_models.models.network import Network
 
 
 @dataclass(frozen=True)
 class JEPAConfig:
-    """Sizes of a `JEPA`. Raises UserError for sizes that are none and UnknownNameError for unknown names."""
+    """Configuration of a `JEPA`. Raises UserError for invalid sizes and UnknownNameError for unknown names."""
 
     action_dim: int
     """Size of one environment action."""
     action_block: int = 1
-    """Environment steps a model step."""
+    """Environment steps per model step."""
     size: int = 64
-    """Side of the pictures, px: a multiple of 16."""
+    """Side of the images, px: a multiple of 16."""
     latent: int = 16
     proprioception: int = 0
-    """Features of proprioception that a state holds behind the latent."""
+    """Proprioception features that follow the latent in a state."""
     encoder: str = "conv"
-    """One of `world_models.encoders.ENCODERS`."""
+    """Name in `world_models.models.encoders.ENCODERS`."""
     encoder_width: int = 32
     history: int = 3
     differences: bool = True
-    """Show the predictor the last state and the steps that led to it, in units of a usual step, instead of h states."""
+    """Give the predictor the last state and the changes that led to it, in units of `delta_scale`, instead of h states."""
     width: int = 256
     depth: int = 3
     """Hidden layers of the predictor: the input layer and `depth - 1` residual blocks."""
@@ -47,8 +48,10 @@ class JEPAConfig:
         for name in ("action_dim", "action_block", "size", "latent", "encoder_width", "history", "width", "depth"):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            require(whole, f"JEPAConfig.{name} {value!r} is no size: give a whole number >= 1.")
-        require(self.size % 16 == 0, f"JEPAConfig.size {self.size} is no multiple of 16: choose {self.size // 16 * 16 + 16}.")
+            require(whole, f"JEPAConfig.{name} {value!r} is not a valid size: give a whole number >= 1.")
+        require(
+            self.size % 16 == 0, f"JEPAConfig.size {self.size} is not a multiple of 16: choose {self.size // 16 * 16 + 16}."
+        )
         require(self.proprioception >= 0, f"JEPAConfig.proprioception {self.proprioception} must be >= 0.")
         if self.encoder not in ENCODERS:
             raise UnknownNameError("encoder", self.encoder, ENCODERS)
@@ -57,12 +60,12 @@ class JEPAConfig:
 
     @property
     def state(self) -> int:
-        """Features of a state."""
+        """Number of features of a state."""
         return self.latent + self.proprioception
 
 
 class Predictor(nn.Module):
-    """f: one step's change in units of a usual step, from a window of states and actions (a residual MLP)."""
+    """f: one step's change in units of `delta_scale`, from a window of states and actions (a residual MLP)."""
 
     def __init__(self, config: JEPAConfig) -> None:
         super().__init__()
@@ -74,19 +77,18 @@ class Predictor(nn.Module):
         self._activation = ACTIVATIONS[config.activation]
 
     def forward(self, seen: Float[Tensor, "n h state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n state"]:
-        """The change, from what the model shows of the window."""
+        """The change, from the window as `JEPA.delta` prepares it."""
         hidden = self._activation(self.state_in(seen.flatten(1)) + self.action_in(actions.flatten(1)))
         for block in self.blocks:
             hidden = hidden + self._activation(block(functional.layer_norm(hidden, hidden.shape[1:])))
         return self.out(hidden)
 
 
-class JEPA(nn.Module):
-    """A `WorldModel` over pictures. Normalisation lives in buffers: `calibrate` sets it from the trained encoder's latents."""
+class JEPA(Network[JEPAConfig]):
+    """A `WorldModel` over images. `calibrate` sets its normalisation buffers from the trained encoder's latents."""
 
     def __init__(self, config: JEPAConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = ENCODERS[config.encoder](config.size, config.latent, config.encoder_width)
         self.predictor = Predictor(config)
         self.register_buffer("picture_mean", torch.zeros(config.size, config.size, 3))
@@ -97,9 +99,9 @@ class JEPA(nn.Module):
         self.encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     picture_mean: Tensor
-    """Of the training pictures, in [0, 1]: the encoder sees what differs from it."""
+    """Mean of the training images, in [0, 1]; it is subtracted before encoding."""
     picture_scale: Tensor
-    """By how much that is multiplied."""
+    """Factor applied to the difference."""
     state_mean: Tensor
     state_std: Tensor
     delta_scale: Tensor
@@ -111,52 +113,39 @@ class JEPA(nn.Module):
         return (self.config.state,)
 
     @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
     def history(self) -> int:
-        """How many states a step sees."""
+        """Number of states and actions that a step sees."""
         return self.config.history
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.state_mean.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the parameters."""
-        return self.state_mean.dtype
-
     def embed(self, pixels: UInt8[Tensor, "n size size 3"]) -> Float[Tensor, "n latent"]:
-        """Latents as the encoder gives them, before normalisation."""
-        # NHWC bytes seen as NCHW are channels_last already: the layout in which convolutions are quick on a CPU.
+        """Latents from the encoder, before normalisation."""
+        # NHWC bytes viewed as NCHW are channels_last already, the layout in which convolutions are fast on a CPU.
         seen = (pixels.to(self.dtype) / 255.0 - self.picture_mean) * self.picture_scale
         return self.encoder(seen.permute(0, 3, 1, 2))
 
     def normalise(
         self, latents: Float[Tensor, "n latent"], proprioception: Float[Tensor, "n feature"]
     ) -> Float[Tensor, "n state"]:
-        """States of latents and proprioception."""
+        """States from latents and proprioception."""
         features = proprioception[:, : self.config.proprioception].to(latents)
         return (torch.cat([latents, features], 1) - self.state_mean) / self.state_std
 
     def encode(self, observation: PixelObservation) -> Float[Tensor, "n state"]:
-        """States of pictures. Raises UserError for pictures of another size or missing proprioception."""
+        """States of images. Raises UserError for images of another size or too little proprioception."""
         size = self.config.size
         shape = tuple(observation.pixels.shape[1:])
-        require(shape == (size, size, 3), f"pictures of {shape}: the model sees {size} x {size} px in three colours.")
+        require(
+            shape == (size, size, 3), f"images of shape {shape}: the model takes {size} x {size} px with three colour channels."
+        )
         features = observation.proprioception.shape[1]
         wanted = self.config.proprioception
-        require(features >= wanted, f"{features} features of proprioception: the model takes {wanted}.")
+        require(features >= wanted, f"{features} proprioception features: the model takes {wanted}.")
         return self.normalise(self.embed(observation.pixels), observation.proprioception)
 
     def calibrate(self, states: Float[Tensor, "trajectories time state"]) -> Float[Tensor, "trajectories time state"]:
-        """Set the normalisation from these (so far normalised otherwise) states, and return them as they are from now on.
+        """Set the normalisation from these states, and return them in the new normalisation.
 
-        All features of the latent share one scale, so that directions in which nothing happens stay small.
+        All features of the latent share one scale, so that directions with little variation stay small.
         """
         raw = states * self.state_std + self.state_mean
         block, latent = self.config.action_block, self.config.latent
@@ -170,7 +159,7 @@ class JEPA(nn.Module):
         return (raw - self.state_mean) / self.state_std
 
     def delta(self, states: Float[Tensor, "n h state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n state"]:
-        """f: one step's change in units of `delta_scale` (the training target's natural scale)."""
+        """f, one step's change in units of `delta_scale` (the training target's natural scale)."""
         if self.config.differences and self.history > 1:
             states = torch.cat([states[:, 1:].sub(states[:, :-1]) / self.delta_scale, states[:, -1:]], 1)
         return self.predictor(states, actions)

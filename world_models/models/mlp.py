@@ -1,7 +1,7 @@
 """The residual MLP world model for state observations, and its goal cost.
 
 A state is the normalised observation. One model step adds a learned change to it: s' = s + delta_scale * f(s, a).
-Normalisation lives in buffers, so a checkpoint carries it.
+The normalisation is stored in buffers, and therefore in checkpoints.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from world_models.models.mlp_frozen import (
     frozen_rollout,
     frozen_vjp,
 )
+from world_models.models.network import Network
 from world_models.precision import Arithmetic, torch_arithmetic
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -38,7 +39,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class MLPConfig:
-    """Sizes of a `ResidualMLP`. `depth` counts hidden layers: the input layer and `depth - 1` residual blocks.
+    """Configuration of a `ResidualMLP`. `depth` counts hidden layers: the input layer and `depth - 1` residual blocks.
 
     Raises UserError for a size below 1 and UnknownNameError for an unknown activation.
     """
@@ -47,7 +48,7 @@ class MLPConfig:
     action_dim: int
     """Size of one environment action."""
     action_block: int = 1
-    """Environment steps a model step; the model's action is that many environment actions, concatenated."""
+    """Environment steps per model step; the model's action is that many environment actions, concatenated."""
     width: int = 256
     depth: int = 3
     activation: str = "relu"
@@ -59,23 +60,22 @@ class MLPConfig:
             value = getattr(self, name)
             require(
                 isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-                f"MLPConfig.{name} {value!r} is no size: give a whole number >= 1.",
+                f"MLPConfig.{name} {value!r} is not a valid size: give a whole number >= 1.",
             )
         if self.activation not in ACTIVATIONS:
             raise UnknownNameError("activation", self.activation, ACTIVATIONS)
 
 
-class ResidualMLP(nn.Module):
+class ResidualMLP(Network[MLPConfig]):
     """A `WorldModel` over state observations: residual on the state, residual blocks, LayerNorm before each block.
 
-    LayerNorm has no affine parameters: the linear layer behind it could absorb them, and they cost time.
+    LayerNorm has no affine parameters: the linear layer after it could absorb them, and they cost time.
     """
 
     def __init__(self, config: MLPConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         width, features = config.width, config.observation_dim
-        # Two input layers instead of one over a concatenation: no copy, and no work for a state gradient nobody asks for.
+        # Two input layers instead of one over a concatenation: no copy, and no work for an unneeded state gradient.
         self.state_in = nn.Linear(features, width)
         self.action_in = nn.Linear(self.action_dim, width, bias=False)
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(config.depth - 1))
@@ -97,7 +97,7 @@ class ResidualMLP(nn.Module):
         std: Float[Tensor, " observation"],
         delta_std: Float[Tensor, " observation"],
     ) -> None:
-        """Set the normalisation from data, all in observation units; `delta_std` is of a model step's change.
+        """Set the normalisation, all in observation units; `delta_std` is the standard deviation of a model step's change.
 
         Raises UserError for a standard deviation that is not positive.
         """
@@ -112,36 +112,16 @@ class ResidualMLP(nn.Module):
         """`(observation_dim,)`."""
         return (self.config.observation_dim,)
 
-    @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
-    def history(self) -> int:
-        """1: the state is Markov."""
-        return 1
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.out.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the parameters."""
-        return self.out.weight.dtype
-
     def encode(self, observation: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
         """Normalised observations."""
         return (observation.to(self.dtype) - self.observation_mean) / self.observation_std
 
     def decode(self, state: Float[Tensor, "*batch observation"]) -> Float[Tensor, "*batch observation"]:
-        """Observations of states: the inverse of `encode`."""
+        """Observations that correspond to states: the inverse of `encode`."""
         return state * self.observation_std + self.observation_mean
 
     def delta(self, state: Float[Tensor, "n observation"], action: Float[Tensor, "n action"]) -> Float[Tensor, "n observation"]:
-        """f(s, a): one step's change in units of `delta_scale` (the training target's natural scale)."""
+        """f(s, a), one step's change in units of `delta_scale` (the training target's natural scale)."""
         hidden = self._activation(self.state_in(state) + self.action_in(action))
         for block in self.blocks:
             inner = functional.layer_norm(hidden, hidden.shape[1:]) if self.config.layer_norm else hidden
@@ -153,8 +133,8 @@ class ResidualMLP(nn.Module):
     ) -> Float[Tensor, "n observation"]:
         """The next states.
 
-        With frozen weights and ReLU or SiLU a faster path gives the same values and first derivatives, to states and actions;
-        second derivatives need a model whose weights require gradients.
+        With frozen weights and ReLU or SiLU a faster path gives the same values and first derivatives with respect to states
+        and actions; second derivatives need a model whose weights require gradients.
         """
         state, action = states[:, 0], actions[:, 0]
         weights = self._frozen_weights()
@@ -163,7 +143,7 @@ class ResidualMLP(nn.Module):
         return torch.addcmul(state, self.delta_scale, self.delta(state, action))
 
     def rollout(self, context: Context, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time observation"]:
-        """States s_1..s_T: with frozen weights one autograd node for all steps."""
+        """States s_1..s_T; with frozen weights, all steps are one autograd node."""
         weights = self._frozen_weights()
         if weights is not None:
             return frozen_rollout(weights, context.last, actions)
@@ -172,7 +152,7 @@ class ResidualMLP(nn.Module):
     def step_pullback(
         self, states: Float[Tensor, "n 1 observation"], actions: Float[Tensor, "n 1 action"]
     ) -> tuple[Float[Tensor, "n observation"], Pullback]:
-        """The next states and their derivative to the actions; with frozen weights autograd has no part in it."""
+        """The next states and their derivative with respect to the actions, without autograd if the weights are frozen."""
         weights = self._frozen_weights()
         if weights is None:
             return autograd_pullback(self, states, actions)
@@ -182,7 +162,7 @@ class ResidualMLP(nn.Module):
     def step_vjp(
         self, states: Float[Tensor, "n 1 observation"], actions: Float[Tensor, "n 1 action"]
     ) -> tuple[Float[Tensor, "n observation"], Vjp]:
-        """The next states and their derivative to states and actions; with frozen weights autograd has no part in it."""
+        """The next states and their derivative with respect to states and actions, without autograd if weights are frozen."""
         weights = self._frozen_weights()
         if weights is None:
             return autograd_vjp(self, states, actions)
@@ -203,7 +183,7 @@ class ResidualMLP(nn.Module):
         goal_weight: Float[Tensor, "batch time"],
         feature_weights: Float[Tensor, " observation"],
     ) -> tuple[Float[Tensor, "batch virtual observation"], Float[Tensor, "batch time action"]] | None:
-        """GRASP's reshaped gradients from the kernel, where there is one (`world_models.base.LiftedModel`)."""
+        """GRASP's reshaped gradients by the kernel, None if there is none (`world_models.base.LiftedModel`)."""
         weights = self._frozen_weights()
         native = None if weights is None else allowed_kernel(weights)
         if native is None:
@@ -218,7 +198,7 @@ class ResidualMLP(nn.Module):
         return torch_arithmetic(self.device, self.dtype, autocast=weights is None) if native is None else native.arithmetic
 
     def _frozen_weights(self) -> FrozenWeights | None:
-        """The weights in a form that lives as long as they stay as they are; None while any of them may be trained."""
+        """The prepared weights, cached until they change; None while any of them requires gradients."""
         read = self._read()
         version = [(tensor.data_ptr(), tensor.dtype, tensor.requires_grad, _version(tensor)) for tensor in read]
         if self._prepared is None or self._prepared[0] != version:
@@ -227,8 +207,8 @@ class ResidualMLP(nn.Module):
         return self._prepared[1]
 
     def _read(self) -> tuple[Tensor, ...]:
-        """Everything that a step reads."""
-        # Straight from the dictionaries: attribute look-ups of modules cost more than all else that planning does here.
+        """All tensors that a step reads."""
+        # Read straight from the dictionaries: modules' attribute look-ups would cost more than the rest of this check.
         modules = self._modules
         layers = (modules["state_in"], modules["action_in"], *self._blocks(), modules["out"])
         return (*(tensor for layer in layers for tensor in _parameters(layer)), self.delta_scale)
@@ -250,7 +230,7 @@ class ResidualMLP(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy takes along: all but what is derived from the weights."""
+        """State for copies and pickles, without the prepared weights."""
         return {**self.__dict__, "_prepared": None}
 
 
@@ -259,12 +239,12 @@ def _parameters(layer: nn.Module | None) -> list[Tensor]:
 
 
 def _version(tensor: Tensor) -> object:
-    """Equal as long as the tensor is not changed in place; tensors of inference mode do not count changes, so never equal."""
+    """A value that stays equal until the tensor changes in place; never equal for inference tensors, which count no changes."""
     return object() if tensor.is_inference() else tensor._version
 
 
 class StateGoalCost(nn.Module):
-    """A `GoalCost` over some features of the state: mean over features of weights * (s - g)^2.
+    """A `GoalCost` over weighted features of the state: mean over features of weights * (s - g)^2.
 
     Raises UserError for negative weights or weights that are all zero.
     """

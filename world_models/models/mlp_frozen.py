@@ -1,9 +1,9 @@
-"""The residual MLP's step and rollout for frozen weights: the same functions with hand-written derivatives, for planning speed.
+"""The residual MLP's step and rollout for frozen weights, with hand-written derivatives for fast planning.
 
-Planning differentiates the model to actions and states, never to weights. Knowing that, the forward pass works in place and
+Planning differentiates the model with respect to actions and states, never to weights. So the forward pass works in place and
 keeps only what the backward pass reads, and a rollout of T steps is one autograd node instead of a chain of them.
 
-Two ways compute it: torch operations, in any floating type on any device; and, where leave to round is given
+There are two implementations: torch operations, in any floating-point type on any device; and, where rounding is allowed
 (`world_models.precision`) and the processor has AMX or AVX-512 with bfloat16, a kernel in C (`world_models.native`).
 """
 
@@ -26,7 +26,7 @@ from world_models.precision import current_precision, without_autocast
 
 _EPS = 1e-5
 FAST_ACTIVATIONS = ("relu", "silu")
-"""Activations that the fast path knows."""
+"""Activations that the fast path supports."""
 
 _backward_relu = torch.ops.aten.threshold_backward
 _backward_silu = torch.ops.aten.silu_backward
@@ -35,7 +35,7 @@ _backward_norm = torch.ops.aten.native_layer_norm_backward
 
 @dataclass(frozen=True)
 class FrozenWeights:
-    """What a step of `ResidualMLP` reads; `blocks` are (weight, bias) pairs, `activation` one of `FAST_ACTIVATIONS`."""
+    """Tensors that a step of `ResidualMLP` reads; `blocks` are (weight, bias) pairs, `activation` is in `FAST_ACTIVATIONS`."""
 
     state_in: Float[Tensor, "width observation"]
     action_in: Float[Tensor, "width action"]
@@ -59,7 +59,7 @@ class FrozenWeights:
 
     @cached_property
     def into(self) -> Float[Tensor, "inputs width"]:
-        """The input layer's weight for states and actions side by side."""
+        """The input layer's weight for concatenated states and actions."""
         return torch.cat([self.state_in.t(), self.action_in.t()])
 
     @cached_property
@@ -69,17 +69,17 @@ class FrozenWeights:
 
     @cached_property
     def high(self) -> NativeMLP | None:
-        """The kernel that keeps 16 bits of values and 8 of gradients, if there is one."""
+        """The kernel that keeps 16 bits of values and 8 of gradients; None if unavailable."""
         return self._native(3)
 
     @cached_property
     def medium(self) -> NativeMLP | None:
-        """The kernel that keeps 8 bits, if there is one."""
+        """The kernel that keeps 8 bits; None if unavailable."""
         return self._native(1)
 
     @property
     def layers(self) -> Layers:
-        """The same weights from first to last layer, as the kernel takes them."""
+        """The weights from first to last layer, as the kernel takes them."""
         return Layers(
             weights=(self.into.t(), *(weight for weight, _ in self.blocks), self.out),
             biases=(self.bias_in, *(bias for _, bias in self.blocks), self.bias_out),
@@ -97,7 +97,7 @@ class FrozenWeights:
 
 @dataclass(frozen=True)
 class _Block:
-    """What a residual block's backward pass reads: its input, that input's LayerNorm statistics, what the activation left."""
+    """Tensors for a residual block's backward pass: input, LayerNorm statistics of the input, residue of the activation."""
 
     hidden: Tensor
     mean: Tensor
@@ -107,7 +107,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Step:
-    """What a step's backward pass reads: its blocks, and what the input layer's activation left."""
+    """Tensors for a step's backward pass: those of its blocks, and the residue of the input layer's activation."""
 
     blocks: list[_Block]
     first: Tensor
@@ -116,8 +116,8 @@ class _Step:
 def _forward(
     weights: FrozenWeights, state: Float[Tensor, "n observation"], action: Float[Tensor, "n action"]
 ) -> tuple[Float[Tensor, "n observation"], _Step]:
-    """The next state, and what the backward pass needs."""
-    # Biases are added behind the products: addmm would first copy the bias into fresh memory, row by row.
+    """The next state, and the tensors for the backward pass."""
+    # Biases are added after the products: addmm would first copy the bias into new memory, row by row.
     hidden, first = _activate(weights, torch.mm(torch.cat([state, action], 1), weights.into).add_(weights.bias_in))
     kept = []
     for weight, bias in weights.blocks:
@@ -132,7 +132,7 @@ def _forward(
 
 
 def _activate(weights: FrozenWeights, pre: Float[Tensor, "n width"]) -> tuple[Tensor, Tensor]:
-    """The activation of `pre`, and what its derivative reads: the output of ReLU, the input of SiLU."""
+    """The activation of `pre`, and the residue that its derivative reads: the output of ReLU, the input of SiLU."""
     if weights.activation == "relu":
         active = pre.relu_()
         return active, active
@@ -145,7 +145,7 @@ def _backward_activation(weights: FrozenWeights, gradient: Tensor, left: Tensor)
 
 
 def _narrow(wide: Float[Tensor, "n width"], weight: Float[Tensor, "few width"]) -> Float[Tensor, "n few"]:
-    """wide @ weight^T for a weight of few rows: the transposed product takes half the time (or less) on a CPU."""
+    """wide @ weight^T for a weight with few rows: the transposed product takes at most half the time on a CPU."""
     return torch.mm(weight, wide.t()).t()
 
 
@@ -164,11 +164,11 @@ def _backward(weights: FrozenWeights, kept: _Step, cotangent: Float[Tensor, "n o
 def _unroll(
     weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
 ) -> tuple[Float[Tensor, "n time observation"], list[_Step]]:
-    """States s_1..s_T and, with `keep`, what `_unroll_back` needs."""
+    """States s_1..s_T and, with `keep`, the tensors that `_unroll_back` needs."""
     rows = len(start)
     start, actions = _filled(start), _filled(actions)
     states, steps = [start], []
-    # Types are chosen here by hand: an autocast around the forward pass would not be around the backward pass.
+    # Without autocast, whatever the caller has set: it would apply to the forward pass but not to the backward pass.
     with without_autocast(start.device):
         for action in actions.unbind(1):
             following, kept = _forward(weights, states[-1], action)
@@ -181,7 +181,7 @@ def _unroll(
 def _unroll_back(
     weights: FrozenWeights, steps: list[_Step], cotangents: Float[Tensor, "n time observation"], to_start: bool
 ) -> tuple[Float[Tensor, "n observation"] | None, Float[Tensor, "n time action"]]:
-    """The cotangents of start (if asked for) and actions from those of the states."""
+    """The cotangents of start (if requested) and actions from those of the states."""
     rows, cotangents = len(cotangents), _filled(cotangents)
     carry, to_actions = None, []
     with without_autocast(cotangents.device):
@@ -196,9 +196,10 @@ def _unroll_back(
 
 
 def _filled(tensor: Tensor) -> Tensor:
-    """With rows of zeros behind it where the last rows would be rounded in another way than in a larger batch.
+    """The tensor padded with rows of zeros if its last rows would be rounded differently than in a larger batch.
 
-    Measured (MKL, x86, 1 and 2 threads): from 12 rows on, in fours, a row of a product is the same whatever stands beside it.
+    Measured (MKL, x86, 1 and 2 threads): with at least 12 rows, in multiples of 4, a row of a product does not depend on the
+    other rows.
     """
     rows = len(tensor)
     wanted = max(12, rows + -rows % 4) if tensor.device.type == "cpu" else rows
@@ -223,7 +224,7 @@ class _TorchRollout(Function):
 
 
 class _NativeRollout(Function):
-    """The same as one call of the kernel."""
+    """States s_1..s_T as one autograd node that calls the kernel, differentiable once."""
 
     @staticmethod
     def forward(ctx: Any, start: Tensor, actions: Tensor, native: NativeMLP) -> Tensor:
@@ -240,7 +241,7 @@ class _NativeRollout(Function):
 
 
 def allowed_kernel(weights: FrozenWeights) -> NativeMLP | None:
-    """The kernel that the current precision allows, if there is one."""
+    """The kernel that the current precision allows; None if unavailable."""
     precision = current_precision()
     if precision == "highest":
         return None
@@ -250,9 +251,9 @@ def allowed_kernel(weights: FrozenWeights) -> NativeMLP | None:
 def frozen_rollout(
     weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
 ) -> Float[Tensor, "n time observation"]:
-    """States s_1..s_T, differentiable once in start and actions; raises RuntimeError where a second derivative is asked for.
+    """States s_1..s_T, differentiable once in start and actions; a second derivative raises RuntimeError.
 
-    Rounds as much as the `current_precision` allows where that makes it faster.
+    Rounds as far as `current_precision` allows if that is faster.
     """
     native = allowed_kernel(weights)
     if native is not None:
@@ -263,7 +264,7 @@ def frozen_rollout(
 def frozen_pullback(
     weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
 ) -> tuple[Float[Tensor, "n time observation"], Callable[[Tensor], Tensor]]:
-    """The same states, and their derivative to the actions as a function of the states' cotangents, without autograd."""
+    """The same states, and their pullback from the states' cotangents to those of the actions, without autograd."""
     native = allowed_kernel(weights)
     with torch.no_grad():
         if native is None:
@@ -276,7 +277,7 @@ def frozen_pullback(
 def frozen_vjp(
     weights: FrozenWeights, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"]
 ) -> tuple[Float[Tensor, "n time observation"], Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Like `frozen_pullback`, to the cotangents of both start and actions."""
+    """Like `frozen_pullback`, with the cotangents of both start and actions."""
     native = allowed_kernel(weights)
     with torch.no_grad():
         if native is not None:
@@ -288,5 +289,5 @@ def frozen_vjp(
 
 def _both(cotangents: tuple[Tensor | None, Tensor]) -> tuple[Tensor, Tensor]:
     start, actions = cotangents
-    assert start is not None, "asked for"
+    assert start is not None, "the cotangents of the start were requested"
     return start, actions

@@ -1,4 +1,4 @@
-"""`probe`: state observations read off states, by labels; what shows a pixel model's errors, and a goal cost."""
+"""Goal cost `probe`: state observations predicted from states, trained with labels; also measures a pixel model's errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from world_models.precision import without_autocast
 
 
 class Probe(nn.Module):
-    """State observations of model states: linear for `width` 0, else with two hidden layers. It is a model's `decode`."""
+    """State observations from model states: linear for `width` 0, else with two hidden layers. It serves as `decode`."""
 
     def __init__(self, state: int, observation: int, width: int = 0) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Probe(nn.Module):
 
     mean: Tensor
     std: Tensor
-    """Of the observations: hidden layers work on normalised ones."""
+    """Standard deviation of the observations; the layers predict normalised ones."""
 
     def forward(self, states: Float[Tensor, "*n state"]) -> Float[Tensor, "*n observation"]:
         """Observations in the task's units."""
@@ -30,7 +30,7 @@ class Probe(nn.Module):
 
 
 class ProbeCost(nn.Module):
-    """A `GoalCost` that was learned with labels: mean over features of weight * (probe(s) - probe(g))^2."""
+    """A `GoalCost` learned with labels: mean over features of weight * (probe(s) - probe(g))^2."""
 
     def __init__(self, probe: Probe, weights: Float[Tensor, " observation"]) -> None:
         super().__init__()
@@ -38,10 +38,10 @@ class ProbeCost(nn.Module):
         self.register_buffer("weights", weights.clone())
 
     weights: Tensor
-    """In units of one over the squared observation."""
+    """Weights in units of 1 / observation^2."""
 
     def forward(self, states: Float[Tensor, "n state"], goals: Float[Tensor, "n state"]) -> Float[Tensor, " n"]:
-        """Cost of each state against its goal."""
-        # Near the goal two readings nearly cancel: bfloat16 would not tell them apart.
+        """Cost of each state against its goal, `[n]`."""
+        # Near the goal two predictions nearly cancel: bfloat16 would not tell them apart.
         with without_autocast(states.device):
             return ((self.probe(states.to(goals)) - self.probe(goals)).square() * self.weights).mean(1)

@@ -1,1 +1,1 @@
-"""Kernels in C for what planning repeats most; compiled once a machine, and done without where that cannot be."""
+"""Kernels in C for the hot loops of planning: compiled once per machine, and replaced by torch where that is not possible."""

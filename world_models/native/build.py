@@ -1,4 +1,4 @@
-"""Compiling a C file of this package into a shared library, once for each version of source, flags and compiler."""
+"""Compilation of a C file of this package into a shared library, once per version of source, flags and compiler."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SECONDS = 120
 
 
 class NativeUnavailableError(Exception):
-    """Why a kernel cannot be used here, in one sentence; callers fall back to torch."""
+    """A kernel can't be used here; the message says why in one sentence. Callers fall back to torch."""
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: `$XDG_CACHE_HOME` or `~/.cache`, then `grasp-orchestrator`."""
+    """Folder of compiled kernels: `grasp-orchestrator` in `$XDG_CACHE_HOME` or `~/.cache`."""
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path("~/.cache").expanduser()) / "grasp-orchestrator"
 
 
 def load_library(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
-    """The shared library of a C file beside this one; headers beside it count as part of it.
+    """The shared library of a C file in this folder; the folder's headers count as part of it.
 
-    Raises NativeUnavailableError where there is no C compiler or it fails.
+    Raises NativeUnavailableError if there is no C compiler or it fails.
     """
     compiler = _compiler()
     digest = hashlib.sha256("\0".join((compiler, *flags)).encode())
@@ -44,13 +44,13 @@ def load_library(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
 
 
 def _load_for_this_process(compiler: str, flags: tuple[str, ...], source: Path) -> ctypes.CDLL:
-    """Without a trusted folder to write to, or in one without leave to execute: compile anew and keep nothing."""
+    """Compile into a temporary folder: used if the cache folder is not writable, trusted and executable."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             _compile(compiler, flags, source, Path(folder) / "kernel.so")
             return ctypes.CDLL(str(Path(folder) / "kernel.so"))
     except OSError as error:
-        raise NativeUnavailableError(f"the kernel can be compiled or loaded nowhere: {error}.") from error
+        raise NativeUnavailableError(f"the kernel can't be compiled or loaded in any folder: {error}.") from error
 
 
 def _compiler() -> str:
@@ -62,7 +62,7 @@ def _compiler() -> str:
 
 
 def _private(folder: Path) -> Path:
-    """The folder, made if need be; OSError unless it is this user's own (code is loaded from it)."""
+    """The folder, created if needed; raises OSError unless only this user can write to it, because code is loaded from it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     if status.st_uid != os.getuid() or status.st_mode & 0o022:
@@ -71,7 +71,7 @@ def _private(folder: Path) -> Path:
 
 
 def _compile(compiler: str, flags: tuple[str, ...], source: Path, target: Path) -> None:
-    """Compile under a name of its own, then rename: processes that compile at the same time don't meet."""
+    """Compile to a unique name, then rename: processes that compile at the same time don't interfere."""
     part = target.with_suffix(f".{os.getpid()}")
     command = [compiler, *flags, "-shared", "-fPIC", "-o", str(part), str(source), "-lm"]
     try:

@@ -1,12 +1,12 @@
-/* Products on AVX-512 lanes: float32 where 3 terms are asked for, else one pass of bfloat16 pairs. */
+/* Products on AVX-512 lanes: float32 for 3 terms, else one pass of bfloat16 pairs. */
 #ifndef LANES_H
 #define LANES_H
 
 #include "vectors.h"
 
-enum { TOGETHER = 4, MOST = 8 }; /* rows whose sums are held in registers, for 32 outputs each: where there are few, and else */
+enum { TOGETHER = 4, MOST = 8 }; /* rows whose sums are in registers, for 32 outputs each: with few rows, and otherwise */
 
-/* Nothing to ask the operating system for. */
+/* No registers to request from the operating system. */
 INLINE int granted(void) { return 1; }
 INLINE void begin(void) {}
 INLINE void end(void) {}
@@ -19,7 +19,7 @@ INLINE void end(void) {}
         _mm512_storeu_ps(out + r * m->outputs, left[r]); \
         _mm512_storeu_ps(out + r * m->outputs + LANES, right[r]); \
     }
-/* All rows, by as many as registers hold, for 32 outputs after 32. */
+/* All rows, in groups that fit the registers, for 32 outputs at a time. */
 #define BY_ROWS(sums, x, weights) \
     for (int64_t panel = 0; panel < m->outputs / 32; panel++) \
         for (int64_t first = 0; first < count; first += MOST) { \
@@ -47,7 +47,7 @@ static __attribute__((noinline)) void product_float(const float *x, int64_t coun
 
 INLINE __m512bh pairs(const bf16 *from) { return (__m512bh)_mm512_loadu_si512(from); }
 
-/* Two neighbours of a row, as one number of 32 bits in all lanes. */
+/* Two neighbouring numbers of a row, as one 32-bit number in all lanes. */
 INLINE __m512bh both(const bf16 *from) {
     int32_t x;
     memcpy(&x, from, 4);
@@ -72,14 +72,14 @@ static __attribute__((noinline)) void product_pairs(const bf16 *x, int64_t count
     BY_ROWS(sums_pairs, x, m->hi);
 }
 
-/* out [count, outputs] = left [count, inputs] @ m. For 3 terms the left operand is float32, in the memory of both parts. */
+/* out [count, outputs] = left [count, inputs] @ m. For 3 terms the left operand is float32, stored in the memory of both parts. */
 INLINE void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, const Matrix *m, int terms, float *out) {
     (void)left_lo;
     if (terms == 3) product_float((const float *)left_hi, count, m, out);
     else product_pairs(left_hi, count, m, out);
 }
 
-/* The number at `at` of a product's left operand. */
+/* Store the number at `at` of a product's left operand. */
 INLINE void put(bf16 *hi, bf16 *lo, int64_t at, __m512 x, int terms) {
     (void)lo;
     if (terms == 3) _mm512_storeu_ps((float *)hi + at, x);

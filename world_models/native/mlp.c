@@ -1,12 +1,12 @@
 /* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles or AVX-512 lanes
  * (bfloat16 or float32 products, float32 sums).
  *
- * Rows go through all layers and all time steps in blocks of ROWS, so that nothing but what the derivative needs ever
- * leaves the core's caches. A forward product has `terms`: 1 rounds both sides to bfloat16; 3 takes, on tiles, each number
- * as the sum of two bfloat16 numbers (about 16 bits) and leaves out the product of the two low parts, and on lanes float32,
- * where three passes would take longer. A backward product has one: of a derivative 8 bits do. Everything between the
- * products is float32.
- * A row's arithmetic never depends on the rows beside it. NaN and infinity pass through, as in float32.
+ * Rows go through all layers and all time steps in blocks of ROWS, so that only data for the derivative leaves the core's
+ * caches. A forward product has `terms` terms. 1: both sides are rounded to bfloat16. 3: on tiles, each number is the sum of
+ * two bfloat16 numbers (about 16 bits) and the product of the two low parts is left out; on lanes, products are float32,
+ * because three passes would take longer. A backward product has one term: 8 bits are enough for a derivative. Everything
+ * between the products is float32.
+ * A row's arithmetic never depends on the other rows. NaN and infinity propagate, as in float32.
  */
 #ifdef __AMX_BF16__
 #include "tiles.h"
@@ -27,10 +27,10 @@ typedef struct {
     float *hidden, *out; /* [ROWS, outputs of a product] */
     bf16 *hi, *lo;       /* [ROWS, inputs of the next product] */
     float *line, *carry; /* [ROWS, padded observation and action] */
-    int64_t rows;        /* of them that are computed: those that there are, rounded up to what a product takes at the least */
+    int64_t rows;        /* number of rows computed: those of the block, rounded up to the smallest number that a product takes */
 } Scratch;
 
-/* What a block's backward pass reads of one time step: slopes of the activations (a bit a unit for relu), the normalised
+/* Data of one time step for a block's backward pass: slopes of the activations (one bit per unit for relu), the normalised
  * inputs of the blocks, and the reciprocal standard deviations. */
 typedef struct {
     char *slopes;
@@ -38,7 +38,7 @@ typedef struct {
     float *rstd;
 } Kept;
 
-/* Asks the operating system for what the products need; 0 when it has none to give. */
+/* Request the registers that the products need from the operating system; 0 if it refuses. */
 int mlp_init(void) { return granted(); }
 
 /* Whether products are computed on tiles. */
@@ -52,7 +52,7 @@ int mlp_on_tiles(void) {
 
 INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 2 * width : width / 8; }
 
-/* Bytes that a block of ROWS rows keeps for one time step. */
+/* Bytes that a block of ROWS rows keeps per time step. */
 int64_t mlp_kept_bytes(const Model *m) {
     return ROWS * (m->depth * slope_bytes(m->width, m->silu) + (m->depth - 1) * (2 * m->width + 4));
 }
@@ -87,7 +87,7 @@ INLINE Kept kept_row(Kept k, int64_t layer, int64_t row, int64_t width, int silu
     return (Kept){k.slopes + at * slope_bytes(width, silu), k.normed + at * width, k.rstd + at};
 }
 
-/* hidden (+)= activation(out + bias), then normalised: the next product's operand. */
+/* hidden (+)= activation(out + bias), which is then normalised to give the next product's operand. */
 INLINE void forward_row(const Scratch *s, int64_t at, const float *bias, const Kept *kept, int first, int last, int norm,
                         int64_t width, int silu, int terms) {
     float *hidden = s->hidden + at;
@@ -126,7 +126,7 @@ INLINE void forward_block(const Model *m, const Scratch *s, char *memory, int64_
     }
 }
 
-/* g += the cotangent of a block's input through its LayerNorm; g times the slopes before it is the next product's operand. */
+/* g += the cotangent of a block's input through its LayerNorm; g times the preceding slopes is the next product's operand. */
 INLINE void backward_row(float *g, const float *inner, const Kept *kept, bf16 *hi, int norm, int64_t width, int silu) {
     __m512 v[MOST_LANES], x[MOST_LANES];
     UNROLL for (int64_t i = 0; i < width; i += LANES) v[i / LANES] = _mm512_loadu_ps(inner + i);
@@ -168,7 +168,7 @@ INLINE void backward_block(const Model *m, const Scratch *s, char *memory, int64
     product(s->hi, s->lo, s->rows, &m->backward[0], 1, s->out);
 }
 
-/* The blocks with all that shapes their loops known to the compiler. */
+/* The block functions, specialised so that the compiler knows the shapes of their loops. */
 static void forward_step(const Model *m, const Scratch *s, char *memory) {
     if (m->width == 256 && m->silu && m->terms == 3) forward_block(m, s, memory, 256, 1, 3);
     else if (m->width == 256 && m->terms == 3) forward_block(m, s, memory, 256, 0, 3);
@@ -185,8 +185,8 @@ static void put_lines(const Scratch *s, const float *x, int64_t floats, int term
     for (int64_t i = 0; i < floats; i += LANES) put(s->hi, s->lo, i, _mm512_loadu_ps(x + i), terms);
 }
 
-/* states [n, time, observation] that follow from start [n, observation] and actions [n, time, action]; what the backward pass
- * reads goes to `kept` (mlp_kept_bytes for each block of rows and step), unless that is null. */
+/* States [n, time, observation] that follow from start [n, observation] and actions [n, time, action]; data for the backward
+ * pass go to `kept` (mlp_kept_bytes for each block of rows and step), unless that is null. */
 void mlp_forward(const Model *m, int64_t n, int64_t time, const float *start, const float *actions, float *states, char *kept,
                  float *memory) {
     begin();
@@ -245,8 +245,8 @@ void mlp_backward(const Model *m, int64_t n, int64_t time, const float *cotangen
 }
 
 /* GRASP's reshaped gradients of rows first.. of the flat [problems, time] grid: a step forward, the cotangent of its prediction
- * F, and the step back, block by block, so that what the step back reads stays in the caches.
- *   sequence [problems, time, observation]: s_0..s_{T-1}, of which s_1.. are the virtual states and the targets
+ * F, and the step back, block by block, so that the data of the step back stay in the caches.
+ *   sequence [problems, time, observation]: s_0..s_{T-1}, where s_1.. are the virtual states and the targets
  *   loss of a row: mean((F - s_{t+1})^2) for t < T - 1, plus goal_weight [problems, time] * mean(features * (F - goal)^2)
  * to_states has the shape of sequence; its last time step is not written. */
 void mlp_lifted(const Model *m, int64_t first, int64_t n, int64_t time, const float *sequence, const float *actions,

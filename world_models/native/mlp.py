@@ -1,4 +1,4 @@
-"""The residual MLP's rollout on cores with AMX or AVX-512: what `mlp.c` computes, as functions of tensors."""
+"""The residual MLP's rollout on cores with AMX or AVX-512: tensor functions around `mlp.c`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from world_models.native.build import NativeUnavailableError, load_library
 from world_models.precision import Arithmetic
 
 LANES = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "fma")
-"""What the kernel needs of a processor, as Linux spells it."""
+"""Processor extensions that the kernel needs, by their names in Linux."""
 TILES = ("amx_tile", "amx_bf16")
-"""What it takes where it is there: products in half the time and less."""
+"""Extensions that it uses if available; they at least halve the time of products."""
 _ROWS = 32
 _TILE = 32
 _MOST_WIDTH = 1024
 _BLOCKS_A_THREAD = 32
-"""Blocks of rows times steps below which another thread costs more than it spares."""
+"""Least product of row blocks and steps per thread; below it another thread costs more than it saves."""
 
 
 class _Matrix(ctypes.Structure):
@@ -49,10 +49,10 @@ class _Model(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Layers:
-    """What the kernel reads of a model: weights `[outputs, inputs]` and biases from input layer to output layer."""
+    """Parts of a model that the kernel reads: weights `[outputs, inputs]` and biases from input layer to output layer."""
 
     weights: tuple[Float[Tensor, "_ _"], ...]
-    """The input layer's inputs are the state's features, then the action's."""
+    """Weights; the input layer's inputs are the state's features, then the action's."""
     biases: tuple[Float[Tensor, " _"], ...]
     delta_scale: Float[Tensor, " observation"]
     layer_norm: bool
@@ -61,17 +61,17 @@ class Layers:
 
 @cache
 def mlp_library() -> ctypes.CDLL | str:
-    """The compiled kernel, or a sentence that says why there is none on this machine."""
+    """The compiled kernel, or a sentence that says why it is unavailable on this machine."""
     has = processor()
     lacking = [name for name in LANES if name not in has]
     if lacking:
-        return f"this is no processor under Linux with {', '.join(lacking)}."
+        return f"the processor lacks {', '.join(lacking)}, or the system is not Linux."
     tiles = compiled((*LANES, *TILES)) if has.issuperset(TILES) else ""
     return compiled(LANES) if isinstance(tiles, str) else tiles
 
 
 def compiled(extensions: Sequence[str]) -> ctypes.CDLL | str:
-    """The kernel for a processor with these extensions, or why there is none."""
+    """The kernel for a processor with these extensions, or a sentence that says why it is unavailable."""
     flags = [f"-m{name.replace('avx512_', 'avx512').replace('_', '-')}" for name in extensions]
     try:
         library = load_library("mlp.c", ("-O3", "-std=gnu11", *flags))
@@ -85,20 +85,21 @@ def compiled(extensions: Sequence[str]) -> ctypes.CDLL | str:
     library.mlp_lifted.argtypes = (pointer, count, count, count, *[pointer] * 9)
     library.mlp_lifted.restype = None
     library.mlp_forward.restype = library.mlp_backward.restype = None
-    return library if library.mlp_init() else "the operating system grants no AMX tile registers."
+    return library if library.mlp_init() else "the operating system does not grant AMX tile registers."
 
 
 def fits(layers: Layers) -> bool:
-    """Whether the kernel can compute this model: float32 on a CPU, ReLU or SiLU, a width of whole tiles."""
+    """Whether the kernel supports this model: float32 on a CPU, ReLU or SiLU, a width of whole tiles."""
     width, like = layers.weights[0].shape[0], layers.delta_scale
     sizes = width % _TILE == 0 and width <= _MOST_WIDTH
     return sizes and like.device.type == "cpu" and like.dtype == torch.float32 and layers.activation in ("relu", "silu")
 
 
 class NativeMLP:
-    """A model laid out for the kernel; raises NativeUnavailableError where there is no kernel.
+    """A model laid out for the kernel; raises NativeUnavailableError if the kernel is unavailable.
 
-    `terms` are those of a forward product: 3 keeps 16 bits of every number or more, 1 keeps 8, as backward products always do.
+    `terms` is the number of terms of a forward product: 3 keeps at least 16 bits of every number, 1 keeps 8. Backward products
+    always keep 8.
     """
 
     def __init__(self, layers: Layers, terms: int) -> None:
@@ -148,7 +149,7 @@ class NativeMLP:
     def forward(
         self, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
     ) -> tuple[Float[Tensor, "n time observation"], Tensor]:
-        """States s_1..s_T, and with `keep` what `backward` reads (else nothing)."""
+        """States s_1..s_T, and with `keep` the memory that `backward` reads (else empty)."""
         start, actions = start.contiguous(), actions.contiguous()
         rows, time = actions.shape[:2]
         states = start.new_empty(rows, time, self._features)
@@ -167,7 +168,7 @@ class NativeMLP:
     def backward(
         self, cotangent: Float[Tensor, "n time observation"], kept: Tensor, to_start: bool
     ) -> tuple[Float[Tensor, "n observation"] | None, Float[Tensor, "n time action"]]:
-        """Cotangents of start (if asked for) and actions from those of the states."""
+        """Cotangents of start (if requested) and actions from those of the states."""
         cotangent = cotangent.contiguous()
         rows, time = cotangent.shape[:2]
         start = cotangent.new_empty(rows, self._features) if to_start else None
@@ -191,7 +192,7 @@ class NativeMLP:
         goal_weight: Float[Tensor, "batch time"],
         features: Float[Tensor, " observation"],
     ) -> tuple[Float[Tensor, "batch virtual observation"], Float[Tensor, "batch time action"]]:
-        """See `world_models.base.LiftedModel`; `sequence` holds s_0..s_{T-1}."""
+        """GRASP's reshaped gradients (`world_models.base.LiftedModel`); `sequence` holds s_0..s_{T-1}."""
         batch, time = actions.shape[:2]
         given = [x.contiguous() for x in (sequence, actions, goals, goal_weight, features)]
         results = torch.empty_like(given[0]), torch.empty_like(given[1])
@@ -212,7 +213,7 @@ class NativeMLP:
 
 
 def processor() -> frozenset[str]:
-    """The processor's extensions; none where the system is not Linux."""
+    """The processor's extensions; empty if the system is not Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -229,7 +230,7 @@ def _blocks(rows: int) -> int:
 
 
 def _tiled(matrix: Tensor) -> Tensor:
-    """Tiles of 16 pairs of inputs x 16 outputs, the tiles of one column of outputs behind each other."""
+    """Tiles of 16 pairs of inputs x 16 outputs, with the tiles of one column of outputs consecutive."""
     inputs, outputs = matrix.shape
     return matrix.view(inputs // 32, 16, 2, outputs // 16, 16).permute(3, 0, 1, 4, 2).contiguous()
 
@@ -239,7 +240,7 @@ def _at(tensor: Tensor, row: int) -> int:
 
 
 def _in_parts(part: Callable[[int, int], None], rows: int, time: int) -> None:
-    """Run `part(first row, rows)` over all rows, in as many threads as torch has leave to use where that pays."""
+    """Run `part(first row, rows)` over all rows, in up to torch's number of threads if that pays off."""
     blocks = _blocks(rows)
     threads = min(torch.get_num_threads(), blocks, blocks * time // _BLOCKS_A_THREAD)
     if threads <= 1:

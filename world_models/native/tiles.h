@@ -7,7 +7,7 @@
 
 #include "vectors.h"
 
-enum { TOGETHER = 1 }; /* between products, rows are computed one by one; a product takes a tile of 16 of them, or two */
+enum { TOGETHER = 1 }; /* between products, rows are computed one by one; a product takes one or two tiles of 16 rows */
 
 static const struct {
     uint8_t palette, start, reserved[14];
@@ -15,16 +15,16 @@ static const struct {
     uint8_t rows[16];
 } TILES __attribute__((aligned(64))) = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 
-/* Asks the kernel for the tile registers; 0 when it has none to give. */
+/* Request the tile registers from the operating system; 0 if it refuses. */
 INLINE int granted(void) { return syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) == 0; }
 
-/* The compiler does not see what tile instructions read and write. */
+/* The compiler does not see the memory that tile instructions read and write. */
 #define FENCE() __asm__ volatile("" ::: "memory")
 
 #define LOAD_ROWS(from) \
     _tile_loadd(4, (from) + 32 * k, stride); \
     if (both) _tile_loadd(5, (from) + 32 * k + 16 * m->inputs, stride)
-/* Weights stream by from the second cache: the hint keeps them from driving the rows out of the first. */
+/* Weights stream from the second-level cache: the hint keeps them from evicting the rows from the first. */
 #define LOAD_WEIGHTS(from) \
     _tile_stream_loadd(6, (from), 64); \
     _tile_stream_loadd(7, (from) + TILE * steps, 64)
@@ -71,15 +71,15 @@ INLINE void product_tiles(const bf16 *left_hi, const bf16 *left_lo, const Matrix
     FENCE();
 }
 
-/* out [count, outputs] = left [count, inputs] @ m; one tile of rows or two, by two of outputs at a time. What lies in a tile
- * behind the last row goes through the product and is never read. */
+/* out [count, outputs] = left [count, inputs] @ m; one or two tiles of rows by two tiles of outputs at a time. Rows of a tile
+ * after the last one go through the product and are never read. */
 static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, const Matrix *m, int terms,
                                               float *out) {
     if (count > 16) product_tiles(left_hi, left_lo, m, terms, out, 1);
     else product_tiles(left_hi, left_lo, m, terms, out, 0);
 }
 
-/* The number at `at` of a product's left operand: a high part and, for 3 terms, a low part. */
+/* Store the number at `at` of a product's left operand: a high part and, for 3 terms, a low part. */
 INLINE void put(bf16 *hi, bf16 *lo, int64_t at, __m512 x, int terms) {
     const __m256i top = rounded(x);
     store(hi + at, top);

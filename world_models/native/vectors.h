@@ -1,4 +1,4 @@
-/* Rows and numbers that all kernels share: bfloat16 parts, fixed point, activations. */
+/* Functions that all kernels share: bfloat16 parts, fixed point, activations. */
 #ifndef VECTORS_H
 #define VECTORS_H
 
@@ -15,7 +15,7 @@ typedef uint16_t bf16;
 
 /* A matrix [inputs, outputs]; both sizes are padded with zeros to multiples of 32.
  * hi, lo: high and low parts, cut into tiles of 16 pairs of inputs x 16 outputs, inputs innermost.
- * full: panels [outputs / 32, inputs, 32] of float32; where there are tile registers, null. */
+ * full: panels [outputs / 32, inputs, 32] of float32; null with tile registers. */
 typedef struct {
     const bf16 *hi, *lo;
     const float *full;
@@ -27,7 +27,7 @@ INLINE __m512 widened(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(
 INLINE void store(bf16 *to, __m256i x) { _mm256_storeu_si256((void *)to, x); }
 INLINE __m512 load(const bf16 *from) { return widened(_mm256_loadu_si256((const void *)from)); }
 
-/* e^x: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. The constant comes first in min and max: that lets NaN through. */
+/* e^x: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. The constant comes first in min and max so that NaN propagates. */
 INLINE __m512 exponential(__m512 x) {
     static const float taylor[] = {1.f / 120, 1.f / 24, 1.f / 6, 1.f / 2, 1, 1};
     x = _mm512_min_ps(_mm512_set1_ps(88), _mm512_max_ps(_mm512_set1_ps(-87), x));
@@ -39,7 +39,7 @@ INLINE __m512 exponential(__m512 x) {
     return _mm512_scalef_ps(p, n);
 }
 
-/* The activation; its slopes are kept where a place is given. */
+/* The activation; its slopes are stored if a destination is given. */
 INLINE __m512 activate(__m512 x, int silu, char *slopes, int64_t i) {
     const __m512 one = _mm512_set1_ps(1), zero = _mm512_setzero_ps();
     if (!silu) {

@@ -25,11 +25,11 @@ def _push_t(**settings: object) -> Task:
 
 
 TASKS: dict[str, Callable[..., Task]] = {"wall": _wall, "point_maze": _point_maze, "push_t": _push_t}
-"""Makers by name; simulators are imported when first asked for."""
+"""Task constructors by name; simulators are imported on first use."""
 
 
 def make_task(name: str, **settings: object) -> Task:
-    """The task called `name` with its settings; UserError for an unknown name or setting."""
+    """The task called `name` with the given settings; raises UserError for an unknown name or setting."""
     if name not in TASKS:
         raise UnknownNameError("task", name, TASKS)
     try:

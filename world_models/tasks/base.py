@@ -1,7 +1,7 @@
-"""The task contract: a true simulator, how problems are drawn from seeds, and what counts as success.
+"""The task contract: a true simulator, problems drawn from seeds, and the success test.
 
-Everything here is numpy float64 on the CPU, batched over problems, `[batch, time, feature]`. A horizon counts
-environment steps. Actions live in `[-1, 1]`: the normalised action space in which planners work.
+All arrays are numpy float64 on the CPU, batched over problems, `[batch, time, feature]`. A horizon counts environment steps.
+Actions are in `[-1, 1]`, the normalised action space in which planners work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Rollout:
-    """What the true simulator did with a batch of plans; row i belongs to problem i."""
+    """A batch of plans executed in the true simulator; row i belongs to problem i."""
 
     states: Float[np.ndarray, "batch time_plus_one simulator_state"]
     distance: Float[np.ndarray, "batch time_plus_one"]
@@ -38,12 +38,12 @@ class Rollout:
 
     @property
     def success(self) -> Bool[np.ndarray, " batch"]:
-        """Whether the final state passes the task's success test: the success that counts."""
+        """Whether the final state passes the task's success test, which is the success reported in tables."""
         return self.reached[:, -1]
 
     @property
     def final_distance(self) -> Float[np.ndarray, " batch"]:
-        """The task's distance to the goal at the end."""
+        """Distance to the goal at the end, in the task's unit."""
         return self.distance[:, -1]
 
     def steps_to_success(self) -> list[int | None]:
@@ -58,7 +58,7 @@ class Rollout:
 
 @runtime_checkable
 class Task(Protocol):
-    """A simulator with its observation, bounds, success test, and how a problem is drawn. Stateless between calls."""
+    """A simulator with its observation, bounds, success test and source of problems. Stateless between calls."""
 
     @property
     def name(self) -> str:
@@ -72,12 +72,12 @@ class Task(Protocol):
 
     @property
     def dynamics(self) -> Mapping[str, object]:
-        """Name, action_block and the settings that change the dynamics: a world model fits a task when these agree."""
+        """Name, action_block and the settings that change the dynamics; a world model fits a task if these agree."""
         ...
 
     @property
     def action_block(self) -> int:
-        """Environment steps a model step (frameskip)."""
+        """Environment steps per model step (frameskip)."""
         ...
 
     @property
@@ -92,7 +92,7 @@ class Task(Protocol):
 
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
-        """How far each observation feature may miss the goal, in its unit; infinite where the goal does not care."""
+        """Largest error of each observation feature at the goal, in its unit; infinite for features that do not matter."""
         ...
 
     @property
@@ -101,9 +101,9 @@ class Task(Protocol):
         ...
 
     def problem(self, seed: int, horizon: int) -> Problem:
-        """The problem of a seed; depends on nothing but the arguments and the task's settings.
+        """The problem of a seed; depends only on the arguments and the task's settings.
 
-        Raises UserError when no problem of the task's kind exists at this horizon.
+        Raises UserError if no problem of the task's kind exists at this horizon.
         """
         ...
 
@@ -114,11 +114,11 @@ class Task(Protocol):
         ...
 
     def observe(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch observation"]:
-        """State observations: what a state world model encodes."""
+        """State observations, which a state world model encodes."""
         ...
 
     def pose(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch pose"]:
-        """The coordinates that distance and success are defined in, read off state observations."""
+        """The coordinates in which distance and success are defined, from state observations."""
         ...
 
     def distance(
@@ -136,11 +136,11 @@ class Task(Protocol):
     def pose_errors(
         self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
     ) -> dict[str, Float[np.ndarray, "*batch"]]:
-        """Errors of the pose's parts by name and unit, such as `block_px`: what model cards report."""
+        """Errors of the pose's parts by name and unit, such as `block_px`, which model cards report."""
         ...
 
     def render(self, state: Float[np.ndarray, " simulator_state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """A picture of one simulator state."""
+        """An image of one simulator state."""
         ...
 
     def sample(
@@ -152,39 +152,39 @@ class Task(Protocol):
 
 @runtime_checkable
 class Visible(Protocol):
-    """A task that models of pixels can look at."""
+    """A task that renders images, which pixel models need."""
 
     @property
     def proprioception_dim(self) -> int:
-        """Features of `proprioception`."""
+        """Number of features of `proprioception`."""
         ...
 
     def pixels(self, states: Float[np.ndarray, "batch simulator_state"], size: int) -> UInt8[np.ndarray, "batch size size 3"]:
-        """Pictures of simulator states, quickly."""
+        """Images of simulator states, rendered in batches."""
         ...
 
     def proprioception(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch proprioception"]:
-        """What the body knows of itself, in the task's units: its position, and its velocity where it has one."""
+        """Proprioception in the task's units: the agent's position, and its velocity if it has one."""
         ...
 
 
 @runtime_checkable
 class PathDistance(Protocol):
-    """A task that knows how long the shortest way between two poses is, for judging goal costs."""
+    """A task that can compute the length of the shortest path between two poses, for assessing goal costs."""
 
     @property
     def distance_bands(self) -> tuple[float, ...]:
-        """Lower edges of the bands of distance within which goal costs are judged, from 0 on; the last one is open."""
+        """Lower edges of the distance bands in which goal costs are assessed, starting at 0; the last band is open."""
         ...
 
     def path_distance(self, poses: Float[np.ndarray, "n pose"], goals: Float[np.ndarray, "n pose"]) -> Float[np.ndarray, " n"]:
-        """Length of the shortest way, in `distance_unit`."""
+        """Length of the shortest path, in `distance_unit`."""
         ...
 
 
 @runtime_checkable
 class Drawable(Protocol):
-    """A task that can say where its poses lie on its pictures, so that paths can be drawn over them."""
+    """A task that can locate its poses on its images, so that paths can be drawn over them."""
 
     def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
         """The moving points of a pose as (x, y) fractions of `render`'s width and height, y downwards."""
@@ -197,11 +197,11 @@ def pose_of(task: Task, states: Float[np.ndarray, "*batch simulator_state"]) -> 
 
 
 def execute(task: Task, problems: Sequence[Problem], actions: Float[np.ndarray, "batch time action"]) -> Rollout:
-    """Execute one plan a problem in the true simulator: environment actions, clipped to `[-1, 1]`.
+    """Execute one plan per problem in the true simulator: environment actions, clipped to `[-1, 1]`.
 
-    Raises UserError when the number of plans or their length does not fit the problems.
+    Raises UserError if the number of plans or their length does not fit the problems.
     """
-    require(len(problems) == len(actions), f"{len(actions)} plans for {len(problems)} problems: give one plan a problem.")
+    require(len(problems) == len(actions), f"{len(actions)} plans for {len(problems)} problems: give one plan per problem.")
     horizons = {p.horizon for p in problems}
     if horizons != {actions.shape[1]}:
         raise UserError(f"plans of {actions.shape[1]} environment steps for horizons {sorted(horizons)}: they must agree.")
@@ -217,9 +217,9 @@ def check_horizon(horizon: int, action_block: int) -> None:
     """Raise UserError unless `horizon` is a positive multiple of `action_block`."""
     require(isinstance(horizon, int) and horizon > 0, f"horizon {horizon!r} is not a positive number of environment steps.")
     near = max(1, round(horizon / action_block)) * action_block
-    require(horizon % action_block == 0, f"horizon {horizon} is no multiple of action_block {action_block}: choose {near}.")
+    require(horizon % action_block == 0, f"horizon {horizon} is not a multiple of action_block {action_block}: choose {near}.")
 
 
 def wrap_angle(angle: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
-    """Angles in radians, brought to [-pi, pi)."""
+    """Angles in radians, wrapped to [-pi, pi)."""
     return (angle + np.pi) % (2 * np.pi) - np.pi

@@ -1,4 +1,4 @@
-"""Planar geometry of axis-aligned boxes: exact sliding motion and shortest ways, vectorised over points."""
+"""Planar geometry of axis-aligned boxes: exact sliding motion and shortest paths, vectorised over points."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from jaxtyping import Bool, Float
 
 Points = Float[np.ndarray, "n 2"]
 Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 of a solid box. Its boundary counts as free: a point may rest on a face."""
+"""A solid box as x0, y0, x1, y1. Its boundary counts as free: a point may rest on a face."""
 
 FAR = 1e9
-"""Stands for infinity: a box may be unbounded on a side."""
+"""Stand-in for infinity, for boxes that are unbounded on a side."""
 
 
 def first_contact(
     points: Points, motions: Points, box: Box
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """When the segments from `points` by `motions` enter the box: (hit, fraction of the motion, by a face of constant x).
+    """First contact of the segments from `points` by `motions` with the box: (hit, fraction of the motion, face of constant x).
 
-    Points must not be inside. A segment that only touches the boundary does not hit.
+    Points must not be inside. A segment that only touches the boundary is not a hit.
     """
     low, high = np.array(box[:2]), np.array(box[2:])
     still = motions == 0.0
@@ -30,16 +30,17 @@ def first_contact(
     leave = np.where(still, np.where(within, np.inf, -np.inf), np.maximum(a, b))
     first, last = enter.max(1), leave.min(1)
     hit = (first < last) & (first < 1.0) & (last > 0.0)
-    # Rounding may put an end inside although the quotient says that the face is not reached yet.
+    # Rounding may put an end inside although the quotient puts it before the face.
     ends = points + motions
     hit |= ((ends > low) & (ends < high)).all(1)
     return hit, np.maximum(first, 0.0), enter[:, 0] >= enter[:, 1]
 
 
 def slide(points: Points, motions: Points, boxes: tuple[Box, ...]) -> Points:
-    """Where points end that move straight until they meet a box and then slide along its face for the rest of the motion.
+    """End positions of points that move straight until they meet a box and then slide along its face for the rest of the
+    motion.
 
-    Exact for any length of motion. The boxes must be such that a point that slides on one of them meets no other.
+    Exact for motions of any length. A point that slides on one box must not meet another one.
     """
     ends = points + motions
     nearest = np.full(len(points), np.inf)
@@ -54,7 +55,7 @@ def slide(points: Points, motions: Points, boxes: tuple[Box, ...]) -> Points:
 
 
 def blocked(starts: Points, ends: Points, boxes: tuple[Box, ...]) -> Bool[np.ndarray, " n"]:
-    """Whether the straight segments pass through the inside of any box."""
+    """Whether the straight segments pass through the interior of any box."""
     result = np.zeros(len(starts), dtype=bool)
     for box in boxes:
         result |= first_contact(starts, ends - starts, box)[0]
@@ -70,9 +71,9 @@ def path_length(paths: Float[np.ndarray, "n corners 2"]) -> Float[np.ndarray, " 
 def shortest_paths(
     starts: Points, ends: Points, boxes: tuple[Box, ...], ways: tuple[Float[np.ndarray, "_ 2"], ...]
 ) -> Float[np.ndarray, "n corners 2"]:
-    """The shortest of the straight segment and the polylines by way of `ways` that no box blocks.
+    """The shortest of the straight segment and the polylines via the corners in `ways` that no box blocks.
 
-    Polylines are padded to one length by repeating their end. Where everything is blocked it is the straight segment.
+    Polylines are padded to one length by repeating their end. If all are blocked, the result is the straight segment.
     """
     corners = 2 + max((len(way) for way in ways), default=0)
     best = np.repeat(ends[:, None], corners, 1)
@@ -92,16 +93,16 @@ def shortest_paths(
 
 
 def walk(path: Float[np.ndarray, "corners 2"], steps: int, stride: float) -> Float[np.ndarray, "steps 2"]:
-    """Displacements of `steps` steps of at most `stride` along a polyline that land on every corner, spread evenly.
+    """Displacements of `steps` evenly spread steps of at most `stride` along a polyline, which land on every corner.
 
-    Raises ValueError when the steps do not suffice.
+    Raises ValueError if the steps do not suffice.
     """
     legs = np.diff(path, axis=0)
     lengths = np.hypot(legs[:, 0], legs[:, 1])
     legs, lengths = legs[lengths > 0.0], lengths[lengths > 0.0]
     counts = np.ceil(lengths / stride - 1e-9).astype(int)
     if counts.sum() > steps or len(legs) == 0:
-        raise ValueError(f"a way of {lengths.sum():.2f} takes more than {steps} steps of {stride}")
+        raise ValueError(f"a path of {lengths.sum():.2f} takes more than {steps} steps of {stride}")
     for _ in range(steps - int(counts.sum())):
         counts[np.argmax(lengths / counts)] += 1
     return np.concatenate([np.repeat(leg[None] / n, n, 0) for leg, n in zip(legs, counts, strict=True)])

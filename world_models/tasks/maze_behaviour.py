@@ -1,36 +1,36 @@
-"""Behaviour in mazes: a follower of shortest ways for problems, and broad, contact-rich behaviour for training."""
+"""Behaviour in mazes: following shortest paths for problems, and broad, contact-rich behaviour for training."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from world_models.seeding import smooth_noise
 from world_models.tasks.maze_grid import Grid
 from world_models.tasks.maze_physics import RADIUS, TOP_SPEED, Stepper
-from world_models.tasks.seeding import smooth_noise
 
 NOISE = 0.25
-"""Starts and targets lie up to this far from a cell's middle in each coordinate, as in gymnasium-robotics, m."""
+"""Largest offset of starts and targets from a cell's centre in each coordinate, as in gymnasium-robotics, m."""
 ARRIVED = 0.3
-"""A follower nearer than this to its target draws another one, m."""
+"""Distance to its target at which a follower draws another one, m."""
 
 WANDER, HOLD, FOLLOW, GREEDY, COAST = range(5)
-"""What a row does for a while: smooth random force; one force held (into walls, too); the way to a far place; straight at a far
-place whatever lies between; nothing."""
+"""Behaviour modes of a row: smooth random force; one held force (also into walls); a path to a far point; straight towards a
+far point, whatever lies between; no force."""
 SHARES = (0.27, 0.2, 0.33, 0.15, 0.05)
 SWITCH = 1.0 / 25.0
-"""Chance a step of doing something else."""
+"""Probability per step of switching the mode."""
 
 
 def near_cells(rng: np.random.Generator, maze: Grid, cells: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
-    """Points about the middles of cells."""
+    """Points near the centres of cells."""
     return maze.centres[cells] + rng.uniform(-NOISE, NOISE, (len(cells), 2))
 
 
 def steer(
     states: Float[np.ndarray, "n 4"], waypoints: Float[np.ndarray, "n 2"], pace: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 2"]:
-    """Forces that bring the ball to `aims` at `pace` m/s at most, slowing down on arrival."""
+    """Forces that bring the ball to `waypoints` at `pace` m/s at most, slowing down on arrival."""
     offset = waypoints - states[:, :2]
     far = np.hypot(offset[:, 0], offset[:, 1])
     wanted = offset * (np.minimum(pace, 5.0 * far) / np.maximum(far, 1e-9))[:, None]
@@ -38,14 +38,14 @@ def steer(
 
 
 def next_waypoints(maze: Grid, points: Float[np.ndarray, "n 2"], targets: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """What to steer at in order to come from `points` to `targets` through the maze."""
+    """Next waypoints on the path from `points` to `targets` through the maze."""
     here, goal = maze.index_of(points), maze.index_of(targets)
     lookahead = maze.lookahead[here, goal]
     return np.where((lookahead == goal)[:, None], targets, maze.centres[lookahead])
 
 
 def far_cells(rng: np.random.Generator, maze: Grid, points: Float[np.ndarray, "n 2"], least: int) -> Int[np.ndarray, " n"]:
-    """A cell for each point, drawn from those at least `least` cells away (as far as the maze has such)."""
+    """A cell for each point, drawn from those at least `least` cells away (or the farthest if there are none)."""
     steps = maze.steps[maze.index_of(points)]
     enough = steps >= np.minimum(least, steps.max(1))[:, None]
     return (rng.random(steps.shape) * enough).argmax(1)
@@ -54,7 +54,7 @@ def far_cells(rng: np.random.Generator, maze: Grid, points: Float[np.ndarray, "n
 def follow(
     rng: np.random.Generator, maze: Grid, stepper: Stepper, starts: Float[np.ndarray, "n 4"], horizon: int, least: int
 ) -> tuple[Float[np.ndarray, "n time_plus_one 4"], Float[np.ndarray, "n time 2"]]:
-    """States and actions of rows that follow shortest ways to one random far place after another, moving all the time."""
+    """States and actions of rows that follow shortest paths to one random far point after another without stopping."""
     count = len(starts)
     states, actions = np.empty((count, horizon + 1, 4)), np.empty((count, horizon, 2))
     states[:, 0] = starts
@@ -72,7 +72,7 @@ def follow(
 
 
 def free_points(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.ndarray, "count 2"]:
-    """Places where the ball fits, uniformly; every third one in or near contact with a wall where its cell has one."""
+    """Uniform positions where the ball fits; a third of them at or near a wall if their cell has one."""
     limit = np.array(maze.walls.shape[::-1]) / 2
     points = rng.uniform(-limit, limit, (count, 2))
     while (bad := ~maze.is_free(points, RADIUS)).any():
@@ -88,7 +88,7 @@ def free_points(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.nd
 
 
 def sample_starts(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.ndarray, "count 4"]:
-    """Free places with velocities: a third at rest, half moderate, the others up to the top speed."""
+    """Free positions with velocities: a third at rest, half moderate, the others up to the top speed."""
     speed = rng.choice(3, count, p=[0.33, 0.47, 0.2])[:, None]
     moderate, fast = rng.normal(0.0, 1.5, (count, 2)), rng.uniform(-TOP_SPEED, TOP_SPEED, (count, 2))
     velocity = np.where(speed == 0, 0.0, np.where(speed == 1, moderate, fast))
@@ -98,7 +98,7 @@ def sample_starts(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.
 def sample_behaviour(
     rng: np.random.Generator, maze: Grid, stepper: Stepper, count: int, length: int
 ) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
-    """States before and after each action and actions within [-1, 1], drawn from `rng` alone."""
+    """States before and after each action, and actions within [-1, 1], drawn only from `rng`."""
     noise = smooth_noise(rng, count, length, 2, memory=0.93)
     loudness = rng.uniform(0.2, 1.3, (count, 1))
     jitter = rng.choice([0.0, 0.1, 0.4], (count, 1))

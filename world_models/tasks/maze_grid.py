@@ -1,4 +1,5 @@
-"""Mazes on a grid of unit cells: where cells lie, which way leads where, and how far. Lengths in m, x to the right, y up."""
+"""Mazes on a grid of unit cells: positions of cells, shortest paths and distances. Lengths are in m, x points right and y
+up."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Grid:
 
     @cached_property
     def walls(self) -> Bool[np.ndarray, "height width"]:
-        """Which cells are wall."""
+        """Mask of the wall cells."""
         return np.array([[mark == "#" for mark in row] for row in self.rows])
 
     @cached_property
@@ -34,16 +35,16 @@ class Grid:
 
     @cached_property
     def centres(self) -> Float[np.ndarray, "cells 2"]:
-        """Where the middle of each free cell lies."""
+        """Position of each free cell's centre."""
         return self.position(self.cells)
 
     def position(self, cells: Int[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        """Middles of cells given by row and column."""
+        """Centres of cells given by row and column."""
         height, width = self.walls.shape
         return np.stack([cells[:, 1] + 0.5 - width / 2, height / 2 - cells[:, 0] - 0.5], 1)
 
     def cell_of(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "n 2"]:
-        """Row and column that each point lies in, kept inside the grid."""
+        """Row and column of each point's cell, clipped to the grid."""
         height, width = self.walls.shape
         row = np.floor(height / 2 - points[:, 1]).astype(int)
         column = np.floor(points[:, 0] + width / 2).astype(int)
@@ -55,7 +56,7 @@ class Grid:
         return self.walls[row, column]
 
     def is_free(self, points: Float[np.ndarray, "n 2"], radius: float) -> Bool[np.ndarray, " n"]:
-        """Whether a square of half side `radius` about each point touches no wall cell's inside."""
+        """Whether a square of half side `radius` around each point stays out of the wall cells."""
         result = np.ones(len(points), dtype=bool)
         for dx in (-radius, radius):
             for dy in (-radius, radius):
@@ -63,18 +64,18 @@ class Grid:
         return result
 
     def index_of(self, points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, " n"]:
-        """Number of the free cell with the nearest middle."""
+        """Index of the free cell with the nearest centre."""
         offset = points[:, None] - self.centres[None]
         return np.square(offset).sum(2).argmin(1)
 
     @cached_property
     def steps(self) -> Int[np.ndarray, "cells cells"]:
-        """Cells to cross from each free cell to each other one."""
+        """Number of cells to cross from each free cell to each other one."""
         return self._search[0]
 
     @cached_property
     def following(self) -> Int[np.ndarray, "cells cells"]:
-        """The cell after cell i on the shortest way to cell j."""
+        """The cell after cell i on the shortest path to cell j."""
         return self._search[1]
 
     @cached_property
@@ -98,7 +99,7 @@ class Grid:
 
     @cached_property
     def lookahead(self) -> Int[np.ndarray, "cells cells"]:
-        """The last cell in a straight line, two cells ahead at most, on the way from cell i to cell j: what to steer at."""
+        """The cell to steer at from cell i on the path to cell j: the last one in a straight line, at most two cells ahead."""
         one = self.following
         two = np.take_along_axis(one, one, 0)
         here = np.arange(len(self.cells))[:, None]
@@ -106,11 +107,11 @@ class Grid:
         return np.where((bend == 0).all(2), two, one)
 
     def distance(self, starts: Float[np.ndarray, "n 2"], ends: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
-        """Length of the way through the middles of the cells between: about the distance that must be travelled."""
+        """Length of the path through the centres of the cells between: about the distance that must be travelled."""
         return np.array([self._path_length(*pair) for pair in zip(starts, ends, strict=True)])
 
     def _path_length(self, start: Float[np.ndarray, " 2"], end: Float[np.ndarray, " 2"]) -> float:
-        """Length of one such way."""
+        """Length of one such path."""
         here, goal = self.index_of(np.stack([start, end]))
         way = [start]
         while here != goal:

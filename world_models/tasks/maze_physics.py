@@ -1,8 +1,9 @@
 """PointMaze's physics, stepped in MuJoCo directly: the numbers of gymnasium-robotics' environment, faster and without state.
 
 A ball of radius 0.1 m is driven by forces along x and y. As in `PointEnv.step`, velocities are clipped to 5 m/s before each
-step of 0.01 s. Unlike there, the constraint solver starts cold in every step, so that a step depends on position, velocity and
-action alone and a trajectory can be continued exactly from any of its states; the difference is the solver's rounding (< 1e-9).
+step of 0.01 s. Unlike there, the constraint solver starts cold in every step, so that a step depends only on position, velocity
+and action, and a trajectory can be continued exactly from any of its states; the results differ by the solver's rounding (<
+1e-9).
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from world_models.tasks.maze_grid import grid
 RADIUS = 0.1
 """The ball's radius, m."""
 TOP_SPEED = 5.0
-"""Velocities are clipped to this in each coordinate, m/s, before a step."""
+"""Limit to which velocities are clipped before a step, in each coordinate, m/s."""
 WALL_HEIGHT = 0.4
 
 
 def _point_xml() -> Path:
-    """The point mass as gymnasium-robotics ships it; found without importing the package, which takes seconds and prints."""
+    """Path of gymnasium-robotics' point mass, found without importing the package, which takes seconds and prints."""
     spec = find_spec("gymnasium_robotics")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("task point_maze needs the package gymnasium-robotics: install it with pip install gymnasium-robotics.")
@@ -36,13 +37,13 @@ def _point_xml() -> Path:
 
 
 def _mujoco() -> Any:
-    """MuJoCo's bindings, imported when first needed; its members are compiled and unknown to type checkers."""
+    """MuJoCo's bindings, imported on first use; they are compiled and unknown to type checkers."""
     return import_module("mujoco")
 
 
 @lru_cache
 def model(maze: str) -> Any:
-    """The MuJoCo model of a maze: the package's point mass and one box a wall cell. Built once a process."""
+    """The MuJoCo model of a maze: the package's point mass and one box per wall cell. Built once per process."""
     root = ElementTree.parse(_point_xml()).getroot()
     world = root.find("worldbody")
     assert world is not None
@@ -55,7 +56,7 @@ def model(maze: str) -> Any:
 
 
 class Stepper:
-    """One simulation buffer of a maze; make one a thread. Rows of a batch share it, as steps leave nothing behind."""
+    """A simulation buffer of a maze; create one per thread. Rows of a batch share it, because steps leave no state behind."""
 
     def __init__(self, maze: str) -> None:
         self._model = model(maze)
@@ -63,7 +64,7 @@ class Stepper:
         self._step = _mujoco().mj_step
 
     def advance(self, states: Float[np.ndarray, "n 4"], actions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 4"]:
-        """States one step later; `states` are (x, y, velocity x, velocity y), actions are clipped to [-1, 1]."""
+        """States one step later; `states` are (x, y, velocity x, velocity y), and actions are clipped to [-1, 1]."""
         model, data, step = self._model, self._data, self._step
         position, velocity, control, warm_start = data.qpos, data.qvel, data.ctrl, data.qacc_warmstart
         velocities = np.clip(states[:, 2:], -TOP_SPEED, TOP_SPEED)

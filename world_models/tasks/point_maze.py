@@ -1,7 +1,7 @@
 """gymnasium-robotics' PointMaze: a ball in a maze, driven by forces (MuJoCo).
 
-Layouts, physics and velocity limits are of `PointMaze_UMaze-v3` and `PointMaze_Medium-v3`. Lengths in m, x to the right, y up.
-A step takes 0.01 s, and the ball goes 0.05 m a step at most.
+Layouts, physics and velocity limits are those of `PointMaze_UMaze-v3` and `PointMaze_Medium-v3`. Lengths are in m, x points
+right and y up. A step takes 0.01 s, in which the ball moves at most 0.05 m.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.seeding import stable_rng
 from world_models.tasks.base import Problem, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.maze_behaviour import follow, near_cells, sample_behaviour
 from world_models.tasks.maze_grid import LAYOUTS, Grid, grid
 from world_models.tasks.maze_physics import Stepper
-from world_models.tasks.seeding import stable_rng
 
 SUCCESS = 0.5
-"""A plan succeeds when it ends nearer to the goal than this."""
+"""Distance to the goal below which a plan succeeds, m."""
 MARGIN = 0.15
-"""Problems start at least this much farther from the goal than SUCCESS."""
+"""Least excess over SUCCESS of a problem's initial distance to the goal, m."""
 ADVANCE = 0.024
-"""Way to the goal, through the maze, that a problem asks for each step of its horizon, m."""
+"""Path length through the maze per step of the horizon that a problem requires, m."""
 ACCELERATING = 12
-"""Steps that the ball needs to get going, and that the demand on the way leaves out."""
+"""Steps that the ball needs to accelerate, which the required path length leaves out."""
 CANDIDATES, ROUNDS = 6, 24
-"""Trajectories drawn at once, and how often, before a horizon is refused."""
+"""Trajectories drawn per round, and rounds before a horizon is refused."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PointMaze:
 
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " 4"]:
-        """The success radius in both directions; velocities do not count."""
+        """The success radius in both directions; velocities do not matter."""
         return np.array([SUCCESS, SUCCESS, np.inf, np.inf])
 
     @property
@@ -70,9 +70,9 @@ class PointMaze:
         return grid(self.maze)
 
     def problem(self, seed: int, horizon: int) -> Problem:
-        """The problem of a seed: the goal is where a follower of shortest ways is after `horizon` steps from rest.
+        """The problem of a seed: its goal is the end of a trajectory that follows shortest paths for `horizon` steps from rest.
 
-        The way there, through the maze, is longer the longer the horizon, up to half of the maze's longest way.
+        Its path length through the maze grows with the horizon, up to half of the maze's longest path.
         """
         check_horizon(horizon, self.action_block)
         rng = stable_rng(self.name, self.maze, horizon, seed)
@@ -89,14 +89,14 @@ class PointMaze:
                 i = int(usable.argmax())
                 return Problem(seed, horizon, self.maze, starts[i], states[i, -1].copy(), actions[i])
         raise UserError(
-            f"point_maze has no problem of {horizon} steps in {self.maze!r}: the ball starts at rest and gets no farther than "
-            f"{SUCCESS + MARGIN} m; choose a horizon of 30 or more."
+            f"point_maze has no problem of {horizon} steps in {self.maze!r}: the ball starts at rest and can't get "
+            f"farther than {SUCCESS + MARGIN} m; choose a horizon of 30 or more."
         )
 
     def simulate(
         self, states: Float[np.ndarray, "batch 4"], actions: Float[np.ndarray, "batch time 2"]
     ) -> Float[np.ndarray, "batch time_plus_one 4"]:
-        """States before and after each action; exact from any state, as a step depends on state and action alone."""
+        """States before and after each action; exact from any state, as a step depends only on state and action."""
         stepper = Stepper(self.maze)
         result = np.empty((len(states), actions.shape[1] + 1, 4))
         result[:, 0] = states
@@ -105,7 +105,7 @@ class PointMaze:
         return result
 
     def observe(self, states: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
-        """Position and velocity, the state itself."""
+        """Position and velocity, which are the state itself."""
         return states
 
     def pose(self, observations: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 2"]:
@@ -115,7 +115,7 @@ class PointMaze:
     def distance(
         self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
     ) -> Float[np.ndarray, "*batch"]:
-        """Straight distance in m."""
+        """Straight-line distance, m."""
         return np.linalg.norm(poses - goals, axis=-1)
 
     def reached(self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
@@ -130,7 +130,7 @@ class PointMaze:
 
     @property
     def proprioception_dim(self) -> int:
-        """4."""
+        """4: position and velocity."""
         return 4
 
     def proprioception(self, states: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
@@ -138,18 +138,18 @@ class PointMaze:
         return states
 
     def pixels(self, states: Float[np.ndarray, "n 4"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
-        """The maze from above, with a red dot (twice the ball's size) where the ball is."""
+        """The maze from above, with a red dot (twice the ball's size) at the ball's position."""
         canvas = Canvas(size, self._extent, WALL)
         for x, y in self.layout.centres.tolist():
             canvas.box(x - 0.5, y + 0.5, x + 0.5, y - 0.5, PAPER)
         return canvas.dots(states[:, :2], 0.2, AGENT)
 
     def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """The picture of one state."""
+        """The image of one state."""
         return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
-        """The ball's place on `render`'s picture."""
+        """The ball's position on `render`'s image."""
         return fractions(poses, self._extent)
 
     @property
@@ -160,5 +160,5 @@ class PointMaze:
     def sample(
         self, rng: np.random.Generator, count: int, length: int
     ) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
-        """Starts all over the maze, up to top speed and in contact; random forces, pushes at walls and ways to far places."""
+        """Starts all over the maze, up to top speed and in contact; random forces, pushes at walls, paths to far points."""
         return sample_behaviour(rng, self.layout, Stepper(self.maze), count, length)

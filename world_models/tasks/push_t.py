@@ -1,4 +1,4 @@
-"""Push-T: a round pusher moves a T-shaped block; gym-pusht's physics (pymunk), relative actions, full restore of the bodies.
+"""Push-T: a round pusher moves a T-shaped block; gym-pusht's physics (pymunk), relative actions, full restore of both bodies.
 
 Simulator state: agent x, y, vx, vy; block x, y, angle, vx, vy, angular velocity (px, px/s, rad, rad/s).
 Observation: agent x, y, vx, vy; block centre of gravity x, y; cos and sin of its angle; the agent in the block's frame x, y
@@ -23,18 +23,18 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 ACTION_PX = 100.0
-"""A relative action of 1 asks for a target this many px away (DINO-WM's scale)."""
+"""Distance in px to the target of a relative action of 1 (DINO-WM's scale)."""
 SUBSTEPS, DT = 10, 0.01
 STIFFNESS, FRICTION = 100.0, 20.0
 """gym-pusht's PD controller of the agent: acceleration per px of error and per px/s of speed."""
 POSITION_TOLERANCE, ANGLE_TOLERANCE = 20.0, np.pi / 9
 """DINO-WM's success test: |(agent, block) - goal| in px, and the block's angle in radians."""
 WALL_MARGIN = 60.0
-"""Problems keep the block's centre this many px away from the arena's sides: a kinematic agent can jam it into them."""
+"""Distance in px that problems keep between the block's centre and the arena's sides, where a kinematic agent can jam it."""
 HUMAN_PACE = 0.2
-"""Size of the relative actions in problems: about 10 px a step, the pace of people's Push-T demonstrations."""
+"""Size of the relative actions in problems: about 10 px per step, the pace of human Push-T demonstrations."""
 DRAWS = 200
-"""Draws of a scripted trajectory before a horizon is called too short for a problem."""
+"""Draws of a scripted trajectory before a horizon is refused as too short."""
 
 
 class Scene:
@@ -53,8 +53,8 @@ class Scene:
         self.block, _ = PushTEnv.add_tee(self.space, (0, 0), 0)
         self.x, self.y, self.vx, self.vy = (float(v) for v in state[:4])
         self.agent.position, self.agent.velocity = (self.x, self.y), (self.vx, self.vy)
-        # The angle turns the body about its centre of gravity, so it must be set before the position (field: gym-pusht's own
-        # reset does it the other way round and puts the block elsewhere).
+        # Setting the angle rotates the body about its centre of gravity, so it must be set before the position (gym-pusht's
+        # own reset uses the opposite order and displaces the block).
         self.block.angle = float(state[6])
         self.block.position = (float(state[4]), float(state[5]))
         self.block.velocity = (float(state[7]), float(state[8]))
@@ -63,14 +63,14 @@ class Scene:
         self.space.reindex_shapes_for_body(self.block)
 
     def state(self) -> Float[np.ndarray, " simulator_state"]:
-        """The simulator state now."""
+        """The current simulator state."""
         block = self.block
         position, velocity = block.position, block.velocity
         row = [self.x, self.y, self.vx, self.vy, position.x, position.y, block.angle, velocity.x, velocity.y]
         return np.array([*row, block.angular_velocity])
 
     def step(self, action: Float[np.ndarray, " action"]) -> None:
-        """One environment step (0.1 s): the agent is drawn to a target `ACTION_PX * action` away, inside the arena."""
+        """Take one environment step (0.1 s): the agent moves towards a target `ACTION_PX * action` away, inside the arena."""
         target_x = min(max(self.x + ACTION_PX * float(action[0]), 0.0), ARENA)
         target_y = min(max(self.y + ACTION_PX * float(action[1]), 0.0), ARENA)
         agent, space = self.agent, self.space
@@ -100,24 +100,24 @@ class PushT:
     def __post_init__(self) -> None:
         require(
             isinstance(self.action_block, int) and self.action_block >= 1,
-            f"action_block {self.action_block!r} is not a whole number >= 1: give environment steps a model step.",
+            f"action_block {self.action_block!r} is not a whole number >= 1: give environment steps per model step.",
         )
 
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
-        """The success test's tolerances; velocities and the redundant features do not count."""
+        """The success test's tolerances; velocities and the redundant features do not matter."""
         far, angle_tolerance = POSITION_TOLERANCE, np.sin(ANGLE_TOLERANCE)
         return np.array([far, far, np.inf, np.inf, far, far, angle_tolerance, angle_tolerance, np.inf, np.inf])
 
     @property
     def dynamics(self) -> dict[str, object]:
-        """What a world model of this task depends on."""
+        """The settings that change the dynamics."""
         return {"name": self.name, "action_block": self.action_block}
 
     def problem(self, seed: int, horizon: int) -> Problem:
-        """Start at rest; the goal is where a scripted pusher has taken agent and block after `horizon` steps.
+        """The problem of a seed: a start at rest, and a goal that a scripted pusher reaches after `horizon` steps.
 
-        The block has moved by more than the success test forgives: doing nothing fails.
+        The block moves by more than the success test tolerates, so that doing nothing fails.
         """
         check_horizon(horizon, self.action_block)
         for draw in range(DRAWS):
@@ -134,7 +134,7 @@ class PushT:
     def simulate(
         self, states: Float[np.ndarray, "batch simulator_state"], actions: Float[np.ndarray, "batch time action"]
     ) -> Float[np.ndarray, "batch time_plus_one simulator_state"]:
-        """Row by row in fresh pymunk spaces: contact caches never leak between rows or calls."""
+        """States before and after each action, row by row in fresh pymunk spaces: contact caches never leak between rows."""
         result = np.empty((len(states), actions.shape[1] + 1, 10))
         for row, (state, plan) in enumerate(zip(states, actions, strict=True)):
             scene = Scene(state)
@@ -160,13 +160,13 @@ class PushT:
     def distance(
         self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
     ) -> Float[np.ndarray, "*batch"]:
-        """|(agent, block) - goal|, px."""
+        """Distance |(agent, block) - goal|, px."""
         return np.linalg.norm(poses[..., :4] - goals[..., :4], axis=-1)
 
     def reached(
         self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
     ) -> Bool[np.ndarray, "*batch"]:
-        """Within 20 px and pi/9 (DINO-WM)."""
+        """Whether the pose is within 20 px and pi/9 of the goal (DINO-WM)."""
         turned = np.abs(wrap_angle(poses[..., 4] - goals[..., 4]))
         return (self.distance(poses, goals) < POSITION_TOLERANCE) & (turned < ANGLE_TOLERANCE)
 
@@ -182,7 +182,7 @@ class PushT:
 
     @property
     def proprioception_dim(self) -> int:
-        """4."""
+        """4: the agent's position and velocity."""
         return 4
 
     def proprioception(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch 4"]:
@@ -194,7 +194,7 @@ class PushT:
         return pictures(states, size)
 
     def render(self, state: Float[np.ndarray, " simulator_state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """The picture of one state."""
+        """The image of one state."""
         return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
@@ -218,7 +218,7 @@ class PushT:
 
 
 def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " simulator_state"]:
-    """Agent and block at rest and apart; `near` puts the agent beside the block, as in the middle of a demonstration."""
+    """A start with agent and block at rest and apart; `near` puts the agent next to the block, as midway in a demonstration."""
     centre, angle = rng.uniform(130, 382, 2), rng.uniform(-np.pi, np.pi)
     while True:
         direction = rng.uniform(-np.pi, np.pi)

@@ -1,4 +1,4 @@
-"""Behaviour for Push-T: a scripted pusher (walks round the block, pushes through it, again) and smooth random actions."""
+"""Behaviour for Push-T: a scripted pusher, which repeatedly walks around the block and pushes it, and smooth random actions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 
 CLEARANCE = 100.0
-"""Distance from the block's centre, px, at which the agent never touches it."""
+"""Distance from the block's centre, px, beyond which the agent can't touch it."""
 
 
 class Pusher:
-    """Walks to a point beside the block, pushes towards (past) its centre for a while, and starts over from another side."""
+    """Scripted pusher: walks to a point next to the block, pushes towards or past its centre, and repeats from another side."""
 
     def __init__(self, rng: np.random.Generator, pace: float, noise: float = 0.0) -> None:
         self.rng = rng
@@ -33,7 +33,7 @@ class Pusher:
         return np.clip(step + self.noise * self.rng.normal(size=2), -1.0, 1.0)
 
     def _choose(self, agent: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]) -> None:
-        """A side to push from: mostly near the agent, and so that the block stays inside the arena."""
+        """Choose a side to push from: mostly near the agent, and such that the block stays inside the arena."""
         inward = np.arctan2(*(np.array([256.0, 256.0]) - block)[::-1])
         offset = np.linalg.norm(block - 256.0) / 256.0
         here = np.arctan2(*(agent - block)[::-1])
@@ -46,7 +46,7 @@ class Pusher:
         self.length = int(self.rng.uniform(2.5, 6.0) / self.speed)
 
     def _approach(self, agent: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]) -> Float[np.ndarray, " 2"]:
-        """Towards the chosen side, round the block; turns to pushing on arrival."""
+        """Action towards the chosen side, around the block; switches to pushing on arrival."""
         assert self.side is not None
         normal = np.array([np.cos(self.side), np.sin(self.side)])
         tangent = np.array([-normal[1], normal[0]])
@@ -67,7 +67,7 @@ class Pusher:
 def _detour(
     agent: Float[np.ndarray, " 2"], post: Float[np.ndarray, " 2"], block: Float[np.ndarray, " 2"]
 ) -> Float[np.ndarray, " 2"]:
-    """Offset to walk: straight to the post, or along the clearance circle when the block is in between."""
+    """Offset to walk: straight to the post, or along the clearance circle if the block is in between."""
     error = post - agent
     along = np.clip(np.dot(block - agent, error) / max(np.dot(error, error), 1e-9), 0.0, 1.0)
     nearest = agent + along * error
@@ -82,7 +82,7 @@ def _detour(
 
 
 def _towards(offset: Float[np.ndarray, " 2"], longest: float) -> Float[np.ndarray, " 2"]:
-    """Relative action for an offset in px, at most `longest` long."""
+    """Relative action for an offset in px, of length at most `longest`."""
     action = offset / 60.0
     return action * min(1.0, longest / (np.linalg.norm(action) + 1e-9))
 

@@ -1,4 +1,4 @@
-"""Push-T's shapes: where the block's centre of gravity is, and pictures of agent and block. Lengths in px, y down."""
+"""Push-T's shapes: the block's centre of gravity, and images of agent and block. Lengths are in px, y points down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AGENT_RADIUS = 15.0
 BOXES = ((-60.0, 0.0, 60.0, 30.0), (-15.0, 0.0, 15.0, 120.0))
 """The T in the block's own frame: bar, and stem up to the bar's far side (left, top, right, bottom)."""
 REACH = 77.0
-"""No point of the T is farther from its centre of gravity."""
+"""Upper bound of the distance of the T's points from its centre of gravity."""
 
 PAPER: Colour = (255, 255, 255)
 BORDER: Colour = (211, 211, 211)
@@ -31,7 +31,7 @@ def block_centre(states: Float[np.ndarray, "*batch simulator_state"]) -> Float[n
 
 
 def pictures(states: Float[np.ndarray, "n simulator_state"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
-    """Agent (blue disc) over block (grey T), from above."""
+    """Images of the agent (blue disc) over the block (grey T), from above."""
     canvas = Canvas(size, (0.0, 0.0, ARENA, ARENA), BORDER)
     canvas.box(4.0, 4.0, ARENA - 4.0, ARENA - 4.0, PAPER)
     scale = size / ARENA

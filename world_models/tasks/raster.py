@@ -1,4 +1,4 @@
-"""Batches of small pictures: one background, and shapes blended into it by how much of each pixel they cover."""
+"""Batches of small images: one background, and shapes blended into it by their coverage of each pixel."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ Coverage = Callable[
     [slice, Float[np.ndarray, "n 1 side"], Float[np.ndarray, "n side 1"]],
     Float[np.ndarray, "n side side"],
 ]
-"""How much of each pixel a shape covers, below 0 for none and above 1 for all, in the pictures of a slice: given how far the
-middles of pixel columns and rows lie to the right of and below the shape's place, in pixels."""
+"""Coverage of each pixel by a shape (<= 0: none, >= 1: all) in a slice of the images, given the offsets of the centres of pixel
+columns and rows to the right of and below the shape's position, in pixels."""
 
 _BATCH = 256
-"""Pictures that are drawn together: what they need stays in the cache."""
+"""Images drawn together, few enough to stay in the cache."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One shape in each of a batch of pictures."""
+    """One shape in each image of a batch."""
 
     positions: Float[np.ndarray, "count 2"]
-    """Where it is: x and y in pixels, y downwards."""
+    """Positions x and y in pixels, y downwards."""
     reach: float
-    """How many pixels it reaches from its place."""
+    """Largest extent from its position, in pixels."""
     coverage: Coverage
     colour: Colour
 
 
 def draw(background: UInt8[np.ndarray, "size size 3"], shapes: Sequence[Shape]) -> UInt8[np.ndarray, "count size size 3"]:
-    """Pictures of the background with shapes over it, in order; what lies outside is cut off."""
+    """Images of the background with shapes drawn over it in order; parts outside are cut off."""
     size, count = len(background), len(shapes[0].positions)
     margin = max(_side(shape) for shape in shapes)
     padded = np.pad(background, ((margin, margin), (margin, margin), (0, 0)))
@@ -54,20 +54,20 @@ def disc(radius: float) -> Coverage:
     def coverage(
         _: slice, right: Float[np.ndarray, "n 1 side"], down: Float[np.ndarray, "n side 1"]
     ) -> Float[np.ndarray, "n side side"]:
-        """By the distance to the disc's edge."""
+        """Coverage by the distance to the disc's edge."""
         return radius + 0.5 - np.sqrt(right * right + down * down)
 
     return coverage
 
 
 def rotated_boxes(angles: Float[np.ndarray, " count"], boxes: Sequence[tuple[float, float, float, float]]) -> Coverage:
-    """The coverage of a union of boxes (left, top, right, bottom, in pixels from the place) turned by angles from x to y."""
+    """The coverage of a union of boxes (left, top, right, bottom, in pixels from the position) rotated from x towards y."""
     cosines, sines = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def coverage(
         rows: slice, right: Float[np.ndarray, "n 1 side"], down: Float[np.ndarray, "n side 1"]
     ) -> Float[np.ndarray, "n side side"]:
-        """By the distances to the boxes' edges, in their own frame."""
+        """Coverage by the distances to the boxes' edges, in their own frame."""
         cos, sin = cosines[rows, None, None], sines[rows, None, None]
         x, y = cos * right + sin * down, cos * down - sin * right
         parts = [_between(x, left, far) * _between(y, top, bottom) for left, top, far, bottom in boxes]
@@ -77,21 +77,21 @@ def rotated_boxes(angles: Float[np.ndarray, " count"], boxes: Sequence[tuple[flo
 
 
 def _between(values: Float[np.ndarray, "n side side"], low: float, high: float) -> Float[np.ndarray, "n side side"]:
-    """How much of a pixel's width about each value lies between `low` and `high`."""
+    """Fraction of a pixel's width around each value that lies between `low` and `high`."""
     distance = np.abs(values - (low + high) / 2)
     return np.clip((high - low) / 2 + 0.5 - distance, 0.0, min(1.0, high - low), out=distance)
 
 
 def _side(shape: Shape) -> int:
-    """Pixels along the side of the patch that holds a shape wherever its place lies within a pixel."""
+    """Side in pixels of a patch that holds a shape wherever its position lies within a pixel."""
     return 2 * int(np.ceil(shape.reach + 0.5)) + 1
 
 
 def _stamp(pictures: UInt8[np.ndarray, "n padded padded 3"], shape: Shape, batch: slice, margin: int) -> None:
-    """Blend a shape into padded pictures, in place."""
+    """Blend a shape into padded images, in place."""
     count, padded = pictures.shape[:2]
     side = _side(shape)
-    # Far outside, or nowhere: the patch stays in the margin, where the shape does not reach it.
+    # Positions far outside or NaN: the patch stays in the margin, beyond the shape's reach.
     positions = np.nan_to_num(shape.positions[batch] + margin, nan=-1e6).clip(-1e6, 1e6)
     corners = (np.floor(positions).astype(np.int64) - side // 2).clip(0, padded - side)
     columns, rows = corners[:, 0, None] + np.arange(side), corners[:, 1, None] + np.arange(side)

@@ -1,7 +1,7 @@
 """DINO-WM's Wall-Single: a point in a square arena that a wall with one door divides.
 
-Geometry and success radius after Zhou et al., "DINO-WM" (arXiv 2411.04983). Lengths in px, x to the right, y down.
-Contact is sliding: the wall takes the normal part of a step and leaves the tangential part.
+Geometry and success radius are those of Zhou et al., "DINO-WM" (arXiv 2411.04983). Lengths are in px, x points right and y
+down. Contact is sliding: the wall removes the normal part of a step and leaves the tangential part.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.seeding import stable_rng
 from world_models.tasks.base import Problem, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.geometry import walk
-from world_models.tasks.seeding import stable_rng
 from world_models.tasks.wall_arena import (
     DOOR_HIGH,
     DOOR_LOW,
@@ -35,18 +35,18 @@ from world_models.tasks.wall_arena import (
 from world_models.tasks.wall_behaviour import sample_behaviour
 
 SUCCESS = 4.5
-"""A plan succeeds when it ends nearer to the goal than this."""
+"""Distance to the goal below which a plan succeeds, px."""
 MARGIN = 1.5
-"""Problems start at least this much farther from the goal than SUCCESS."""
+"""Least excess over SUCCESS of a problem's initial distance to the goal, px."""
 EXTENT = (0.0, 0.0, float(SIZE), float(SIZE))
-"""The scene's edges on a picture: left, top, right, bottom."""
+"""The scene's edges on an image: left, top, right, bottom."""
 BUDGET = (0.7, 0.95)
-"""Which part of the distance that the horizon allows a problem's way takes."""
+"""Range of a problem's path length, as fractions of the distance that the horizon allows."""
 
 
 @dataclass(frozen=True)
 class Wall:
-    """A point that moves `speed` px times its action a step and must pass a door. State = observation = pose = (x, y) in px.
+    """A point that moves by `speed` px times its action per step and must pass a door. State = observation = pose = (x, y), px.
 
     Raises UserError for an unknown `kind` (see `KINDS`), a `speed` that is not positive or an `action_block` below 1.
     """
@@ -67,8 +67,8 @@ class Wall:
         try:
             object.__setattr__(self, "speed", float(self.speed))
         except (TypeError, ValueError):
-            raise UserError(f"wall speed {self.speed!r} is not a number: give px a step, such as 1.0.") from None
-        require(0.0 < self.speed < np.inf, f"wall speed {self.speed!r} is not positive: give px a step, such as 1.0.")
+            raise UserError(f"wall speed {self.speed!r} is not a number: give px per step, such as 1.0.") from None
+        require(0.0 < self.speed < np.inf, f"wall speed {self.speed!r} is not positive: give px per step, such as 1.0.")
         whole = isinstance(self.action_block, int) and self.action_block >= 1
         require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
 
@@ -83,7 +83,7 @@ class Wall:
         return {"name": self.name, "speed": self.speed, "action_block": self.action_block}
 
     def problem(self, seed: int, horizon: int) -> Problem:
-        """The problem of a seed: a way of the wanted kind that takes 70-95 % of the distance that the horizon allows."""
+        """The problem of a seed: a path of the wanted kind whose length is 70-95 % of the distance that the horizon allows."""
         check_horizon(horizon, self.action_block)
         rng = stable_rng(self.name, self.kind, self.speed, horizon, seed)
         reach = horizon * self.speed
@@ -109,7 +109,7 @@ class Wall:
         )
 
     def _build(self, seed: int, horizon: int, path: Float[np.ndarray, "corners 2"]) -> Problem | None:
-        """The problem whose reference walks along `path`; None when corners cost too many steps."""
+        """The problem whose reference actions follow `path`; None if corners cost too many steps."""
         try:
             motions = walk(path, horizon, self.speed)
         except ValueError:
@@ -145,7 +145,7 @@ class Wall:
     def distance(
         self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
     ) -> Float[np.ndarray, "*batch"]:
-        """Straight distance in px."""
+        """Straight-line distance, px."""
         return np.linalg.norm(poses - goals, axis=-1)
 
     def reached(self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
@@ -154,11 +154,11 @@ class Wall:
 
     @property
     def distance_bands(self) -> tuple[float, ...]:
-        """Lower edges of the bands of path distance within which goal costs are judged, px."""
+        """Lower edges of the path-distance bands in which goal costs are assessed, px."""
         return (0.0, 5.0, 10.0, 20.0, 40.0)
 
     def path_distance(self, poses: Float[np.ndarray, "n 2"], goals: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
-        """Length of the shortest way round the wall, px."""
+        """Length of the shortest path around the wall, px."""
         return geodesics(poses, goals)[1]
 
     def pose_errors(
@@ -169,7 +169,7 @@ class Wall:
 
     @property
     def proprioception_dim(self) -> int:
-        """2."""
+        """2: the position."""
         return 2
 
     def proprioception(self, states: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
@@ -177,7 +177,7 @@ class Wall:
         return states
 
     def pixels(self, states: Float[np.ndarray, "n 2"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
-        """The arena from above, with border, wall and a red dot where the point is."""
+        """The arena from above, with border, wall and a red dot at the point's position."""
         canvas = Canvas(size, EXTENT, WALL)
         canvas.box(LOW, LOW, HIGH, HIGH, PAPER)
         canvas.box(WALL_LEFT, 0.0, WALL_RIGHT, DOOR_LOW, WALL)
@@ -185,15 +185,15 @@ class Wall:
         return canvas.dots(states, 2.0, AGENT)
 
     def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """The picture of one state."""
+        """The image of one state."""
         return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
-        """The point's place on `render`'s picture."""
+        """The point's position on `render`'s image."""
         return fractions(poses, EXTENT)
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int
     ) -> tuple[Float[np.ndarray, "count time_plus_one 2"], Float[np.ndarray, "count length 2"]]:
-        """Starts all over the arena, more of them at walls, door and corners; noise, pushes and walks to far places."""
+        """Starts all over the arena, more of them at walls, door and corners; noise, pushes and walks to far points."""
         return sample_behaviour(rng, count, length, self.speed)

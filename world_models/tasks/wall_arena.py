@@ -1,4 +1,4 @@
-"""The arena of task wall: its geometry, free space, motion with sliding contact and shortest ways. Lengths in px."""
+"""The arena of task wall: its geometry, free space, motion with sliding contact and shortest paths. Lengths are in px."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from jaxtyping import Bool, Float
 from world_models.tasks.geometry import FAR, blocked, path_length, shortest_paths, slide
 
 SIZE = 65.0
-"""Side of the arena with its border."""
+"""Side of the arena including its border."""
 LOW, HIGH = 5.0, 60.0
-"""Positions stay within these in both coordinates."""
+"""Limits of positions in both coordinates."""
 WALL_LEFT, WALL_RIGHT = 29.0, 35.0
 DOOR_LOW, DOOR_HIGH = 6.0, 14.0
-"""The door's edges: y = 10, half height 4."""
+"""Edges of the door, which is centred at y = 10 with half height 4."""
 SOLIDS = ((WALL_LEFT, -FAR, WALL_RIGHT, DOOR_LOW), (WALL_LEFT, DOOR_HIGH, WALL_RIGHT, FAR))
-"""The wall above and below the door, unbounded outwards so that nothing passes behind it within one step."""
+"""The wall above and below the door, unbounded outwards so that no single step can pass around it."""
 CLEARANCE = 0.5
-"""Scripted ways keep this far from the door's corners, in both coordinates."""
+"""Distance of scripted paths from the door's corners, in both coordinates."""
 DETOUR = 1.0
-"""A way counts as a detour when it is longer than the straight line by more than this."""
+"""Excess length over the straight line above which a path counts as a detour."""
 
 LONG_WAY = 1.5
-"""A detour of more than this many straight distances is deep."""
+"""Ratio to the straight distance above which a detour is deep."""
 
 KINDS: Mapping[str, float] = {"free": 45.0, "shallow": 60.0, "deep": 75.0, "any": 60.0}
-"""Problem kinds, and the length of way that counts as far however long the horizon is (the arena ends somewhere).
+"""Problem kinds, with the path length that counts as far at any horizon, because the arena is bounded.
 
-With the *way* the shortest path from start to goal:
-- `free`: the way is the straight line;
-- `shallow`: a detour round the wall, at most `LONG_WAY` times the straight distance, whose first leg does not lead away from
+Kinds by the shortest path from start to goal:
+- `free`: the straight line;
+- `shallow`: a detour around the wall, at most `LONG_WAY` times the straight distance, whose first leg does not lead away from
   the goal (first leg . (goal - start) >= 0);
-- `deep`: a longer detour, or one whose first leg leads away from the goal: who greedily approaches it ends in a dead end;
+- `deep`: a longer detour, or one whose first leg leads away from the goal: a greedy approach ends in a dead end;
 - `any`: any of these.
 """
 
 
 def _ways() -> tuple[Float[np.ndarray, "_ 2"], ...]:
-    """Ways round the wall: by one corner of the door, or in at one corner and out at another on the other side."""
+    """Corners of paths around the wall: one corner of the door, or one corner on each side."""
     ys = (DOOR_LOW + CLEARANCE, DOOR_HIGH - CLEARANCE)
     left = [np.array([WALL_LEFT - CLEARANCE, y]) for y in ys]
     right = [np.array([WALL_RIGHT + CLEARANCE, y]) for y in ys]
@@ -51,7 +51,7 @@ WAYS = _ways()
 
 
 def advance(points: Float[np.ndarray, "n 2"], motions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """Where free points end that try to move by `motions`: they slide along the wall and stop at the border."""
+    """End positions of free points that try to move by `motions`: they slide along the wall and stop at the border."""
     return np.clip(slide(points, motions, SOLIDS), LOW, HIGH)
 
 
@@ -72,13 +72,13 @@ def free_points(rng: np.random.Generator, count: int) -> Float[np.ndarray, "coun
 def geodesics(
     starts: Float[np.ndarray, "n 2"], goals: Float[np.ndarray, "n 2"]
 ) -> tuple[Float[np.ndarray, "n corners 2"], Float[np.ndarray, " n"]]:
-    """Shortest ways between free points (corners padded by repeating the goal) and their lengths."""
+    """Shortest paths between free points (corners padded by repeating the goal) and their lengths."""
     paths = shortest_paths(starts, goals, SOLIDS, WAYS)
     return paths, path_length(paths)
 
 
 def of_kind(kind: str, paths: Float[np.ndarray, "n corners 2"]) -> Bool[np.ndarray, " n"]:
-    """Which ways make problems of a kind (see `KINDS`)."""
+    """Whether shortest paths belong to problems of a kind (see `KINDS`)."""
     straight = paths[:, -1] - paths[:, 0]
     free = ~blocked(paths[:, 0], paths[:, -1], SOLIDS)
     away = ((paths[:, 1] - paths[:, 0]) * straight).sum(1) < 0.0

@@ -1,11 +1,11 @@
-"""Training behaviour for task wall: broad in space, rich in contact with wall, door and border."""
+"""Training behaviour for task wall: broad in space, and rich in contact with wall, door and border."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from world_models.tasks.seeding import smooth_noise
+from world_models.seeding import smooth_noise
 from world_models.tasks.wall_arena import (
     DOOR_HIGH,
     DOOR_LOW,
@@ -20,15 +20,15 @@ from world_models.tasks.wall_arena import (
 )
 
 WANDER, HOLD, PUSH, GREEDY, WAY, REST = range(6)
-"""What a row does for a while: smooth noise; one action held; a push against the wall; straight to a far place (often into the
-wall); to a far place through the door; almost nothing."""
+"""Behaviour modes of a row: smooth noise; one held action; a push against the wall; straight to a far point (often into the
+wall); to a far point through the door; rest with little noise."""
 SHARES = (0.25, 0.2, 0.2, 0.15, 0.17, 0.03)
 SWITCH = 1.0 / 15.0
-"""Chance a step of doing something else."""
+"""Probability per step of switching the mode."""
 
 
 def sample_starts(rng: np.random.Generator, count: int) -> Float[np.ndarray, "count 2"]:
-    """Free points: 40 % anywhere, 25 % at the wall, 20 % about the door, 15 % at the border; many exactly in contact."""
+    """Free points: 40 % anywhere, 25 % at the wall, 20 % near the door, 15 % at the border; many exactly in contact."""
     points = free_points(rng, count)
     region = rng.choice(4, count, p=[0.4, 0.25, 0.2, 0.15])
     off = np.where(rng.random(count) < 0.4, 0.0, rng.exponential(1.5, count))
@@ -70,7 +70,7 @@ def _held_actions(
 def sample_behaviour(
     rng: np.random.Generator, count: int, length: int, speed: float
 ) -> tuple[Float[np.ndarray, "count time_plus_one 2"], Float[np.ndarray, "count length 2"]]:
-    """Positions before and after each action and actions within [-1, 1], drawn from `rng` alone."""
+    """Positions before and after each action, and actions within [-1, 1], drawn only from `rng`."""
     noise = smooth_noise(rng, count, length, 2)
     loudness = rng.uniform(0.3, 1.2, (count, 1))
     jitter = rng.choice([0.0, 0.05, 0.3], (count, 1))

@@ -1,1 +1,1 @@
-"""Training world models on trajectories of a task, and their cards."""
+"""Training of world models on trajectories of a task, and their cards."""

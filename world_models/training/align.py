@@ -1,7 +1,7 @@
-"""Latents whose axes are named by labels: what a linear probe reads off the encoder becomes what the encoder gives.
+"""Alignment of latents with labels: the outputs of a linear probe on the encoder become the encoder's latents.
 
-Without it each axis mixes quick motions with slow ones, and the loss of a predictor, which is measured axis by axis in units of
-a usual step, sees only the quick ones: on Push-T the agent, not the block.
+Without it each latent axis mixes fast motions with slow ones, and the loss of a predictor, which is measured axis by axis in
+units of a typical step, sees only the fast ones: on Push-T the agent, not the block.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from world_models.errors import require
 from world_models.models.jepa import JEPA, Predictor
 
 READABLE = 0.5
-"""Labels that latents explain less of than this share of variance (velocities, off one picture) get no axis."""
+"""Least fraction of a label's variance that latents must explain for it to get an axis (velocities fail, from one image)."""
 
 
 @torch.no_grad()
@@ -23,10 +23,10 @@ def align(
     latents: Float[Tensor, "trajectories time latent"],
     labels: Float[Tensor, "trajectories time label"],
 ) -> Float[Tensor, "trajectories time latent"]:
-    """Make the first latents the normalised labels as linear regression reads them, the others 0; start the predictor afresh.
+    """Change the encoder so that its first latents predict the normalised labels linearly and the others are 0.
 
-    `latents` are the encoder's own of all frames; returned as the changed encoder gives them. UserError for fewer latents
-    than labels.
+    Resets the predictor. `latents` are those of all frames; returns them as the changed encoder gives them. Raises UserError
+    for fewer latents than labels.
     """
     size, count = model.config.latent, labels.shape[2]
     require(size >= count, f"latent {size} is less than the {count} labels that it is aligned with: choose {count} or more.")
@@ -43,7 +43,7 @@ def align(
 def _readout(
     latents: Float[Tensor, "n latent"], labels: Float[Tensor, "n label"]
 ) -> tuple[Float[Tensor, "label latent"], Float[Tensor, " label"]]:
-    """Least squares from latents to normalised labels; zeros for those that latents do not tell."""
+    """Least-squares map from latents to normalised labels; zero for labels that latents do not explain."""
     x, y = latents.double(), labels.double()
     centre = x.mean(0)
     x, y = x - centre, (y - y.mean(0)) / y.std(0).clamp_min(1e-6)

@@ -1,4 +1,4 @@
-"""How good a world model is: open-loop error against persistence, and whether the goal cost grows with true distance."""
+"""Assessment of a world model: open-loop error against persistence, and rank correlation of goal cost and true distance."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ STEPS = (1, 10, 20, 50, 100)
 def open_loop_errors(
     model: WorldModel, decode: Decode, task: Task, data: Dataset, steps: tuple[int, ...] = STEPS
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean pose errors after n environment steps of the data's own actions, `{part: {n: {model, persistence}}}`.
+    """Mean pose errors after n environment steps with the data's actions, `{part: {n: {model, persistence}}}`.
 
-    `decode` reads observations off the model's states. Persistence predicts that nothing moves. Lengths that the data or the
+    `decode` maps the model's states to observations. Persistence predicts that nothing moves. Lengths that the data or the
     action block do not allow are left out.
     """
     block, length = task.action_block, data.actions.shape[1]
@@ -62,9 +62,9 @@ def goal_cost_rank_correlation(
 
 
 def goal_weights(task: Task, model: ResidualMLP) -> torch.Tensor:
-    """Weights of the goal cost `[observation]`: features count by how far they may miss; their mean is 1.
+    """Weights of the goal cost `[observation]`, with mean 1, from the task's tolerances.
 
-    A miss by the tolerance costs the same in every feature; features that the goal does not care for weigh 0.
+    An error as large as the tolerance costs the same in every feature; features that do not matter at the goal have weight 0.
     """
     std = model.observation_std.double().cpu().numpy()
     weights = (std / task.goal_tolerance) ** 2

@@ -1,4 +1,4 @@
-"""Training data: a task's behaviour run in its simulator, kept as a Parquet file with one trajectory a row."""
+"""Training data: a task's behaviour run in its simulator, stored as a Parquet file with one trajectory per row."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from world_models.errors import UserError
 from world_models.tasks import Task
 
 CHUNK = 50
-"""Trajectories that one random generator draws: the data do not depend on the number of processes."""
+"""Trajectories drawn by one random generator, so that the data do not depend on the number of processes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Dataset:
         return content.hexdigest()[:16]
 
     def windows(self, length: int, stride: int) -> Dataset:
-        """Stretches of `length` environment steps that begin every `stride` steps: starts in mid-motion, not only at rest."""
+        """Windows of `length` environment steps that begin every `stride` steps, so that starts are not only at rest."""
         begins = range(0, self.actions.shape[1] - length + 1, stride)
         return Dataset(
             np.concatenate([self.observations[:, b : b + length + 1] for b in begins]),
@@ -47,7 +47,7 @@ class Dataset:
         )
 
     def write(self, path: Path) -> None:
-        """Write to `path`, whole or not at all."""
+        """Write to `path` atomically."""
         columns = {
             "observations": _lists(self.observations),
             "actions": _lists(self.actions),
@@ -61,12 +61,14 @@ class Dataset:
 
     @staticmethod
     def read(path: Path) -> Dataset:
-        """Read what `write` wrote; UserError for a file that is something else."""
+        """Read a file written by `write`; raises UserError for any other file."""
         try:
             table = pq.read_table(path)
             shape = json.loads((table.schema.metadata or {})[b"grasp"])
         except (OSError, pa.ArrowInvalid, KeyError) as error:
-            raise UserError(f"{path} is no dataset of ours ({error}): delete it and it is collected again.") from error
+            raise UserError(
+                f"{path} is not a dataset of this package ({error}): delete it, and it is collected again."
+            ) from error
         return Dataset(
             _array(table.column("observations"), shape["observation_dim"]),
             _array(table.column("actions"), shape["action_dim"]),
@@ -76,7 +78,7 @@ class Dataset:
 def collect(
     task: Task, trajectories: int, length: int, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> Dataset:
-    """Run the task's training behaviour in its simulator, on all cores; the result depends on the arguments only."""
+    """Run the task's training behaviour in its simulator, on all cores; the result depends only on the arguments."""
     chunks = range(-(-trajectories // CHUNK))
     sizes = [min(CHUNK, trajectories - CHUNK * chunk) for chunk in chunks]
     parts = []
@@ -92,7 +94,7 @@ def collect(
 def collect_cached(
     task: Task, trajectories: int, length: int, seed: int, folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> Dataset:
-    """`collect`, kept in `folder` under a name that says what it is."""
+    """The result of `collect`, cached in `folder` under a name derived from the arguments."""
     key = json.dumps([dict(task.dynamics), trajectories, length, seed], sort_keys=True, default=str)
     path = folder / f"{task.name}-{trajectories}x{length}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.parquet"
     if path.exists():

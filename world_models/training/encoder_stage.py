@@ -1,4 +1,4 @@
-"""First stage: the encoder, from pictures, with a predictor that is unrolled a few steps."""
+"""First stage of pixel training: the encoder, on images, with a predictor that is unrolled a few steps."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from torch.nn import functional
 from world_models.base import windows
 from world_models.errors import UnknownNameError, require
 from world_models.models.jepa import JEPA
-from world_models.training.fit_pixels import LoopSettings, Stage
 from world_models.training.frames import Frames
+from world_models.training.loop import LoopSettings, Stage
 from world_models.training.regularisers import REGULARISERS
 from world_models.training.windows import PictureWindows, picture_windows
 
 CONTRAST = 0.25
-"""Standard deviation of what the encoder sees: what moves is small, so its own contrast is far higher."""
+"""Standard deviation of the encoder's input: moving parts are small, so their own contrast is far higher."""
 INVERSE_GAIN = 10.0
-"""Changes of latents are small beside latents: by how much they are multiplied before actions are read off them."""
+"""Factor on changes of latents, which are small compared with latents, before actions are predicted from them."""
 LABELS = ("none", "proprioception", "observation")
-"""What the head beside the predictor may be told."""
+"""Labels that an auxiliary head may be trained on."""
 
 
 @dataclass(frozen=True)
 class EncoderSettings(LoopSettings):
-    """How the encoder is trained. Raises UserError and UnknownNameError for nonsense."""
+    """Settings of encoder training. Raises UserError and UnknownNameError for invalid values."""
 
     unroll: int = 2
-    """Model steps that the predictor is unrolled in the loss."""
+    """Model steps for which the predictor is unrolled in the loss."""
     regulariser: str = "vicreg"
-    """One of `world_models.regularisers.REGULARISERS`."""
+    """Name in `world_models.training.regularisers.REGULARISERS`."""
     regulariser_weight: float = 1.0
     inverse_weight: float = 1.0
-    """Weight of reading the action off two neighbouring latents (actions are known: no labels)."""
+    """Weight of the inverse loss: predicting the action from two neighbouring latents (actions are not labels)."""
     labels: str = "none"
-    """One of `LABELS`: what a head reads off a window of latents while the encoder is trained."""
+    """One of `LABELS`: target that a head predicts from a window of latents during encoder training."""
     label_weight: float = 1.0
     label_width: int = 128
-    """Of that head's hidden layer; 0: a linear head, so that a linear probe reads the labels off the latents."""
+    """Width of that head's hidden layer; 0 for a linear head, so that a linear probe can predict the labels from latents."""
     half_precision: bool = False
-    """bfloat16 convolutions while training: quicker on processors made for it."""
+    """Whether to train with bfloat16 convolutions, which are faster on processors that support them."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,7 +56,7 @@ class EncoderSettings(LoopSettings):
 
 
 class EncoderStage(nn.Module):
-    """The model, and the heads that are dropped after the stage."""
+    """The model and the auxiliary heads, which are dropped after the stage."""
 
     def __init__(self, model: JEPA, frames: Frames, settings: EncoderSettings) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class EncoderStage(nn.Module):
     label_std: Tensor
 
     def stage(self, about: str) -> Stage:
-        """For the training loop."""
+        """The stage for the training loop."""
         model, settings = self.model, self._settings
         times = model.history + settings.unroll
 
@@ -94,7 +94,7 @@ class EncoderStage(nn.Module):
         return Stage("encoder", self, make, self.loss, settings, about)
 
     def loss(self, batch: PictureWindows, generator: torch.Generator) -> Float[Tensor, ""]:
-        """Prediction error in units of a usual step, collapse, and what the heads miss."""
+        """Sum of prediction error (in units of `delta_scale`), regulariser, inverse loss and label error."""
         model, settings = self.model, self._settings
         device = model.device
         actions = batch.actions.to(device)
@@ -115,7 +115,7 @@ class EncoderStage(nn.Module):
         return total
 
     def _prediction_error(
-        self, states: Float[Tensor, "batch time state"], actions: Float[Tensor, "batch moves action"]
+        self, states: Float[Tensor, "batch time state"], actions: Float[Tensor, "batch time_minus_one action"]
     ) -> Float[Tensor, ""]:
         h = self.model.history
         window, errors = states[:, :h], []
@@ -127,7 +127,7 @@ class EncoderStage(nn.Module):
         return functional.smooth_l1_loss(error, torch.zeros_like(error), beta=0.5)
 
     def _inverse_error(
-        self, latents: Float[Tensor, "batch time latent"], actions: Float[Tensor, "batch moves action"]
+        self, latents: Float[Tensor, "batch time latent"], actions: Float[Tensor, "batch time_minus_one action"]
     ) -> Float[Tensor, ""]:
         total = latents.new_zeros(())
         for gap in sorted({1, actions.shape[1]}):
@@ -157,5 +157,5 @@ def _head(features: int, out: int, width: int = 128) -> nn.Sequential:
 
 
 def about_labels(settings: EncoderSettings) -> str:
-    """What a card says of the labels that shaped the encoder."""
+    """Card entry for the labels that the encoder was trained on."""
     return settings.labels if settings.labels in LABELS[1:] and settings.label_weight else "none"

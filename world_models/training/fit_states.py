@@ -1,8 +1,7 @@
-"""The training loop: unrolled prediction error of a state world model, by AdamW with a cosine schedule; it resumes."""
+"""Fitting of a state world model: minimises its unrolled prediction error in the training loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,37 +12,39 @@ from torch.nn import functional
 
 from world_models.errors import require
 from world_models.models.mlp import MLPConfig, ResidualMLP
+from world_models.seeding import step_seed
 from world_models.training.data import Dataset
+from world_models.training.loop import LoopSettings, Progress, Stage, run_stage
 
-Progress = Callable[[str, int, int, float], None]
-"""Called with (stage, done, total, loss)."""
+WindowBatch = tuple[Float[Tensor, "batch time_plus_one observation"], Float[Tensor, "batch time action"]]
+"""Observations at model steps, and the action blocks between them."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a state world model is trained. Raises UserError for sizes below 1 and rates that are not positive."""
+    """Settings of fitting a state world model. Raises UserError for sizes below 1 and rates that are not positive."""
 
     unrolls: tuple[int, ...] = (1, 4, 16)
     """Model steps unrolled in the loss, stage by stage."""
     steps: tuple[int, ...] = (4000, 4000, 4000)
-    """Gradient steps of each stage."""
+    """Gradient steps, stage by stage."""
     batch_size: int = 512
     lr: float = 2e-3
     weight_decay: float = 1e-4
     clip: float = 1.0
     """Largest gradient norm."""
     beta: float = 0.1
-    """Where smooth-L1 turns from square to absolute, in standard deviations of one step's change."""
+    """Threshold of smooth-L1 between squared and absolute error, in standard deviations of one step's change."""
     abrupt_share: float = 0.0
-    """Share of every batch whose window holds an abrupt change (a contact), which are rare and decide long predictions."""
+    """Fraction of every batch whose windows hold an abrupt change (a contact); these are rare and decide long predictions."""
     average: float = 0.999
-    """Decay of the exponential average of the weights that is kept; 0 keeps the last weights."""
+    """Decay of the exponential average of the weights, which is the result; 0 gives the last weights."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         require(
             len(self.unrolls) == len(self.steps) > 0 and min(*self.unrolls, *self.steps, self.batch_size) >= 1,
-            f"unrolls {self.unrolls}, steps {self.steps} and batch_size {self.batch_size} must be >= 1, one unroll a stage.",
+            f"unrolls {self.unrolls}, steps {self.steps} and batch_size {self.batch_size} must be >= 1, one unroll per stage.",
         )
         require(
             self.lr > 0 and self.beta > 0 and self.clip > 0, f"lr {self.lr}, beta {self.beta} and clip {self.clip} must be > 0."
@@ -72,7 +73,7 @@ def new_model(data: Dataset, config: MLPConfig, seed: int) -> ResidualMLP:
 
 
 class Windows:
-    """Random windows of a dataset on a device, drawn by step number alone (so that a resumed run sees the same ones)."""
+    """Random windows of a dataset on a device, which depend only on the step number, as resuming requires."""
 
     def __init__(self, data: Dataset, block: int, device: torch.device, seed: int, abrupt_share: float = 0.0) -> None:
         self.observations = torch.from_numpy(data.observations).to(device)
@@ -82,11 +83,9 @@ class Windows:
         self.abrupt = abrupt_changes(data) if abrupt_share else torch.empty(0, 2, dtype=torch.long)
         self.abrupt_share = abrupt_share if len(self.abrupt) else 0.0
 
-    def draw(
-        self, step: int, batch: int, unroll: int
-    ) -> tuple[Float[Tensor, "batch time_plus_one observation"], Float[Tensor, "batch time action"]]:
-        """Observations at model steps and the blocks of actions between them."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+    def draw(self, step: int, batch: int, unroll: int) -> WindowBatch:
+        """The windows of a gradient step, `unroll` model steps long."""
+        generator = torch.Generator().manual_seed(step_seed(self.seed, step))
         length = unroll * self.block
         last = self.actions.shape[1] - length
         rows = torch.randint(len(self.actions), (batch, 1), generator=generator)
@@ -104,7 +103,7 @@ class Windows:
 
 
 ABRUPT = 3.0
-"""A change of more than this many standard deviations of one step's change is abrupt."""
+"""Standard deviations of one step's change above which a change is abrupt."""
 
 
 def abrupt_changes(data: Dataset) -> Int[Tensor, "events two"]:
@@ -140,63 +139,38 @@ def fit(
     progress: Progress | None = None,
     save_every: int = 1000,
 ) -> ResidualMLP:
-    """Train `model` on `data`; state is kept in `resume_from` every `save_every` steps, and taken up from there."""
+    """Train `model` on `data`; the run is saved to `resume_from` every `save_every` steps, and resumes from there."""
     model = model.to(device)
-    average = {name: p.detach().clone() for name, p in model.named_parameters()}
-    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    total = sum(settings.steps)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.05)
-    first = _resume(resume_from, settings, model, average, optimiser, schedule)
     source = Windows(data, model.config.action_block, device, settings.seed, settings.abrupt_share)
-    for step in range(first, total):
-        observations, actions = source.draw(step, settings.batch_size, settings.unroll_at(step))
-        loss = unrolled_loss(model, observations, actions, settings.beta)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-        optimiser.step()
-        schedule.step()
-        _update_average(average, model, min(settings.average, (step + 1) / (step + 10)))
-        if progress is not None and (step % 100 == 99 or step + 1 == total):
-            progress("train", step + 1, total, loss.item())
-        if resume_from is not None and step % save_every == save_every - 1:
-            _save(resume_from, step + 1, settings, model, average, optimiser, schedule)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(average[name])
+
+    def make(step: int) -> WindowBatch:
+        return source.draw(step, settings.batch_size, settings.unroll_at(step))
+
+    def loss(batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, ""]:
+        return unrolled_loss(model, *batch, settings.beta)
+
+    total = sum(settings.steps)
+    loop = LoopSettings(
+        steps=total,
+        batch_size=settings.batch_size,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        clip=settings.clip,
+        average=settings.average,
+        save_every=save_every,
+        seed=settings.seed,
+    )
+    stage = Stage(
+        "train",
+        model,
+        make,
+        loss,
+        loop,
+        about=repr(asdict(settings)),
+        warm_up=0.05,
+        schedule_steps=total,
+        prefetch=False,
+        report_every=100,
+    )
+    run_stage(stage, resume_from, progress)
     return model.requires_grad_(False)
-
-
-@torch.no_grad()
-def _update_average(average: dict[str, Tensor], model: ResidualMLP, decay: float) -> None:
-    for name, parameter in model.named_parameters():
-        average[name].lerp_(parameter, 1 - decay)
-
-
-def _save(path: Path, step: int, settings: FitSettings, model, average, optimiser, schedule) -> None:
-    state = {
-        "step": step,
-        "settings": repr(asdict(settings)),
-        "model": model.state_dict(),
-        "average": average,
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-    }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
-
-
-def _resume(path: Path | None, settings: FitSettings, model, average, optimiser, schedule) -> int:
-    """First step to do: 0, or where an interrupted run with the same settings stopped."""
-    if path is None or not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True, map_location=model.device)
-    if state["settings"] != repr(asdict(settings)):
-        return 0
-    model.load_state_dict(state["model"])
-    for name, value in state["average"].items():
-        average[name].copy_(value)
-    optimiser.load_state_dict(state["optimiser"])
-    schedule.load_state_dict(state["schedule"])
-    return state["step"]

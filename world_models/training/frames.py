@@ -1,7 +1,7 @@
-"""Training data with pictures: an Arrow file, one row a frame, read by memory map.
+"""Training data with images: an Arrow file with one row per frame, memory-mapped for reading.
 
-Scenes stand still but for what moves, so a frame is kept as the pixels in which it differs from the file's background: some
-hundred bytes instead of 12 KB, without loss.
+Most of a scene does not move, so a frame is stored as the pixels in which it differs from the file's background: a few hundred
+bytes instead of 12 KB, without loss.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ from world_models.tasks.base import Visible
 from world_models.training.data import CHUNK
 
 LARGEST = 256
-"""Largest side of a picture, px: a pixel's number has to fit 16 bits."""
+"""Largest side of an image, px: a pixel's index has to fit 16 bits."""
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Trajectories of pictures, actions and labels. Frame t of trajectory i is row i * (length + 1) + t."""
+    """Trajectories of images, actions and labels. Frame t of trajectory i is row i * (length + 1) + t."""
 
     background: UInt8[np.ndarray, "area 3"]
     offsets: Int[np.ndarray, " frames_plus_one"]
-    """Where each frame's pixels begin among those kept."""
+    """Start of each frame's pixels among those stored."""
     positions: UInt16[np.ndarray, " kept"]
     colours: UInt8[np.ndarray, "kept 3"]
     actions: Float[np.ndarray, "trajectories time action"]
     """Environment actions."""
     observations: Float[np.ndarray, "trajectories time_plus_one observation"]
-    """State observations: the labels of probes and cards."""
+    """State observations, which are the labels of probes and cards."""
     proprioception: Float[np.ndarray, "trajectories time_plus_one feature"]
 
     @property
     def size(self) -> int:
-        """Side of the pictures, px."""
+        """Side of the images, px."""
         return round(len(self.background) ** 0.5)
 
     @property
     def trajectories(self) -> int:
-        """How many trajectories."""
+        """Number of trajectories."""
         return len(self.actions)
 
     @property
@@ -63,14 +63,14 @@ class Frames:
 
     @property
     def digest(self) -> str:
-        """Content digest of what was simulated and at which size it was drawn."""
+        """Content digest of the simulated data and the image size."""
         content = hashlib.sha256(str((self.size, self.observations.shape, self.actions.shape)).encode())
         for part in (self.background, self.observations, self.actions):
             content.update(np.ascontiguousarray(part).tobytes())
         return content.hexdigest()[:16]
 
     def pixels(self, frames: Int[np.ndarray, " n"]) -> UInt8[Tensor, "n size size 3"]:
-        """The pictures of some frames, by row number."""
+        """The images of some frames, by row number."""
         begins, counts = self.offsets[frames], self.offsets[frames + 1] - self.offsets[frames]
         first = np.cumsum(counts) - counts
         source = np.arange(counts.sum()) + np.repeat(begins - first, counts)
@@ -81,7 +81,7 @@ class Frames:
         return result.view(len(frames), self.size, self.size, 3)
 
     def write(self, path: Path) -> None:
-        """Write to `path`, whole or not at all."""
+        """Write to `path` atomically."""
         trajectories, length, action = self.actions.shape
         padded = np.concatenate([self.actions, np.zeros((trajectories, 1, action), np.float32)], 1)
         columns = {
@@ -102,7 +102,7 @@ class Frames:
 
     @staticmethod
     def read(path: Path) -> Frames:
-        """Map what `write` wrote into memory; UserError for a file that is something else."""
+        """Memory-map a file written by `write`; raises UserError for any other file."""
         try:
             batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
             metadata = batch.schema.metadata or {}
@@ -119,7 +119,9 @@ class Frames:
                 _features(batch.column("proprioception"), shape),
             )
         except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
-            raise UserError(f"{path} holds no frames of ours ({error}): delete it and they are collected again.") from error
+            raise UserError(
+                f"{path} does not hold frames of this package ({error}): delete it, and they are collected again."
+            ) from error
 
 
 def collect_frames(
@@ -131,9 +133,9 @@ def collect_frames(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> Frames:
-    """Run and draw the task's training behaviour on all cores; kept in `folder` under a name that says what it is."""
+    """Run and render the task's training behaviour on all cores; cached in `folder` under a name derived from the arguments."""
     seen = visible(task)
-    require(0 < size <= LARGEST, f"picture size {size} must lie within 1 and {LARGEST} px.")
+    require(0 < size <= LARGEST, f"image size {size} must be between 1 and {LARGEST} px.")
     key = json.dumps([dict(task.dynamics), trajectories, length, seed, size, "frames"], sort_keys=True, default=str)
     name = f"{task.name}-{trajectories}x{length}-{size}px-{hashlib.sha256(key.encode()).hexdigest()[:12]}.arrow"
     if not (folder / name).exists():
@@ -142,17 +144,17 @@ def collect_frames(
 
 
 class VisibleTask(Task, Visible, Protocol):
-    """A task that can be drawn quickly."""
+    """A task that renders images in batches."""
 
 
 def visible(task: Task) -> VisibleTask:
-    """The same task; UserError for one that shows no pictures."""
-    require(isinstance(task, Visible), f"task {task.name!r} shows no pictures: train a model of states for it.")
+    """The same task; raises UserError if it renders no images."""
+    require(isinstance(task, Visible), f"task {task.name!r} renders no images: train a state model for it.")
     return cast(VisibleTask, task)
 
 
 def background_of(task: VisibleTask, size: int) -> UInt8[np.ndarray, "area 3"]:
-    """What a task's pictures have in common: the median colour of every pixel."""
+    """Common background of a task's images: the median colour of every pixel."""
     states, _ = task.sample(np.random.default_rng(0xBAC6), 101, 1)
     pictures = task.pixels(states[:, 0], size)
     return np.median(pictures, 0).astype(np.uint8).reshape(-1, 3)
@@ -184,7 +186,7 @@ def _collect(
 
 
 def _run(task: VisibleTask, count: int, length: int, seed: tuple[int, int], background: UInt8[np.ndarray, "area 3"]) -> Frames:
-    # The same generator as world_models.data: a state model and a pixel model of a task learn from the same behaviour.
+    # The same generator as in data.py: state models and pixel models of a task learn from the same behaviour.
     states, actions = task.sample(np.random.default_rng([*seed, 0xDA7A]), count, length)
     flat = states.reshape(-1, states.shape[2])
     size = round(len(background) ** 0.5)

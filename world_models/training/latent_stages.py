@@ -1,4 +1,4 @@
-"""Stages on frozen latents: the predictor with long unrolls, the temporal goal cost, the probe."""
+"""Training stages on frozen latents: the predictor with long unrolls, the temporal goal cost, and the probe."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from world_models.errors import UnknownNameError, require
 from world_models.models.jepa import JEPA
 from world_models.models.probe import Probe
 from world_models.models.temporal import METHODS, Pairs, TemporalConfig, TemporalCost, method
-from world_models.training.fit_pixels import LoopSettings, Stage
+from world_models.seeding import step_seed
+from world_models.training.loop import LoopSettings, Stage
 from world_models.training.windows import States, StateWindows
 
 
 @dataclass(frozen=True)
 class PredictorSettings(LoopSettings):
-    """How the predictor is trained on frozen latents: stages of longer and longer unrolls. `steps` is their sum."""
+    """Settings of predictor training on frozen latents, in stages of increasing unrolls; `steps` is their total."""
 
     unrolls: tuple[int, ...] = (1, 4, 16)
     """Model steps unrolled in the loss, stage by stage."""
     shares: tuple[float, ...] = (0.4, 0.4, 0.2)
-    """Parts of the steps."""
+    """Fractions of the steps, stage by stage."""
     steps: int = 8000
     batch_size: int = 256
     average: float = 0.998
     beta: float = 0.1
-    """Where smooth-L1 turns from square to absolute, in standard deviations of one step's change."""
+    """Threshold of smooth-L1 between squared and absolute error, in standard deviations of one step's change."""
     start_share: float = 0.1
-    """Share of windows that begin at rest, as plans do."""
+    """Fraction of windows that begin at rest, as plans do."""
     history_noise: float = 0.0
-    """Standard deviation of noise on all but the last state of a window: a model of a world without inertia learns to look at
-    the last one."""
+    """Standard deviation of noise on all but the last state of a window: a model of a world without inertia learns to rely on
+    the last state."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
             len(self.unrolls) == len(self.shares) > 0 and min(self.unrolls) >= 1 and min(self.shares) > 0,
-            f"unrolls {self.unrolls} must be >= 1 and shares {self.shares} > 0, as many of these as of those.",
+            f"unrolls {self.unrolls} must be >= 1 and shares {self.shares} > 0, one share per unroll.",
         )
         require(0 <= self.start_share <= 1, f"start_share {self.start_share} must lie in [0, 1].")
 
@@ -55,7 +56,7 @@ class PredictorSettings(LoopSettings):
 
 
 def predictor_stage(model: JEPA, data: States, settings: PredictorSettings, about: str) -> Stage:
-    """Open-loop prediction error on latents; the encoder stays as it is."""
+    """The stage that trains the predictor on open-loop error of latents; the encoder is frozen."""
     model.encoder.requires_grad_(False)
 
     def make(step: int) -> StateWindows:
@@ -87,19 +88,19 @@ def unrolled_error(
 
 
 PRICES = ("time", "effort")
-"""What a step costs: 1, or the length of its action (where actions are motions, ways then have their length)."""
+"""Costs of a step: 1, or the norm of its action (if actions are motions, paths then cost their length)."""
 
 
 @dataclass(frozen=True)
 class TemporalSettings(LoopSettings):
-    """How the temporal goal cost is learned. Raises UnknownNameError for unknown names."""
+    """Settings of training the temporal goal cost. Raises UnknownNameError for unknown names."""
 
     method: str = "quasimetric"
-    """One of `world_models.temporal.METHODS`."""
+    """Name in `world_models.models.temporal.METHODS`."""
     price: str = "time"
     """One of `PRICES`."""
     reach: int = 8
-    """Pairs of the same trajectory are at most so many environment steps apart."""
+    """Largest number of environment steps between the states of a pair."""
     embedding: int = 16
     width: int = 128
     depth: int = 2
@@ -143,10 +144,10 @@ def temporal_stage(data: States, settings: TemporalSettings, about: str) -> tupl
 
 @dataclass(frozen=True)
 class ProbeSettings(LoopSettings):
-    """How observations are read off frozen latents, by labels."""
+    """Settings of training the probe, which predicts observations (labels) from frozen latents."""
 
     width: int = 128
-    """Of two hidden layers; 0: linear."""
+    """Width of two hidden layers; 0 for a linear probe."""
     steps: int = 4000
     batch_size: int = 1024
     lr: float = 2e-3
@@ -165,7 +166,7 @@ def fit_probe(
     states, flat = data.states.flatten(0, 1), labels.flatten(0, 1)
 
     def make(step: int) -> tuple[Float[Tensor, "n state"], Float[Tensor, "n observation"]]:
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        generator = torch.Generator().manual_seed(step_seed(settings.seed, step))
         rows = torch.randint(len(states), (settings.batch_size,), generator=generator).to(states.device)
         return states[rows], flat[rows]
 

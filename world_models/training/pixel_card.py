@@ -1,4 +1,4 @@
-"""What a pixel model's card says: open-loop errors by the probe, and how its goal costs grow with true distance, by bands."""
+"""Card of a pixel model: open-loop errors by the probe, and rank correlations of goal costs with true distance, by band."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from world_models.training.pixel_settings import PixelTrainSettings
 
 PER_BAND = 2000
-"""Pairs that a band's rank correlation is taken over; fewer than a tenth of it are too few to tell."""
+"""Pairs per band for its rank correlation; a band with fewer than a tenth of these is left out."""
 BANDS = 5
-"""Bands of equal numbers, for tasks that name none."""
+"""Number of equally filled bands, for tasks that define none."""
 EXTRA_STEPS = (25,)
 ENCODED_AT_ONCE = 64
-"""Pictures an encoder call: three times as quick as a thousand, whose maps leave a CPU's cache."""
+"""Images per encoder call: three times as fast as a thousand, whose feature maps exceed a CPU's cache."""
 
 
 def pixel_card(parts: Parts, task: Task, settings: PixelTrainSettings, held_out: Frames) -> Mapping[str, object]:
-    """Entries of the card that are measured on held-out trajectories, and which labels went into what."""
+    """Entries of the card that are measured on held-out trajectories, and the labels used by each part."""
     states = encode_frames(parts.model, held_out)
     shaped = "observation" if settings.align else about_labels(settings.encoder)
     own = {"latent": shaped, "probe": "observation", "temporal": shaped}
@@ -66,10 +66,10 @@ def probe_errors(
     states: Float[Tensor, "trajectories time_plus_one state"],
     steps: tuple[int, ...] = (*STEPS, *EXTRA_STEPS),
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Mean pose errors of the probe after n environment steps of the data's own actions, `{part: {n: {...}}}`.
+    """Mean pose errors of the probe after n environment steps with the data's actions, `{part: {n: {...}}}`.
 
-    `readout` is the probe's own error on the encoded picture of that moment: no prediction in it. Persistence predicts that
-    nothing moves.
+    `readout` is the probe's own error on the encoded image of that time, without prediction. Persistence predicts that nothing
+    moves.
     """
     block = task.action_block
     count = frames.length // block
@@ -106,9 +106,9 @@ def rank_correlations(
     states: Float[Tensor, "trajectories time state"],
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """Spearman correlation of each goal cost with the true way between held-out observations: `all`, and within each band.
+    """Spearman correlation of each goal cost with the true distance of held-out observations: overall and within each band.
 
-    The way is the task's path distance where it knows one, else its distance.
+    The distance is the task's path distance if it has one, else its plain distance.
     """
     rng = np.random.default_rng(seed)
     flat = observations.reshape(-1, observations.shape[2]).astype(np.float64)
@@ -137,7 +137,7 @@ def rank_correlations(
 
 
 def _pairs(rng: np.random.Generator, trajectories: int, times: int, count: int = 40_000):
-    """Random pairs of observations, then as many from within trajectories, which are near each other."""
+    """Random pairs of observations, followed by as many pairs from within trajectories, which are closer."""
     total = trajectories * times
     rows = rng.integers(trajectories, size=count)
     near = rows[:, None] * times + rng.integers(times, size=(count, 2))

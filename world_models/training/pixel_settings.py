@@ -1,4 +1,4 @@
-"""Settings of training a world model on pictures."""
+"""Settings of training a world model on images."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from world_models.training.train import check_training
 
 @dataclass(frozen=True)
 class PixelTrainSettings:
-    """Data, sizes and fit of one pixel model. Raises UserError for nonsense, by name and value."""
+    """Data, sizes and training stages of one pixel model. Raises UserError for invalid values."""
 
     trajectories: int = 2000
     length: int = 100
     """Environment steps of a trajectory."""
     data_seed: int = 0
     size: int = 64
-    """Side of the pictures, px."""
+    """Side of the images, px."""
     proprioception: bool = False
-    """Whether the model takes the task's proprioception beside pictures."""
+    """Whether the model takes the task's proprioception in addition to images."""
     model: Mapping[str, object] = field(default_factory=dict)
     """Fields of `JEPAConfig` that differ from their defaults."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     align: bool = False
-    """Turn the latents so that they are the state observations as a linear probe reads them (labels)."""
+    """Whether to align the latents with the state observations (labels) by a linear probe."""
     predictor: PredictorSettings = field(default_factory=PredictorSettings)
     temporal: TemporalSettings | None = field(default_factory=TemporalSettings)
-    """None: no such goal cost."""
+    """None: no temporal goal cost."""
     probe: ProbeSettings = field(default_factory=ProbeSettings)
     goal_cost: str = "temporal"
-    """What plans use unless told otherwise: `latent`, `temporal` or `probe`."""
+    """Default goal cost of plans: `latent`, `temporal` or `probe`."""
     ensemble: int = 1
-    """Predictors on the one encoder; 2 or more make an ensemble, whose disagreement plans can be made to pay for."""
+    """Number of predictors on the encoder; 2 or more form an ensemble, on whose disagreement planners can put a price."""
 
     def __post_init__(self) -> None:
         check_training(self.trajectories, self.length, self.data_seed, self.ensemble)
         known = ("latent", "probe") if self.temporal is None else ("latent", "probe", "temporal")
-        require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is none that is trained: choose one of {known}.")
+        require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is not trained: choose one of {', '.join(known)}.")
 
     @staticmethod
     def of(values: Mapping[str, object]) -> PixelTrainSettings:
-        """From a config mapping with a mapping a stage; lists become tuples. UserError for unknown names."""
+        """Settings from a config mapping with one mapping per stage. Raises UserError for unknown names."""
         return settings_of(PixelTrainSettings, values, "train")

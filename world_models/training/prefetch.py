@@ -1,4 +1,4 @@
-"""Batches made ahead of the training loop by a thread of their own, in the order of their step numbers."""
+"""Prefetching of training batches by a thread, in the order of their step numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Batch = TypeVar("Batch")
 
 
 class Prefetch(Generic[Batch]):
-    """Iterates over `make(step)` for steps `first..last - 1`; `depth` batches are made ahead.
+    """Iterator over `make(step)` for steps `first..last - 1`, which makes up to `depth` batches ahead.
 
-    A batch depends on nothing but its step number, so a resumed run sees the batches that the first one would have seen. An
-    error in `make` is raised where the batch is awaited. Use it in a `with` statement: leaving it ends the thread.
+    A batch depends only on its step number, so a resumed run gets the batches that the first one would have got. An error in
+    `make` is raised on waiting for the batch. Use it in a `with` statement: leaving it ends the thread.
     """
 
     def __init__(self, make: Callable[[int], Batch], first: int, last: int, depth: int = 4) -> None:
@@ -25,7 +25,7 @@ class Prefetch(Generic[Batch]):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prefetch", daemon=True)
         self.waited = 0.0
-        """Seconds that the reader has waited for batches, the first one left out (nothing could be ready by then)."""
+        """Seconds that the reader has waited for batches, except for the first one, which can't be ready in time."""
 
     def __enter__(self) -> Prefetch[Batch]:
         """Start making batches."""

@@ -1,4 +1,4 @@
-"""What keeps latents from collapsing to a point: VICReg's variance and covariance terms, and SIGReg.
+"""Regularisers that keep latents from collapsing to a point: VICReg's variance and covariance terms, and SIGReg.
 
 VICReg after Bardes, Ponce and LeCun (arXiv 2105.04906); SIGReg after Balestriero and LeCun, "LeJEPA" (arXiv 2511.08544): random
 one-dimensional projections of the latents are compared with a standard normal by the Epps-Pulley statistic.
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Regulariser = Callable[[Float[Tensor, "n latent"], torch.Generator], Float[Tensor, ""]]
-"""Takes latents and a generator for what is drawn at random; small where latents fill their space."""
+"""Loss of latents, given a generator for random draws; small if latents fill their space."""
 
 
 def vicreg(latents: Float[Tensor, "n latent"], generator: torch.Generator) -> Float[Tensor, ""]:
@@ -27,9 +27,9 @@ def vicreg(latents: Float[Tensor, "n latent"], generator: torch.Generator) -> Fl
 
 
 SLICES = 64
-"""Random directions that SIGReg looks along."""
+"""Number of SIGReg's random directions."""
 KNOTS = 17
-"""Points of the quadrature over frequencies 0..KNOT_LIMIT."""
+"""Number of points of the quadrature over frequencies 0..KNOT_LIMIT."""
 KNOT_LIMIT = 3.0
 
 

@@ -1,4 +1,4 @@
-"""Frozen settings from config mappings, nested ones too."""
+"""Settings dataclasses from config mappings, including nested ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Settings = TypeVar("Settings")
 
 
 def settings_of(kind: type[Settings], values: Mapping[str, object], where: str) -> Settings:
-    """The settings dataclass `kind` with some fields set; lists become tuples, mappings the dataclass that the field wants.
+    """The settings dataclass `kind` with some fields set; lists become tuples, and mappings the dataclass of their field.
 
-    Raises UnknownNameError for a field that is not known, UserError for one that should be a mapping.
+    Raises UnknownNameError for an unknown field, UserError for a field that should be a mapping.
     """
     assert dataclasses.is_dataclass(kind)
     known = {f.name for f in dataclasses.fields(kind)}

@@ -1,4 +1,4 @@
-"""From a task to a checkpoint: collect data, fit, assess, write weights and card. Killed and started again, it goes on."""
+"""Training of a state model: collect data, fit, assess, write weights and card. A killed run resumes when started again."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from world_models.parts import Parts
 from world_models.tasks import Task
 from world_models.training.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
 from world_models.training.data import Dataset, collect_cached
-from world_models.training.fit_states import FitSettings, Progress, fit, new_model
+from world_models.training.fit_states import FitSettings, fit, new_model
+from world_models.training.loop import Progress
 from world_models.training.settings_of import settings_of
 
 HELD_OUT_SEED = 1_000_003
-"""Data seed of the held-out trajectories that cards and tests report on: never trained on."""
+"""Data seed of the held-out trajectories, which cards and tests report on and no model is trained on."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Data, sizes and fit of one world model. Raises UserError for nonsense, by name and value."""
+    """Data, sizes and fit of one state model. Raises UserError for invalid values."""
 
     trajectories: int = 2000
     length: int = 100
@@ -39,23 +40,23 @@ class TrainSettings:
     activation: str = "relu"
     fit: FitSettings = field(default_factory=FitSettings)
     ensemble: int = 1
-    """Members, trained from seeds `fit.seed` on; a planner may pay for their disagreement."""
+    """Number of members, trained with seeds from `fit.seed`; planners can put a price on their disagreement."""
 
     def __post_init__(self) -> None:
         check_training(self.trajectories, self.length, self.data_seed, self.ensemble)
 
     @staticmethod
     def of(values: Mapping[str, object]) -> TrainSettings:
-        """From a config mapping; `fit` is a mapping too, lists become tuples. UserError for unknown names."""
+        """Settings from a config mapping, in which `fit` is a mapping too. Raises UserError for unknown names."""
         return settings_of(TrainSettings, values, "train")
 
 
 def check_training(trajectories: int, length: int, data_seed: int, ensemble: int) -> None:
-    """UserError for sizes of data or ensembles that are none, and for the held-out trajectories' seed."""
+    """Raise UserError for invalid sizes of data or ensemble, and for the seed of the held-out trajectories."""
     whole = isinstance(ensemble, int) and not isinstance(ensemble, bool) and ensemble >= 1
-    require(whole, f"ensemble {ensemble!r} is no number of members: give 1 for a single model, or 5.")
+    require(whole, f"ensemble {ensemble!r} is not a valid number of members: give 1 for a single model, or for example 5.")
     require(trajectories >= 1 and length >= 2, f"trajectories {trajectories} must be >= 1 and length {length} >= 2.")
-    require(data_seed != HELD_OUT_SEED, f"data_seed {data_seed} is kept for held-out trajectories.")
+    require(data_seed != HELD_OUT_SEED, f"data_seed {data_seed} is reserved for held-out trajectories: choose another one.")
 
 
 def train(
@@ -69,8 +70,8 @@ def train(
 ) -> Path:
     """Train the world model `name` of `task` into the checkpoint folder `out` and return it.
 
-    An interrupted run is taken up where it stopped (`out/resume.pt`). `progress(stage, done, total, loss)` is called
-    now and then.
+    An interrupted run resumes where it last saved (`out/resume.pt`). `progress(stage, done, total, loss)` is called now
+    and then.
     """
     if settings.ensemble > 1:
         return _train_ensemble(name, task, settings, out, progress, device, data_folder or out.parent / "data")
@@ -115,7 +116,7 @@ def _train_ensemble(
     device: torch.device | str,
     data_folder: Path,
 ) -> Path:
-    """Train the members one after the other in folders of their own, and write them as one; finished members are kept."""
+    """Train the members one after another in separate folders, and combine them; finished members are not trained again."""
     started = time.monotonic()
     folders = []
     for k in range(settings.ensemble):
@@ -127,9 +128,9 @@ def _train_ensemble(
     held_out = held_out_data(task, data_folder)
 
     def described(parts: Parts) -> Mapping[str, object]:
-        """What the ensemble's card says of it."""
+        """Entries of the ensemble's card."""
         model, decode = parts.model, parts.decode
-        assert decode is not None, "state models decode"
+        assert decode is not None, "state models have a decoder"
         return {
             "training": asdict(settings),
             "data": checkpoints.read_card(str(folders[0]))[0]["data"],
@@ -147,7 +148,7 @@ def _train_ensemble(
 
 
 def _is_trained(folder: Path, task: Task, settings: TrainSettings) -> bool:
-    """Whether a member's folder holds what these settings make."""
+    """Whether a member's folder holds a model trained with these settings."""
     if not (folder / "card.json").is_file():
         return False
     card, _ = checkpoints.read_card(str(folder))
@@ -161,7 +162,7 @@ def _of_member(progress: Progress | None, member: int, count: int) -> Progress |
 
 
 def held_out_data(task: Task, folder: Path, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Held-out stretches of 100 environment steps (whole model steps), from rest and in mid-motion: what cards report on."""
+    """Held-out windows of 100 environment steps (whole model steps), from rest and in motion, which cards report on."""
     length = 100 - 100 % task.action_block
     stride = 25 - 25 % task.action_block or task.action_block
     return collect_cached(task, 200, length + 2 * stride, HELD_OUT_SEED, folder, progress).windows(length, stride)

@@ -1,6 +1,6 @@
-"""Training a pixel model in stages: encoder, predictor on frozen latents, goal costs on frozen latents; then its card.
+"""Training of a pixel model in stages: encoder, predictor on frozen latents, goal costs on frozen latents; then its card.
 
-Only the first stage sees pictures. After it every frame is encoded once, and long predictions are learned on latents, cheaply.
+Only the first stage sees images. After it every frame is encoded once, and long predictions are learned cheaply on latents.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from world_models.sensors import Sensors
 from world_models.tasks import Task
 from world_models.training.align import align
 from world_models.training.encoder_stage import EncoderStage
-from world_models.training.fit_pixels import LoopReport, Stage, run_stage
-from world_models.training.fit_states import Progress
 from world_models.training.frames import Frames, collect_frames
 from world_models.training.latent_stages import (
     fit_probe,
     predictor_stage,
     temporal_stage,
 )
+from world_models.training.loop import LoopReport, Progress, Stage, run_stage
 from world_models.training.pixel_card import encode_frames, pixel_card
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import HELD_OUT_SEED
@@ -41,7 +40,7 @@ from world_models.training.windows import States
 
 FORMAT = f"{PREFIX}jepa/1"
 HELD_OUT = 100
-"""Held-out trajectories that cards report on."""
+"""Number of held-out trajectories that cards report on."""
 
 
 def train_pixels(
@@ -55,8 +54,8 @@ def train_pixels(
 ) -> Path:
     """Train the pixel model `name` of `task` into the checkpoint folder `out` and return it.
 
-    A run that was interrupted or killed is taken up where it saved (`out/resume-*.pt`). `progress(stage, done, total, loss)`
-    is called now and then.
+    An interrupted or killed run resumes where it last saved (`out/resume-*.pt`). `progress(stage, done, total, loss)` is called
+    now and then.
     """
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -93,7 +92,7 @@ def train_pixels(
 
 @dataclass(frozen=True)
 class TrainedPixels:
-    """What training makes."""
+    """A trained pixel model and its goal costs."""
 
     model: JEPA
     temporal: TemporalCost | None
@@ -102,7 +101,7 @@ class TrainedPixels:
     goal_cost: str
 
     def parts(self) -> Parts:
-        """The same as a checkpoint gives it."""
+        """The model as a checkpoint's parts."""
         costs: dict[str, GoalCost] = {"latent": SquaredDistance(), "probe": self.probe_cost}
         if self.temporal is not None:
             costs["temporal"] = self.temporal
@@ -131,7 +130,7 @@ def _save_ensemble(
     facts: Mapping[str, object],
     describe: Callable[[Parts], Mapping[str, object]],
 ) -> Path:
-    """Write models that differ in their predictors as one."""
+    """Write models that differ only in their predictors as one ensemble."""
     with tempfile.TemporaryDirectory(dir=out) as folder:
         members = [Path(folder) / str(k) for k in range(len(trained))]
         for member, each in zip(members, trained, strict=True):
@@ -141,17 +140,17 @@ def _save_ensemble(
 
 
 class PixelTrainer:
-    """The stages, each taken up where it was saved."""
+    """Runner of the stages, each of which resumes where it last saved."""
 
     def __init__(
         self, task: Task, settings: PixelTrainSettings, device: torch.device, folder: Path | None, progress: Progress | None
     ) -> None:
         self.task, self.settings, self.device, self.folder, self.progress = task, settings, device, folder, progress
         self.reports: dict[str, LoopReport] = {}
-        """What each stage did."""
+        """Report of each stage."""
 
     def train(self, frames: Frames) -> tuple[TrainedPixels, ...]:
-        """All stages: one model, or the members of an ensemble, which differ in their predictors."""
+        """Run all stages; returns one model, or the members of an ensemble, which differ only in their predictors."""
         settings = self.settings
         model = self.encoder(frames)
         labels = torch.from_numpy(frames.observations.copy()).to(self.device)
@@ -179,7 +178,7 @@ class PixelTrainer:
         return tuple(TrainedPixels(model, temporal, probe, cost, settings.goal_cost) for model in models)
 
     def _predictors(self, model: JEPA, data: States, about: str) -> list[JEPA]:
-        """The model with its predictor trained, and others on the same encoder whose predictors began elsewhere."""
+        """The model with its predictor trained, and copies with predictors trained from other initial weights."""
         models = [model]
         for k in range(1, self.settings.ensemble):
             torch.manual_seed(self.settings.predictor.seed + k)
@@ -193,7 +192,7 @@ class PixelTrainer:
         return [each.requires_grad_(False).eval() for each in models]
 
     def encoder(self, frames: Frames) -> JEPA:
-        """The first stage; the model's predictor is but half trained."""
+        """Run the first stage; the returned model's predictor is not fully trained."""
         settings, task = self.settings, self.task
         torch.manual_seed(settings.encoder.seed)
         senses = frames.proprioception.shape[2] if settings.proprioception else 0
@@ -209,11 +208,12 @@ class PixelTrainer:
         return model
 
     def _run(self, stage: Stage) -> None:
-        self.reports[stage.name] = run_stage(stage, self.folder, self.progress)
+        saved = None if self.folder is None else self.folder / f"resume-{stage.name}.pt"
+        self.reports[stage.name] = run_stage(stage, saved, self.progress)
 
 
 def _digest(model: JEPA) -> str:
-    """Of the trained encoder: what later stages depend on."""
+    """Digest of the trained encoder, on which later stages depend."""
     content = hashlib.sha256()
     for key, value in model.state_dict().items():
         if not key.startswith("predictor."):

@@ -1,4 +1,4 @@
-"""Batches of training windows, drawn by step number alone: pictures from frames, states from what an encoder made of them."""
+"""Batches of training windows, which depend only on the step number: images from frames, and states from encoded frames."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from world_models.models.temporal import Pairs
+from world_models.seeding import step_seed
 from world_models.training.frames import Frames
 
 
 @dataclass(frozen=True)
 class PictureWindows:
-    """Stretches of h + unroll model steps: pictures at model steps, the blocks of actions between them, and labels."""
+    """Windows of h + unroll model steps: images at model steps, the action blocks between them, and labels."""
 
     pixels: UInt8[Tensor, "batch time size size 3"]
-    actions: Float[Tensor, "batch moves action"]
+    actions: Float[Tensor, "batch time_minus_one action"]
     proprioception: Float[Tensor, "batch time feature"]
     observations: Float[Tensor, "batch time observation"]
 
 
 def picture_windows(frames: Frames, block: int, times: int, batch: int, seed: int, step: int) -> PictureWindows:
-    """The windows of a step: `times` model steps of random trajectories from random moments on."""
+    """The windows of a gradient step: `times` model steps of random trajectories, starting at random times."""
     rng = np.random.default_rng([seed, step])
     length = (times - 1) * block
     rows = rng.integers(frames.trajectories, size=(batch, 1))
@@ -42,15 +43,15 @@ def picture_windows(frames: Frames, block: int, times: int, batch: int, seed: in
 
 @dataclass(frozen=True)
 class StateWindows:
-    """A window of h states, the actions taken in and after it, and the states that followed."""
+    """Windows of h states, the actions taken in and after them, and the states that followed."""
 
     states: Float[Tensor, "batch h_plus_unroll state"]
-    actions: Float[Tensor, "batch moves action"]
+    actions: Float[Tensor, "batch time_minus_one action"]
 
 
 @dataclass(frozen=True)
 class States:
-    """What an encoder made of all frames, on the training device."""
+    """Encoded states of all frames, on the training device."""
 
     states: Float[Tensor, "trajectories time_plus_one state"]
     actions: Float[Tensor, "trajectories time action"]
@@ -58,8 +59,9 @@ class States:
     block: int
 
     def windows(self, h: int, unroll: int, batch: int, start_share: float, seed: int, step: int) -> StateWindows:
-        """The windows of a step; a share of them begins at rest: h times the first state with null actions, as plans begin."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        """The windows of a gradient step; `start_share` of them begin as plans do: h times the first state, with null
+        actions."""
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
         block, past = self.block, (h - 1) * self.block
         rows = torch.randint(len(self.actions), (batch, 1), generator=generator)
         last = self.actions.shape[1] - unroll * block
@@ -73,8 +75,8 @@ class States:
         return StateWindows(self.states[rows, moments.clamp_min(0)], actions.reshape(batch, h - 1 + unroll, -1))
 
     def pairs(self, reach: int, batch: int, costs: Float[Tensor, "trajectories time"], seed: int, step: int) -> Pairs:
-        """Pairs of states 1 to `reach` environment steps apart (their logarithm is uniform), and what the way cost."""
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        """Pairs of states 1 to `reach` environment steps apart (log-uniformly), and the cost of the path between them."""
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
         longest = min(reach, self.actions.shape[1])
         apart = (longest ** torch.rand(batch, generator=generator)).round().long().clamp(1, longest)
         rows = torch.randint(len(self.actions), (batch,), generator=generator)
@@ -87,5 +89,5 @@ class States:
 
 
 def rows_of(total: int, at_once: int) -> list[Int[np.ndarray, " n"]]:
-    """The numbers 0..total-1 in runs of at most `at_once`."""
+    """The indices 0..total-1 in consecutive parts of at most `at_once`."""
     return [np.arange(first, min(first + at_once, total)) for first in range(0, total, at_once)]

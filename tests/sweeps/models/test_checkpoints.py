@@ -194,7 +194,7 @@ def test_commands_that_do_not_make_sense_are_refused(agent, tmp_path, capsys):
 def test_a_file_of_an_unknown_kind_is_described(tmp_path, capsys):
     torch.save({"backbone.weight": torch.zeros(2, 2), "epoch": 3}, tmp_path / "other.pt")
     sentence = refused(capsys, "inspect", str(tmp_path / "other.pt"))
-    assert "no checkpoint of a known kind" in sentence
+    assert "not a checkpoint of a known kind" in sentence
     assert "'backbone.weight' (Tensor), 'epoch' (int)" in sentence
     blocks = {"cls_token": 0, "pos_embed": 0, "patch_embed.proj.weight": 0, "blocks.0.attn.qkv.weight": 0}
     torch.save({key: torch.zeros(1) for key in blocks}, tmp_path / "dinov2.pth")

@@ -78,11 +78,11 @@ def damaged(folder: Path, own: bool, **changes: object) -> Path:
     [
         (True, {"predictor": {"predictor_embed.weight": torch.ones(384, 1024)}}, "takes tokens of width 1024, as of DINOv3"),
         (True, {"predictor": {"predictor_blocks.0.mlp.fc3.weight": torch.ones(2, 2)}}, "gated MLPs"),
-        (True, {"predictor": {"predictor_norm.weight": torch.ones(384)}}, "as a token, which is not read"),
+        (True, {"predictor": {"predictor_norm.weight": torch.ones(384)}}, "as a token: only proprioception as features"),
         (True, {"predictor": {"predictor_norm.weight": None}}, "has no predictor_norm.weight"),
         (True, {"proprio_encoder": {"mlp.0.weight": torch.ones(2, 2)}}, "proprio_encoder ends in an MLP"),
         (False, {"predictor": {"pos_embedding": None}}, "V-JEPA 2-AC"),
-        (False, {"predictor": {"pos_embedding": torch.ones(1, 300, 414)}}, "no frames of 256 patches"),
+        (False, {"predictor": {"pos_embedding": torch.ones(1, 300, 414)}}, "do not divide into frames of 256 patches"),
         (False, {"action_encoder": {"patch_embed.weight": torch.ones(10, 10, 2)}}, "spans 2 steps"),
     ],
 )
@@ -103,7 +103,7 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     path = damaged(tmp_path, True, proprio_encoder=drawn(embedding_shapes(2, 16), 4))
     found = jepa_wms.recognise(path)
     assert found is not None
-    with pytest.raises(UserError, match="takes 2 features of proprioception, push_t has 4"):
+    with pytest.raises(UserError, match="takes 2 proprioception features, and push_t has 4"):
         jepa_wms.convert(found, task, weights)
-    with pytest.raises(UserError, match="leaves its encoder out"):
+    with pytest.raises(UserError, match="does not contain its encoder"):
         jepa_wms.convert(found, make_task("wall", action_block=5))

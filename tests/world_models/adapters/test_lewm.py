@@ -222,7 +222,7 @@ def test_config_json_gives_the_number_of_heads(tmp_path):
     torch.save(lewm_state(SMALL), tmp_path / "weights.pt")
     config = {"encoder": {"size": "tiny"}, "predictor": {"heads": 4, "dim_head": 32}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="does not come out even"):
+    with pytest.raises(UserError, match="patches must tile the image"):
         lewm.recognise(tmp_path / "weights.pt")
     del config["encoder"]
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -245,7 +245,7 @@ def test_actions_of_a_task_without_statistics_pass_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"projector.net.0.weight": None}, r"no sound tensor projector\.net\.0\.weight"),
+        ({"projector.net.0.weight": None}, r"no valid tensor projector\.net\.0\.weight"),
         ({"predictor.transformer.layers.1.attn.to_out.0.bias": None}, "lacks the tensor"),
         ({"pred_proj.net.3.weight": torch.zeros(24, 3)}, r"pred_proj\.net\.3\.weight has shape \[24, 3\], expected \[24, 40\]"),
         ({"encoder.embeddings.position_embeddings": torch.zeros(1, 4, 64)}, "position_embeddings has shape"),

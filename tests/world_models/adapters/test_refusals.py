@@ -28,12 +28,12 @@ Classes = Mapping[str, type[nn.Module]]
         (
             {"name": "push_t", "action_block": 1},
             SETTINGS,
-            "takes actions of size 10, push_t's model step has 2: set action_block=5",
+            "takes actions of size 10, and push_t's model step has 2: set action_block=5",
         ),
-        ({"name": "push_t", "action_block": 5}, None, "leaves its encoder out: name the DINOv2 weights file"),
+        ({"name": "push_t", "action_block": 5}, None, "does not contain its encoder: name the DINOv2 weights file"),
         ({"name": "point_maze", "action_block": 5}, SETTINGS, "was trained on pusht, not on point_maze"),
-        ({"name": "wall", "action_block": 5}, None, "takes 4 features of proprioception, wall has 2"),
-        ({"name": "point_maze", "action_block": 5, "maze": "medium"}, None, "know the maze 'umaze' only, not 'medium'"),
+        ({"name": "wall", "action_block": 5}, None, "takes 4 proprioception features, and wall has 2"),
+        ({"name": "point_maze", "action_block": 5, "maze": "medium"}, None, "know only the maze 'umaze', not 'medium'"),
     ],
 )
 def test_what_does_not_fit_a_task_is_said(
@@ -52,12 +52,12 @@ def test_what_does_not_fit_a_task_is_said(
     [
         ("encoder: {name: r3m_resnet}", "trained on encoder r3m_resnet: only dinov2_vits14"),
         ("encoder: {name: dinov2_vits14, feature_key: x_norm_clstoken}", "feature x_norm_clstoken"),
-        ("concat_dim: 0", "concat_dim 0: only 1 is read"),
+        ("concat_dim: 0", "concat_dim 0: only 1 is supported"),
         ("num_action_repeat: many", "num_action_repeat 'many'"),
-        ("- 1\n- 2", "holds no settings by name"),
-        ("a: [", "is no readable YAML"),
-        ("a: !!python/object/apply:os.system ['touch canary']", "is no readable YAML"),
-        ("[" * 100_000, "is no readable YAML"),
+        ("- 1\n- 2", "does not hold settings by name"),
+        ("a: [", "is not readable YAML"),
+        ("a: !!python/object/apply:os.system ['touch canary']", "is not readable YAML"),
+        ("[" * 100_000, "is not readable YAML"),
     ],
 )
 def test_settings_that_are_not_read_are_named(classes: Classes, tmp_path: Path, settings: str, sentence: str) -> None:
@@ -148,7 +148,7 @@ def test_hostile_files_run_nothing(classes: Classes, tmp_path: Path, adapter: ob
     path, _ = dino_wm_file(tmp_path, classes, DinoWM(depth=1))
     content = torch.load(path, weights_only=False)
     torch.save({**content, "decoder": hostile.Runs(canary)}, path)
-    with pytest.raises(UserError, match=r"posix\.system, which no known checkpoint holds"):
+    with pytest.raises(UserError, match=r"posix\.system, which no known checkpoint contains"):
         dino_wm.recognise(path)
     for keep in (0.3, 0.95):
         with pytest.raises(UserError, match="damaged"):

@@ -111,8 +111,8 @@ def test_other_sizes_are_read_off_the_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"_task_emb.weight": torch.zeros(30, 96)}, "30 tasks at once"),
-        ({"_encoder.rgb.2.weight": torch.zeros(32, 9, 7, 7)}, "stacked pictures"),
+        ({"_task_emb.weight": torch.zeros(30, 96)}, "30 tasks"),
+        ({"_encoder.rgb.2.weight": torch.zeros(32, 9, 7, 7)}, "stacked images"),
         ({"_dynamics.1.weight": None}, "not complete"),
         ({"_dynamics.2.weight": torch.zeros(512, 9)}, r"_dynamics\.2\.weight|dynamics\.2\.weight.*shape"),
         ({"_dynamics.0.ln.weight": None}, r"lacks the tensor dynamics\.0\.ln\.weight"),
@@ -130,9 +130,9 @@ def test_what_is_not_supported_is_refused(tmp_path, change, sentence):
 
 def test_it_must_fit_the_task(imported):
     found = imported[1]
-    with pytest.raises(UserError, match="observations of size 10, task 'wall' gives 2"):
+    with pytest.raises(UserError, match="observations of size 10, and task 'wall' gives 2"):
         tdmpc2.convert(found, make_task("wall", action_block=5))
-    with pytest.raises(UserError, match="actions of size 10, a model step of task 'push_t' has 2"):
+    with pytest.raises(UserError, match="actions of size 10, and a model step of task 'push_t' has 2"):
         tdmpc2.convert(found, make_task("push_t"))
 
 

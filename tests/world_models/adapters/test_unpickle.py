@@ -114,7 +114,7 @@ def _hostile(folder: Path, canary: Path) -> dict[str, Path]:
         r"posix\.system": hostile.system_call(folder, canary),
         r"builtins\.eval": hostile.evaluated(folder, canary),
         "empty": folder / "empty.pth",
-        "cut off or no pickle": folder / "noise.pth",
+        "truncated or not a pickle": folder / "noise.pth",
         "damaged": folder / "zip.pth",
         "zip file": hostile.truncated(folder / "good.pth", 0.6),
         "elements and has 16 bytes": hostile.lying_tensor(folder, "count.pth", 2**30, (4,), (1,)),
@@ -156,7 +156,7 @@ def test_system_calls_of_every_protocol_are_refused_by_name(tmp_path: Path, prot
 
 def test_an_unknown_class_is_refused_by_its_name(vit: type[nn.Module], tmp_path: Path) -> None:
     torch.save({"predictor": vit()}, tmp_path / "m.pth")
-    with pytest.raises(UserError, match=re.escape("names models.vit.Block, which no known checkpoint holds")):
+    with pytest.raises(UserError, match=re.escape("names models.vit.Block, which no known checkpoint contains")):
         read_modules(tmp_path / "m.pth", KNOWN)
 
 

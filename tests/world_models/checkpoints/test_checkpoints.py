@@ -62,7 +62,7 @@ def test_foreign_files_are_refused(folder, tmp_path):
     (path / "card.json").write_text("not json")
     with pytest.raises(UserError, match="cannot be read"):
         checkpoints.load(str(path))
-    with pytest.raises(UserError, match="no checkpoint folder"):
+    with pytest.raises(UserError, match="not a checkpoint folder"):
         checkpoints.load(str(tmp_path))
 
 
@@ -98,7 +98,7 @@ def test_a_model_must_fit_the_task(folder):
     card = checkpoints.read_card(str(folder[0]))[0]
     wall = make_task("wall")
     checkpoints.check_fit(card, wall.dynamics, 2)
-    with pytest.raises(UserError, match=r"actions of size 2, the task's model step has 10"):
+    with pytest.raises(UserError, match=r"actions of size 2, and the task's model step has 10"):
         checkpoints.check_fit(card, wall.dynamics, 10)
     with pytest.raises(UserError, match=r"trained on wall \(speed 1.0"):
         checkpoints.check_fit(card, make_task("wall", speed=0.5).dynamics, 2)

@@ -156,13 +156,13 @@ def test_a_checkpoint_gives_back_model_costs_probe_and_senses(tmp_path):
 
 def test_what_does_not_fit_is_refused():
     model = small(proprioception=2)
-    with pytest.raises(UserError, match=r"pictures of \(16, 16, 3\): the model sees 32 x 32"):
+    with pytest.raises(UserError, match=r"images of shape \(16, 16, 3\): the model takes 32 x 32"):
         model.encode(PixelObservation(torch.zeros(1, 16, 16, 3, dtype=torch.uint8), torch.zeros(1, 2)))
-    with pytest.raises(UserError, match="0 features of proprioception: the model takes 2"):
+    with pytest.raises(UserError, match="0 proprioception features: the model takes 2"):
         model.encode(pixel_observation(1))
-    with pytest.raises(UserError, match="latent 0 is no size"):
+    with pytest.raises(UserError, match="latent 0 is not a valid size"):
         JEPAConfig(**{**SMALL, "latent": 0})
-    with pytest.raises(UserError, match="size 40 is no multiple of 16: choose 48"):
+    with pytest.raises(UserError, match="size 40 is not a multiple of 16: choose 48"):
         JEPAConfig(**{**SMALL, "size": 40})
     with pytest.raises(UnknownNameError, match="convv"):
         JEPAConfig(**{**SMALL, "encoder": "convv"})

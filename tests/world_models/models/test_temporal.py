@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.temporal import METHODS, Pairs, TemporalConfig, TemporalCost, expectile, quasimetric
-from world_models.training.fit_pixels import run_stage
 from world_models.training.latent_stages import TemporalSettings, temporal_stage
+from world_models.training.loop import run_stage
 from world_models.training.windows import States
 
 TURNS = 1.6 * math.pi

@@ -36,7 +36,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     extensions = KERNELS[request.param]
     lacking = sorted(set(extensions) - native.processor())
     if lacking:
-        pytest.skip(f"no kernel: this is no processor under Linux with {', '.join(lacking)}.")
+        pytest.skip(f"no kernel: the processor lacks {', '.join(lacking)}, or the system is not Linux.")
     library = native.compiled(extensions)
     if isinstance(library, str):
         pytest.skip(f"no kernel: {library}")

@@ -57,9 +57,9 @@ def test_frames_round_trip_and_foreign_files_are_refused(frames, tmp_path):
     whole = (tmp_path / "f.arrow").read_bytes()
     for name, content in (("empty", b""), ("other", b"ARROW1 no"), ("truncated", whole[: len(whole) // 2])):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=f"{name} holds no frames"):
+        with pytest.raises(UserError, match=f"{name} does not hold frames"):
             Frames.read(tmp_path / name)
-    with pytest.raises(UserError, match="picture size 300"):
+    with pytest.raises(UserError, match="image size 300"):
         collect_frames(WALL, 1, 2, 0, 300, tmp_path)
 
 

@@ -21,8 +21,8 @@ from world_models.checkpoints import store as checkpoints
 from world_models.errors import UnknownNameError, UserError
 from world_models.models.ensemble import Ensemble
 from world_models.tasks import make_task
-from world_models.training.fit_pixels import CURVE, LoopSettings, Stage, run_stage
 from world_models.training.latent_stages import PredictorSettings
+from world_models.training.loop import CURVE, LoopSettings, Stage, run_stage
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.prefetch import Prefetch
 from world_models.training.train_pixels import train_pixels
@@ -142,7 +142,7 @@ def test_a_run_with_other_settings_or_data_begins_anew(tmp_path):
         (settings, "b", 30),
     ):
         steps.clear()
-        run_stage(stage(given, about), tmp_path)
+        run_stage(stage(given, about), tmp_path / "resume.pt")
         assert len(steps) == expected
 
 
@@ -185,9 +185,9 @@ def test_unrolls_grow_stage_by_stage():
         ({"encoder": {"regulariser": "vicregg"}}, UnknownNameError, "vicregg"),
         ({"encoder": {"labels": "poses"}}, UnknownNameError, "poses"),
         ({"predictor": {"unrolls": [1, 2]}}, UserError, r"unrolls \(1, 2\)"),
-        ({"temporal": None}, UserError, "goal_cost 'temporal' is none that is trained"),
+        ({"temporal": None}, UserError, "goal_cost 'temporal' is not trained"),
         ({"trajectories": 0}, UserError, "trajectories 0"),
-        ({"data_seed": 1_000_003}, UserError, "kept for held-out"),
+        ({"data_seed": 1_000_003}, UserError, "reserved for held-out"),
         ({"probe": {"lr": 0.0}}, UserError, r"lr 0\.0"),
         ({"probe": {"save_every": 0}}, UserError, "save_every 0"),
     ],

@@ -42,7 +42,7 @@ def test_datasets_round_trip_and_foreign_files_are_refused(data, tmp_path):
     data.write(tmp_path / "d.parquet")
     assert Dataset.read(tmp_path / "d.parquet").digest == data.digest
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(UserError, match=r"x\.parquet is no dataset"):
+    with pytest.raises(UserError, match=r"x\.parquet is not a dataset"):
         Dataset.read(tmp_path / "x.parquet")
 
 
@@ -192,7 +192,7 @@ def test_nonsense_is_refused_by_name_and_value():
         TrainSettings(trajectories=0)
     with pytest.raises(UserError, match=str(HELD_OUT_SEED)):
         TrainSettings(data_seed=HELD_OUT_SEED)
-    with pytest.raises(UserError, match="one unroll a stage"):
+    with pytest.raises(UserError, match="one unroll per stage"):
         FitSettings(unrolls=(1, 2), steps=(10,))
     with pytest.raises(UserError, match="lr -1"):
         FitSettings(lr=-1.0)

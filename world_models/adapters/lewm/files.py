@@ -1,8 +1,8 @@
-"""Reads LeWM's checkpoints: a `weights.pt` state dict (with `config.json` beside it, or not), a training checkpoint around
-one, or the whole pickled module.
+"""Reading of LeWM's checkpoints: a `weights.pt` state dict (with or without a `config.json` next to it), a training checkpoint
+that contains one, or the whole pickled module.
 
-Layout after github.com/lucas-maes/le-wm and github.com/galilai-group/stable-worldmodel. Sizes come off the shapes; the number
-of heads, which no shape tells, off `config.json`, or else from what every published model has (64 features a head).
+Layout after github.com/lucas-maes/le-wm and github.com/galilai-group/stable-worldmodel. Sizes are inferred from the shapes; the
+number of heads, which no shape tells, comes from `config.json`, or else from the published models (64 features per head).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ KIND = "lewm"
 FORMAT = "grasp-orchestrator/lewm/1"
 
 ACTION_STATISTICS = {"push_t": ((-0.0087, 0.0068), (0.2019, 0.2002))}
-"""Mean and deviation of the training data's environment actions by task, in our units. Push-T: the expert data of DINO-WM,
-which LeWM trains on too (github.com/gaoyuezhou/dino_wm, datasets/pusht_dset.py); an action of 1 is 100 px in both."""
+"""Mean and deviation of the training data's environment actions by task, in our units. Push-T: DINO-WM's expert data, on which
+LeWM was trained too (github.com/gaoyuezhou/dino_wm, datasets/pusht_dset.py); an action of 1 is 100 px in both."""
 
 OLD_VIT_NAMES = (
     (r"^encoder\.encoder\.layer\.(\d+)\.", r"encoder.layers.\1."),
@@ -42,17 +42,17 @@ OLD_VIT_NAMES = (
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"^(encoder\.layers\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
 )
-"""From transformers 4's names inside the ViT, which published files have, to those of transformers 5; in this order."""
+"""Substitutions from transformers 4's names inside the ViT, used in published files, to those of transformers 5, in order."""
 
 UNUSED = re.compile(r"^(encoder\.pooler\.|encoder\.embeddings\.mask_token$|sigreg\.)|\.num_batches_tracked$")
-"""Tensors that planning has no use for."""
+"""Tensors that planning does not need."""
 
 HEAD_DIM = 64
-"""Features a head in every published model, in the encoder (ViT tiny to large) and in the predictor."""
+"""Features per head in every published model, in the encoder (ViT tiny to large) and in the predictor."""
 
 
 def recognise(path: Path) -> Found | None:
-    """What a LeWM file is; None for another kind. UserError where layers are missing or of an unknown make."""
+    """Description of a LeWM file; None for another kind. Raises UserError if layers are missing or of an unknown variant."""
     tensors = _tensors(path)
     if tensors is None:
         return None
@@ -71,20 +71,20 @@ def recognise(path: Path) -> Found | None:
         notes=(
             "Actions were standardised with the training data's mean and deviation, which the file does not hold: "
             f"known for {', '.join(ACTION_STATISTICS)}, otherwise give them (--action-mean, --action-std).",
-            "It was trained on stable-worldmodel's pictures; ours look different, so states may be worse than published.",
+            "It was trained on stable-worldmodel's images; ours look different, so states may be worse than published.",
         ),
     )
 
 
 def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
-    """The model as ours, for a task. UserError where action sizes do not fit, or an encoder file is given.
+    """The model in our format, for a task. Raises UserError if action sizes do not fit or an encoder file is given.
 
-    The tensors `action_mean` and `action_std` bring the task's actions to the model's units; a task whose statistics are not
-    known gets 0 and 1, and a note says so.
+    The tensors `action_mean` and `action_std` convert the task's actions to the model's units; a task whose statistics are
+    unknown gets 0 and 1, and a note says so.
     """
     require(encoder_path is None, f"a LeWM checkpoint holds its encoder: leave {encoder_path} out.")
     tensors = _tensors(found.path)
-    require(tensors is not None, f"{found.path} is no LeWM checkpoint any more: it changed while it was read.")
+    require(tensors is not None, f"{found.path} is no longer a LeWM checkpoint: it changed while it was read.")
     assert tensors is not None
     sizes = _sizes(found.path, tensors)
     size = task.action_dim * task.action_block
@@ -92,7 +92,7 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         fits = sizes.action_dim % task.action_dim == 0
         advice = f"set action_block to {sizes.action_dim // task.action_dim}" if fits else "choose another task"
         raise UserError(
-            f"{found.path} takes actions of size {sizes.action_dim}, a model step of task {task.name!r} has {size} "
+            f"{found.path} takes actions of size {sizes.action_dim}, and a model step of task {task.name!r} has {size} "
             f"(action size x action_block): {advice}."
         )
     config = replace(sizes, action_dim=task.action_dim, action_block=task.action_block)
@@ -112,7 +112,7 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
 
 
 def parts(card: Card, tensors: Tensors) -> Parts:
-    """The model of an imported checkpoint (`world_models.formats`)."""
+    """The parts of an imported checkpoint (`world_models.checkpoints.formats`)."""
     decode = take_readout(tensors)
     with torch.device("meta"):
         model = LeWM(LeWMConfig(**model_config(card)))
@@ -138,11 +138,14 @@ def _own_name(key: str) -> str:
 
 
 def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> LeWMConfig:
-    """Sizes off the shapes, with `action_dim` standing for a whole model step's action; UserError for a missing tensor."""
+    """Sizes inferred from the shapes, where `action_dim` is the size of a whole model step's action.
+
+    Raises UserError for a missing tensor.
+    """
 
     def shape(name: str, dimensions: int) -> tuple[int, ...]:
         if name not in tensors or tensors[name].ndim != dimensions:
-            raise UserError(f"{path} looks like LeWM but has no sound tensor {name}: it is truncated or of another make.")
+            raise UserError(f"{path} looks like LeWM but has no valid tensor {name}: it is truncated or of another variant.")
         return tuple(tensors[name].shape)
 
     width, _, patch, _ = shape("encoder.embeddings.patch_embeddings.projection.weight", 4)
@@ -189,18 +192,22 @@ def _encoder_heads(path: Path, width: int) -> int:
     named = _entry(path, "encoder").get("size")
     if named in names:
         return names[str(named)]
-    require(width % HEAD_DIM == 0, f"{path}: nobody says how many heads an encoder {width} wide has: add its config.json.")
+    require(
+        width % HEAD_DIM == 0, f"{path}: the number of heads of an encoder of width {width} is unknown: add its config.json."
+    )
     return width // HEAD_DIM
 
 
 def _predictor_heads(path: Path, inner: int) -> tuple[int, int]:
-    """Heads and features a head."""
+    """Number of heads, and features per head."""
     entry = _entry(path, "predictor")
     heads, head_dim = entry.get("heads"), entry.get("dim_head", HEAD_DIM)
     if isinstance(heads, int) and isinstance(head_dim, int):
         require(heads * head_dim == inner, f"{path} has {inner} attention features, its config.json {heads} x {head_dim}.")
         return heads, head_dim
-    require(inner > 0 and inner % HEAD_DIM == 0, f"{path}: nobody says how many heads share {inner} features: add config.json.")
+    require(
+        inner > 0 and inner % HEAD_DIM == 0, f"{path}: the number of heads for {inner} features is unknown: add config.json."
+    )
     return inner // HEAD_DIM, HEAD_DIM
 
 
@@ -212,4 +219,4 @@ def _entry(path: Path, name: str) -> Mapping[str, object]:
 def _assumed(path: Path) -> tuple[str, ...]:
     if _entry(path, "predictor"):
         return ()
-    return (f"No config.json beside the file: {HEAD_DIM} features a head, as in every published model.",)
+    return (f"No config.json next to the file: {HEAD_DIM} features per head, as in every published model.",)

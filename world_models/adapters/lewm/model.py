@@ -1,8 +1,8 @@
 """LeWM as a `WorldModel` over pixels (Maes et al., "LeWorldModel", arXiv 2603.19312): a small ViT and a causal predictor.
 
-A state is the projected class token of one picture. One model step sees the last h states and blocks of actions, and gives
-the next state: a transformer whose blocks are modulated by the embedded actions (AdaLN-zero), then a projector.
-Layers are named as in published files, with transformers 5's names inside the ViT.
+A state is the projected class token of one image. One model step maps the last h states and action blocks to the next state, by
+a transformer whose blocks are modulated by the embedded actions (AdaLN-zero), then a projector. Layers are named as in
+published files, with transformers 5's names inside the ViT.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from torch import Tensor, nn
 from world_models.adapters.lewm.vit import Vit, VitSizes
 from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
+from world_models.models.network import Network
 
 ADALN_EPS = 1e-6
-"""Epsilon of the two norms that the actions modulate; all other norms of the predictor have torch's default."""
+"""Epsilon of the two norms that the actions modulate; the predictor's other norms use torch's default."""
 
 LARGEST = 65_536
-"""More than any size of any such model."""
+"""Upper bound on any size of any such model."""
 
 
 @dataclass(frozen=True)
 class LeWMConfig:
-    """Sizes of a `LeWM`. Raises UserError for a size out of 1 to `LARGEST`, UnknownNameError for an unknown projector norm."""
+    """Configuration of a `LeWM`. Raises UserError for a size outside 1..`LARGEST`, UnknownNameError for an unknown norm."""
 
     action_dim: int
     """Size of one environment action."""
     action_block: int = 5
-    """Environment steps a model step; the model's action is that many environment actions, concatenated."""
+    """Environment steps per model step; the model's action is that many environment actions, concatenated."""
     history: int = 3
     image_size: int = 224
     patch_size: int = 14
@@ -41,7 +42,7 @@ class LeWMConfig:
     vit_heads: int = 3
     vit_mlp: int = 768
     latent_dim: int = 192
-    """Size of a state: what the projector gives."""
+    """Size of a state, which is the projector's output."""
     projector_width: int = 2048
     projector_norm: str = "batch"
     """Norm inside the projectors: `batch` (with fixed statistics), `layer` or `none`."""
@@ -60,19 +61,19 @@ class LeWMConfig:
             value = getattr(self, field.name)
             if field.name != "projector_norm":
                 sound = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST
-                require(sound, f"LeWM size {field.name} {value!r} is no whole number between 1 and {LARGEST}.")
+                require(sound, f"LeWM size {field.name} {value!r} is not a whole number between 1 and {LARGEST}.")
         if self.projector_norm not in NORMS:
             raise UnknownNameError("projector norm", self.projector_norm, NORMS)
         _ = self.vit
 
     @property
     def vit(self) -> VitSizes:
-        """Sizes of the picture encoder."""
+        """Sizes of the image encoder."""
         return VitSizes(self.image_size, self.patch_size, self.vit_width, self.vit_depth, self.vit_heads, self.vit_mlp)
 
 
 class FixedBatchNorm(nn.Module):
-    """Batch normalisation with the statistics of training, in whatever mode the model is."""
+    """Batch normalisation with the training statistics, in any mode of the model."""
 
     eps = 1e-5
 
@@ -100,7 +101,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class Projector(nn.Module):
-    """Linear, norm, GELU, linear."""
+    """An MLP of one hidden layer: linear, norm, GELU, linear."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, norm: str) -> None:
         super().__init__()
@@ -112,7 +113,7 @@ class Projector(nn.Module):
 
 
 class ActionEncoder(nn.Module):
-    """Embeds each block of actions by itself: a linear layer (stored as a convolution of size 1), then an MLP with SiLU."""
+    """Embedding of each action block: a linear layer (stored as a convolution of size 1), then an MLP with SiLU."""
 
     def __init__(self, inputs: int, channels: int, hidden: int, outputs: int) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class ActionEncoder(nn.Module):
 
 
 class CausalAttention(nn.Module):
-    """Self-attention in which a frame sees itself and what came before."""
+    """Self-attention in which a frame sees itself and the frames before it."""
 
     def __init__(self, width: int, heads: int, head_dim: int) -> None:
         super().__init__()
@@ -135,9 +136,9 @@ class CausalAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(heads * head_dim, width))
 
     def forward(self, x: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
-        """Mixed frames."""
+        """Frames after attention."""
         query, key, value = self.to_qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        # A handful of frames: written out, attention is as fast as the fused kernel and can be derived twice.
+        # With a handful of frames, explicit attention is as fast as the fused kernel and can be differentiated twice.
         scores = query @ key.mT * query.shape[-1] ** -0.5
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
         mixed = scores.masked_fill(later, -torch.inf).softmax(-1) @ value
@@ -145,17 +146,17 @@ class CausalAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """LayerNorm, then an MLP with GELU."""
+    """LayerNorm followed by an MLP with GELU."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        # Index 3 is where published files have dropout, so that the second linear layer is number 4.
+        # Index 3 is dropout in the published models, which makes the second linear layer number 4.
         self.net = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
         )
 
     def forward(self, x: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
-        """Transformed frames."""
+        """Frames after the MLP."""
         return self.net(x)
 
 
@@ -178,7 +179,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks between optional projections to and from their width, with a norm behind the last."""
+    """Blocks between optional projections to and from their width, with a norm after the last block."""
 
     def __init__(self, config: LeWMConfig) -> None:
         super().__init__()
@@ -191,7 +192,7 @@ class Transformer(nn.Module):
         self.output_proj = nn.Identity() if same else nn.Linear(width, latent)
 
     def forward(self, x: Float[Tensor, "n h latent"], condition: Float[Tensor, "n h latent"]) -> Float[Tensor, "n latent"]:
-        """What follows the last frame."""
+        """The frame that follows the last one."""
         x, condition = self.input_proj(x), self.cond_proj(condition)
         for layer in self.layers:
             x = layer(x, condition)
@@ -199,7 +200,7 @@ class Transformer(nn.Module):
 
 
 class Predictor(nn.Module):
-    """The transformer over frames with their place in time."""
+    """The transformer over frames with position embeddings in time."""
 
     def __init__(self, config: LeWMConfig) -> None:
         super().__init__()
@@ -207,16 +208,15 @@ class Predictor(nn.Module):
         self.transformer = Transformer(config)
 
     def forward(self, states: Float[Tensor, "n h latent"], condition: Float[Tensor, "n h latent"]) -> Float[Tensor, "n latent"]:
-        """What follows the last state, before its projection."""
+        """The state that follows the last one, before projection."""
         return self.transformer(states + self.pos_embedding[:, : states.shape[1]], condition)
 
 
-class LeWM(nn.Module):
-    """Encoder, action encoder and predictor; actions in [-1, 1], brought to the model's units by mean and deviation."""
+class LeWM(Network[LeWMConfig]):
+    """Encoder, action encoder and predictor; actions in [-1, 1] are standardised by the training mean and deviation."""
 
     def __init__(self, config: LeWMConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         latent, hidden, norm = config.latent_dim, config.projector_width, config.projector_norm
         self.encoder = Vit(config.vit)
         self.projector = Projector(config.vit_width, hidden, latent, norm)
@@ -236,34 +236,19 @@ class LeWM(nn.Module):
         return (self.config.latent_dim,)
 
     @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
     def history(self) -> int:
-        """How many states and actions a step sees."""
+        """Number of states and actions that a step sees."""
         return self.config.history
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.action_mean.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the parameters."""
-        return self.action_mean.dtype
-
     def encode(self, observation: PixelObservation) -> Float[Tensor, "batch latent"]:
-        """Projected class tokens of pictures; proprioception is not looked at.
+        """Projected class tokens of images; proprioception is ignored.
 
-        UserError for pictures of another size than the model's.
+        Raises UserError for images of another size than the model's.
         """
         return self.projector(self.encoder(observation.pixels))
 
     def step(self, states: Float[Tensor, "n h latent"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n latent"]:
-        """The next states of windows of h states and the blocks of actions taken in them."""
+        """The next state after each window of h states and the action blocks taken in them."""
         blocks = actions.unflatten(-1, (self.config.action_block, self.config.action_dim))
         standard = ((blocks - self.action_mean) / self.action_std).flatten(-2)
         return self.pred_proj(self.predictor(states, self.action_encoder(standard)))

@@ -1,6 +1,6 @@
 """The plain ViT of Hugging Face's transformers, which LeWM trains from scratch: class token, pre-norm, exact GELU.
 
-Layers are named as transformers 5 names them.
+Layers are named as in transformers 5.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from torch.nn import functional
 from world_models.errors import require
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Normalisation of pictures in [0, 1], by channel."""
+"""Normalisation of images in [0, 1], by channel."""
 EPS = 1e-12
 """Epsilon of transformers' LayerNorms."""
 
 
 @dataclass(frozen=True)
 class VitSizes:
-    """Sizes of a `Vit`. Raises UserError for pictures that patches do not tile, or heads that do not divide the width."""
+    """Sizes of a `Vit`. Raises UserError if patches do not tile the image or heads do not divide the width."""
 
     image_size: int
     patch_size: int
@@ -34,18 +34,18 @@ class VitSizes:
     def __post_init__(self) -> None:
         require(
             self.image_size % self.patch_size == 0 and self.width % self.heads == 0,
-            f"a ViT of {self.image_size} px in patches of {self.patch_size}, {self.width} wide with {self.heads} heads "
-            "does not come out even.",
+            f"a ViT with images of {self.image_size} px, patches of {self.patch_size} px, width {self.width} and "
+            f"{self.heads} heads is not valid: patches must tile the image, and heads divide the width.",
         )
 
     @property
     def patches(self) -> int:
-        """Number of patches of a picture."""
+        """Number of patches of an image."""
         return (self.image_size // self.patch_size) ** 2
 
 
 class Vit(nn.Module):
-    """Pictures to class tokens."""
+    """Encoder of images to class tokens."""
 
     def __init__(self, sizes: VitSizes) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Vit(nn.Module):
         self.embeddings = _Embeddings(sizes)
         self.layers = nn.ModuleList(_Layer(sizes) for _ in range(sizes.depth))
         self.layernorm = nn.LayerNorm(sizes.width, eps=EPS)
-        # On the CPU even where the other tensors are only shapes (device "meta"): no checkpoint brings these.
+        # On the CPU even if the other tensors are only shapes (device "meta"), because checkpoints do not hold these.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN, device="cpu"), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD, device="cpu"), persistent=False)
 
@@ -61,14 +61,14 @@ class Vit(nn.Module):
     std: Tensor
 
     def forward(self, pixels: UInt8[Tensor, "n rows columns 3"]) -> Float[Tensor, "n width"]:
-        """Class tokens of pictures in [0, 255].
+        """Class tokens of images in [0, 255].
 
-        UserError for pictures of another size than the position embeddings are made for.
+        Raises UserError for images of another size than that of the position embeddings.
         """
         side = self.sizes.image_size
         require(
             tuple(pixels.shape[1:3]) == (side, side),
-            f"pictures of {pixels.shape[1]} x {pixels.shape[2]} px: this encoder takes {side} x {side}.",
+            f"images of {pixels.shape[1]} x {pixels.shape[2]} px: this encoder takes {side} x {side} px.",
         )
         scaled = (pixels.to(self.mean.dtype) / 255 - self.mean) / self.std
         tokens = self.embeddings(scaled.permute(0, 3, 1, 2))

@@ -1,7 +1,7 @@
 """DINO-WM's checkpoints (gaoyuezhou/dino_wm): `checkpoints/model_latest.pth`, a mapping of whole pickled modules.
 
-Read by the restricted unpickler. `hydra.yaml`, which lies beside the `checkpoints` folder, is read where it is at hand; all
-sizes are in the modules themselves too.
+They are read by the restricted unpickler. `hydra.yaml`, next to the `checkpoints` folder, is read if present; all sizes are
+also in the modules themselves.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ KIND = "dino-wm"
 FORMAT = f"{FORMAT_PREFIX}dino-wm/1"
 
 CLASSES = ClassNames(("models.*", "dinov2.*", "functools.partial", *OPTIMISERS))
-"""What these files name: the project's own classes, the encoder's where it was trained, and optimisers."""
+"""Names in these files: the project's own classes, the encoder's if it was trained, and optimisers."""
 
 PREDICTOR = "models.vit.ViTPredictor"
 PROPRIOCEPTION_WEIGHT = 1.0
 """`alpha` of the published planning configurations."""
 PICTURE = 224
 YAML_LIMIT = 1_000_000
-"""Bytes of a hydra.yaml."""
+"""Largest size of a hydra.yaml, bytes."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the modules of a file say."""
+    """Contents of a file's modules."""
 
     predictor: dict[str, Tensor]
     action: tuple[Tensor, Tensor]
@@ -59,13 +59,13 @@ class _Layout:
     width: int
     """Width of the encoder's tokens."""
     settings: dict[str, Any]
-    """Of hydra.yaml; empty without one."""
+    """Settings in hydra.yaml; empty without one."""
 
 
 def recognise(path: Path) -> Found | None:
-    """What a DINO-WM checkpoint holds; None for other files.
+    """Description of a DINO-WM checkpoint; None for other files.
 
-    UserError for one that is damaged, names other classes, or was trained in a way that is not read.
+    Raises UserError if it is damaged, names other classes, or was trained in a way that is not supported.
     """
     if path.is_dir() or PREDICTOR not in names_in(path):
         return None
@@ -96,14 +96,14 @@ def recognise(path: Path) -> Found | None:
 
 
 def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
-    """The model as ours, for a task; UserError where it does not fit the task or the encoder's weights are missing."""
+    """The model in our format, for a task; raises UserError if it does not fit or the encoder's weights are missing."""
     units = check_task(found, task)
     layout = _read(found.path)
     held = layout.encoder
     encoder, encoder_weights = encoder_tensors(held and held[1], held and held[0], encoder_path, found.path)
     require(
         encoder.width == layout.width,
-        f"{encoder_path} has tokens of width {encoder.width}, {found.path} takes {layout.width}: give the weights of "
+        f"{encoder_path} has tokens of width {encoder.width}, and {found.path} takes {layout.width}: give the weights of "
         f"{NAMES.get(layout.width, 'its encoder')}.",
     )
     queries = shape_of(layout.predictor, "transformer.layers.0.0.to_qkv.weight", 2, found.path)[0]
@@ -137,7 +137,7 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
 
 
 def _read(path: Path) -> _Layout:
-    """Modules and settings of a file, checked."""
+    """Modules and settings of a file, after checks."""
     parts = read_modules(path, CLASSES)
     settings = _hydra(path)
     predictor = _module(parts, "predictor", path)
@@ -154,11 +154,14 @@ def _read(path: Path) -> _Layout:
     width = token - added
     if width not in NAMES and token in NAMES:
         raise UserError(
-            f"{path} keeps actions as tokens of their own (concat_dim 0), which is not read: train with concat_dim 1."
+            f"{path} keeps actions as separate tokens (concat_dim 0), which is not supported: train with concat_dim 1."
         )
     require(width > 0 and patches > 0, f"{path}: its tokens are narrower than the actions in them: the file is damaged.")
     frames, rest = divmod(positions, patches)
-    require(rest == 0 and frames > 0, f"{path}: {positions} positions are no frames of {patches} patches.")
+    require(
+        rest == 0 and frames > 0,
+        f"{path}: {positions} positions do not divide into frames of {patches} patches: the file is damaged.",
+    )
     encoder = parts.get("encoder")
     held = None
     if isinstance(encoder, ModuleRecord):
@@ -171,12 +174,14 @@ def _module(parts: dict[str, object], name: str, path: Path) -> ModuleRecord:
     part = parts.get(name)
     if not isinstance(part, ModuleRecord):
         held = "no" if part is None else f"a {describe(part)} as"
-        raise UserError(f"{path} holds {held} {name}, where a module was expected: only checkpoints with a predictor are read.")
+        raise UserError(
+            f"{path} holds {held} {name}, where a module was expected: only checkpoints with a predictor are supported."
+        )
     return part
 
 
 def _attention(predictor: ModuleRecord, path: Path) -> tuple[int, int]:
-    """Heads, and patches of a frame as the first row of the causal mask counts them."""
+    """Number of heads, and patches per frame according to the first row of the causal mask."""
     module = predictor
     for name in ("transformer", "layers", "0", "0"):
         if name not in module.modules:
@@ -193,32 +198,36 @@ def _depth(state: dict[str, Tensor]) -> int:
 
 
 def _hydra(path: Path) -> dict[str, Any]:
-    """The settings beside a checkpoint; empty where there are none. UserError for a file that is no such settings."""
+    """The settings next to a checkpoint, or an empty mapping; raises UserError for a file that does not hold settings."""
     for file in (path.parent / "hydra.yaml", path.parent.parent / "hydra.yaml"):
         if not file.is_file():
             continue
-        require(file.stat().st_size <= YAML_LIMIT, f"{file} is larger than {YAML_LIMIT} bytes: it is no settings file.")
+        require(
+            file.stat().st_size <= YAML_LIMIT,
+            f"{file} is larger than {YAML_LIMIT} bytes: it is not a settings file, so move it away.",
+        )
         try:
             settings = yaml.safe_load(file.read_text())
         except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{file} is no readable YAML ({reason}): copy it again, or take it away.") from error
+            raise UserError(f"{file} is not readable YAML ({reason}): copy it again, or move it away.") from error
         if not isinstance(settings, dict):
-            raise UserError(f"{file} holds no settings by name: copy it again, or take it away.")
+            raise UserError(f"{file} does not hold settings by name: copy it again, or move it away.")
         return settings
     return {}
 
 
 def _check_settings(settings: dict[str, Any], path: Path) -> None:
-    """UserError for a training that is not read, by its name."""
+    """Raise UserError for a training setting that is not supported."""
     encoder = _entry(settings, "encoder", "name")
     feature = _entry(settings, "encoder", "feature_key")
     known = encoder is None or encoder in NAMES.values()
-    require(known, f"{path} was trained on encoder {encoder}: only {', '.join(NAMES.values())} are read.")
+    require(known, f"{path} was trained on encoder {encoder}: only {', '.join(NAMES.values())} are supported.")
     patches = feature in (None, "x_norm_patchtokens")
-    require(patches, f"{path} was trained on the feature {feature}: only x_norm_patchtokens is read.")
+    require(patches, f"{path} was trained on the feature {feature}: only x_norm_patchtokens is supported.")
     require(
-        settings.get("concat_dim", 1) == 1, f"{path} was trained with concat_dim {settings.get('concat_dim')}: only 1 is read."
+        settings.get("concat_dim", 1) == 1,
+        f"{path} was trained with concat_dim {settings.get('concat_dim')}: only 1 is supported.",
     )
 
 
@@ -229,5 +238,8 @@ def _entry(settings: dict[str, Any], group: str, name: str) -> object:
 
 def _number(settings: dict[str, Any], name: str, default: int) -> int:
     value = settings.get(name, default)
-    require(isinstance(value, int) and 0 < value <= 4096, f"hydra.yaml says {name} {value!r}, a whole number was expected.")
+    require(
+        isinstance(value, int) and 0 < value <= 4096,
+        f"hydra.yaml says {name} {value!r}: a whole number from 1 to 4096 was expected.",
+    )
     return value

@@ -1,6 +1,6 @@
 """DINOv2 vision transformers (Oquab et al., arXiv 2304.07193) that load the state dicts published for facebookresearch/dinov2.
 
-Names of parameters and the treatment of positions follow that repository, so that `dinov2_vits14_pretrain.pth` loads as it is.
+Parameter names and the treatment of positions follow that repository, so that `dinov2_vits14_pretrain.pth` loads unchanged.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ HEAD_DIM = 64
 """Width of an attention head in every published DINOv2."""
 
 NAMES: Mapping[int, str] = {384: "dinov2_vits14", 768: "dinov2_vitb14", 1024: "dinov2_vitl14"}
-"""Published models by width; the giant one has another kind of MLP and is not read."""
+"""Published models by width; the giant one has another kind of MLP and is not supported."""
 
 POSITION_OFFSET = 0.1
-"""Added to the number of patches when positions are interpolated: the published models were evaluated with it."""
+"""Offset added to the number of patches for interpolating positions, with which the published models were evaluated."""
 
 PUBLISHED = "dinov2_vits14_pretrain.pth of facebookresearch/dinov2"
-"""What users are asked for."""
+"""The weights file, as named in messages to users."""
 
 PREFIX = "encoder."
-"""Where our checkpoints keep the encoder's tensors."""
+"""Prefix of the encoder's tensors in our checkpoints."""
 
 
 @dataclass(frozen=True)
 class DinoConfig:
-    """Sizes of a DINOv2."""
+    """Sizes of a DINOv2 encoder."""
 
     width: int = 384
     depth: int = 12
@@ -45,13 +45,13 @@ class DinoConfig:
     patch: int = 14
     """Side of a patch, px."""
     grid: int = 37
-    """Side of the grid of positions that were trained."""
+    """Side of the grid of trained positions."""
     registers: int = 0
-    """Extra tokens of the variants with registers."""
+    """Number of extra tokens, in the variants with registers."""
 
 
 class DinoV2(nn.Module):
-    """Pictures to normalised patch tokens."""
+    """Encoder of images to normalised patch tokens."""
 
     def __init__(self, config: DinoConfig) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class DinoV2(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, pictures: Float[Tensor, "n 3 side side"]) -> Float[Tensor, "n patches width"]:
-        """Patch tokens after the last norm, row by row; sides must be multiples of the patch. Pictures come normalised."""
+        """Patch tokens of normalised images after the last norm, row by row; sides must be multiples of the patch."""
         patches = self.patch_embed["proj"](pictures)
         side = patches.shape[-1]
         tokens = patches.flatten(2).transpose(1, 2) + self._positions(side)
@@ -90,7 +90,7 @@ class DinoV2(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention and MLP before whose sums each channel is scaled (LayerScale)."""
+    """A block of attention and MLP whose outputs are scaled by channel (LayerScale)."""
 
     def __init__(self, config: DinoConfig) -> None:
         super().__init__()
@@ -112,12 +112,12 @@ class _Block(nn.Module):
 
 
 def read_dinov2(path: Path) -> tuple[DinoConfig, dict[str, Tensor]]:
-    """Sizes and tensors of a DINOv2 weights file (.pth as published, or safetensors); UserError for any other file."""
+    """Sizes and tensors of a DINOv2 weights file (.pth as published, or safetensors); raises UserError for another file."""
     return check_dinov2(read_tensors(path), str(path))
 
 
 def check_dinov2(tensors: Mapping[str, Tensor], source: str) -> tuple[DinoConfig, dict[str, Tensor]]:
-    """Sizes and tensors of a DINOv2 state dict from `source`; UserError where keys or shapes are others."""
+    """Sizes and tensors of a DINOv2 state dict from `source`; raises UserError for other keys or shapes."""
     needed = {"cls_token": 3, "pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}
     for name, axes in needed.items():
         sound = name in tensors and tensors[name].ndim == axes and all(tensors[name].shape)
@@ -126,7 +126,10 @@ def check_dinov2(tensors: Mapping[str, Tensor], source: str) -> tuple[DinoConfig
     registers = held.shape[1] if held is not None and held.ndim == 3 else 0
     blocks = {found[1] for name in tensors if (found := re.match(r"blocks\.(\d+)\.", name))}
     width = tensors["cls_token"].shape[-1]
-    require(width % HEAD_DIM == 0 or width < HEAD_DIM, f"{source} has tokens of width {width}: no published DINOv2 has.")
+    require(
+        width % HEAD_DIM == 0 or width < HEAD_DIM,
+        f"{source} has tokens of width {width}, unlike any published DINOv2: give {PUBLISHED}.",
+    )
     config = DinoConfig(
         width=width,
         depth=len(blocks),
@@ -140,7 +143,7 @@ def check_dinov2(tensors: Mapping[str, Tensor], source: str) -> tuple[DinoConfig
     kept = {name: value for name, value in tensors.items() if name in wanted}
     wrong = [name for name, shape in wanted.items() if name not in kept or kept[name].shape != shape]
     if wrong:
-        raise UserError(f"{source} holds no DINOv2 weights of one size ({wrong[0]} does not fit): copy it again.")
+        raise UserError(f"{source} holds DINOv2 weights of inconsistent sizes ({wrong[0]} does not fit): copy it again.")
     return config, kept
 
 

@@ -1,4 +1,4 @@
-"""What the importers of DINO-WM and jepa-wms share: fitting a file to a task, and putting its tensors under our names."""
+"""Code shared by the importers of DINO-WM and jepa-wms: fitting a file to a task, and renaming its tensors to ours."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from world_models.errors import UserError, require
 from world_models.tasks.base import Task
 
 WEIGHTS = "dinov2_vits14 weights"
-"""What `Found.needs` says when the file leaves the encoder out."""
+"""Entry of `Found.needs` for a file without the encoder."""
 
 RENDERING = (
-    "Its pictures were drawn by its authors' simulator, ours are drawn by grasp-orchestrator: expect it to plan worse than "
-    "published."
+    "It was trained on images from its authors' simulator, and ours are drawn by grasp-orchestrator: expect it to plan worse "
+    "than published."
 )
 """A note on every imported card."""
 
 
 def shape_of(tensors: Mapping[str, Tensor], name: str, axes: int, source: Path) -> torch.Size:
-    """The shape of a tensor that must be there with this number of axes, none of them empty; UserError otherwise."""
+    """The shape of a tensor, which must exist with this number of axes, none of them empty; raises UserError otherwise."""
     if name not in tensors:
         raise UserError(f"{source}: its predictor has no {name}: the file is damaged, or of another architecture.")
     shape = tensors[name].shape
@@ -37,20 +37,23 @@ def shape_of(tensors: Mapping[str, Tensor], name: str, axes: int, source: Path) 
 
 
 def embedding(tensors: Mapping[str, Tensor], name: str, source: Path) -> tuple[Tensor, Tensor]:
-    """Weight `[embedding, input]` and bias of an embedding that the file keeps as a convolution of one step.
+    """Weight `[embedding, input]` and bias of an embedding that the file stores as a convolution over one step.
 
-    UserError where the file lacks it or the convolution spans several steps.
+    Raises UserError if the file lacks it or the convolution spans several steps.
     """
     weight, bias = tensors.get("patch_embed.weight"), tensors.get("patch_embed.bias")
     if weight is None or bias is None or weight.ndim != 3 or bias.shape != weight.shape[:1]:
         raise UserError(f"{source}: its {name} encoder has no patch_embed of known shape: the file is of another architecture.")
     steps = weight.shape[2]
-    require(steps == 1, f"{source}: its {name} encoder spans {steps} steps, and only 1 is read: the file is of another make.")
+    require(
+        steps == 1,
+        f"{source}: its {name} encoder spans {steps} steps, and only 1 is supported: the file is of another variant.",
+    )
     return weight[:, :, 0], bias
 
 
 def check_task(found: Found, task: Task) -> TrainedUnits:
-    """The units of a task that a file fits; UserError where its actions or its body have other sizes than the task's."""
+    """The units of a task that a file fits; raises UserError if its action or proprioception sizes differ from the task's."""
     units = trained_units(task)
     trained = found.sizes.get("environment", units.environment)
     require(
@@ -61,11 +64,13 @@ def check_task(found: Found, task: Task) -> TrainedUnits:
     if size != found.action_size:
         block = found.action_size / task.action_dim
         hint = f"set action_block={block:g}" if block.is_integer() else "choose the task that it was trained on"
-        raise UserError(f"{found.path} takes actions of size {found.action_size}, {task.name}'s model step has {size}: {hint}.")
+        raise UserError(
+            f"{found.path} takes actions of size {found.action_size}, and {task.name}'s model step has {size}: {hint}."
+        )
     proprioception_size = len(units.proprioception.mean)
     require(
         found.proprioception_dim in (0, proprioception_size),
-        f"{found.path} takes {found.proprioception_dim} features of proprioception, {task.name} has {proprioception_size}: "
+        f"{found.path} takes {found.proprioception_dim} proprioception features, and {task.name} has {proprioception_size}: "
         "choose the task that it was trained on.",
     )
     return units
@@ -78,7 +83,7 @@ def encoder_tensors(
     if held is not None and config is not None:
         return config, dict(held)
     if encoder_path is None:
-        raise UserError(f"{source} leaves its encoder out: name the DINOv2 weights file ({PUBLISHED}) with --encoder.")
+        raise UserError(f"{source} does not contain its encoder: name the DINOv2 weights file ({PUBLISHED}) with --encoder.")
     return read_dinov2(encoder_path)
 
 
@@ -91,7 +96,7 @@ def assemble(
     encoder: Mapping[str, Tensor],
     normalised: bool = True,
 ) -> Imported:
-    """The imported model; UserError where a tensor does not fit the others."""
+    """The imported model; raises UserError if a tensor does not fit the others."""
     whole = units.proprioception_is_observation and config.proprioception > 0 and config.body_embedding >= config.proprioception
     config = replace(config, quarter_turns=units.quarter_turns, body_is_observation=whole)
     full = {**tensors, **{PREFIX + name: value for name, value in encoder.items()}}
@@ -104,12 +109,14 @@ def assemble(
 
 
 def square_side(patches: int, source: Path) -> int:
-    """Patches along a picture's side; UserError where they make no square."""
+    """Number of patches along an image's side; raises UserError if they do not form a square."""
     side = round(patches**0.5)
-    require(side * side == patches, f"{source}: {patches} patches make no square picture: the file is of another architecture.")
+    require(
+        side * side == patches, f"{source}: {patches} patches do not form a square image: the file is of another architecture."
+    )
     return side
 
 
 def count_parameters(tensors: Mapping[str, Tensor]) -> int:
-    """Numbers in some floating tensors."""
+    """Total number of elements of the floating-point tensors."""
     return sum(value.numel() for value in tensors.values() if torch.is_floating_point(value))

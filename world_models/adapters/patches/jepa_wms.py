@@ -1,7 +1,7 @@
 """jepa-wms' checkpoints (facebookresearch/jepa-wms): `.pth.tar`, a mapping of state dicts whose keys may begin with `module.`.
 
-Read are the models on DINOv2 ViT-S/14: jepa-wms' own (predictor with adaptive norms) and its DINO-WM baselines. Sizes that no
-tensor shows are those of the configurations in `configs/evals/simu_env_planning` of that repository.
+Supported are the models on DINOv2 ViT-S/14: jepa-wms' own (predictor with adaptive norms) and its DINO-WM baselines. Sizes that
+no tensor shows are those of the configurations in `configs/evals/simu_env_planning` of that repository.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ KIND = "jepa-wms"
 FORMAT = f"{FORMAT_PREFIX}jepa-wms/1"
 
 PLAIN = ClassNames(())
-"""Tensors and plain values only."""
+"""Names for files of tensors and plain values only."""
 HEADS = 16
 """`pred_num_heads` of every published configuration."""
 SIDE = 16
-"""Patches along a picture of 224 px."""
+"""Number of patches along an image of 224 px."""
 HISTORY = 2
 """`ctxt_window` of every published planning configuration."""
 FRAMES = 4
-"""`num_frames_pred`: frames that were trained at once."""
+"""`num_frames_pred`: number of frames in a training sequence."""
 PROPRIOCEPTION_WEIGHT = 0.1
 """`alpha` of the published planning configurations of Push-T, point maze and wall."""
 ENCODER_WIDTH = 384
-"""Of DINOv2 ViT-S/14; the models on DINOv3 and V-JEPA 2 have wider tokens."""
+"""Token width of DINOv2 ViT-S/14; the models on DINOv3 and V-JEPA 2 have wider tokens."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Normalisation of pictures for jepa-wms' own predictors; the DINO-WM baselines use 0.5 and 0.5."""
+"""Normalisation of images for jepa-wms' own predictors; the DINO-WM baselines use 0.5 and 0.5."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the state dicts of a file say."""
+    """Contents of a file's state dicts."""
 
     kind: str
     """Predictor: `causal-vit` or `modulated-vit`."""
@@ -65,9 +65,9 @@ class _Layout:
 
 
 def recognise(path: Path) -> Found | None:
-    """What a jepa-wms checkpoint holds; None for other files.
+    """Description of a jepa-wms checkpoint; None for other files.
 
-    UserError for one that is damaged, or whose encoder or predictor is not read.
+    Raises UserError if it is damaged, or its encoder or predictor is not supported.
     """
     if path.is_dir() or path.suffix == ".safetensors" or any(name not in PLAIN for name in names_in(path)):
         return None
@@ -90,12 +90,12 @@ def recognise(path: Path) -> Found | None:
         needs=(WEIGHTS,),
         action_size=layout.action[0].shape[1],
         proprioception_dim=layout.proprioception[0].shape[1] if layout.proprioception else 0,
-        notes=("Heads, history and the goal cost's weight of the body are those of the published configurations.",),
+        notes=("Heads, history and the goal cost's proprioception weight are those of the published configurations.",),
     )
 
 
 def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
-    """The model as ours, for a task; UserError where it does not fit the task or the encoder's weights are missing."""
+    """The model in our format, for a task; raises UserError if it does not fit or the encoder's weights are missing."""
     units = check_task(found, task)
     layout = _layout(read_modules(found.path, PLAIN), found.path)
     encoder, encoder_weights = encoder_tensors(None, None, encoder_path, found.path)
@@ -144,7 +144,7 @@ def _looks_right(parts: Mapping[str, object]) -> bool:
 
 
 def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
-    """The state dicts that are read; UserError for an architecture that is not."""
+    """The contents of the state dicts; raises UserError for an architecture that is not supported."""
     predictor = _state(parts, "predictor")
     proprioception = (
         embedding(_state(parts, "proprio_encoder"), "proprioception", path) if parts.get("proprio_encoder") else None
@@ -153,7 +153,9 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     if own:
         _check_modulated(predictor, proprioception, path)
     elif "pos_embedding" not in predictor:
-        raise UserError(f"{path} holds the predictor of V-JEPA 2-AC, which is not read: only jepa-wm and dino-wm models are.")
+        raise UserError(
+            f"{path} holds the predictor of V-JEPA 2-AC, which is not supported: only jepa-wm and dino-wm models are."
+        )
     if "action_encoder.weight" in predictor and "action_encoder.bias" in predictor:
         shape_of(predictor, "action_encoder.weight", 2, path)
         action = predictor.pop("action_encoder.weight"), predictor.pop("action_encoder.bias")
@@ -162,7 +164,7 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     for name in ("action_encoder", "proprio_encoder"):
         require(
             not any(key.startswith("mlp.") for key in _state(parts, name)),
-            f"{path}: its {name} ends in an MLP, which is not read: only single layers are.",
+            f"{path}: its {name} ends in an MLP, which is not supported: only single layers are.",
         )
     width = (
         shape_of(predictor, "predictor_embed.weight", 2, path)[1] if own else _width(predictor, action, proprioception, path)
@@ -170,14 +172,17 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     require(
         width == ENCODER_WIDTH,
         f"{path} takes tokens of width {width}, as of DINOv3 or V-JEPA 2: only models on DINOv2 ViT-S/14 "
-        f"(width {ENCODER_WIDTH}) are read.",
+        f"(width {ENCODER_WIDTH}) are supported.",
     )
     pattern = re.compile(r"predictor_blocks\.(\d+)\." if own else r"transformer\.layers\.(\d+)\.")
     depth = len({found[1] for name in predictor if (found := pattern.match(name))})
     if own:
         return _Layout("modulated-vit", predictor, action, proprioception, FRAMES, depth)
     frames, rest = divmod(predictor["pos_embedding"].shape[1], SIDE**2)
-    require(rest == 0 and frames >= HISTORY, f"{path}: its positions are no frames of {SIDE**2} patches.")
+    require(
+        rest == 0 and frames >= HISTORY,
+        f"{path}: its positions do not divide into frames of {SIDE**2} patches: the file is of another architecture.",
+    )
     return _Layout("causal-vit", predictor, action, proprioception, frames, depth)
 
 
@@ -189,17 +194,19 @@ def _width(
 
 
 def _check_modulated(predictor: Mapping[str, Tensor], proprioception: tuple[Tensor, Tensor] | None, path: Path) -> None:
-    """UserError for variants of the modulated predictor that are not read."""
+    """Raise UserError for variants of the modulated predictor that are not supported."""
     width = shape_of(predictor, "predictor_embed.weight", 2, path)[0]
     full = shape_of(predictor, "predictor_norm.weight", 1, path)[0]
     token = proprioception is not None and full != width + proprioception[0].shape[0]
-    require(not token, f"{path} gives proprioception to its predictor as a token, which is not read: only as features is.")
+    require(
+        not token, f"{path} gives proprioception to its predictor as a token: only proprioception as features is supported."
+    )
     gated = "predictor_blocks.0.mlp.fc3.weight" in predictor
-    require(not gated, f"{path}: its predictor has gated MLPs (SwiGLU), which are not read.")
+    require(not gated, f"{path}: its predictor has gated MLPs (SwiGLU), which are not supported.")
 
 
 def _state(parts: Mapping[str, object], name: str) -> dict[str, Tensor]:
-    """A state dict without `module.` prefixes and masks; empty where the file has none."""
+    """A state dict without `module.` prefixes and masks; empty if the file has none."""
     held = parts.get(name)
     if not isinstance(held, dict):
         return {}

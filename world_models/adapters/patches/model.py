@@ -1,6 +1,7 @@
-"""A world model of DINOv2 patch tokens: DINO-WM's and jepa-wms', which differ in their predictor and a few sizes.
+"""A world model over DINOv2 patch tokens: DINO-WM's and jepa-wms', which differ in their predictor and a few sizes.
 
-A state is a matrix [patches, visual + body]: each patch's token, and the embedded proprioception repeated onto every patch.
+A state is a matrix [patches, visual + body]: each patch's token, followed by the embedded proprioception (`body` in the names
+of fields and tensors), which is repeated in every patch.
 """
 
 from __future__ import annotations
@@ -19,57 +20,58 @@ from world_models.adapters.patches.predictors import CausalViT, ModulatedViT
 from world_models.adapters.readout import take_readout
 from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.models.network import Network
 from world_models.parts import Card, Parts, Tensors, model_config
 from world_models.sensors import Sensors
 
 PREDICTORS = ("causal-vit", "modulated-vit")
-"""Kinds of predictors: DINO-WM's and jepa-wms'."""
+"""Predictors: DINO-WM's and jepa-wms'."""
 
 LARGEST = 65_536
-"""More than any size of any such model."""
+"""Upper bound on any size of any such model."""
 
 
 @dataclass(frozen=True)
 class PatchConfig:
-    """Sizes of a patch model; UserError for a predictor that is not known, or for sizes out of range."""
+    """Configuration of a patch model. Raises UserError for an unknown predictor or a size out of range."""
 
     action_dim: int
     action_block: int
     predictor: str
     """One of `PREDICTORS`."""
     history: int
-    """Frames that a step sees."""
+    """Number of frames that a step sees."""
     frames: int
-    """Frames that the predictor's positions were made for."""
+    """Number of frames that the predictor has positions for."""
     side: int
-    """Patches along a picture's side."""
+    """Number of patches along an image's side."""
     depth: int
     heads: int
     hidden: int
     head_dim: int = 64
-    """Width of a head of the causal ViT; the other's heads share the tokens' width."""
+    """Width of a head of the causal ViT; the modulated ViT's heads share the tokens' width."""
     width: int = 384
     """Width of the visual part inside the modulated ViT."""
     action_embedding: int = 10
     action_repeats: int = 1
-    """How often the causal ViT's tokens hold the embedded action, one copy after the other."""
+    """Number of concatenated copies of the embedded action in the causal ViT's tokens."""
     proprioception: int = 0
-    """Features that the body gives; 0: none."""
+    """Number of proprioception features."""
     body_embedding: int = 0
     body_repeats: int = 1
-    """How often a token holds the embedded proprioception."""
+    """Number of copies of the embedded proprioception in a token."""
     body_weight: float = 1.0
-    """Weight of the body against the picture in the goal cost (their `alpha`)."""
+    """Weight of proprioception relative to the image in the goal cost (their `alpha`)."""
     body_everywhere: bool = False
-    """Whether the goal cost averages over the body's copies in all patches, or reads the first patch's only."""
+    """Whether the goal cost averages over the proprioception of all patches, or uses only that of the first patch."""
     quarter_turns: int = 0
-    """How often pictures are turned by 90 degrees, counter-clockwise, to lie as those that it was trained on."""
+    """Counter-clockwise rotations of images by 90 degrees, which align them with the training images."""
     picture: int = 224
-    """Side of the pictures that the model is shown, px."""
+    """Side of the input images, px."""
     pixel_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     pixel_std: tuple[float, ...] = (0.5, 0.5, 0.5)
     body_is_observation: bool = False
-    """Whether the body is all that the task's state observation holds, so that it can be read off the model's states."""
+    """Whether the task's state observation equals its proprioception and can therefore be decoded from the model's states."""
     encoder: DinoConfig = field(default_factory=DinoConfig)
 
     def __post_init__(self) -> None:
@@ -98,17 +100,17 @@ class PatchConfig:
 
     @property
     def patches(self) -> int:
-        """Tokens of a picture."""
+        """Number of patches of an image."""
         return self.side**2
 
     @property
     def proprioception_width(self) -> int:
-        """Features of a token that hold the body."""
+        """Number of a token's features that hold proprioception."""
         return self.body_embedding * self.body_repeats
 
     @staticmethod
     def of(config: Mapping[str, Any]) -> PatchConfig:
-        """From a model card; UserError for entries that are missing or not known."""
+        """Configuration from a model card; raises UserError for missing or unknown entries."""
         try:
             encoder = DinoConfig(**config["encoder"])
             means = {key: tuple(config[key]) for key in ("pixel_mean", "pixel_std")}
@@ -123,11 +125,11 @@ class PatchConfig:
 
 def _check_size(name: str, value: object, least: int) -> None:
     sound = isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST
-    require(sound, f"size {name} {value!r} of a patch model is no whole number between {least} and {LARGEST}.")
+    require(sound, f"size {name} {value!r} of a patch model is not a whole number between {least} and {LARGEST}.")
 
 
 class Units(nn.Module):
-    """A fixed affine map from a task's units to those that a model was trained in."""
+    """A fixed affine map from a task's units to those of a model's training data."""
 
     weight: Tensor
     bias: Tensor
@@ -142,12 +144,11 @@ class Units(nn.Module):
         return values @ self.weight.T + self.bias
 
 
-class PatchModel(nn.Module):
-    """A `WorldModel` of patch tokens; takes a `PixelObservation`."""
+class PatchModel(Network[PatchConfig]):
+    """A `WorldModel` over patch tokens, which takes a `PixelObservation`."""
 
     def __init__(self, config: PatchConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.encoder = DinoV2(config.encoder)
         visual = config.encoder.width
         if config.predictor == "causal-vit":
@@ -164,33 +165,18 @@ class PatchModel(nn.Module):
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """Patches, and features of a patch."""
+        """`(patches, features of a patch)`."""
         return self.config.patches, self.config.encoder.width + self.config.proprioception_width
 
     @property
-    def action_dim(self) -> int:
-        """Size of an environment action times the steps of a block."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
     def history(self) -> int:
-        """Frames that a step sees."""
+        """Number of frames that a step sees."""
         return self.config.history
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.action_encoder.weight.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of states and actions."""
-        return self.action_encoder.weight.dtype
-
     def encode(self, observation: PixelObservation) -> Float[Tensor, "batch patches state"]:
-        """Patch tokens of pictures of any size, each with the embedded proprioception behind it.
+        """Patch tokens of images of any size, each followed by the embedded proprioception.
 
-        UserError where the sight has another number of proprioceptive features than the model takes.
+        Raises UserError if the observation has another number of proprioception features than the model takes.
         """
         tokens = self.encoder(self._prepared(observation.pixels))
         if self.body_encoder is None or self.body_units is None:
@@ -198,7 +184,7 @@ class PatchModel(nn.Module):
         given_features, taken = observation.proprioception.shape[1], self.config.proprioception
         require(
             given_features == taken,
-            f"the model takes {taken} features of proprioception, not {given_features}: choose the task it is for.",
+            f"the model takes {taken} proprioception features, not {given_features}: choose the task that it was trained on.",
         )
         proprioception = self.body_encoder(self.body_units(observation.proprioception.to(self.dtype)))
         proprioception = proprioception.repeat(1, self.config.body_repeats).unsqueeze(1).expand(-1, tokens.shape[1], -1)
@@ -213,9 +199,9 @@ class PatchModel(nn.Module):
         return self.predictor(states, embedded.repeat(1, 1, self.config.action_repeats))
 
     def decode(self, states: Float[Tensor, "n patches state"]) -> Float[Tensor, "n observation"]:
-        """State observations, in the task's units, read off the embedded body; for `body_is_observation` only.
+        """State observations in the task's units, decoded from the embedded proprioception; only for `body_is_observation`.
 
-        The least-squares inverse of the body's encoder, applied to the mean of the body's copies.
+        Applies the least-squares inverse of the proprioception encoder to the mean of its copies.
         """
         assert self.body_encoder is not None
         assert self.body_units is not None
@@ -226,7 +212,7 @@ class PatchModel(nn.Module):
         return (copies - bias) @ torch.linalg.pinv(weight).T
 
     def _prepared(self, pixels: UInt8[Tensor, "batch height width 3"]) -> Float[Tensor, "batch 3 side side"]:
-        """Pictures as the encoder takes them: turned, normalised, in the size it was shown and then in that of its patches."""
+        """Encoder inputs: images rotated, normalised, and resized to the input size and then to that of the patches."""
         pictures = pixels.to(self.dtype).permute(0, 3, 1, 2).rot90(self.config.quarter_turns, (2, 3)) / 255.0
         mean, deviation = (
             pictures.new_tensor(value).view(3, 1, 1) for value in (self.config.pixel_mean, self.config.pixel_std)
@@ -240,23 +226,23 @@ class PatchModel(nn.Module):
 
 @dataclass(frozen=True)
 class PatchGoalCost:
-    """Mean square of the picture's difference plus `body_weight` times that of the body's.
+    """Goal cost of both papers: mean squared visual difference plus `proprioception_weight` times that of proprioception.
 
-    Both papers' planning objective. Every patch holds a copy of the body: `all_patches` says whether the mean runs over the
-    copies (jepa-wms) or reads the first patch's only (DINO-WM).
+    Every patch holds a copy of the proprioception: `all_patches` says whether the mean runs over all copies (jepa-wms) or only
+    the first patch's (DINO-WM).
     """
 
     visual: int
-    """Features of a token that hold the picture."""
+    """Number of visual features of a token."""
     proprioception: int
-    """Features right behind them that hold the body; 0: none."""
+    """Number of proprioception features that follow them."""
     proprioception_weight: float
     all_patches: bool
 
     def __call__(
         self, states: Float[Tensor, "n patches state"], goals: Float[Tensor, "n patches state"]
     ) -> Float[Tensor, " n"]:
-        """Cost of each state against its goal."""
+        """Cost of each state against its goal, `[n]`."""
         return ((states - goals).square() * self.feature_weights(goals)).flatten(1).mean(1)
 
     def feature_weights(self, goals: Float[Tensor, "batch patches state"]) -> Float[Tensor, "patches state"]:
@@ -273,12 +259,12 @@ class PatchGoalCost:
 
 
 def goal_cost_of(config: PatchConfig) -> PatchGoalCost:
-    """The goal cost that a model's authors plan with."""
+    """The goal cost that a model's authors use."""
     return PatchGoalCost(config.encoder.width, config.body_embedding, config.body_weight, config.body_everywhere)
 
 
 def check_tensors(config: PatchConfig, tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The tensors that a model of these sizes holds, others left out; UserError where one is missing or has another shape."""
+    """The tensors of a model with these sizes, without any others; raises UserError if one is missing or has another shape."""
     with torch.device("meta"):
         wanted = {name: value.shape for name, value in PatchModel(config).state_dict().items()}
     for name, shape in wanted.items():
@@ -294,7 +280,7 @@ def check_tensors(config: PatchConfig, tensors: Mapping[str, Tensor], source: st
 def parts(card: Card, tensors: Tensors) -> Parts:
     """Model, goal cost and readout of a checkpoint in format `dino-wm/1` or `jepa-wms/1`."""
     config, decode = PatchConfig.of(model_config(card)), take_readout(tensors)
-    with torch.device("meta"):  # no time is spent on weights that the file replaces
+    with torch.device("meta"):  # skips initialising weights that the file replaces
         model = PatchModel(config)
     model.load_state_dict(tensors, assign=True)
     if decode is None and config.body_is_observation:

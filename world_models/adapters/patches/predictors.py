@@ -1,8 +1,8 @@
-"""The two predictors that published models of patch tokens use, under the parameter names of their files.
+"""The two predictors of published patch-token models, with the parameter names of their files.
 
-Both attend causally by frame, and both give the last frame's tokens only: the rest of the last layer is never computed.
-- `CausalViT`: DINO-WM's (Zhou et al., arXiv 2411.04983); observation, body and action lie side by side in every token.
-- `ModulatedViT`: jepa-wms' (Terver et al., arXiv 2512.24497); actions modulate the norms, positions turn queries and keys.
+Both attend causally by frame, and both return only the last frame's tokens: the rest of the last layer is never computed.
+- `CausalViT`: DINO-WM's (Zhou et al., arXiv 2411.04983); every token concatenates image, proprioception and action.
+- `ModulatedViT`: jepa-wms' (Terver et al., arXiv 2512.24497); actions modulate the norms, positions rotate queries and keys.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ ROPE_BASE = 10000.0
 
 
 class Predictor(Protocol):
-    """The next frame's tokens from h frames of tokens (visual and body side by side) and the embedded actions in them."""
+    """Map from h frames of tokens (visual and proprioception features) and their embedded actions to the next frame's
+    tokens."""
 
     def __call__(
         self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]
     ) -> Float[Tensor, "n patches state"]:
-        """Tokens of the frame after the last."""
+        """Tokens of the next frame."""
         ...
 
 
 class CausalViT(nn.Module):
-    """DINO-WM's predictor: actions are repeated onto all patches, and what it says of actions is dropped."""
+    """DINO-WM's predictor: actions are repeated in all patches, and its outputs for them are dropped."""
 
     def __init__(self, width: int, depth: int, heads: int, head_dim: int, hidden: int, frames: int, patches: int) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class CausalViT(nn.Module):
     def forward(
         self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]
     ) -> Float[Tensor, "n patches state"]:
-        """Tokens of the frame after the last; h must not exceed the frames that positions were trained for."""
+        """Tokens of the next frame; h must not exceed the number of frames with trained positions."""
         patches, state = states.shape[2:]
         tokens = torch.cat([states, actions.unsqueeze(2).expand(-1, -1, patches, -1)], -1).flatten(1, 2)
         tokens = tokens + self.pos_embedding[:, : tokens.shape[1]]
@@ -66,7 +67,7 @@ class _Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(heads * head_dim, width))
 
     def forward(self, tokens: Float[Tensor, "n t width"], seen: Bool[Tensor, "q t"]) -> Float[Tensor, "n q width"]:
-        """What the last q tokens attend to."""
+        """Attention output of the last q tokens."""
         parts = self.to_qkv(self.norm(tokens)).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         taken = F.scaled_dot_product_attention(query[:, :, -len(seen) :], key, value, attn_mask=seen)
@@ -76,7 +77,7 @@ class _Attention(nn.Module):
 class _FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        # The published networks have dropout between these: its places count in the names.
+        # The published networks have dropout between these, which counts in the parameter names.
         self.net = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
         )
@@ -103,7 +104,7 @@ class ModulatedViT(nn.Module):
     def forward(
         self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]
     ) -> Float[Tensor, "n patches state"]:
-        """Tokens of the frame after the last; `actions` are as wide as the blocks."""
+        """Tokens of the next frame; `actions` are as wide as the blocks."""
         frames, patches = states.shape[1:3]
         visual = states.shape[3] - self.proprioception_width
         embedded = self.predictor_embed(states[..., :visual])
@@ -137,7 +138,7 @@ class _ModulatedBlock(nn.Module):
         seen: Bool[Tensor, "q t"],
         cos_sin: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]],
     ) -> Float[Tensor, "n q width"]:
-        """The last q tokens, changed by what they attend to and by their frame's action."""
+        """The last q tokens after attention and MLP, modulated by their frames' actions."""
         modulation = self.adaLN_modulation(actions).repeat_interleave(tokens.shape[1] // actions.shape[1], 1)
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation.chunk(6, -1)
         kept = len(seen)
@@ -160,7 +161,7 @@ class _ModulatedBlock(nn.Module):
 
 
 def causal_mask(frames: int, patches: int, device: torch.device) -> Bool[Tensor, "t t"]:
-    """Which tokens (columns) each token (row) may see: all of its own frame and of those before."""
+    """Mask of the tokens (columns) that each token (row) may see: those of its own and all earlier frames."""
     frame = torch.arange(frames * patches, device=device) // patches
     return frame.unsqueeze(1) >= frame
 
@@ -168,10 +169,11 @@ def causal_mask(frames: int, patches: int, device: torch.device) -> Bool[Tensor,
 def rotations(
     frames: int, side: int, head_dim: int, like: Float[Tensor, "*any"]
 ) -> tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]]:
-    """Cosines and sines by which each token's pairs of features turn: a third each for time, row and column.
+    """Cosines and sines of the rotations of each token's pairs of features: a third each for time, row and column.
 
-    A third is 2 * (head_dim // 3 // 2) features; what is left over does not turn. In a third of 2k features, feature f turns by
-    position * omega[f mod k], as in the published code, so that the two features of a pair turn by different angles.
+    A third is 2 * (head_dim // 3 // 2) features; the remaining ones are not rotated. In a third of 2k features, feature f is
+    rotated by position * omega[f mod k], as in the published code, so that the two features of a pair rotate by different
+    angles.
     """
     third = 2 * (head_dim // 3 // 2)
     omega = ROPE_BASE ** -(torch.arange(third // 2, dtype=like.dtype, device=like.device) / (third / 2))
@@ -185,7 +187,7 @@ def rotations(
 def rotate(
     values: Float[Tensor, "n heads t head"], cos_sin: tuple[Float[Tensor, "t head"], Float[Tensor, "t head"]]
 ) -> Float[Tensor, "n heads t head"]:
-    """Values with their neighbouring features turned into each other."""
+    """Values with each pair of neighbouring features rotated."""
     cos, sin = cos_sin
     even = values.shape[-1] // 2 * 2
     pairs = values[..., :even].unflatten(-1, (-1, 2))

@@ -1,1 +1,1 @@
-"""Reading pickled checkpoints without running anything in them."""
+"""Reading of pickled checkpoints without executing anything in them."""

@@ -1,7 +1,7 @@
-"""A pickle interpreter without callables: it builds plain containers, tensors and inert records, and can run nothing.
+"""A pickle interpreter without callables: it builds plain containers, tensors and inert records, and can't execute anything.
 
-Python's own unpickler calls what a file names; this one has no way to call or import anything. Opcodes are those of
-https://docs.python.org/3/library/pickletools.html. Time and memory are linear in the length of the pickle.
+Python's own unpickler calls the functions that a file names; this one has no way to call or import anything. Opcodes are those
+of https://docs.python.org/3/library/pickletools.html. Time and memory are linear in the length of the pickle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from world_models.errors import UserError
 
 
 class DamagedPickleError(Exception):
-    """A pickle that breaks the rules of its own format; the message says how."""
+    """A pickle that violates its format; the message says how."""
 
 
 _MARK = object()
@@ -34,14 +34,14 @@ _EMPTY: Mapping[str, Callable[[], object]] = {
 }
 _KEYS = (str, int, float, bytes, type(None))
 _IDENTITIES = (Name, ModuleRecord, Tensor)
-"""Hashed by identity: optimisers key their state by parameters."""
+"""Types of keys that are hashed by identity: optimisers key their state by parameters."""
 
 
 class Machine:
-    """Interprets one pickle.
+    """Interpreter of one pickle.
 
-    `name(dotted)` says what a global stands for, or raises; `construct(target, arguments)` what "calling" it gives;
-    `persistent(id)` what a persistent id stands for. None of these may run what the file says.
+    `name(dotted)` returns the object that a global stands for, or raises; `construct(target, arguments)` the result of
+    "calling" it; `persistent(id)` the object of a persistent id. None of these may execute anything from the file.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Machine:
         self._memo: dict[int, object] = {}
 
     def run(self, content: bytes) -> object:
-        """The value of the pickle. DamagedPickleError where it breaks the format, UserError where a name is refused."""
+        """The value of the pickle. Raises DamagedPickleError if it violates the format, UserError if a name is refused."""
         for code, argument in _operations(content):
             if code == "STOP":
                 return self._pop()
@@ -106,17 +106,17 @@ class Machine:
     def _stack_global(self) -> None:
         attribute, module = self._pop(), self._pop()
         if not (isinstance(attribute, str) and isinstance(module, str)):
-            raise DamagedPickleError("it names a class that is no text")
+            raise DamagedPickleError("it names a class by something that is not text")
         self._global(f"{module}.{attribute}")
 
     def _get(self, index: object) -> None:
         if not isinstance(index, int) or index not in self._memo:
-            raise DamagedPickleError("it recalls what it never stored")
+            raise DamagedPickleError("it recalls a value that it never stored")
         self._stack.append(self._memo[index])
 
     def _put(self, index: object) -> None:
         if not isinstance(index, int):
-            raise DamagedPickleError("it stores under no number")
+            raise DamagedPickleError("it stores a value under an index that is not a number")
         self._memo[index] = self._top()
 
     def _memoize(self, argument: object) -> None:
@@ -149,7 +149,7 @@ class Machine:
         elif isinstance(target, list):
             target.extend(values)
         else:
-            raise DamagedPickleError("it appends to what is no list")
+            raise DamagedPickleError("it appends to something that is not a list")
 
     def _append_one(self) -> None:
         self._append([self._pop()])
@@ -161,7 +161,7 @@ class Machine:
         target = self._top()
         items = target.items if isinstance(target, ModuleRecord) else target
         if not isinstance(items, dict) or len(pairs) % 2:
-            raise DamagedPickleError("it sets items of what is no mapping")
+            raise DamagedPickleError("it sets items of something that is not a mapping")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
             items[_checked_key(key)] = value
 
@@ -175,7 +175,7 @@ class Machine:
     def _reduce(self) -> None:
         arguments, target = self._pop(), self._pop()
         if not isinstance(arguments, tuple):
-            raise DamagedPickleError("it constructs with what is no tuple")
+            raise DamagedPickleError("it constructs with arguments that are not a tuple")
         self._stack.append(self._construct(target, arguments))
 
     def _new_with_keywords(self) -> None:
@@ -243,14 +243,14 @@ _HANDLERS: Mapping[str, Callable[[Machine], None]] = {
 
 
 def _operations(content: bytes) -> Iterator[tuple[str, object]]:
-    """Opcode names and arguments; DamagedPickleError where the bytes are no pickle."""
+    """Opcode names and arguments; raises DamagedPickleError if the bytes are not a pickle."""
     try:
         for operation, argument, _ in pickletools.genops(content):
             yield operation.name, argument
     except UserError:
         raise
     except (ValueError, IndexError, UnicodeDecodeError, OverflowError, MemoryError) as error:
-        raise DamagedPickleError("it is cut off or no pickle at all") from error
+        raise DamagedPickleError("it is truncated or not a pickle") from error
 
 
 def _checked_key(key: object) -> object:

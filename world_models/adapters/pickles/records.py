@@ -1,4 +1,4 @@
-"""Inert records: what a pickle says about an object, without the object."""
+"""Inert records: a pickle's description of an object, without the object."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch import Tensor
 from world_models.errors import UserError
 
 MAX_DEPTH = 64
-"""Modules inside modules; more is no network of anybody's."""
+"""Nesting depth of modules beyond which a file counts as damaged."""
 
 
 @dataclass(frozen=True, eq=False)
 class Name:
-    """A class or function that a pickle names: only its dotted name."""
+    """A class or function named in a pickle: only its dotted name."""
 
     name: str
 
 
 @dataclass(eq=False, repr=False)
 class ModuleRecord:
-    """An object of a pickle that is not rebuilt: the name of its class and what was stored with it."""
+    """An object of a pickle that is not rebuilt: the name of its class and its stored data."""
 
     type_name: str
     """Dotted name of the class or function, such as `models.vit.ViTPredictor`."""
     arguments: tuple[object, ...] = ()
-    """What its constructor was to be called with."""
+    """Arguments of its constructor."""
     state: dict[str, object] = field(default_factory=dict)
-    """Its attributes; for a torch module with `_parameters`, `_buffers` and `_modules` among them."""
+    """Its attributes; for a torch module these include `_parameters`, `_buffers` and `_modules`."""
     items: dict[object, object] = field(default_factory=dict)
-    """Entries, where the object is a mapping."""
+    """Entries, if the object is a mapping."""
     elements: list[object] = field(default_factory=list)
-    """Entries, where the object is a sequence or a set."""
+    """Entries, if the object is a sequence or a set."""
 
     def __repr__(self) -> str:
-        """The class name only: contents may be of any size and depth."""
+        """Representation by class name only, because contents may be of any size and depth."""
         return f"ModuleRecord({self.type_name!r})"
 
     @property
@@ -46,7 +46,7 @@ class ModuleRecord:
 
     @property
     def buffers(self) -> dict[str, Tensor]:
-        """The module's own buffers by name, without those that torch leaves out of state dicts."""
+        """The module's own buffers by name, without the non-persistent ones."""
         left_out = self.state.get("_non_persistent_buffers_set")
         hidden = _elements(left_out) if left_out is not None else []
         return {name: value for name, value in _tensors(self.state.get("_buffers")).items() if name not in hidden}
@@ -61,21 +61,23 @@ class ModuleRecord:
 
     @property
     def values(self) -> dict[str, object]:
-        """Plain attributes: numbers, strings, booleans, and tensors that are no buffers."""
+        """Plain attributes: numbers, strings, booleans, and tensors that are not buffers."""
         plain = (bool, int, float, str, Tensor)
         return {name: value for name, value in self.state.items() if isinstance(value, plain)}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All parameters and buffers by dotted path, as torch's `state_dict` would give.
+        """All parameters and buffers by dotted path, as in torch's `state_dict`.
 
-        UserError for a module that contains itself or nests deeper than `MAX_DEPTH`.
+        Raises UserError for a module that contains itself or is nested deeper than `MAX_DEPTH`.
         """
         result: dict[str, Tensor] = {}
         stack: list[tuple[str, ModuleRecord, int]] = [("", self, 0)]
         while stack:
             prefix, module, depth = stack.pop()
             if depth > MAX_DEPTH:
-                raise UserError(f"module {self.type_name} nests deeper than {MAX_DEPTH} or contains itself: it is damaged.")
+                raise UserError(
+                    f"module {self.type_name} is nested deeper than {MAX_DEPTH} or contains itself: the file is damaged."
+                )
             own = {**module.parameters, **module.buffers}
             result.update({prefix + name: value for name, value in own.items()})
             stack += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(module.modules.items())]

@@ -1,4 +1,5 @@
-"""PyTorch's zip layout: `NAME/data.pkl` beside `NAME/data/KEY`, stored without compression; sizes are never believed."""
+"""PyTorch's zip layout: `NAME/data.pkl` next to `NAME/data/KEY`, stored without compression; claimed sizes are never
+trusted."""
 
 from __future__ import annotations
 
@@ -25,21 +26,21 @@ DTYPES: Mapping[str, torch.dtype] = {
     "torch.ByteStorage": torch.uint8,
     "torch.BoolStorage": torch.bool,
 }
-"""Element types by the storage classes that files name."""
+"""Element types by the storage classes named in files."""
 
 MAX_DIMENSIONS = 16
-"""Axes of a tensor."""
+"""Largest number of axes of a tensor."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A flat tensor of everything that one storage of the file holds."""
+    """A flat tensor with all elements of one storage of the file."""
 
     flat: Tensor
 
 
 def rebuilt(arguments: tuple[object, ...]) -> Tensor:
-    """A view of a storage of the file, after a check that it stays inside and repeats nothing."""
+    """A view of a storage of the file, after a check that it stays inside and is not larger than the storage."""
     storage, offset, shape, strides = (*arguments, None, None, None, None)[:4]
     if not (isinstance(storage, Storage) and isinstance(offset, int) and _counts(shape) and _counts(strides)):
         raise DamagedPickleError("it describes a tensor in an unknown way")
@@ -61,14 +62,14 @@ def _counts(value: object) -> bool:
 
 
 class Archive:
-    """The zip layout: `NAME/data.pkl` beside `NAME/data/KEY`, stored without compression."""
+    """A file in PyTorch's zip layout."""
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self._archive = archive
         self._entries = {info.filename: info for info in archive.infolist()}
         pickles = [name for name in self._entries if name.count("/") <= 1 and name.split("/")[-1] == "data.pkl"]
         if len(pickles) != 1:
-            raise DamagedPickleError("its zip holds no data.pkl, so no PyTorch wrote it")
+            raise DamagedPickleError("its zip holds no data.pkl, so PyTorch did not write it")
         self._folder = pickles[0].removesuffix("data.pkl")
         self._check_sizes(size)
         self._storages: dict[str, Storage] = {}
@@ -76,7 +77,7 @@ class Archive:
     def _check_sizes(self, size: int) -> None:
         entries = self._archive.infolist()
         if len(entries) != len(self._entries):
-            raise DamagedPickleError("its zip holds two entries of one name")
+            raise DamagedPickleError("its zip holds two entries with the same name")
         if any(info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size for info in entries):
             raise DamagedPickleError("its zip is compressed, which PyTorch never does")
         total = sum(info.file_size for info in entries)
@@ -95,7 +96,7 @@ class Archive:
         return self._archive.read(self._folder + name)[:16].decode("ascii", "replace").strip()
 
     def storage(self, identity: object) -> Storage:
-        """What `("storage", class, key, location, elements)` refers to, on the CPU."""
+        """The storage that `("storage", class, key, location, elements)` refers to, on the CPU."""
         if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
             raise DamagedPickleError("it refers to storages in an unknown way")
         _, kind, key, _, count = identity

@@ -1,7 +1,7 @@
-"""Reads PyTorch files that hold whole pickled modules, without executing anything.
+"""Reading of PyTorch files that hold whole pickled modules, without executing anything.
 
-The file's pickle is interpreted by a machine that has no callables (`pickle_machine`). Classes named in an explicit list
-become inert records, tensors are built here from the file's own storages, and any other name is refused.
+The file's pickle is interpreted by a machine without callables (`machine`). Classes in an explicit list become inert records,
+tensors are built here from the file's own storages, and any other name is refused.
 Layout of the zip: https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 
@@ -38,30 +38,30 @@ ALWAYS = (
     "numpy.ndarray",
     "_codecs.encode",
 )
-"""Names that any file of modules may hold. They stand for data: naming one runs nothing."""
+"""Names that any file of modules may contain. They stand for data: none of them executes anything."""
 
 OPTIMISERS = ("torch.optim.*", "torch.amp.grad_scaler.*", "torch.cuda.amp.grad_scaler.*", "accelerate.*")
-"""Names of pickled optimisers, which checkpoints hold beside the modules; read and left unused."""
+"""Names of pickled optimisers, which checkpoints hold along with the modules; read and ignored."""
 
 Storages = Callable[[object], object]
-"""What a persistent id of a pickle refers to."""
+"""Map from a persistent id of a pickle to its object."""
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """The dotted names that a pickle may hold, `*` standing for anything; all others are refused by name."""
+    """The dotted names that a pickle may contain, with `*` as wildcard; all others are refused."""
 
     patterns: tuple[str, ...]
 
     def __contains__(self, name: str) -> bool:
-        """Whether a dotted name is allowed, `ALWAYS` included."""
+        """Whether a dotted name is allowed here or in `ALWAYS`."""
         return any(fnmatchcase(name, pattern) for pattern in (*ALWAYS, *self.patterns))
 
 
 def read_modules(path: Path, allowed: ClassNames) -> dict[str, object]:
     """The entries of a file whose pickle is a mapping: `ModuleRecord`, Tensor or plain values by name.
 
-    UserError where the file is damaged, is no mapping, or names anything outside `allowed`.
+    Raises UserError if the file is damaged, not a mapping, or contains a name outside `allowed`.
     """
     found = read_object(path, allowed)
     if isinstance(found, ModuleRecord) and found.items:
@@ -72,15 +72,15 @@ def read_modules(path: Path, allowed: ClassNames) -> dict[str, object]:
 
 
 def read_object(path: Path, allowed: ClassNames) -> object:
-    """The object of a PyTorch file (zip) or of a plain pickle: records, tensors and plain values; nothing is executed.
+    """The object in a PyTorch file (zip) or a plain pickle: records, tensors and plain values; nothing is executed.
 
-    UserError, one sentence, where the file is empty, damaged, a zip bomb, or names anything outside `allowed`.
+    Raises UserError if the file is empty, damaged, a zip bomb, or contains a name outside `allowed`.
     """
     return _interpret(path, lambda storages: _machine(allowed, storages))
 
 
 def _interpret(path: Path, machine: Callable[[Storages], Machine]) -> object:
-    """The object of a file, as a machine that is made for the file's storages sees it."""
+    """The object in a file, read by a machine built for the file's storages."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -95,20 +95,20 @@ def _interpret(path: Path, machine: Callable[[Storages], Machine]) -> object:
                 return machine(archive.storage).run(archive.pickle())
         return machine(_no_storage).run(_plain_pickle(path))
     except DamagedPickleError as error:
-        raise UserError(f"{path} is no readable checkpoint ({error}): copy it again, or check that it is one.") from error
+        raise UserError(f"{path} is not a readable checkpoint ({error}): copy it again, or check that it is one.") from error
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged ({reason}): copy the checkpoint again.") from error
     except _RefusedError as error:
         raise UserError(
-            f"{path} names {error}, which no known checkpoint holds: it is refused, and nothing was run."
+            f"{path} names {error}, which no known checkpoint contains: it is refused, and nothing was executed."
         ) from error
 
 
 def names_in(path: Path) -> frozenset[str]:
-    """All classes and functions that a file names, without reading its storages: tells kinds of checkpoints apart, cheaply.
+    """All classes and functions named in a file, without reading its storages: a cheap way to tell kinds of checkpoints apart.
 
-    Empty for safetensors. UserError where the file is empty or damaged.
+    Empty for safetensors. Raises UserError if the file is empty or damaged.
     """
     if path.suffix == ".safetensors":
         return frozenset()
@@ -120,7 +120,7 @@ def names_in(path: Path) -> frozenset[str]:
 
     def construct(target: object, arguments: tuple[object, ...]) -> object:
         if not isinstance(target, Name):
-            raise DamagedPickleError("it constructs from what is no class")
+            raise DamagedPickleError("it constructs from something that is not a class")
         return {} if target.name == "collections.OrderedDict" else ModuleRecord(target.name)
 
     _interpret(path, lambda _: Machine(name, construct, lambda _: None))
@@ -130,7 +130,7 @@ def names_in(path: Path) -> frozenset[str]:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a state dict by name, from a safetensors file or a PyTorch file without modules.
 
-    UserError where the file is damaged, holds anything but tensors and plain values, or lies about their sizes.
+    Raises UserError if the file is damaged, holds anything but tensors and plain values, or claims wrong sizes.
     """
     if path.suffix != ".safetensors":
         return {name: value for name, value in read_modules(path, ClassNames(())).items() if isinstance(value, Tensor)}
@@ -144,17 +144,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def describe(value: object) -> str:
-    """What a value read from a pickle is, in a word or two; never its contents."""
+    """The type name of a value read from a pickle, never its contents."""
     return value.type_name if isinstance(value, ModuleRecord) else type(value).__name__
 
 
 def _printable(name: str) -> str:
-    """A name from a file, safe to show: no control characters, no endless line."""
+    """A name from a file in printable form: no control characters, at most 100 characters."""
     return name[:100].encode("ascii", "backslashreplace").decode("ascii") if name.isprintable() else ascii(name[:100])
 
 
 class _RefusedError(Exception):
-    """A name that is not allowed; the message is the name."""
+    """A name that is not allowed, which is the message."""
 
 
 def _machine(allowed: ClassNames, storages: Storages) -> Machine:
@@ -169,9 +169,9 @@ def _machine(allowed: ClassNames, storages: Storages) -> Machine:
 
 
 def _construct(target: object, arguments: tuple[object, ...]) -> object:
-    """What "calling" a name gives: a container, a tensor of the file, or a record of the call."""
+    """The result of "calling" a name: a container, a tensor of the file, or a record of the call."""
     if not isinstance(target, Name):
-        raise DamagedPickleError("it constructs from what is no class")
+        raise DamagedPickleError("it constructs from something that is not a class")
     if target.name == "collections.OrderedDict":
         if arguments:
             raise DamagedPickleError("it fills an OrderedDict in an unknown way")
@@ -195,12 +195,12 @@ def _plain_pickle(path: Path) -> bytes:
     content = path.read_bytes()
     if content[:20].find(b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") >= 0:
         raise DamagedPickleError(
-            "it has the layout of PyTorch before 1.6, which is not read: save it again with a newer PyTorch"
+            "it has the layout of PyTorch before 1.6, which is not supported: save it again with a newer PyTorch"
         )
     return content
 
 
 def names_of(values: Mapping[str, object] | Sequence[object]) -> list[str]:
-    """Class names of the records among some values, sorted: for messages and `inspect`."""
+    """Sorted class names of the records among some values, for messages and `inspect`."""
     found = values.values() if isinstance(values, Mapping) else values
     return sorted({value.type_name for value in found if isinstance(value, ModuleRecord)})

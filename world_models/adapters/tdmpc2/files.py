@@ -1,7 +1,7 @@
-"""Reads TD-MPC2's checkpoints: `{"model": state_dict}` without a config, so that all sizes come off the shapes.
+"""Reading of TD-MPC2's checkpoints: `{"model": state_dict}` without a config, so that all sizes are inferred from the shapes.
 
 Layout after github.com/nicklashansen/tdmpc2: `_encoder.state.N.*` and `_dynamics.N.*`, each layer with `weight`, `bias`,
-`ln.weight` and `ln.bias`. Both makes of the value functions' keys (before and after torch.compile support) are left out.
+`ln.weight` and `ln.bias`. The value functions' keys are left out in both variants (before and after torch.compile support).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ ENCODER, DYNAMICS = "_encoder.state.", "_dynamics."
 
 
 def recognise(path: Path) -> Found | None:
-    """What a TD-MPC2 file is; None for another kind.
+    """Description of a TD-MPC2 file; None for another kind.
 
-    UserError for one of several tasks, of pictures, or with layers missing.
+    Raises UserError for a model of several tasks or of images, or with missing layers.
     """
     tensors = _tensors(path)
     if tensors is None:
@@ -53,29 +53,29 @@ def recognise(path: Path) -> Found | None:
         action_size=config.action_dim,
         observation_dim=config.observation_dim,
         notes=(
-            "Observations go in as the task gives them: the model fits a task only if it was trained on the same features.",
+            "Observations enter as the task gives them: the model fits a task only if it was trained on the same features.",
             f"Not used for planning: {', '.join(heads)}." if heads else "",
         ),
     )
 
 
 def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
-    """The model as ours, for a task. UserError where observation or action sizes do not fit, or an encoder file is given."""
+    """The model in our format, for a task. Raises UserError if sizes do not fit or an encoder file is given."""
     require(encoder_path is None, f"a TD-MPC2 checkpoint holds its encoder: leave {encoder_path} out.")
     tensors = _tensors(found.path)
-    require(tensors is not None, f"{found.path} is no TD-MPC2 checkpoint any more: it changed while it was read.")
+    require(tensors is not None, f"{found.path} is no longer a TD-MPC2 checkpoint: it changed while it was read.")
     assert tensors is not None
     sizes = _sizes(found.path, tensors)
     require(
         sizes.observation_dim == task.observation_dim,
-        f"{found.path} takes observations of size {sizes.observation_dim}, task {task.name!r} gives {task.observation_dim}: "
-        "choose the task it was trained on.",
+        f"{found.path} takes observations of size {sizes.observation_dim}, and task {task.name!r} gives "
+        f"{task.observation_dim}: choose the task that it was trained on.",
     )
     size = task.action_dim * task.action_block
     require(
         sizes.action_dim == size,
-        f"{found.path} takes actions of size {sizes.action_dim}, a model step of task {task.name!r} has {size} "
-        "(action size x action_block): set action_block to what it was trained with.",
+        f"{found.path} takes actions of size {sizes.action_dim}, and a model step of task {task.name!r} has {size} "
+        "(action size x action_block): set action_block to the value that it was trained with.",
     )
     config = {**asdict(sizes), "action_dim": task.action_dim, "action_block": task.action_block}
     with torch.device("meta"):
@@ -86,12 +86,12 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         tensors=fitted(found.path, _renamed(tensors), wanted),
         sensors={"kind": "state"},
         goal_cost="latent",
-        notes=(f"SimNorm groups of {SIMNORM_GROUP}, as in every published model: the file does not say.",),
+        notes=(f"SimNorm groups of {SIMNORM_GROUP}, as in every published model: the file does not tell.",),
     )
 
 
 def parts(card: Card, tensors: Tensors) -> Parts:
-    """The model of an imported checkpoint (`world_models.formats`)."""
+    """The parts of an imported checkpoint (`world_models.checkpoints.formats`)."""
     decode = take_readout(tensors)
     with torch.device("meta"):
         model = TDMPC2(TDMPC2Config(**model_config(card)))
@@ -107,13 +107,13 @@ def _tensors(path: Path) -> dict[str, Tensor] | None:
 
 
 def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> TDMPC2Config:
-    """Sizes off the shapes, with `action_dim` standing for a whole model step's action."""
+    """Sizes inferred from the shapes, where `action_dim` is the size of a whole model step's action."""
     if "_task_emb.weight" in tensors:
         raise UserError(
-            f"{path} is a TD-MPC2 model of {len(tensors['_task_emb.weight'])} tasks at once: only single-task models are read."
+            f"{path} is a TD-MPC2 model of {len(tensors['_task_emb.weight'])} tasks: only single-task models can be read."
         )
     if any(key.startswith("_encoder.rgb.") for key in tensors):
-        raise UserError(f"{path} is a TD-MPC2 model of stacked pictures: only models of state observations are read.")
+        raise UserError(f"{path} is a TD-MPC2 model of stacked images: only models of state observations can be read.")
     encoder, dynamics = _layers(path, tensors, ENCODER), _layers(path, tensors, DYNAMICS)
     latent = encoder[-1][0]
     require(
@@ -130,7 +130,7 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> TDMPC2Config:
 
 
 def _layers(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> list[tuple[int, int]]:
-    """Rows and columns of a network's layers in order; UserError where one is missing or no matrix."""
+    """Rows and columns of a network's layers in order; raises UserError if one is missing or not a matrix."""
     found: dict[int, tuple[int, int]] = {}
     for key, tensor in tensors.items():
         match = re.fullmatch(re.escape(prefix) + r"(\d{1,3})\.weight", key)

@@ -1,8 +1,8 @@
 """TD-MPC2's latent dynamics as a `WorldModel` over state observations (Hansen et al., "TD-MPC2", arXiv 2310.16828).
 
-Encoder and dynamics are the same kind of network: every layer is linear, LayerNorm, activation; the activation is Mish inside
-and SimNorm at the end, so a latent is made of groups of 8 numbers that are positive and sum to 1. Reward, policy and value
-heads have no part in reaching a goal and are left out.
+Encoder and dynamics are networks of the same kind: every layer is linear, LayerNorm, activation; the activation is Mish inside
+and SimNorm at the end, so a latent consists of groups of 8 numbers that are positive and sum to 1. Reward, policy and value
+heads play no part in reaching a goal and are left out.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.errors import require
+from world_models.models.network import Network
 
 SIMNORM_GROUP = 8
-"""Size of SimNorm's groups in every published model; no tensor of a checkpoint says it."""
+"""Size of SimNorm's groups in every published model; a checkpoint's tensors do not tell it."""
 
 
 @dataclass(frozen=True)
 class TDMPC2Config:
-    """Sizes of a `TDMPC2`. Raises UserError for a size below 1 or a latent that SimNorm cannot group."""
+    """Configuration of a `TDMPC2`. Raises UserError for a size below 1 or a latent that SimNorm can't group."""
 
     observation_dim: int
     action_dim: int
     """Size of one environment action."""
     action_block: int = 1
-    """Environment steps a model step; the model's action is that many environment actions, concatenated."""
+    """Environment steps per model step; the model's action is that many environment actions, concatenated."""
     latent_dim: int = 512
     encoder_widths: Sequence[int] = (256,)
-    """Hidden layers of the encoder."""
+    """Widths of the encoder's hidden layers."""
     dynamics_widths: Sequence[int] = (512, 512)
-    """Hidden layers of the dynamics."""
+    """Widths of the dynamics' hidden layers."""
     simnorm_group: int = SIMNORM_GROUP
 
     def __post_init__(self) -> None:
@@ -49,12 +50,12 @@ class TDMPC2Config:
         )
         require(
             self.latent_dim % self.simnorm_group == 0,
-            f"TD-MPC2 latent_dim {self.latent_dim} is no multiple of simnorm_group {self.simnorm_group}.",
+            f"TD-MPC2 latent_dim {self.latent_dim} is not a multiple of simnorm_group {self.simnorm_group}.",
         )
 
 
 class NormedLinear(nn.Linear):
-    """Linear, then LayerNorm; the activation is the network's."""
+    """A linear layer followed by LayerNorm; the network applies the activation."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)
@@ -66,16 +67,15 @@ class NormedLinear(nn.Linear):
 
 
 def simnorm(x: Float[Tensor, "*batch latent"], group: int) -> Float[Tensor, "*batch latent"]:
-    """Softmax within each group of `group` neighbouring features."""
+    """Softmax within each group of `group` consecutive features."""
     return x.unflatten(-1, (-1, group)).softmax(-1).flatten(-2)
 
 
-class TDMPC2(nn.Module):
-    """Encoder and latent dynamics; observations in the units that the checkpoint was trained on, actions in [-1, 1]."""
+class TDMPC2(Network[TDMPC2Config]):
+    """Encoder and latent dynamics; observations are in the checkpoint's training units, actions in [-1, 1]."""
 
     def __init__(self, config: TDMPC2Config) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         latent, action = config.latent_dim, config.action_dim * config.action_block
         self.encoder = _layers([config.observation_dim, *config.encoder_widths, latent])
         self.dynamics = _layers([latent + action, *config.dynamics_widths, latent])
@@ -84,26 +84,6 @@ class TDMPC2(nn.Module):
     def state_shape(self) -> tuple[int, ...]:
         """`(latent_dim,)`."""
         return (self.config.latent_dim,)
-
-    @property
-    def action_dim(self) -> int:
-        """Size of one model step's action."""
-        return self.config.action_dim * self.config.action_block
-
-    @property
-    def history(self) -> int:
-        """1: the latent is Markov."""
-        return 1
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the parameters."""
-        return next(self.parameters()).dtype
 
     def encode(self, observation: Float[Tensor, "batch observation"]) -> Float[Tensor, "batch latent"]:
         """Latents of state observations."""

@@ -1,4 +1,4 @@
-"""Random numbers that depend on nothing but what they are for."""
+"""Stable derivation of seeds: random numbers that depend only on an explicit key."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from jaxtyping import Float
 
 
 def stable_rng(*key: str | int | float) -> np.random.Generator:
-    """A generator seeded by a key such as task, settings, horizon and seed: the same in every process and on every machine."""
+    """A generator seeded by a key, such as task, settings, horizon and seed: the same in every process and on every machine."""
     text = json.dumps(key, separators=(",", ":"))
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+def stable_seed(text: str, size: int) -> int:
+    """A seed of `size` bytes derived from a text: the same in every process and on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=size).digest(), "little")
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a training step's random draws."""
+    return seed * 1_000_003 + step
 
 
 def smooth_noise(
     rng: np.random.Generator, count: int, length: int, size: int, memory: float = 0.9
 ) -> Float[np.ndarray, "count length size"]:
-    """Autoregressive Gaussian noise with unit variance at every step; `memory` in [0, 1) is its correlation over one step."""
+    """Autoregressive Gaussian noise of unit variance at every step; `memory` in [0, 1) is its correlation over one step."""
     shocks = rng.standard_normal((count, length, size))
     result = np.empty_like(shocks)
     result[:, :1] = shocks[:, :1]
