@@ -1,6 +1,9 @@
 """Batched trajectory optimisation on any world model; depends on torch only.
 
 `plans = make_planner("grasp", {"iterations": 300}).plan(model, problems, seeds)`
+
+The names in `__all__` are public, and so are those of `planners.testing`. Everything else is private by convention: it may
+move or change from one version to the next.
 """
 
 from __future__ import annotations
@@ -112,8 +115,11 @@ __all__ = [
     "Plans",
     "RandomShooting",
     "RandomShootingSettings",
+    "Scalar",
     "SearchPlanner",
     "SearchSettings",
+    "Setting",
+    "Settings",
     "Start",
     "check_setting",
     "full_settings",
