@@ -95,7 +95,9 @@ def _found(module: str, name: str) -> Any:
         owner = _other_owner(package, place)
         if owner is None:
             raise
-        raise ShadowedError(f"{package!r} in {place} was overwritten by that of the distribution {owner!r}: {_REMEDY}") from error
+        raise ShadowedError(
+            f"{package!r} in {place} was overwritten by that of the distribution {owner!r}: {_REMEDY}"
+        ) from error
 
 
 def _check_place(package: str) -> None:

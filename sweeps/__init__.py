@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sweeps.api.plan import Planned, plan
     from sweeps.api.study import Study, load_study, tune
     from sweeps.api.sweep import Sweep, load_sweep, sweep
-    from sweeps.commands.rerun import Agreement
+    from sweeps.running.rerun import Agreement
 
 __all__ = ["Agreement", "Planned", "Study", "Sweep", "load_study", "load_sweep", "plan", "sweep", "tune"]
 
@@ -26,6 +26,6 @@ __getattr__, __dir__ = lazy_names(
         "api.plan": ("Planned", "plan"),
         "api.study": ("Study", "load_study", "tune"),
         "api.sweep": ("Sweep", "load_sweep", "sweep"),
-        "commands.rerun": ("Agreement",),
+        "running.rerun": ("Agreement",),
     },
 )

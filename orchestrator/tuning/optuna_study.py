@@ -18,6 +18,7 @@ from typing import TypeVar
 import optuna
 from optuna.exceptions import DuplicatedStudyError
 from optuna.pruners import NopPruner
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -193,12 +194,7 @@ class OptunaStudy:
 
     def trials_of(self, name: str) -> list[TrialView]:
         """Trials of another study in the same storage. Raises UnknownNameError with the nearest names if there is none."""
-        storage = self._study._storage
-        names = self.with_retries(lambda: optuna.get_all_study_names(storage))
-        if name not in names:
-            raise UnknownNameError("study", name, names)
-        found = self.with_retries(lambda: optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False))
-        return [view_of(frozen) for frozen in found]
+        return self.with_retries(lambda: _trials_in(self._study._storage, name))
 
     def adopt_running(self, enabled: bool) -> int:
         """If enabled, take over the running trials of other drivers, which must be dead; return their number."""
@@ -250,6 +246,20 @@ class OptunaStudy:
         """Number of trials that are or will be finished, of those with a number below `below`."""
         states = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
         return sum(below is None or frozen.number < below for frozen in self._trials(*states))
+
+
+def trials_of(location: str | Path, name: str) -> list[TrialView]:
+    """Trials of a study in a storage; UserError for a storage that is down, and for a study that it lacks."""
+    with _translated_errors(masked_location(location)):
+        return _trials_in(open_storage(location), name)
+
+
+def _trials_in(storage: BaseStorage, name: str) -> list[TrialView]:
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        raise UnknownNameError("study", name, names)
+    found = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    return [view_of(frozen) for frozen in found]
 
 
 class Trial:

@@ -52,10 +52,14 @@ def summarise(grid: Grid, table: pa.Table) -> list[Row]:
     return rows_of(grid, cells_of(grid, table))
 
 
-def rows_of(grid: Grid, cells: Mapping[str, PointCells]) -> list[Row]:
-    """The same, from cells by point id."""
-    references = {condition_of(entry): entry for entry in reversed(grid.entries)}
-    rows = [_row(entry, references[condition_of(entry)], cells, len(grid.seeds)) for entry in grid.entries]
+def rows_of(grid: Grid, cells: Mapping[str, PointCells], reference: str | None = None) -> list[Row]:
+    """The same, from cells by point id; `reference` is another planner's label to compare with.
+
+    Where a task and horizon lack the reference, nothing is compared.
+    """
+    candidates = [entry for entry in grid.entries if reference in (None, entry.planner)]
+    references = {condition_of(entry): entry for entry in reversed(candidates)}
+    rows = [_row(entry, references.get(condition_of(entry), entry), cells, len(grid.seeds)) for entry in grid.entries]
     fair = iter(adjust([row.versus for row in rows if row.versus is not None]))
     return [row if row.versus is None else replace(row, versus=next(fair)) for row in rows]
 

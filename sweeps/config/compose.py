@@ -151,7 +151,7 @@ def _translate(override: Override, config: str, known: Mapping[str, tuple[str, .
         _check_options(key, value, known[key])
     added = override.is_add() or override.is_force_add()
     mark = "++" if _SETTING.fullmatch(key) or key.startswith(_OPEN) else "+" if added else ""
-    return f"{mark}{key}={_text(value)}", key, value
+    return f"{mark}{key}={override_text(value)}", key, value
 
 
 def _alias(key: str, config: str) -> str:
@@ -183,12 +183,12 @@ def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
         require(options.count(option) == 1, f"{kind} {option!r} is given twice: name each once.")
 
 
-def _text(value: object) -> str:
-    """A value in Hydra's grammar."""
+def override_text(value: object) -> str:
+    """A value as an override writes it, in Hydra's grammar."""
     if isinstance(value, list):
-        return "[" + ",".join(_text(item) for item in value) + "]"
+        return "[" + ",".join(override_text(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{override_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

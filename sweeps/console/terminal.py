@@ -24,6 +24,8 @@ def emit(value: Mapping[str, object]) -> None:
 
 def show(console: Console, table: RenderableType, width: int = 110) -> None:
     """Print a table at least `width` columns wide."""
+    if console.quiet:
+        return
     wide = Console(file=console.file, width=max(console.width, width), force_terminal=console.is_terminal)
     wide.print(table, highlight=False)
 

@@ -175,7 +175,7 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
 def to_csv(rows: Sequence[Row]) -> str:
     """The table for machines, in full precision."""
     stream = io.StringIO()
-    records = [_record(row) for row in rows]
+    records = [record_of(row) for row in rows]
     writer = csv.DictWriter(stream, records[0].keys(), lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
@@ -190,7 +190,8 @@ def _several_models(rows: Sequence[Row]) -> bool:
     return len({(row.entry.task, row.entry.point.model) for row in rows}) > len({row.entry.task for row in rows})
 
 
-def _record(row: Row) -> dict[str, object]:
+def record_of(row: Row) -> dict[str, object]:
+    """A row's numbers by the names of report.csv's columns."""
     point, versus = row.entry.point, row.versus
     low, high = row.success.interval
     gap = versus.success.interval if versus and versus.success.pairs else (None, None)

@@ -1,15 +1,15 @@
-"""`grasp plan`: one cell in this process, with a picture, a film and its trajectory."""
+"""`grasp plan`: one cell in this process, with a picture, an animation and its trajectory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts.drawing import Drawing, RenderJob, attempt_drawing
+from orchestrator.artifacts.drawing import Artifact, Drawing, RenderJob, attempt_drawing
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, replan_every
@@ -18,16 +18,51 @@ from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
 from sweeps.config.grid import Entry, Grid
-from sweeps.config.jobs import artifact_selection_of, read_job
+from sweeps.config.jobs import Job, artifact_selection_of, read_job
 from sweeps.console.terminal import say, show
 from world_models.errors import require
 
 FRAMES = 50
-"""Of a film: a single one may cost more than those of a sweep."""
+"""Frames of an animation: a single one may cost more than those of a sweep."""
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell: what came out, and its files."""
+
+    entry: Entry
+    seed: int
+    result: CellResult
+    artifacts: tuple[Artifact, ...] = ()
+    """Picture, animation and trajectory; none of a cell that failed."""
+    troubles: tuple[str, ...] = ()
+    """One sentence for each file that could not be made."""
 
 
 def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
     """Plan one cell, execute it, print the outcome and save what it looks like; 1 when it failed, else 0."""
+    job = read_plan(overrides, conf)
+    job.outputs.prepare()
+    entry, seed = job.grid.entries[0], job.grid.seeds[0]
+    with console.status(f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"):
+        cell = plan_cell(job)
+    if cell.result.status == "failed":
+        say(console, f"planning failed: {cell.result.error}")
+        return 1
+    show(console, _table(job.grid, entry, cell.result))
+    job.outputs.plans.mkdir(parents=True, exist_ok=True)
+    label = entry.planner.replace(" ", "-").replace(":", "-")
+    for artifact in cell.artifacts:
+        file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
+        file.write_bytes(artifact.data)
+        say(console, f"saved {file}")
+    for trouble in cell.troubles:
+        say(console, f"not drawn: {trouble}")
+    return 0
+
+
+def read_plan(overrides: Sequence[str], conf: Path | None) -> Job:
+    """The one cell that the overrides make, by itself in its grid; UserError where they make several."""
     job = read_job("plan", overrides, conf)
     grid = job.grid
     if job.values["horizons"] is None:
@@ -37,30 +72,26 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     require(
         count == 1, f"these overrides make {count} cells and `grasp plan` takes one: use `grasp sweep`, or give one of each."
     )
-    job.outputs.prepare()
-    entry, seed = grid.entries[0], grid.seeds[0]
-    with console.status(f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"):
-        device = str(job.values["device"])
-        evaluator = Evaluator(device)
-        result = evaluated(evaluator, Batch.of(entry.point, (seed,)), device).results[0]
+    return replace(job, grid=grid)
+
+
+def plan_cell(job: Job) -> PlannedCell:
+    """Plan a job's only cell in this process, execute the plan in the simulator, and draw it."""
+    entry, seed = job.grid.entries[0], job.grid.seeds[0]
+    device = str(job.values["device"])
+    evaluator = Evaluator(device)
+    result = evaluated(evaluator, Batch.of(entry.point, (seed,)), device).results[0]
     if result.status == "failed":
-        say(console, f"planning failed: {result.error}")
-        return 1
-    show(console, _table(grid, entry, result))
-    job.outputs.plans.mkdir(parents=True, exist_ok=True)
-    selection = (SelectedCell(seed, ()),)
-    render_job = RenderJob(seed, result.actions)
-    drawn = attempt_drawing(
-        evaluator, Drawing(entry.point, selection, (render_job,), artifact_selection_of(job.values).video, frames=FRAMES)
+        return PlannedCell(entry, seed, result)
+    drawing = Drawing(
+        entry.point,
+        (SelectedCell(seed, ()),),
+        (RenderJob(seed, result.actions),),
+        artifact_selection_of(job.values).video,
+        frames=FRAMES,
     )
-    label = entry.planner.replace(" ", "-").replace(":", "-")
-    for artifact in drawn.artifacts:
-        file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
-        file.write_bytes(artifact.data)
-        say(console, f"saved {file}")
-    for trouble in drawn.troubles:
-        say(console, f"not drawn: {trouble}")
-    return 0
+    drawn = attempt_drawing(evaluator, drawing)
+    return PlannedCell(entry, seed, result, drawn.artifacts, drawn.troubles)
 
 
 def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:

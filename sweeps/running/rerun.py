@@ -50,6 +50,11 @@ class Agreement:
             found.append(f"distance {_number(before.distance)}, now {_number(after.distance)}")
         return tuple(found)
 
+    @property
+    def agrees(self) -> bool:
+        """Whether success is the same, and the distance within a thousandth."""
+        return not self.differences
+
 
 def rerun(prefix: str | None, outputs: Outputs, console: Console) -> int:
     """Plan a cell of the ledger again and compare; 0 where it agrees, 1 where it does not."""

@@ -44,12 +44,18 @@ class SweepOptions:
 
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
     """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
-    options = options or SweepOptions()
+    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
+    return run_sweeps(read_jobs("config", overrides, conf), overrides, console, options or SweepOptions(), command)
+
+
+def run_sweeps(
+    jobs: Sequence[Job], overrides: Sequence[str], console: Console, options: SweepOptions, resume_command: str
+) -> int:
+    """The same for sweeps that are composed already; records and words quote `overrides` and `resume_command`."""
     require(
         not (options.join and options.retry_failed),
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
     )
-    jobs = read_jobs("config", overrides, conf)
     for check in (limits_of, grace_of, artifact_selection_of):
         check(jobs[0].values)  # what is wrong there is said before anything is written
     outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
@@ -73,11 +79,10 @@ def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, 
         if changed:
             say(console, changed)
     _log_to(outputs.sweep(grids[0].name) / "log.txt")
-    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
-        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, resume_command=command)
+        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, resume_command=resume_command)
         try:
             if missing or undrawn:
                 return _close(driver, _plan(driver, portions, missing, trackers), trackers, console)

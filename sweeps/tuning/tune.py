@@ -33,11 +33,16 @@ from sweeps.tuning.verdict import Verdict, judge, select_candidates
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
     """Run a study to its number of trials and judge the best of them; 130 after Ctrl-C, else 0."""
-    spec = read_study(overrides, conf)
+    return run_study(
+        read_study(overrides, conf), overrides, console, view, mask_text(shlex.join(["grasp", "tune", *overrides]))
+    )
+
+
+def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, resume_command: str) -> int:
+    """The same for a study that is composed already; records and words quote `overrides` and `resume_command`."""
     for check in (limits_of, grace_of):
         check(spec.values)
     spec.outputs.prepare()
-    resume_command = mask_text(shlex.join(["grasp", "tune", *overrides]))
     run = StudyRun(spec, console, view, resume_command)
     tracking = _tracking(spec, resume_command, console)
     tracking.check()

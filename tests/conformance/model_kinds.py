@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -13,39 +12,14 @@ from tests.support.planning import Patches, small_mlp
 from tests.world_models.adapters.test_dino_wm import small
 from world_models.adapters.lewm.model import LeWM, LeWMConfig
 from world_models.adapters.tdmpc2.model import TDMPC2, TDMPC2Config
-from world_models.base import PixelObservation, WorldModel
+from world_models.base import WorldModel
 from world_models.checkpoints import store as checkpoints
 from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums, WithEffort
 from world_models.models.encoders import ENCODERS
 from world_models.models.ensemble import Ensemble
 from world_models.models.jepa import JEPA, JEPAConfig
 from world_models.models.mlp import MLPConfig, ResidualMLP
-
-Observe = Callable[[int, torch.Generator], Tensor | PixelObservation]
-"""Random observations for a batch, in float32 or `uint8`."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of world model: its maker for a floating type (with the same weights in each), and its observations."""
-
-    make: Callable[[torch.dtype], WorldModel]
-    observe: Observe
-
-
-def vectors(features: int) -> Observe:
-    """State observations of so many features."""
-    return lambda count, generator: torch.randn(count, features, generator=generator)
-
-
-def pixel_observations(size: int, proprioception: int) -> Observe:
-    """Random pictures of `size` px, and proprioception of so many features."""
-
-    def observe(count: int, generator: torch.Generator) -> PixelObservation:
-        pixels = torch.randint(256, (count, size, size, 3), generator=generator, dtype=torch.uint8)
-        return PixelObservation(pixels, torch.randn(count, proprioception, generator=generator))
-
-    return observe
+from world_models.testing import ModelCase, pixel_observations, vectors
 
 
 def moved(make: Callable[[], nn.Module]) -> Callable[[torch.dtype], WorldModel]:
@@ -111,7 +85,7 @@ def jepa(encoder: str) -> Callable[[], nn.Module]:
     return lambda: JEPA(JEPAConfig(action_dim=2, encoder=encoder, **sizes))  # pyright: ignore
 
 
-def shipped(name: str) -> Kind:
+def shipped(name: str) -> ModelCase:
     """A model that ships with the package."""
     config = checkpoints.read_card(name)[0]["model"]
     sensors = checkpoints.load(name).sensors
@@ -120,7 +94,7 @@ def shipped(name: str) -> Kind:
         if sensors.kind == "pixels"
         else vectors(config["observation_dim"])
     )  # pyright: ignore
-    return Kind(lambda dtype: checkpoints.load(name, dtype=dtype).model, observe)
+    return ModelCase(lambda dtype: checkpoints.load(name, dtype=dtype).model, observe)
 
 
 TDMPC2_SIZES = {
@@ -131,25 +105,25 @@ LEWM_SIZES = {
     "action_hidden": 32, "width": 24,
 }  # fmt: skip
 
-MODELS: dict[str, Kind] = {
-    "linear_quadratic": Kind(lambda dtype: LinearQuadratic.random(0, dtype=dtype), vectors(4)),
-    "double_integrator": Kind(lambda dtype: DoubleIntegrator.make(dtype=dtype), vectors(4)),
-    "effort": Kind(lambda dtype: WithEffort(LinearQuadratic.random(1, 3, 2, dtype=dtype), 0.1), vectors(3)),
-    "pendulums": Kind(lambda dtype: Pendulums(3, dtype=dtype), vectors(3)),
-    "patches": Kind(Patches, lambda count, generator: torch.randn(count, 2, 3, generator=generator)),
-    "recurrent": Kind(moved(Recurrent), vectors(3)),
-    "mlp_relu": Kind(moved(residual_mlp(depth=2)), vectors(4)),
-    "mlp_silu_blocks": Kind(moved(residual_mlp(activation="silu", action_block=3)), vectors(4)),
-    "mlp_gelu_no_norm": Kind(moved(residual_mlp(activation="gelu", layer_norm=False)), vectors(4)),
-    "mlp_open": Kind(lambda dtype: small_mlp(dtype).requires_grad_(), vectors(4)),
-    "ensemble_of_mlps": Kind(moved(of_members(residual_mlp(activation="silu"), 4)), vectors(4)),
-    "ensemble_with_history": Kind(moved(of_members(Recurrent, 3)), vectors(3)),
-    "tdmpc2": Kind(moved(lambda: TDMPC2(TDMPC2Config(**TDMPC2_SIZES))), vectors(5)),  # pyright: ignore
-    "lewm": Kind(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), pixel_observations(28, 0)),  # pyright: ignore
-    "dino_wm": Kind(moved(small), pixel_observations(32, 4)),
-    "jepa_wms": Kind(moved(lambda: small("modulated-vit")), pixel_observations(32, 4)),
-    **{f"jepa_{encoder}": Kind(moved(jepa(encoder)), pixel_observations(32, 2)) for encoder in ENCODERS},
-    "ensemble_of_jepas": Kind(moved(of_members(jepa("conv"), 8)), pixel_observations(32, 2)),
+MODELS: dict[str, ModelCase] = {
+    "linear_quadratic": ModelCase(lambda dtype: LinearQuadratic.random(0, dtype=dtype), vectors(4)),
+    "double_integrator": ModelCase(lambda dtype: DoubleIntegrator.make(dtype=dtype), vectors(4)),
+    "effort": ModelCase(lambda dtype: WithEffort(LinearQuadratic.random(1, 3, 2, dtype=dtype), 0.1), vectors(3)),
+    "pendulums": ModelCase(lambda dtype: Pendulums(3, dtype=dtype), vectors(3)),
+    "patches": ModelCase(Patches, lambda count, generator: torch.randn(count, 2, 3, generator=generator)),
+    "recurrent": ModelCase(moved(Recurrent), vectors(3)),
+    "mlp_relu": ModelCase(moved(residual_mlp(depth=2)), vectors(4)),
+    "mlp_silu_blocks": ModelCase(moved(residual_mlp(activation="silu", action_block=3)), vectors(4)),
+    "mlp_gelu_no_norm": ModelCase(moved(residual_mlp(activation="gelu", layer_norm=False)), vectors(4)),
+    "mlp_open": ModelCase(lambda dtype: small_mlp(dtype).requires_grad_(), vectors(4)),
+    "ensemble_of_mlps": ModelCase(moved(of_members(residual_mlp(activation="silu"), 4)), vectors(4)),
+    "ensemble_with_history": ModelCase(moved(of_members(Recurrent, 3)), vectors(3)),
+    "tdmpc2": ModelCase(moved(lambda: TDMPC2(TDMPC2Config(**TDMPC2_SIZES))), vectors(5)),  # pyright: ignore
+    "lewm": ModelCase(moved(lambda: LeWM(LeWMConfig(**LEWM_SIZES))), pixel_observations(28, 0)),  # pyright: ignore
+    "dino_wm": ModelCase(moved(small), pixel_observations(32, 4)),
+    "jepa_wms": ModelCase(moved(lambda: small("modulated-vit")), pixel_observations(32, 4)),
+    **{f"jepa_{encoder}": ModelCase(moved(jepa(encoder)), pixel_observations(32, 2)) for encoder in ENCODERS},
+    "ensemble_of_jepas": ModelCase(moved(of_members(jepa("conv"), 8)), pixel_observations(32, 2)),
     **{f"zoo_{name}": shipped(name) for name in checkpoints.zoo_names()},
 }
 """Kinds of world models by name."""

@@ -1,0 +1,138 @@
+"""Small world models and problems to plan in: nothing is trained, and a plan takes milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.base import ModelProblems
+from world_models.base import Context, SquaredDistance, WorldModel
+from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums
+from world_models.models.mlp import MLPConfig, ResidualMLP
+
+
+@dataclass(frozen=True)
+class Patches:
+    """A world whose states are matrices, like the patch latents of a vision model: s' = 0.9 s + a_i in row i."""
+
+    dtype: torch.dtype = torch.float32
+    state_shape: tuple[int, ...] = (2, 3)
+    action_dim: int = 2
+    history: int = 1
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """States are the observations."""
+        return observation
+
+    def step(self, states: Float[Tensor, "n 1 two three"], actions: Float[Tensor, "n 1 two"]) -> Float[Tensor, "n two three"]:
+        """The next states."""
+        return 0.9 * states[:, 0] + torch.tanh(actions[:, 0]).unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A world model that stands before another and passes everything on."""
+
+    world: WorldModel
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """That of the other model."""
+        return self.world.state_shape
+
+    @property
+    def action_dim(self) -> int:
+        """That of the other model."""
+        return self.world.action_dim
+
+    @property
+    def history(self) -> int:
+        """That of the other model."""
+        return self.world.history
+
+    @property
+    def device(self) -> torch.device:
+        """That of the other model."""
+        return self.world.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the other model."""
+        return self.world.dtype
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """The other model's states."""
+        return self.world.encode(observation)
+
+    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
+        """The other model's next states."""
+        return self.world.step(states, actions)
+
+
+@dataclass(frozen=True)
+class Counting(Wrapped):
+    """A world that counts the states it steps, call by call."""
+
+    calls: list[int] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """States that were stepped."""
+        return sum(self.calls)
+
+    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
+        """The other model's next states, counted."""
+        self.calls.append(states.shape[0])
+        return super().step(states, actions)
+
+
+@dataclass(frozen=True, eq=False)
+class Cliff(LinearQuadratic):
+    """A linear world that gives NaN for strong actions."""
+
+    def step(self, states: Float[Tensor, "n 1 state"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n state"]:
+        """The next states; NaN where an action exceeds 0.3."""
+        strong = actions[:, 0].abs().amax(1, keepdim=True) > 0.3
+        return torch.where(strong, torch.nan, super().step(states, actions))
+
+
+def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:
+    """An untrained residual network of four features and two actions."""
+    torch.manual_seed(seed)
+    model = ResidualMLP(MLPConfig(observation_dim=4, action_dim=2, width=16))
+    model.delta_scale.fill_(0.1)
+    return model.to(dtype).requires_grad_(False)
+
+
+WORLDS: dict[str, Callable[[torch.dtype], WorldModel]] = {
+    "linear_quadratic": lambda dtype: LinearQuadratic.random(0, dtype=dtype),
+    "scalar": lambda dtype: LinearQuadratic.random(0, 1, 1, dtype=dtype),
+    "double_integrator": lambda dtype: DoubleIntegrator.make(dtype=dtype),
+    "pendulums": lambda dtype: Pendulums(dtype=dtype),
+    "patches": Patches,
+    "mlp": small_mlp,
+}
+"""Makers by name."""
+
+
+def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float = 0.5, seed: int = 0) -> ModelProblems:
+    """Random starts and goals; actions within [-bound, bound]."""
+    generator = torch.Generator().manual_seed(seed)
+    start, goal = torch.randn(2, batch, *model.state_shape, generator=generator, dtype=torch.float64).to(model.dtype)
+    high = torch.full((model.action_dim,), bound, dtype=model.dtype)
+    return ModelProblems(Context.at(model, start), goal, steps, -high, high, SquaredDistance())
+
+
+def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:
+    """Problems by index, in that order."""
+    context = Context(problems.context.states[rows], problems.context.actions[rows])
+    return ModelProblems(context, problems.goal[rows], problems.steps, problems.low, problems.high, problems.goal_cost)

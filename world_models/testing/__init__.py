@@ -1,0 +1,37 @@
+"""Conformance suites for world models and tasks, to be called from the tests of whoever writes one.
+
+`check_world_model(model, vectors(4))` and `check_task(task, horizon=20)` raise AssertionError, in one sentence, for the first
+promise that is broken. `MODEL_CHECKS` and `TASK_CHECKS` are the single checks, to be parametrised over.
+"""
+
+from __future__ import annotations
+
+from world_models.testing.models import (
+    MODEL_CHECKS,
+    ModelCase,
+    Observe,
+    check_world_model,
+    pixel_observations,
+    vectors,
+)
+from world_models.testing.refusals import refuses
+from world_models.testing.tasks import (
+    TASK_CHECKS,
+    TaskCase,
+    check_problems_elsewhere,
+    check_task,
+)
+
+__all__ = [
+    "MODEL_CHECKS",
+    "TASK_CHECKS",
+    "ModelCase",
+    "Observe",
+    "TaskCase",
+    "check_problems_elsewhere",
+    "check_task",
+    "check_world_model",
+    "pixel_observations",
+    "refuses",
+    "vectors",
+]
