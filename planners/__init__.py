@@ -21,6 +21,7 @@ from planners.methods.latco import LatCo, LatCoSettings
 from planners.methods.mppi import MPPI, MPPISettings
 from planners.methods.random_shooting import RandomShooting, RandomShootingSettings
 from planners.search.search_planner import SearchPlanner, SearchSettings
+from planners.search.search_run import check_problems
 from planners.settings import Scalar, Setting, Settings
 from world_models.errors import UnknownNameError, require
 
@@ -121,6 +122,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Start",
+    "check_problems",
     "check_setting",
     "full_settings",
     "make_planner",

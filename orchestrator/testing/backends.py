@@ -31,9 +31,8 @@ WORK = [Portion.of(plane_point(horizon), range(8)) for horizon in (4, 8, 12)]
 """Cells that all succeed."""
 CLOSE = ("distance", "predicted_cost", "last_cost", "model_distance")
 """Fields of a record that batches of another size round differently."""
-CIRCUMSTANCES = tuple(
-    ["plan_seconds", "batch_seconds", "worker_seconds", "finished_at", "threads", "device", "host", "batch_size", "actions"]
-)
+TIMES = ("plan_seconds", "batch_seconds", "worker_seconds", "finished_at")
+CIRCUMSTANCES = (*TIMES, "threads", "device", "host", "batch_size", "actions")
 """Fields of a record that say how it came about, or are compared apart."""
 
 

@@ -62,10 +62,6 @@ def test_every_backend_keeps_its_promises(check: Callable[[Backend, Path], None]
     check(backend, tmp_path)
 
 
-def test_check_backend_runs_all_of_them() -> None:
-    check_backend(lambda make: InlineBackend(make_evaluator=make))
-
-
 class Forgetful(InlineBackend):
     """A backend that loses every third result."""
 

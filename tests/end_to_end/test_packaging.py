@@ -1,4 +1,4 @@
-"""Contents of the wheel: the four packages with their configs and models, and nothing else."""
+"""Contents of the wheel: the front door, the four packages with their configs and models, and nothing else."""
 
 import re
 import shutil
@@ -28,9 +28,13 @@ def wheel(tmp_path_factory):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_it_holds_the_four_packages_and_nothing_else(wheel):
+def test_it_holds_the_front_door_and_the_four_packages_and_nothing_else(wheel):
     folders = {name.split("/")[0] for name in wheel}
-    assert folders == {*PACKAGES, "grasp_orchestrator-0.1.0.dist-info"}
+    assert folders == {*PACKAGES, "grasp_orchestrator.py", "grasp_orchestrator-0.1.0.dist-info"}
+
+
+def test_each_package_says_that_it_is_typed(wheel):
+    assert {f"{package}/py.typed" for package in PACKAGES} <= set(wheel)
 
 
 def test_it_holds_every_module_config_and_model(wheel):
@@ -45,7 +49,7 @@ def test_it_installs_the_command_and_cannot_be_uploaded_by_mistake(wheel):
     info = {
         name.split("/")[1]: data.decode() for name, data in wheel.items() if ".dist-info/" in name and "LICENSE" not in name
     }
-    assert "grasp = sweeps.cli:main" in info["entry_points.txt"]
+    assert "grasp = grasp_orchestrator:main" in info["entry_points.txt"]
     assert "Classifier: Private :: Do Not Upload" in info["METADATA"]
     assert "License-Expression: Apache-2.0" in info["METADATA"]
     assert any(name.endswith("LICENSE") for name in wheel)
