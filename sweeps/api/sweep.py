@@ -12,13 +12,13 @@ import pandas as pd
 from orchestrator.ledger.ledger import Ledger
 from sweeps.api.arguments import call_text, console_and_view, override_words
 from sweeps.api.frames import cells_frame, comparison_frame, points_frame, rows_against
-from sweeps.running.rerun import Agreement, find, plan_again
-from sweeps.running.sweep import SweepOptions, run_sweeps
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_jobs
 from sweeps.config.outputs import Outputs, outputs_of
 from sweeps.console.signals import INTERRUPTED
 from sweeps.reports.tables import fields_of
+from sweeps.running.rerun import Agreement, find, plan_again
+from sweeps.running.sweep import SweepOptions, run_sweeps
 from world_models.errors import UserError, require
 
 
