@@ -20,7 +20,9 @@ HEAVY = {"ray", "mlflow", "optuna", "hydra", "omegaconf", "matplotlib", "pandas"
 def python(code: str, *folders: Path) -> str:
     """What code prints in a fresh process that looks into some folders first."""
     path = ":".join(map(str, (*folders, ROOT)))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path}, check=True)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path}, check=True
+    )
     return done.stdout.strip()
 
 
@@ -104,9 +106,7 @@ def test_a_package_that_another_distribution_has_overwritten_is_named_in_one_sen
 
 def test_a_package_that_is_missing_is_named_in_one_sentence(tmp_path):
     (tmp_path / "grasp_orchestrator.py").write_text(Path(grasp_orchestrator.__file__).read_text())
-    code = (
-        "import sys; sys.meta_path = sys.meta_path[:3]\n"
-        "import grasp_orchestrator as grasp\ntry:\n    grasp.sweep\nexcept ImportError as error:\n    print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    code = "import grasp_orchestrator as grasp\ntry:\n    grasp.sweep\nexcept ImportError as error:\n    print(error)"
+    # Without site-packages, where the packages are.
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=tmp_path, env={}, check=True)
     assert done.stdout.startswith("the package 'sweeps' is missing beside")
