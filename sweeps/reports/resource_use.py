@@ -69,7 +69,7 @@ def resource_use_fields(row: Row) -> tuple[str, ...]:
 def resource_use_text(rows: Sequence[Row], width: int) -> str:
     """The table as plain text."""
     stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None).print(render_resource_use(rows))
+    Console(file=stream, force_jupyter=False, width=width, color_system=None).print(render_resource_use(rows))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

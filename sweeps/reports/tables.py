@@ -111,7 +111,7 @@ def headline(rows: Sequence[Row]) -> str:
 def to_text(rows: Sequence[Row], title: str) -> str:
     """The table as plain text."""
     stream = io.StringIO()
-    Console(file=stream, width=WIDTH, color_system=None).print(render_table(rows, title))
+    Console(file=stream, force_jupyter=False, width=WIDTH, color_system=None).print(render_table(rows, title))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
