@@ -26,7 +26,12 @@ def show(console: Console, table: RenderableType, width: int = 110) -> None:
     """Print a table at least `width` columns wide."""
     if console.quiet:
         return
-    wide = Console(file=console.file, width=max(console.width, width), force_terminal=console.is_terminal)
+    wide = Console(
+        file=console.file,
+        width=max(console.width, width),
+        force_terminal=console.is_terminal,
+        force_jupyter=console.is_jupyter,
+    )
     wide.print(table, highlight=False)
 
 

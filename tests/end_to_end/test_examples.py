@@ -53,4 +53,6 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     shown = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})]
     assert "image/png" in shown
     assert "text/html" in shown
-    assert (tmp_path / "outputs" / "sweeps" / "first" / "report.html").exists()
+    folder = tmp_path / "outputs" / "sweeps" / "first"
+    assert (folder / "report.html").exists()
+    assert "what it took" in (folder / "report.txt").read_text(), "the report went to the notebook"
