@@ -13,7 +13,7 @@ import grasp_orchestrator
 
 PAGE = Path(__file__).with_name("api.md")
 CALLS = ("sweep", "load_sweep", "Sweep", "Agreement", "plan", "Planned", "tune", "load_study", "Study")
-"""What the page explains in full, in its order: examples use what those before them have made."""
+"""Names that the page explains in full, in its order: examples use what those before them have made."""
 PACKAGES = ("world_models", "planners", "orchestrator", "sweeps")
 TESTING = ("world_models.testing", "planners.testing", "orchestrator.testing")
 INTRODUCTION = """# The Python interface

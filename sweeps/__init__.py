@@ -1,4 +1,4 @@
-"""What to run and what came out: configs, grids, tuning, reports, the command line, and the same from Python.
+"""Configs, grids, tuning, reports, the command line, and the same from Python.
 
 `sweep("task=wall", "planner=grasp,gd", seeds=4).table()`; most people write `import grasp_orchestrator as grasp` instead.
 

@@ -1,4 +1,4 @@
-"""What every backend promises: every batch yields exactly one result, whatever happens in it, and results are the same."""
+"""Promises of every backend: every batch yields exactly one result, whatever happens in it, and results are the same."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def only_what_is_lacking_is_drawn_again(backend: Backend, folder: Path) -> None:
 
 
 def a_drawing_that_fails_costs_the_images_only(backend: Backend, folder: Path) -> None:
-    """What cannot be drawn is said in the manifest, and not tried again."""
+    """A manifest says what could not be drawn, and it is not tried again."""
     ledger, artifacts = Ledger(folder / "ledger"), folder / "artifacts"
     good, bad = Portion.of(plane_point(4), [1]), Portion.of(plane_point(8), [UNDRAWABLE])
     summary = run_cells([good, bad], ledger, backend, artifacts=artifacts)

@@ -1,4 +1,4 @@
-"""What every planner promises, on every world."""
+"""Promises of every planner, on every world."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def the_model_is_left_as_it_was(case: PlannerCase, world: str) -> None:
 
 
 def evaluations_are_the_model_steps_taken(case: PlannerCase, world: str) -> None:
-    """What a plan says of its cost is what the model was asked for, and progress is reported step by step."""
+    """A plan counts the model steps that were taken, and progress is reported step by step."""
     model = Counting(WORLDS["pendulums"](SINGLE))
     seen: list[tuple[int, int]] = []
     done = case.make({}).plan(model, problems_for(model), SEEDS, lambda i, n: seen.append((i, n)))

@@ -1,1 +1,1 @@
-"""What `import grasp_orchestrator` offers: sweeps, studies and single plans from Python, by the commands' own functions."""
+"""The Python interface: sweeps, studies and single plans, by the functions of the commands."""

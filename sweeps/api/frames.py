@@ -17,7 +17,7 @@ from world_models.errors import UnknownNameError
 FIRST = ("task", "planner", "model", "horizon", "mode", "seed", "status", "success", "distance", "unit")
 """Columns of the cells' frame that people look for first; the ledger's others follow."""
 COMPARED = ("pairs", "difference", "difference_low", "difference_high", "p_value", "q_value", "verdict")
-"""What a comparison says of a point, besides which point it is."""
+"""Columns of a comparison, besides those that name the point."""
 UNITS = {"horizon": "environment steps", "steps_to_success": "environment steps", "evaluations": "model steps"} | dict.fromkeys(
     ("plan_seconds", "batch_seconds", "worker_seconds", "mean_plan_seconds", "mean_plan_seconds_of_successes"), "s"
 )

@@ -18,7 +18,7 @@ HEAVY = {"ray", "mlflow", "optuna", "hydra", "omegaconf", "matplotlib", "pandas"
 
 
 def python(code: str, *folders: Path) -> str:
-    """What code prints in a fresh process that looks into some folders first."""
+    """The output of code in a fresh process that looks into some folders first."""
     path = ":".join(map(str, (*folders, ROOT)))
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path}, check=True

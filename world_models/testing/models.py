@@ -1,4 +1,4 @@
-"""What every kind of world model must do, whatever is inside: planners count on all of it."""
+"""Requirements on every kind of world model, whatever is inside: planners rely on all of them."""
 
 from __future__ import annotations
 

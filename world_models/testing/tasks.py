@@ -1,4 +1,4 @@
-"""What every task promises: true simulators that replay exactly, and problems that depend on their seed alone."""
+"""Promises of every task: true simulators that replay exactly, and problems that depend on their seed alone."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def distance_is_zero_and_reached_at_the_goal(case: TaskCase) -> None:
 
 
 def simulation_repeats_bit_for_bit_alone_batched_and_permuted(case: TaskCase) -> None:
-    """What else is in a batch changes nothing."""
+    """The rest of a batch changes nothing."""
     task, begin, actions = case.task, case.starts, case.random_actions
     together = task.simulate(begin, actions)
     assert np.array_equal(task.simulate(begin, actions), together), "a simulation gives something else when it is repeated"
@@ -266,7 +266,7 @@ def plans_must_fit_their_problems(case: TaskCase) -> None:
 
 
 def behaviour_is_simulated_broad_and_drawn_from_its_generator(case: TaskCase) -> None:
-    """What models are trained on is real, is repeatable, and covers the problems."""
+    """Training data are real, are repeatable, and cover the problems."""
     task = case.task
     states, actions = task.sample(np.random.default_rng(0), 32, 20)
     again, other = task.sample(np.random.default_rng(0), 32, 20), task.sample(np.random.default_rng(1), 32, 20)
