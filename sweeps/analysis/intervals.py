@@ -33,6 +33,11 @@ class Rate:
         """Wilson's 95 % score interval; [0, 1] without trials."""
         return wilson(self.successes, self.trials)
 
+    @property
+    def text(self) -> str:
+        """The rate with its interval, such as `0.75 [0.30, 0.95]`; `-` without trials."""
+        return "-" if self.value is None else f"{self.value:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
+
 
 def mean_of_rates(rates: Sequence[Rate]) -> tuple[float, float]:
     """A 95 % interval of the mean of several rates, each counted alike (Price and Bonett 2004, adjusted Wald); [0, 1] where one

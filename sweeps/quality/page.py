@@ -20,7 +20,6 @@ from sweeps.quality.tables import (
     condition_text,
     measured_points,
     points_of_part,
-    rate_text,
     shown_failures,
     targets,
     versus_text,
@@ -169,7 +168,7 @@ def _section(title: str, words: str, points: Sequence[MeasuredPoint]) -> Iterato
         far = "-" if one.distance is None else f"{one.distance:.3g} {one.unit}"
         failed = f" ({one.failed} failed)" if one.failed else ""
         yield (
-            f"| {one.task} | {_horizon(one)} | {one.planner} | {rate_text(one.success)} | {one.success.trials}{failed} "
+            f"| {one.task} | {_horizon(one)} | {one.planner} | {one.success.text} | {one.success.trials}{failed} "
             f"| {versus_text(one)} | {far} | {_number(one.seconds)} |"
         )
     yield ""
@@ -230,7 +229,7 @@ def _ablation(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iter
     for one in points:
         steps = "-" if one.evaluations is None else f"{one.evaluations:.0f}"
         yield (
-            f"| {one.task} | {one.horizon} | {one.planner} | {rate_text(one.success)} | {one.success.trials} "
+            f"| {one.task} | {one.horizon} | {one.planner} | {one.success.text} | {one.success.trials} "
             f"| {versus_text(one)} | {_number(one.seconds)} | {steps} |"
         )
     yield ""

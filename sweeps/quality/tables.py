@@ -184,7 +184,7 @@ def targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> list[T
             found.append(Target(requirement, "not measured", False))
             continue
         met = (best.success.value or 0.0) >= target["at_least"]
-        found.append(Target(requirement, f"{best.planner} {rate_text(best.success)}, n {best.success.trials}", met))
+        found.append(Target(requirement, f"{best.planner} {best.success.text}, n {best.success.trials}", met))
     return found + [_faster(points, aim) for aim in facts["aims"]["faster"]]
 
 
@@ -222,11 +222,6 @@ def shown_failures(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) ->
                 found.append((far[at] / start, one, at))
     found.sort(key=lambda each: (-each[0], each[1].task, each[1].horizon, each[1].planner))
     return [(one, at) for _, one, at in found[:count]]
-
-
-def rate_text(rate: Rate) -> str:
-    """A rate with its interval; `-` without trials."""
-    return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
 
 
 def versus_text(one: MeasuredPoint) -> str:

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.analysis.comparison import LEVEL
-from sweeps.analysis.intervals import Rate
 from sweeps.analysis.point_cells import condition_of
 from sweeps.analysis.rows import Row
 
@@ -70,11 +69,6 @@ def mixed_note(rows: Iterable[Row]) -> list[str]:
     return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
 
 
-def rate_text(rate: Rate) -> str:
-    """A rate with its interval; `-` without trials."""
-    return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
-
-
 def fields_of(row: Row) -> dict[str, str]:
     """A row's cells as text."""
     point, versus = row.entry.point, ""
@@ -85,7 +79,7 @@ def fields_of(row: Row) -> dict[str, str]:
         "model": point.model,
         "horizon": str(point.horizon),
         "planner": row.entry.planner,
-        "success": rate_text(row.success),
+        "success": row.success.text,
         "n": f"{row.success.trials}{'*' if row.mixed else ''}",
         "in_model": "-" if row.in_model.value is None else f"{row.in_model.value:.2f}",
         "distance": "-" if row.distance is None else f"{row.distance:.3g} {row.entry.unit}",
