@@ -143,7 +143,7 @@ def _ablation_claims(spec: DiagnosisSpec, rows: Sequence[Row]) -> list[Claim]:
     evaluations = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
     base = rows[0]
     claims = []
-    for row in (row for row in rows if row.entry.planner in CLAIMED):
+    for row in (row for row in rows if row.planner in CLAIMED):
         pairs = [
             (evaluations.get((row.entry.point.point_id, s)), evaluations.get((base.entry.point.point_id, s)))
             for s in spec.grid.seeds
