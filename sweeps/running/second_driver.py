@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from rich.console import Console
 
@@ -13,13 +12,11 @@ from orchestrator.driver.join_requests import JoinRequest, JoinRequests
 from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import Holder
-from orchestrator.workers.evaluator import check_point
 from sweeps.config.grid import Grid, missing_of
-from sweeps.config.jobs import Job
+from sweeps.config.jobs import Job, check_grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View
 from sweeps.console.terminal import emit, say
-from world_models.checkpoints.store import read_card
 from world_models.errors import UserError
 
 LOOK = 1.0
@@ -150,7 +147,7 @@ class RequestedSweeps:
         for request_id, request in self._join_requests.take():
             try:
                 grid = self._outputs.load(request.sweep)
-                self._check(grid)
+                check_grid(grid)
                 fresh = missing_of([grid], self._ledger, retry_failed=False)
             except UserError as error:
                 self._join_requests.refuse(request_id, str(error))
@@ -161,12 +158,6 @@ class RequestedSweeps:
             self._on_join(grid, fresh)
             portions += fresh
         return portions
-
-    def _check(self, grid: Grid) -> None:
-        """UserError unless all of a sweep can be planned from here: its models are known, and are the ones it means."""
-        known_card = cache(read_card)
-        for entry in grid.entries:
-            check_point(entry.point, read_card=known_card)
 
 
 def _status(outputs: Outputs, name: str) -> Status | None:
