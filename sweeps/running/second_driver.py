@@ -16,6 +16,7 @@ from sweeps.config.grid import Grid, missing_of
 from sweeps.config.jobs import Job, check_grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View
+from sweeps.console.events import JoinedEvent, Progress
 from sweeps.console.terminal import emit, say
 from world_models.errors import UserError
 
@@ -91,13 +92,15 @@ class SecondDriver:
             doubts = [request_id for request_id in doubts if not self._doubted(request_id, time.monotonic() - began)]
             if time.monotonic() - said >= LINE_EVERY:
                 said = time.monotonic()
-                self._show(total - count(missing), total)
+                self._show(total - count(missing), total, said - began)
             time.sleep(max(LOOK, CALM * took) if missing else 0.0)
         return missing
 
-    def _show(self, done: int, total: int) -> None:
+    def _show(self, done: int, total: int, seconds: float) -> None:
         if self._view is View.JSON:
-            emit({"done": done, "total": total})
+            there = count(merged(portion for grid in self._grids for portion in grid.portions())) - total
+            progress = Progress("cells", there + done, there + total, round(seconds, 1))
+            emit(JoinedEvent(progress, done, total).as_json())
         elif self._view is View.LIVE:
             say(self._console, f"{done}/{total} cells")
 
