@@ -29,8 +29,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
+from orchestrator.evaluation.wilson_interval import wilson
 from planners import Planner, make_planner
-from sweeps.analysis.intervals import wilson
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
 from world_models.checkpoints.store import LoadedModel

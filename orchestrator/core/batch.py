@@ -48,6 +48,14 @@ class Batch:
         """The cells, in order."""
         return tuple(part.point.cell(seed) for part in self.slices for seed in part.seeds)
 
+    @property
+    def words(self) -> str:
+        """The batch for people: `wall grasp H50, 4 seeds from 8`."""
+        seeds, points = self.seeds, len({part.point for part in self.slices})
+        which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds from {min(seeds)}"
+        which += f" with {points} settings" if points > 1 else ""
+        return f"{self.point.task.name} {self.point.planner.name} H{self.point.horizon}, {which}"
+
     def split(self, parts: int) -> list[Batch]:
         """The same cells in at most `parts` batches whose sizes differ by at most one."""
         rows = [(part, seed) for part in self.slices for seed in part.seeds]

@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.storage.locks import Holder
+from orchestrator.workers.backend import WorkerView
 from world_models.errors import UserError
 
 EVERY = 1.0
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """The status of one worker."""
+    """The status of one worker: a `WorkerView` in plain values, with durations for times and names for digests."""
 
     name: str
     node: str
@@ -36,6 +37,14 @@ class WorkerStatus:
     """Number of cells that it has planned."""
     deaths: int
     """Predecessors that died."""
+
+    @staticmethod
+    def of(worker: WorkerView, models: Mapping[str, str]) -> WorkerStatus:
+        """The worker as it is now; `models` has names by digest."""
+        names = tuple(models.get(model, model) for model in worker.models)
+        return WorkerStatus(
+            worker.name, worker.node, worker.device, names, worker.plans, worker.seconds, worker.cells, worker.deaths
+        )
 
 
 @dataclass(frozen=True)

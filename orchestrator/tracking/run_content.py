@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.core.cell import OPEN_LOOP
+from orchestrator.evaluation.wilson_interval import wilson
 
 Row = Mapping[str, Any]
 """A ledger row."""
@@ -251,17 +252,6 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray:
 def _microseconds(table: pa.Table) -> np.ndarray:
     """When each cell was finished, in microseconds since the epoch."""
     return pc.cast(table["finished_at"], pa.int64()).to_numpy()
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate; (0, 1) without observations."""
-    if n == 0:
-        return 0.0, 1.0
-    z, rate = 1.959963984540054, successes / n
-    centre = rate + z * z / (2 * n)
-    spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def table_json(rows: Sequence[Row]) -> str:

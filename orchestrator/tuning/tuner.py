@@ -87,16 +87,18 @@ class Tuner:
         plan: TuningPlan,
         recorded: Recorded,
         stop: threading.Event,
-        on_end: Callable[[EndedTrial], None] = lambda ended: None,
+        observers: Sequence[Callable[[EndedTrial], None]] = (),
+        progress: StudyProgress | None = None,
     ) -> None:
+        """`observers` are told each trial that has ended; `progress` is kept up to date for those who watch."""
         self._study, self._make_points, self._plan = study, make_points, plan
         self._instances = tuple(instances)
-        self._recorded, self._stop, self._on_end = recorded, stop, on_end
+        self._recorded, self._stop, self._observers = recorded, stop, observers
         self._objectives: tuple[Objective, ...] = study.definition.objectives
         self._trials: dict[int, Trial] = {}
         self._seen: dict[str, dict[int, CellResult]] = {}
         """Records by point id and seed: those of this run and those found in the ledger."""
-        self.progress = StudyProgress()
+        self.progress = progress or StudyProgress()
         self._scheduler: Scheduler | None = None
 
     def start(self, scheduler: Scheduler) -> None:
@@ -196,4 +198,5 @@ class Tuner:
         if state is State.COMPLETE:
             best, first = self.progress.best, self._objectives[0]
             self.progress.best = values[0] if best is None or first.better(values[0], best) else best
-        self._on_end(EndedTrial(number, state, tuple(values), cells))
+        for observer in self._observers:
+            observer(EndedTrial(number, state, tuple(values), cells))

@@ -86,6 +86,16 @@ class WorkerView:
     deaths: int
     """Predecessors that died."""
 
+    @property
+    def plans(self) -> str:
+        """What it plans now, in words; empty: it is idle."""
+        return "" if self.batch is None else self.batch.words
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at that."""
+        return max(0.0, time.monotonic() - self.since)
+
 
 @runtime_checkable
 class Backend(Protocol):

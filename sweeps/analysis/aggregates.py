@@ -17,8 +17,8 @@ from rich.table import Table
 from sweeps.analysis.bootstrap import FEWEST_OF_SEVERAL, Interval, interquartile_interval, interquartile_mean
 from sweeps.analysis.comparison import Verdict
 from sweeps.analysis.intervals import mean_of_rates
-from sweeps.analysis.point_cells import Condition, PointCells, condition_of
-from sweeps.analysis.rows import Row
+from sweeps.analysis.point_cells import Condition
+from sweeps.analysis.rows import MeasuredPoint
 
 PLANNERS = 14
 """Lines at most; report.csv has all points."""
@@ -54,23 +54,23 @@ class Overall:
     """Share of problems with at least that share of the way made, settings counted alike."""
 
 
-def overall(rows: Sequence[Row], cells: Mapping[str, PointCells]) -> list[Overall]:
+def overall(rows: Sequence[MeasuredPoint]) -> list[Overall]:
     """A line a planner; empty with fewer than two settings, where the table itself says it all."""
-    by_planner: dict[str, dict[Condition, Row]] = {}
+    by_planner: dict[str, dict[Condition, MeasuredPoint]] = {}
     for row in rows:
-        if row.success.trials and not np.isnan(cells[row.entry.point.point_id].done.progress).all():
-            by_planner.setdefault(row.entry.planner, {})[condition_of(row.entry)] = row
-    every = {row.entry.planner for row in rows}
+        if row.success.trials and not np.isnan(row.cells.done.progress).all():
+            by_planner.setdefault(row.planner, {})[row.condition] = row
+    every = {row.planner for row in rows}
     common = set.intersection(*(set(by_condition) for by_condition in by_planner.values())) if by_planner else set()
     if len(common) < 2 or len(every) > len(by_planner):
         return []
-    ordered = [condition for condition in dict.fromkeys(condition_of(row.entry) for row in rows) if condition in common]
+    ordered = [condition for condition in dict.fromkeys(row.condition for row in rows) if condition in common]
     shown = list(by_planner.items())[:PLANNERS]
-    return [_overall(name, [settings[one] for one in ordered], cells) for name, settings in shown]
+    return [_overall(name, [settings[one] for one in ordered]) for name, settings in shown]
 
 
-def _overall(planner: str, rows: Sequence[Row], cells: Mapping[str, PointCells]) -> Overall:
-    ran = [cells[row.entry.point.point_id].done for row in rows]
+def _overall(planner: str, rows: Sequence[MeasuredPoint]) -> Overall:
+    ran = [row.cells.done for row in rows]
     rates = [row.success for row in rows]
     progress = [one.progress[~np.isnan(one.progress)] for one in ran]
     versus = [row.versus for row in rows if row.versus is not None]

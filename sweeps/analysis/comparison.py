@@ -9,8 +9,9 @@ from enum import Enum
 import numpy as np
 from jaxtyping import Float64
 
+from orchestrator.evaluation.wilson_interval import wilson
 from sweeps.analysis.bootstrap import Interval, mean_interval
-from sweeps.analysis.intervals import Paired, adjusted, paired, wilson
+from sweeps.analysis.intervals import Paired, adjusted, paired
 from sweeps.analysis.point_cells import PointCells
 
 LEVEL = 0.05

@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from scipy.stats import false_discovery_control
 
+from orchestrator.evaluation.wilson_interval import Z95, wilson
+
 Outcomes = tuple[Int64[np.ndarray, " _"], Bool[np.ndarray, " _"]]
 """Seeds, each once, and whether each was solved."""
-
-Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % quantile."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +33,10 @@ class Rate:
         """Wilson's 95 % score interval; [0, 1] without trials."""
         return wilson(self.successes, self.trials)
 
-
-def wilson(successes: int | float, trials: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of a binomial rate (Wilson 1927), as scipy's `proportion_ci("wilson")`; ties may be halves."""
-    if trials == 0:
-        return 0.0, 1.0
-    share = successes / trials
-    scale = 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / scale
-    half = z * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == trials else centre + half
-    return low, high
+    @property
+    def text(self) -> str:
+        """The rate with its interval, such as `0.75 [0.30, 0.95]`; `-` without trials."""
+        return "-" if self.value is None else f"{self.value:.2f} [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
 
 
 def mean_of_rates(rates: Sequence[Rate]) -> tuple[float, float]:

@@ -74,15 +74,20 @@ def records_of(grid: Grid, ledger: Ledger, columns: Sequence[str] | None = None)
 def cells_of(grid: Grid, table: pa.Table) -> Mapping[str, PointCells]:
     """Cells by point id, from a ledger table with `COLUMNS`; other sweeps' cells are left out."""
     order, bounds = by_point(grid, table)
-    cells = PointCells(
+    cells = cells_in(table).where(order)
+    spans = zip(grid.entries, bounds[:-1], bounds[1:], strict=True)
+    return {entry.point.point_id: cells.where(slice(a, b)) for entry, a, b in spans}
+
+
+def cells_in(table: pa.Table) -> PointCells:
+    """All cells of a table with `COLUMNS`, in its order."""
+    return PointCells(
         table["seed"].to_numpy(),
         ~is_failed(table["status"]),
         is_status(table["status"], "non_finite"),
         table["success"].to_numpy(),
         *(table[name].cast(pa.float64()).to_numpy() for name in _NUMBERS),
-    ).where(order)
-    spans = zip(grid.entries, bounds[:-1], bounds[1:], strict=True)
-    return {entry.point.point_id: cells.where(slice(a, b)) for entry, a, b in spans}
+    )
 
 
 def by_point(grid: Grid, table: pa.Table) -> tuple[Int64[np.ndarray, " cells"], Int64[np.ndarray, " points_plus_one"]]:

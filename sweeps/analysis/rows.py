@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -11,41 +12,97 @@ from jaxtyping import Float64
 
 from sweeps.analysis.comparison import Comparison, adjust, compare_cells
 from sweeps.analysis.intervals import Rate
-from sweeps.analysis.point_cells import COLUMNS, PointCells, cells_of, condition_of, records_of
+from sweeps.analysis.point_cells import COLUMNS, Condition, PointCells, cells_of, condition_of, records_of
 from sweeps.config.grid import Entry, Grid
 
-__all__ = ["COLUMNS", "Row", "records_of", "rows_of", "summarise"]
+__all__ = ["COLUMNS", "MeasuredPoint", "Row", "records_of", "rows_of", "summarise"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One point: a planner on a task at a horizon."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredPoint:
+    """A planner on a task at a horizon, with its cells and what they amount to: what tables and figures are made from."""
 
-    entry: Entry
-    success: Rate
-    """Of the cells that ran; failed ones are counted apart."""
-    in_model: Rate
-    distance: float | None
-    """Median at the end, in the task's unit."""
-    plan_seconds: float | None
-    """Mean over all cells that ran, successful or not."""
-    solved_seconds: float | None
-    """Mean over those that succeeded."""
-    steps: float | None
-    """Median environment steps to success, of those that succeeded."""
-    evaluations: float | None
-    """Mean model steps a problem, over all cells that ran."""
-    reference: str | None
-    """Label of the planner that `versus` compares with; None for the reference itself."""
-    versus: Comparison | None
-    failed: int
-    missing: int
+    task: str
+    """The task's label."""
+    model: str
+    """World model name or path."""
+    horizon: int
+    mode: str
+    planner: str
+    """The planner's label."""
+    unit: str
+    """Unit of the task's distance."""
+    cells: PointCells
+    versus: Comparison | None = None
+    """Compared with the reference planner on the same problems; None for the reference itself."""
     mixed: tuple[str, ...] = ()
     """What its cells were not all computed with alike, in words (`sweeps.analysis.mixtures`)."""
 
+    @property
+    def condition(self) -> Condition:
+        """What planners must share to be compared."""
+        return self.task, self.model, self.horizon
+
+    @property
+    def panel(self) -> tuple[str, str]:
+        """What figures draw a panel of: a task and a world model."""
+        return self.task, self.model
+
+    @cached_property
+    def success(self) -> Rate:
+        """Success rate of the cells that ran; failed ones are counted apart."""
+        return Rate(int(self.cells.done.success.sum()), len(self.cells.done))
+
+    @cached_property
+    def in_model(self) -> Rate:
+        """Success rate that the world model predicts."""
+        predicted = _known(self.cells.done.predicted_success)
+        return Rate(int(predicted.sum()), len(predicted))
+
+    @cached_property
+    def distance(self) -> float | None:
+        """Median distance to the goal at the end, in `unit`."""
+        return _median(self.cells.done.distance)
+
+    @cached_property
+    def plan_seconds(self) -> float | None:
+        """Mean planning seconds over all cells that ran, successful or not."""
+        return _mean(self.cells.done.seconds)
+
+    @cached_property
+    def solved_seconds(self) -> float | None:
+        """Mean planning seconds over the cells that succeeded."""
+        return _mean(self.cells.done.seconds[self.cells.done.success])
+
+    @cached_property
+    def steps(self) -> float | None:
+        """Median environment steps to success, of the cells that succeeded."""
+        return _median(self.cells.done.steps[self.cells.done.success])
+
+    @cached_property
+    def evaluations(self) -> float | None:
+        """Mean model steps per problem, over all cells that ran."""
+        return _mean(self.cells.done.evaluations)
+
+    @property
+    def failed(self) -> int:
+        """Cells that ended in an error."""
+        return len(self.cells) - len(self.cells.done)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Row(MeasuredPoint):
+    """A point of a sweep's grid."""
+
+    entry: Entry
+    reference: str | None
+    """Label of the planner that `versus` compares with; None for the reference itself."""
+    missing: int
+    """Cells that the ledger lacks."""
+
 
 def summarise(grid: Grid, table: pa.Table) -> list[Row]:
-    """A row a point, in the grid's order, from a ledger table with `COLUMNS`; other sweeps' cells are left out.
+    """A row per point, in the grid's order, from a ledger table with `COLUMNS`; other sweeps' cells are left out.
 
     The reference planner is the grid's first.
     """
@@ -65,22 +122,19 @@ def rows_of(grid: Grid, cells: Mapping[str, PointCells], reference: str | None =
 
 
 def _row(entry: Entry, reference: Entry, cells: Mapping[str, PointCells], seeds: int) -> Row:
-    recorded = cells[entry.point.point_id]
-    ran = recorded.done
-    predicted = _known(ran.predicted_success)
+    point, recorded = entry.point, cells[entry.point.point_id]
     return Row(
-        entry,
-        Rate(int(ran.success.sum()), len(ran)),
-        Rate(int(predicted.sum()), len(predicted)),
-        _median(ran.distance),
-        _mean(ran.seconds),
-        _mean(ran.seconds[ran.success]),
-        _median(ran.steps[ran.success]),
-        _mean(ran.evaluations),
-        None if reference is entry else reference.planner,
-        None if reference is entry else compare_cells(recorded, cells[reference.point.point_id]),
-        len(recorded) - len(ran),
-        seeds - len(recorded),
+        task=entry.task,
+        model=point.model,
+        horizon=point.horizon,
+        mode=point.mode,
+        planner=entry.planner,
+        unit=entry.unit,
+        cells=recorded,
+        versus=None if reference is entry else compare_cells(recorded, cells[reference.point.point_id]),
+        entry=entry,
+        reference=None if reference is entry else reference.planner,
+        missing=seeds - len(recorded),
     )
 
 

@@ -32,7 +32,6 @@ class SweepSummary:
     grid: Grid
     table: pa.Table
     facts: Facts
-    cells: Mapping[str, PointCells]
     rows: Sequence[Row]
     overall: Sequence[Overall]
 
@@ -63,7 +62,7 @@ def summary_of(grid: Grid, table: pa.Table) -> SweepSummary:
     cells = cells_of(grid, table)
     rows, facts = mark_mixed(rows_of(grid, cells), grid, table), _facts(grid, table, cells)
     # Of a large sweep the texts that all cells share are most of the table.
-    return SweepSummary(grid, table.drop_columns([*_FACTS, *_CIRCUMSTANCES]), facts, cells, rows, overall(rows, cells))
+    return SweepSummary(grid, table.drop_columns([*_FACTS, *_CIRCUMSTANCES]), facts, rows, overall(rows))
 
 
 def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Facts:

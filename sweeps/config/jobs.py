@@ -67,13 +67,18 @@ def _job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
     composed = compose(config, overrides, conf)
     spec = spec_of(composed, conf)
     grid = spec.expand(lookups())
+    check_grid(grid)
+    return Job(grid, Outputs.of(composed.values), composed.values, composed.text)
+
+
+def check_grid(grid: Grid) -> None:
+    """UserError unless every point can be planned from here: its model is known, fits, and is the one that is meant."""
     known_card = cache(read_card)
     for entry in grid.entries:
         check_point(entry.point, read_card=known_card)
     # A horizon too short for the task's kind of problem would fail every cell: one problem of each says so at once.
     for task, horizon in dict.fromkeys((entry.point.task, entry.point.horizon) for entry in grid.entries):
         make_task(task.name, **task.as_dict()).problem(grid.seeds[0], horizon)
-    return Job(grid, Outputs.of(composed.values), composed.values, composed.text)
 
 
 def lookups() -> Lookups:

@@ -13,8 +13,8 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from orchestrator.core.batch import Batch
 from orchestrator.workers.backend import Backend, WorkerView
+from sweeps.console.events import Event
 from sweeps.console.terminal import duration, emit, say
 
 LINE_EVERY = 5.0
@@ -59,7 +59,7 @@ class Display(ABC):
         """One line that says it all."""
 
     @abstractmethod
-    def numbers(self) -> dict[str, object]:
+    def event(self) -> Event:
         """The same for machines."""
 
     @abstractmethod
@@ -91,7 +91,7 @@ class Display(ABC):
         if self._view is not View.QUIET and (now - self._last >= LINE_EVERY or done >= total):
             self._last = now
             if self._view is View.JSON:
-                emit(self.numbers())
+                emit(self.event().as_json())
             else:
                 say(self._console, self.line())
 
@@ -111,16 +111,5 @@ class Display(ABC):
         )
 
 
-def words_of(batch: Batch) -> str:
-    """A batch for people."""
-    point, seeds = batch.point, batch.seeds
-    which = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds from {min(seeds)}"
-    points = len({part.point for part in batch.slices})
-    which += f" with {points} settings" if points > 1 else ""
-    return f"{point.task.name} {point.planner.name} H{point.horizon}, {which}"
-
-
 def _doing(worker: WorkerView) -> str:
-    if worker.batch is None:
-        return "idle"
-    return f"{words_of(worker.batch)}, for {duration(max(0.0, monotonic() - worker.since))}"
+    return f"{worker.plans}, for {duration(worker.seconds)}" if worker.plans else "idle"

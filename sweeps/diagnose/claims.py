@@ -217,8 +217,8 @@ def ablation_claim(row: Row, base: Row, model_step_ratios: Float[Tensor, " pairs
     else:
         verdict = Verdict.SHOWN if low > 1.1 else Verdict.NOT_SHOWN
     return Claim(
-        f"ablation_{row.entry.planner.replace(', ', '_').replace(' ', '_')}",
-        f"{row.entry.planner}: lowers success or takes more model steps",
+        f"ablation_{row.planner.replace(', ', '_').replace(' ', '_')}",
+        f"{row.planner}: lowers success or takes more model steps",
         "paired success falls (McNemar's exact p < 0.05), or does not change while model steps per plan rise by 10 % "
         "(lower end of the median's bootstrap interval)",
         f"success {_rate(row.success)} against {_rate(base.success)}, difference {difference:+.2f} (p {versus.p_value:.3f}); "

@@ -44,7 +44,7 @@ from sweeps.diagnose.measure import (
 )
 from sweeps.diagnose.setup import CLAIMED, DiagnosisSpec, read_diagnosis
 from sweeps.reports.tables import render_table, to_csv
-from sweeps.running.progress import SweepProgress, Tally
+from sweeps.running.progress import SweepProgress, Tally, labels_of
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError
 
@@ -117,7 +117,7 @@ def _ablate(spec: DiagnosisSpec, console: Console) -> tuple[Row, ...]:
     missing = missing_of([grid], ledger, retry_failed=False)
     if missing:
         durations.learn_from(ledger)
-        tally = Tally(missing, {entry.point.point_id: entry.planner for entry in grid.entries}, durations)
+        tally = Tally(missing, labels_of([grid]), durations)
         say(console, f"ablation: {count(missing)} of {count(grid.portions())} cells to plan")
         with make_backend(spec.backend) as backend, SweepProgress(console, tally, backend) as view:
 
@@ -143,7 +143,7 @@ def _ablation_claims(spec: DiagnosisSpec, rows: Sequence[Row]) -> list[Claim]:
     evaluations = {(row["point_id"], row["seed"]): row["evaluations"] for row in table.to_pylist() if row["evaluations"]}
     base = rows[0]
     claims = []
-    for row in (row for row in rows if row.entry.planner in CLAIMED):
+    for row in (row for row in rows if row.planner in CLAIMED):
         pairs = [
             (evaluations.get((row.entry.point.point_id, s)), evaluations.get((base.entry.point.point_id, s)))
             for s in spec.grid.seeds

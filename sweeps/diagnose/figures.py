@@ -128,14 +128,13 @@ def ablation_figure(rows: Sequence[Row], title: str, path: Path) -> Path:
     seconds.set_xlabel("planning seconds per problem")
     for each in (axis, seconds):
         each.grid(axis="x", alpha=0.3)
-    point = rows[0].entry.point
-    return _save(figure, axis, f"{title}: ablation at H = {point.horizon}, n = {rows[0].success.trials} problems", path)
+    return _save(figure, axis, f"{title}: ablation at H = {rows[0].horizon}, n = {rows[0].success.trials} problems", path)
 
 
 def _ablation_label(row: Row) -> str:
     if row.versus is None:
-        return row.entry.planner
-    return f"{row.entry.planner}\n(p {row.versus.success.p_value:.2g})"
+        return row.planner
+    return f"{row.planner}\n(p {row.versus.success.p_value:.2g})"
 
 
 def _band(axis: Axes, x: Sequence[int], data: np.ndarray, objective: str) -> None:

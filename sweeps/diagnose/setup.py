@@ -9,11 +9,10 @@ from typing import Any, cast
 
 from orchestrator.core.cell import Scalar
 from orchestrator.tracking.tracking_store import TrackingStore
-from orchestrator.workers.evaluator import check_point
 from planners.diagnostics.gradients import LiftedPhase
 from sweeps.config.compose import compose
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
-from sweeps.config.jobs import lookups, whole_number
+from sweeps.config.jobs import check_grid, lookups, whole_number
 from sweeps.config.outputs import Outputs
 from sweeps.diagnose.measure import Probe
 from sweeps.running.tracking import tracking_store_of
@@ -82,9 +81,7 @@ def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> DiagnosisSpec
     seeds = spec_of(composed, conf).seeds
     spec = SweepSpec(name, (longest,), _variants(planner, values["ablation"]), seeds)
     grid = spec.expand(lookups())
-    for point in (each.point for each in grid.entries):
-        check_point(point)
-    task.problem(seeds[0], horizons[-1])
+    check_grid(grid)
     count = whole_number("problems", values["problems"], low=2)
     require(count <= len(seeds), f"problems {count} exceeds the {len(seeds)} seeds: give fewer, or seeds.count={count}.")
     return DiagnosisSpec(

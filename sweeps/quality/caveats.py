@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sweeps.quality.spec import GRASP
-from sweeps.quality.tables import MeasuredPoint, condition_text
+from sweeps.quality.tables import StudyPoint, condition_text
 
 
-def caveats(facts: Mapping[str, Any], own: Sequence[MeasuredPoint]) -> Iterator[str]:
+def caveats(facts: Mapping[str, Any], own: Sequence[StudyPoint]) -> Iterator[str]:
     """The sections on tuning, on what did not work, on machine, hours and versions, and on how to repeat the study."""
     yield from _tuned(facts)
     yield from _not_working(facts, own)
@@ -39,7 +39,7 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _not_working(facts: Mapping[str, Any], own: Sequence[MeasuredPoint]) -> Iterator[str]:
+def _not_working(facts: Mapping[str, Any], own: Sequence[StudyPoint]) -> Iterator[str]:
     yield from ("## What did not work", "")
     kept = [one for one in facts["tuned"] if one["provenance"]["winner"] == "default"]
     poor = [one for one in own if one.planner == GRASP and (one.success.value or 0.0) < 0.5]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sweeps.quality.tables import MeasuredPoint, condition_text, group_by_verdict, planner_of_variant
+from sweeps.quality.tables import StudyPoint, condition_text, group_by_verdict, planner_of_variant
 
 PLACES = "Place by place"
 OWN_BUDGETS, EQUAL_SECONDS = "own budgets", "equal seconds"
 
 
-def opening(own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint]) -> Iterator[str]:
+def opening(own: Sequence[StudyPoint], equal: Sequence[StudyPoint]) -> Iterator[str]:
     """Sentences on how often GRASP alone wins and loses by the adjusted verdicts, and the same counted by planner."""
     parts = [(OWN_BUDGETS, own), *([(EQUAL_SECONDS, equal)] if equal else [])]
     for name, points in parts:
@@ -26,7 +26,7 @@ def opening(own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint]) -> Ite
     yield ""
 
 
-def place_by_place(own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint]) -> Iterator[str]:
+def place_by_place(own: Sequence[StudyPoint], equal: Sequence[StudyPoint]) -> Iterator[str]:
     """A table of the planners that GRASP alone beats, loses to, or trails without certainty, by task and horizon."""
     yield from (f"## {PLACES}", "")
     higher = [one for one in [*own, *equal] if _difference(one) > 0]
@@ -49,7 +49,7 @@ def place_by_place(own: Sequence[MeasuredPoint], equal: Sequence[MeasuredPoint])
     yield ""
 
 
-def _sentence(when: str, points: Sequence[MeasuredPoint]) -> str:
+def _sentence(when: str, points: Sequence[StudyPoint]) -> str:
     groups = group_by_verdict(points)
     every = len(groups.better) + len(groups.worse) + len(groups.unclear)
     if not every:
@@ -60,17 +60,17 @@ def _sentence(when: str, points: Sequence[MeasuredPoint]) -> str:
     )
 
 
-def _counts(planner: str, points: Sequence[MeasuredPoint]) -> tuple[int, int, int]:
+def _counts(planner: str, points: Sequence[StudyPoint]) -> tuple[int, int, int]:
     """Comparisons with the planner in which GRASP is better, worse and not told apart."""
     groups = group_by_verdict([one for one in points if planner_of_variant(one.planner) == planner])
     return len(groups.better), len(groups.worse), len(groups.unclear)
 
 
-def _planners(points: Sequence[MeasuredPoint]) -> str:
+def _planners(points: Sequence[StudyPoint]) -> str:
     """`cem +0.25, gd +0.12`, or a dash."""
     return ", ".join(f"{planner_of_variant(one.planner)} {_difference(one):+.2f}" for one in points) or "-"
 
 
-def _difference(one: MeasuredPoint) -> float:
+def _difference(one: StudyPoint) -> float:
     """The planner's success rate minus GRASP's on the same problems, 0 where nothing can be compared."""
     return 0.0 if one.versus is None or one.versus.success.difference is None else one.versus.success.difference

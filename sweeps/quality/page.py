@@ -16,15 +16,15 @@ from sweeps.quality.opening import opening, place_by_place
 from sweeps.quality.results import Results
 from sweeps.quality.sweeps import ABLATION, EQUAL, MPC, OWN, TIME_CAPPED
 from sweeps.quality.tables import (
-    MeasuredPoint,
+    StudyPoint,
     condition_text,
     measured_points,
     points_of_part,
-    rate_text,
     shown_failures,
     targets,
     versus_text,
 )
+from sweeps.reports.tables import fields_of
 from world_models.errors import UserError, require
 
 PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
@@ -99,7 +99,7 @@ def _text(file: Path) -> str:
 
 
 def page(
-    results: Results, points: Sequence[MeasuredPoint], figures: Sequence[str], notes: HandWrittenNotes, animations: set[str]
+    results: Results, points: Sequence[StudyPoint], figures: Sequence[str], notes: HandWrittenNotes, animations: set[str]
 ) -> str:
     """The page's text, in Markdown."""
     facts = results.facts
@@ -136,7 +136,7 @@ def _figure(figures: Sequence[str], name: str) -> list[str]:
     return [f"![{ALT[name]}]({ASSETS}/{name}.png)", ""] if name in figures else []
 
 
-def _targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iterator[str]:
+def _targets(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> Iterator[str]:
     found = targets(points, facts)
     if not found:
         return
@@ -160,22 +160,21 @@ def _equal_seconds_text(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _section(title: str, words: str, points: Sequence[MeasuredPoint]) -> Iterator[str]:
+def _section(title: str, words: str, points: Sequence[StudyPoint]) -> Iterator[str]:
     if not points:
         return
     yield from (f"## {title}", "", words, "")
     yield from ("| task | H | planner | success | n | vs grasp | distance | s/plan |", "|---|---|---|---|---|---|---|---|")
     for one in points:
-        far = "-" if one.distance is None else f"{one.distance:.3g} {one.unit}"
         failed = f" ({one.failed} failed)" if one.failed else ""
         yield (
-            f"| {one.task} | {_horizon(one)} | {one.planner} | {rate_text(one.success)} | {one.success.trials}{failed} "
-            f"| {versus_text(one)} | {far} | {_number(one.seconds)} |"
+            f"| {one.task} | {_horizon(one)} | {one.planner} | {one.success.text} | {one.success.trials}{failed} "
+            f"| {versus_text(one)} | {fields_of(one)['distance']} | {_number(one.plan_seconds)} |"
         )
     yield ""
 
 
-def _resource_use(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Iterator[str]:
+def _resource_use(own: Sequence[StudyPoint], figures: Sequence[str]) -> Iterator[str]:
     yield from (
         "## Seconds and model evaluations",
         "",
@@ -187,13 +186,13 @@ def _resource_use(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Itera
     yield from ("| task | H | planner | s/plan, all | s/plan, solved | model steps |", "|---|---|---|---|---|---|")
     for one in own:
         steps = "-" if one.evaluations is None else f"{one.evaluations:.0f}"
-        seconds = f"{_number(one.seconds)} | {_number(one.solved_seconds)}"
+        seconds = f"{_number(one.plan_seconds)} | {_number(one.solved_seconds)}"
         yield f"| {one.task} | {one.horizon} | {one.planner} | {seconds} | {steps} |"
     yield ""
     yield from _figure(figures, "growth")
 
 
-def _model(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Iterator[str]:
+def _model(own: Sequence[StudyPoint], figures: Sequence[str]) -> Iterator[str]:
     yield from (
         "## In the model and in the simulator",
         "",
@@ -211,7 +210,7 @@ def _model(own: Sequence[MeasuredPoint], figures: Sequence[str]) -> Iterator[str
     yield ""
 
 
-def _ablation(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iterator[str]:
+def _ablation(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> Iterator[str]:
     if not points:
         return
     yield from (
@@ -230,8 +229,8 @@ def _ablation(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> Iter
     for one in points:
         steps = "-" if one.evaluations is None else f"{one.evaluations:.0f}"
         yield (
-            f"| {one.task} | {one.horizon} | {one.planner} | {rate_text(one.success)} | {one.success.trials} "
-            f"| {versus_text(one)} | {_number(one.seconds)} | {steps} |"
+            f"| {one.task} | {one.horizon} | {one.planner} | {one.success.text} | {one.success.trials} "
+            f"| {versus_text(one)} | {_number(one.plan_seconds)} | {steps} |"
         )
     yield ""
 
@@ -264,7 +263,7 @@ def _claims(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown_failures(
-    points: Sequence[MeasuredPoint], facts: Mapping[str, Any], notes: Mapping[str, str], animations: set[str]
+    points: Sequence[StudyPoint], facts: Mapping[str, Any], notes: Mapping[str, str], animations: set[str]
 ) -> Iterator[str]:
     found = shown_failures(points, facts)
     labels = " and ".join(facts["worst"][0])
@@ -286,7 +285,7 @@ def _shown_failures(
     yield ""
 
 
-def _horizon(one: MeasuredPoint) -> str:
+def _horizon(one: StudyPoint) -> str:
     return condition_text(one).split(" ", 1)[1].removeprefix("H")
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64
 
 from orchestrator.core.cell import OPEN_LOOP
-from sweeps.analysis.comparison import Comparison, Verdict, adjust, compare_cells
-from sweeps.analysis.intervals import Rate
-from sweeps.analysis.point_cells import PointCells
+from sweeps.analysis.comparison import Verdict, adjust, compare_cells
+from sweeps.analysis.point_cells import cells_in
+from sweeps.analysis.rows import MeasuredPoint
 from sweeps.quality.results import Results
 from sweeps.quality.spec import GRASP
 from sweeps.quality.sweeps import MPC, OWN, TIME_CAPPED, time_capped_label
@@ -23,60 +21,13 @@ Key = tuple[str, str, int, str, str]
 """Part, task, horizon, mode, planner."""
 
 
-@dataclass(frozen=True, eq=False)
-class MeasuredPoint:
-    """A planner on a task at a horizon, in one part of the study."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StudyPoint(MeasuredPoint):
+    """A measured point in one part of the study; `versus` compares it with GRASP."""
 
     part: str
-    task: str
-    horizon: int
-    mode: str
-    planner: str
-    unit: str
-    cells: PointCells
     ids: Sequence[str]
     """Cell ids, in the order of `cells`."""
-    versus: Comparison | None = None
-    """Against GRASP on the same problems; None for GRASP itself, and without it."""
-
-    @property
-    def success(self) -> Rate:
-        """Of the cells that ran."""
-        done = self.cells.done
-        return Rate(int(done.success.sum()), len(done))
-
-    @property
-    def in_model(self) -> Rate:
-        """What the world model believes."""
-        known = _known(self.cells.done.predicted_success)
-        return Rate(int(sum(known)), len(known))
-
-    @property
-    def seconds(self) -> float | None:
-        """Mean planning seconds of all that ran, solved or not."""
-        return _mean(self.cells.done.seconds)
-
-    @property
-    def solved_seconds(self) -> float | None:
-        """Mean planning seconds of those that succeeded."""
-        done = self.cells.done
-        return _mean(done.seconds[done.success])
-
-    @property
-    def evaluations(self) -> float | None:
-        """Mean model steps a problem."""
-        return _mean(self.cells.done.evaluations)
-
-    @property
-    def distance(self) -> float | None:
-        """Median distance to the goal at the end, in `unit`."""
-        known = _known(self.cells.done.distance)
-        return median(known) if known else None
-
-    @property
-    def failed(self) -> int:
-        """Cells that ended in an error."""
-        return len(self.cells) - len(self.cells.done)
 
 
 @dataclass(frozen=True)
@@ -92,14 +43,14 @@ class Target:
 class VerdictGroups:
     """How often GRASP alone is better, worse or not told apart, within one part."""
 
-    better: tuple[MeasuredPoint, ...]
+    better: tuple[StudyPoint, ...]
     """The others that GRASP beats."""
-    worse: tuple[MeasuredPoint, ...]
+    worse: tuple[StudyPoint, ...]
     """The others that beat GRASP."""
-    unclear: tuple[MeasuredPoint, ...]
+    unclear: tuple[StudyPoint, ...]
 
 
-def measured_points(results: Results) -> list[MeasuredPoint]:
+def measured_points(results: Results) -> list[StudyPoint]:
     """All points, in the order of tasks, horizons and planners of the config; verdicts adjusted within each part."""
     table, facts = results.table, results.facts
     names = ("part", "task", "horizon", "mode", "planner")
@@ -107,7 +58,7 @@ def measured_points(results: Results) -> list[MeasuredPoint]:
     rows: dict[Key, list[int]] = {}
     for i, key in enumerate(zip(*columns, strict=True)):
         rows.setdefault(key, []).append(i)
-    found = {key: _measured(key, table.take(pa.array(at))) for key, at in rows.items()}
+    found = {key: _measured(key, table.take(pa.array(at)), facts["models"][key[1]][0]) for key, at in rows.items()}
     order = {label: number for number, label in enumerate([*facts["planners"], *facts["changes"], *facts["factors"]])}
     tasks = list(dict.fromkeys([condition["task"] for condition in facts["places"].values()] + columns[1]))
     ordered = sorted(
@@ -129,20 +80,22 @@ def planner_of_variant(label: str) -> str:
     return label.removesuffix("_timed")
 
 
-def _measured(key: Key, rows: pa.Table) -> MeasuredPoint:
-    status = np.array(rows["status"].to_pylist(), object)
-    numbers = ("model_success", "distance", "start_distance", "steps_to_success", "plan_seconds", "evaluations")
-    cells = PointCells(
-        rows["seed"].to_numpy(),
-        np.array(status != "failed", bool),
-        np.array(status == "non_finite", bool),
-        rows["success"].to_numpy(),
-        *(rows[name].cast(pa.float64()).to_numpy() for name in numbers),
+def _measured(key: Key, rows: pa.Table, model: str) -> StudyPoint:
+    part, task, horizon, mode, planner = key
+    return StudyPoint(
+        part=part,
+        task=task,
+        model=model,
+        horizon=horizon,
+        mode=mode,
+        planner=planner,
+        unit=rows["unit"][0].as_py(),
+        cells=cells_in(rows),
+        ids=rows["cell_id"].to_pylist(),
     )
-    return MeasuredPoint(*key, unit=rows["unit"][0].as_py(), cells=cells, ids=rows["cell_id"].to_pylist())
 
 
-def _compared(every: Sequence[MeasuredPoint], part: str) -> list[MeasuredPoint]:
+def _compared(every: Sequence[StudyPoint], part: str) -> list[StudyPoint]:
     """The part's points, each compared with GRASP's on the same problems."""
     mine = [one for one in every if one.part == part]
     grasp = {(one.task, one.horizon, one.mode): one for one in mine if one.planner == GRASP}
@@ -152,21 +105,21 @@ def _compared(every: Sequence[MeasuredPoint], part: str) -> list[MeasuredPoint]:
     return [replace(one, versus=verdicts.get(id(one))) for one in mine]
 
 
-def points_of_part(points: Sequence[MeasuredPoint], part: str) -> list[MeasuredPoint]:
+def points_of_part(points: Sequence[StudyPoint], part: str) -> list[StudyPoint]:
     """Those of one part."""
     return [one for one in points if one.part == part]
 
 
-def group_by_verdict(points: Sequence[MeasuredPoint]) -> VerdictGroups:
+def group_by_verdict(points: Sequence[StudyPoint]) -> VerdictGroups:
     """Of the points of one part that are compared with GRASP."""
-    by: dict[Verdict, list[MeasuredPoint]] = {verdict: [] for verdict in Verdict}
+    by: dict[Verdict, list[StudyPoint]] = {verdict: [] for verdict in Verdict}
     for one in points:
         if one.versus is not None and one.versus.success.pairs:
             by[one.versus.verdict].append(one)
     return VerdictGroups(*(tuple(by[verdict]) for verdict in (Verdict.WORSE, Verdict.BETTER, Verdict.UNCLEAR)))
 
 
-def targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> list[Target]:
+def targets(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> list[Target]:
     """The targets, met or missed, by the measured rates."""
     found = []
     for target in facts["aims"]["targets"]:
@@ -184,11 +137,11 @@ def targets(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> list[T
             found.append(Target(requirement, "not measured", False))
             continue
         met = (best.success.value or 0.0) >= target["at_least"]
-        found.append(Target(requirement, f"{best.planner} {rate_text(best.success)}, n {best.success.trials}", met))
+        found.append(Target(requirement, f"{best.planner} {best.success.text}, n {best.success.trials}", met))
     return found + [_faster(points, aim) for aim in facts["aims"]["faster"]]
 
 
-def _faster(points: Sequence[MeasuredPoint], target: Mapping[str, Any]) -> Target:
+def _faster(points: Sequence[StudyPoint], target: Mapping[str, Any]) -> Target:
     """Met by GRASP with its own budget, or by GRASP that was given the share of the seconds."""
     requirement = (
         f"{target['task']} H{target['horizon']}: grasp alone at least {target['than']}'s success "
@@ -197,18 +150,18 @@ def _faster(points: Sequence[MeasuredPoint], target: Mapping[str, Any]) -> Targe
     here = {(one.part, one.planner): one for one in points if (one.task, one.horizon) == (target["task"], target["horizon"])}
     other = here.get((OWN, target["than"]))
     candidates = [here.get((OWN, GRASP)), here.get((TIME_CAPPED, time_capped_label(target["than"])))]
-    known = [one for one in candidates if one is not None and one.success.value is not None and one.seconds]
-    if other is None or other.success.value is None or not other.seconds or not known:
+    known = [one for one in candidates if one is not None and one.success.value is not None and one.plan_seconds]
+    if other is None or other.success.value is None or not other.plan_seconds or not known:
         return Target(requirement, "not measured", False)
     found = []
     for one in known:
-        share, rate = (one.seconds or 0.0) / other.seconds, one.success.value or 0.0
+        share, rate = (one.plan_seconds or 0.0) / other.plan_seconds, one.success.value or 0.0
         said = f"{one.planner} {rate:.2f} against {other.success.value:.2f}, in {share:.2f} of the seconds"
         found.append(Target(requirement, said, rate >= other.success.value and share <= target["share"]))
     return next((one for one in found if one.met), found[-1])
 
 
-def shown_failures(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) -> list[tuple[MeasuredPoint, int]]:
+def shown_failures(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> list[tuple[StudyPoint, int]]:
     """The worst cells: of each point of the named planners the plan that ended farthest and missed; the farthest of these,
     relative to where they began."""
     labels, count = facts["worst"]
@@ -224,11 +177,6 @@ def shown_failures(points: Sequence[MeasuredPoint], facts: Mapping[str, Any]) ->
     return [(one, at) for _, one, at in found[:count]]
 
 
-def rate_text(rate: Rate) -> str:
-    """A rate with its interval; `-` without trials."""
-    return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
-
-
 def versus_text(one: MeasuredPoint) -> str:
     """The paired difference from GRASP, its interval and verdict; empty without one."""
     if one.versus is None or one.versus.success.difference is None:
@@ -240,12 +188,3 @@ def versus_text(one: MeasuredPoint) -> str:
 def condition_text(one: MeasuredPoint) -> str:
     """`push_t H50`, with the mode where it is not open loop."""
     return f"{one.task} H{one.horizon}{'' if one.mode == OPEN_LOOP else f' {one.mode}'}"
-
-
-def _known(values: Float64[np.ndarray, " cells"]) -> list[float]:
-    return values[~np.isnan(values)].tolist()
-
-
-def _mean(values: Float64[np.ndarray, " cells"]) -> float | None:
-    known = _known(values)
-    return fmean(known) if known else None

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from sweeps.analysis.rows import Row
+from sweeps.analysis.rows import MeasuredPoint
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart with every common colour vision."""
@@ -33,6 +35,8 @@ LETTERS_PER_INCH = 11.0
 Panel = tuple[str, str]
 """A task and a world model."""
 
+P = TypeVar("P", bound=MeasuredPoint)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -44,10 +48,10 @@ class Layout:
     """In words, for the title; empty when everything is shown."""
 
     @staticmethod
-    def of(rows: Sequence[Row]) -> Layout:
+    def of(rows: Sequence[MeasuredPoint]) -> Layout:
         """Of the rows that have cells that ran."""
-        every_panel = list(dict.fromkeys(panel_of(row) for row in rows))
-        every_planner = list(dict.fromkeys(row.entry.planner for row in rows))
+        every_panel = list(dict.fromkeys(row.panel for row in rows))
+        every_planner = list(dict.fromkeys(row.planner for row in rows))
         panels, planners = every_panel[:PANELS], every_planner[:LINES]
         left_out = _left_out("planners", len(planners), len(every_planner)) + _left_out("tasks", len(panels), len(every_panel))
         return Layout(tuple(panels), tuple(planners), left_out)
@@ -57,9 +61,9 @@ class Layout:
         several = len(self.panels) > len({task for task, _ in self.panels})
         return "\n".join(panel) if several else panel[0]
 
-    def rows(self, rows: Sequence[Row], panel: Panel) -> list[Row]:
+    def rows(self, rows: Sequence[P], panel: Panel) -> list[P]:
         """The panel's."""
-        return [row for row in rows if panel_of(row) == panel and row.entry.planner in self.planners]
+        return [row for row in rows if row.panel == panel and row.planner in self.planners]
 
     def colour(self, planner: str) -> str:
         """Of a planner, the same in every figure of the sweep."""
@@ -69,6 +73,13 @@ class Layout:
         """Likewise; where colours are used twice, markers differ."""
         i = self.planners.index(planner)
         return MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+
+    def style(self, planner: str, connected: bool = True) -> dict[str, Any]:
+        """A planner's line for matplotlib; where its colour is used again, the line is dashed and the marker hollow."""
+        again, colour = self.planners.index(planner) >= len(COLOURS), self.colour(planner)
+        line = "none" if not connected else "--" if again else "-"
+        face = "white" if again else colour
+        return {"color": colour, "marker": self.marker(planner), "linestyle": line, "markerfacecolor": face}
 
     def figure(self, y_label: str, share_y: bool = True) -> tuple[Figure, list[Axes]]:
         """An empty figure with its panels in rows, titled, the planners' legend below still to come."""
@@ -98,11 +109,6 @@ Draw = Callable[[], Figure | None]
 """Makes a figure; None when there is nothing to draw."""
 
 
-def panel_of(row: Row) -> Panel:
-    """Task and model."""
-    return row.entry.task, row.entry.point.model
-
-
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many inches, which belongs to no window."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -130,7 +136,14 @@ def style_axis(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def problems_per_point(rows: Sequence[Row]) -> str:
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks of a log scale at 1, 2 and 5 times powers of ten, in plain numbers, and nothing between them."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def problems_per_point(rows: Sequence[MeasuredPoint]) -> str:
     """How many problems a point has, for titles."""
     return f"n = {count_range([row.success.trials for row in rows])} problems a point"
 

@@ -15,7 +15,7 @@ from orchestrator.ledger.parts import is_failed
 from sweeps.analysis.point_cells import by_point
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Grid
-from sweeps.reports.figure import Layout, count_range, panel_of, set_title
+from sweeps.reports.figure import Layout, count_range, set_title
 
 COLUMNS = ("point_id", "seed", "status", "costs", "distances")
 """What `curves_of` reads of the ledger."""
@@ -28,8 +28,8 @@ def longest_horizon_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows at each panel's longest horizon."""
     last: dict[tuple[str, str], int] = {}
     for row in rows:
-        last[panel_of(row)] = max(row.entry.point.horizon, last.get(panel_of(row), 0))
-    return [row for row in rows if row.entry.point.horizon == last[panel_of(row)]]
+        last[row.panel] = max(row.horizon, last.get(row.panel, 0))
+    return [row for row in rows if row.horizon == last[row.panel]]
 
 
 def curves_of(grid: Grid, table: pa.Table) -> tuple[Curves, Curves]:
@@ -90,10 +90,10 @@ def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_labe
         mine = layout.rows(rows, panel)
         for row in mine:
             values = curves[row.entry.point.point_id]
-            x = np.linspace(0, 1, values.shape[1]) if log else np.array(distance_times(row.entry.point.horizon), np.float64)
-            _band(axis, x, values, layout, row.entry.planner)
+            x = np.linspace(0, 1, values.shape[1]) if log else np.array(distance_times(row.horizon), np.float64)
+            _band(axis, x, values, layout, row.planner)
         axis.set_xlabel(x_label)
-        axis.set_title(f"{layout.title(panel)}, H = {mine[0].entry.point.horizon}", fontsize=11)
+        axis.set_title(f"{layout.title(panel)}, H = {mine[0].horizon}", fontsize=11)
         if log:
             axis.set_yscale("log")
     if not log:

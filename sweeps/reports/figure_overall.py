@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sweeps.analysis.aggregates import TAUS, Overall
 from sweeps.analysis.point_cells import PointCells
-from sweeps.analysis.rows import Row
+from sweeps.analysis.rows import MeasuredPoint
 from sweeps.reports.figure import (
     COLOURS,
     MARKERS,
@@ -18,7 +18,6 @@ from sweeps.reports.figure import (
     count_range,
     legend_below,
     new_figure,
-    panel_of,
     set_title,
     style_axis,
 )
@@ -61,9 +60,9 @@ def count_endings(cells: PointCells) -> dict[CellEnding, int]:
     }
 
 
-def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title: str) -> Figure | None:
+def failures_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     """Of all horizons together, how the cells of each planner ended."""
-    rows = [row for row in rows if len(cells[row.entry.point.point_id])]
+    rows = [row for row in rows if len(row.cells)]
     if not rows:
         return None
     layout = Layout.of(rows)
@@ -71,12 +70,9 @@ def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title:
     totals = []
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
-        planners = list(dict.fromkeys(row.entry.planner for row in mine))
+        planners = list(dict.fromkeys(row.planner for row in mine))
         below = np.zeros(len(planners))
-        counted = {
-            planner: [count_endings(cells[row.entry.point.point_id]) for row in mine if row.entry.planner == planner]
-            for planner in planners
-        }
+        counted = {planner: [count_endings(row.cells) for row in mine if row.planner == planner] for planner in planners}
         sums = np.array([sum(sum(kinds.values()) for kinds in counted[planner]) for planner in planners])
         totals += sums.tolist()
         for kind in CellEnding:
@@ -93,7 +89,7 @@ def failures_figure(rows: Sequence[Row], cells: Mapping[str, PointCells], title:
                 label.set(rotation=30, ha="right", rotation_mode="anchor")
         axis.set_ylim(0, 1)
     _ending_legend(figure, axes)
-    horizons = sorted({row.entry.point.horizon for row in rows if panel_of(row) in layout.panels})
+    horizons = sorted({row.horizon for row in rows if row.panel in layout.panels})
     words = f"H = {', '.join(map(str, horizons))}" if len(horizons) < 8 else f"{len(horizons)} horizons"
     set_title(figure, f"{title}: how cells ended, {words}, n = {count_range(totals)} cells a bar{layout.left_out}")
     return figure

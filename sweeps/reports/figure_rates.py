@@ -8,12 +8,11 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.analysis.comparison import LEVEL, Verdict
 from sweeps.analysis.intervals import Rate
-from sweeps.analysis.rows import Row
-from sweeps.reports.figure import Layout, new_figure, panel_of, problems_per_point, set_title, style_axis
+from sweeps.analysis.rows import MeasuredPoint, Row
+from sweeps.reports.figure import Layout, new_figure, plain_log_ticks, problems_per_point, set_title, style_axis
 
 INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
 MANY_HORIZONS = 12
@@ -25,7 +24,7 @@ OVERLAP_GAP = 0.03
 """How far apart points are drawn that lie on each other."""
 
 
-def success_figure(rows: Sequence[Row], title: str) -> Figure | None:
+def success_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     """Success against the horizon, a panel a task and model, a line a planner."""
     rows = [row for row in rows if row.success.trials]
     if not rows:
@@ -39,7 +38,7 @@ def success_figure(rows: Sequence[Row], title: str) -> Figure | None:
     return figure
 
 
-def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
+def seconds_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     """Success against planning seconds, all trials counted; a planner's horizons are joined."""
     rows = [row for row in rows if row.success.trials and row.plan_seconds]
     if not rows:
@@ -49,29 +48,27 @@ def seconds_figure(rows: Sequence[Row], title: str) -> Figure | None:
     numbers = ""
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
-        few = 1 < len({row.entry.point.horizon for row in mine}) <= MANY_HORIZONS
+        few = 1 < len({row.horizon for row in mine}) <= MANY_HORIZONS
         numbers = "; numbers are horizons" if few else numbers
         for planner in layout.planners:
-            line = [row for row in _by_horizon(mine) if row.entry.planner == planner]
+            line = [row for row in _by_horizon(mine) if row.planner == planner]
             _errorbar(
                 axis, [row.plan_seconds or 0.0 for row in line], line, layout, planner, connected=len(line) <= MANY_HORIZONS
             )
             for row in line if few else []:
                 at = (row.plan_seconds or 0.0, row.success.value or 0.0)
                 x, y, side = CORNERS[layout.planners.index(planner) % len(CORNERS)]
-                axis.annotate(str(row.entry.point.horizon), at, (x, y), textcoords="offset points", ha=side, fontsize=7)
+                axis.annotate(str(row.horizon), at, (x, y), textcoords="offset points", ha=side, fontsize=7)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_xlabel("planning seconds a problem (all trials)")
+        plain_log_ticks(axis.xaxis)
+        axis.set_xlabel("planning seconds per problem (all trials)")
         axis.set_ylim(-0.03, 1.08)
     layout.legend(figure, axes)
     set_title(figure, f"{title}: {problems_per_point(rows)}, {_shown(rows)}{numbers}{layout.left_out}")
     return figure
 
 
-def model_figure(rows: Sequence[Row], title: str) -> Figure | None:
+def model_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     """What the world model believed against what the simulator said; below the line, plans exploit errors of the model."""
     rows = [row for row in rows if row.success.trials and row.in_model.trials]
     if not rows:
@@ -83,7 +80,7 @@ def model_figure(rows: Sequence[Row], title: str) -> Figure | None:
         mine = layout.rows(rows, panel)
         positions = _side_by_side(mine)
         for planner in layout.planners:
-            line = [(x, row) for x, row in zip(positions, mine, strict=True) if row.entry.planner == planner]
+            line = [(x, row) for x, row in zip(positions, mine, strict=True) if row.planner == planner]
             _errorbar(axis, [x for x, _ in line], [row for _, row in line], layout, planner, connected=False)
         axis.set_xlim(min([-0.03, *(x - 0.03 for x in positions)]), max([1.03, *(x + 0.03 for x in positions)]))
         axis.set_ylim(-0.03, 1.03)
@@ -111,12 +108,12 @@ def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
         assert row.versus is not None
         paired = row.versus.success
         (low, high), value = paired.interval, paired.difference or 0.0
-        colour = layout.colour(row.entry.planner) if row.entry.planner in layout.planners else "#000000"
+        colour = layout.colour(row.planner) if row.planner in layout.planners else "#000000"
         axis.errorbar(
             [value],
             [y],
             xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
-            fmt=layout.marker(row.entry.planner) if row.entry.planner in layout.planners else "o",
+            fmt=layout.marker(row.planner) if row.planner in layout.planners else "o",
             color=colour,
             markerfacecolor="white" if row.versus.verdict is Verdict.UNCLEAR else colour,
             capsize=3,
@@ -136,46 +133,46 @@ def differences_figure(rows: Sequence[Row], title: str) -> Figure | None:
 
 
 def _row_label(row: Row, layout: Layout) -> str:
-    task = layout.title((row.entry.task, row.entry.point.model)).replace("\n", ", ")
-    return f"{task} H{row.entry.point.horizon}  {row.entry.planner}"
+    task = layout.title((row.task, row.model)).replace("\n", ", ")
+    return f"{task} H{row.horizon}  {row.planner}"
 
 
-def _by_horizon(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: row.entry.point.horizon)
+def _by_horizon(rows: Sequence[MeasuredPoint]) -> list[MeasuredPoint]:
+    return sorted(rows, key=lambda row: row.horizon)
 
 
-def _shown(rows: Sequence[Row]) -> str:
+def _shown(rows: Sequence[MeasuredPoint]) -> str:
     """What is said of the intervals of points."""
-    counts = Counter((*panel_of(row), row.entry.planner) for row in rows)
+    counts = Counter((*row.panel, row.planner) for row in rows)
     return LEFT_OUT if max(counts.values()) > MANY_HORIZONS else INTERVALS
 
 
-def _against_horizon(axis: Axes, rows: Sequence[Row], layout: Layout) -> None:
-    horizons = sorted({row.entry.point.horizon for row in rows})
+def _against_horizon(axis: Axes, rows: Sequence[MeasuredPoint], layout: Layout) -> None:
+    horizons = sorted({row.horizon for row in rows})
     gaps = [after - before for before, after in pairwise(horizons)]
     count = len(layout.planners)
     spread = min([0.04 * (horizons[-1] - horizons[0] or horizons[0]), *(0.6 * gap / count for gap in gaps)])
     for i, planner in enumerate(layout.planners):
-        mine = [row for row in _by_horizon(rows) if row.entry.planner == planner]
+        mine = [row for row in _by_horizon(rows) if row.planner == planner]
         shift = spread * (i - (count - 1) / 2)  # side by side: intervals that overlap stay readable
-        _errorbar(axis, [row.entry.point.horizon + shift for row in mine], mine, layout, planner)
+        _errorbar(axis, [row.horizon + shift for row in mine], mine, layout, planner)
     axis.set_xticks(horizons[:: 1 + len(horizons) // 10])
     axis.set_ylim(-0.03, 1.03)
     axis.set_xlabel("horizon (environment steps)")
 
 
-def _side_by_side(rows: Sequence[Row]) -> list[float]:
+def _side_by_side(rows: Sequence[MeasuredPoint]) -> list[float]:
     """Each row's success in the model; planners that lie on each other are put side by side."""
     points = [(row.in_model.value or 0.0, row.success.value or 0.0) for row in rows]
     positions = []
     for row, point in zip(rows, points, strict=True):
-        here = list(dict.fromkeys(other.entry.planner for other, at in zip(rows, points, strict=True) if at == point))
-        positions.append(point[0] + OVERLAP_GAP * (here.index(row.entry.planner) - (len(here) - 1) / 2))
+        here = list(dict.fromkeys(other.planner for other, at in zip(rows, points, strict=True) if at == point))
+        positions.append(point[0] + OVERLAP_GAP * (here.index(row.planner) - (len(here) - 1) / 2))
     return positions
 
 
 def _errorbar(
-    axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, connected: bool = True
+    axis: Axes, x: Sequence[float], rows: Sequence[MeasuredPoint], layout: Layout, planner: str, connected: bool = True
 ) -> None:
     """A planner's success with intervals."""
     if not rows:
@@ -189,17 +186,17 @@ def _errorbar(
         [row.success.value or 0.0 for row in rows],
         yerr=[below, above],
         label=planner,
-        color=layout.colour(planner),
-        marker=layout.marker(planner),
         markersize=6,
         linewidth=1.5,
-        linestyle="-" if connected else "none",
         elinewidth=1.5,
         capsize=3,
+        **layout.style(planner, connected),
     )
 
 
-def _dense_line(axis: Axes, x: Sequence[float], rows: Sequence[Row], layout: Layout, planner: str, connected: bool) -> None:
+def _dense_line(
+    axis: Axes, x: Sequence[float], rows: Sequence[MeasuredPoint], layout: Layout, planner: str, connected: bool
+) -> None:
     """A planner's success at very many horizons: a line in its band of intervals, or points alone."""
     colour, marker = layout.colour(planner), layout.marker(planner)
     values = [row.success.value or 0.0 for row in rows]

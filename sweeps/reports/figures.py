@@ -37,7 +37,7 @@ def figures(sweep_summary: SweepSummary, curves: pa.Table) -> Iterator[NamedFigu
         ("success", "success against the horizon, by planner", success_figure(rows, title)),
         ("differences", "differences from the first planner on the same problems", differences_figure(rows, title)),
         ("seconds", "success against planning seconds", seconds_figure(rows, title)),
-        ("failures", "how cells ended", failures_figure(rows, sweep_summary.cells, title)),
+        ("failures", "how cells ended", failures_figure(rows, title)),
         ("model", "success in the world model and in the simulator", model_figure(rows, title)),
         ("profile", "performance profile over all settings", profile_figure(sweep_summary.overall, title)),
         ("costs", "predicted cost while planning", costs_figure(rows, costs, title)),

@@ -73,7 +73,7 @@ def _seeds(sweep_summary: SweepSummary) -> list[list[list[object]]]:
     """For each row its cells: seed, how it ended, distance, the beginning of its id."""
     found, total = [], 0
     for row in sweep_summary.rows:
-        cells = sweep_summary.cells[row.entry.point.point_id]
+        cells = row.cells
         total += len(cells)
         if total > SEEDS_SHOWN:
             break

@@ -9,8 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.analysis.point_cells import condition_of
-from sweeps.analysis.rows import Row
+from sweeps.analysis.rows import MeasuredPoint
 
 CAPTION = (
     "s/plan, all: mean planning seconds of all trials, solved or not; s/plan, solved: of those that were solved, which "
@@ -37,7 +36,7 @@ TEXTS = ("task", "planner", "ends nearer [95 %]")
 """Those that are not numbers."""
 
 
-def render_resource_use(rows: Sequence[Row]) -> Table:
+def render_resource_use(rows: Sequence[MeasuredPoint]) -> Table:
     """The table for people."""
     table = Table(
         title="what it took", title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD
@@ -45,17 +44,17 @@ def render_resource_use(rows: Sequence[Row]) -> Table:
     for name in HEADINGS:
         table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
     for i, row in enumerate(rows):
-        last = i + 1 == len(rows) or condition_of(rows[i + 1].entry) != condition_of(row.entry)
+        last = i + 1 == len(rows) or rows[i + 1].condition != row.condition
         table.add_row(*resource_use_fields(row), end_section=last)
     return table
 
 
-def resource_use_fields(row: Row) -> tuple[str, ...]:
+def resource_use_fields(row: MeasuredPoint) -> tuple[str, ...]:
     """A row's cells as text, by `HEADINGS`."""
     return (
-        row.entry.task,
-        str(row.entry.point.horizon),
-        row.entry.planner,
+        row.task,
+        str(row.horizon),
+        row.planner,
         str(row.success.trials),
         str(row.success.successes),
         _number(row.plan_seconds, ".2f"),
@@ -66,7 +65,7 @@ def resource_use_fields(row: Row) -> tuple[str, ...]:
     )
 
 
-def resource_use_text(rows: Sequence[Row], width: int) -> str:
+def resource_use_text(rows: Sequence[MeasuredPoint], width: int) -> str:
     """The table as plain text."""
     stream = io.StringIO()
     Console(file=stream, force_jupyter=False, width=width, color_system=None).print(render_resource_use(rows))
@@ -77,7 +76,7 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def _nearer(row: Row) -> str:
+def _nearer(row: MeasuredPoint) -> str:
     if row.versus is None or not row.versus.nearer[1]:
         return ""
     (won, of), (low, high) = row.versus.nearer, row.versus.nearer_interval

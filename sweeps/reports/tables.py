@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.analysis.comparison import LEVEL
-from sweeps.analysis.intervals import Rate
-from sweeps.analysis.point_cells import condition_of
-from sweeps.analysis.rows import Row
+from sweeps.analysis.rows import MeasuredPoint, Row
 
 WIDTH = 132
 """Columns that the table needs at most."""
@@ -48,7 +46,7 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
         table.add_column("failed", justify="right", no_wrap=True)
         table.add_column("missing", justify="right", no_wrap=True)
     for i, row in enumerate(rows):
-        last = i + 1 == len(rows) or condition_of(rows[i + 1].entry) != condition_of(row.entry)
+        last = i + 1 == len(rows) or rows[i + 1].condition != row.condition
         fields = fields_of(row)
         cells = [fields["task"]] + ([fields["model"]] if several_models else [])
         cells += [fields[key] for key in ("horizon", "planner", "success", "n", "in_model", "distance", "seconds")]
@@ -70,25 +68,20 @@ def mixed_note(rows: Iterable[Row]) -> list[str]:
     return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
 
 
-def rate_text(rate: Rate) -> str:
-    """A rate with its interval; `-` without trials."""
-    return "-" if rate.value is None else f"{rate.value:.2f} [{rate.interval[0]:.2f}, {rate.interval[1]:.2f}]"
-
-
-def fields_of(row: Row) -> dict[str, str]:
-    """A row's cells as text."""
-    point, versus = row.entry.point, ""
+def fields_of(row: MeasuredPoint) -> dict[str, str]:
+    """The cells of a point's row as text."""
+    versus = ""
     if row.versus is not None and row.versus.success.difference is not None:
         versus = f"{row.versus.success.difference:+.2f} {row.versus.verdict.value}"
     return {
-        "task": row.entry.task,
-        "model": point.model,
-        "horizon": str(point.horizon),
-        "planner": row.entry.planner,
-        "success": rate_text(row.success),
+        "task": row.task,
+        "model": row.model,
+        "horizon": str(row.horizon),
+        "planner": row.planner,
+        "success": row.success.text,
         "n": f"{row.success.trials}{'*' if row.mixed else ''}",
         "in_model": "-" if row.in_model.value is None else f"{row.in_model.value:.2f}",
-        "distance": "-" if row.distance is None else f"{row.distance:.3g} {row.entry.unit}",
+        "distance": "-" if row.distance is None else f"{row.distance:.3g} {row.unit}",
         "seconds": "-" if row.plan_seconds is None else f"{row.plan_seconds:.2f}",
         "versus": versus,
     }
@@ -158,9 +151,9 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
     ]
     before = None
     for row in rows:
-        if condition_of(row.entry) != before:
+        if row.condition != before:
             lines.append(r"\midrule")
-            before = condition_of(row.entry)
+            before = row.condition
         fields, gap = fields_of(row), ""
         if row.versus is not None and row.versus.success.difference is not None:
             low, high = row.versus.success.interval
@@ -187,7 +180,7 @@ def _tex(text: str) -> str:
 
 
 def _several_models(rows: Sequence[Row]) -> bool:
-    return len({(row.entry.task, row.entry.point.model) for row in rows}) > len({row.entry.task for row in rows})
+    return len({(row.task, row.model) for row in rows}) > len({row.task for row in rows})
 
 
 def record_of(row: Row) -> dict[str, object]:
@@ -198,11 +191,11 @@ def record_of(row: Row) -> dict[str, object]:
     progress = versus.progress_interval if versus and versus.progress_interval else (None, None)
     nearer = versus is not None and versus.nearer[1] > 0
     return {
-        "task": row.entry.task,
-        "model": point.model,
+        "task": row.task,
+        "model": row.model,
         "model_digest": point.model_digest,
         "horizon": point.horizon,
-        "planner": row.entry.planner,
+        "planner": row.planner,
         "mode": point.mode,
         "goal_cost": point.goal_cost,
         "disagreement": point.disagreement,
@@ -215,7 +208,7 @@ def record_of(row: Row) -> dict[str, object]:
         "success_high": high,
         "in_model_rate": row.in_model.value,
         "median_distance": row.distance,
-        "distance_unit": row.entry.unit,
+        "distance_unit": row.unit,
         "mean_plan_seconds": row.plan_seconds,
         "mean_plan_seconds_of_successes": row.solved_seconds,
         "median_steps_to_success": row.steps,

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
 
 from orchestrator.core.cell import digest
 from orchestrator.core.portion import Portion, count
 from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
-from orchestrator.driver.status import StatusWriter
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import DurationModel
@@ -25,7 +25,8 @@ from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import duration, say
 from sweeps.running.driver_status import DriverStatus
-from sweeps.running.progress import SweepProgress, Tally
+from sweeps.running.observer import RunObserver
+from sweeps.running.progress import SweepProgress, Tally, labels_of
 from sweeps.running.second_driver import RequestedSweeps
 from sweeps.running.tracking import SweepTracking
 from world_models.errors import UserError
@@ -40,6 +41,7 @@ class Driver:
     console: Console
     view: View = View.LIVE
     retry_failed: bool = False
+    trackers: Sequence[SweepTracking] = ()
     durations: DurationModel = field(default_factory=DurationModel)
     stop: threading.Event = field(default_factory=threading.Event)
     state: str = "planning"
@@ -51,29 +53,31 @@ class Driver:
         """All sweeps of a run share one folder."""
         return self.jobs[0].outputs
 
-    def run(self, portions: Sequence[Portion], missing: Sequence[Portion], trackers: Sequence[SweepTracking]) -> RunSummary:
+    def run(self, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
         """Plan what is missing of `portions`, and draw, with a live view and a status file; ends early, and well, after Ctrl-C.
 
         Raises HeldError when another driver has the ledger; nothing has been told to anybody then.
         """
         values = self.jobs[0].values
         self.durations.learn_from(self.ledger)
-        tally = Tally(missing, {}, self.durations)
+        grids = [job.grid for job in self.jobs]
+        recorded = count(portions) - count(missing)
+        tally = Tally(missing, labels_of(grids), self.durations, recorded_before=recorded)
         with ExitStack() as held:
             backend = held.enter_context(make_backend(values["backend"]))
-            driver_status = DriverStatus(tally, self.durations, backend, count(portions) - count(missing), trackers)
-            files = StatusWriter(driver_status.status_source(lambda: self.state))
-            held.callback(files.close)
-            observers = Observers(tally, driver_status, files, SweepProgress(self.console, tally, backend, self.view))
-            held.enter_context(Interrupts(self.stop, lambda name: self._stopping(name, driver_status), grace_of(values)))
-            held.enter_context(observers.progress)
+            driver_status = DriverStatus(tally, self.durations, backend, self.trackers, grids, self.outputs, lambda: self.state)
+            held.callback(driver_status.close)
+            progress = SweepProgress(self.console, tally, backend, self.view)
+            stopping = partial(self._stopping, tally, driver_status)
+            held.enter_context(Interrupts(self.stop, stopping, grace_of(values)))
+            held.enter_context(progress)
             try:
                 summary = run_cells(
                     portions,
                     self.ledger,
                     backend,
                     limits_of(values),
-                    self._hooks(observers, missing, trackers),
+                    self._hooks([tally, driver_status, *self.trackers, progress], missing),
                     artifacts=self.outputs.artifacts,
                     durations=self.durations,
                     memory_limits=MemoryLimits(self.outputs.memory_limits),
@@ -87,28 +91,19 @@ class Driver:
             self.state = "stopped" if summary.left else "done"
         return summary
 
-    def _hooks(self, observers: Observers, missing: Sequence[Portion], trackers: Sequence[SweepTracking]) -> Hooks:
+    def _hooks(self, observers: Sequence[RunObserver], missing: Sequence[Portion]) -> Hooks:
         """What is done when; all of it once the ledger is ours."""
 
         def on_start(scheduler: Scheduler) -> None:
-            """Planning begins: everything that watches it is told what is missing."""
             self.state = "planning"
-            observers.driver_status.scheduler = scheduler
-            observers.progress.on_start(scheduler)
-            for job in self.jobs:
-                observers.add(job.grid, self.outputs)
-            observers.files.start()
-            for tracker in trackers:
-                tracker.start(missing)
+            for observer in observers:
+                observer.on_start(scheduler, missing)
 
         def on_result(result: BatchResult) -> None:
-            """Cells are in the ledger: count them, and track the points that they complete."""
             if not self.stop.is_set():
                 self.state = "planning"
-            for tracker in trackers:
-                tracker.on_result(result)
-            observers.tally.on_result(result)
-            observers.progress.refresh()
+            for observer in observers:
+                observer.on_result(result)
 
         def on_full(error: UserError) -> None:
             if self.state != "waiting for disk":
@@ -117,8 +112,8 @@ class Driver:
 
         def on_join(grid: Grid, fresh: Sequence[Portion]) -> None:
             say(self.console, f"sweep {grid.name} has joined: {count(fresh)} more cells")
-            observers.tally.join(fresh)
-            observers.add(grid, self.outputs)
+            for observer in observers:
+                observer.on_join(grid, fresh)
 
         def on_drawing() -> None:
             if not self.stop.is_set():
@@ -127,10 +122,10 @@ class Driver:
         requested = RequestedSweeps(self.outputs, self.ledger, missing, on_join, lambda words: say(self.console, words))
         return Hooks(on_start, on_result, on_full, requested.take, self.stop, on_drawing)
 
-    def _stopping(self, name: str, driver_status: DriverStatus) -> None:
+    def _stopping(self, tally: Tally, driver_status: DriverStatus, name: str) -> None:
         """What is said after the first Ctrl-C."""
         self.state = "finishing"
-        in_flight = driver_status.in_flight
+        in_flight = tally.in_flight
         what = f"{in_flight} {'batch' if in_flight == 1 else 'batches'} in flight"
         about = driver_status.seconds_in_flight()
         say(
@@ -138,19 +133,3 @@ class Driver:
             f"{'' if name == 'SIGINT' else name + ': '}finishing {what}{f', about {duration(about)}' if about else ''}; "
             f"Ctrl-C again stops at once. Go on with: {self.resume_command}",
         )
-
-
-@dataclass(frozen=True)
-class Observers:
-    """Those who watch a run."""
-
-    tally: Tally
-    driver_status: DriverStatus
-    files: StatusWriter
-    progress: SweepProgress
-
-    def add(self, grid: Grid, outputs: Outputs) -> None:
-        """A sweep that is planned."""
-        self.tally.labels.update({entry.point.point_id: entry.planner for entry in grid.entries})
-        self.driver_status.add(grid)
-        self.files.add_file(outputs.sweep(grid.name) / "status.json")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 
 from orchestrator.core.batch import Batch
+from orchestrator.core.portion import Portion
 from orchestrator.core.provenance import host
-from orchestrator.driver.status import Status, WorkerStatus
+from orchestrator.driver.status import Status, StatusWriter, WorkerStatus
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.workers.backend import Backend, WorkerView
+from orchestrator.workers.backend import Backend
 from sweeps.config.grid import Grid
-from sweeps.console.display import words_of
+from sweeps.config.outputs import Outputs
+from sweeps.running.observer import RunObserver
 from sweeps.running.progress import Tally
 from sweeps.running.tracking import SweepTracking
 
@@ -21,31 +22,47 @@ SHOWN = 20
 """Quarantined cells whose last words are shown; all are in the ledger."""
 
 
-class DriverStatus:
-    """Says what the driver is doing. Read from other threads than the driver's."""
+class DriverStatus(RunObserver):
+    """Says what the driver is doing, to a status file of each sweep. Read from other threads than the driver's."""
 
     def __init__(
-        self, tally: Tally, durations: DurationModel, backend: Backend, recorded_before: int, trackers: Sequence[SweepTracking]
+        self,
+        tally: Tally,
+        durations: DurationModel,
+        backend: Backend,
+        trackers: Sequence[SweepTracking],
+        grids: Sequence[Grid],
+        outputs: Outputs,
+        state: Callable[[], str],
     ) -> None:
-        """`there` are cells that were recorded before."""
         self._tally = tally
         self._durations = durations
         self._backend = backend
-        self._recorded_before = recorded_before
         self._trackers = trackers
+        self._outputs = outputs
+        self._state = state
         self._models: dict[str, str] = {}
         self._sweeps: list[str] = []
-        self.scheduler: Scheduler | None = None
+        self._writer = StatusWriter(self.status)
+        for grid in grids:
+            self._add(grid)
 
-    def add(self, grid: Grid) -> None:
-        """A sweep that the driver plans."""
+    def on_start(self, scheduler: Scheduler, missing: Sequence[Portion]) -> None:
+        """Begin to write the files, which are another driver's until the ledger is ours."""
+        self._writer.start()
+
+    def on_join(self, grid: Grid, fresh: Sequence[Portion]) -> None:
+        """A further sweep has a file, too."""
+        self._add(grid)
+
+    def close(self) -> None:
+        """Write once more, and end."""
+        self._writer.close()
+
+    def _add(self, grid: Grid) -> None:
         self._sweeps.append(grid.name)
         self._models.update({entry.point.model_digest: entry.point.model for entry in grid.entries})
-
-    @property
-    def in_flight(self) -> int:
-        """Batches that workers have."""
-        return 0 if self.scheduler is None else self.scheduler.in_flight
+        self._writer.add_file(self._outputs.sweep(grid.name) / "status.json")
 
     def seconds_in_flight(self) -> float | None:
         """How long what is in flight will take, roughly; None when nothing like it was timed."""
@@ -54,54 +71,38 @@ class DriverStatus:
             if worker.batch is not None:
                 estimate = self._durations.batch_seconds(worker.batch.point, len(worker.batch.seeds))
                 if estimate.known:
-                    waits.append(max(1.0, estimate.seconds - _seconds(worker)))
+                    waits.append(max(1.0, estimate.seconds - worker.seconds))
         return max(waits, default=None)
 
-    def status_source(self, state: Callable[[], str]) -> Callable[[int], Status]:
-        """What `StatusWriter` asks: everything, now, by the beat."""
-
-        def status(beat: int) -> Status:
-            """What everybody is doing now."""
-            tally, scheduler, left = self._tally, self.scheduler, self._tally.time_left()
-            return Status(
-                sweeps=tuple(self._sweeps),
-                host=host(),
-                pid=os.getpid(),
-                state=state(),
-                beat=beat,
-                seconds=tally.seconds,
-                cells=self._recorded_before + tally.total,
-                there=self._recorded_before,
-                done=tally.done,
-                failed=tally.failed,
-                rate=tally.rate,
-                left=None if left is None else left.seconds,
-                left_low=None if left is None else left.low,
-                left_high=None if left is None else left.high,
-                successes={name: (won, ran) for name, (won, ran) in tally.successes.items()},
-                in_flight=self.in_flight,
-                retries=0 if scheduler is None else scheduler.retries,
-                quarantined=() if scheduler is None else _last_words(scheduler.quarantined),
-                workers=tuple(self._worker(worker) for worker in self._backend.workers()),
-                tracking="; ".join(filter(None, (tracker.waiting for tracker in self._trackers))),
-            )
-
-        return status
-
-    def _worker(self, worker: WorkerView) -> WorkerStatus:
-        models = tuple(self._models.get(model, model) for model in worker.models)
-        plans = "" if worker.batch is None else words_of(worker.batch)
-        return WorkerStatus(
-            worker.name, worker.node, worker.device, models, plans, _seconds(worker), worker.cells, worker.deaths
+    def status(self, beat: int) -> Status:
+        """What everybody is doing now; `beat` counts the writings."""
+        tally, left = self._tally, self._tally.time_left()
+        return Status(
+            sweeps=tuple(self._sweeps),
+            host=host(),
+            pid=os.getpid(),
+            state=self._state(),
+            beat=beat,
+            seconds=tally.seconds,
+            cells=tally.recorded_before + tally.total,
+            there=tally.recorded_before,
+            done=tally.done,
+            failed=tally.failed,
+            rate=tally.rate,
+            left=None if left is None else left.seconds,
+            left_low=None if left is None else left.low,
+            left_high=None if left is None else left.high,
+            successes={name: (won, ran) for name, (won, ran) in tally.successes.items()},
+            in_flight=tally.in_flight,
+            retries=tally.retries,
+            quarantined=_last_words(tally.quarantined),
+            workers=tuple(WorkerStatus.of(worker, self._models) for worker in self._backend.workers()),
+            tracking="; ".join(filter(None, (tracker.waiting for tracker in self._trackers))),
         )
 
 
 def _last_words(quarantined: Sequence[tuple[Batch, str]]) -> tuple[str, ...]:
     """Of the latest; of the others how many there are."""
     before = len(quarantined) - SHOWN
-    said = tuple(f"{words_of(batch)}: {words}" for batch, words in quarantined[-SHOWN:])
+    said = tuple(f"{batch.words}: {words}" for batch, words in quarantined[-SHOWN:])
     return (f"{before} cells before these", *said) if before > 0 else said
-
-
-def _seconds(worker: WorkerView) -> float:
-    return time.monotonic() - worker.since

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from rich.console import Console
 
@@ -13,13 +12,12 @@ from orchestrator.driver.join_requests import JoinRequest, JoinRequests
 from orchestrator.driver.status import Status
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import Holder
-from orchestrator.workers.evaluator import check_point
 from sweeps.config.grid import Grid, missing_of
-from sweeps.config.jobs import Job
+from sweeps.config.jobs import Job, check_grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY, View
+from sweeps.console.events import JoinedEvent, Progress
 from sweeps.console.terminal import emit, say
-from world_models.checkpoints.store import read_card
 from world_models.errors import UserError
 
 LOOK = 1.0
@@ -94,13 +92,15 @@ class SecondDriver:
             doubts = [request_id for request_id in doubts if not self._doubted(request_id, time.monotonic() - began)]
             if time.monotonic() - said >= LINE_EVERY:
                 said = time.monotonic()
-                self._show(total - count(missing), total)
+                self._show(total - count(missing), total, said - began)
             time.sleep(max(LOOK, CALM * took) if missing else 0.0)
         return missing
 
-    def _show(self, done: int, total: int) -> None:
+    def _show(self, done: int, total: int, seconds: float) -> None:
         if self._view is View.JSON:
-            emit({"done": done, "total": total})
+            there = count(merged(portion for grid in self._grids for portion in grid.portions())) - total
+            progress = Progress("cells", there + done, there + total, round(seconds, 1))
+            emit(JoinedEvent(progress, done, total).as_json())
         elif self._view is View.LIVE:
             say(self._console, f"{done}/{total} cells")
 
@@ -150,7 +150,7 @@ class RequestedSweeps:
         for request_id, request in self._join_requests.take():
             try:
                 grid = self._outputs.load(request.sweep)
-                self._check(grid)
+                check_grid(grid)
                 fresh = missing_of([grid], self._ledger, retry_failed=False)
             except UserError as error:
                 self._join_requests.refuse(request_id, str(error))
@@ -161,12 +161,6 @@ class RequestedSweeps:
             self._on_join(grid, fresh)
             portions += fresh
         return portions
-
-    def _check(self, grid: Grid) -> None:
-        """UserError unless all of a sweep can be planned from here: its models are known, and are the ones it means."""
-        known_card = cache(read_card)
-        for entry in grid.entries:
-            check_point(entry.point, read_card=known_card)
 
 
 def _status(outputs: Outputs, name: str) -> Status | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -22,6 +22,7 @@ from orchestrator.storage.locks import Holder
 from sweeps.config.grid import missing_of
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import LINE_EVERY
+from sweeps.console.events import StatusEvent
 from sweeps.console.terminal import duration, emit, roughly, say, show
 from world_models.errors import UserError
 
@@ -58,13 +59,7 @@ def status(name: str | None, outputs: Outputs, console: Console, watch: bool = F
         while True:
             snapshot = snapshot_of(sweep, outputs)
             if as_json:
-                emit(
-                    {
-                        "sweep": sweep,
-                        "running": snapshot.running,
-                        **({} if snapshot.driver_status is None else asdict(snapshot.driver_status)),
-                    }
-                )
+                emit(StatusEvent.of(sweep, snapshot.running, snapshot.driver_status).as_json())
             elif live is not None:
                 page = _page(snapshot, outputs, others, heartbeat)
                 live.update(Group(*(Text(each) if isinstance(each, str) else each for each in page)), refresh=True)

@@ -82,10 +82,12 @@ def run_sweeps(
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
-        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, resume_command=resume_command)
+        driver = Driver(
+            jobs, ledger, console, options.view, options.retry_failed, trackers=trackers, resume_command=resume_command
+        )
         try:
             if missing or undrawn:
-                return _close(driver, _plan(driver, portions, missing, trackers), trackers, console)
+                return _close(driver, _plan(driver, portions, missing), console)
         except HeldError:
             if not options.join and missing:
                 raise
@@ -102,9 +104,7 @@ def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
     return next(artifact_store.lacking(portions, ledger, artifact_selection_of(job.values)), None) is not None
 
 
-def _plan(
-    driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion], trackers: Sequence[SweepTracking]
-) -> RunSummary:
+def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
     names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
     backend = driver.jobs[0].values["backend"]["name"]
     if driver.view is View.LIVE:
@@ -113,13 +113,13 @@ def _plan(
             f"{names}: {count(portions)} cells, {count(missing)} to plan on {backend}; "
             "Ctrl-C stops, the same command goes on; grasp status shows more",
         )
-    return driver.run(portions, missing, trackers)
+    return driver.run(portions, missing)
 
 
-def _close(driver: Driver, summary: RunSummary, trackers: Sequence[SweepTracking], console: Console) -> int:
+def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
     """Tables, files and tracking of what is there now."""
     failed = 0
-    for job, tracker in zip(driver.jobs, trackers, strict=True):
+    for job, tracker in zip(driver.jobs, driver.trackers, strict=True):
         shown = show(job.grid, job.outputs, driver.ledger, console)
         failed |= any(row.failed for row in shown.rows)
         tracker.finish(headline(shown.rows), shown.files)

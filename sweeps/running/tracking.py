@@ -13,6 +13,7 @@ from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.tracking.background_tracker import BackgroundTracker
 from orchestrator.tracking.environment import write_environment
 from orchestrator.tracking.outbox import Outbox
@@ -25,6 +26,7 @@ from orchestrator.tracking.usage_file import UsageFile
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import Job
 from sweeps.config.outputs import Outputs
+from sweeps.running.observer import RunObserver
 from world_models.errors import UserError, require
 
 _STORE_FILE = "where.json"
@@ -98,7 +100,7 @@ class SweepDescription:
         return SweepInfo(self.grid.name, self.config_text, self.command, description, files, models, usage)
 
 
-class SweepTracking:
+class SweepTracking(RunObserver):
     """A sweep's dealings with MLflow; where tracking is off, none of these does anything."""
 
     def __init__(self, job: Job, words: Sequence[str], ledger: Ledger, say: Callable[[str], None]) -> None:
@@ -112,6 +114,10 @@ class SweepTracking:
         """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
         if self.store is not None and (warning := self.store.check()):
             self._say(f"{warning}: planning goes on, and records wait in {self._outputs.outbox}")
+
+    def on_start(self, scheduler: Scheduler, missing: Sequence[Portion]) -> None:
+        """The sweep begins."""
+        self.start(missing)
 
     def start(self, missing: Sequence[Portion]) -> None:
         """The sweep begins; `missing` is to be planned."""

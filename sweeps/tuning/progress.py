@@ -12,6 +12,7 @@ from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.tuner import EndedTrial, StudyProgress
 from orchestrator.workers.backend import Backend
 from sweeps.console.display import Display, View
+from sweeps.console.events import Progress, StudyEvent
 from sweeps.console.terminal import duration
 
 
@@ -25,16 +26,17 @@ class TuneProgress(Display):
         objective: Objective,
         total: int,
         before: int,
+        score: StudyProgress,
         view: View = View.LIVE,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`before` of `total` trials have ended in earlier runs."""
+        """`before` of `total` trials have ended in earlier runs; `score` is kept by the tuner."""
         super().__init__(console, backend, view, clock)
         self._objective = objective
         self._total, self._before = total, before
         self._began = clock()
         self._cells = self._failed = 0
-        self.score = StudyProgress()
+        self._score = score
 
     def start(self) -> None:
         """The clock of rates begins."""
@@ -52,32 +54,42 @@ class TuneProgress(Display):
 
     def progress(self) -> tuple[int, int]:
         """Trials that have ended, earlier runs included."""
-        return self._before + self.score.finished, self._total
+        return self._before + self._score.finished, self._total
 
     def line(self) -> str:
         """One line that says it all."""
-        score, seconds = self.score, self._clock() - self._began
+        score, seconds = self._score, self._clock() - self._began
         done, total = self.progress()
         parts = [f"{done}/{total} trials", f"{score.pruned} pruned"]
         if score.best is not None:
             parts.append(f"best {self._objective.name} {score.best:.3g}")
         parts.append(f"{self._cells} cells {self._cells / max(seconds, 1e-9):.1f}/s" if self._cells else "starting")
-        if score.finished and done < total:
-            parts.append(f"about {duration(seconds / score.finished * (total - done))} left")
+        if (left := self._seconds_left()) is not None and left > 0:
+            parts.append(f"about {duration(left)} left")
         parts += self.workers_busy()
         if self._failed:
             parts.append(f"{self._failed} cells failed")
         return "  ".join(parts)
 
-    def numbers(self) -> dict[str, object]:
+    def event(self) -> StudyEvent:
         """The same for machines."""
-        return {
-            "trials": self.progress()[0],
-            "total": self._total,
-            "pruned": self.score.pruned,
-            "best": self.score.best,
-            "cells": self._cells,
-            "cells_failed": self._failed,
-            "seconds": round(self._clock() - self._began, 1),
-            "under_way": len(self.score.under_way),
-        }
+        (done, total), seconds = self.progress(), round(self._clock() - self._began, 1)
+        left = self._seconds_left()
+        return StudyEvent(
+            Progress("trials", done, total, seconds, None if left is None else round(left, 1)),
+            trials=done,
+            total=total,
+            pruned=self._score.pruned,
+            best=self._score.best,
+            cells=self._cells,
+            cells_failed=self._failed,
+            seconds=seconds,
+            under_way=len(self._score.under_way),
+        )
+
+    def _seconds_left(self) -> float | None:
+        """Seconds to go, by the trials of this run; None before one has ended."""
+        done, total = self.progress()
+        if done >= total:
+            return 0.0
+        return (self._clock() - self._began) / self._score.finished * (total - done) if self._score.finished else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,17 +18,14 @@ from orchestrator.tuning.racing import Instance, instances_of
 from orchestrator.tuning.samplers import SAMPLERS, Sampling
 from orchestrator.tuning.search_space import Space, space_of
 from orchestrator.tuning.tuner import TuningPlan
-from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from planners.identity import identity_settings
 from sweeps.config.axes import as_list, checked_mapping, seeds_of, unique
 from sweeps.config.compose import CONF, Composed, compose, groups
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
-from sweeps.config.jobs import lookups, whole_number
+from sweeps.config.jobs import check_grid, lookups, whole_number
 from sweeps.config.outputs import Outputs, storage_of
-from world_models.checkpoints.store import read_card
 from world_models.errors import UnknownNameError, UserError, require
-from world_models.tasks import make_task
 
 
 @dataclass(frozen=True)
@@ -134,17 +130,12 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     )
     planner = spec.planners[0]
     grid = replace(spec, name=str(values["name"] or _name(spec))).expand(lookups())
-    known_card = cache(read_card)
-    for entry in grid.entries:
-        check_point(entry.point, read_card=known_card)
+    check_grid(grid)
     forced = dict(planner.forced)
     raw = {name: value for name, value in dict(values["space"] or {}).items() if name not in forced}
     fixed = tuple(name for name in dict(values["space"] or {}) if name in forced)
     space = space_of(raw, planner.planner.name)
     seed_split = SeedSplit(spec.seeds, seeds_of(values["choice_seeds"]), seeds_of(values["held_out"]))
-    for entry in grid.entries:
-        task = make_task(entry.point.task.name, **entry.point.task.as_dict())
-        task.problem(seed_split.tuning[0], entry.point.horizon)
     sampling, pruning = _sampling(values["sampler"]), _pruning(values["pruning"])
     trials = whole_number("trials", values["trials"])
     chunk = whole_number("pruning.chunk", dict(values["pruning"]).get("chunk", 8))

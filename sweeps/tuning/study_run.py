@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
@@ -20,7 +20,7 @@ from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State, TrialView
-from orchestrator.tuning.tuner import EndedTrial, Tuner
+from orchestrator.tuning.tuner import EndedTrial, StudyProgress, Tuner
 from sweeps.config.jobs import grace_of, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
@@ -43,7 +43,8 @@ class StudyRun:
     view: View = View.LIVE
     resume_command: str = "grasp tune"
     """The command that goes on."""
-    on_end: Callable[[EndedTrial], None] = lambda ended: None
+    observers: Sequence[Callable[[TrialView], None]] = ()
+    """Each is told every trial that has ended."""
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -69,17 +70,13 @@ class StudyRun:
         with ExitStack() as held:
             backend = held.enter_context(make_backend(spec.values["backend"]))
             spec = self.spec = spec.for_workers(backend.capacity())
+            score = StudyProgress()
             progress = TuneProgress(
-                self.console, backend, spec.definition.objectives[0], spec.plan.total, self.study.finished(), self.view
+                self.console, backend, spec.definition.objectives[0], spec.plan.total, self.study.finished(), score, self.view
             )
-
-            def on_end(ended: EndedTrial) -> None:
-                self.on_end(ended)
-                progress.on_end(ended)
-
             recorded = RecordedCells(self.ledger)
-            tuner = Tuner(self.study, spec.points, spec.instances, spec.plan, recorded, self.stop, on_end)
-            progress.score = tuner.progress
+            observers = (self._on_end, progress.on_end)
+            tuner = Tuner(self.study, spec.points, spec.instances, spec.plan, recorded, self.stop, observers, score)
 
             def on_start(scheduler: Scheduler) -> None:
                 self._begin()
@@ -121,6 +118,10 @@ class StudyRun:
             for view in best_of(self.study.trials_of(name), self.spec.definition.objectives[0].larger)[:BEST_OF_OTHERS]:
                 self._enqueue(view.settings, f"{name}, trial {view.number}")
         self.study.mark_first_trials_queued()
+
+    def _on_end(self, ended: EndedTrial) -> None:
+        for observer in self.observers:
+            observer(self.study.view(ended.number))
 
     def _enqueue(self, settings: Mapping[str, Scalar], label: str) -> None:
         """Begin with known good settings; those that the space excludes are left to the sampler, and named."""

@@ -43,10 +43,9 @@ def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view:
     for check in (limits_of, grace_of):
         check(spec.values)
     spec.outputs.prepare()
-    run = StudyRun(spec, console, view, resume_command)
     tracking = _tracking(spec, resume_command, console)
+    run = StudyRun(spec, console, view, resume_command, observers=[tracking.on_trial_end])
     tracking.check()
-    run.on_end = lambda ended: tracking.on_trial_end(run.study.view(ended.number))
     tracking.start()
     for name in spec.fixed:
         say(console, f"{name} is fixed on the command line, and not tuned")
@@ -155,8 +154,8 @@ def _plan(run: StudyRun, grids: Sequence[Grid], what: str, overrides: Sequence[s
         tracker.check()
         spec.outputs.save(job.grid, job.config_text)
     say(console, what)
-    driver = Driver(jobs, run.ledger, console, run.view, resume_command=run.resume_command)
-    summary = driver.run(merged(portion for grid in grids for portion in grid.portions()), missing, trackers)
+    driver = Driver(jobs, run.ledger, console, run.view, trackers=trackers, resume_command=run.resume_command)
+    summary = driver.run(merged(portion for grid in grids for portion in grid.portions()), missing)
     for job, tracker in zip(jobs, trackers, strict=True):
         tracker.finish(headline(summarise(job.grid, records_of(job.grid, run.ledger))), [])
     if summary.left:

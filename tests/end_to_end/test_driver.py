@@ -171,7 +171,8 @@ def test_status_shows_a_sweep_that_has_ended_one_that_died_and_none(
     assert "4/4 cells" in printed
     assert "success so far: " in printed
     code, printed, _ = run(capsys, "status", "smoke", "--json", f"output={tmp_path}")
-    assert json.loads(printed)["cells"] == 4
+    line = json.loads(printed)
+    assert (line["kind"], line["cells"], line["progress"]["done"]) == ("status", 4, 4)
     code, _, said = run(capsys, "status", "smok", f"output={tmp_path}")
     assert code == 2
     assert "did you mean 'smoke'" in said
@@ -192,6 +193,7 @@ def test_progress_as_json_lines_or_not_at_all(model: Path, tmp_path: Path, capsy
     assert code == 0
     lines = [json.loads(line) for line in printed.splitlines()]
     assert lines[-1]["done"] == lines[-1]["total"] == 4
+    assert (lines[-1]["kind"], lines[-1]["progress"]["unit"], lines[-1]["progress"]["left"]) == ("sweep", "cells", 0.0)
     code, printed, _ = run(capsys, "sweep", "--quiet", *words, f"output={tmp_path}/quiet")
     assert code == 0
     assert "cells/s" not in printed
@@ -279,5 +281,5 @@ def test_the_view_counts_cells_and_says_the_time_left() -> None:
         clock.now += LINE_EVERY / 2
         view.refresh()
         assert stream.getvalue().strip() == said
-        tally.join([Portion.of(plane_point(20), range(4))])
+        tally.on_join(Grid("joined", (), ()), [Portion.of(plane_point(20), range(4))])
         assert tally.total == 12

@@ -80,7 +80,7 @@ def run_study(
         TuningPlan(total, parallel, chunk, join),
         RecordedCells(ledger),
         stop,
-        ended.append,
+        [ended.append],
     )
     batches = 0
 

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from scipy.stats import binomtest
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.artifacts.frames import SIZE
@@ -19,13 +18,14 @@ from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.portion import by_point
 from orchestrator.driver.run_cells import Hooks
+from orchestrator.evaluation.wilson_interval import wilson
 from orchestrator.ledger.records import from_table, to_table
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.testing import RAISING, Faulty, plane_point
 from orchestrator.tracking.mlflow_store import MlflowStore, TrackingError, UnavailableError
 from orchestrator.tracking.outbox import SweepRecord
-from orchestrator.tracking.run_content import contents, wilson
+from orchestrator.tracking.run_content import contents
 from orchestrator.tracking.run_images import STEPS
 from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import Tracker
@@ -214,12 +214,6 @@ def test_the_background_tracker_writes_points_as_they_finish(bench: Bench) -> No
     assert {run.data.metrics["cells"] for run in bench.runs("point")} == {4.0}
     assert bench.tracked(replace(INFO, description="# the end"))
     assert bench.outbox.names() == []
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 8), (3, 8), (8, 8), (41, 64), (1, 1)])
-def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
-    reference = binomtest(successes, n).proportion_ci(method="wilson")
-    assert wilson(successes, n) == pytest.approx((reference.low, reference.high), abs=1e-12)
 
 
 def test_runs_say_how_plans_were_executed(bench: Bench) -> None:

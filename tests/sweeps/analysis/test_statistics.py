@@ -9,18 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import binom, bootstrap, norm, t, trim_mean
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
+from orchestrator.evaluation.wilson_interval import wilson
 from sweeps.analysis.bootstrap import interquartile_interval, interquartile_mean, mean_interval
 from sweeps.analysis.comparison import LEVEL
-from sweeps.analysis.intervals import Paired, Rate, adjusted, mean_of_rates, paired, wilson
+from sweeps.analysis.intervals import Paired, Rate, adjusted, mean_of_rates, paired
 
 SWEEPS = 2000
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilsons_interval_is_statsmodels(case: tuple[int, int]) -> None:
-    assert wilson(*case) == pytest.approx(proportion_confint(*case, method="wilson"), abs=1e-12)
 
 
 @given(st.integers(0, 40), st.integers(0, 40))

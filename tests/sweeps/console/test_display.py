@@ -13,7 +13,6 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.testing import plane_point, quick_result
 from orchestrator.workers.backend import InlineBackend, WorkerView
-from sweeps.console.display import words_of
 from sweeps.running.progress import SweepProgress, Tally
 
 
@@ -36,7 +35,7 @@ def test_on_a_terminal_the_view_says_what_workers_do() -> None:
     with SweepProgress(Console(file=stream, force_terminal=True, width=100), tally, backend) as view:
         view.refresh()
     said = stream.getvalue()
-    assert f"worker 1: {words_of(batch)}, for 0 s" in said
+    assert f"worker 1: {batch.words}, for 0 s" in said
     assert "worker 2: idle" in said
     assert "and 2 more: grasp status" in said
     assert "worker 9" not in said

@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -11,7 +12,8 @@ from planners.diagnostics.brittleness import Brittleness
 from planners.diagnostics.curvature import Curvature
 from planners.diagnostics.growth import growth
 from sweeps.analysis.comparison import Comparison
-from sweeps.analysis.intervals import Paired, Rate
+from sweeps.analysis.intervals import Paired
+from sweeps.analysis.point_cells import PointCells
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Entry
 from sweeps.diagnose.claims import (
@@ -106,8 +108,21 @@ def test_gradient_verdicts_follow_their_rules():
 def ablated(only_ablated: int, only_base: int, label: str = "no noise") -> Row:
     point = Point(Named("wall"), "wall", "0", Named("grasp"), 50)
     versus = Comparison(Paired(32, only_ablated, only_base), (16.0, 32), None, None)
-    entry, rate = Entry("wall", label, "px", point), Rate(20, 32)
-    return Row(entry, rate, rate, 1.0, 0.5, 0.5, 20.0, 100.0, BASE, versus, 0, 0)
+    ran, solved, numbers = np.ones(32, bool), np.arange(32) < 20, np.ones(32)
+    cells = PointCells(np.arange(32), ran, ~ran, solved, solved.astype(float), *[numbers] * 5)
+    return Row(
+        task="wall",
+        model="wall",
+        horizon=50,
+        mode=point.mode,
+        planner=label,
+        unit="px",
+        cells=cells,
+        versus=versus,
+        entry=Entry("wall", label, "px", point),
+        reference=BASE,
+        missing=0,
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from scipy.stats import binomtest
 
 from sweeps.quality.opening import opening
 from sweeps.quality.page import build, read_notes
@@ -23,14 +24,6 @@ RATES = {"grasp": 0.5, "gd": 0.4, "cem": 0.9, "gd_timed": 0.1, "cem_timed": 0.5,
 def mixed(part: str, planner: str, seed: int) -> bool:
     """The first problems are the easy ones."""
     return (seed - 2000) / 32 < RATES.get(planner, 0.5)
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    z = 1.959963984540054
-    share, scale = successes / trials, 1 + z * z / trials
-    half = z * (share * (1 - share) / trials + z * z / (4 * trials**2)) ** 0.5 / scale
-    middle = (share + z * z / (2 * trials)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def mcnemar(a: int, b: int) -> float:
@@ -100,7 +93,7 @@ def test_success_and_verdicts_are_those_of_the_cells(page, title, part):
     for task, horizon, label, success, n, versus, *_ in shown:
         spot = (task, horizon, label)
         count, rows = sum(row["success"] for row in by[spot]), by[spot]
-        low, high = wilson(count, len(rows))
+        low, high = binomtest(count, len(rows)).proportion_ci(0.95, "wilson")
         assert success == f"{count / len(rows):.2f} [{low:.2f}, {high:.2f}]"
         assert n.split(" ")[0] == str(len(rows))
         if label == "grasp":

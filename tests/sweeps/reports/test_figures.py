@@ -143,7 +143,7 @@ def test_lines_show_the_numbers_of_the_table(seen: tuple[SweepSummary, list[Name
     wall = figure.axes[0]
     for container in wall.containers:
         shown = container.lines[0].get_ydata()  # pyright: ignore
-        rows = [row for row in found.rows if row.entry.task == "wall" and row.entry.planner == container.get_label()]
+        rows = [row for row in found.rows if row.task == "wall" and row.planner == container.get_label()]
         assert list(shown) == [row.success.value for row in rows]
     gaps = next(one.figure for one in drawn if one.name == "differences").axes[0]
     values = [container.lines[0].get_xdata()[0] for container in gaps.containers]  # pyright: ignore
@@ -162,9 +162,8 @@ def test_bands_are_quartiles_over_problems(seen: tuple[SweepSummary, list[NamedF
 
 def test_kinds_of_endings_add_up(seen: tuple[SweepSummary, list[NamedFigure]]) -> None:
     for row in seen[0].rows:
-        cells = seen[0].cells[row.entry.point.point_id]
-        kinds = count_endings(cells)
-        assert sum(kinds.values()) == len(cells)
+        kinds = count_endings(row.cells)
+        assert sum(kinds.values()) == len(row.cells)
         assert kinds[CellEnding.SOLVED] == row.success.successes
         assert kinds[CellEnding.FAILED] == row.failed
 

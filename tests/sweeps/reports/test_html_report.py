@@ -37,7 +37,7 @@ def test_resource_use_is_shown_for_all_trials_and_for_successes_each_labelled(
 ) -> None:
     row = next(row for row in seen[0].rows if row.versus is not None and row.success.successes < row.success.trials)
     shown = dict(zip(HEADINGS, resource_use_fields(row), strict=True))
-    ran = seen[0].cells[row.entry.point.point_id].done
+    ran = row.cells.done
     assert shown["s/plan, all"] == f"{ran.seconds.mean():.2f}"
     assert shown["s/plan, solved"] == f"{ran.seconds[ran.success].mean():.2f}"
     assert shown["steps"] == f"{np.median(ran.steps[ran.success]):.0f}"

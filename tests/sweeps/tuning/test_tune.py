@@ -254,7 +254,8 @@ def test_help_has_examples():
 def test_json_lines(model, tmp_path, capsys):
     assert main([*words(model, tmp_path, "tracking.enabled=false", "trials=4"), "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    trials = [line for line in lines if "trials" in line]
+    trials = [line for line in lines if line["kind"] == "study"]
+    assert {line["kind"] for line in lines} == {"study", "sweep"}, "the best trials are judged as sweeps"
     assert trials[-1]["trials"] == trials[-1]["total"] == 4
     assert trials[-1]["cells"] > 0
 
