@@ -1,4 +1,4 @@
-"""The command line: `grasp VERB [options] [key=value ...]`. Heavy libraries are imported by the verbs that need them."""
+"""The command line: `grasp COMMAND [options] [key=value ...]`. Each command imports the heavy libraries that it needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that raises UserError instead of printing its usage and leaving."""
+    """An argument parser that raises UserError instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{self.prog}: {message}; see {self.prog} --help.")
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(_overview())
             return 0
         if words[0] not in VERBS:
-            raise UnknownNameError("verb", words[0], VERBS)
+            raise UnknownNameError("command", words[0], VERBS)
         verb = VERBS[words[0]]
         return verb.run(_parser(words[0], verb).parse_intermixed_args(words[1:]))
     except UserError as error:
@@ -50,11 +50,11 @@ def _overview() -> str:
     lines = [
         "Plan with learned world models, at scale, and see what came out.",
         "",
-        "usage: grasp VERB [options] [key=value ...]",
+        "usage: grasp COMMAND [options] [key=value ...]",
         "",
     ]
     lines += [f"  {name:8} {verb.summary}" for name, verb in VERBS.items()]
-    lines += ["", "grasp VERB --help teaches each with examples. A first sweep: grasp sweep sweep=smoke", ""]
+    lines += ["", "grasp COMMAND --help explains a command with examples. A first sweep: grasp sweep sweep=smoke", ""]
     return "\n".join(lines)
 
 

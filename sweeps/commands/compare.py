@@ -8,8 +8,8 @@ from sweeps.console.command import Command, names_among
 from world_models.errors import UserError
 
 HELP = """\
-Compares two sweeps, task by task, planner by planner and horizon by horizon, on the seeds that both have planned: of two code
-revisions, two world models, or two settings. It names a better one only where the test, adjusted for all comparisons, does.
+Compares two sweeps by task, planner and horizon on the seeds that both have planned, for example of two code revisions, two
+world models or two settings. A sweep is called better only where the test, adjusted for all comparisons, says so.
 
 examples
   grasp compare before after
@@ -35,5 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
     return compare(names[0], names[1], outputs_of(arguments.words), Console())
 
 
-COMMAND = Command("say where two sweeps differ, on the seeds both have", HELP, configure, run)
-"""What `grasp compare` is."""
+COMMAND = Command("show where two sweeps differ, on the seeds that both have", HELP, configure, run)
+"""The command `grasp compare`."""

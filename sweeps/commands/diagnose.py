@@ -7,9 +7,9 @@ import argparse
 from sweeps.console.command import Command, add_overrides
 
 HELP = """\
-Measures on one task and world model what GRASP is built on, and says of each claim whether it is shown: how the curvature of
-the shooting and of the lifted objective grows with the horizon, gradients by time step, brittle state gradients, and what
-success and time become when noise, sync, detachment or goal term are taken away. Figures and tables go to
+Measures the claims that GRASP is built on, for one task and world model, and gives a verdict on each: how the curvature of the
+shooting objective and of the lifted objective grows with the horizon, gradients by time step, brittle state gradients, and how
+success and time change when noise, sync, detachment or the goal term is removed. Figures and tables go to
 OUTPUT/diagnose/TASK-MODEL and to MLflow. The rule behind each verdict is in claims.csv and in docs/diagnose.md.
 
 examples
@@ -17,7 +17,7 @@ examples
   grasp diagnose task=push_t horizons=[10,20,30,40,50]
   grasp diagnose task=wall world_model=outputs/models/wall problems=32
   grasp diagnose seeds.count=64 ablation.attempts=3     more problems for the ablation, and three attempts each
-  grasp diagnose planners.grasp.settings.noise=0.2      GRASP with another setting, and its parts taken away
+  grasp diagnose planners.grasp.settings.noise=0.2      GRASP with another setting, with and without its parts
   grasp diagnose backend=ray                            the ablation on Ray actors
 """
 
@@ -31,5 +31,5 @@ def run(arguments: argparse.Namespace) -> int:
     return diagnose(arguments.overrides, Console(), arguments.conf)
 
 
-COMMAND = Command("measure what GRASP's claims come to on a task and model", HELP, add_overrides, run)
-"""What `grasp diagnose` is."""
+COMMAND = Command("measure GRASP's claims on a task and world model", HELP, add_overrides, run)
+"""The command `grasp diagnose`."""

@@ -9,7 +9,7 @@ from sweeps.console.command import Command, one_name
 
 HELP = """\
 Writes one zip file: the sweep's grid and config (without secrets), its records as Parquet, its report, the world models' names
-and content digests, and every installed package. World models themselves are not in it.
+and content digests, and the list of installed packages. The world models themselves are not included.
 
 examples
   grasp export                         the latest sweep, to SWEEP.grasp.zip
@@ -20,7 +20,7 @@ examples
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp export`."""
     parser.add_argument("words", nargs="*", metavar="SWEEP", help="name of a sweep (default: the latest); output=FOLDER")
-    parser.add_argument("--to", type=Path, metavar="FILE", help="the archive (default: SWEEP.grasp.zip here)")
+    parser.add_argument("--to", type=Path, metavar="FILE", help="the archive (default: SWEEP.grasp.zip in this folder)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,4 +34,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command("write a sweep to one file: grid, config, cells, environment", HELP, configure, run)
-"""What `grasp export` is."""
+"""The command `grasp export`."""

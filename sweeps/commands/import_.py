@@ -9,8 +9,8 @@ from sweeps.console.command import Command, names_among
 from world_models.errors import UserError
 
 HELP = """\
-Reads what grasp export has written: its cells join the ledger, its report works as if it had been run here, and running the
-sweep again plans what is missing. Records are checked against their ids; nothing in the file is executed.
+Reads a file that grasp export has written: its cells are added to the ledger, its report works as if the sweep had been run
+here, and running the sweep again plans what is missing. Records are checked against their ids; nothing in the file is executed.
 
 examples
   grasp import smoke.grasp.zip
@@ -20,8 +20,8 @@ examples
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp import`."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="what grasp export has written")
-    parser.add_argument("words", nargs="*", metavar="output=FOLDER", help="where it goes (default: outputs)")
+    parser.add_argument("file", type=Path, metavar="FILE", help="a file that grasp export has written")
+    parser.add_argument("words", nargs="*", metavar="output=FOLDER", help="the output folder (default: outputs)")
     parser.add_argument("--name", help="another name for the sweep")
 
 
@@ -39,4 +39,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command("read an exported sweep", HELP, configure, run)
-"""What `grasp import` is."""
+"""The command `grasp import`."""

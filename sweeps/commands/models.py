@@ -8,10 +8,10 @@ from pathlib import Path
 from sweeps.console.command import Command
 
 HELP = """\
-Lists the models that ship, or those that are named. The error is between predicted and true position after n steps of the
-data's own actions, without looking at the simulator in between; in brackets its share of the error of predicting that nothing
-moves. `inspect` says what a checkpoint file is and which tasks it fits, `import` makes it one of ours; neither runs anything
-that a file holds. docs/checkpoints.md tells which kinds are read.
+Lists the models that ship with the package, or those that you name. The error is the distance between the predicted and the
+true position after n steps of the data's own actions, without observing the simulator in between; in brackets is its share of
+the error of predicting that nothing moves. `inspect` shows what a checkpoint file is and which tasks it fits; `import` converts
+it to this package's format; neither executes anything in the file. docs/checkpoints.md lists the kinds that can be read.
 
 examples
   grasp models
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "words", nargs="*", metavar="inspect PATH | import PATH | MODEL", help="see below; default: list the zoo"
     )
-    parser.add_argument("--name", help="import: name of the model, a folder of OUTPUT/models")
+    parser.add_argument("--name", help="import: name of the model, a folder in OUTPUT/models")
     parser.add_argument("--task", help="import: task to plan on; its settings follow as key=value")
     parser.add_argument("--encoder", type=Path, metavar="FILE", help="import: encoder weights that the checkpoint lacks")
     parser.add_argument("--action-mean", type=_numbers, metavar="A,B", help="import: mean of the training data's actions")
@@ -40,11 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List, inspect or import models; the exit code."""
+    """List, inspect or import models, and return the exit code."""
     from sweeps.models import checkpoints
 
     return checkpoints.run(arguments)
 
 
 COMMAND = Command("list world models with their errors; inspect and import checkpoints", HELP, configure, run)
-"""What `grasp models` is."""
+"""The command `grasp models`."""

@@ -7,8 +7,8 @@ import argparse
 from sweeps.console.command import Command, add_overrides
 
 HELP = """\
-Plans one problem in this process, executes the plan in the simulator, prints what happened and saves a picture and a film to
-OUTPUT/plans.
+Plans one problem in this process, executes the plan in the simulator, prints what happened, and saves a picture and an
+animation to OUTPUT/plans.
 
 examples
   grasp plan                                            the wall with GRASP
@@ -27,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
     return plan(arguments.overrides, Console(), arguments.conf)
 
 
-COMMAND = Command("plan one cell and save what it looks like", HELP, add_overrides, run)
-"""What `grasp plan` is."""
+COMMAND = Command("plan one problem and save a picture and an animation of it", HELP, add_overrides, run)
+"""The command `grasp plan`."""

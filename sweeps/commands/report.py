@@ -32,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
     return report(one_name("report", arguments.words), outputs_of(arguments.words), Console())
 
 
-COMMAND = Command("print a sweep's table again, and write its files", HELP, configure, run)
-"""What `grasp report` is."""
+COMMAND = Command("print a sweep's tables again, and write its report files", HELP, configure, run)
+"""The command `grasp report`."""

@@ -8,18 +8,19 @@ from sweeps.console.command import Command, names_among
 from world_models.errors import UserError
 
 HELP = """\
-Plans a cell of the ledger again from its record alone: task, world model, planner, settings, horizon and seed are in it. It is
-planned alone, whatever it once shared a batch with. Exit code 0: same success, and a distance within 0.001 of it; else 1.
+Plans a cell of the ledger again from its record alone, which holds task, world model, planner, settings, horizon and seed. The
+cell is planned on its own, whatever batch it was part of. Exit code 0 means the same success and a distance within 0.001 of the
+recorded one; anything else is 1.
 
 examples
-  grasp rerun 3f9a2c             the cell whose id begins so (the ledger's column cell_id)
+  grasp rerun 3f9a2c             the cell whose id begins like this (column cell_id of the ledger)
   grasp rerun 3f9a2c output=/data/run
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp rerun`."""
-    parser.add_argument("words", nargs="*", metavar="CELL_ID", help="a cell's id, or how it begins; output=FOLDER")
+    parser.add_argument("words", nargs="*", metavar="CELL_ID", help="a cell's id, or its beginning; output=FOLDER")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,5 +36,5 @@ def run(arguments: argparse.Namespace) -> int:
     return rerun(names[0] if names else None, outputs_of(arguments.words), Console())
 
 
-COMMAND = Command("plan a recorded cell again, and say whether it agrees", HELP, configure, run)
-"""What `grasp rerun` is."""
+COMMAND = Command("plan a recorded cell again, and check whether it agrees", HELP, configure, run)
+"""The command `grasp rerun`."""

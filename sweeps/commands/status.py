@@ -7,8 +7,8 @@ import argparse
 from sweeps.console.command import Command, one_name
 
 HELP = """\
-Shows what the driver of a sweep is doing, from another terminal or machine that sees the output folder: cells, rate, time left,
-workers and what they plan, cells that had to be tried again, and what waits to be tracked. Of a driver that died it says so.
+Shows what a sweep's driver is doing, from another terminal or from any machine that sees the output folder: cells, rate, time
+left, workers and what they plan, retried cells, and what still waits to be tracked. It also shows when a driver has died.
 
 examples
   grasp status
@@ -20,8 +20,8 @@ examples
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp status`."""
     parser.add_argument("words", nargs="*", metavar="SWEEP", help="name of a sweep (default: the latest); output=FOLDER")
-    parser.add_argument("--watch", action="store_true", help="again every second, until its driver ends")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--watch", action="store_true", help="refresh every second until the driver ends")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,4 +36,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command("show what a running sweep is doing", HELP, configure, run)
-"""What `grasp status` is."""
+"""The command `grasp status`."""

@@ -20,19 +20,19 @@ examples
   grasp sweep seeds.start=100 backend=inline            other problems, in this process, without Ray
   grasp sweep --conf my_conf sweep=mine                 my_conf/sweep/mine.yaml
   grasp sweep sweep=h50,h100                            two sweeps on one pool, each cell once, a table for each
-  grasp sweep --join sweep=h100                         beside a driver that runs: it plans these cells as well
+  grasp sweep --join sweep=h100                         while a driver is running: it plans these cells as well
   grasp sweep backend.address=auto                      on the Ray cluster that this machine belongs to
 
-Ctrl-C lets what is in flight arrive and says how to go on; a second one stops at once. Either way nothing recorded is lost.
+Ctrl-C waits for the batches in flight and prints how to go on; a second one stops at once. Nothing recorded is ever lost.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp sweep`."""
     add_overrides(parser)
-    parser.add_argument("--dry-run", action="store_true", help="say what would run and how long it would take")
-    parser.add_argument("--retry-failed", action="store_true", help="plan cells again that failed before")
-    parser.add_argument("--join", action="store_true", help="where a driver runs already, have it plan this sweep as well")
+    parser.add_argument("--dry-run", action="store_true", help="print what would run and how long it would take")
+    parser.add_argument("--retry-failed", action="store_true", help="plan cells that failed before once more")
+    parser.add_argument("--join", action="store_true", help="if a driver is already running, have it plan this sweep as well")
     add_views(parser)
 
 
@@ -49,4 +49,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command("plan a grid of cells and print a table of success rates", HELP, configure, run)
-"""What `grasp sweep` is."""
+"""The command `grasp sweep`."""

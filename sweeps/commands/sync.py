@@ -8,13 +8,14 @@ from sweeps.console.command import Command, names_among
 from world_models.errors import UserError
 
 HELP = """\
-A sweep goes on while MLflow is away, and what MLflow has not been told waits in OUTPUT/outbox. The next run of a sweep writes
-it, and so does this, by hand: it can be stopped and run again, and writes nothing twice. Named sweeps are compared with MLflow
-in full. Credentials: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; docs/tracking.md.
+A sweep goes on while MLflow cannot be reached, and what MLflow lacks waits in OUTPUT/outbox. The next run of a sweep sends it,
+and so does this command, which can be stopped and run again and writes nothing twice. A sweep that you name is compared with
+MLflow in full. Credentials: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; see
+docs/tracking.md.
 
 examples
-  grasp sync                                     all that waits
-  grasp sync smoke                               one sweep, whatever MLflow has of it
+  grasp sync                                     everything that waits
+  grasp sync smoke                               one sweep, whatever MLflow already has of it
   grasp sync output=/data/run
   grasp sync smoke tracking.uri=http://tracking:5000    to another server
 """
@@ -23,7 +24,10 @@ examples
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp sync`."""
     parser.add_argument(
-        "words", nargs="*", metavar="SWEEP", help="name of a sweep (default: all that waits); output=FOLDER, tracking.uri=URI"
+        "words",
+        nargs="*",
+        metavar="SWEEP",
+        help="name of a sweep (default: everything that waits); output=FOLDER, tracking.uri=URI",
     )
 
 
@@ -39,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
     return sync(names[0] if names else None, [word for word in arguments.words if "=" in word], Console())
 
 
-COMMAND = Command("tell MLflow what it has not been told yet", HELP, configure, run)
-"""What `grasp sync` is."""
+COMMAND = Command("send MLflow what it still lacks", HELP, configure, run)
+"""The command `grasp sync`."""

@@ -7,7 +7,8 @@ import argparse
 from sweeps.console.command import Command, add_overrides
 
 HELP = """\
-Collects data in the simulator, trains, and writes weights and a model card. Stopped and started again, it goes on.
+Collects data in the simulator, trains a world model, and writes its weights and model card. After a stop, the same command
+resumes where it was.
 
 examples
   grasp train wall                                      to outputs/models/wall
@@ -32,4 +33,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command("train world models", HELP, configure, run)
-"""What `grasp train` is."""
+"""The command `grasp train`."""

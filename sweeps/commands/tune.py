@@ -8,16 +8,16 @@ from sweeps.console.command import Command, add_conf, add_views, one_name
 from world_models.errors import UserError
 
 HELP = """\
-A study suggests settings of one planner (trials), plans each on the same problems, gives up those that are clearly worse than
-the best, and judges the best few on problems that no trial has seen, against the planner's own settings.
+A study suggests settings for one planner (trials), plans each on the same problems, stops trials that are clearly worse than
+the best, and compares the best few with the planner's own settings on problems that no trial has seen.
 
 examples
   grasp tune task=push_t horizons=50                     60 trials of GRASP's settings on Push-T
-  grasp tune task=push_t horizons=50 trials=120          the same study goes on to 120
-  grasp tune study=joint                                 one set of settings for four places, judged by the worst
-  grasp tune planner=cem constraints.seconds=1           CEM, at most a second a plan
-  grasp tune study=pareto                                success against time: a front, nothing pruned
-  grasp tune space.noise.high=4 '~space.init_noise'      another space; what is searched: sweeps/conf/space/grasp.yaml
+  grasp tune task=push_t horizons=50 trials=120          the same study continues to 120
+  grasp tune study=joint                                 one set of settings for four tasks, judged by the lowest score
+  grasp tune planner=cem constraints.seconds=1           CEM, at most one second per plan
+  grasp tune study=pareto                                success against time: a Pareto front, nothing pruned
+  grasp tune space.noise.high=4 '~space.init_noise'      another search space; the default: sweeps/conf/space/grasp.yaml
   grasp tune planners.grasp.settings.iterations=200      fixes a setting instead of tuning it
   grasp tune sampler.name=gp                             or random, cmaes, nsga2, nsga3; pruning.enabled=false
   grasp tune warm_start=push_t-H50-grasp horizons=100    begins with another study's best three
@@ -25,7 +25,7 @@ examples
   grasp tune apply push_t-H50-grasp --name mine          the winner as conf/tuned/mine, for grasp sweep --conf conf planner=mine
   grasp ui --optuna                                      optuna-dashboard over all studies
 
-Ctrl-C (or kill -9) costs nothing that has finished: the same command goes on. docs/tuning.md says more.
+Ctrl-C (or kill -9) loses nothing that has finished: the same command continues the study. See docs/tuning.md.
 """
 
 
@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_conf(parser)
     parser.add_argument("--name", help="apply: name of the planner's config (default: the study's)")
-    parser.add_argument("--trial", type=int, help="apply: another trial than the winner")
+    parser.add_argument("--trial", type=int, help="apply: a trial other than the winner")
     add_views(parser)
 
 
@@ -62,5 +62,5 @@ def run(arguments: argparse.Namespace) -> int:
     return tune(arguments.words, console, arguments.conf, view)
 
 
-COMMAND = Command("search a planner's settings, and judge the best on fresh problems", HELP, configure, run)
-"""What `grasp tune` is."""
+COMMAND = Command("search for a planner's settings, and test the best on fresh problems", HELP, configure, run)
+"""The command `grasp tune`."""

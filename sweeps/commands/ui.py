@@ -8,19 +8,19 @@ from sweeps.console.command import Command, names_among
 from world_models.errors import UserError
 
 HELP = """\
-Starts MLflow's own server on this machine over the store of the output folder, and says where to click.
+Starts an MLflow server on this machine for the output folder's tracking store, and prints where to click.
 
 examples
   grasp ui
   grasp ui --port 5001 output=/data/run
-  grasp ui tracking.uri=postgresql://tracking/mlflow    over another store; of a server, its address is printed
+  grasp ui tracking.uri=postgresql://tracking/mlflow    another store; if it is a server, its address is printed
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp ui`."""
     parser.add_argument("--port", type=int, default=5000, help="port on 127.0.0.1 (default 5000)")
-    parser.add_argument("--optuna", action="store_true", help="optuna-dashboard over the studies instead")
+    parser.add_argument("--optuna", action="store_true", help="show the studies in optuna-dashboard instead")
     parser.add_argument(
         "words", nargs="*", metavar="output=FOLDER", help="the sweeps' folder (default: outputs); tracking.uri=URI"
     )
@@ -39,4 +39,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 COMMAND = Command("review sweeps in MLflow's UI", HELP, configure, run)
-"""What `grasp ui` is."""
+"""The command `grasp ui`."""
