@@ -1,4 +1,4 @@
-"""`grasp export` and `grasp import`: a sweep as one file, with all that its tables need and where its cells come from."""
+"""`grasp export` and `grasp import`: a sweep as one file, with all that its tables need and the provenance of its cells."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require
 
 FORMAT = "grasp-sweep-1"
-"""What an archive says that it is."""
+"""Format that an archive's manifest names."""
 CHUNK = 20_000
-"""Records that are held as objects at a time."""
+"""Records held as objects at a time."""
 _TEXTS = ("manifest.json", "sweep.json", "config.yaml", "environment.txt")
-"""What every archive has; reports and cells come on top."""
+"""Members that every archive has, apart from reports and cells."""
 
 
 def export(name: str | None, outputs: Outputs, file: Path | None, console: Console) -> int:
@@ -38,7 +38,7 @@ def export(name: str | None, outputs: Outputs, file: Path | None, console: Conso
     grid = outputs.load(name)
     outputs, folder = outputs.of_sweep(grid.name), outputs.sweep(grid.name)
     target = file or Path(f"{grid.name}.grasp.zip")
-    require(not target.exists(), f"{target} is there already: remove it, or choose another with --to FILE.")
+    require(not target.exists(), f"{target} already exists: remove it, or give another file with --to FILE.")
     table = records_of(grid, Ledger(outputs.ledger))
     missing = len(grid.entries) * len(grid.seeds) - table.num_rows
     partial = target.with_name(f".{target.name}.partial")
@@ -54,16 +54,17 @@ def export(name: str | None, outputs: Outputs, file: Path | None, console: Conso
         partial.replace(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write {target} ({error.strerror}): choose another place with --to FILE.") from error
+        raise UserError(f"cannot write {target} ({error.strerror}): choose another path with --to FILE.") from error
     lacking = f", {missing} are missing" if missing else ""
     say(console, f"{table.num_rows} cells of sweep {grid.name} are in {target}{lacking}; read it with: grasp import {target}")
     return 0
 
 
 def import_archive(file: Path, outputs: Outputs, name: str | None, console: Console) -> int:
-    """Read an exported sweep into these outputs; cells that are there already are left as they are.
+    """Read an exported sweep into these outputs; cells that are already there stay as they are.
 
-    UserError for a file that is no such archive, records that are not of its grid, and a name that another grid has here.
+    UserError for a file that is not an exported sweep, for records that do not belong to its grid, and for a name that another
+    grid has here.
     """
     outputs.prepare()
     try:
@@ -74,7 +75,7 @@ def import_archive(file: Path, outputs: Outputs, name: str | None, console: Cons
             difference = outputs.difference(grid)
             require(
                 difference is None,
-                f"a sweep named {grid.name} is here with another grid ({difference}): choose another with --name NAME.",
+                f"a sweep named {grid.name} exists here with another grid ({difference}): give another name with --name NAME.",
             )
             incoming = _unpacked(archive, Path(scratch))
             fresh = _append(grid, incoming, Ledger(outputs.ledger), file)
@@ -102,13 +103,13 @@ def _manifest(grid: Grid, cells: int, missing: int) -> dict[str, Any]:
 
 
 def _environment() -> str:
-    """Every installed distribution, as pip would name it."""
+    """Every installed distribution with its version, as `pip freeze` writes it."""
     found = {f"{one.metadata['Name']}=={one.version}" for one in metadata.distributions() if one.metadata["Name"]}
     return "\n".join(sorted(found, key=str.lower)) + "\n"
 
 
 def _ledger_parts(table: pa.Table, folder: Path) -> list[Path]:
-    """The records as parts of a ledger of their own."""
+    """Files of the records, written as parts of a ledger of their own in `folder`."""
     ledger = Ledger(folder)
     with ledger.writer():
         for records in _chunks(table):
@@ -122,9 +123,9 @@ def _chunks(table: pa.Table) -> Iterator[list[CellResult]]:
 
 
 def _read(archive: zipfile.ZipFile, file: Path) -> tuple[dict[str, Any], Grid, str]:
-    """Manifest, grid and config."""
+    """Manifest, grid and config of an archive; UserError where one is missing or cannot be read."""
     lacking = [part for part in _TEXTS if part not in archive.namelist()]
-    require(not lacking, f"{file} is no exported sweep (it has no {', '.join(lacking)}): make it with grasp export.")
+    require(not lacking, f"{file} is not an exported sweep (it has no {', '.join(lacking)}): make it with grasp export.")
     try:
         manifest, raw = (json.loads(archive.read(part)) for part in ("manifest.json", "sweep.json"))
         require(
@@ -133,11 +134,11 @@ def _read(archive: zipfile.ZipFile, file: Path) -> tuple[dict[str, Any], Grid, s
         )
         return manifest, Grid.from_json(raw), archive.read("config.yaml").decode()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{file} is no exported sweep ({error}): make it with grasp export.") from error
+        raise UserError(f"{file} is not an exported sweep ({error}): make it with grasp export.") from error
 
 
 def _unpacked(archive: zipfile.ZipFile, folder: Path) -> Ledger:
-    """The archive's records; of its names only the last part is used, so that nothing is written elsewhere."""
+    """The archive's records as a ledger in `folder`; of each name only the last part is used, so that none leads elsewhere."""
     for part in archive.infolist():
         if part.filename.startswith("ledger/") and not part.is_dir():
             with archive.open(part) as source, (folder / Path(part.filename).name).open("wb") as sink:
@@ -146,14 +147,14 @@ def _unpacked(archive: zipfile.ZipFile, folder: Path) -> Ledger:
 
 
 def _append(grid: Grid, incoming: Ledger, ledger: Ledger, file: Path) -> int:
-    """Add what the ledger lacks; how many cells that were. UserError for records that are not what their ids say."""
+    """Add the cells that the ledger lacks and return their number; UserError for records that do not match their ids."""
     table = incoming.table()
     points, seeds = {entry.point.point_id for entry in grid.entries}, set(grid.seeds)
     for row in table.select(["cell_id", "point_id", "seed"]).to_pylist():
         own = row["point_id"] in points and row["seed"] in seeds
         require(
             own and row["cell_id"] == digest([row["point_id"], row["seed"]]),
-            f"{file} holds cell {row['cell_id']}, which is none of its sweep's: it was changed; ask for another copy.",
+            f"{file} holds cell {row['cell_id']}, which does not belong to its sweep: ask for a copy that nobody changed.",
         )
     fresh = 0
     with ledger.writer():
@@ -169,14 +170,16 @@ def _append(grid: Grid, incoming: Ledger, ledger: Ledger, file: Path) -> int:
 
 
 def _model_warning(model: dict[str, str]) -> str | None:
-    """One sentence where the world model is not here as it was; None where it is."""
+    """A sentence if the world model is missing here or has changed; None if it is the same."""
     try:
         current_digest = checkpoints.read_card(model["name"])[1]
     except UserError:
-        return f"world model {model['name']} is not here: reports work; to plan its cells, bring it (content {model['digest']})"
+        return (
+            f"world model {model['name']} is not here: reports work, but planning its cells needs it (digest {model['digest']})"
+        )
     if current_digest == model["digest"]:
         return None
     return (
-        f"world model {model['name']} is another one here ({current_digest}, not {model['digest']}): "
+        f"world model {model['name']} has another content here (digest {current_digest}, not {model['digest']}): "
         "its cells cannot be planned again"
     )

@@ -28,15 +28,15 @@ from world_models.sensors import Sensors
 from world_models.tasks import TASKS, Task, make_task
 from world_models.tasks.base import Visible
 
-VERBS = (["inspect"], ["import"])
-"""First words that are not models to list."""
+SUBCOMMANDS = (["inspect"], ["import"])
+"""First words that are subcommands, not models to list."""
 ACTION_MEAN, ACTION_STD = "action_mean", "action_std"
-"""Tensors with which adapters bring our actions to a model's units."""
+"""Names of the tensors with which adapters convert our actions to a model's units."""
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What `grasp models import` was asked for."""
+    """Options of `grasp models import`."""
 
     name: str | None = None
     task: str | None = None
@@ -51,26 +51,32 @@ class ImportOptions:
 
 
 def run(arguments: Namespace, console: Console | None = None) -> int:
-    """`grasp models ...`: list, inspect or import."""
+    """Run `grasp models ...`: list, inspect or import; the exit code."""
     console = console or Console()
-    verb, rest = (arguments.words[0], arguments.words[1:]) if arguments.words[:1] in VERBS else ("list", arguments.words)
+    command, rest = (
+        (arguments.words[0], arguments.words[1:]) if arguments.words[:1] in SUBCOMMANDS else ("list", arguments.words)
+    )
     options = ImportOptions(
         arguments.name, arguments.task, arguments.encoder, arguments.action_mean, arguments.action_std, arguments.readout
     )
-    require(verb == "import" or not options.any(), f"options are for grasp models import, not for {verb}: leave them out.")
-    if verb == "list":
+    require(
+        command == "import" or not options.any(), f"options are for grasp models import, not for {command}: leave them out."
+    )
+    if command == "list":
         return models(console, rest)
     paths = [word for word in rest if "=" not in word or Path(word).exists()]
-    require(len(paths) == 1, f"grasp models {verb} takes one checkpoint, not {len(paths)}: give the path of a file or folder.")
+    require(
+        len(paths) == 1, f"grasp models {command} takes one checkpoint, not {len(paths)}: give the path of a file or folder."
+    )
     words = [word for word in rest if word not in paths]
-    if verb == "import":
+    if command == "import":
         return import_model(console, Path(paths[0]), options, words)
     require(not words, f"grasp models inspect takes no settings such as {words[0] if words else ''!r}: give only a path.")
     return inspect(console, Path(paths[0]))
 
 
 def inspect(console: Console, path: Path) -> int:
-    """Print what a checkpoint is, its sizes, what it needs, and which tasks it fits; UserError for what is none."""
+    """Print what a checkpoint is, its sizes, what it needs, and which tasks it fits; UserError if it is not a checkpoint."""
     if (path / "card.json").is_file():
         return _inspect_own(console, path)
     found = recognise(path)
@@ -101,7 +107,7 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
     outputs = outputs_of(output)
     folder = outputs.models / name
     require(not folder.exists(), f"{folder} exists: choose another --name, or delete it first.")
-    require(not (path / "card.json").is_file(), f"{path} is a checkpoint of ours: use it with world_model={path}.")
+    require(not (path / "card.json").is_file(), f"{path} is already in this package's format: use it with world_model={path}.")
     found = recognise(path)
     task = _task(found, options.task, settings)
     imported = adapter(found.kind).convert(found, task, options.encoder)
@@ -110,7 +116,7 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
     parts = assemble({"format": imported.format, "model": imported.config, **card}, dict(tensors))
     card["goal_costs"] = list(parts.goal_costs)
     if options.readout:
-        say(console, f"fitting a readout: {parts.sensors.kind} of {STATES + HELD_OUT} simulator states are encoded ...")
+        say(console, f"fitting a readout: encoding the {parts.sensors.kind} of {STATES + HELD_OUT} simulator states ...")
     readout = fit_readout(parts.model, parts.sensors, task) if options.readout else None
     if readout is not None:
         tensors, card["readout"] = {**tensors, **readout.tensors}, readout.as_card()
@@ -130,7 +136,7 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
 
 
 def misfit(found: Found, task: Task) -> tuple[str | None, int]:
-    """Why a checkpoint's sizes cannot be this task's (None: they can), and the action_block that they ask for."""
+    """Reason why a checkpoint does not fit a task (None if it fits), and the action_block that its sizes imply."""
     trained = str(found.sizes.get("environment", task.name))
     block = found.action_block or max(found.action_size // task.action_dim, 1)
     if found.action_size != task.action_dim * block:
@@ -140,7 +146,7 @@ def misfit(found: Found, task: Task) -> tuple[str | None, int]:
     if found.observation_dim is not None and found.observation_dim != task.observation_dim:
         return f"observations of {task.observation_dim} features, not {found.observation_dim}", block
     if found.observation_dim is None and not isinstance(task, Visible):
-        return "shows no pictures", block
+        return "the task has no pictures", block
     if found.proprioception_dim and isinstance(task, Visible) and found.proprioception_dim != task.proprioception_dim:
         return f"proprioception of {task.proprioception_dim} features, not {found.proprioception_dim}", block
     return None, block
@@ -153,7 +159,7 @@ def _inspect_own(console: Console, path: Path) -> int:
     table.add_column(no_wrap=True)
     table.add_column()
     table.add_row("digest", digest)
-    table.add_row("looks at", "states" if sensors.kind == "state" else f"pictures of {sensors.size} px")
+    table.add_row("observes", "states" if sensors.kind == "state" else f"pictures of {sensors.size} px")
     table.add_row("goal cost", checkpoints.own_goal_cost(card))
     for title, values in (("task", dynamics), ("sizes", config)):
         if isinstance(values, Mapping):
@@ -164,7 +170,7 @@ def _inspect_own(console: Console, path: Path) -> int:
 
 def _interface(found: Found) -> dict[str, str]:
     block = f" ({found.action_block} environment steps)" if found.action_block else ""
-    own = {"action": f"{found.action_size} numbers a model step{block}"}
+    own = {"action": f"{found.action_size} numbers per model step{block}"}
     return {**own, "proprioception": f"{found.proprioception_dim} features"} if found.proprioception_dim else own
 
 
@@ -172,17 +178,17 @@ def _name(name: str | None) -> str:
     require(name is not None, "an imported model needs a name: give --name.")
     assert name is not None
     sound = re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) is not None
-    require(sound, f"--name {name!r} is no folder name: use letters, digits, '.', '_' and '-'.")
+    require(sound, f"--name {name!r} is not a valid folder name: use letters, digits, '.', '_' and '-'.")
     return name
 
 
 def _settings(words: Sequence[str]) -> dict[str, object]:
-    """Task settings of `key=value` words: whole numbers, numbers, or text."""
+    """Task settings from `key=value` words; values are whole numbers, numbers or text."""
     settings: dict[str, object] = {}
     for word in words:
         key, separator, text = word.partition("=")
         require(
-            bool(separator) and key.isidentifier(), f"{word!r} is no task setting: write key=value, such as action_block=5."
+            bool(separator) and key.isidentifier(), f"{word!r} is not a task setting: write key=value, such as action_block=5."
         )
         settings[key] = _value(text)
     return settings
@@ -198,7 +204,7 @@ def _value(text: str) -> object:
 
 
 def _task(found: Found, name: str | None, settings: Mapping[str, object]) -> Task:
-    """The task that was asked for; without an `action_block` the one that the checkpoint's sizes ask for."""
+    """The task of that name; its `action_block` is the one that the checkpoint's sizes imply unless `settings` has another."""
     if name is None:
         fitting = [task for task in TASKS if misfit(found, make_task(task))[0] is None]
         raise UserError(f"{found.path} needs a task: give --task ({' or '.join(fitting) or 'none of ours fits its sizes'}).")
@@ -207,15 +213,21 @@ def _task(found: Found, name: str | None, settings: Mapping[str, object]) -> Tas
 
 
 def _with_action_units(imported: Imported, task: Task, options: ImportOptions) -> dict[str, Tensor]:
-    """The tensors, with the mean and deviation of actions that were given in place of the adapter's."""
+    """The tensors, with the adapter's mean and standard deviation of actions replaced by those given in the options."""
     tensors = dict(imported.tensors)
     for key, values in ((ACTION_MEAN, options.action_mean), (ACTION_STD, options.action_std)):
         if values is None:
             continue
         option = f"--{key.replace('_', '-')}"
-        require(key in tensors, f"{option} is not for this kind of checkpoint: its units of actions are known; leave it out.")
-        require(len(values) == task.action_dim, f"{option} has {len(values)} numbers, actions have {task.action_dim}.")
-        require(key == ACTION_MEAN or min(values) > 0, f"{option} {values} must be positive.")
+        require(
+            key in tensors,
+            f"{option} does not apply to this kind of checkpoint, whose units of actions are known: leave it out.",
+        )
+        require(
+            len(values) == task.action_dim,
+            f"{option} has {len(values)} numbers: give {task.action_dim}, one for each number of an action.",
+        )
+        require(key == ACTION_MEAN or min(values) > 0, f"{option} {values} is not positive: give numbers above 0.")
         tensors[key] = torch.tensor(values)
     return tensors
 

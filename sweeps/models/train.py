@@ -1,4 +1,4 @@
-"""`grasp models` and `grasp train`: the zoo's cards as a table, and rebuilding its models."""
+"""`grasp models` and `grasp train`: the zoo's cards as a table, and the training of its models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
     """Print the zoo's models, or those at `paths`, with the errors on their cards."""
     names = list(paths) or zoo_names()
     require(bool(names), "the zoo is empty: build its models with `grasp train all`.")
-    title = "open-loop error after n environment steps, and its share of persistence's"
+    title = "open-loop error after n environment steps, and its share of the error of predicting no motion"
     table = Table(title=title, title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     for column in ("model", "task", "error"):
         table.add_column(column, no_wrap=True)
@@ -68,7 +68,7 @@ def train_models(which: str, overrides: Sequence[str], console: Console, conf: P
 
 @dataclass(frozen=True)
 class TrainJob:
-    """One model to train: where its checkpoint goes, and where its data are kept."""
+    """A model to train, the folder for its checkpoint, and the folder that keeps its data."""
 
     name: str
     task: Task
@@ -93,7 +93,7 @@ def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
 
 
 def _settings(kind: str, values: Mapping[str, object]) -> TrainSettings | PixelTrainSettings:
-    """Of the recipe that `kind` names: `mlp` for a model of states, `jepa` for one of pictures."""
+    """Training settings of the recipe that `kind` names: `mlp` for a model of states, `jepa` for one of pictures."""
     if kind == "mlp":
         return TrainSettings.of(values)
     if kind == "jepa":
@@ -102,7 +102,7 @@ def _settings(kind: str, values: Mapping[str, object]) -> TrainSettings | PixelT
 
 
 def _train(job: TrainJob, console: Console) -> None:
-    """Train with a bar on a terminal, a line at every tenth elsewhere."""
+    """Train with a progress bar on a terminal, and with a line for every tenth of a stage elsewhere."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -114,7 +114,7 @@ def _train(job: TrainJob, console: Console) -> None:
         reported: set[tuple[str, int]] = set()
 
         def progress(stage: str, done: int, total: int, loss: float) -> None:
-            """Move the bar, or say a tenth."""
+            """Move the bar, or print a line at a tenth of the stage."""
             shown = "" if math.isnan(loss) else f" loss {loss:.4g}"
             bar.update(handle, description=f"{job.name}: {stage}{shown}", completed=done, total=total)
             tenth = (stage, 10 * done // max(total, 1))
@@ -145,7 +145,7 @@ def _error(entry: object) -> str:
 
 
 def _rank(card: Mapping[str, object]) -> str:
-    """Of the model's own goal cost over all distances."""
+    """Rank correlation of the model's own goal cost, over all distances, as text."""
     value = card.get("goal_cost_rank_correlation")
     if isinstance(value, Mapping):
         value = _mapping(value.get(card.get("goal_cost"))).get("all")

@@ -29,15 +29,15 @@ from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"
 PLACEHOLDER_SPACE = "grasp"
-"""Which is of no account: a study's config cannot be composed without one."""
+"""Search space for composing a study's config, which needs one; the server does not use it."""
 START_TIMEOUT = 120.0
 """Seconds that the server may take to answer."""
 
 
 def show_studies(words: Sequence[str], port: int, console: Console, wait: Callable[[], None] | None = None) -> int:
-    """optuna-dashboard on loopback over the studies of `output`, or of `optuna.storage`, until Ctrl-C.
+    """Serve optuna-dashboard on loopback for the studies of `output`, or of `optuna.storage`, until Ctrl-C.
 
-    UserError when there is nothing to show, or the port is taken. `wait` blocks until it should end (tests give their own).
+    UserError when there is nothing to show or the port is taken. `wait` blocks until the end (tests give their own).
     """
     from optuna_dashboard import wsgi
 
@@ -68,14 +68,14 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
 
 
 class _Quiet(WSGIRequestHandler):
-    """Without a line for each request."""
+    """A request handler that prints no line for each request."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 def show(words: Sequence[str], port: int, console: Console) -> int:
-    """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name; of a server, say its address."""
+    """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name; of a server, print the address."""
     values = compose("config", words).values
     outputs = Outputs(Path(str(values["output"])))
     store = tracking_store_of(values["tracking"], outputs)
@@ -83,7 +83,7 @@ def show(words: Sequence[str], port: int, console: Console) -> int:
         saved = outputs.names()
         store = saved_description(saved[0], outputs)[1] if saved else None
     if store is not None and store.kind == "http":
-        say(console, f"the sweeps are tracked by a server of its own: {store.masked_uri}, experiment {store.experiment}")
+        say(console, f"the sweeps are tracked by a separate server: {store.masked_uri}, experiment {store.experiment}")
         return 0
     return serve(outputs, port, console, store=store)
 
@@ -95,9 +95,9 @@ def serve(
     wait: Callable[[subprocess.Popen[bytes]], int] | None = None,
     store: TrackingStore | None = None,
 ) -> int:
-    """Serve until Ctrl-C; UserError when there is nothing to serve, or the port is taken.
+    """Serve a tracking store until Ctrl-C; UserError when there is nothing to serve or the port is taken.
 
-    `wait` blocks until the server should end (tests give their own); `destination` is a database, by default the folder's own.
+    `wait` blocks until the server should end (tests give their own); `store` is a database, by default the output folder's.
     """
     served_store = store or TrackingStore(outputs.tracking_uri, outputs.tracking_artifacts)
     file = served_store.sqlite_file
@@ -124,7 +124,7 @@ def serve(
 
 def check_port(port: int) -> None:
     """UserError unless `port` is free on loopback."""
-    require(0 < port < 65536, f"port {port} is no port: give one between 1 and 65535.")
+    require(0 < port < 65536, f"port {port} is not a valid port: give one between 1 and 65535.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -145,20 +145,20 @@ def server_command(outputs: Outputs, port: int) -> list[str]:
 
 
 def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = None) -> str:
-    """Where the sweeps are in the UI, and the points of one as a table of its own."""
+    """A text that says where the sweeps are in the UI, with a link to the points of one as a table."""
     address = f"http://{HOST}:{port}"
     found = _experiment(address, experiment)
     page = f"{address}/#/experiments/{found}/runs" if found else address
     points = f"points of {sweep}, the best first: {page}?viewStateShareKey={view_key(sweep)}\n" if found and sweep else ""
     return (
         f"MLflow is at {page}\n{points}"
-        "Each sweep is a run; the + beside it shows its points (task, planner, horizon). Open one for its metrics by seed, "
+        "Each sweep is a run; the + next to it shows its points (task, planner, horizon). Open one for its metrics by seed, "
         "pictures and cells under Artifacts; tick several and press Compare. Ctrl-C ends the server."
     )
 
 
 def _environment(store: TrackingStore) -> dict[str, str]:
-    # The database by the environment: a password in its address is not for the list of processes.
+    # The environment names the database: a password in its address must not show in the list of processes.
     return os.environ | {
         "MLFLOW_BACKEND_STORE_URI": store.mlflow_uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -191,7 +191,7 @@ def _experiment(address: str, name: str) -> str | None:
 
 
 def _wait(server: subprocess.Popen[bytes]) -> int:
-    # The server has a session of its own: whoever ends this process with SIGTERM means both.
+    # The server has its own session and does not get this process's SIGTERM: an interrupt here ends both.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return server.wait()

@@ -211,7 +211,7 @@ def test_models_lists_cards(model, capsys):
         ("models nosuch", "unknown world model 'nosuch'"),
         ("ui output=/nowhere", "no sweep has been tracked"),
         ("ui smoke", "does not take 'smoke'"),
-        ("ui --port 0 output={finished}", "port 0 is no port"),
+        ("ui --port 0 output={finished}", "port 0 is not a valid port"),
         ("ui --port x", "--port"),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_readout_gives_the_state_from_the_latent(tmp_path):
 def test_action_statistics_can_be_given(lewm, tmp_path, capsys, monkeypatch):
     words = ["models", "import", str(lewm), "--name", "mine", "--task", "push_t", f"output={tmp_path}"]
     assert "--action-std has 3 numbers" in refused(capsys, *words[1:], "--action-std=1,2,3")
-    assert "must be positive" in refused(capsys, *words[1:], "--action-std=1,-2")
+    assert "is not positive" in refused(capsys, *words[1:], "--action-std=1,-2")
     assert main([*words, "--action-mean=-0.1,0.2", "--action-std", "0.5,0.25"]) == 0
     model = checkpoints.load(str(tmp_path / "models" / "mine")).model
     assert model.action_mean.tolist() == pytest.approx([-0.1, 0.2])  # pyright: ignore[reportAttributeAccessIssue]
