@@ -1,4 +1,4 @@
-"""What a run of the planning-quality study would do, stage by stage, and how long that takes on two cores."""
+"""An estimate of a run of the planning-quality study: the cells of each stage, and how long they take on two cores."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from sweeps.quality.sweeps import Grids, SweepPlan
 from world_models.errors import UserError, require
 
 CORES = 2
-"""What the bound is stated for."""
+"""Number of cores that the bound on hours is stated for."""
 ROWS = 32
-"""Problems of a batch, roughly."""
+"""Approximate number of problems per batch."""
 PER_SWEEP, PER_STUDY, PER_TASK = 2.0, 10.0, 150.0
-"""Seconds besides planning: a sweep's report, a study's start and pictures, a run of grasp diagnose."""
+"""Seconds besides planning: for a sweep's report, for a study's start and figures, for a run of grasp diagnose."""
 
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Cells that are alike."""
+    """Cells of one planner, task, horizon and mode."""
 
     label: str
-    """Of the planner as the config has it."""
+    """The planner's label in the config."""
     task: str
     horizon: int
     mode: str
@@ -40,18 +40,18 @@ class CellGroup:
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """A stage: its cells, how many are lacking, and the seconds these take on `CORES` cores."""
+    """A stage: its cells, how many are missing, and the seconds that these take on `CORES` cores."""
 
     name: str
     cells: int
     missing: int
     seconds: float
     guessed: bool
-    """Whether some planner was never timed in this ledger."""
+    """Whether this ledger has no timed cell of some planner."""
 
 
 def estimate_stages(stages: Stages) -> list[StageEstimate]:
-    """All stages in their order. Nothing is written."""
+    """Estimates of all stages, in order; nothing is written."""
     spec = stages.spec
     tasks = [*(condition.task for condition in spec.tuning_conditions.values()), *(test.task for test in spec.tests)]
     estimator = _DurationEstimator(spec, Grids.of(tasks, list(spec.planners), stages.conf), DurationModel())
@@ -79,7 +79,7 @@ def estimate_stages(stages: Stages) -> list[StageEstimate]:
 
 
 def print_estimates(stages: Stages, console: Console) -> None:
-    """Print the stages and the whole time; UserError where two cores would need more than `hours`."""
+    """Print the stages and the total time; UserError where two cores would need more than `hours`."""
     estimates = estimate_stages(stages)
     total = sum(stage.seconds for stage in estimates)
     say(console, f"grasp quality, {stages.spec.variant} variant:")
@@ -102,11 +102,11 @@ def print_estimates(stages: Stages, console: Console) -> None:
 
 @dataclass(frozen=True)
 class _DurationEstimator:
-    """How long cells take: as the ledger knows, else as the config guesses."""
+    """Estimates of how long cells take, from the ledger's durations or else from the config's guesses."""
 
     spec: QualitySpec
     grids: Grids
-    """Of the planners' own settings."""
+    """Grids of the planners with their own settings."""
     durations: DurationModel
 
     def stage_estimate(self, name: str, cells: int, groups: Sequence[CellGroup], overhead: float) -> StageEstimate:
@@ -122,12 +122,12 @@ class _DurationEstimator:
         return guess * planned_steps(group.mode, group.horizon) / 50
 
     def _point(self, group: CellGroup) -> Point:
-        plan = SweepPlan("", "ahead", group.task, (group.horizon,), (0,), group.mode, (group.label,))
+        plan = SweepPlan("", "estimate", group.task, (group.horizon,), (0,), group.mode, (group.label,))
         return self.grids.of_plan(plan).entries[0].point
 
 
 def _cells(spec: QualitySpec, study: Study) -> int:
-    """Of a study at most: nothing is pruned."""
+    """Number of cells that a study plans at most, if nothing is pruned."""
     fresh = len(spec.tuning.choice_seeds) + len(spec.seeds_at(study.condition.task, study.condition.horizon))
     return spec.tuning.trials * len(spec.tuning.seeds) + (spec.tuning.top + 1) * fresh
 
@@ -139,13 +139,13 @@ def _tuning_group(spec: QualitySpec, study: Study) -> CellGroup:
 def _cell_groups(spec: QualitySpec, plan: SweepPlan) -> Iterable[CellGroup]:
     for horizon in plan.horizons:
         for label in plan.planners:
-            # A timed planner takes GRASP's seconds, and GRASP with a change or in a hurry at most about as long as it is.
+            # A timed planner takes GRASP's seconds, and changed or time-capped GRASP at most about as long as GRASP itself.
             kind = label if label in spec.planners else GRASP
             yield CellGroup(kind, plan.task, horizon, plan.mode, len(plan.seeds))
 
 
 def _missing_groups(stages: Stages, wanted: Sequence[SweepPlan]) -> list[CellGroup]:
-    """What the ledger lacks of sweeps whose planners are tuned; all of it where their files are not written yet."""
+    """Cells that the ledger lacks of sweeps of tuned planners; all cells if the planners' files are not written yet."""
     spec = stages.spec
     try:
         grids = [grid for _, grid in stages.grids(wanted)] if wanted else []

@@ -1,4 +1,4 @@
-"""Reading the entries of the quality study's config: each wrong value is one sentence that names it."""
+"""Readers for entries of the quality study's config; for a wrong value they raise a UserError that names it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from world_models.errors import UnknownNameError, require
 
 
 def mapping(where: str, raw: object, known: Collection[str] | None = None) -> Mapping[str, object]:
-    """`raw` if it is a mapping, with keys of `known` only; UserError otherwise. None is an empty one."""
+    """`raw` if it is a mapping with keys of `known` only; UserError otherwise. None counts as an empty mapping."""
     raw = {} if raw is None else raw
-    require(isinstance(raw, Mapping), f"{where} {raw!r} holds no settings: give KEY: VALUE pairs.")
+    require(isinstance(raw, Mapping), f"{where} {raw!r} is not a mapping: write KEY: VALUE pairs.")
     found = cast("Mapping[str, object]", raw)
     for key in found:
         if known is not None and key not in known:
@@ -21,41 +21,41 @@ def mapping(where: str, raw: object, known: Collection[str] | None = None) -> Ma
 
 
 def entries(where: str, raw: object, known: Collection[str]) -> list[tuple[str, Mapping[str, object]]]:
-    """The mappings of a list, each with its place in it for messages; UserError for anything else."""
-    require(isinstance(raw, list | None), f"{where} {raw!r} is no list: write each entry as - {{{', '.join(known)}}}.")
+    """The mappings of a list, each with its position as `where[i]` for messages; UserError for anything else."""
+    require(isinstance(raw, list | None), f"{where} {raw!r} is not a list: write each entry as - {{{', '.join(known)}}}.")
     return [(f"{where}[{i}]", mapping(f"{where}[{i}]", each, known)) for i, each in enumerate(cast("list[object]", raw or []))]
 
 
 def text(where: str, raw: Mapping[str, object], key: str, known: Collection[str] | None = None) -> str:
-    """A word, of `known` where given; UserError otherwise."""
+    """The word at `key`, which must be in `known` if that is given; UserError otherwise."""
     value = raw.get(key)
-    require(isinstance(value, str) and bool(value), f"{where} has {key} {value!r}: name one.")
+    require(isinstance(value, str) and bool(value), f"{where} has {key} {value!r}: give a name.")
     if known is not None and value not in known:
         raise UnknownNameError(f"{key} in {where}:", value, known)
     return str(value)
 
 
 def positive_integer(where: str, raw: Mapping[str, object], key: str) -> int:
-    """A whole number above 0; UserError otherwise."""
+    """The whole number above 0 at `key`; UserError otherwise."""
     value = raw.get(key)
     require(
         isinstance(value, int) and not isinstance(value, bool) and value > 0,
-        f"{where} has {key} {value!r}: give a whole number.",
+        f"{where} has {key} {value!r}: give a whole number above 0.",
     )
     return cast(int, value)
 
 
 def positive_number(where: str, value: object) -> float:
-    """A number above 0; UserError otherwise."""
+    """`value` if it is a number above 0; UserError otherwise."""
     sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
     require(sound, f"{where} is {value!r}: give a number above 0.")
     return float(cast(float, value))
 
 
 def string_list(where: str, raw: object, known: Collection[str] | None = None) -> tuple[str, ...]:
-    """A list of words, of `known` where given; UserError otherwise."""
+    """`raw` if it is a list of words, all in `known` if that is given; UserError otherwise."""
     sound = isinstance(raw, list | None) and all(isinstance(word, str) for word in cast("Sequence[object]", raw or []))
-    require(sound, f"{where} {raw!r} is no list of names: write [NAME, NAME].")
+    require(sound, f"{where} {raw!r} is not a list of names: write [NAME, NAME].")
     found = tuple(cast("list[str]", raw or []))
     for word in found:
         if known is not None and word not in known:
@@ -64,10 +64,11 @@ def string_list(where: str, raw: object, known: Collection[str] | None = None) -
 
 
 def settings(where: str, raw: object) -> dict[str, Scalar]:
-    """Settings of a planner, not checked against it yet; UserError for values that are no number or word."""
+    """A planner's settings, not yet checked against the planner; UserError for values that are neither numbers nor words."""
     found = mapping(where, raw)
     for key, value in found.items():
         require(
-            value is None or isinstance(value, bool | int | float | str), f"{where}.{key} is {value!r}: give a number or word."
+            value is None or isinstance(value, bool | int | float | str),
+            f"{where}.{key} is {value!r}: give a number or a word.",
         )
     return cast("dict[str, Scalar]", dict(found))

@@ -1,7 +1,7 @@
 """Generated configs: the tuned planners and the sweeps of the planning-quality study, in OUTPUT/quality/conf.
 
 `grasp sweep --conf OUTPUT/quality/conf sweep=quality_own_push_t_H50` plans one of them by hand. A planner's file is called
-quality_LABEL, and its package is the label, which is what tables say.
+quality_LABEL, and its package is the label that tables show.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from sweeps.quality.sweeps import SweepPlan, ablated_label, ablations, equal_sec
 from world_models.errors import UserError
 
 MARGIN = 0.9
-"""Of a share of seconds: an iteration that has begun is ended, and what is spent should not exceed the share."""
+"""Part of a share of seconds that a planner may use: it ends the iteration that it has begun, and the share should hold."""
 
 Found = Mapping[tuple[str, str], TunedSettings]
-"""What studies found, by planner label and place."""
+"""Tuned settings by planner label and condition name."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Settings of a planner at one task file and horizon, with where they come from."""
+    """A planner's settings for one task file and horizon, with their provenance."""
 
     condition: Condition
     settings: Mapping[str, Scalar]
@@ -38,7 +38,7 @@ class Rule:
 
 
 def all_tuned_settings(spec: QualitySpec) -> dict[tuple[str, str], TunedSettings]:
-    """What all studies found; UserError where one has not ended."""
+    """The settings that all studies found; UserError if one has not ended."""
     return {(study.label, study.condition.name): tuned_settings(spec, study) for study in studies_of(spec)}
 
 
@@ -48,7 +48,7 @@ def file_of(label: str) -> str:
 
 
 def begin(folder: Path, conf: Path | None) -> None:
-    """The folder, with the user's own configs in it: a sweep takes one folder beside the package's."""
+    """Create the folder and copy the user's configs into it: a sweep takes only one folder besides the package's."""
     for group in ("planner", "sweep"):
         (folder / group).mkdir(parents=True, exist_ok=True)
     if conf is not None:
@@ -56,7 +56,7 @@ def begin(folder: Path, conf: Path | None) -> None:
 
 
 def write_tuned(spec: QualitySpec, folder: Path, found: Found) -> None:
-    """Every planner's tuned settings, a rule for each task and horizon of the tests."""
+    """Write every planner's tuned settings, a rule for each task and horizon of the tests."""
     for label in spec.planners:
         rules = [
             Rule(condition, one.settings, one.provenance)
@@ -67,7 +67,7 @@ def write_tuned(spec: QualitySpec, folder: Path, found: Found) -> None:
 
 
 def write_timed(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[Condition, float]) -> None:
-    """Every other planner with GRASP's seconds; where it is told what counts as reached, it may try until they are spent."""
+    """Write every other planner with GRASP's seconds; one that knows when the goal is reached may use them for attempts."""
     for label in spec.planners:
         rules = []
         for plan in equal_seconds(spec) if label != GRASP else ():
@@ -81,7 +81,7 @@ def write_timed(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[
 
 
 def write_time_capped(spec: QualitySpec, folder: Path, found: Found, seconds: Mapping[str, Mapping[Condition, float]]) -> None:
-    """GRASP with a share of the seconds of the planners that it should be faster than; `seconds`: theirs."""
+    """Write GRASP with a share of the seconds of each planner that it should be faster than; `seconds` are theirs."""
     rules: dict[str, list[Rule]] = {}
     for target in spec.targets["faster"]:
         condition, than = Condition(target["task"], target["horizon"]), target["than"]
@@ -93,7 +93,7 @@ def write_time_capped(spec: QualitySpec, folder: Path, found: Found, seconds: Ma
 
 
 def _within(spec: QualitySpec, one: TunedSettings, grasp: TunedSettings, seconds: float) -> dict[str, Scalar]:
-    """Settings for so many seconds: the time ends the search, not a number of evaluations or tries."""
+    """Settings for a number of seconds: the time ends the search, not a number of evaluations or attempts."""
     settings = {name: value for name, value in one.settings.items() if name != "max_evaluations"} | {"max_seconds": seconds}
     ends = ("reached_cost", "finish_cost")
     if not any(settings.get(name) for name in ends):
@@ -102,7 +102,7 @@ def _within(spec: QualitySpec, one: TunedSettings, grasp: TunedSettings, seconds
 
 
 def write_ablations(spec: QualitySpec, folder: Path, found: Found) -> None:
-    """GRASP with each of the changes; UserError where GRASP has no such setting."""
+    """Write GRASP with each of the changes; UserError if GRASP has no such setting."""
     for change, settings in spec.changes.items():
         rules = []
         for plan in ablations(spec):
@@ -114,7 +114,7 @@ def write_ablations(spec: QualitySpec, folder: Path, found: Found) -> None:
 
 
 def write_sensitivity(spec: QualitySpec, folder: Path, found: Found) -> dict[Condition, tuple[str, ...]]:
-    """GRASP with each pair of factors; the labels that are different settings, by task and horizon."""
+    """Write GRASP with each pair of factors; return the labels whose settings differ, by task and horizon."""
     rules: dict[str, list[Rule]] = {}
     labels: dict[Condition, tuple[str, ...]] = {}
     for condition in spec.sensitivity.conditions:
@@ -141,7 +141,7 @@ def _scaled(one: TunedSettings, factors: tuple[float, float]) -> dict[str, Scala
 
 
 def write_sweep(folder: Path, plan: SweepPlan) -> None:
-    """One sweep's file."""
+    """Write one sweep's file."""
     body = {
         "defaults": [
             {"override /task": [plan.task]},
@@ -156,7 +156,7 @@ def write_sweep(folder: Path, plan: SweepPlan) -> None:
 
 
 def _write_planner(folder: Path, label: str, kind: str, rules: list[Rule]) -> None:
-    """A planner's file, and its settings for each task and horizon as tuned files."""
+    """Write a planner's file, and its settings for each task and horizon as tuned files."""
     body = yaml.safe_dump({"name": kind, "settings": {}, "overrides": []}, sort_keys=False)
     _write(folder / "planner" / f"{file_of(label)}.yaml", f"# @package planners.{label}\n# Written by grasp quality.\n{body}")
     for rule in rules:

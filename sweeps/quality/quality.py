@@ -30,27 +30,29 @@ from world_models.errors import require
 
 @dataclass(frozen=True)
 class QualityOptions:
-    """How `grasp quality` was asked."""
+    """Options of `grasp quality`."""
 
     dry_run: bool = False
     source: Path | None = None
-    """Results that page and figures are made from, without planning."""
+    """A results file from which page and figures are made, without planning."""
     view: View = View.LIVE
 
 
 def quality(overrides: Sequence[str], console: Console, conf: Path | None = None, options: QualityOptions | None = None) -> int:
-    """Run what the study lacks and write its page; 130 after Ctrl-C, else 0. UserError for bad input."""
+    """Run what the study still lacks and write its page; the exit code. UserError for bad input."""
     options = options or QualityOptions()
     spec = read_quality(list(overrides), conf)
     if options.source is not None:
-        require(not options.dry_run, "--from and --dry-run do not go together: --from plans nothing.")
+        require(
+            not options.dry_run, "--from and --dry-run cannot be combined, because --from plans nothing: leave one of them out."
+        )
         say(console, f"the page is {quality_page.build(results_file.read(options.source), spec.page_folder)}")
         return 0
     stages = Stages(spec, conf, console, options.view)
     generated = stages.folder.resolve()
     require(
         conf is None or generated not in (conf.resolve(), *conf.resolve().parents),
-        f"--conf {conf} is where grasp quality writes its own configs anew: give another folder.",
+        f"--conf {conf} is the folder to which grasp quality writes its own configs: give another folder.",
     )
     print_estimates(stages, console)
     if options.dry_run:
@@ -72,7 +74,7 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
 
 
 def _cluster(spec: QualitySpec) -> ExitStack:
-    """One Ray on this machine for all stages, where Ray plans here: starting it for each would take minutes together."""
+    """One Ray for all stages, if Ray plans on this machine: starting it for each stage would add minutes."""
     held = ExitStack()
     backend = spec.values["backend"]
     if backend["name"] == "ray" and backend.get("address") is None:
@@ -84,7 +86,7 @@ def _cluster(spec: QualitySpec) -> ExitStack:
 
 
 def _copy_animations(spec: QualitySpec, results: Results, grids: Sequence[Grid]) -> None:
-    """Copy the films of the worst cells beside the page, each named by its cell; those of other results are removed."""
+    """Copy the animations of the failures shown to the page's folder, named by cell id, and remove those of other results."""
     points = {
         entry.point.cell(seed).cell_id: (entry.point.point_id, seed)
         for grid in grids

@@ -1,4 +1,4 @@
-"""The results table of the planning-quality study: one Parquet file that page and figures are made from, and nothing else."""
+"""The results table of the planning-quality study: one Parquet file, the only source of the page and its figures."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from world_models.errors import UserError, require
 
 VERSION = 1
 METADATA_KEY = b"grasp.quality"
-"""Where the facts stand in the schema's metadata, as JSON."""
+"""Key of the schema's metadata that holds the facts as JSON."""
 MAX_BYTES = 5_000_000
-"""Bytes of the file at most."""
+"""Limit on the size of the file, in bytes."""
 RESULTS = "results.parquet"
 
 _LEDGER_COLUMNS = (
@@ -54,20 +54,20 @@ SCHEMA: pa.Schema = pa.schema(
         ("unit", pa.string()),
     ]
 )
-"""One row a cell and part; `planner` is the label that tables use, `planner_settings` is JSON with defaults filled in."""
+"""One row per cell and part; `planner` is the label that tables use, `planner_settings` is JSON with defaults filled in."""
 _ORDER = [(name, "ascending") for name in ("part", "task", "horizon", "mode", "planner", "seed")]
 
 
 @dataclass(frozen=True)
 class Results:
-    """Cells with `SCHEMA`, and what must be known besides them."""
+    """Cells in a table of `SCHEMA`, and the facts about the study that the page states."""
 
     table: pa.Table
     facts: Mapping[str, Any]
 
 
 def collect(stages: Stages, grids: Sequence[tuple[str, Grid]]) -> Results:
-    """Everything, from the ledger and the studies' reports; UserError where cells are missing."""
+    """The results from the ledger and the studies' reports; UserError if cells are missing."""
     ledger = stages.ledger
     parts = [_rows(part, grid, ledger) for part, grid in grids]
     table = pa.concat_tables(parts).sort_by(_ORDER) if parts else SCHEMA.empty_table()
@@ -79,7 +79,7 @@ def _rows(part: str, grid: Grid, ledger: Ledger) -> pa.Table:
     names = [name for name, _ in _LEDGER_COLUMNS]
     found = records_of(grid, ledger, ["point_id", "horizon", "mode", "planner_settings", *names])
     missing = len(grid.entries) * len(grid.seeds) - found.num_rows
-    require(missing == 0, f"sweep {grid.name} lacks {missing} cells: run grasp quality to its end.")
+    require(missing == 0, f"sweep {grid.name} lacks {missing} cells: run grasp quality until it ends.")
     entries = {entry.point.point_id: entry for entry in grid.entries}
     points = [entries[point_id] for point_id in found["point_id"].to_pylist()]
     columns: dict[str, Any] = {name: found[name] for name in ("horizon", "mode", "planner_settings", *names)}
@@ -118,8 +118,8 @@ def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]])
             for name, condition in spec.tuning_conditions.items()
         },
         "tuned": [
-            {"planner": label, "place": place, "settings": dict(one.settings), "provenance": dict(one.provenance)}
-            for (label, place), one in sorted(found.items())
+            {"planner": label, "place": condition, "settings": dict(one.settings), "provenance": dict(one.provenance)}
+            for (label, condition), one in sorted(found.items())
         ],
         "timed_attempts": spec.timed_attempts,
         "changes": {name: dict(settings) for name, settings in spec.changes.items()},
@@ -153,7 +153,7 @@ _HISTORY = (
 
 
 def _history(spec: QualitySpec, ledger: Ledger, points: Collection[str]) -> dict[str, Any]:
-    """When, on what and how long: of the tests' cells, and of all on the tuning and choice seeds."""
+    """Dates, devices, versions and hours of the tests' cells and of all cells on the tuning and choice seeds."""
     tuning = {*spec.tuning.seeds, *spec.tuning.choice_seeds}
     tested = {seed for test in spec.tests for seed in test.seeds}
     seeds = pa.array(sorted(tuning | tested), pa.int64())
@@ -177,13 +177,13 @@ def _history(spec: QualitySpec, ledger: Ledger, points: Collection[str]) -> dict
 
 
 def _hours(rows: Iterable[Mapping[str, Any]]) -> float:
-    """Of workers; fsum, for other sums of floats depend on the order in which a ledger's parts are read."""
+    """Worker hours of cells, by fsum: a plain sum would depend on the order in which the ledger's parts are read."""
     seconds = (row["worker_seconds"] if row["worker_seconds"] is not None else row["plan_seconds"] or 0.0 for row in rows)
     return round(math.fsum(seconds) / 3600, 3)
 
 
 def write(results: Results, file: Path) -> None:
-    """The same results give the same bytes; UserError where the file would be too large or cannot be written."""
+    """Write results to a file, the same ones as the same bytes; UserError if it would be too large or cannot be written."""
     facts = json.dumps(results.facts, separators=(",", ":")).encode()
     table = results.table.combine_chunks().replace_schema_metadata({METADATA_KEY: facts})
     temporary = file.with_suffix(".tmp")
@@ -191,15 +191,15 @@ def write(results: Results, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, temporary, compression="zstd", compression_level=15, store_schema=True)
         size = temporary.stat().st_size
-        require(size < MAX_BYTES, f"{file} would have {size} bytes, and {MAX_BYTES} are allowed: give fewer tests or seeds.")
+        require(size < MAX_BYTES, f"{file} would take {size} bytes, and {MAX_BYTES} are allowed: give fewer tests or seeds.")
         temporary.replace(file)
     except OSError as error:
         raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with page=FOLDER.") from error
 
 
 def read(file: Path) -> Results:
-    """What `write` wrote; UserError for anything else."""
-    require(file.is_file(), f"{file} is no file: give the results.parquet of a study of planning quality.")
+    """Read results that `write` wrote; UserError for any other file."""
+    require(file.is_file(), f"{file} is not a file: give the results.parquet of a study of planning quality.")
     try:
         table = pq.read_table(file)
         facts = json.loads((table.schema.metadata or {})[METADATA_KEY])

@@ -1,4 +1,4 @@
-"""What the study of planning quality is, as `conf/quality.yaml` and a file of `conf/planning_quality` say, checked."""
+"""The planning-quality study as `conf/quality.yaml` and a file of `conf/planning_quality` define it, checked."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ GRASP = "grasp"
 
 @dataclass(frozen=True)
 class TuningCondition:
-    """Where settings are tuned: one task file at one horizon, for tests of some task files."""
+    """A condition on which settings are tuned: one task file at one horizon, for the tests of some task files."""
 
     name: str
     task: str
     horizon: int
     """Environment steps."""
     serves: tuple[str, ...]
-    """Task files whose tests take the settings; of several places the one with the nearest horizon."""
+    """Task files whose tests use the settings; of several conditions, the one with the nearest horizon."""
     fixed: tuple[tuple[str, Scalar], ...]
     """Settings that are the same in all trials."""
 
 
 @dataclass(frozen=True)
 class HeldOutTest:
-    """A test: problems that nothing was chosen on."""
+    """A test on problems that were not used to select anything."""
 
     task: str
     horizons: tuple[int, ...]
     seeds: tuple[int, ...]
     mode: str
     equal_seconds: bool
-    """Whether the others are also planned within GRASP's seconds."""
+    """Whether the other planners are also tested within GRASP's seconds."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How settings are searched, alike for all planners and places."""
+    """The search for settings, the same for all planners and conditions."""
 
     trials: int
     top: int
@@ -66,11 +66,11 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Factors on two settings of tuned GRASP."""
+    """Factors by which two settings of tuned GRASP are multiplied."""
 
     conditions: tuple[Condition, ...]
     count: int
-    """How many of the test's seeds."""
+    """Number of the test's seeds that are planned."""
     goal_weight: tuple[float, ...]
     noise: tuple[float, ...]
 
@@ -81,9 +81,9 @@ class QualitySpec:
 
     variant: str
     planners: Mapping[str, tuple[str, ...]]
-    """By label, the places each is tuned at."""
+    """Names of the conditions that each planner is tuned on, by label."""
     planner_overrides: Mapping[str, tuple[str, ...]]
-    """By label, further overrides of its studies."""
+    """Further overrides of a planner's studies, by label."""
     ours: tuple[str, ...]
     tuning: Tuning
     tuning_conditions: Mapping[str, TuningCondition]
@@ -95,9 +95,9 @@ class QualitySpec:
     shown_failures: tuple[tuple[str, ...], int]
     diagnose: tuple[str, ...]
     targets: Mapping[str, Any]
-    """Targets, as the results file keeps them."""
+    """Targets in the form that the results file keeps."""
     guessed_seconds: Mapping[str, float]
-    """Seconds a problem of 50 steps on one core, by planner."""
+    """Seconds per problem of 50 steps on one core, by planner."""
     hours: float
     machine: str | None
     page: Path | None
@@ -106,16 +106,16 @@ class QualitySpec:
 
     @property
     def folder(self) -> Path:
-        """Where what the study generates lies."""
+        """Folder of everything that the study generates."""
         return self.outputs.root / "quality"
 
     @property
     def page_folder(self) -> Path:
-        """Where page and figures go."""
+        """Folder of the page and its figures."""
         return self.page or self.folder
 
     def tuning_condition(self, task: str, horizon: int) -> TuningCondition:
-        """Where the settings of a test come from: the nearest horizon, of two as near the shorter."""
+        """The condition whose settings a test uses: that with the nearest horizon, and of two equally near ones the shorter."""
         serving = [condition for condition in self.tuning_conditions.values() if task in condition.serves]
         return min(serving, key=lambda each: (abs(each.horizon - horizon), each.horizon))
 
@@ -129,7 +129,9 @@ class QualitySpec:
         for test in self.tests:
             if test.mode == OPEN_LOOP and test.task == task and horizon in test.horizons:
                 return test.seeds
-        raise UserError(f"no open-loop test has {task} at horizon {horizon}: add one to tests, or take this out.")
+        raise UserError(
+            f"no open-loop test has {task} at horizon {horizon}: add one to tests, or remove the entry that needs it."
+        )
 
 
 def read_quality(overrides: list[str], conf: Path | None) -> QualitySpec:
@@ -204,7 +206,7 @@ def _planners(
 def _test(where: str, raw: Mapping[str, object], tasks: tuple[str, ...]) -> HeldOutTest:
     horizons = raw.get("horizons")
     sound = isinstance(horizons, list) and bool(horizons) and all(isinstance(h, int) and h > 0 for h in horizons)
-    require(sound, f"{where} has horizons {horizons!r}: give some, e.g. [25, 50].")
+    require(sound, f"{where} has horizons {horizons!r}: give a list of whole numbers above 0, e.g. [25, 50].")
     assert isinstance(horizons, list)
     mode, equal = str(raw.get("mode", OPEN_LOOP)), raw.get("equal_seconds", False)
     replan_every(mode)
@@ -263,7 +265,7 @@ def _targets(values: Mapping[str, Any], tasks: tuple[str, ...], planners: Mappin
 
 
 def _check(spec: QualitySpec) -> None:
-    """What no single entry shows; UserError."""
+    """Check entries against each other; UserError names the first that does not fit."""
     require(bool(spec.tests), "the study has no test: give tests, e.g. - {task: push_t, horizons: [50], seeds: 32}.")
     chosen_on = {"tuning.seeds": spec.tuning.seeds, "tuning.choice_seeds": spec.tuning.choice_seeds}
     tested = {seed for test in spec.tests for seed in test.seeds}
@@ -277,16 +279,16 @@ def _check(spec: QualitySpec) -> None:
     seen: set[tuple[str, int, str]] = set()
     for test in spec.tests:
         serving = any(test.task in tuning_condition.serves for tuning_condition in spec.tuning_conditions.values())
-        require(serving, f"the test of {test.task} has no settings: name it in a place's `for`.")
+        require(serving, f"the test of {test.task} has no settings: add the task to `for` of an entry of places.")
         for horizon in test.horizons:
             key = (test.task, horizon, test.mode)
             require(key not in seen, f"{test.task} at horizon {horizon} ({test.mode}) is tested twice: name it once.")
             seen.add(key)
-    for place in spec.tuning_conditions.values():
-        if (place.task, place.horizon, OPEN_LOOP) not in seen:
+    for tuned_on in spec.tuning_conditions.values():
+        if (tuned_on.task, tuned_on.horizon, OPEN_LOOP) not in seen:
             raise UserError(
-                f"place {place.name!r} tunes on {place.task} at horizon {place.horizon}, which no test has: "
-                "add it to tests, or take the place out."
+                f"places.{tuned_on.name} tunes on {tuned_on.task} at horizon {tuned_on.horizon}, which no test has: "
+                "add it to tests, or remove the entry."
             )
     for condition in (*spec.ablation_conditions, *spec.sensitivity.conditions):
         spec.seeds_at(condition.task, condition.horizon)
@@ -298,5 +300,8 @@ def _check(spec: QualitySpec) -> None:
         race = (target["task"], target["horizon"], target["than"])
         where = f"{race[0]} at horizon {race[1]}"
         require(race not in races, f"faster names {race[2]} on {where} twice: name it once.")
-        require(race[2] in spec.planners_at(*race[:2]), f"faster compares with {race[2]} on {where}, where it is not tuned.")
+        require(
+            race[2] in spec.planners_at(*race[:2]),
+            f"faster compares with {race[2]} on {where}, where it is not tuned: tune it there, or remove the entry.",
+        )
         races.add(race)

@@ -1,4 +1,4 @@
-"""The stages of the planning-quality study, one after the other. Each plans what is lacking; what is there is passed over."""
+"""The stages of the planning-quality study, in order. Each plans what is missing and skips what is there."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ FAILURES_DRAWN = ("artifacts.cells=[worst]", "artifacts.video=false")
 
 
 class StoppedError(Exception):
-    """Ctrl-C: what has finished is kept."""
+    """Ctrl-C was pressed; everything that has finished is kept."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What the stages share."""
+    """The stages of a study, with the spec, configs and console that they share."""
 
     spec: QualitySpec
     conf: Path | None
@@ -49,20 +49,20 @@ class Stages:
 
     @property
     def folder(self) -> Path:
-        """The generated configs."""
+        """Folder of the generated configs."""
         return self.spec.folder / "conf"
 
     @property
     def ledger(self) -> Ledger:
-        """Of the study, read anew."""
+        """The study's ledger, read afresh."""
         return Ledger(self.spec.outputs.ledger)
 
     def run(self) -> list[tuple[str, Grid]]:
-        """All of them; the grids that the results are made of, with their parts. Raises StoppedError."""
+        """Run all stages; return the grids that the results come from, each with its part. Raises StoppedError."""
         spec = self.spec
         self.tune_all()
         if self.folder.exists():
-            shutil.rmtree(self.folder)  # of other settings; it is written again from the studies
+            shutil.rmtree(self.folder)  # its settings may be old; it is written again from the studies
         conf_files.begin(self.folder, self.conf)
         found = conf_files.all_tuned_settings(spec)
         conf_files.write_tuned(spec, self.folder, found)
@@ -76,12 +76,12 @@ class Stages:
         conf_files.write_ablations(spec, self.folder, found)
         labels = conf_files.write_sensitivity(spec, self.folder, found)
         pieces = self.sweeps("ablations and sensitivity", [*plans.ablations(spec), *plans.sensitivities(spec, labels)])
-        self.sweeps("worst cells", plans.shown_failure_sweeps(spec), FAILURES_DRAWN)
+        self.sweeps("shown failures", plans.shown_failure_sweeps(spec), FAILURES_DRAWN)
         self.diagnose()
         return [*own, *equal, *time_capped, *mpc, *pieces]
 
     def tune_all(self) -> None:
-        """Every study that has no winner yet."""
+        """Run every study that has no winner yet."""
         spec = self.spec
         digests = Grids.of(
             [condition.task for condition in spec.tuning_conditions.values()], list(spec.planners), self.conf
@@ -93,13 +93,13 @@ class Stages:
                 raise StoppedError
             require(
                 has_ended(spec, study, digests),
-                f"study {study.name} has no winner yet, for another driver plans its trials: run grasp quality again after it.",
+                f"study {study.name} has no winner yet: another driver plans its trials; run grasp quality when that has ended.",
             )
 
     def sweeps(
         self, what: str, wanted: Sequence[SweepPlan], artifacts: Sequence[str] = NOTHING_DRAWN
     ) -> list[tuple[str, Grid]]:
-        """Plan and draw in one pool what some sweeps lack; their parts and grids."""
+        """Plan and draw in one pool what the sweeps lack; return their parts and grids."""
         if not wanted:
             return []
         made = self.grids(wanted)
@@ -114,7 +114,7 @@ class Stages:
                 raise StoppedError
             require(
                 not missing_of(grids, self.ledger, retry_failed=False),
-                f"{what}: cells are still missing in the ledger; run grasp quality again.",
+                f"{what}: the ledger still lacks cells; run grasp quality again.",
             )
         return made
 
@@ -130,9 +130,9 @@ class Stages:
         return next(artifact_store.lacking(portions, self.ledger, ArtifactSelection(("worst",), video=False)), None) is not None
 
     def seconds(self, own: Sequence[tuple[str, Grid]], label: str) -> dict[Condition, float]:
-        """A tuned planner's mean planning seconds a problem, three digits, by task and horizon.
+        """A tuned planner's mean planning seconds per problem, to three digits, by task and horizon.
 
-        Frozen in seconds.json when first asked for; cells are planned once, so that without the file the ledger says the same.
+        They are kept in seconds.json once computed. Cells are planned only once, so the ledger gives the same without the file.
         """
         file = self.spec.folder / "seconds.json"
         known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
@@ -145,7 +145,7 @@ class Stages:
                 seconds = cells[entry.point.point_id].done.seconds
                 if not len(seconds):
                     raise UserError(
-                        f"{label} has failed in every cell of {grid.name}, so there are no seconds to give to others."
+                        f"{label} has failed in every cell of {grid.name}, which leaves no seconds to compare with: see its report."
                     )
                 known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
             found |= {Condition(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
@@ -153,7 +153,7 @@ class Stages:
         return found
 
     def diagnose(self) -> None:
-        """Verdicts on the paper's claims, for tasks that have none in this output folder."""
+        """Measure the paper's claims on tasks for which this output folder has no verdicts."""
         from sweeps.diagnose.diagnose import diagnose
 
         for task in self.spec.diagnose:
@@ -170,5 +170,5 @@ class Stages:
 
 
 def claims_of(spec: QualitySpec, task: str) -> Path | None:
-    """The table of claims of a task, if it was measured."""
+    """The table of claims of a task; None if they have not been measured."""
     return next(iter(sorted((spec.outputs.root / "diagnose").glob(f"{task}-*/claims.csv"))), None)

@@ -1,4 +1,4 @@
-"""The studies of the planning-quality study: one for each place and planner, and what they found."""
+"""The tuning studies of the planning-quality study: one per condition and planner, and the settings that they found."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from world_models.errors import UserError
 
 @dataclass(frozen=True)
 class Study:
-    """A planner tuned at a place."""
+    """The tuning of a planner on a condition."""
 
     condition: TuningCondition
     label: str
-    """Of the planner."""
+    """The planner's label."""
 
     @property
     def name(self) -> str:
-        """Of the study, its folder and its sweeps."""
+        """Name of the study, its folder and its sweeps."""
         return f"quality-{self.condition.name}-{self.label}"
 
 
 @dataclass(frozen=True)
 class TunedSettings:
-    """What a study found."""
+    """The settings that a study found."""
 
     kind: str
     """The planner's name in planners/."""
     settings: Mapping[str, Scalar]
-    """All that differ from the planner's defaults."""
+    """Those that differ from the planner's defaults."""
     provenance: Mapping[str, Any]
 
 
 def studies_of(spec: QualitySpec) -> Iterator[Study]:
-    """Place by place."""
+    """All studies, condition by condition."""
     for condition in spec.tuning_conditions.values():
         for label, condition_names in spec.planners.items():
             if condition.name in condition_names:
@@ -49,7 +49,7 @@ def studies_of(spec: QualitySpec) -> Iterator[Study]:
 
 
 def tune_overrides(spec: QualitySpec, study: Study) -> list[str]:
-    """What `grasp tune` is asked for a study."""
+    """The overrides with which `grasp tune` runs a study."""
     tuning, condition = spec.tuning, study.condition
     overrides = [
         f"name={study.name}",
@@ -61,14 +61,14 @@ def tune_overrides(spec: QualitySpec, study: Study) -> list[str]:
         f"seeds={seed_list(tuning.seeds)}",
         f"choice_seeds={seed_list(tuning.choice_seeds)}",
         f"held_out={seed_list(spec.seeds_at(condition.task, condition.horizon))}",
-        "digits=null",  # the tests take the winners as they are
+        "digits=null",  # the tests use the winners unrounded
     ]
     fixed = [f"planners.{study.label}.settings.{name}={json.dumps(value)}" for name, value in condition.fixed]
     return [*overrides, *fixed, *tuning.overrides, *spec.planner_overrides[study.label], *shared_overrides(spec)]
 
 
 def shared_overrides(spec: QualitySpec) -> list[str]:
-    """Where everything goes and what plans it, for `grasp tune` and `grasp sweep`."""
+    """Overrides of output, backend and tracking, the same for `grasp tune` and `grasp sweep`."""
     values = spec.values
     backend = dict(values["backend"])
     overrides = [f"backend={backend.pop('name')}", f"output={json.dumps(str(values['output']))}"]
@@ -83,14 +83,14 @@ def _override_value(value: object) -> str:
 
 
 def seed_list(seeds: Sequence[int]) -> str:
-    """As an override; consecutive ones stay short."""
+    """Seeds as the value of an override; consecutive ones are written as a range."""
     if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
         return f"{{start:{seeds[0]},count:{len(seeds)}}}"
     return f"[{','.join(map(str, seeds))}]"
 
 
 def has_ended(spec: QualitySpec, study: Study, digests: Mapping[str, str]) -> bool:
-    """Whether a study has its winner, of as many trials, on these seeds, with this world model (`digests` by task file)."""
+    """Whether a study has a winner for the spec's trials and seeds and for this world model (`digests` by task file)."""
     try:
         report = tune_report.read(spec.outputs.study(study.name), study.name)
         expected = (spec.tuning.trials, span(spec.tuning.seeds), span(spec.tuning.choice_seeds))

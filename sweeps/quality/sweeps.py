@@ -1,4 +1,4 @@
-"""The sweeps of the planning-quality study: which planners meet which problems in which part of it."""
+"""The sweeps of the planning-quality study: which planners plan which problems in each of its parts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from sweeps.config.jobs import lookups
 from sweeps.quality.spec import GRASP, Condition, HeldOutTest, QualitySpec
 
 OWN, EQUAL, TIME_CAPPED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"
-"""Parts of the results: own budgets, equal seconds, GRASP in a share of another's seconds, replanned, GRASP with a piece taken
-away, GRASP with other settings."""
+"""Parts of the results: own budgets, equal seconds, GRASP in a share of another's seconds, replanned, GRASP with a piece
+removed, GRASP with other settings."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SweepPlan:
 
     @property
     def cells(self) -> int:
-        """How many."""
+        """Number of cells."""
         return len(self.horizons) * len(self.planners) * len(self.seeds)
 
 
@@ -49,7 +49,7 @@ def time_capped_label(other: str) -> str:
 
 
 def ablated_label(change: str) -> str:
-    """Label of GRASP with something taken away."""
+    """Label of GRASP with a piece removed."""
     return f"{GRASP}_{change}"
 
 
@@ -72,14 +72,14 @@ def tests(spec: QualitySpec) -> list[SweepPlan]:
 
 
 def replanned(spec: QualitySpec) -> list[SweepPlan]:
-    """The same, replanned on the way."""
+    """Every planner with its own settings, replanned during execution."""
     return [
         _test(spec, MPC, test, horizons) for test in spec.tests if test.mode != OPEN_LOOP for horizons in _alike(spec, test)
     ]
 
 
 def equal_seconds(spec: QualitySpec) -> list[SweepPlan]:
-    """GRASP as it is, and every other planner with GRASP's seconds."""
+    """Tuned GRASP, and every other planner within GRASP's seconds."""
     plans = []
     for test in spec.tests:
         for horizons in _alike(spec, test) if test.equal_seconds else ():
@@ -89,7 +89,7 @@ def equal_seconds(spec: QualitySpec) -> list[SweepPlan]:
 
 
 def time_capped_sweeps(spec: QualitySpec) -> list[SweepPlan]:
-    """GRASP in a share of another planner's seconds, where a target says so, on the test's problems."""
+    """GRASP within a share of another planner's seconds, for each target that sets one, on the test's problems."""
     return [
         _sweep_at(
             spec,
@@ -106,13 +106,13 @@ def _condition(target: Mapping[str, Any]) -> Condition:
 
 
 def ablations(spec: QualitySpec) -> list[SweepPlan]:
-    """GRASP with one thing taken away at a time, on the test's problems."""
+    """GRASP with one piece removed at a time, on the test's problems."""
     labels = (GRASP, *(ablated_label(change) for change in spec.changes))
     return [_sweep_at(spec, ABLATION, condition, labels) for condition in spec.ablation_conditions]
 
 
 def sensitivities(spec: QualitySpec, labels: Mapping[Condition, tuple[str, ...]] | None = None) -> list[SweepPlan]:
-    """GRASP with factors on goal weight and noise; `labels`: those that are different settings, once these are known."""
+    """GRASP with factors on goal weight and noise; `labels` are those whose settings differ, once these are known."""
     every = tuple(factors_of(spec))
     return [
         _sweep_at(spec, SENSITIVITY, condition, labels[condition] if labels else every, spec.sensitivity.count)
@@ -121,7 +121,7 @@ def sensitivities(spec: QualitySpec, labels: Mapping[Condition, tuple[str, ...]]
 
 
 def shown_failure_sweeps(spec: QualitySpec) -> list[SweepPlan]:
-    """The planners whose worst cells are drawn, on the tests' problems: nothing is left to plan."""
+    """Sweeps of the planners whose failures are shown, on the tests' problems; all their cells have been planned."""
     plans = []
     for plan in tests(spec):
         labels = tuple(label for label in plan.planners if label in spec.shown_failures[0])
@@ -131,7 +131,7 @@ def shown_failure_sweeps(spec: QualitySpec) -> list[SweepPlan]:
 
 
 def _alike(spec: QualitySpec, test: HeldOutTest) -> Iterator[tuple[int, ...]]:
-    """A test's horizons, those with the same planners together."""
+    """A test's horizons, grouped by the planners that are tested there."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for horizon in test.horizons:
         groups.setdefault(spec.planners_at(test.task, horizon), []).append(horizon)
@@ -159,7 +159,7 @@ def _plan(
 
 @dataclass(frozen=True)
 class Grids:
-    """Task files and planners by label, composed once, and what expanding asks for."""
+    """Task files and planners by label, composed once, and the lookups that expanding needs."""
 
     tasks: dict[str, TaskEntry]
     planners: dict[str, PlannerEntry]
@@ -167,7 +167,7 @@ class Grids:
 
     @staticmethod
     def of(tasks: Sequence[str], files: Sequence[str], conf: Path | None) -> Grids:
-        """Of task files and planner files; UserError for what cannot be composed."""
+        """Compose task files and planner files; UserError if one cannot be composed."""
         overrides = [f"task=[{','.join(dict.fromkeys(tasks))}]", f"planner=[{','.join(files)}]"]
         spec = spec_of(compose("config", overrides, conf), conf)
         real = lookups()
@@ -175,7 +175,7 @@ class Grids:
         return Grids({task.label: task for task in spec.tasks}, {one.label: one for one in spec.planners}, known)
 
     def of_plan(self, plan: SweepPlan) -> Grid:
-        """A sweep's grid, the same that `grasp sweep` makes of its file."""
+        """A sweep's grid, equal to the one that `grasp sweep` makes from its file."""
         task = replace(self.tasks[plan.task], horizons=plan.horizons)
         planners = tuple(self.planners[label] for label in plan.planners)
         return SweepSpec(plan.name, (task,), planners, plan.seeds, (plan.mode,)).expand(self.lookups)

@@ -246,7 +246,7 @@ def test_results_come_back_as_they_were(built, tmp_path):
 
 
 def test_files_that_are_not_results_are_refused(tmp_path):
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="is not a file"):
         read(tmp_path / "none.parquet")
     (tmp_path / "text").write_text("no table")
     with pytest.raises(UserError, match="holds no results of grasp quality"):

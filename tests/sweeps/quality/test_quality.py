@@ -82,10 +82,10 @@ BAD = {
     "tests[0] {task: tinny}": "unknown task in tests[0]: 'tinny': did you mean 'tiny'",
     "tuning.seeds {start: 2001, count: 4}": "seed 2001 is in tuning.seeds and in a test",
     "tuning.choice_seeds {start: 2000, count: 2}": "seed 2000 is in tuning.choice_seeds and in a test",
-    "places.far {task: tiny, horizon: 50, for: [tiny]}": "place 'far' tunes on tiny at horizon 50, which no test has",
-    "places.far {task: wall, horizon: 50}": "place 'far' tunes on wall at horizon 50, which no test has",
-    "tests[0] {task: wall}": "the test of wall has no settings: name it in a place's `for`.",
-    "tests[0] {horizons: []}": "tests[0] has horizons []: give some, e.g. [25, 50].",
+    "places.far {task: tiny, horizon: 50, for: [tiny]}": "places.far tunes on tiny at horizon 50, which no test has",
+    "places.far {task: wall, horizon: 50}": "places.far tunes on wall at horizon 50, which no test has",
+    "tests[0] {task: wall}": "the test of wall has no settings: add the task to `for` of an entry of places.",
+    "tests[0] {horizons: []}": "tests[0] has horizons []: give a list of whole numbers above 0, e.g. [25, 50].",
     "tests[0] {horizons: [10, 10, 20]}": "tiny at horizon 10 (open_loop) is tested twice",
     "tests[1] {equal_seconds: true}": "tests[1] has equal_seconds in mode mpc:5",
     "tests[1] {mode: mcp:5}": "unknown execution mode 'mcp:5'",
@@ -133,7 +133,7 @@ def test_a_study_that_cannot_be_is_refused_in_one_sentence(change, said, tmp_pat
 def test_the_folder_of_generated_configs_is_not_a_users_folder(tmp_path, capsys):
     conf = tiny_study(tmp_path / "quality")
     assert main(words(conf, tmp_path)) == 2
-    assert "is where grasp quality writes its own configs anew" in capsys.readouterr().err
+    assert "is the folder to which grasp quality writes its own configs" in capsys.readouterr().err
     assert (conf / "planning_quality" / "tiny.yaml").exists()
 
 
