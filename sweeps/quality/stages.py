@@ -93,7 +93,7 @@ class Stages:
                 raise StoppedError
             require(
                 has_ended(spec, study, digests),
-                f"study {study.name} has no winner yet: another driver plans its trials; run grasp quality when that has ended.",
+                f"study {study.name} has no winner yet: another driver plans its trials; run grasp quality when it has ended.",
             )
 
     def sweeps(
@@ -145,7 +145,7 @@ class Stages:
                 seconds = cells[entry.point.point_id].done.seconds
                 if not len(seconds):
                     raise UserError(
-                        f"{label} has failed in every cell of {grid.name}, which leaves no seconds to compare with: see its report."
+                        f"{label} has failed in every cell of {grid.name} and has no seconds: see grasp report {grid.name}."
                     )
                 known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
             found |= {Condition(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
