@@ -1,4 +1,4 @@
-"""`grasp compare`: two sweeps on the seeds that both have planned, of two code revisions, models or settings."""
+"""`grasp compare`: two sweeps of different code, models or settings, on the seeds that both have planned."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from sweeps.console.terminal import say, show
 from world_models.errors import UserError, require
 
 COLUMNS = (*CELL_COLUMNS, "git_revision")
-"""What is read of the ledger."""
+"""Columns that are read from the ledger."""
 
 PointKey = tuple[str, ...]
-"""What both sweeps must share: task, horizon and planner by their labels, and the model's name where one sweep has several."""
+"""Key of a point in both sweeps: labels of task and planner, the horizon, and the model's name where a sweep has several."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Side:
     table: pa.Table
 
     def points_by_key(self, with_model: bool) -> dict[PointKey, Entry]:
-        """Its points by place; places that stand for several points are left out."""
+        """The sweep's points by key; keys that several points share are left out."""
         keyed = [(_key_of(entry, with_model), entry) for entry in self.grid.entries]
         counts = Counter(key for key, _ in keyed)
-        return {place: entry for place, entry in keyed if counts[place] == 1}
+        return {key: entry for key, entry in keyed if counts[key] == 1}
 
     def cells(self) -> Mapping[str, PointCells]:
         """Cells by point id."""
         return cells_of(self.grid, self.table)
 
     def facts(self) -> str:
-        """Which revisions and world models its cells come from."""
+        """The revisions and world models of the sweep's cells, as text."""
         revisions = sorted(set(self.table["git_revision"].to_pylist()))
         models = sorted({f"{entry.point.model} {entry.point.model_digest[:8]}" for entry in self.grid.entries})
         return f"revision {', '.join(revision[:12] for revision in revisions) or '-'}, world model {', '.join(models)}"
@@ -57,18 +57,18 @@ class Side:
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """A place in both sweeps, on common seeds."""
+    """A point of both sweeps, on common seeds."""
 
     entry: Entry
-    """Of the second sweep."""
+    """The point in the second sweep."""
     first: Rate
     second: Rate
     versus: Comparison
-    """The second against the first."""
+    """The second sweep compared with the first."""
 
 
 def side(word: str, outputs: Outputs) -> Side:
-    """The sweep that a word means: NAME, or NAME@FOLDER of another output folder; UserError for one that is not there."""
+    """The sweep that a word names: NAME, or NAME@FOLDER in another output folder; UserError if there is no such sweep."""
     name, at, folder = word.partition("@")
     if at:
         outputs = Outputs(Path(folder))
@@ -78,7 +78,7 @@ def side(word: str, outputs: Outputs) -> Side:
 
 
 def comparison_rows(first: Side, second: Side) -> list[ComparisonRow]:
-    """All places that both have, in the second's order; UserError where they have no place, or no seed, in common."""
+    """All points that both have, in the second's order; UserError if they have no point, or no seed, in common."""
     for with_model in (True, False):
         mine, theirs = first.points_by_key(with_model), second.points_by_key(with_model)
         common = [key for key in theirs if key in mine]
@@ -91,8 +91,7 @@ def comparison_rows(first: Side, second: Side) -> list[ComparisonRow]:
         )
     cells, others = first.cells(), second.cells()
     found = [
-        _comparison_row(theirs[place], cells[mine[place].point.point_id], others[theirs[place].point.point_id])
-        for place in common
+        _comparison_row(theirs[key], cells[mine[key].point.point_id], others[theirs[key].point.point_id]) for key in common
     ]
     found = [one for one in found if one.versus.success.pairs]
     seeds = [f"{side.name} has {_span(side.grid.seeds)}" for side in (first, second)]
@@ -101,7 +100,7 @@ def comparison_rows(first: Side, second: Side) -> list[ComparisonRow]:
 
 
 def compare(first: str, second: str, outputs: Outputs, console: Console) -> int:
-    """Print how two sweeps differ."""
+    """Print how two sweeps differ; the exit code."""
     sides = side(first, outputs), side(second, outputs)
     rows = comparison_rows(*sides)
     show(console, _table(rows, *sides))

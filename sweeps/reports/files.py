@@ -15,23 +15,23 @@ from sweeps.reports.tables import WIDTH, to_csv, to_latex, to_text
 from world_models.errors import UserError
 
 MAX_TABLE_ROWS = 200
-"""Points whose rows the text table has; report.csv has all."""
+"""Number of rows that the text table has at most; report.csv has all."""
 FIGURES = "figures"
 """Folder of the figures."""
 
 
 def truncation_note(rows: Sequence[Row]) -> str:
-    """That the table does not show everything."""
+    """The beginning of a sentence that says which points the table shows and where all of them are."""
     return f"these are the first {MAX_TABLE_ROWS} of {len(rows)} points: all are in"
 
 
 def report_files(folder: Path) -> list[Path]:
-    """Those that a tracker gets: the page, and the figures as PNG."""
+    """The files that a tracker gets: the page, and the figures as PNG."""
     return [file for file in (folder / "report.html", *sorted((folder / FIGURES).glob("*.png"))) if file.exists()]
 
 
 def write_report(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers: bool) -> list[Path]:
-    """Write what changed to the sweep's folder; `report_files` of it. UserError where the folder cannot be written to."""
+    """Write what changed to the sweep's folder and return its `report_files`; UserError if the folder cannot be written to."""
     file, numbers = folder / "report.csv", to_csv(sweep_summary.rows)
     if not for_papers and (folder / "report.html").exists() and file.exists() and file.read_text() == numbers:
         return report_files(folder)
@@ -39,7 +39,7 @@ def write_report(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_
         _write(sweep_summary, ledger, folder, for_papers)
         file.write_text(numbers)
     except OSError as error:
-        raise UserError(f"cannot write the report to {folder} ({error.strerror}): mend that and run `grasp report`.") from error
+        raise UserError(f"cannot write the report to {folder} ({error.strerror}): fix that and run `grasp report`.") from error
     return report_files(folder)
 
 
@@ -64,7 +64,7 @@ def _write(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers
     )
     drawn = list(figures(sweep_summary, records_of(longest, ledger, CURVE_COLUMNS)))
     for old in (folder / FIGURES).glob("*"):
-        old.unlink()  # of an earlier report, which may have had other figures
+        old.unlink()  # an earlier report may have had other figures
     for one in drawn:
         for suffix in (".png", ".pdf") if for_papers else (".png",):
             save(one.figure, folder / FIGURES / f"{one.name}{suffix}")

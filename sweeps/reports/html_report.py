@@ -1,4 +1,4 @@
-"""A sweep's report as one HTML file that needs nothing else: a table to sort and filter, every seed behind its row, figures."""
+"""A sweep's report as one HTML file that needs nothing else: a table to sort and filter, the seeds of each row, and figures."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from sweeps.reports.resource_use import HEADINGS, TEXTS, resource_use_fields
 from sweeps.reports.tables import CAPTION, fields_of, mixed_note, versus_heading
 
 SEEDS_SHOWN = 20_000
-"""Cells that the report lists behind their rows; of a larger sweep it has the first points' only."""
+"""Number of cells that the report lists at most; of a larger sweep it lists those of the first points."""
 
 
 def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictures: Path | None = None) -> str:
-    """The page. `pictures`: a folder that has the figures as PNG; None: they are drawn for the page, sharp at every size."""
+    """The report as HTML. `pictures` is a folder that has the figures as PNG; if it is None they are embedded as SVG."""
     page = Environment(loader=PackageLoader("sweeps"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     behind = _seeds(sweep_summary)
     return page.get_template("report.html").render(
@@ -41,9 +41,9 @@ def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictu
             for i, row in enumerate(sweep_summary.rows)
         ],
         caption=" ".join([CAPTION, *mixed_note(sweep_summary.rows)]),
-        effort=[resource_use_fields(row) for row in sweep_summary.rows],
-        effort_headings=[(name, name not in TEXTS) for name in HEADINGS],
-        effort_caption=RESOURCE_USE_CAPTION,
+        resource_use=[resource_use_fields(row) for row in sweep_summary.rows],
+        resource_use_headings=[(name, name not in TEXTS) for name in HEADINGS],
+        resource_use_caption=RESOURCE_USE_CAPTION,
         overall=[overall_fields(one) for one in sweep_summary.overall],
         overall_caption=OVERALL_CAPTION,
         figures=[
@@ -56,7 +56,7 @@ def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictu
 
 
 def _numbers(sweep_summary: SweepSummary, i: int) -> dict[str, object]:
-    """What a row is sorted by where its text will not do, and its verdict."""
+    """A row's verdict, and the numbers by which it is sorted where its text would sort wrongly."""
     row = sweep_summary.rows[i]
     difference = None if row.versus is None else row.versus.success.difference
     return {
@@ -70,7 +70,7 @@ def _numbers(sweep_summary: SweepSummary, i: int) -> dict[str, object]:
 
 
 def _seeds(sweep_summary: SweepSummary) -> list[list[list[object]]]:
-    """For each row its cells: seed, how it ended, distance, the beginning of its id."""
+    """The cells of each row: seed, ending, distance, and the beginning of the id."""
     found, total = [], 0
     for row in sweep_summary.rows:
         cells = row.cells
@@ -88,12 +88,12 @@ def _seeds(sweep_summary: SweepSummary) -> list[list[list[object]]]:
 
 
 def _png(file: Path) -> str:
-    """A picture as a data URI."""
+    """A PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
 
 
 def _picture(figure: Figure) -> str:
-    """A figure as a data URI: sharp at every size."""
+    """A figure as a data URI of SVG, which is sharp at every size."""
     stream = io.BytesIO()
     freeze_layout(figure)
     with mpl.rc_context({"svg.hashsalt": "grasp"}):

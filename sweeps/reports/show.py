@@ -24,16 +24,16 @@ from sweeps.reports.tables import WIDTH, render_table
 
 @dataclass(frozen=True)
 class PrintedReport:
-    """What was shown, and the files that a tracker gets."""
+    """The rows that were printed, and the files that a tracker gets."""
 
     rows: Sequence[Row]
     files: Sequence[Path]
 
 
 def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_papers: bool = False) -> PrintedReport:
-    """Print the tables and write report.txt, .csv and .html and the figures beside the sweep's spec.
+    """Print the tables, and write report.txt, .csv and .html and the figures to the sweep's folder.
 
-    `for_papers` prints what plans took, too, and adds report.tex and the figures as PDF.
+    `for_papers` also prints the table of resource use, and adds report.tex and the figures as PDF.
     """
     sweep_summary = summary_of(grid, records_of(grid, ledger, COLUMNS))
     folder = outputs.sweep(grid.name)
