@@ -1,4 +1,4 @@
-"""What a sweep's figures share: colours, panels of settings, titles that say n, and the files they go to."""
+"""The parts that figures share: colours, panels, titles with n, and saving to files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from sweeps.analysis.rows import MeasuredPoint
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette: told apart with every common colour vision."""
+"""Okabe and Ito's palette, which suits every common form of colour vision."""
 
 MARKERS = "osD^vPX"
 
 PANELS, LINES = 12, 14
-"""What is drawn at most; more is no picture but a wall, and report.csv has it all."""
+"""Largest numbers of panels and planners in a figure; more could not be read, and report.csv has all."""
 
 PANELS_PER_ROW = 3
-"""Panels side by side: with more, letters would be too small at a page's width."""
+"""Panels side by side; with more, the text would be too small at the width of a page."""
 
 LETTERS_PER_INCH = 11.0
-"""Of a title, in an inch."""
+"""Letters of a title per inch."""
 
 Panel = tuple[str, str]
 """A task and a world model."""
@@ -45,11 +45,11 @@ class Layout:
     panels: tuple[Panel, ...]
     planners: tuple[str, ...]
     left_out: str
-    """In words, for the title; empty when everything is shown."""
+    """Text for the title on what is left out; empty when everything is shown."""
 
     @staticmethod
     def of(rows: Sequence[MeasuredPoint]) -> Layout:
-        """Of the rows that have cells that ran."""
+        """The layout for rows that have cells that ran."""
         every_panel = list(dict.fromkeys(row.panel for row in rows))
         every_planner = list(dict.fromkeys(row.planner for row in rows))
         panels, planners = every_panel[:PANELS], every_planner[:LINES]
@@ -62,15 +62,15 @@ class Layout:
         return "\n".join(panel) if several else panel[0]
 
     def rows(self, rows: Sequence[P], panel: Panel) -> list[P]:
-        """The panel's."""
+        """The rows of a panel."""
         return [row for row in rows if row.panel == panel and row.planner in self.planners]
 
     def colour(self, planner: str) -> str:
-        """Of a planner, the same in every figure of the sweep."""
+        """Colour of a planner, the same in every figure of the sweep."""
         return COLOURS[self.planners.index(planner) % len(COLOURS)]
 
     def marker(self, planner: str) -> str:
-        """Likewise; where colours are used twice, markers differ."""
+        """Marker of a planner; planners that share a colour have different ones."""
         i = self.planners.index(planner)
         return MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
 
@@ -82,7 +82,7 @@ class Layout:
         return {"color": colour, "marker": self.marker(planner), "linestyle": line, "markerfacecolor": face}
 
     def figure(self, y_label: str, share_y: bool = True) -> tuple[Figure, list[Axes]]:
-        """An empty figure with its panels in rows, titled, the planners' legend below still to come."""
+        """An empty figure with titled panels in rows; `legend` completes it."""
         across = min(PANELS_PER_ROW, len(self.panels))
         down = math.ceil(len(self.panels) / across)
         crowded = len(self.planners) > 3 * across
@@ -99,7 +99,7 @@ class Layout:
         return figure, axes
 
     def legend(self, figure: Figure, axes: Sequence[Axes]) -> None:
-        """One legend for all panels."""
+        """Add one legend for all panels."""
         found = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
         labels = [planner for planner in self.planners if planner in found] + [x for x in found if x not in self.planners]
         legend_below(figure, {label: found[label] for label in labels})
@@ -110,27 +110,27 @@ Draw = Callable[[], Figure | None]
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, which belongs to no window."""
+    """An empty figure without a window; width and height are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def set_title(figure: Figure, text: str) -> None:
-    """The title above all, in as many lines as its width asks for."""
+    """Set the figure's title, in as many lines as its width needs."""
     letters = int(LETTERS_PER_INCH * figure.get_figwidth())
     figure.suptitle("\n".join(fill(line, letters) for line in text.splitlines()), fontsize=11)
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any], columns: int = 5) -> None:
-    """The legend of handles by label, in at most so many columns, and no more than the width has room for."""
+    """Add a legend of handles by label, in at most `columns` columns and no more than fit the width."""
     widest = 0.6 + max(map(len, handles)) / LETTERS_PER_INCH
     columns = max(1, min(len(handles), columns, int(figure.get_figwidth() / widest)))
     figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns, frameon=False)
 
 
 def style_axis(axis: Axes) -> None:
-    """Without a box, with faint horizontal lines behind everything."""
+    """Remove the axis's box, and draw faint horizontal lines behind everything."""
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
@@ -144,18 +144,18 @@ def plain_log_ticks(axis: Axis) -> None:
 
 
 def problems_per_point(rows: Sequence[MeasuredPoint]) -> str:
-    """How many problems a point has, for titles."""
-    return f"n = {count_range([row.success.trials for row in rows])} problems a point"
+    """The number of problems per point, for titles."""
+    return f"n = {count_range([row.success.trials for row in rows])} problems per point"
 
 
 def count_range(counts: Sequence[int]) -> str:
-    """A number, or the least and the most."""
+    """The number if all counts are equal, else the smallest and the largest."""
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a file of the kind that its name says; the same figure gives the same bytes."""
+    """Save a figure in the format that the file's suffix names; the same figure gives the same bytes."""
     freeze_layout(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -164,7 +164,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def freeze_layout(figure: Figure) -> None:
-    """Lay the figure out, once: drawing it again as another kind of file takes half the time."""
+    """Lay the figure out once: drawing it again in another format then takes half the time."""
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

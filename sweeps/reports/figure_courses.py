@@ -1,4 +1,4 @@
-"""Figures of the course of things: how the cost fell while planning, how near the plan came while it was executed."""
+"""Figures over time: how the cost falls during planning, and how the distance to the goal changes during execution."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sweeps.config.grid import Grid
 from sweeps.reports.figure import Layout, count_range, set_title
 
 COLUMNS = ("point_id", "seed", "status", "costs", "distances")
-"""What `curves_of` reads of the ledger."""
+"""Columns of the ledger that `curves_of` reads."""
 
 Curves = Mapping[str, Float[np.ndarray, "_ _"]]
-"""A curve a cell, by point id; points without any are left out."""
+"""One curve per cell, by point id; points without curves are left out."""
 
 
 def longest_horizon_rows(rows: Sequence[Row]) -> list[Row]:
@@ -33,7 +33,7 @@ def longest_horizon_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def curves_of(grid: Grid, table: pa.Table) -> tuple[Curves, Curves]:
-    """Costs over that of the initial plan, and distances over that at the start; NaN where there is none.
+    """Costs relative to that of the initial plan, and distances relative to that at the start; NaN where there is none.
 
     Ledger rows from before schema 4 have no curves.
     """
@@ -56,31 +56,31 @@ def curves_of(grid: Grid, table: pa.Table) -> tuple[Curves, Curves]:
 
 
 def costs_figure(rows: Sequence[Row], costs: Curves, title: str) -> Figure | None:
-    """The best predicted cost so far over that of the initial plan, against the share of model evaluations that was spent."""
+    """Best predicted cost so far, relative to that of the initial plan, against the share of model evaluations spent."""
     return _bands(
         rows,
         costs,
         f"{title}: best predicted cost while planning",
         "share of model evaluations spent",
-        "cost over that of the initial plan",
+        "cost relative to the initial plan",
         log=True,
     )
 
 
 def distances_figure(rows: Sequence[Row], distances: Curves, title: str) -> Figure | None:
-    """Distance to the goal over that at the start, in the simulator, while the plan is executed."""
+    """Distance to the goal in the simulator, relative to that at the start, while the plan is executed."""
     return _bands(
         rows,
         distances,
         f"{title}: distance to the goal in the simulator",
         "environment step",
-        "distance over that at the start",
+        "distance relative to the start",
         log=False,
     )
 
 
 def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_label: str, log: bool) -> Figure | None:
-    """Medians and quartiles over problems, a panel a task and model, a line a planner."""
+    """Medians and quartiles over problems, with a panel per task and model and a line per planner."""
     rows = [row for row in longest_horizon_rows(rows) if row.entry.point.point_id in curves]
     if not rows:
         return None
@@ -97,7 +97,7 @@ def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_labe
         if log:
             axis.set_yscale("log")
     if not log:
-        axes[0].set_ylim(bottom=0)  # of all panels, and so not before all are drawn
+        axes[0].set_ylim(bottom=0)  # shared by all panels, so only after all are drawn
     layout.legend(figure, axes)
     count = count_range([len(curves[row.entry.point.point_id]) for row in rows])
     set_title(figure, f"{title}\nmedian and quartiles of n = {count} problems{layout.left_out}")

@@ -27,9 +27,9 @@ class CellEnding(Enum):
     """How a cell ended, and with what colour and hatch it is drawn."""
 
     SOLVED = "solved"
-    PREDICTED_SUCCESS = "missed: the model believed it was there"
-    PREDICTED_MISS = "missed: the model saw it, too"
-    UNPREDICTED = "missed (the model cannot say)"
+    PREDICTED_SUCCESS = "missed: the model predicted success"
+    PREDICTED_MISS = "missed, as the model predicted"
+    UNPREDICTED = "missed: the model makes no prediction"
     NON_FINITE = "missed: the plan became non-finite"
     FAILED = "failed: no result"
 
@@ -45,7 +45,7 @@ _LOOKS = {
 
 
 def count_endings(cells: PointCells) -> dict[CellEnding, int]:
-    """How many cells of a point ended how."""
+    """Numbers of a point's cells by their ending."""
     missed = cells.ran & ~cells.success
     broken = missed & cells.non_finite
     rest = missed & ~broken
@@ -61,7 +61,7 @@ def count_endings(cells: PointCells) -> dict[CellEnding, int]:
 
 
 def failures_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
-    """Of all horizons together, how the cells of each planner ended."""
+    """How the cells of each planner ended, over all horizons together."""
     rows = [row for row in rows if len(row.cells)]
     if not rows:
         return None
@@ -91,12 +91,12 @@ def failures_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     _ending_legend(figure, axes)
     horizons = sorted({row.horizon for row in rows if row.panel in layout.panels})
     words = f"H = {', '.join(map(str, horizons))}" if len(horizons) < 8 else f"{len(horizons)} horizons"
-    set_title(figure, f"{title}: how cells ended, {words}, n = {count_range(totals)} cells a bar{layout.left_out}")
+    set_title(figure, f"{title}: how cells ended, {words}, n = {count_range(totals)} cells per bar{layout.left_out}")
     return figure
 
 
 def profile_figure(found: Sequence[Overall], title: str) -> Figure | None:
-    """Share of problems on which at least a share of the way to the goal was made, over all settings."""
+    """Share of problems on which at least a given share of the way to the goal was covered, over all settings."""
     if not found:
         return None
     figure = new_figure(5.6, 3.9)
@@ -120,7 +120,7 @@ def profile_figure(found: Sequence[Overall], title: str) -> Figure | None:
     axis.set_ylim(0, 1.02)
     legend_below(figure, {str(line.get_label()): line for line in axis.lines})
     count = count_range([one.problems for one in found])
-    set_title(figure, f"{title}: n = {count} problems a planner, {found[0].conditions} settings")
+    set_title(figure, f"{title}: n = {count} problems per planner, {found[0].conditions} settings")
     return figure
 
 

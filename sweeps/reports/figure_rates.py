@@ -1,4 +1,4 @@
-"""Figures of success: against the horizon, against seconds, against what the model believed, and against the first planner."""
+"""Figures of success: against the horizon, planning seconds, the model's prediction, and the first planner."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sweeps.reports.figure import Layout, new_figure, plain_log_ticks, problems_
 
 INTERVALS, LEFT_OUT = "95 % Wilson intervals", "intervals are in report.csv"
 MANY_HORIZONS = 12
-"""Horizons of a planner beyond which its intervals are a band, and points have none: they would hide each other."""
+"""Number of a planner's horizons above which intervals are drawn as a band, or not at all: they would hide each other."""
 SHOWN_DIFFERENCES = 40
 CORNERS = ((4, 4, "left"), (-4, 4, "right"), (4, -10, "left"), (-4, -10, "right"))
-"""Where at its marker a number stands, by planner, so that those of points beside each other can be read."""
+"""Offsets of a number from its marker, by planner, so that those of neighbouring points can be read."""
 OVERLAP_GAP = 0.03
-"""How far apart points are drawn that lie on each other."""
+"""Distance between the marks of points that coincide."""
 
 
 def success_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
-    """Success against the horizon, a panel a task and model, a line a planner."""
+    """Success against the horizon, with a panel per task and model and a line per planner."""
     rows = [row for row in rows if row.success.trials]
     if not rows:
         return None
@@ -69,7 +69,7 @@ def seconds_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
 
 
 def model_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
-    """What the world model believed against what the simulator said; below the line, plans exploit errors of the model."""
+    """Success in the simulator against success in the model; below the diagonal, plans exploit the model's errors."""
     rows = [row for row in rows if row.success.trials and row.in_model.trials]
     if not rows:
         return None
@@ -88,7 +88,7 @@ def model_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     layout.legend(figure, axes)
     set_title(
         figure,
-        f"{title}: {problems_per_point(rows)}, a point a horizon, equal ones side by side, {_shown(rows)}{layout.left_out}",
+        f"{title}: {problems_per_point(rows)}, one point per horizon, equal ones side by side, {_shown(rows)}{layout.left_out}",
     )
     return figure
 
@@ -142,7 +142,7 @@ def _by_horizon(rows: Sequence[MeasuredPoint]) -> list[MeasuredPoint]:
 
 
 def _shown(rows: Sequence[MeasuredPoint]) -> str:
-    """What is said of the intervals of points."""
+    """The words of a title on the intervals of points."""
     counts = Counter((*row.panel, row.planner) for row in rows)
     return LEFT_OUT if max(counts.values()) > MANY_HORIZONS else INTERVALS
 
@@ -162,7 +162,7 @@ def _against_horizon(axis: Axes, rows: Sequence[MeasuredPoint], layout: Layout) 
 
 
 def _side_by_side(rows: Sequence[MeasuredPoint]) -> list[float]:
-    """Each row's success in the model; planners that lie on each other are put side by side."""
+    """Each row's success in the model, shifted so that planners that coincide are side by side."""
     points = [(row.in_model.value or 0.0, row.success.value or 0.0) for row in rows]
     positions = []
     for row, point in zip(rows, points, strict=True):
@@ -174,7 +174,7 @@ def _side_by_side(rows: Sequence[MeasuredPoint]) -> list[float]:
 def _errorbar(
     axis: Axes, x: Sequence[float], rows: Sequence[MeasuredPoint], layout: Layout, planner: str, connected: bool = True
 ) -> None:
-    """A planner's success with intervals."""
+    """Draw a planner's success with intervals."""
     if not rows:
         return
     if len(rows) > MANY_HORIZONS:
@@ -197,7 +197,7 @@ def _errorbar(
 def _dense_line(
     axis: Axes, x: Sequence[float], rows: Sequence[MeasuredPoint], layout: Layout, planner: str, connected: bool
 ) -> None:
-    """A planner's success at very many horizons: a line in its band of intervals, or points alone."""
+    """Draw a planner's success at many horizons: a line in a band of intervals, or points alone."""
     colour, marker = layout.colour(planner), layout.marker(planner)
     values = [row.success.value or 0.0 for row in rows]
     if not connected:

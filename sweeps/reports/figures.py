@@ -19,7 +19,7 @@ class NamedFigure:
     """A figure and what it shows."""
 
     name: str
-    """Of its files, without what comes behind the dot."""
+    """Name of the figure's files, without the suffix."""
     alt: str
     figure: Figure
 
@@ -30,7 +30,7 @@ def curve_points(sweep_summary: SweepSummary) -> list[str]:
 
 
 def figures(sweep_summary: SweepSummary, curves: pa.Table) -> Iterator[NamedFigure]:
-    """Those that there is something to draw for; `curves` is a ledger table with `CURVE_COLUMNS` of `curve_points`."""
+    """All figures that have something to show; `curves` is a ledger table with `CURVE_COLUMNS` of `curve_points`."""
     costs, distances = curves_of(sweep_summary.grid, curves)
     title, rows = sweep_summary.title, sweep_summary.rows
     for name, alt, figure in (

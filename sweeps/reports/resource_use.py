@@ -1,4 +1,4 @@
-"""What plans took and how near they came: seconds over all trials and over successes, steps, and who ends nearer."""
+"""A table of resource use: seconds over all trials and over successes, steps, and which planner ends nearer."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.table import Table
 from sweeps.analysis.rows import MeasuredPoint
 
 CAPTION = (
-    "s/plan, all: mean planning seconds of all trials, solved or not; s/plan, solved: of those that were solved, which "
-    "flatters who solves little; steps: median environment steps until the goal, of those that were solved; model steps: mean "
-    "of all trials; ends nearer: probability that a plan ends nearer to the goal than the first planner's on the same "
-    "problem, ties as half, with Wilson's 95 % interval: where 0.5 is inside, it is unclear."
+    "s/plan, all: mean planning seconds over all trials, solved or not; s/plan, solved: over the solved ones only, which "
+    "flatters a planner that solves few; steps: median environment steps to the goal over the solved ones; model steps: mean "
+    "over all trials; ends nearer: probability that a plan ends nearer to the goal than the first planner's on the same "
+    "problem, counting ties as half, with Wilson's 95 % interval: if that contains 0.5, it is unclear."
 )
 """How to read the table."""
 
@@ -31,15 +31,15 @@ HEADINGS = (
     "model steps",
     "ends nearer [95 %]",
 )
-"""Of the table's columns."""
+"""Headings of the table's columns."""
 TEXTS = ("task", "planner", "ends nearer [95 %]")
-"""Those that are not numbers."""
+"""Headings of the columns that are not numbers."""
 
 
 def render_resource_use(rows: Sequence[MeasuredPoint]) -> Table:
-    """The table for people."""
+    """The table for a terminal."""
     table = Table(
-        title="what it took", title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD
+        title="resource use", title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD
     )
     for name in HEADINGS:
         table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)

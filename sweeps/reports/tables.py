@@ -14,17 +14,17 @@ from sweeps.analysis.comparison import LEVEL
 from sweeps.analysis.rows import MeasuredPoint, Row
 
 WIDTH = 132
-"""Columns that the table needs at most."""
+"""Largest width of the table, in characters."""
 CAPTION = (
-    "success: final state of the plan in the simulator, with Wilson's 95 % interval; in model: what the world model believes; "
-    "distance: median at the end; s/plan: planning seconds a problem, all trials; vs: difference on common seeds, called "
-    f"better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is below {LEVEL}."
+    "success: final state of the plan in the simulator, with Wilson's 95 % interval; in model: success predicted by the world "
+    "model; distance: median at the end; s/plan: planning seconds per problem, all trials; vs: difference on common seeds, "
+    f"called better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is below {LEVEL}."
 )
 """How to read the table."""
 
 
 def render_table(rows: Sequence[Row], title: str) -> Table:
-    """The table for people."""
+    """The table for a terminal."""
     several_models = _several_models(rows)
     references = {row.reference for row in rows if row.reference}
     incomplete = any(row.failed or row.missing for row in rows)
@@ -57,13 +57,13 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
 
 
 def versus_heading(rows: Sequence[Row]) -> str:
-    """Whom the rows are compared with."""
+    """Heading of the column that compares rows with the reference."""
     references = {row.reference for row in rows if row.reference}
     return f"vs {references.pop()}" if len(references) == 1 else "vs first"
 
 
 def mixed_note(rows: Iterable[Row]) -> list[str]:
-    """One line on what the points marked with a star mix; none where no point is marked."""
+    """A line on what the points marked with a star mix; none if no point is marked."""
     words = list(dict.fromkeys(word for row in rows for word in row.mixed))
     return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
 
@@ -88,7 +88,7 @@ def fields_of(row: MeasuredPoint) -> dict[str, str]:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """Markdown for the sweep's page: the table without the rest."""
+    """Markdown for the sweep's page: the table alone."""
     lines = ["| task | H | planner | success | 95 % interval | n | s/plan | vs |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         fields, rate = fields_of(row), row.success
@@ -115,10 +115,10 @@ _LATEX = str.maketrans(
 
 
 def _paper_caption(rows: Sequence[Row]) -> str:
-    """How to read the columns that a paper's table has."""
+    """Caption of a paper's table, which explains its columns."""
     references = {row.reference for row in rows if row.reference}
     words = "success: final state of the plan in the simulator, with Wilson's 95 % interval; s/plan: mean planning "
-    words += "seconds a problem over all trials"
+    words += "seconds per problem over all trials"
     if not references:
         return f"{words}."
     other = references.pop() if len(references) == 1 else "the first planner"
@@ -166,7 +166,7 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """The table for machines, in full precision."""
+    """The table for programs, in full precision."""
     stream = io.StringIO()
     records = [record_of(row) for row in rows]
     writer = csv.DictWriter(stream, records[0].keys(), lineterminator="\n")
