@@ -1,4 +1,4 @@
-"""The sections of the planning-quality page on where its numbers come from, and what to be careful with."""
+"""The sections of the planning-quality page on where its numbers come from and on their limits."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _tuned(facts: Mapping[str, Any]) -> Iterator[str]:
     (first, count), (choice_first, choice_count) = tuning["seeds"], tuning["choice_seeds"]
     yield from ("## What was tuned on what", "")
     yield from (
-        f"Every planner had {tuning['trials']} trials at each place, on {count} problems from seed {first}. The winner",
-        f"was chosen from {_best(tuning['top'])} and the planner's own settings on {choice_count} problems from",
+        f"Every planner had {tuning['trials']} trials on each condition, on {count} problems from seed {first}. The winner",
+        f"was selected from {_best(tuning['top'])} and the planner's own settings on {choice_count} problems from",
         f"seed {choice_first}. No test uses any of these problems. Every study begins with the planner's own settings; those",
-        "that ship come from earlier tuning on seeds from 10000 on, of which GRASP and GD had more than the others. Tests",
-        "without a study use the settings of the nearest horizon.",
+        "that ship come from earlier tuning on seeds from 10000 upwards, and GRASP and GD had more of it than the others.",
+        "Tests without a study use the settings of the nearest horizon.",
     )
-    yield from ("", "| place | planner | winner | tuned on | choice | held out | settings that differ from the defaults |")
+    yield from ("", "| condition | planner | winner | tuning | choice | held out | settings that differ from the defaults |")
     yield "|---|---|---|---|---|---|---|"
     for one in facts["tuned"]:
         provenance = one["provenance"]
@@ -48,11 +48,11 @@ def _not_working(facts: Mapping[str, Any], own: Sequence[StudyPoint]) -> Iterato
     yield f"- In {count} studies no trial beat the planner's own settings on the choice problems."
     if poor:
         rates = ", ".join(f"{condition_text(one)} ({one.success.value or 0.0:.2f})" for one in poor)
-        yield f"- GRASP alone solves less than half of {rates}."
-    yield f"- {errors} test cells with own budgets ended in an error, and {facts['failed']} of all {facts['cells']} cells."
+        yield f"- GRASP alone solves less than half of the problems of {rates}."
+    yield f"- {errors} test cells with own budgets ended in an error, as did {facts['failed']} of all {facts['cells']} cells."
     yield ""
     if kept:
-        yield from ("| planner | tasks and horizons where its own settings stayed the best |", "|---|---|")
+        yield from ("| planner | tasks and horizons where its own settings remained the best |", "|---|---|")
         for planner in dict.fromkeys(one["planner"] for one in kept):
             yield f"| {planner} | {', '.join(_condition_text(facts, one) for one in kept if one['planner'] == planner)} |"
         yield ""

@@ -1,4 +1,4 @@
-"""docs/planning-quality.md: written from the results file, worst.yaml and remarks.md beside it, and from nothing else."""
+"""docs/planning-quality.md, written from the results file and the notes in worst.yaml and remarks.md, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from sweeps.quality import figures as quality_figures
 from sweeps.quality import results as results_file
 from sweeps.quality.caveats import caveats
-from sweeps.quality.opening import opening, place_by_place
+from sweeps.quality.opening import by_condition, opening
 from sweeps.quality.results import Results
 from sweeps.quality.sweeps import ABLATION, EQUAL, MPC, OWN, TIME_CAPPED
 from sweeps.quality.tables import (
@@ -28,16 +28,16 @@ from sweeps.reports.tables import fields_of
 from world_models.errors import UserError, require
 
 PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
-"""The page, the folder beside it with figures, animations and results, and the two files in it that are written by hand: a
-sentence on each of the worst cells, and a section that follows the targets."""
+"""The page, the folder next to it with figures, animations and results, and the two files in it that are written by hand: a
+sentence on each failure shown, and a section that follows the targets."""
 TIME_CAPPED_TEXT = (
     "`grasp_hurried_by_NAME` is tuned GRASP limited to the seconds per problem that a target allows: a share of what NAME "
     "takes with its own budget. It may make as many attempts as fit."
 )
 UNSEEN = "not looked at yet"
 READING = (
-    "Success is judged by the final state in the simulator, on problems that no choice was based on, with Wilson's 95 %",
-    "interval. *vs grasp* is the difference in success from GRASP on the same problems, with a 95 % interval. It is called",
+    "Success is judged by the final state in the simulator, on held-out problems, and given with Wilson's 95 % interval.",
+    "The column *vs grasp* is the difference in success from GRASP on the same problems, with a 95 % interval. It is called",
     "*better* or *worse* where the p-value of McNemar's exact test, adjusted for all comparisons in the table (Benjamini and",
     "Hochberg), is at most 0.05, and *unclear* everywhere else. Seconds are means over all problems, solved or not.",
 )
@@ -55,13 +55,13 @@ class HandWrittenNotes:
     """Notes that people wrote about the results."""
 
     failures: Mapping[str, str]
-    """A sentence on a cell, by cell id."""
+    """Sentences on cells, by cell id."""
     remarks: str = ""
-    """Markdown that stands after the targets, with a heading of its own."""
+    """Markdown that follows the targets, with a heading of its own."""
 
 
 def build(results: Results, folder: Path) -> Path:
-    """Write page, figures and results below a folder; the page's path. The same results give the same bytes.
+    """Write page, figures and results to a folder and return the page's path; the same results give the same bytes.
 
     UserError if the folder cannot be written to or worst.yaml is not a list of sentences.
     """
@@ -82,7 +82,7 @@ def build(results: Results, folder: Path) -> Path:
 
 
 def read_notes(file: Path) -> dict[str, str]:
-    """Sentences that somebody wrote about cells, by cell id; empty without the file.
+    """Hand-written sentences on cells, by cell id; empty without the file.
 
     UserError if the file holds anything but sentences.
     """
@@ -119,14 +119,14 @@ def page(
         *_section("Own budgets", "Every planner with settings tuned by the same number of trials, executed in open loop.", own),
         *_section("Equal seconds", _equal_seconds_text(facts), equal),
         *_section("GRASP in a share of another's seconds", TIME_CAPPED_TEXT, points_of_part(points, TIME_CAPPED)),
-        *_section("Replanned (MPC)", "`mpc:K` plans anew after every K environment steps.", mpc),
+        *_section("Replanned (MPC)", "`mpc:K` replans after every K environment steps.", mpc),
         *_resource_use(own, figures),
         *_model(own, figures),
         *_ablation(points_of_part(points, ABLATION), facts),
         *_sensitivity(figures),
         *_claims(facts),
         *_shown_failures(points, facts, notes.failures, animations),
-        *place_by_place(own, equal),
+        *by_condition(own, equal),
         *caveats(facts, own),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -143,9 +143,14 @@ def _targets(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> Iterator
     yield from (
         "## Targets",
         "",
-        f"The best of our planners ({', '.join(facts['ours'])}) on held-out problems. The best of several",
+        f"The rates are those of the best of our planners ({', '.join(facts['ours'])}) on held-out problems. Taking the",
     )
-    yield from ("is a little lucky; the tables below show each planner.", "", "| target | measured | |", "|---|---|---|")
+    yield from (
+        "best of several flatters them a little; the tables below show each planner.",
+        "",
+        "| target | measured | |",
+        "|---|---|---|",
+    )
     for one in found:
         yield f"| {one.requirement} | {one.measured} | {'met' if one.met else '**missed**'} |"
     yield ""
@@ -154,9 +159,9 @@ def _targets(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> Iterator
 def _equal_seconds_text(facts: Mapping[str, Any]) -> str:
     return (
         "Every other planner (`NAME_timed`, with its tuned settings) gets tuned GRASP's mean seconds per problem at that task "
-        "and horizon as `max_seconds`, and no limit on evaluations. Where it knows what counts as reached, it may make up to "
-        f"{facts['timed_attempts']} attempts until the seconds are spent. An iteration that has begun is finished, so the "
-        "seconds may exceed the limit; s/plan shows what was spent."
+        "and horizon as `max_seconds`, and no limit on evaluations. A planner that knows what counts as reached may make up to "
+        f"{facts['timed_attempts']} attempts until the seconds are spent. An iteration that has begun is finished, so a "
+        "plan may exceed the limit; s/plan shows the seconds that were spent."
     )
 
 
@@ -178,7 +183,7 @@ def _resource_use(own: Sequence[StudyPoint], figures: Sequence[str]) -> Iterator
     yield from (
         "## Seconds and model evaluations",
         "",
-        "Seconds of the successes alone flatter a planner that seldom succeeds: read them beside the seconds of all problems.",
+        "Seconds of the successes alone flatter a planner that rarely succeeds: read them with the seconds of all problems.",
         "A problem planned in a batch is charged its share of the batch's time.",
         "",
     )
@@ -268,10 +273,10 @@ def _shown_failures(
     found = shown_failures(points, facts)
     labels = " and ".join(facts["worst"][0])
     yield from (
-        "## The worst plans",
+        "## Failures looked at",
         "",
-        f"For each point of {labels}, the failed plan that ended farthest from the goal; of these, the ones with the largest",
-        "ratio of the distance at the end to the distance at the start.",
+        f"From each point of {labels} comes the failed plan that ended farthest from the goal; shown are those with the",
+        "largest ratio of the distance at the end to the distance at the start.",
         "",
     )
     if not found:

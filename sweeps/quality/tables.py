@@ -32,7 +32,7 @@ class StudyPoint(MeasuredPoint):
 
 @dataclass(frozen=True)
 class Target:
-    """A line of the issue, and what became of it."""
+    """A target, the measurement, and whether it is met."""
 
     requirement: str
     measured: str
@@ -41,12 +41,12 @@ class Target:
 
 @dataclass(frozen=True)
 class VerdictGroups:
-    """How often GRASP alone is better, worse or not told apart, within one part."""
+    """The other planners' points in one part of the study, by how GRASP alone compares with them."""
 
     better: tuple[StudyPoint, ...]
-    """The others that GRASP beats."""
+    """Points that GRASP beats."""
     worse: tuple[StudyPoint, ...]
-    """The others that beat GRASP."""
+    """Points that beat GRASP."""
     unclear: tuple[StudyPoint, ...]
 
 
@@ -106,12 +106,12 @@ def _compared(every: Sequence[StudyPoint], part: str) -> list[StudyPoint]:
 
 
 def points_of_part(points: Sequence[StudyPoint], part: str) -> list[StudyPoint]:
-    """Those of one part."""
+    """The points of one part."""
     return [one for one in points if one.part == part]
 
 
 def group_by_verdict(points: Sequence[StudyPoint]) -> VerdictGroups:
-    """Of the points of one part that are compared with GRASP."""
+    """Group the points of one part that are compared with GRASP."""
     by: dict[Verdict, list[StudyPoint]] = {verdict: [] for verdict in Verdict}
     for one in points:
         if one.versus is not None and one.versus.success.pairs:
@@ -138,11 +138,11 @@ def targets(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> list[Targ
             continue
         met = (best.success.value or 0.0) >= target["at_least"]
         found.append(Target(requirement, f"{best.planner} {best.success.text}, n {best.success.trials}", met))
-    return found + [_faster(points, aim) for aim in facts["aims"]["faster"]]
+    return found + [_faster(points, target) for target in facts["aims"]["faster"]]
 
 
 def _faster(points: Sequence[StudyPoint], target: Mapping[str, Any]) -> Target:
-    """Met by GRASP with its own budget, or by GRASP that was given the share of the seconds."""
+    """A target that GRASP meets with its own budget, or within the share of the seconds that it was given."""
     requirement = (
         f"{target['task']} H{target['horizon']}: grasp alone at least {target['than']}'s success "
         f"in {target['share']:g} of its seconds"
@@ -162,8 +162,8 @@ def _faster(points: Sequence[StudyPoint], target: Mapping[str, Any]) -> Target:
 
 
 def shown_failures(points: Sequence[StudyPoint], facts: Mapping[str, Any]) -> list[tuple[StudyPoint, int]]:
-    """The worst cells: of each point of the named planners the plan that ended farthest and missed; the farthest of these,
-    relative to where they began."""
+    """The failures to show: of each point of the named planners the failed plan that ended farthest from the goal, and of these
+    the ones that ended farthest relative to their start."""
     labels, count = facts["worst"]
     found = []
     for one in points_of_part(points, OWN):

@@ -146,7 +146,7 @@ def test_the_opening_says_how_often_grasp_wins_and_loses(built):
     first, second, third = sentences.splitlines()
     assert first == (
         "With own budgets, GRASP alone succeeds more often than another planner in 0 of 2 comparisons and less often in 1; "
-        "in 1 these problems cannot tell."
+        "in 1 the difference is unclear."
     )
     assert second.startswith("Within equal seconds, GRASP alone succeeds more often than another planner in 1 of 2")
     assert third.startswith("The table counts")
@@ -180,7 +180,7 @@ def test_every_difference_of_a_place_is_that_of_its_table(page):
         }
         for budget, title in (("own budgets", "Own budgets"), ("equal seconds", "Equal seconds"))
     }
-    for place, budget, worse, better, unclear in section(text, "Place by place"):
+    for place, budget, worse, better, unclear in section(text, "Comparisons by condition"):
         for cell, verdict in ((worse, "better"), (better, "worse"), (unclear, "unclear")):
             for entry in cell.split(", ") if cell != "-" else ():
                 planner, difference = entry.split(" ")
@@ -195,7 +195,7 @@ def test_every_difference_of_a_place_is_that_of_its_table(page):
 def test_nothing_is_called_better_where_the_test_says_unclear():
     results = made_up(lambda part, planner, seed: (seed - 2000) / 32 < (0.6 if planner == "cem" else 0.5))
     first, *_ = opening(points_of_part(measured_points(results), "own"), [])
-    assert "in 0 of 2 comparisons and less often in 0; in 2 these problems cannot tell" in first
+    assert "in 0 of 2 comparisons and less often in 0; in 2 the difference is unclear" in first
 
 
 def test_targets_are_met_or_missed_by_the_measured_rates():
