@@ -163,7 +163,8 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 def prose(name: str, text: str) -> Iterator[tuple[int, str]]:
     """Line and text of each comment and string of a Python file, of each line of any other.
 
-    Only docstrings of the tests are taken: their other strings quote messages, which are checked where they are written.
+    A string without a space is a name, such as a stored column, and no sentence. Only docstrings of the tests are taken: their
+    other strings quote messages, which are checked where they are written.
     """
     if not name.endswith(".py"):
         yield from enumerate(text.splitlines(), 1)
@@ -171,8 +172,9 @@ def prose(name: str, text: str) -> Iterator[tuple[int, str]]:
     if name.startswith("tests/"):
         yield from docstrings(ast.parse(text))
     else:
-        strings = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
-        yield from ((node.lineno, " ".join(node.value.split())) for node in strings if isinstance(node.value, str))
+        nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+        strings = ((node.lineno, node.value) for node in nodes if isinstance(node.value, str))
+        yield from ((line, " ".join(value.split())) for line, value in strings if " " in value)
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
