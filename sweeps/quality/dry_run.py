@@ -145,7 +145,7 @@ def _cell_groups(spec: QualitySpec, plan: SweepPlan) -> Iterable[CellGroup]:
 
 
 def _missing_groups(stages: Stages, wanted: Sequence[SweepPlan]) -> list[CellGroup]:
-    """Cells that the ledger lacks of sweeps of tuned planners; all cells if the planners' files are not written yet."""
+    """Cells of tuned planners' sweeps that the ledger lacks; all cells if the planners' files are not written yet."""
     spec = stages.spec
     try:
         grids = [grid for _, grid in stages.grids(wanted)] if wanted else []

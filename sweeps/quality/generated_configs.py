@@ -22,7 +22,7 @@ from sweeps.quality.sweeps import SweepPlan, ablated_label, ablations, equal_sec
 from world_models.errors import UserError
 
 MARGIN = 0.9
-"""Part of a share of seconds that a planner may use: it ends the iteration that it has begun, and the share should hold."""
+"""Fraction of a share of seconds that is set as the limit: the last iteration runs past it, and the share must hold."""
 
 Found = Mapping[tuple[str, str], TunedSettings]
 """Tuned settings by planner label and condition name."""

@@ -183,7 +183,7 @@ def _hours(rows: Iterable[Mapping[str, Any]]) -> float:
 
 
 def write(results: Results, file: Path) -> None:
-    """Write results to a file, the same ones as the same bytes; UserError if it would be too large or cannot be written."""
+    """Write results to a file, byte for byte the same each time; UserError if it would be too large or cannot be written."""
     facts = json.dumps(results.facts, separators=(",", ":")).encode()
     table = results.table.combine_chunks().replace_schema_metadata({METADATA_KEY: facts})
     temporary = file.with_suffix(".tmp")

@@ -75,7 +75,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def show(words: Sequence[str], port: int, console: Console) -> int:
-    """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name; of a server, print the address."""
+    """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name, or print the address of a server."""
     values = compose("config", words).values
     outputs = Outputs(Path(str(values["output"])))
     store = tracking_store_of(values["tracking"], outputs)
