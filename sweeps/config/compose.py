@@ -184,7 +184,7 @@ def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def override_text(value: object) -> str:
-    """The value written in Hydra\'s grammar, as in an override."""
+    """The value written in Hydra's grammar, as in an override."""
     if isinstance(value, list):
         return "[" + ",".join(override_text(item) for item in value) + "]"
     if isinstance(value, dict):
