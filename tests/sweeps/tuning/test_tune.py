@@ -130,7 +130,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     assert main(["tune", "apply", *base]) == 2
     assert "name the study: grasp tune apply STUDY, one of quick" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--trial", "99", *base]) == 2
-    assert "trial 99 is none of the candidates" in capsys.readouterr().err
+    assert "trial 99 is not a candidate" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--name", "a/b", "--trial", "99", *base]) == 2
     capsys.readouterr()
     (tmp_path / "tuned" / "there").mkdir(parents=True)
@@ -138,9 +138,9 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text())
     number = next(str(each["trial"]) for each in winner["candidates"] if each["trial"] is not None)
     assert main(["tune", "apply", "quick", "--name", "there", "--trial", number, *base]) == 2
-    assert "wall-10.yaml is there already" in capsys.readouterr().err
+    assert "wall-10.yaml exists already" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--name", "cem", "--trial", number, *base]) == 2
-    assert "planner 'cem' is cem, and study quick has tuned gd" in capsys.readouterr().err
+    assert "planner 'cem' is cem, but study quick tuned gd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_several_objectives_make_a_front(model, tmp_path, capsys):
         assert share is not None
         assert int(share[1]) == round(100 * winner["order_kept"])
         assert main(["tune", "apply", "front", f"output={tmp_path}", "--conf", str(tmp_path / "conf")]) == 2
-        assert "choose one with --trial" in capsys.readouterr().err
+        assert "select one with --trial" in capsys.readouterr().err
 
 
 def test_no_trial_that_keeps_the_constraints(model, tmp_path, capsys):
