@@ -87,7 +87,7 @@ def _deliver(
     with outbox.exclusive() as mine:
         require(
             mine,
-            f"a running sweep ({outbox.lock_holder()}) is writing to MLflow at {store.masked_uri}: it writes these records too.",
+            f"a running sweep ({outbox.lock_holder()}) is writing to MLflow at {store.masked_uri}: it writes these records.",
         )
         waiting = {record.sweep for name in outbox.names() if isinstance(record := outbox.read(name), SweepRecord)}
         for description in descriptions:

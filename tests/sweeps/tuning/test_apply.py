@@ -118,7 +118,7 @@ def test_another_studys_winner_goes_beside_the_first(ended, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("rounded", "said"),
     [
-        ("worse", "All digits are kept: rounded to 3 they succeed less (0.25 against 1.00 on held-out seeds, p 0.01;"),
+        ("worse", "All digits are kept: rounded to 3 they succeed less often (0.25 against 1.00 on held-out seeds, p 0.01;"),
         ("absent", "All digits are kept, because grasp tune did not judge rounded settings."),
     ],
 )
