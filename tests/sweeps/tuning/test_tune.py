@@ -162,7 +162,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
         (["pruning.p_value=2"], "pruning.p_value 2.0 is not a valid probability"),
         (["pruning.warm_up=1"], "too few to compare"),
         (["pruning.enabled=perhaps"], "pruning.enabled 'perhaps' is neither true nor false"),
-        (["constraints.seconds=-1"], "constraints.seconds -1 is no bound"),
+        (["constraints.seconds=-1"], "constraints.seconds -1 is not a bound"),
         (["constraints.second=1"], "unknown objective 'second': did you mean 'seconds'"),
         (["starts.mine.lr=-1"], "starts.mine: lr -1 is negative"),
         (["starts.mine=3"], "starts.mine 3 holds no settings"),
