@@ -27,7 +27,7 @@ TAUS = np.linspace(0.0, 1.0, 101)
 """Shares of the way to the goal at which profiles are evaluated."""
 
 CAPTION = (
-    "over the settings (task, model, horizon) that all planners have, counted alike; progress: share of the way to the goal, "
+    "over the settings (task, model, horizon) that all planners have, weighted equally; progress: share of the way to goal, "
     "interquartile mean over all problems; brackets: 95 % intervals, of success by Price and Bonett's formula, of progress by "
     "resampling each setting; nearer: mean probability "
     "to end nearer to the goal than the first planner; settings: on how many its success is better, worse or unclear."

@@ -72,7 +72,7 @@ def _job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
 
 
 def check_grid(grid: Grid) -> None:
-    """UserError unless every point can be planned from here: its model is known, fits, and is the one that is meant."""
+    """Raise UserError unless every point can be planned here: its model is known, fits, and has the expected digest."""
     known_card = cache(read_card)
     for entry in grid.entries:
         check_point(entry.point, read_card=known_card)

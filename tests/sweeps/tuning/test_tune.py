@@ -84,7 +84,7 @@ def test_a_study_that_has_ended_plans_nothing_again(ended, capsys):
     before = Ledger(folder / "ledger").table(columns=["cell_id"]).num_rows
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "study quick: all 8 trials are there" in said
+    assert "study quick: all 8 trials have ended" in said
     assert Ledger(folder / "ledger").table(columns=["cell_id"]).num_rows == before
 
 
