@@ -1,1 +1,1 @@
-"""What the cells say: rates, intervals, paired comparisons."""
+"""Statistics of cells: rates, intervals, paired comparisons."""

@@ -1,6 +1,6 @@
 """Planners over all tasks and horizons together: means, interquartile means and performance profiles (Agarwal et al. 2021).
 
-Only settings that every planner has cells for count, so that nobody wins by what it was spared.
+Only settings (task, model, horizon) for which every planner has cells count, so that no planner gains by skipping hard ones.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sweeps.analysis.point_cells import Condition
 from sweeps.analysis.rows import MeasuredPoint
 
 PLANNERS = 14
-"""Lines at most; report.csv has all points."""
+"""Most planners in the table; report.csv has all points."""
 
 TAUS = np.linspace(0.0, 1.0, 101)
-"""Shares of the way, at which profiles are taken."""
+"""Shares of the way to the goal at which profiles are evaluated."""
 
 CAPTION = (
-    "over the settings (task, model, horizon) that all planners have, counted alike; progress: share of the way to the goal, "
+    "over the settings (task, model, horizon) that all planners have, weighted equally; progress: share of the way to goal, "
     "interquartile mean over all problems; brackets: 95 % intervals, of success by Price and Bonett's formula, of progress by "
     "resampling each setting; nearer: mean probability "
     "to end nearer to the goal than the first planner; settings: on how many its success is better, worse or unclear."
@@ -36,7 +36,7 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Overall:
-    """A planner over all settings."""
+    """A planner's results over all settings."""
 
     planner: str
     conditions: int
@@ -51,11 +51,11 @@ class Overall:
     """Mean over settings of the probability to end nearer than the reference; None for the reference."""
     verdicts: Mapping[Verdict, int]
     profile: Float64[np.ndarray, " taus"]
-    """Share of problems with at least that share of the way made, settings counted alike."""
+    """Share of problems in which at least that share of the way was covered, with settings weighted equally."""
 
 
 def overall(rows: Sequence[MeasuredPoint]) -> list[Overall]:
-    """A line a planner; empty with fewer than two settings, where the table itself says it all."""
+    """One record per planner; empty with fewer than two settings, where the main table says it all."""
     by_planner: dict[str, dict[Condition, MeasuredPoint]] = {}
     for row in rows:
         if row.success.trials and not np.isnan(row.cells.done.progress).all():
@@ -90,7 +90,7 @@ def _overall(planner: str, rows: Sequence[MeasuredPoint]) -> Overall:
 
 
 def render_overall(found: Sequence[Overall]) -> Table:
-    """The table for people."""
+    """The table for the terminal."""
     title = f"over {found[0].conditions} settings"
     table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("planner", no_wrap=True)
@@ -102,7 +102,7 @@ def render_overall(found: Sequence[Overall]) -> Table:
 
 
 def overall_fields(one: Overall) -> tuple[str, ...]:
-    """A line's cells as text."""
+    """The fields of a planner's line as text."""
     verdicts = ", ".join(f"{count} {verdict.value}" for verdict, count in one.verdicts.items() if count)
     return (
         one.planner,

@@ -1,7 +1,7 @@
 """Intervals of means by resampling (Efron 1979), and the interquartile mean over tasks (Agarwal et al. 2021).
 
-Resamples have one value less than the data, and percentiles are those of Student's distribution: with as many values and the
-normal distribution's percentiles, intervals of few values are too narrow (Rao and Wu 1988; Hesterberg 2015).
+Resamples have one value less than the data, and percentiles come from Student's distribution: with resamples of the full size
+and percentiles of the normal distribution, intervals from few values are too narrow (Rao and Wu 1988; Hesterberg 2015).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from scipy.stats import norm, t
 Interval = tuple[float, float]
 RESAMPLES = 2000
 DRAWS = 4_000_000
-"""Numbers drawn for an interval at most: of many values fewer resamples do, for their interval is narrow."""
+"""Most numbers drawn for an interval: with many values, fewer resamples suffice because the interval is narrow."""
 FEWEST_RESAMPLES = 200
 FEWEST_ALONE, FEWEST_OF_SEVERAL = 16, 5
-"""Values below which resampling would say more than they know: of a mean, and of each of several strata."""
+"""Fewest values that resampling is trusted with: for a mean, and for each of several strata."""
 
 
 def mean_interval(values: Float64[np.ndarray, " n"], resamples: int = RESAMPLES) -> Interval | None:
@@ -30,14 +30,14 @@ def mean_interval(values: Float64[np.ndarray, " n"], resamples: int = RESAMPLES)
 
 
 def interquartile_mean(strata: Sequence[Float64[np.ndarray, " _"]]) -> float:
-    """Mean of the middle half of all values together; half of a percent of wild ones cannot move it."""
+    """Mean of the middle half of all values together; a few outliers barely move it."""
     return float(_trimmed(np.concatenate(strata)[None])[0])
 
 
 def interquartile_interval(strata: Sequence[Float64[np.ndarray, " _"]], resamples: int = RESAMPLES) -> Interval | None:
     """A 95 % percentile interval of the interquartile mean, resampled within each stratum (a task at a horizon).
 
-    None where a stratum has fewer than five values.
+    None if a stratum has fewer than five values.
     """
     if min(map(len, strata)) < FEWEST_OF_SEVERAL:
         return None
@@ -55,7 +55,7 @@ def _trimmed(values: Float64[np.ndarray, "samples n"]) -> Float64[np.ndarray, " 
 
 def _resampled_means(values: Float64[np.ndarray, " n"], resamples: int) -> Float64[np.ndarray, " resamples"]:
     resamples = min(resamples, max(FEWEST_RESAMPLES, DRAWS // len(values)))
-    # About their own mean, or single precision would show where values are large and alike.
+    # Centred on their mean, because single precision would lose digits of large and similar values.
     centre = values.mean()
     return centre + (_weights(len(values), resamples) @ (values - centre).astype(np.float32)).astype(np.float64)
 
@@ -69,7 +69,7 @@ def _weights(n: int, resamples: int) -> Float32[np.ndarray, "resamples n"]:
 
 
 def _percentiles(samples: Float64[np.ndarray, " samples"], freedom: int) -> Interval:
-    """Those between which Student's distribution with so many degrees of freedom has 95 %."""
+    """The percentiles that enclose 95 % of Student's distribution with `freedom` degrees of freedom."""
     tail = norm.cdf(t.ppf(0.025, freedom))
     low, high = np.quantile(samples, (tail, 1 - tail))
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Two planners, models or revisions on the same problems: how large the difference is, and whether it is one."""
+"""Comparison of two planners, models or revisions on the same problems: size and significance of the difference."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVEL = 0.05
 
 
 class Verdict(Enum):
-    """What may be said of a difference in success."""
+    """The conclusion on a difference in success."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -32,17 +32,17 @@ class Comparison:
 
     success: Paired
     nearer: tuple[float, int]
-    """On how many problems it ends nearer to the goal, ties as half, of how many with a known distance."""
+    """Number of problems that end nearer to the goal, with ties as half, and number of problems with a known distance."""
     progress: float | None
-    """Mean difference of the share of the way that was made; None where no distance is known."""
+    """Mean difference of the share of the way covered; None if no distance is known."""
     progress_interval: Interval | None
-    """Its 95 % bootstrap interval; None with too few pairs."""
+    """95 % bootstrap interval of `progress`; None with too few pairs."""
     q_value: float = 1.0
-    """McNemar's p-value, adjusted for all comparisons that are shown beside it."""
+    """McNemar's p-value, adjusted for all comparisons that are shown with it."""
 
     @property
     def verdict(self) -> Verdict:
-        """Better or worse only where the adjusted test says so."""
+        """The verdict: better or worse only if the adjusted test is significant."""
         if self.q_value > LEVEL or not self.success.difference:
             return Verdict.UNCLEAR
         return Verdict.BETTER if self.success.difference > 0 else Verdict.WORSE
@@ -54,7 +54,7 @@ class Comparison:
 
 
 def compare_cells(a: PointCells, b: PointCells) -> Comparison:
-    """a against b, of the cells that ran in both."""
+    """The comparison of a with b, on the cells that ran in both."""
     a, b = a.done, b.done
     _, in_a, in_b = np.intersect1d(a.seed, b.seed, assume_unique=True, return_indices=True)
     gap = _known(a.distance[in_a] - b.distance[in_b])
@@ -68,7 +68,7 @@ def compare_cells(a: PointCells, b: PointCells) -> Comparison:
 
 
 def adjust(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The same with q-values over all of them that have pairs."""
+    """The comparisons with q-values, adjusted over all that have pairs."""
     p_values = [comparison.success.p_value for comparison in comparisons if comparison.success.pairs]
     q_values = iter(adjusted(p_values))
     return [replace(one, q_value=next(q_values)) if one.success.pairs else one for one in comparisons]

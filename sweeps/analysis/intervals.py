@@ -18,7 +18,7 @@ Outcomes = tuple[Int64[np.ndarray, " _"], Bool[np.ndarray, " _"]]
 
 @dataclass(frozen=True)
 class Rate:
-    """`successes` of `trials`."""
+    """A success rate: `successes` of `trials`."""
 
     successes: int
     trials: int
@@ -40,10 +40,10 @@ class Rate:
 
 
 def mean_of_rates(rates: Sequence[Rate]) -> tuple[float, float]:
-    """A 95 % interval of the mean of several rates, each counted alike (Price and Bonett 2004, adjusted Wald); [0, 1] where one
+    """A 95 % interval of the mean of several rates, each counted alike (Price and Bonett 2004, adjusted Wald); [0, 1] if one
     has no trials.
 
-    Resampling will not do: of rates near 1 it finds intervals without width.
+    Resampling will not do: for rates near 1 its intervals have no width.
     """
     more = 2 / len(rates)  # successes, and as many failures, for each rate
     if not all(rate.trials for rate in rates):
@@ -79,7 +79,7 @@ class Paired:
 
     @property
     def p_value(self) -> float:
-        """McNemar's exact two-sided test: could the pairs that disagree be a fair coin's?"""
+        """P-value of McNemar's exact two-sided test, in which the pairs that disagree are tosses of a fair coin."""
         disagree = self.only_a + self.only_b
         tail = sum(comb(disagree, k) for k in range(min(self.only_a, self.only_b) + 1)) / 2**disagree
         return min(1.0, 2 * tail)

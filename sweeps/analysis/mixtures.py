@@ -1,4 +1,4 @@
-"""What a point's cells were computed with, and where that is not the same for all of them."""
+"""Points whose cells were computed with different kernels, precisions or simulator versions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from sweeps.analysis.rows import Row
 from sweeps.config.grid import Grid
 
 SIMULATORS = ("pymunk", "mujoco", "gymnasium-robotics", "gym-pusht")
-"""Distributions whose versions decide what a simulator does."""
+"""Python distributions whose versions determine a simulator's behaviour."""
 
 COLUMNS = ("point_id", "seed", "status", "kernel", "precision", "versions")
-"""What `mixtures_of` reads of the ledger."""
+"""Columns of the ledger that `mixtures_of` reads."""
 
 
 def mark_mixed(rows: Sequence[Row], grid: Grid, table: pa.Table) -> list[Row]:
-    """The rows, each with what its cells mix, from a ledger table with `COLUMNS`."""
+    """The rows, each with the differences between its cells, from a ledger table with `COLUMNS`."""
     found = mixtures_of(grid, table)
     return [replace(row, mixed=found[row.entry.point.point_id]) for row in rows]
 
 
 def mixtures_of(grid: Grid, table: pa.Table) -> Mapping[str, tuple[str, ...]]:
-    """By point id, in words, what its cells that ran do not have in common: kernel, precision, versions of simulators."""
+    """Differences between a point's cells that ran, in words by point id: kernel, precision, versions of simulators."""
     order, bounds = by_point(grid, table)
     ran = ~is_failed(table["status"])[order]
     columns = [_texts(table, "kernel"), _texts(table, "precision")]
@@ -48,10 +48,10 @@ def mixtures_of(grid: Grid, table: pa.Table) -> Mapping[str, tuple[str, ...]]:
 
 
 def _texts(table: pa.Table, column: str) -> tuple[Int64[np.ndarray, " rows"], list[str]]:
-    """A text column as numbers, and the texts that they stand for; empty for null."""
+    """A text column as codes, and the texts that they stand for; null becomes an empty text."""
     return coded(table[column].fill_null(""))
 
 
 def _version(versions: str, name: str) -> str:
-    """The version of a distribution in a JSON object of them; empty where it is not there."""
+    """The version of a distribution from a JSON object of versions; empty if it is missing."""
     return str(json.loads(versions).get(name, ""))

@@ -1,4 +1,4 @@
-"""A sweep's cells as arrays, point by point: what tables, figures and tests are made from."""
+"""A sweep's cells as arrays, point by point, from which tables, figures and tests are made."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sweeps.config.grid import Entry, Grid
 
 _NUMBERS = ("model_success", "distance", "start_distance", "steps_to_success", "plan_seconds", "evaluations")
 COLUMNS = ("point_id", "seed", "status", "success", *_NUMBERS)
-"""What `cells_of` reads of the ledger."""
+"""Columns of the ledger that `cells_of` reads."""
 
 
 @dataclass(frozen=True, eq=False)
 class PointCells:
-    """Records of one point, by seed; NaN: not known."""
+    """Records of one point, by seed; NaN means unknown."""
 
     seed: Int64[np.ndarray, " cells"]
     ran: Bool[np.ndarray, " cells"]
-    """Not failed."""
+    """Whether the cell did not fail."""
     non_finite: Bool[np.ndarray, " cells"]
     success: Bool[np.ndarray, " cells"]
     predicted_success: Float64[np.ndarray, " cells"]
@@ -44,12 +44,12 @@ class PointCells:
         return len(self.seed)
 
     def where(self, index: slice | np.ndarray) -> PointCells:
-        """Some of them."""
+        """The cells at an index."""
         return PointCells(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @cached_property
     def done(self) -> PointCells:
-        """Those that ran."""
+        """The cells that ran."""
         return self.where(self.ran)
 
     @property
@@ -59,13 +59,13 @@ class PointCells:
 
     @property
     def progress(self) -> Float64[np.ndarray, " cells"]:
-        """Share of the way to the goal that was made: 0 as far as at the start or farther, 1 at the goal."""
+        """Share of the way to the goal that was covered: 0 if no nearer than at the start, 1 at the goal."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.clip(1.0 - self.distance / self.start_distance, 0.0, 1.0)
 
 
 def records_of(grid: Grid, ledger: Ledger, columns: Sequence[str] | None = None) -> pa.Table:
-    """What the ledger has of the grid's cells, each once; raises what `Ledger.table` raises."""
+    """The ledger's records of the grid's cells, each once; raises what `Ledger.table` raises."""
     wanted = SCHEMA.names if columns is None else list(columns)
     table = ledger.table([entry.point.point_id for entry in grid.entries], list(dict.fromkeys([*wanted, "seed"])))
     return table.filter(pc.field("seed").isin(pa.array(grid.seeds, pa.int64()))).select(wanted)
@@ -91,7 +91,7 @@ def cells_in(table: pa.Table) -> PointCells:
 
 
 def by_point(grid: Grid, table: pa.Table) -> tuple[Int64[np.ndarray, " cells"], Int64[np.ndarray, " points_plus_one"]]:
-    """Rows of a table with `point_id` and `seed` that are the grid's, by point and seed, and where each point begins."""
+    """Indices of the grid's rows in a table, sorted by point and seed, and the start of each point among them."""
     numbers = {entry.point.point_id: number for number, entry in enumerate(grid.entries)}
     codes, ids = coded(table["point_id"])
     point = np.array([numbers.get(point_id, -1) for point_id in ids], np.int64)[codes]
@@ -102,9 +102,9 @@ def by_point(grid: Grid, table: pa.Table) -> tuple[Int64[np.ndarray, " cells"], 
 
 
 Condition = tuple[str, str, int]
-"""What planners must share to be compared: task, world model, horizon."""
+"""Task, world model and horizon, which planners must share to be compared."""
 
 
 def condition_of(entry: Entry) -> Condition:
-    """The setting of a point."""
+    """The condition of a point."""
     return entry.task, entry.point.model, entry.point.horizon

@@ -1,4 +1,4 @@
-"""What came out of a sweep: a row for task x horizon x planner, each compared with the first planner on common seeds."""
+"""The results of a sweep: one row per task, horizon and planner, compared with the first planner on common seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["COLUMNS", "MeasuredPoint", "Row", "records_of", "rows_of", "summaris
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeasuredPoint:
-    """A planner on a task at a horizon, with its cells and what they amount to: what tables and figures are made from."""
+    """A planner on a task at a horizon, with its cells and their statistics, which tables and figures show."""
 
     task: str
     """The task's label."""
@@ -36,16 +36,16 @@ class MeasuredPoint:
     versus: Comparison | None = None
     """Compared with the reference planner on the same problems; None for the reference itself."""
     mixed: tuple[str, ...] = ()
-    """What its cells were not all computed with alike, in words (`sweeps.analysis.mixtures`)."""
+    """Differences in how its cells were computed, in words (`sweeps.analysis.mixtures`)."""
 
     @property
     def condition(self) -> Condition:
-        """What planners must share to be compared."""
+        """Task, world model and horizon, which planners must share to be compared."""
         return self.task, self.model, self.horizon
 
     @property
     def panel(self) -> tuple[str, str]:
-        """What figures draw a panel of: a task and a world model."""
+        """Task and world model, which share a panel in figures."""
         return self.task, self.model
 
     @cached_property
@@ -110,7 +110,7 @@ def summarise(grid: Grid, table: pa.Table) -> list[Row]:
 
 
 def rows_of(grid: Grid, cells: Mapping[str, PointCells], reference: str | None = None) -> list[Row]:
-    """The same, from cells by point id; `reference` is another planner's label to compare with.
+    """A row per point, from cells by point id; `reference` is another planner's label to compare with.
 
     Where a task and horizon lack the reference, nothing is compared.
     """

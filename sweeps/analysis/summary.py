@@ -1,4 +1,4 @@
-"""All that is to be said of a sweep, computed once: rows, planners over all settings, what is missing or failed."""
+"""The summary of a sweep, computed once: rows, planners over all settings, missing and failed cells."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sweeps.console.terminal import duration
 _FACTS = ("git_revision", "torch_version", "device")
 _CIRCUMSTANCES = ("kernel", "precision", "versions")
 COLUMNS = (*CELL_COLUMNS, "error", *_FACTS, *_CIRCUMSTANCES)
-"""What `review` reads of the ledger."""
+"""Columns of the ledger that `summary_of` reads."""
 
 Facts = Sequence[tuple[str, str]]
-"""What something is, and how much or which."""
+"""Pairs of a fact's name and its value."""
 
 
 @dataclass(frozen=True, eq=False)
 class SweepSummary:
-    """A sweep, seen through its ledger."""
+    """A sweep with its results in the ledger."""
 
     grid: Grid
     table: pa.Table
@@ -37,12 +37,12 @@ class SweepSummary:
 
     @property
     def title(self) -> str:
-        """For figures and tables."""
+        """Title of figures and tables."""
         return f"sweep {self.grid.name}"
 
     @property
     def errors(self) -> list[tuple[str, int]]:
-        """What cells failed with, the most frequent first."""
+        """Errors of failed cells and how often each occurred, the most frequent first."""
         counts = self.table["error"].drop_null().value_counts().to_pylist()
         return sorted(((entry["values"], entry["counts"]) for entry in counts), key=lambda pair: (-pair[1], pair[0]))
 
@@ -58,15 +58,15 @@ class SweepSummary:
 
 
 def summary_of(grid: Grid, table: pa.Table) -> SweepSummary:
-    """From a ledger table with `COLUMNS`."""
+    """The summary of a grid, from a ledger table with `COLUMNS`."""
     cells = cells_of(grid, table)
     rows, facts = mark_mixed(rows_of(grid, cells), grid, table), _facts(grid, table, cells)
-    # Of a large sweep the texts that all cells share are most of the table.
+    # In a large sweep, the texts that all cells share make up most of the table.
     return SweepSummary(grid, table.drop_columns([*_FACTS, *_CIRCUMSTANCES]), facts, rows, overall(rows))
 
 
 def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Facts:
-    """How many cells, what they cost, what planned them."""
+    """Facts about the sweep: number of cells, planning time, models, code and devices."""
     seconds = float(sum(np.nansum(each.seconds) for each in cells.values()))
     models = {f"{entry.point.model} {entry.point.model_digest[:8]}" for entry in grid.entries}
     revisions, versions, devices = (sorted(filter(None, table[column].unique().to_pylist())) for column in _FACTS)
@@ -81,6 +81,6 @@ def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Fact
 
 
 def _several(values: Iterable[str]) -> str:
-    """A few of them, and how many more."""
+    """The first few values, and how many more there are."""
     found = list(values)
     return (", ".join(found[:3]) or "-") + (f" and {len(found) - 3} more" if len(found) > 3 else "")

@@ -1,1 +1,1 @@
-"""The Python interface: sweeps, studies and single plans, by the functions of the commands."""
+"""The Python interface: sweeps, studies and single plans, through the functions behind the commands."""

@@ -1,4 +1,4 @@
-"""From the arguments of a Python call to the words that a command line would have."""
+"""Conversion of the arguments of a Python call to the words of a command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def override_words(words: Sequence[str], keys: Mapping[str, object]) -> list[str
     """All overrides as words: `("task=wall",)` and `{"seeds": 4}` are `["task=wall", "seeds=4"]`; None values are left out.
 
     Strings are read as on the command line, so that `planner="grasp,gd"` names two planners; a path is one value, whatever it
-    contains. UserError for a key that is given twice, and for a value that no config holds.
+    contains. Raises UserError for a key that is given twice, and for a value that a config cannot hold.
     """
     for word in words:
         require(isinstance(word, str), f"{word!r} is not an override: give words such as 'task=wall', or keywords.")
@@ -33,7 +33,7 @@ def _text(key: str, value: object) -> str:
 
 
 def _plain(key: str, value: object) -> object:
-    """The value in a config's own types; UserError for one that has none."""
+    """The value in the types of a config; UserError if there is no such type."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -48,10 +48,10 @@ def _plain(key: str, value: object) -> object:
 
 
 def call_text(function: str, words: Sequence[str]) -> str:
-    """A call that says the same as the words, for people: `grasp.sweep('task=wall', 'seeds=4')`."""
+    """The call that corresponds to the words, for people: `grasp.sweep('task=wall', 'seeds=4')`."""
     return f"grasp.{function}({', '.join(map(repr, words))})"
 
 
 def console_and_view(quiet: bool) -> tuple[Console, View]:
-    """Where progress and tables are printed, and how; nowhere when quiet."""
+    """The console and view for progress and tables; both print nothing if `quiet`."""
     return Console(quiet=quiet), View.QUIET if quiet else View.LIVE

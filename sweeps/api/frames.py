@@ -1,4 +1,4 @@
-"""A sweep's cells and points as pandas frames, with the labels that its tables have."""
+"""A sweep's cells and points as pandas frames, with the labels of its tables."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sweeps.reports.tables import record_of
 from world_models.errors import UnknownNameError
 
 FIRST = ("task", "planner", "model", "horizon", "mode", "seed", "status", "success", "distance", "unit")
-"""Columns of the cells' frame that people look for first; the ledger's others follow."""
+"""First columns of the cells' frame; the ledger's other columns follow."""
 COMPARED = ("pairs", "difference", "difference_low", "difference_high", "p_value", "q_value", "verdict")
 """Columns of a comparison, besides those that name the point."""
 UNITS = {"horizon": "environment steps", "steps_to_success": "environment steps", "evaluations": "model steps"} | dict.fromkeys(
     ("plan_seconds", "batch_seconds", "worker_seconds", "mean_plan_seconds", "mean_plan_seconds_of_successes"), "s"
 )
-"""Units of columns; a distance has its task's, in a column of its own."""
+"""Units of columns; a distance has its task's unit, which is a separate column."""
 
 
 def cells_frame(grid: Grid, ledger: Ledger, lists: bool = False) -> pd.DataFrame:
-    """A row for each recorded cell, point by point and seed by seed."""
+    """A frame with one row per recorded cell, ordered by point and seed."""
     columns = [name for name in SCHEMA.names if lists or name not in LISTS]
     frame = records_of(grid, ledger, columns).to_pandas()
     entries = {entry.point.point_id: entry for entry in grid.entries}
@@ -42,12 +42,12 @@ def cells_frame(grid: Grid, ledger: Ledger, lists: bool = False) -> pd.DataFrame
 
 
 def points_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """A row for each point: the columns of report.csv."""
+    """A frame with one row per point and the columns of report.csv."""
     return _described(pd.DataFrame([record_of(row) for row in rows]))
 
 
 def rows_against(grid: Grid, ledger: Ledger, reference: str | None = None) -> list[Row]:
-    """A row for each point, compared with a planner by its label, or with the grid's first; UserError for another label."""
+    """One row per point, compared with the planner of that label or the grid's first; UserError for an unknown label."""
     labels = {entry.planner for entry in grid.entries}
     if reference is not None and reference not in labels:
         raise UnknownNameError(f"planner of sweep {grid.name}:", reference, labels)
@@ -55,7 +55,7 @@ def rows_against(grid: Grid, ledger: Ledger, reference: str | None = None) -> li
 
 
 def comparison_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """A row for each point that was compared with the reference."""
+    """A frame with one row per point that was compared with the reference."""
     frame = points_frame([row for row in rows if row.versus is not None]).reindex(columns=_COMPARISON)
     return _described(frame)
 

@@ -1,4 +1,4 @@
-"""One plan from Python: `plan(...)` plans a problem in this process, and a `Planned` shows what came out."""
+"""One plan from Python: `plan(...)` plans a problem in this process, and a `Planned` shows the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plan(*words: str, conf: str | PathLike[str] | None = None, **keys: object) -
     """Plan one problem in this process, execute the plan in the simulator, and draw it; nothing is written.
 
     `words` and `keys` are overrides as `grasp plan` takes them, e.g. `task="wall", planner="gd", horizons=[25], seeds=[3]`.
-    Raises UserError for input that must be mended, and where it makes more than one cell.
+    Raises UserError for invalid input, and if it makes more than one cell.
 
     >>> import grasp_orchestrator as grasp
     >>> planned = grasp.plan("artifacts.video=false", task="wall", planner="gd", horizons=[10], seeds=[3])
@@ -39,7 +39,7 @@ class Planned:
 
     @property
     def result(self) -> CellResult:
-        """Everything that was measured, as the ledger would have it."""
+        """Everything that was measured, in the form of a ledger record."""
         return self.cell.result
 
     @property
@@ -49,7 +49,7 @@ class Planned:
 
     @property
     def distance(self) -> float | None:
-        """Distance to the goal at the end, in the simulator, in `unit`; None where planning failed."""
+        """Distance to the goal at the end, in the simulator, in `unit`; None if planning failed."""
         return self.result.distance
 
     @property
@@ -59,12 +59,12 @@ class Planned:
 
     @property
     def error(self) -> str | None:
-        """Why planning failed, in one line; None where it did not."""
+        """Reason that planning failed, in one line; None if it did not."""
         return self.result.error
 
     @property
     def actions(self) -> Float64[np.ndarray, "time action"]:
-        """Environment actions of the plan, within [-1, 1]; no rows where planning failed.
+        """Environment actions of the plan, within [-1, 1]; no rows if planning failed.
 
         >>> planned.actions.shape
         (10, 2)
@@ -73,9 +73,9 @@ class Planned:
         return flat.reshape(self.cell.entry.point.horizon, -1) if len(flat) else flat.reshape(0, 0)
 
     def save(self, file: str | PathLike[str]) -> Path:
-        """Write the animation (.gif, .mp4), the picture of its end (.png) or the trajectory (.parquet), by the file's ending.
+        """Write the animation (.gif, .mp4), the picture of its end (.png) or the trajectory (.parquet), by the file's suffix.
 
-        Raises UserError for another ending, for what could not be drawn, and for a place that cannot be written to.
+        Raises UserError for another suffix, for a file that could not be drawn, and for a path that cannot be written.
 
         >>> planned.save("plan.gif").name
         'plan.gif'
@@ -89,7 +89,7 @@ class Planned:
         try:
             target.write_bytes(data)
         except OSError as error:
-            raise UserError(f"cannot write {target} ({error.strerror}): choose another place.") from error
+            raise UserError(f"cannot write {target} ({error.strerror}): give another path.") from error
         return target
 
     def _file(self, kind: str) -> bytes | None:
@@ -108,7 +108,7 @@ class Planned:
         return self._file("png")
 
     def _repr_html_(self) -> str:
-        """The animation below one line on the outcome, for notebooks."""
+        """One line on the result and the animation below it, for notebooks."""
         gif = self._file("gif")
         image = "" if gif is None else f'<img alt="animation" src="data:image/gif;base64,{b64encode(gif).decode()}">'
         return f"<p>{escape(repr(self))}</p>{image}"

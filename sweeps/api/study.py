@@ -1,4 +1,4 @@
-"""Studies from Python: `tune(...)` searches a planner's settings, and a `Study` says what came out."""
+"""Studies from Python: `tune(...)` searches a planner's settings, and a `Study` holds the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tune(
     """Search a planner's settings until the study has its number of trials, judge the best on fresh seeds, and return it.
 
     Arguments, errors and Ctrl-C are as for `sweep`; the keys are those of `grasp tune`, such as `trials`. A study that has
-    ended already is returned at once.
+    already ended is returned at once.
 
     >>> import grasp_orchestrator as grasp
     >>> study = grasp.tune(
@@ -54,7 +54,7 @@ def tune(
 def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
     """A study that has ended, by its name, from the folder that it was run with.
 
-    Raises UserError, with the nearest names, where there is none.
+    Raises UserError, with the nearest names, if there is none.
 
     >>> grasp.load_study("short", output="outputs")
     study short: 3 trials
@@ -69,7 +69,7 @@ def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
 
 @dataclass(frozen=True, repr=False)
 class Study:
-    """A study of a planner's settings; every method reads its files or its storage anew."""
+    """A study of a planner's settings; every method reads its files or its storage again."""
 
     name: str
     outputs: Outputs
@@ -83,9 +83,9 @@ class Study:
 
     @property
     def best(self) -> Mapping[str, Scalar]:
-        """Settings of the winner that differ from the planner's own, by name; none where its own are the best.
+        """Settings of the winner that differ from the planner's own, by name; empty if its own are the best.
 
-        Raises UserError where the study has not ended.
+        Raises UserError if the study has not ended.
 
         >>> isinstance(study.best, dict)
         True
@@ -93,7 +93,7 @@ class Study:
         return dict(report.read(self.folder, self.name)["candidates"][0]["settings"])
 
     def trials(self) -> pd.DataFrame:
-        """A frame with one row for each trial: its state, the values of the objectives, whether it is feasible, its settings.
+        """A frame with one row per trial: its state, the values of the objectives, whether it is feasible, its settings.
 
         >>> len(study.trials())
         3
@@ -113,10 +113,10 @@ class Study:
         return pd.DataFrame(rows)
 
     def candidates(self) -> pd.DataFrame:
-        """A frame with one row for each judged candidate, the winner first: success on each set of seeds, against the default.
+        """A frame with one row per judged candidate, the winner first: success on each set of seeds, and versus the default.
 
-        `held_out` is success on seeds that nothing was chosen on, with its 95 % interval. Raises UserError where the study has
-        not ended.
+        `held_out` is success on seeds that were not used for tuning or selection, with its 95 % interval. Raises UserError if
+        the study has not ended.
 
         >>> "default" in set(study.candidates()["settings"])
         True

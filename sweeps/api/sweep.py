@@ -1,4 +1,4 @@
-"""Sweeps from Python: `sweep(...)` plans one, `load_sweep(...)` finds one again, and a `Sweep` says what came out."""
+"""Sweeps from Python: `sweep(...)` plans one, `load_sweep(...)` finds one again, and a `Sweep` holds the results."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def sweep(
     conf: str | PathLike[str] | None = None,
     **keys: object,
 ) -> Sweep:
-    """Plan what the ledger lacks of a grid of cells, and return the sweep.
+    """Plan the cells of a grid that the ledger lacks, and return the sweep.
 
     `words` are overrides as the command line takes them, `keys` the same as keywords: `"seeds=4"` is `seeds=4`. Progress and
     the table are printed as by `grasp sweep`, unless `quiet`. `output` is the folder of everything that is written (default:
     `outputs`), `conf` a folder with configs of your own; `retry_failed` plans cells again that failed before.
 
-    Raises UserError for input that must be mended, in one sentence. The first Ctrl-C (or a notebook's stop button) lets the
+    Raises UserError, in one sentence, for invalid input. The first Ctrl-C (or a notebook's stop button) lets the
     cells in flight finish, a second stops at once; both end in KeyboardInterrupt, finished cells are in the ledger, and the
     same call goes on.
 
@@ -49,7 +49,7 @@ def sweep(
     overrides = override_words(words, {**keys, "output": None if output is None else Path(output)})
     jobs = read_jobs("config", overrides, None if conf is None else Path(conf))
     names = " and ".join(job.grid.name for job in jobs)
-    require(len(jobs) == 1, f"grasp.sweep plans one sweep, and {names} are {len(jobs)}: call it once for each.")
+    require(len(jobs) == 1, f"grasp.sweep plans one sweep, but {names} are {len(jobs)}: call it once per sweep.")
     console, view = console_and_view(quiet)
     options = SweepOptions(retry_failed=retry_failed, view=view)
     if run_sweeps(jobs, overrides, console, options, call_text("sweep", overrides)) == INTERRUPTED:
@@ -60,7 +60,7 @@ def sweep(
 def load_sweep(name: str | None = None, output: str | PathLike[str] = "outputs") -> Sweep:
     """A sweep that was run before, by its name (default: the latest), from the folder that it was run with.
 
-    Raises UserError, with the nearest names, where there is none.
+    Raises UserError, with the nearest names, if there is none.
 
     >>> grasp.load_sweep("smoke", output="outputs")
     sweep smoke: 2 points x 2 seeds, 4 of 4 cells
@@ -72,7 +72,7 @@ def load_sweep(name: str | None = None, output: str | PathLike[str] = "outputs")
 
 @dataclass(frozen=True, repr=False)
 class Sweep:
-    """A sweep and what the ledger has of it; every method reads the ledger anew."""
+    """A sweep and its results in the ledger; every method reads the ledger again."""
 
     grid: Grid
     outputs: Outputs
@@ -96,10 +96,10 @@ class Sweep:
         return Ledger(self.outputs.ledger)
 
     def cells(self, lists: bool = False) -> pd.DataFrame:
-        """A frame with one row for each recorded cell.
+        """A frame with one row per recorded cell.
 
-        `task` and `planner` are the labels of the configs, so that two configs of one planner stay apart; `unit` is that of
-        `distance`, and `attrs["units"]` has those of the other columns. `lists` adds the columns with many numbers for each
+        `task` and `planner` are the labels of the configs, so that two configs of one planner stay apart; `unit` is the unit
+        of `distance`, and `attrs["units"]` has those of the other columns. `lists` adds the columns with many numbers per
         cell: actions, costs and distances.
 
         >>> cells = found.cells()
@@ -109,7 +109,7 @@ class Sweep:
         return cells_frame(self.grid, self._ledger, lists)
 
     def table(self) -> pd.DataFrame:
-        """A frame with one row for each point: success with its 95 % interval, n, median distance, seconds; as report.csv.
+        """A frame with one row per point: success with its 95 % interval, n, median distance, seconds, as in report.csv.
 
         >>> found.table()[["task", "horizon", "planner", "n", "distance_unit"]].to_dict("records")[0]
         {'task': 'wall', 'horizon': 10, 'planner': 'gd', 'n': 2, 'distance_unit': 'px'}
@@ -119,8 +119,8 @@ class Sweep:
     def compare(self, planner: str) -> pd.DataFrame:
         """Paired differences in success against a planner of the sweep, on common seeds, with 95 % intervals.
 
-        `planner` is a label; UserError with the nearest ones for another. `verdict` is `better`, `worse` or `unclear`: the
-        first two only where McNemar's exact test says so, adjusted for all rows of the frame (`q_value`).
+        `planner` is a label; UserError, with the nearest ones, for an unknown label. `verdict` is `better`, `worse` or
+        `unclear`: the first two only if McNemar's exact test is significant, adjusted for all rows of the frame (`q_value`).
 
         >>> found.compare("gd")[["planner", "reference", "pairs", "verdict"]].to_dict("records")
         [{'planner': 'cem', 'reference': 'gd', 'pairs': 2, 'verdict': 'unclear'}]
@@ -130,8 +130,8 @@ class Sweep:
     def rerun(self, cell: str | pd.Series) -> Agreement:
         """Plan a recorded cell again, alone in its batch, and compare; nothing is written.
 
-        `cell` is a row of `cells()`, or a cell's id or how it begins. UserError for a cell that the sweep does not have, and
-        where its world model has changed.
+        `cell` is a row of `cells()`, or a cell's id or its first characters. Raises UserError for a cell that the sweep does
+        not have, and if its world model has changed.
 
         >>> found.rerun(cells.iloc[0]).agrees
         True

@@ -1,1 +1,1 @@
-"""From words on the command line to a grid of points; Hydra is imported here only."""
+"""From arguments on the command line to a grid of points; Hydra is imported only here."""

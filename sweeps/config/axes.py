@@ -1,4 +1,7 @@
-"""The axes of a grid as a config gives them: modes, goal costs, disagreements, noises, seeds. All raise UserError, by value."""
+"""The axes of a grid, parsed from a config: modes, goal costs, disagreements, noise seeds, seeds.
+
+Every function raises a UserError that names the invalid value.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,32 @@ from world_models.errors import UnknownNameError, UserError, require
 
 
 def modes_of(raw: object) -> tuple[str, ...]:
-    """Execution modes of one or of a list."""
+    """Execution modes, from a single one or a list."""
     modes = [str(mode) for mode in as_list(raw)]
-    require(bool(modes), "the grid is empty: it has no execution mode; give one or some, e.g. mode=[open_loop,mpc:10].")
+    require(bool(modes), "the grid is empty: it has no execution mode; give at least one, e.g. mode=[open_loop,mpc:10].")
     for mode in modes:
         replan_every(mode)
     return tuple(cast("list[str]", unique("mode", list(modes))))
 
 
 def goal_costs_of(raw: object) -> tuple[str | None, ...]:
-    """Names of one or of a list; null is the model's own."""
+    """Names of goal costs, from a single one or a list; null is the model's own."""
     return tuple(None if name is None else str(name) for name in unique("goal cost", as_list(raw))) or (None,)
 
 
 def disagreements_of(raw: object) -> tuple[float, ...]:
-    """Weights of one or of a list."""
+    """Disagreement weights, from a single one or a list."""
     for value in as_list(raw):
         sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        require(sound, f"disagreement {value!r} is no weight >= 0: give e.g. disagreement=0.1.")
+        require(sound, f"disagreement {value!r} is not a weight >= 0: give e.g. disagreement=0.1.")
     return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
 
 
 def noise_seeds_of(raw: object) -> tuple[int | None, ...]:
-    """Noise seeds of a count or of a list; null is the noise of each problem's own seed."""
+    """Noise seeds, from a count or a list; null draws each problem's noise from the problem's own seed."""
     values: list[object] = as_list(raw)
     if raw is not None and not isinstance(raw, list):
-        sentence = f"noise_seeds {raw!r} is not a number of noises: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
+        sentence = f"noise_seeds {raw!r} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
         require(_is_seed(raw) and raw != 0, sentence)
         values = [*range(cast(int, raw))]
     for value in values:
@@ -44,11 +47,11 @@ def noise_seeds_of(raw: object) -> tuple[int | None, ...]:
 
 
 def seeds_of(raw: object) -> tuple[int, ...]:
-    """Seeds of a count, of `{start, count}` or of a list; UserError for what is none."""
+    """Seeds, from a count, `{start, count}` or a list; UserError for anything else."""
     if isinstance(raw, Mapping):
         start, count = raw.get("start", 0), raw.get("count", 0)
         unknown = set(raw) - {"start", "count"}
-        require(not unknown, f"seeds has {sorted(map(str, unknown))}: it takes start and count, a list, or a number.")
+        require(not unknown, f"seeds has {sorted(map(str, unknown))}: give start and count, a list, or a number.")
         require(_is_seed(start), f"seeds.start {start!r} is not a whole number >= 0.")
         seeds: list[object] = [start + i for i in range(_count(count))]
     elif isinstance(raw, list):
@@ -63,7 +66,7 @@ def seeds_of(raw: object) -> tuple[int, ...]:
 
 def _count(value: object) -> int:
     if not _is_seed(value):
-        raise UserError(f"seeds {value!r} is no number of seeds: give e.g. seeds=8 or seeds=[0,1,2].")
+        raise UserError(f"seeds {value!r} is not a number of seeds: give e.g. seeds=8 or seeds=[0,1,2].")
     return cast(int, value)
 
 
@@ -72,12 +75,12 @@ def _is_seed(value: object) -> bool:
 
 
 def as_list(value: object) -> list[object]:
-    """A list as it is, None as an empty one, anything else as a list of one."""
+    """The value as a list: a list is returned unchanged, None becomes empty, anything else a list of one."""
     return [] if value is None else list(value) if isinstance(value, list) else [value]
 
 
 def unique(kind: str, values: list[object]) -> list[object]:
-    """The same values; UserError for one that is given twice."""
+    """The same values; UserError if one is given twice."""
     seen: set[object] = set()
     for value in values:
         key = value if isinstance(value, Hashable) else repr(value)
@@ -87,7 +90,7 @@ def unique(kind: str, values: list[object]) -> list[object]:
 
 
 def checked_mapping(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
-    """A mapping with no other keys than these; UserError for anything else."""
+    """`raw`, a mapping with only these keys; UserError for anything else."""
     require(isinstance(raw, Mapping), f"{where} {raw!r} has no settings: give e.g. {where}.{keys[0]}=VALUE.")
     for key in cast("Mapping[str, object]", raw):
         if key not in keys:

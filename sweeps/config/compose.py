@@ -1,7 +1,7 @@
-"""Hydra, and nothing else of it anywhere: overrides on the command line become one plain mapping.
+"""The only use of Hydra: overrides on the command line become one plain mapping.
 
-Every user error in an override becomes one sentence with the nearest names. What is said on the command line about a
-setting wins over everything that the files say, tuned rules included (`Composed.forced`).
+Every user error in an override becomes one sentence with the nearest names. A setting given on the command line wins
+over every file, including tuned rules (`Composed.forced`).
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ SEED_KEYS = ("seeds", "choice_seeds", "held_out")
 """Keys that take a count, a list, or {start, count}."""
 
 _OPEN = ("world_model.", "space.", "constraints.", "starts.")
-"""Groups that take keys which the files do not have."""
+"""Groups that accept keys which the files do not have."""
 _SETTING = re.compile(r"(planners|tasks)\.([^.]+)\.settings\.([^.]+)")
 _RULES = re.compile(r"planners\.([^.]+)\.overrides")
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed config: plain containers, resolved."""
+    """A composed and resolved config in plain containers."""
 
     values: Mapping[str, object]
     forced: Mapping[str, Mapping[str, object]]
@@ -55,7 +55,7 @@ class Composed:
 
     @property
     def text(self) -> str:
-        """The config as YAML, for records: without passwords in addresses."""
+        """The config as YAML, for records; passwords in addresses are masked."""
         return OmegaConf.to_yaml(OmegaConf.create({key: _masked(value) for key, value in self.values.items()}))
 
 
@@ -82,17 +82,17 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
 
     A planner's tuned files become the last of its rules, unless the command line gives its rules.
 
-    Raises UserError for what cannot be parsed, an unknown key, an unknown option or a tuned file with other keys than it takes.
+    Raises UserError for an override that cannot be parsed, an unknown key or option, or an unknown key in a tuned file.
     """
     if extra is not None:
-        require(extra.is_dir(), f"config folder {str(extra)!r} is no folder: give one that holds sweep/NAME.yaml and the like.")
+        require(extra.is_dir(), f"config folder {str(extra)!r} is not a folder: give one with sweep/NAME.yaml and the like.")
     known = groups(extra)
     parsed = [_parse(text) for text in overrides]
     replaced, arguments, forced, ruled = {}, [], {}, set()
     for override in parsed:
         argument, key, value = _translate(override, name, known)
         if key in SEED_KEYS:
-            replaced[key] = value  # a list does not merge into {start, count}: it takes its place
+            replaced[key] = value  # a list cannot be merged into {start, count}: it replaces it
             continue
         arguments.append(argument)
         setting = _SETTING.fullmatch(key)
@@ -108,21 +108,21 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
 
 
 def _add_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> None:
-    """Append the rules of the tuned files to those of every planner but `ruled`."""
+    """Append the rules of the tuned files to those of every planner except the `ruled` ones."""
     for label, entry in planners.items() if isinstance(planners, dict) else ():
         if isinstance(entry, dict) and entry.get("name") and label not in ruled:
             entry["overrides"] = [*(entry.get("overrides") or ()), *tuned_rules(label, folders)]
 
 
 def several(group: str, overrides: Sequence[str], extra: Path | None = None) -> tuple[int, list[str]] | None:
-    """Where among `overrides` several options of a group are named, and which; None where at most one is.
+    """Position of the override that names several options of a group, and those options; None if there is none.
 
-    Raises UserError for what cannot be parsed, an unknown option and one that is given twice.
+    Raises UserError for an override that cannot be parsed, an unknown option, or an option given twice.
     """
     for position, override in enumerate(_parse(text) for text in overrides):
         value = _value(override) if override.key_or_group == group else None
         if isinstance(value, list):
-            require(bool(value), f"{override.input_line!r} names no {group}: leave it out, or name one.")
+            require(bool(value), f"{override.input_line!r} names no {group}: leave it out or name one.")
             _check_options(group, value, groups(extra)[group])
             return position, [str(name) for name in value]
     return None
@@ -139,14 +139,14 @@ def _parse(text: str) -> Override:
 
 
 def _translate(override: Override, config: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, str, object]:
-    """Hydra's argument, key and value of an override: lists for `a,b`, checked options, settings that may be new."""
+    """An override's argument for Hydra, its key and its value; `a,b` becomes a list, and options are checked."""
     given = override.key_or_group
     key = _alias(given, config)
     if override.is_delete() or key.startswith("hydra"):
         return cast(str, override.input_line), key, None
     value = _value(override)
     if config != "train" and given in ALIASES and not isinstance(value, list):
-        value = [value]  # `seed=7` is seed 7, where `seeds=7` is seven seeds
+        value = [value]  # `seed=7` is seed 7, whereas `seeds=7` is seven seeds
     if key in known and key == given:
         _check_options(key, value, known[key])
     added = override.is_add() or override.is_force_add()
@@ -155,17 +155,17 @@ def _translate(override: Override, config: str, known: Mapping[str, tuple[str, .
 
 
 def _alias(key: str, config: str) -> str:
-    """The key that a shorthand stands for."""
+    """The full key behind a shorthand."""
     if config != "train":
         return ALIASES.get(key, key)
     return f"world_model.{key}" if key.split(".")[0] in ("train", "task") else key
 
 
 def _value(override: Override) -> object:
-    """The value; `a,b` and `range(3)` are lists, for we have no multirun to tell them from."""
+    """The override's value; `a,b` and `range(3)` are lists, because there is no Hydra multirun here."""
     if not override.is_sweep_override():
         return override.value()
-    sentence = f"{mask_text(str(override.input_line))!r} is no list of values: write {override.key_or_group}=[1,2,3]."
+    sentence = f"{mask_text(str(override.input_line))!r} is not a list of values: write {override.key_or_group}=[1,2,3]."
     require(override.is_discrete_sweep(), sentence)
     try:
         return list(override.sweep_iterator())
@@ -174,7 +174,7 @@ def _value(override: Override) -> object:
 
 
 def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
-    """UserError unless the options exist and none is given twice."""
+    """Raise UserError unless every option exists and none is given twice."""
     options = value if isinstance(value, list) else [value]
     kind = group.replace("_", " ")
     for option in options:
@@ -184,7 +184,7 @@ def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
 
 
 def override_text(value: object) -> str:
-    """A value as an override writes it, in Hydra's grammar."""
+    """The value written in Hydra's grammar, as in an override."""
     if isinstance(value, list):
         return "[" + ",".join(override_text(item) for item in value) + "]"
     if isinstance(value, dict):

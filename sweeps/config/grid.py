@@ -1,4 +1,4 @@
-"""What to run: a frozen `SweepSpec` that expands to points and cells, and how a config becomes one."""
+"""The frozen `SweepSpec` of a sweep, parsed from a config, and its expansion into points and cells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TaskEntry:
     """A task of the grid, with the world models and horizons it is planned with."""
 
     label: str
-    """How tables call it: the config's name, e.g. `wall_deep`."""
+    """Name in tables: the config's name, e.g. `wall_deep`."""
     task: Named
     models: tuple[str, ...]
     horizons: tuple[int, ...]
@@ -32,26 +32,26 @@ class TaskEntry:
 
 @dataclass(frozen=True)
 class Rule:
-    """Settings for the points that it matches; None matches everything. Its provenance is for people, and changes nothing."""
+    """Settings for the points that it matches; None matches everything."""
 
     settings: tuple[tuple[str, Scalar], ...]
     task: str | None = None
     """A task's name or label."""
     horizon: int | None = None
     file: str | None = None
-    """A task's label alone: the name of its file, whose world model and kind of problem others of the task need not share."""
+    """The task's label only, i.e. its file's name: other files of the task may differ in world model and kind of problem."""
     source: str | None = None
     """The tuned file that the rule comes from; None for a rule of the planner's own file."""
 
     def matches(self, entry: TaskEntry, horizon: int) -> bool:
-        """Whether the rule speaks about this task and horizon."""
+        """Whether the rule applies to this task and horizon."""
         same_task = self.task in (None, entry.label, entry.task.name) and self.file in (None, entry.label)
         return same_task and self.horizon in (None, horizon)
 
 
 @dataclass(frozen=True)
 class PlannerEntry:
-    """A planner of the grid; later settings win: its own, matching rules in order, the forced ones."""
+    """A planner of the grid. Later settings win: its own, then matching rules in order, then the forced ones."""
 
     label: str
     planner: Named
@@ -74,7 +74,7 @@ class PlannerEntry:
 
 @dataclass(frozen=True)
 class Entry:
-    """A point of the grid and how tables call its task and planner; modes other than open loop stand behind the planner."""
+    """A point of the grid, with its task's and planner's labels in tables; a mode other than open loop follows the planner."""
 
     task: str
     planner: str
@@ -85,16 +85,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Lookups:
-    """What expanding a grid asks of the layers below; each raises UserError for what it does not know."""
+    """The look-ups that expanding a grid needs from the layers below; each raises UserError for an unknown name."""
 
     model_digest: Callable[[str], str]
-    """Content digest of a model by name or path."""
+    """Content digest of a model, given its name or path."""
     full_settings: Callable[[str, Mapping[str, Scalar]], Mapping[str, Scalar]]
     """A planner's settings with its defaults filled in."""
     distance_unit: Callable[[Named], str]
     """Unit of a task's distance."""
     own_goal_cost: Callable[[str], str]
-    """Name of the goal cost that a model plans with unless told otherwise."""
+    """Name of the goal cost that a model plans with by default."""
     algorithm_version: Callable[[str], int]
     """Version of a planner's algorithm."""
     task_version: Callable[[Named], int]
@@ -114,7 +114,7 @@ class PlanningVariant:
 
 
 def point_words(point: Point) -> list[str]:
-    """What tables say behind the planner of a point that is not planned in the ordinary way."""
+    """Words that follow the planner in tables where the point's mode, goal cost, disagreement or noise is not the default."""
     words = [] if point.mode == OPEN_LOOP else [point.mode]
     words += [] if point.goal_cost is None else [point.goal_cost]
     words += [] if point.disagreement == 0.0 else [f"disagreement {point.disagreement:g}"]
@@ -123,7 +123,7 @@ def point_words(point: Point) -> list[str]:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep: tasks (with models and horizons) x execution modes x goal costs x disagreements x noises x planners x seeds."""
+    """A sweep: tasks (with models and horizons) x modes x goal costs x disagreements x noise seeds x planners x seeds."""
 
     name: str
     tasks: tuple[TaskEntry, ...]
@@ -131,16 +131,16 @@ class SweepSpec:
     seeds: tuple[int, ...]
     modes: tuple[str, ...] = (OPEN_LOOP,)
     goal_costs: tuple[str | None, ...] = (None,)
-    """Of the model's goal costs; None: its own."""
+    """Names of goal costs; None is the model's own."""
     disagreements: tuple[float, ...] = (0.0,)
     """Weights of an ensemble's disagreement in the goal cost."""
     noise_seeds: tuple[int | None, ...] = (None,)
-    """Of the planners' noise; None: that of each problem's seed."""
+    """Seeds of the planners' noise; None is each problem's own seed."""
 
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
 
-        Raises UserError when two points are the same, or what `lookups` raise.
+        Raises UserError when two points are the same, and whatever `lookups` raises.
         """
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
@@ -171,7 +171,7 @@ class SweepSpec:
             if other is not entry:
                 raise UserError(
                     f"{task.label} with {label} and {model} at horizon {horizon} is the same as {other.task} with "
-                    f"{other.planner} and {other.point.model}: give them different settings, or name one of them only."
+                    f"{other.planner} and {other.point.model}: give them different settings, or name only one of them."
                 )
         return Grid(self.name, tuple(entries.values()), self.seeds)
 
@@ -186,28 +186,26 @@ class SweepSpec:
 
 
 def _full_settings(planner: PlannerEntry, task: TaskEntry, horizon: int, lookups: Lookups) -> Named:
-    """The planner with all settings for a task and horizon; UserError names the tuned file that is to blame, if one is."""
+    """The planner with all settings for a task and horizon; a UserError caused by a tuned file names that file."""
     named = planner.at(task, horizon)
     try:
         return Named.of(named.name, lookups.full_settings(named.name, named.as_dict()))
     except UserError as error:
-        lookups.full_settings(
-            named.name, planner.untuned().at(task, horizon).as_dict()
-        )  # raises where the mistake is elsewhere
+        lookups.full_settings(named.name, planner.untuned().at(task, horizon).as_dict())  # raises if the mistake is elsewhere
         tuned = [rule.source for rule in planner.rules if rule.source and rule.matches(task, horizon)]
         raise UserError(f"tuned file {' or '.join(tuned)}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Grid:
-    """An expanded sweep: what is planned, saved and reported."""
+    """An expanded sweep, which is planned, saved and reported."""
 
     name: str
     entries: tuple[Entry, ...]
     seeds: tuple[int, ...]
 
     def portions(self) -> list[Portion]:
-        """All cells, point by point."""
+        """All cells, as one portion per point."""
         seeds = np.array(self.seeds, np.int64)
         return [Portion(entry.point, seeds) for entry in self.entries]
 
@@ -229,19 +227,19 @@ class Grid:
 def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
     """The sweep that a composed config describes.
 
-    Raises UserError for an empty grid, duplicate values, horizons, modes and seeds that are no such things, unknown names.
+    Raises UserError for an empty grid, duplicate values, invalid horizons, modes or seeds, and unknown names.
     """
     values = composed.values
     known = groups(extra)
     name = str(values.get("name") or "")
     require(
         bool(name) and all(c.isalnum() or c in "_-." for c in name),
-        f"sweep name {name!r} is no file name: use letters, digits, _ - and .",
+        f"sweep name {name!r} is not a file name: use letters, digits, _ - and .",
     )
     tasks = _named_entries("task", values.get("tasks"), known["task"])
     planners = _named_entries("planner", values.get("planners"), known["planner"])
     for label in composed.forced:
-        require(label in planners, f"settings for planner {label!r} are given, but the sweep has {', '.join(planners)} only.")
+        require(label in planners, f"settings for planner {label!r} are given, but the sweep has only {', '.join(planners)}.")
     return SweepSpec(
         name,
         tuple(_task_entry(label, raw, values) for label, raw in tasks.items()),
@@ -255,13 +253,13 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
 
 
 def _named_entries(kind: str, raw: object, known: Collection[str]) -> dict[str, Mapping[str, object]]:
-    """The entries with a name; those without patch an option that is not chosen here."""
+    """The entries with a name; one without a name changes settings of an option that this sweep does not select."""
     entries = cast("Mapping[str, Mapping[str, object]]", raw or {})
     for label, entry in entries.items():
         if not entry.get("name") and label not in known:
             raise UnknownNameError(kind, label, known)
     named = {label: entry for label, entry in entries.items() if entry.get("name")}
-    require(bool(named), f"the grid is empty: it has no {kind}; choose some, e.g. {kind}={','.join(sorted(known)[:2])}.")
+    require(bool(named), f"the grid is empty: it has no {kind}; give some, e.g. {kind}={','.join(sorted(known)[:2])}.")
     return named
 
 
@@ -301,12 +299,12 @@ def _settings(where: str, raw: object) -> dict[str, Scalar]:
     for key, value in settings.items():
         require(
             value is None or isinstance(value, bool | int | float | str),
-            f"{where}.settings.{key} is {value!r}: a setting is one number or word; write a config file for each variant.",
+            f"{where}.settings.{key} is {value!r}: a setting is one number or word; write one config file per variant.",
         )
     return dict(settings)
 
 
 def missing_of(grids: Sequence[Grid], ledger: Ledger, retry_failed: bool) -> list[Portion]:
-    """The cells of some grids that the ledger lacks, each once."""
+    """The cells of the grids that the ledger lacks, each once."""
     portions = merged(portion for grid in grids for portion in grid.portions())
     return lacking(portions, ledger.finished_seeds(include_failed=not retry_failed))

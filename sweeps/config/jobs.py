@@ -1,4 +1,4 @@
-"""What the verbs share: checked grids, backends by config."""
+"""Checked grids and backends from a config, shared by the commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from world_models.errors import UnknownNameError, require
 from world_models.tasks import make_task
 
 SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "even_batches", "grace_seconds", "artifacts")
-"""What several sweeps of one run have in common."""
+"""Keys whose values the sweeps of one run must share."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
 
 
 def read_jobs(config: str, overrides: Sequence[str], conf: Path | None) -> list[Job]:
-    """The same for several sweeps (`sweep=h50,h100`), composed with the same other overrides.
+    """The jobs of one or several sweeps (`sweep=h50,h100`), each composed with the other overrides.
 
-    UserError also where they disagree on what they share.
+    Raises UserError as `read_job` does, and when the sweeps differ in a key of `SHARED`.
     """
     named = several("sweep", overrides, conf)
     if named is None:
@@ -55,10 +55,10 @@ def read_jobs(config: str, overrides: Sequence[str], conf: Path | None) -> list[
     jobs = [_job(config, [*overrides[:position], f"sweep={name}", *overrides[position + 1 :]], conf) for name in names]
     titles = [job.grid.name for job in jobs]
     for title in titles:
-        require(titles.count(title) == 1, f"name={title} names one sweep, and {len(jobs)} are given: leave it out.")
+        require(titles.count(title) == 1, f"name={title} names one sweep, but {len(jobs)} are given: leave it out.")
     for job in jobs:
         for key in SHARED:
-            sentence = f"sweeps {titles[0]} and {job.grid.name} have different {key}: give one for both on the command line."
+            sentence = f"sweeps {titles[0]} and {job.grid.name} differ in {key}: give it on the command line for both."
             require(job.values[key] == jobs[0].values[key], sentence)
     return jobs
 
@@ -72,17 +72,17 @@ def _job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
 
 
 def check_grid(grid: Grid) -> None:
-    """UserError unless every point can be planned from here: its model is known, fits, and is the one that is meant."""
+    """Raise UserError unless every point can be planned here: its model is known, fits, and has the expected digest."""
     known_card = cache(read_card)
     for entry in grid.entries:
         check_point(entry.point, read_card=known_card)
-    # A horizon too short for the task's kind of problem would fail every cell: one problem of each says so at once.
+    # A horizon too short for the task's kind of problem would fail every cell: making one problem of each reports it at once.
     for task, horizon in dict.fromkeys((entry.point.task, entry.point.horizon) for entry in grid.entries):
         make_task(task.name, **task.as_dict()).problem(grid.seeds[0], horizon)
 
 
 def lookups() -> Lookups:
-    """The real ones."""
+    """The look-ups that read real models, planners and tasks."""
 
     def distance_unit(task: Named) -> str:
         return make_task(task.name, **task.as_dict()).distance_unit
@@ -90,7 +90,7 @@ def lookups() -> Lookups:
     def task_version(task: Named) -> int:
         return make_task(task.name, **task.as_dict()).version
 
-    # A sweep asks for the same few cards at every point, and a card is only read with all its weights.
+    # Every point of a sweep needs one of the same few cards, and reading a card means reading all the weights.
     card = cache(read_card)
     return Lookups(
         model_digest=lambda model: card(model)[1],
@@ -104,7 +104,7 @@ def lookups() -> Lookups:
 
 
 def limits_of(values: Mapping[str, Any]) -> Limits:
-    """Bounds of a batch; UserError for what is none."""
+    """Limits of a batch; UserError for invalid ones."""
     even = values.get("even_batches", False)
     require(isinstance(even, bool), f"even_batches {even!r} is neither true nor false.")
     seconds = positive_seconds("target_seconds", values["target_seconds"], 60)
@@ -112,19 +112,19 @@ def limits_of(values: Mapping[str, Any]) -> Limits:
 
 
 def artifact_selection_of(values: Mapping[str, Any]) -> ArtifactSelection:
-    """Which cells are drawn, none where the config has no `artifacts`; UserError for what cannot be."""
+    """Which cells are drawn: none where the config has no `artifacts`. Raises UserError for an invalid selection."""
     return ArtifactSelection.of(values["artifacts"]) if "artifacts" in values else NO_ARTIFACTS
 
 
 def grace_of(values: Mapping[str, Any]) -> float:
-    """Seconds that SIGTERM leaves; UserError for what is no time."""
+    """Seconds that batches in flight get after SIGTERM; UserError for an invalid time."""
     return positive_seconds("grace_seconds", values["grace_seconds"], 25)
 
 
 def positive_seconds(name: str, value: object, usual: int) -> float:
     """`value` if it is a positive number of seconds, else UserError."""
     sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    require(sound, f"{name} {value!r} is no time: give seconds, e.g. {usual}.")
+    require(sound, f"{name} {value!r} is not a time: give seconds, e.g. {usual}.")
     assert isinstance(value, int | float)
     return float(value)
 
@@ -149,7 +149,7 @@ def whole_number(name: str, value: object, low: int = 1) -> int:
     """`value` if it is a whole number >= `low`, else UserError."""
     require(
         isinstance(value, int) and not isinstance(value, bool) and value >= low,
-        f"{name} {value!r} is no whole number >= {low}.",
+        f"{name} {value!r} is not a whole number >= {low}.",
     )
     assert isinstance(value, int)
     return value

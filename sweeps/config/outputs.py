@@ -1,17 +1,17 @@
-"""The output folder: where everything lies, and saved sweeps.
+"""The layout of the output folder, and the sweeps saved in it.
 
 outputs/ledger/           every finished cell of every sweep (Parquet)
 outputs/sweeps/NAME/      sweep.json, config.yaml, status.json, report.html, .txt, .csv, figures; environment/; history/;
-                          workers.jsonl, what workers took of processors and GPUs
-outputs/artifacts/POINT/  films, pictures and trajectories of a few cells a point; chosen.json says why
-outputs/studies/          journal.log, what Optuna knows; NAME/ winner.json, report.txt and pictures of a study
-outputs/quality/          configs that `grasp quality` generates, GRASP's seconds; page and figures unless page= names a folder
-outputs/sizes.json        rows that fit into memory, measured
-outputs/inbox/            sweeps that a running driver is asked to plan as well
+                          workers.jsonl, how busy processors and GPUs were
+outputs/artifacts/POINT/  animations, pictures and trajectories of a few cells per point; chosen.json says why
+outputs/studies/          journal.log, Optuna's storage; NAME/ winner.json, report.txt and figures of a study
+outputs/quality/          generated configs and GRASP's seconds of `grasp quality`; page and figures unless page= is given
+outputs/sizes.json        measured numbers of rows that fit into memory
+outputs/inbox/            sweeps that a running driver is asked to plan too
 outputs/plans/            pictures of `grasp plan`
 outputs/diagnose/         figures and tables of `grasp diagnose`
 outputs/mlflow.db, outputs/mlartifacts/, outputs/mlmarkers/
-outputs/outbox/           what MLflow has not been told yet, a folder a destination
+outputs/outbox/           records that MLflow has not received yet, one folder per tracking store
 
 With `storage` given, ledger/ and artifacts/ lie there instead: a folder that several machines share, or an object store.
 """
@@ -35,7 +35,7 @@ from world_models.errors import UnknownNameError, UserError, require
 
 @dataclass(frozen=True)
 class Outputs:
-    """Paths below one root; nothing is created before `prepare`."""
+    """Paths below one root folder; nothing is created before `prepare`."""
 
     root: Path
     storage: Path | str | None = None
@@ -43,7 +43,7 @@ class Outputs:
 
     @staticmethod
     def of(values: Mapping[str, object]) -> Outputs:
-        """What a config's `output` and `storage` say; UserError for a storage that is none."""
+        """The outputs at a config's `output` and `storage`; UserError for an invalid storage."""
         root, storage = Path(str(values["output"])), values.get("storage")
         return Outputs(root) if storage is None else Outputs(root, _located(str(storage)))
 
@@ -54,32 +54,32 @@ class Outputs:
 
     @property
     def artifacts(self) -> Path | str:
-        """Pictures of cells, a folder a point."""
+        """Folder or URI of the artifacts of cells, one folder per point."""
         return below(self.storage or self.root, "artifacts")
 
     @property
     def plans(self) -> Path:
-        """Pictures of single plans."""
+        """Folder of the pictures of single plans."""
         return self.root / "plans"
 
     @property
     def models(self) -> Path:
-        """Models trained by `grasp train`."""
+        """Folder of the models trained by `grasp train`."""
         return self.root / "models"
 
     @property
     def data(self) -> Path:
-        """Trajectories that models are trained on."""
+        """Folder of the trajectories that models are trained on."""
         return self.root / "data"
 
     @property
     def memory_limits(self) -> Path:
-        """How many rows of a kind of batch fit into memory."""
+        """File of how many rows of each kind of batch fit into memory."""
         return self.root / "sizes.json"
 
     @property
     def join_requests(self) -> Path:
-        """Sweeps that a running driver is asked to plan as well."""
+        """Folder of the sweeps that a running driver is asked to plan too."""
         return self.root / "inbox"
 
     @property
@@ -89,27 +89,27 @@ class Outputs:
 
     @property
     def tracking_uri(self) -> str:
-        """MLflow's store."""
+        """URI of MLflow's store."""
         return f"sqlite:///{self.database.resolve()}"
 
     @property
     def tracking_artifacts(self) -> Path:
-        """MLflow's artifacts."""
+        """Folder of MLflow's artifacts."""
         return self.root.resolve() / "mlartifacts"
 
     @property
     def outbox(self) -> Path:
-        """What the tracker has still to tell, a folder a destination."""
+        """Folder of the records that the tracker has yet to deliver, one folder per tracking store."""
         return self.root / "outbox"
 
     @property
     def markers(self) -> Path:
-        """What the tracker has written already."""
+        """Folder that marks what the tracker has already written."""
         return self.root / "mlmarkers"
 
     @property
     def studies(self) -> Path:
-        """Studies' journal, and a folder for each."""
+        """Folder of the studies' journal, with one folder per study."""
         return self.root / "studies"
 
     def study(self, name: str) -> Path:
@@ -133,9 +133,9 @@ class Outputs:
             ) from error
 
     def save(self, grid: Grid, config_text: str) -> str | None:
-        """Remember a sweep, so that it can be reported on.
+        """Save a sweep, so that it can be reported on later.
 
-        Another grid that was saved under its name goes to `history`; then one sentence on how they differ.
+        A different grid saved under the same name moves to `history`; the result then says in one sentence how they differ.
         """
         folder = self.sweep(grid.name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,14 +147,14 @@ class Outputs:
             for name in ("sweep.json", "config.yaml"):
                 if (folder / name).exists():
                     (folder / name).replace(history / f"{number}-{name}")
-            difference = f"a sweep named {grid.name} was there with another grid ({difference}): its spec is in {history}"
+            difference = f"a sweep named {grid.name} was saved with another grid ({difference}): its spec is now in {history}"
         _replace(folder / "config.yaml", config_text)
         storage = None if self.storage is None else str(self.storage)
         _replace(folder / "sweep.json", json.dumps({**grid.as_json(), "storage": storage}))
         return difference
 
     def difference(self, grid: Grid) -> str | None:
-        """How a grid differs from the one saved under its name, in words; None: not at all, or none was saved."""
+        """How a grid differs from the one saved under its name; None if they are equal or none was saved."""
         try:
             old = self.load(grid.name)
         except UserError:
@@ -168,12 +168,12 @@ class Outputs:
         return ", ".join(words) or None
 
     def names(self) -> list[str]:
-        """Saved sweeps, the latest first."""
+        """Names of the saved sweeps, latest first."""
         found = list(self.root.glob("sweeps/*/sweep.json"))
         return [file.parent.name for file in sorted(found, key=lambda file: -file.stat().st_mtime)]
 
     def load(self, name: str | None = None) -> Grid:
-        """A saved sweep, without a name the latest; UserError with the nearest names otherwise."""
+        """The saved sweep of that name, or the latest; UserError, with the nearest names, if there is none."""
         names = self.names()
         require(
             bool(names), f"no sweep has been run in {str(self.root)!r} yet: run `grasp sweep`, or name the folder with output=."
@@ -187,15 +187,15 @@ class Outputs:
             raise _stale(file) from error
 
     def environment(self, name: str) -> Path:
-        """Files on what a sweep ran in: the command, versions and hardware, changes of the checkout."""
+        """Folder that records a sweep's environment: command, versions, hardware and uncommitted changes."""
         return self.sweep(name) / "environment"
 
     def usage(self, name: str) -> Path:
-        """Samples of what a sweep's workers took of processors and GPUs."""
+        """File with samples of how much of processors and GPUs a sweep's workers used."""
         return self.sweep(name) / "workers.jsonl"
 
     def of_sweep(self, name: str) -> Outputs:
-        """These outputs with the storage that a saved sweep was run with, unless they name one themselves."""
+        """These outputs with the storage of a saved sweep, unless they have one of their own."""
         storage = _saved(self.sweep(name) / "sweep.json").get("storage")
         return self if self.storage is not None or storage is None else replace(self, storage=_located(str(storage)))
 
@@ -206,13 +206,13 @@ def outputs_of(words: Sequence[str]) -> Outputs:
 
 
 def _located(storage: str) -> Path | str:
-    """A storage as the config gives it: a URI as it is, a folder wherever this process is started; UserError for others."""
+    """The config's storage: a URI unchanged, a folder as an absolute path; UserError for an invalid one."""
     open_storage(storage)
     return storage if "://" in storage else Path(storage).resolve()
 
 
 def _saved(file: Path) -> dict[str, Any]:
-    """A saved sweep's file; UserError when it is none."""
+    """The content of a saved sweep's file; UserError when it does not hold one."""
     try:
         raw = json.loads(file.read_text())
     except json.JSONDecodeError as error:
@@ -223,18 +223,18 @@ def _saved(file: Path) -> dict[str, Any]:
 
 
 def _stale(file: Path) -> UserError:
-    return UserError(f"{str(file)!r} is no saved sweep of this version: run the sweep again to write it anew.")
+    return UserError(f"{str(file)!r} is not a sweep saved by this version: run the sweep again to replace it.")
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write whole or not at all."""
+    """Write the file completely or not at all."""
     temporary = file.with_suffix(f".tmp{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(file)
 
 
 def storage_of(raw: object, outputs: Outputs) -> str | Path:
-    """Where studies are kept, as the config's `optuna` says."""
+    """Where studies are kept, from the config's `optuna`."""
     values = checked_mapping("optuna", raw, ("storage",))
     storage = values.get("storage")
     if storage is None:

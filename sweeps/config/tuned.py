@@ -1,7 +1,7 @@
-"""Tuned settings as files: `tuned/PLANNER/TASK-H.yaml` in a config folder has a planner's settings for one task and horizon.
+"""Tuned settings as files: `tuned/PLANNER/TASK-H.yaml` in a config folder holds a planner's settings for one task and horizon.
 
 `grasp tune apply` writes such a file and nobody edits it. It becomes the planner's last rule for its task and horizon, so that
-it wins over the rules of the planner's own file; the user's file for the same task and horizon replaces ours.
+it wins over the rules of the planner's own file; a user's file for the same task and horizon replaces ours.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _KEYS = ("provenance", "settings")
 
 
 def tuned_file(folder: Path, planner: str, task: str, horizon: int) -> Path:
-    """Where a config folder holds a planner's tuned settings; `planner` and `task` are labels, `horizon` environment steps."""
+    """Path of tuned settings in a config folder; `planner` and `task` are labels, `horizon` is in environment steps."""
     return folder / FOLDER / planner / f"{task}-{horizon}.yaml"
 
 
 def tuned_text(command: str, settings: Mapping[str, Scalar], provenance: Mapping[str, object]) -> str:
-    """A tuned file's text; `command` is what generates it."""
-    # One setting per line; within the provenance an interval stays on its line, in brackets.
+    """The text of a tuned file; `command` is the command that generates it."""
+    # One setting per line; in the provenance, an interval stays on its line, in brackets.
     parts = (("settings", dict(settings), False), ("provenance", dict(provenance), None))
     body = "".join(
         yaml.safe_dump({key: value}, sort_keys=False, width=120, default_flow_style=flow) for key, value, flow in parts
@@ -38,7 +38,7 @@ def tuned_text(command: str, settings: Mapping[str, Scalar], provenance: Mapping
 def tuned_rules(planner: str, folders: Sequence[Path]) -> list[dict[str, object]]:
     """A planner's tuned files as rules in the form of `overrides`; a later folder's file replaces an earlier one's.
 
-    Raises UserError, which names the file, for one that is not called TASK-H.yaml or does not hold settings and provenance.
+    Raises a UserError that names the file if it is not called TASK-H.yaml or does not hold settings and provenance.
     """
     files = {file.name: (folder, file) for folder in folders for file in (folder / FOLDER / planner).glob("*.yaml")}
     return [_rule(*files[name]) for name in sorted(files)]
@@ -56,14 +56,14 @@ def _rule(folder: Path, file: Path) -> dict[str, object]:
         raise UserError(f"tuned file {file} cannot be read ({' '.join(str(error).split())}): write it again.") from error
     require(
         isinstance(raw, dict) and sorted(raw) == list(_KEYS) and all(isinstance(value, dict) for value in raw.values()),
-        f"tuned file {file} holds {_found(raw)}: it takes settings and provenance, each with KEY: VALUE pairs.",
+        f"tuned file {file} holds {_found(raw)}: it needs settings and provenance, each with KEY: VALUE pairs.",
     )
     source = file.relative_to(folder.parent).as_posix()
     return {"file": task, "horizon": int(horizon), "settings": raw["settings"], "provenance": raw["provenance"], "from": source}
 
 
 def _found(raw: object) -> str:
-    """What a file holds in place of settings and provenance."""
+    """A description of what the file holds instead of settings and provenance."""
     if not isinstance(raw, dict):
-        return f"no mapping but {raw!r}"
+        return f"{raw!r} instead of a mapping"
     return ", ".join(str(key) if isinstance(value, dict) else f"{key} {value!r}" for key, value in raw.items()) or "nothing"

@@ -1,1 +1,1 @@
-"""What is printed while a command runs, and Ctrl-C."""
+"""Printing while a command runs, and the handling of Ctrl-C."""

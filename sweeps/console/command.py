@@ -1,4 +1,4 @@
-"""A command of the command line: its help, its options, and what they share."""
+"""A command of the command line, with its help and options, and the options that commands share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from world_models.errors import UserError
 
 @dataclass(frozen=True)
 class Command:
-    """A line for the overview, the long help, the options, and what the command does.
+    """A command: its line in the overview, its long help, its options and the function that runs it.
 
-    `run` returns the exit code. It imports what it needs when it is called: `grasp --help` loads no heavy library.
+    `run` returns the exit code. It imports what it needs when it is called, so that `grasp --help` loads no heavy library.
     """
 
     summary: str
@@ -24,30 +24,32 @@ class Command:
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """`key=value` words, and the folder of the user's own configs."""
+    """Add the `key=value` overrides and the folder of the user's own configs."""
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration")
     add_conf(parser)
 
 
 def add_conf(parser: argparse.ArgumentParser) -> None:
-    """The folder of the user's own configs."""
+    """Add the folder of the user's own configs."""
     parser.add_argument("--conf", type=Path, metavar="FOLDER", help="your own configs, laid out like sweeps/conf")
 
 
 def add_views(parser: argparse.ArgumentParser) -> None:
-    """How progress is shown."""
+    """Add the options for how progress is shown."""
     views = parser.add_mutually_exclusive_group()
-    views.add_argument("--quiet", action="store_true", help="show nothing but tables and troubles")
-    views.add_argument("--json", action="store_true", help="progress as one JSON object per line; words go to standard error")
+    views.add_argument("--quiet", action="store_true", help="show only tables and problems")
+    views.add_argument(
+        "--json", action="store_true", help="print progress as one JSON object per line; messages go to standard error"
+    )
 
 
 def names_among(words: Sequence[str]) -> list[str]:
-    """The words that are not `key=value`."""
+    """The arguments that are not `key=value`."""
     return [word for word in words if "=" not in word]
 
 
 def one_name(verb: str, words: Sequence[str], kind: str = "sweep") -> str | None:
-    """The one word that is not `key=value`, if there is one; UserError for more."""
+    """The one argument that is not `key=value`, if there is one; UserError for more."""
     names = names_among(words)
     if len(names) > 1:
         raise UserError(f"grasp {verb} takes one {kind}, not {len(names)}: give {names[0]} or {names[1]}.")

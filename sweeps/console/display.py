@@ -1,4 +1,4 @@
-"""How long work shows itself: a bar and the workers on a terminal, plain lines elsewhere, JSON lines or nothing when asked."""
+"""The progress display: a bar and the workers on a terminal, plain lines elsewhere, JSON lines or nothing on request."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ LINE_EVERY = 5.0
 """Seconds between plain lines."""
 
 WORKERS = 8
-"""That a terminal shows below the bar; `grasp status` shows all."""
+"""Number of workers that a terminal shows below the bar; `grasp status` shows all."""
 
 
 class View(Enum):
-    """How a sweep or a study shows itself."""
+    """How the progress of a sweep or a study is shown."""
 
     LIVE = "live"
-    """A bar and what workers do on a terminal, lines elsewhere."""
+    """A bar and the workers on a terminal, plain lines elsewhere."""
     QUIET = "quiet"
-    """Not at all, until its table."""
+    """Nothing before the final table."""
     JSON = "json"
-    """One JSON object a line on standard output, and nothing else there."""
+    """One JSON object per line on standard output, and nothing else there."""
 
 
 class Display(ABC):
-    """Shows one line that changes; subclasses say what is in it."""
+    """Shows one line that keeps changing; subclasses provide its content."""
 
     def __init__(
         self, console: Console, backend: Backend, view: View = View.LIVE, clock: Callable[[], float] = monotonic
@@ -52,19 +52,19 @@ class Display(ABC):
 
     @abstractmethod
     def progress(self) -> tuple[int, int]:
-        """How much is done, of how much."""
+        """How much is done, and the total."""
 
     @abstractmethod
     def line(self) -> str:
-        """One line that says it all."""
+        """The progress as one line."""
 
     @abstractmethod
     def event(self) -> Event:
-        """The same for machines."""
+        """The progress for programs."""
 
     @abstractmethod
     def start(self) -> None:
-        """The clock of rates begins."""
+        """Start the clock that rates are measured by."""
 
     def __enter__(self) -> Display:
         self.start()
@@ -82,7 +82,7 @@ class Display(ABC):
             self._live.stop()
 
     def refresh(self) -> None:
-        """Show what there is now; lines and JSON no oftener than `LINE_EVERY`, and at the end."""
+        """Show the current state; lines and JSON at most once per `LINE_EVERY` seconds, and at the end."""
         done, total = self.progress()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total, description=self.line())
@@ -96,7 +96,7 @@ class Display(ABC):
                 say(self._console, self.line())
 
     def _screen(self) -> Group:
-        """The bar, and below it what each worker does; drawn by a thread of its own."""
+        """The bar, with the workers and their batches below it; called in the thread that refreshes the screen."""
         workers = self._backend.workers()
         lines = [f"  {worker.name}: {_doing(worker)}" for worker in workers[:WORKERS]]
         lines += [f"  and {len(workers) - WORKERS} more: grasp status"] if len(workers) > WORKERS else []
@@ -104,7 +104,7 @@ class Display(ABC):
         return Group(self._bar, *(Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines))
 
     def workers_busy(self) -> list[str]:
-        """How many workers are at work, where there are several."""
+        """How many workers are busy, if there are several."""
         workers = self._backend.workers()
         return (
             [f"{sum(worker.batch is not None for worker in workers)}/{len(workers)} workers busy"] if len(workers) > 1 else []

@@ -1,4 +1,4 @@
-"""What `--json` prints: one object a line, in one schema that `grasp sweep`, `grasp tune` and `grasp status` share.
+"""The output of `--json`: one object per line, in one schema that `grasp sweep`, `grasp tune` and `grasp status` share.
 
 Every line has `schema`, `kind` and `progress`; what is beside them depends on the kind. docs/running.md describes the keys.
 """
@@ -13,23 +13,23 @@ from typing import ClassVar
 from orchestrator.driver.status import Status
 
 SCHEMA = 1
-"""Grows when a key changes its meaning or goes; not when one is added."""
+"""Version of the schema; grows when a key changes its meaning or is removed, not when one is added."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far it is, the same for all kinds of events."""
+    """The progress, in the same form for all kinds of events."""
 
     unit: str
     """`cells` or `trials`, which `done` and `total` count."""
     done: int
-    """Ended so far, earlier runs included."""
+    """Number that have ended so far, including earlier runs."""
     total: int
-    """Asked for, earlier runs included."""
+    """Requested number, including earlier runs."""
     seconds: float
-    """Since the driver began."""
+    """Seconds since the driver started."""
     left: float | None = None
-    """Seconds to go; None: not known yet."""
+    """Seconds to go; None if not known yet."""
     left_low: float | None = None
     left_high: float | None = None
 
@@ -62,7 +62,7 @@ class SweepEvent(Event):
     left: tuple[float, float, float] | None
     """Seconds to go, and their interval."""
     successes: Mapping[str, list[int]]
-    """By planner: successes, and cells that ran."""
+    """Successes and cells that ran, by planner."""
     workers: int
     busy: int
     retries: int
@@ -71,7 +71,7 @@ class SweepEvent(Event):
 
 @dataclass(frozen=True)
 class JoinedEvent(Event):
-    """Another driver plans the sweeps that were asked for here."""
+    """Another driver plans the sweeps requested here."""
 
     kind = "joined"
 
@@ -98,14 +98,14 @@ class StudyEvent(Event):
 
 @dataclass(frozen=True)
 class StatusEvent(Event):
-    """A sweep seen from elsewhere, with what its driver wrote last."""
+    """A sweep as seen by `grasp status`, with the last status of its driver."""
 
     kind = "status"
 
     sweep: str
     running: bool
     driver: Status | None
-    """Its fields stand beside the others; None: its driver wrote nothing that can be read."""
+    """Its fields are merged with the others; None if there is no readable status."""
 
     @staticmethod
     def of(sweep: str, running: bool, driver: Status | None) -> StatusEvent:

@@ -1,4 +1,4 @@
-"""Ctrl-C: the first lets what is in flight arrive, the second stops at once. SIGTERM is a first Ctrl-C with a bound."""
+"""Ctrl-C: the first waits for batches in flight, the second stops at once. SIGTERM is a first Ctrl-C with a time limit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 
 GRACE = 25.0
-"""Seconds that SIGTERM leaves unless told otherwise: Kubernetes and Slurm kill after 30."""
+"""Default seconds between SIGTERM and a hard stop: Kubernetes and Slurm kill after 30."""
 
 
 class Interrupts:
-    """While entered, signals set `stop`; a second Ctrl-C raises KeyboardInterrupt. In the main thread only.
+    """A context in which signals set `stop` and a second Ctrl-C raises KeyboardInterrupt; only in the main thread.
 
-    A handler runs in the middle of whatever the main thread does, which may hold any lock: it only leaves word to a thread.
+    A handler interrupts the main thread, which may hold any lock, so it only notifies another thread.
     """
 
     def __init__(self, stop: threading.Event, on_stop: Callable[[str], None], grace: float = GRACE) -> None:
-        """`on_stop` is told the signal's name, in a thread of its own; `grace` are seconds from SIGTERM to a hard stop."""
+        """`on_stop` receives the signal's name in a separate thread; `grace` is the seconds from SIGTERM to a hard stop."""
         self._stop = stop
         self._on_stop = on_stop
         self._grace = grace
@@ -34,7 +34,7 @@ class Interrupts:
         self._thread.start()
         if threading.current_thread() is threading.main_thread():
             for kind in (signal.SIGINT, signal.SIGTERM):
-                # A shell that starts a job in the background has it ignore Ctrl-C.
+                # A shell makes the jobs that it starts in the background ignore Ctrl-C.
                 if signal.getsignal(kind) is not signal.SIG_IGN:
                     self._before[kind] = signal.signal(kind, self._hear)
         return self
@@ -52,7 +52,7 @@ class Interrupts:
         self._heard.put(number)
 
     def _listen(self) -> None:
-        """The thread: says the first signal, and ends the process's patience when SIGTERM's grace is over."""
+        """Report the first signal, and force a hard stop when the seconds after SIGTERM are over; runs in the thread."""
         end: float | None = None
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Printing that does not squeeze: tables keep their columns on narrow terminals, in pipes and in files."""
+"""Printing that keeps the columns of tables on narrow terminals, in pipes and in files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from orchestrator.scheduling.durations import Estimate
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: not coloured by guesswork, never broken."""
+    """Print a line unchanged: without automatic colours or line breaks."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def emit(value: Mapping[str, object]) -> None:
-    """One JSON object as a line of standard output, for programs that read it as it comes."""
+    """Print one JSON object as a line of standard output, for programs that read along."""
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
@@ -36,7 +36,7 @@ def show(console: Console, table: RenderableType, width: int = 110) -> None:
 
 
 def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    """A duration in words: `45 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -46,6 +46,6 @@ def duration(seconds: float) -> str:
 
 
 def roughly(estimate: Estimate) -> str:
-    """`12 min 5 s (8 min 2 s to 19 min 0 s)`; without the interval where it would say nothing."""
+    """An estimate in words: `12 min 5 s (8 min 2 s to 19 min 0 s)`, without the interval if it is empty."""
     middle, low, high = (duration(value) for value in (estimate.seconds, estimate.low, estimate.high))
     return middle if low == high else f"{middle} ({low} to {high})"

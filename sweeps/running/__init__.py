@@ -1,1 +1,1 @@
-"""One sweep from its grid to its last cell."""
+"""Running a sweep, from its grid to its last cell."""

@@ -1,4 +1,4 @@
-"""The driver of one or several sweeps: one pool plans what they lack, each cell once, while others may look and join."""
+"""The driver of one or several sweeps: one pool of workers plans the missing cells, each once; other drivers may join."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from world_models.errors import UserError
 
 @dataclass
 class Driver:
-    """What a run shares: its sweeps, their ledger, what was learnt, and whether it should stop."""
+    """A run's sweeps, with their ledger, the durations learned, and whether it should stop."""
 
     jobs: Sequence[Job]
     ledger: Ledger
@@ -46,17 +46,17 @@ class Driver:
     stop: threading.Event = field(default_factory=threading.Event)
     state: str = "planning"
     resume_command: str = "grasp sweep"
-    """The command that goes on."""
+    """The command that resumes the run."""
 
     @property
     def outputs(self) -> Outputs:
-        """All sweeps of a run share one folder."""
+        """The output folder, which all sweeps of a run share."""
         return self.jobs[0].outputs
 
     def run(self, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
-        """Plan what is missing of `portions`, and draw, with a live view and a status file; ends early, and well, after Ctrl-C.
+        """Plan the missing cells of `portions` and draw, with a live view and a status file; ends early but cleanly on Ctrl-C.
 
-        Raises HeldError when another driver has the ledger; nothing has been told to anybody then.
+        Raises HeldError if another driver holds the ledger; no observer has been notified then.
         """
         values = self.jobs[0].values
         self.durations.learn_from(self.ledger)
@@ -92,7 +92,7 @@ class Driver:
         return summary
 
     def _hooks(self, observers: Sequence[RunObserver], missing: Sequence[Portion]) -> Hooks:
-        """What is done when; all of it once the ledger is ours."""
+        """Hooks that update the state and notify the observers; called only once the ledger is ours."""
 
         def on_start(scheduler: Scheduler) -> None:
             self.state = "planning"
@@ -123,7 +123,7 @@ class Driver:
         return Hooks(on_start, on_result, on_full, requested.take, self.stop, on_drawing)
 
     def _stopping(self, tally: Tally, driver_status: DriverStatus, name: str) -> None:
-        """What is said after the first Ctrl-C."""
+        """Print what happens after the first Ctrl-C."""
         self.state = "finishing"
         in_flight = tally.in_flight
         what = f"{in_flight} {'batch' if in_flight == 1 else 'batches'} in flight"

@@ -1,4 +1,4 @@
-"""What a driver says of itself, to its terminal and to those who look from elsewhere."""
+"""The status of a driver, for its own terminal and for `grasp status` elsewhere."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sweeps.running.progress import Tally
 from sweeps.running.tracking import SweepTracking
 
 SHOWN = 20
-"""Quarantined cells whose last words are shown; all are in the ledger."""
+"""Number of quarantined batches whose last messages are shown; all are in the ledger."""
 
 
 class DriverStatus(RunObserver):
-    """Says what the driver is doing, to a status file of each sweep. Read from other threads than the driver's."""
+    """Writes what the driver is doing to a status file per sweep. Read from threads other than the driver's."""
 
     def __init__(
         self,
@@ -48,15 +48,15 @@ class DriverStatus(RunObserver):
             self._add(grid)
 
     def on_start(self, scheduler: Scheduler, missing: Sequence[Portion]) -> None:
-        """Begin to write the files, which are another driver's until the ledger is ours."""
+        """Start writing the files, which belong to another driver until the ledger is ours."""
         self._writer.start()
 
     def on_join(self, grid: Grid, fresh: Sequence[Portion]) -> None:
-        """A further sweep has a file, too."""
+        """Write a file for the joined sweep too."""
         self._add(grid)
 
     def close(self) -> None:
-        """Write once more, and end."""
+        """Write once more and stop."""
         self._writer.close()
 
     def _add(self, grid: Grid) -> None:
@@ -65,7 +65,7 @@ class DriverStatus(RunObserver):
         self._writer.add_file(self._outputs.sweep(grid.name) / "status.json")
 
     def seconds_in_flight(self) -> float | None:
-        """How long what is in flight will take, roughly; None when nothing like it was timed."""
+        """Rough seconds until the batches in flight end; None if no similar batch was timed."""
         waits = []
         for worker in self._backend.workers():
             if worker.batch is not None:
@@ -75,7 +75,7 @@ class DriverStatus(RunObserver):
         return max(waits, default=None)
 
     def status(self, beat: int) -> Status:
-        """What everybody is doing now; `beat` counts the writings."""
+        """The current status; `beat` counts how often it was written."""
         tally, left = self._tally, self._tally.time_left()
         return Status(
             sweeps=tuple(self._sweeps),
@@ -102,7 +102,7 @@ class DriverStatus(RunObserver):
 
 
 def _last_words(quarantined: Sequence[tuple[Batch, str]]) -> tuple[str, ...]:
-    """Of the latest; of the others how many there are."""
+    """The last messages of the latest quarantined batches, after the number of earlier ones."""
     before = len(quarantined) - SHOWN
     said = tuple(f"{batch.words}: {words}" for batch, words in quarantined[-SHOWN:])
-    return (f"{before} cells before these", *said) if before > 0 else said
+    return (f"{before} more before these", *said) if before > 0 else said

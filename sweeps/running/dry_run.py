@@ -1,4 +1,4 @@
-"""`grasp sweep --dry-run`: what a run would do, and how long it would take."""
+"""`grasp sweep --dry-run`: a description of what a run would do and how long it would take."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sweeps.running.tracking import tracking_store_of
 
 DEVICES = ("cuda", "cpu")
 OVERHEAD = 10.0
-"""Seconds that a run takes besides planning: Ray's start, the table."""
+"""Seconds that a run takes in addition to planning: starting Ray, printing the table."""
 
 
 def say_plan(
     jobs: Sequence[Job], portions: Sequence[Portion], missing: Sequence[Portion], ledger: Ledger, console: Console
 ) -> None:
-    """What a run of some sweeps would do. Nothing is written, and no local Ray is started."""
+    """Print what a run of the sweeps would do. Nothing is written, and no local Ray is started."""
     durations = DurationModel()
     if missing:
         durations.learn_from(ledger)
@@ -52,16 +52,16 @@ def say_plan(
 
 
 def _tracking(job: Job) -> str:
-    """Where a sweep is tracked."""
+    """A description of where a sweep is tracked."""
     store = tracking_store_of(job.values.get("tracking"), job.outputs)
     return "off" if store is None else f"MLflow at {store.masked_uri}, experiment {store.experiment}"
 
 
 class DryRun:
-    """The batches that a run would roughly make."""
+    """A rough forecast of the batches that a run would make."""
 
     def __init__(self, job: Job, missing: Sequence[Portion], durations: DurationModel) -> None:
-        """By the job's limits, and by the memory and time that were measured before."""
+        """The forecast uses the job's limits and the memory and time measured in earlier runs."""
         self._limits, self._memory_limits, self._durations = (
             limits_of(job.values),
             MemoryLimits(job.outputs.memory_limits),
@@ -75,20 +75,18 @@ class DryRun:
 
     @property
     def memory(self) -> str:
-        """What a batch takes of its worker, in words."""
+        """The memory that a batch takes in its worker, in words."""
         known = [each * rows for point, _, rows in self.workload if (each := self._bytes_per_row(point)) is not None]
         if not known:
             return "not measured yet" if self.workload else "none"
-        return (
-            f"up to {max(known) / 2**20:.0f} MiB a worker, by what was measured of {len(known)} of {len(self.workload)} points"
-        )
+        return f"up to {max(known) / 2**20:.0f} MiB per worker, as measured for {len(known)} of {len(self.workload)} points"
 
     def _bytes_per_row(self, point: Point) -> float | None:
-        """On whichever kind of device it was measured: where a run will plan is not known before it begins."""
+        """Bytes per row, measured on any kind of device: where a run will plan is not known before it begins."""
         return max(filter(None, (self._memory_limits.bytes_per_row(point, device) for device in DEVICES)), default=None)
 
     def _max_rows(self, point: Point) -> int:
-        """Rows of a batch of a point."""
+        """Most rows in a batch of a point."""
         most = min(self._memory_limits.limit(point, device, None) or self._limits.max_rows for device in DEVICES)
         most = min(most, self._limits.max_rows)
         if self._durations.timed(point) and not self._limits.even:
@@ -104,4 +102,4 @@ def _time(missing: Sequence[Portion], dry_run: DryRun, durations: DurationModel,
     if not total.known:
         return f"unknown: the ledger has no timed cell of {', '.join(unknown)} yet"
     rough = f"about {roughly(spread_over(total, workers, OVERHEAD))}, from cells in the ledger"
-    return f"{rough}; without {', '.join(unknown)}, never timed" if unknown else rough
+    return f"{rough}; without {', '.join(unknown)}, which was never timed" if unknown else rough

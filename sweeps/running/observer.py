@@ -1,4 +1,4 @@
-"""Those who are told how a run of sweeps goes."""
+"""Observers of a run of sweeps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sweeps.config.grid import Grid
 
 
 class RunObserver:
-    """Is told how a run goes, from the driver's thread; each method does nothing unless a subclass says otherwise."""
+    """Notified of a run's progress in the driver's thread; each method does nothing unless a subclass overrides it."""
 
     def on_start(self, scheduler: Scheduler, missing: Sequence[Portion]) -> None:
-        """The ledger is ours, and `missing` is about to be planned."""
+        """Called when the ledger is ours and `missing` is about to be planned."""
 
     def on_join(self, grid: Grid, fresh: Sequence[Portion]) -> None:
-        """A further sweep is planned, which adds `fresh`."""
+        """Called when another sweep joins, which adds `fresh`."""
 
     def on_result(self, result: BatchResult) -> None:
-        """A batch is in the ledger."""
+        """Called when a batch is in the ledger."""

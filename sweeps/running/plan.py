@@ -1,4 +1,4 @@
-"""`grasp plan`: one cell in this process, with a picture, an animation and its trajectory."""
+"""`grasp plan`: one cell planned in this process, with a picture, an animation and its trajectory."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from sweeps.console.terminal import say, show
 from world_models.errors import require
 
 FRAMES = 50
-"""Frames of an animation: a single one may cost more than those of a sweep."""
+"""Frames of the animation: a single one may cost more than those of a sweep."""
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell: what came out, and its files."""
+    """One planned cell, with its result and its files."""
 
     entry: Entry
     seed: int
     result: CellResult
     artifacts: tuple[Artifact, ...] = ()
-    """Picture, animation and trajectory; none of a cell that failed."""
+    """Picture, animation and trajectory; none if the cell failed."""
     troubles: tuple[str, ...] = ()
     """One sentence for each file that could not be made."""
 
 
 def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
-    """Plan one cell, execute it, print the outcome and save what it looks like; 1 when it failed, else 0."""
+    """Plan one cell, execute it, print the result and save its pictures; 1 if planning failed, else 0."""
     job = read_plan(overrides, conf)
     job.outputs.prepare()
     entry, seed = job.grid.entries[0], job.grid.seeds[0]
@@ -62,7 +62,7 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
 
 
 def read_plan(overrides: Sequence[str], conf: Path | None) -> Job:
-    """The one cell that the overrides make, by itself in its grid; UserError where they make several."""
+    """The job with the single cell that the overrides make; UserError if they make several."""
     job = read_job("plan", overrides, conf)
     grid = job.grid
     if job.values["horizons"] is None:
@@ -70,7 +70,7 @@ def read_plan(overrides: Sequence[str], conf: Path | None) -> Job:
         grid = replace(grid, entries=tuple(entry for entry in grid.entries if entry.point.horizon == longest))
     count = len(grid.cells())
     require(
-        count == 1, f"these overrides make {count} cells and `grasp plan` takes one: use `grasp sweep`, or give one of each."
+        count == 1, f"these overrides make {count} cells but `grasp plan` takes one: use `grasp sweep`, or give one of each."
     )
     return replace(job, grid=grid)
 
@@ -110,7 +110,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ("in the model", _prediction(result, entry.unit)),
         ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
         ("execution", _mode(point)),
-        ("effort", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
+        ("resources", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
         ("status", result.status),
     )
     for name, value in rows:
@@ -119,7 +119,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
 
 
 def _words(planner: Named) -> str:
-    """The settings that are not the defaults."""
+    """The settings that differ from the defaults, in words."""
     defaults = full_settings(planner.name)
     changed = ", ".join(f"{key} {value}" for key, value in planner.settings if value != defaults[key])
     return f"{changed}, else defaults" if changed else "defaults"

@@ -21,11 +21,11 @@ from sweeps.console.terminal import roughly
 from sweeps.running.observer import RunObserver
 
 CALM = 50.0
-"""Pause between two estimates of the time left, in times that the last one took."""
+"""Pause between two estimates of the time left, as a multiple of the last one's duration."""
 
 
 class Tally(RunObserver):
-    """What has come in: counts by point, not by cell, and what the scheduler knows of workers' deaths."""
+    """Counts of finished cells by point, with the scheduler's retries and quarantined batches."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class Tally(RunObserver):
         clock: Callable[[], float] = monotonic,
         recorded_before: int = 0,
     ) -> None:
-        """`missing` is what is to come, `labels` are planner labels by point id. `durations` learns from elsewhere.
+        """`missing` is still to be planned, and `labels` holds planner labels by point id. `durations` is updated elsewhere.
 
-        `recorded_before` are cells that the ledger had.
+        `recorded_before` is the number of cells that the ledger had before.
         """
         self._left: dict[str, int] = defaultdict(int)
         self._points = {portion.point.point_id: portion.point for portion in missing}
@@ -51,7 +51,7 @@ class Tally(RunObserver):
         self._worker_seconds = 0.0
         self._estimate: Estimate | None = None
         self._estimated = 0.0
-        """When the time left is asked for anew."""
+        """Time at which the time left is estimated again."""
         self.recorded_before = recorded_before
         self.total = count(missing)
         self.done = 0
@@ -59,11 +59,11 @@ class Tally(RunObserver):
         self.successes: dict[str, list[int]] = {}
 
     def on_start(self, scheduler: Scheduler, missing: Sequence[Portion]) -> None:
-        """The scheduler of the run: it knows retries."""
+        """Keep the run's scheduler, which counts retries."""
         self._scheduler = scheduler
 
     def on_join(self, grid: Grid, fresh: Sequence[Portion]) -> None:
-        """Further cells are to come."""
+        """Add the cells of a sweep that joined."""
         self._labels.update(labels_of([grid]))
         for portion in fresh:
             self._points[portion.point.point_id] = portion.point
@@ -71,11 +71,11 @@ class Tally(RunObserver):
         self.total += count(fresh)
 
     def start(self) -> None:
-        """The clock of rates begins."""
+        """Start the clock that rates are measured by."""
         self._began = self._clock()
 
     def on_result(self, result: BatchResult) -> None:
-        """Count a batch."""
+        """Count the results of a batch."""
         for record in result.results:
             self.done += 1
             self._left[record.point_id] -= 1
@@ -89,31 +89,31 @@ class Tally(RunObserver):
 
     @property
     def in_flight(self) -> int:
-        """Batches that workers have."""
+        """Number of batches that workers have."""
         return 0 if self._scheduler is None else self._scheduler.in_flight
 
     @property
     def retries(self) -> int:
-        """Batches that were handed out again."""
+        """Number of batches that were tried again."""
         return 0 if self._scheduler is None else self._scheduler.retries
 
     @property
     def quarantined(self) -> Sequence[tuple[Batch, str]]:
-        """Batches that kept killing their workers, with their last words."""
+        """Batches that kept killing their workers, with their last messages."""
         return () if self._scheduler is None else self._scheduler.quarantined
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the start."""
         return self._clock() - self._began
 
     @property
     def rate(self) -> float:
-        """Cells a second."""
+        """Cells per second."""
         return self.done / max(self.seconds, 1e-9)
 
     def time_left(self) -> Estimate | None:
-        """Wall seconds to go, by the parallelism seen so far; None before anything is known."""
+        """Wall-clock seconds to go, given the parallelism so far; None before there is an estimate."""
         if self.done >= self.total:
             return Estimate(0.0, 0.0, 0.0)
         if self._worker_seconds <= 0 or self.seconds <= 0:
@@ -124,7 +124,7 @@ class Tally(RunObserver):
             total = self._durations.total(left, today=True)
             scale = self.seconds / self._worker_seconds
             self._estimate = Estimate(total.seconds * scale, total.low * scale, total.high * scale) if total.known else None
-            # Of many points it takes a while: never more than a small share of the driver's time.
+            # With many points the estimate is slow, so it is limited to a small share of the driver's time.
             self._estimated = self._clock() + CALM * (perf_counter() - began)
         return self._estimate
 
@@ -149,19 +149,19 @@ class SweepProgress(Display, RunObserver):
         self._tally = tally
 
     def start(self) -> None:
-        """The tally's clock begins."""
+        """Start the tally's clock."""
         self._tally.start()
 
     def progress(self) -> tuple[int, int]:
-        """Cells."""
+        """Cells done, and cells in all."""
         return self._tally.done, self._tally.total
 
     def on_result(self, result: BatchResult) -> None:
-        """Show what the tally has counted."""
+        """Show the new counts."""
         self.refresh()
 
     def line(self) -> str:
-        """One line that says it all."""
+        """The progress as one line."""
         tally = self._tally
         parts = [f"{tally.done}/{tally.total} cells", f"{tally.rate:.1f}/s" if tally.done else "starting"]
         left = tally.time_left()
@@ -178,7 +178,7 @@ class SweepProgress(Display, RunObserver):
         return "  ".join(parts)
 
     def event(self) -> SweepEvent:
-        """The same for machines."""
+        """The progress for programs."""
         tally, left = self._tally, self._tally.time_left()
         workers = self._backend.workers()
         seconds, before = round(tally.seconds, 1), tally.recorded_before

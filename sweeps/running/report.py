@@ -1,4 +1,4 @@
-"""`grasp report`, and what `grasp sweep` shows at its end: tables on the terminal, and files beside the sweep's spec."""
+"""`grasp report`: a saved sweep as tables on the terminal and as files in the sweep's folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sweeps.running.status_view import snapshot_of
 
 
 def report(name: str | None, outputs: Outputs, console: Console) -> int:
-    """Show a saved sweep from the ledger and write all files; 1 when cells of it have failed, else 0."""
+    """Show a saved sweep from the ledger and write all files; 1 if any of its cells has failed, else 0."""
     grid = outputs.load(name)
     outputs = outputs.of_sweep(grid.name)
     running = snapshot_of(grid.name, outputs).running
     if running:
-        say(console, f"sweep {grid.name} is being planned: this is what is there by now (grasp status shows how far it is)")
+        say(console, f"sweep {grid.name} is being planned: these are the results so far (grasp status shows its progress)")
     seen = show(grid, outputs, Ledger(outputs.ledger), console, for_papers=True)
     missing = sum(row.missing for row in seen.rows)
     if missing and not running:

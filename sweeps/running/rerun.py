@@ -1,4 +1,4 @@
-"""`grasp rerun`: a cell planned again from its record alone, alone in its batch, and whether the result agrees."""
+"""`grasp rerun`: a cell planned again from nothing but its record, in a batch of its own, and compared with it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from world_models.errors import UserError, require
 from world_models.tasks import make_task
 
 TOLERANCE = 1e-3
-"""By how much a distance may differ, relative to it: how numbers are rounded depends on what shares a batch."""
+"""Largest relative difference between equal distances: rounding depends on the other rows of a batch."""
 FLOOR = 1e-6
-"""Distances below this are equal, in the task's unit."""
+"""Distances that differ by less than this are equal, in the task's unit."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """A recorded cell, and the same cell again."""
+    """A recorded cell and the same cell planned again."""
 
     before: CellResult
     after: CellResult
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """What does not agree, in words; nothing where all does."""
+        """The differences, in words; empty if the cells agree."""
         before, after, found = self.before, self.after, []
         if (before.status == "failed") != (after.status == "failed"):
             found.append(f"status {before.status}, now {after.status}")
@@ -57,25 +57,25 @@ class Agreement:
 
 
 def rerun(prefix: str | None, outputs: Outputs, console: Console) -> int:
-    """Plan a cell of the ledger again and compare; 0 where it agrees, 1 where it does not."""
+    """Plan a cell of the ledger again and compare; 0 if it agrees, 1 if it does not."""
     if prefix is None:
-        raise UserError("name the cell: grasp rerun CELL_ID (or its first characters), as the ledger's column cell_id has it.")
+        raise UserError("name the cell: grasp rerun CELL_ID (or its first characters), from the ledger's column cell_id.")
     record = find(prefix, Ledger(outputs.ledger))
     found = plan_again(record)
     show(console, _table(found))
     if record.git_revision != git_revision():
-        say(console, f"planned by revision {record.git_revision}, this is {git_revision()}")
+        say(console, f"the record was planned by revision {record.git_revision}, this is revision {git_revision()}")
     for note in version_notes(record):
         say(console, note)
     if found.differences:
         say(console, f"cell {record.cell_id} differs: {'; '.join(found.differences)}")
         return 1
-    say(console, f"cell {record.cell_id} agrees: same success, distance within {TOLERANCE:g} of it")
+    say(console, f"cell {record.cell_id} agrees: same success, distance equal to a relative {TOLERANCE:g}")
     return 0
 
 
 def find(prefix: str, ledger: Ledger) -> CellResult:
-    """The record of the cell whose id begins so; UserError where there is none, or more than one."""
+    """The record of the cell whose id begins with `prefix`; UserError if there is none or more than one."""
     known = ledger.table(columns=["cell_id", "point_id"]).to_pylist()
     found = [row for row in known if row["cell_id"].startswith(prefix)]
     where = f"{len(known)} in {ledger.root}"
@@ -87,23 +87,23 @@ def find(prefix: str, ledger: Ledger) -> CellResult:
 
 
 def cell_of(record: CellResult) -> Cell:
-    """The cell that a record is of; UserError where this version makes another cell of it."""
+    """The cell that a record describes; UserError if this version gives it a different id."""
     cell = point_of(vars(record)).cell(record.seed)
     require(
         cell.cell_id == record.cell_id,
-        f"the record of cell {record.cell_id} does not give that cell again: it was written by another version of the ledger.",
+        f"the record of cell {record.cell_id} does not lead to that cell: it was written by another version of the ledger.",
     )
     return cell
 
 
 def plan_again(record: CellResult) -> Agreement:
-    """Plan the record's cell once more, on the same kind of device if there is one; UserError for a model that has changed."""
+    """Plan the record's cell again, on the same kind of device if there is one; UserError if its model has changed."""
     cell = cell_of(record)
     digest = checkpoints.read_card(record.model)[1]
     require(
         digest == record.model_digest,
         f"world model {record.model} is another one now ({digest}, the cell was planned with {record.model_digest}): "
-        "bring that model back, or plan the cell anew with grasp plan.",
+        "restore that model, or plan the cell anew with grasp plan.",
     )
     device = "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
     result = evaluated(Evaluator(device), Batch.of(cell.point, (cell.seed,)), device)
@@ -111,7 +111,7 @@ def plan_again(record: CellResult) -> Agreement:
 
 
 def version_notes(record: CellResult) -> list[str]:
-    """A sentence for each of algorithm, task and loader whose version is not the one that the record was planned with."""
+    """One sentence for each of algorithm, task and loader whose version has changed since the record was planned."""
     point = point_of(vars(record))
     versions = {
         f"planner {record.planner}'s algorithm": (point.algorithm_version, algorithm_version(record.planner)),
@@ -119,7 +119,7 @@ def version_notes(record: CellResult) -> list[str]:
         f"the loader of {record.model}": (point.loader_version, loader_version(checkpoints.read_card(record.model)[0])),
     }
     return [
-        f"planned with version {before} of {what}, this is version {now}: results may differ"
+        f"the record was planned with version {before} of {what}, this is version {now}: results may differ"
         for what, (before, now) in versions.items()
         if before != now
     ]

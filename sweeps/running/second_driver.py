@@ -21,18 +21,18 @@ from sweeps.console.terminal import emit, say
 from world_models.errors import UserError
 
 LOOK = 1.0
-"""Seconds between two looks at the ledger, at least."""
+"""Shortest pause between two looks at the ledger, in seconds."""
 CALM = 10.0
-"""The same, in times that the last look took: the driver needs the machine more."""
+"""The shortest pause as a multiple of the last look's duration: the driver needs the machine more."""
 TAKEN_WITHIN = 30.0
-"""Seconds after which one may wonder why a request has not been taken up."""
+"""Seconds without an answer to a request after which the user is told so."""
 
 
 class SecondDriver:
-    """What a driver does when another may hold its ledger."""
+    """The behaviour of a driver while another one may hold its ledger."""
 
     def __init__(self, jobs: Sequence[Job], ledger: Ledger, console: Console, view: View) -> None:
-        """`jobs` are the sweeps that are asked for here."""
+        """`jobs` are the sweeps that this driver should plan."""
         self._jobs = jobs
         self._grids = [job.grid for job in jobs]
         self._outputs = jobs[0].outputs
@@ -42,30 +42,30 @@ class SecondDriver:
         self._view = view
 
     def refuse(self) -> None:
-        """UserError naming host and pid of the driver that writes now."""
+        """Raise UserError with host and pid of the driver that is writing, if there is one."""
         holder = self._holder()
         if holder is not None:
             raise UserError(
                 f"another driver writes to the ledger {self._outputs.ledger} ({holder}): wait for it, stop it, "
-                "or let it plan this sweep as well with --join."
+                "or let it plan this sweep too with --join."
             )
 
     def check_names(self) -> None:
-        """UserError where a running driver has a sweep of our name that is another grid."""
+        """Raise UserError if a running driver plans another grid under the name of one of our sweeps."""
         holder = self._holder()
         for grid in self._grids if holder is not None else ():
             running_status = _status(self._outputs, grid.name)
             difference = self._outputs.difference(grid)
             if difference is not None and running_status is not None and running_status.is_from(holder):
                 raise UserError(
-                    f"a sweep named {grid.name} is running with another grid ({difference}): give yours a name of its own, "
+                    f"a sweep named {grid.name} is running with another grid ({difference}): give yours another name, "
                     f"e.g. name={grid.name}-2."
                 )
 
     def join(self, missing: list[Portion]) -> list[Portion]:
-        """Have the running driver plan our sweeps, which are saved, and follow it until they are there.
+        """Have the running driver plan our saved sweeps, and follow it until all their cells are in the ledger.
 
-        What is left to plan when it is gone (nothing, mostly); without a running driver that is all.
+        Returns the cells still missing when that driver has ended (usually none), or all of `missing` if none is running.
         """
         holder = self._holder()
         if holder is None:
@@ -87,7 +87,7 @@ class SecondDriver:
             took = time.monotonic() - looked
             if holder is None:
                 if missing:
-                    say(self._console, f"the other driver has ended: {count(missing)} cells are left, planned here")
+                    say(self._console, f"the other driver has ended: {count(missing)} cells are left and are planned here")
                 return missing
             doubts = [request_id for request_id in doubts if not self._doubted(request_id, time.monotonic() - began)]
             if time.monotonic() - said >= LINE_EVERY:
@@ -105,28 +105,28 @@ class SecondDriver:
             say(self._console, f"{done}/{total} cells")
 
     def _doubted(self, request_id: str, seconds: float) -> bool:
-        """Say once why a request is not planned now, where that is so."""
+        """Print once why a request is not being planned; whether there is a reason."""
         refusal = self._join_requests.refusal(request_id)
         if refusal is not None:
-            say(self._console, f"the other driver cannot plan this ({refusal}): it is planned here once that one has ended")
+            say(self._console, f"the other driver cannot plan this ({refusal}): it is planned here once the other has ended")
             return True
         if seconds > TAKEN_WITHIN and self._join_requests.is_pending(request_id):
             say(
                 self._console,
-                "the other driver has not taken this up: it may be stopping, wait for its disk, or work from another output "
-                "folder; what it leaves is planned here once it has ended",
+                "the other driver has not accepted this: it may be stopping, waiting for disk space, or using another output "
+                "folder; the cells that it leaves are planned here once it has ended",
             )
             return True
         return False
 
     def _holder(self) -> Holder | None:
-        """The driver that writes now."""
+        """The driver that is writing to the ledger, if any."""
         holder = self._ledger.holder()
         return holder if holder is not None and holder.alive else None
 
 
 class RequestedSweeps:
-    """Sweeps that other drivers ask for: saved beside ours, planned by our pool."""
+    """Sweeps requested by other drivers: saved with ours and planned by our workers."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class RequestedSweeps:
         on_join: Callable[[Grid, Sequence[Portion]], None],
         on_refusal: Callable[[str], None],
     ) -> None:
-        """`mine` is planned anyway; `on_join` is told a sweep and what it adds."""
+        """`mine` is planned anyway; `on_join` receives a sweep and the cells that it adds."""
         self._outputs = outputs
         self._ledger = ledger
         self._join_requests = JoinRequests(outputs.join_requests)
@@ -145,7 +145,7 @@ class RequestedSweeps:
         self._on_refusal = on_refusal
 
     def take(self) -> list[Portion]:
-        """Cells of the sweeps that were asked for since; whoever asked for one that cannot be planned here is told why."""
+        """Cells of the sweeps requested since the last call; requests that cannot be planned here are refused with a reason."""
         portions: list[Portion] = []
         for request_id, request in self._join_requests.take():
             try:
@@ -164,7 +164,7 @@ class RequestedSweeps:
 
 
 def _status(outputs: Outputs, name: str) -> Status | None:
-    """What is known of a sweep's driver; None where another version wrote it."""
+    """The last status of a sweep's driver; None if it cannot be read."""
     try:
         return Status.read(outputs.sweep(name) / "status.json")
     except UserError:

@@ -1,4 +1,4 @@
-"""`grasp status`: what a driver is doing, seen from another terminal."""
+"""`grasp status`: the state of a driver, shown in another terminal."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from sweeps.console.terminal import duration, emit, roughly, say, show
 from world_models.errors import UserError
 
 SILENT_AFTER = 10.0
-"""Seconds without news of a driver that holds the ledger after which that is said."""
+"""Seconds without news from a driver that holds the ledger after which a line says so."""
 
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """What is known of a sweep at one moment."""
+    """The state of a sweep at one moment."""
 
     sweep: str
     driver_status: Status | None
-    """What its driver wrote last; None: nothing that can be read."""
+    """The last status that its driver wrote; None if none can be read."""
     holder: Holder | None
-    """The driver that writes to the ledger, or wrote last."""
+    """The driver that is writing to the ledger, or did so last."""
     trouble: str = ""
-    """Why what it wrote cannot be read."""
+    """Reason that the status cannot be read; empty otherwise."""
 
     @property
     def running(self) -> bool:
@@ -49,7 +49,7 @@ class StatusSnapshot:
 
 
 def status(name: str | None, outputs: Outputs, console: Console, watch: bool = False, as_json: bool = False) -> int:
-    """Show one sweep (the latest without a name), again and again with `watch` until its driver ends; UserError if unknown."""
+    """Show one sweep (the latest without a name), repeatedly with `watch` until its driver ends; UserError if unknown."""
     sweep = outputs.load(name).name
     outputs = outputs.of_sweep(sweep)
     others = name is None and not as_json
@@ -72,7 +72,7 @@ def status(name: str | None, outputs: Outputs, console: Console, watch: bool = F
 
 
 class Heartbeat:
-    """Whether a driver that is watched goes on writing; by our clock, for its own may be another."""
+    """Checks that a watched driver keeps writing; uses our clock, because the driver's may differ."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -80,15 +80,15 @@ class Heartbeat:
         self._since = clock()
 
     def silence(self, beat: int) -> float:
-        """Seconds since the beat that was seen last changed."""
+        """Seconds since the beat last changed."""
         if beat != self._beat:
             self._beat, self._since = beat, self._clock()
         return self._clock() - self._since
 
 
 def snapshot_of(sweep: str, outputs: Outputs) -> StatusSnapshot:
-    """What is known of a saved sweep now."""
-    # The holder first: a driver that ends in between has then written that it has.
+    """The current state of a saved sweep."""
+    # The holder is read first: a driver that ends in between has then written that it ended.
     holder = Ledger(outputs.ledger).holder()
     try:
         return StatusSnapshot(sweep, Status.read(outputs.sweep(sweep) / "status.json"), holder)
@@ -97,14 +97,14 @@ def snapshot_of(sweep: str, outputs: Outputs) -> StatusSnapshot:
 
 
 def _page(snapshot: StatusSnapshot, outputs: Outputs, others: bool, heartbeat: Heartbeat) -> list[str | Table]:
-    """Everything about one sweep; of the others of the folder a line each."""
+    """Everything about one sweep, and one line for each other sweep of the folder."""
     driver_status = snapshot.driver_status
     if driver_status is None or not (snapshot.running or driver_status.ended):
         page: list[str | Table] = [*_without_driver(snapshot, outputs)]
     else:
         page = [*_lines(driver_status)]
         if snapshot.running and (silence := heartbeat.silence(driver_status.beat)) > SILENT_AFTER:
-            page.append(f"no news for {duration(silence)}: the driver is stuck, or this machine sees the folder late")
+            page.append(f"no news for {duration(silence)}: the driver is stuck, or this machine sees the folder's files late")
         page += [_workers(driver_status)] if driver_status.workers else []
     return page + [
         _in_short(other, outputs, snapshot.holder) for other in (outputs.names() if others else ()) if other != snapshot.sweep
@@ -112,7 +112,7 @@ def _page(snapshot: StatusSnapshot, outputs: Outputs, others: bool, heartbeat: H
 
 
 def _without_driver(snapshot: StatusSnapshot, outputs: Outputs) -> list[str]:
-    """A sweep whose driver died, or that never had one."""
+    """Lines about a sweep whose driver died, or that never had one."""
     grid, driver_status = outputs.load(snapshot.sweep), snapshot.driver_status
     total, left = count(grid.portions()), count(missing_of([grid], Ledger(outputs.ledger), retry_failed=False))
     lines = [f"sweep {snapshot.sweep}: {total - left}/{total} cells are in the ledger"]
@@ -123,14 +123,14 @@ def _without_driver(snapshot: StatusSnapshot, outputs: Outputs) -> list[str]:
         lines += [f"quarantined: {words}" for words in driver_status.quarantined]
     lines += [snapshot.trouble] if snapshot.trouble else []
     if snapshot.holder is not None and snapshot.holder.alive:
-        lines.append(f"another driver writes to the ledger now ({snapshot.holder}): with --join it plans this sweep as well")
+        lines.append(f"another driver writes to the ledger now ({snapshot.holder}): with --join it plans this sweep too")
     if left:
-        lines.append("the same `grasp sweep` goes on with it; what is recorded is not planned again")
+        lines.append("the same `grasp sweep` goes on with it; recorded cells are not planned again")
     return lines
 
 
 def _lines(driver_status: Status) -> list[str]:
-    """What a driver says, but for its workers."""
+    """A driver's status in lines, without its workers."""
     driver = f"{driver_status.state} on {driver_status.host}, pid {driver_status.pid}, for {duration(driver_status.seconds)}"
     lines = [f"sweep {', '.join(driver_status.sweeps)}: {driver}"]
     parts = [
@@ -147,7 +147,7 @@ def _lines(driver_status: Status) -> list[str]:
         parts.append(f"{roughly(Estimate(driver_status.left, driver_status.left_low, driver_status.left_high))} left")
     parts += [f"{driver_status.failed} failed"] if driver_status.failed else []
     parts += [f"{driver_status.in_flight} batches in flight"] if driver_status.in_flight else []
-    parts += [f"{driver_status.retries} handed out again"] if driver_status.retries else []
+    parts += [f"{driver_status.retries} retried"] if driver_status.retries else []
     lines.append("  ".join(parts))
     if driver_status.successes:
         lines.append(
@@ -169,7 +169,7 @@ def _workers(driver_status: Status) -> Table:
 
 
 def _in_short(name: str, outputs: Outputs, holder: Holder | None) -> str:
-    """Another sweep of the folder, in a line."""
+    """One line about another sweep of the folder."""
     try:
         driver_status = Status.read(outputs.sweep(name) / "status.json")
     except UserError:

@@ -1,4 +1,4 @@
-"""`grasp sweep`: plan what is missing, then show what came out."""
+"""`grasp sweep`: plan the missing cells, then show the results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from world_models.errors import require
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How `grasp sweep` was asked."""
+    """The options of `grasp sweep`."""
 
     dry_run: bool = False
     retry_failed: bool = False
@@ -57,7 +57,7 @@ def run_sweeps(
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
     )
     for check in (limits_of, grace_of, artifact_selection_of):
-        check(jobs[0].values)  # what is wrong there is said before anything is written
+        check(jobs[0].values)  # mistakes there are reported before anything is written
     outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
     if not options.dry_run:
         outputs.prepare()
@@ -91,15 +91,15 @@ def run_sweeps(
         except HeldError:
             if not options.join and missing:
                 raise
-            missing = missing_of(grids, ledger, retry_failed=False)  # another was quicker: now it is the one to join
-            undrawn = False  # it draws
+            missing = missing_of(grids, ledger, retry_failed=False)  # another driver was quicker: join that one
+            undrawn = False  # the other driver draws
     names = ", ".join(grid.name for grid in grids)
     say(console, f"sweep {names}: all {count(portions)} cells are in the ledger, nothing to plan")
     return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
 
 
 def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
-    """Whether pictures are lacking that a run was killed over, or that were not asked for then."""
+    """Whether pictures are missing, because a run was killed or did not select them."""
     artifact_store = ArtifactStore(open_storage(job.outputs.artifacts))
     return next(artifact_store.lacking(portions, ledger, artifact_selection_of(job.values)), None) is not None
 
@@ -117,7 +117,7 @@ def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion
 
 
 def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
-    """Tables, files and tracking of what is there now."""
+    """Show, write and track the results; returns the exit code."""
     failed = 0
     for job, tracker in zip(driver.jobs, driver.trackers, strict=True):
         shown = show(job.grid, job.outputs, driver.ledger, console)
@@ -126,7 +126,7 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
     say(
         console,
         f"{summary.computed} cells planned{f' and {summary.drawn} drawn' if summary.drawn else ''} "
-        f"in {duration(summary.seconds)}, {summary.skipped} were there; "
+        f"in {duration(summary.seconds)}, {summary.skipped} were already there; "
         f"files in {driver.outputs.root / 'sweeps'}; pictures and runs: grasp ui",
     )
     if summary.left:
@@ -136,14 +136,14 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
 
 
 def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
-    """Show what is there, and tell MLflow what an earlier run could not."""
+    """Show the recorded results, and send MLflow what an earlier run could not."""
     shown = show(job.grid, job.outputs, ledger, console)
     tracker.catch_up(headline(shown.rows), shown.files)
     return int(any(row.failed for row in shown.rows))
 
 
 def _log_to(file: Path) -> None:
-    """Tracebacks of what the sweep survived go to a file; the terminal gets sentences."""
+    """Log tracebacks of errors that the sweep survived to a file; the terminal shows sentences."""
     handler = logging.FileHandler(file, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     logger = logging.getLogger("orchestrator")

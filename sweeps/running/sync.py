@@ -1,4 +1,4 @@
-"""`grasp sync`: tell MLflow by hand what it has not been told yet."""
+"""`grasp sync`: send MLflow the records that it has not received yet."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from world_models.errors import UserError, require
 
 
 def sync(name: str | None, words: Sequence[str], console: Console) -> int:
-    """Write a sweep, or all that waits in the output folder; UserError when something could not be written.
+    """Write a sweep, or everything that waits in the output folder; UserError when something could not be written.
 
-    `words` are key=value: `output`, and `tracking.uri` where credentials are in the address, or for another store.
+    `words` are key=value: `output`, and `tracking.uri` if the address has credentials or for a different store.
     """
     values = compose("config", words).values
     outputs = Outputs.of(values)
     given = tracking_store_of(values["tracking"], outputs)
     if given is None:
-        raise UserError("tracking.enabled=false leaves nothing to write: drop it.")
+        raise UserError("tracking.enabled=false leaves nothing to write: leave it out.")
     explicit = any(word.startswith("tracking.") for word in words)
     ledger = Ledger(outputs.ledger)
     todo = _todo(name, outputs, ledger, given if explicit else None)
@@ -56,7 +56,7 @@ def sync(name: str | None, words: Sequence[str], console: Console) -> int:
 def _todo(
     name: str | None, outputs: Outputs, ledger: Ledger, given: TrackingStore | None
 ) -> dict[TrackingStore, list[SweepDescription]]:
-    """Sweeps to be told, by where; a destination without sweeps has records of its own."""
+    """The sweeps to write, by tracking store; a store without sweeps only has records waiting in its outbox."""
     todo: dict[TrackingStore, list[SweepDescription]] = {}
     known = [given] if given else known_tracking_stores(outputs)
     for store in known:
@@ -79,14 +79,15 @@ def _todo(
 def _deliver(
     relay: OutboxRelay, descriptions: Sequence[SweepDescription], outputs: Outputs, ledger: Ledger, console: Console
 ) -> None:
-    """Work a destination's outbox off, with the ends of some sweeps behind what waits."""
+    """Deliver a tracking store's outbox, with the final records of the sweeps added at its end."""
     outbox, tracker, store = relay.outbox, relay.tracker, relay.tracker.tracking_store
     if trouble := store.check():
-        raise UserError(f"{trouble}; {outbox.waiting()} records wait: run `grasp sync` again when it can.")
+        raise UserError(f"{trouble}; {outbox.waiting()} records wait: run `grasp sync` again once that is solved.")
     remember_store(store, outputs)
     with outbox.exclusive() as mine:
         require(
-            mine, f"a running sweep ({outbox.lock_holder()}) is writing to MLflow at {store.masked_uri}: it writes what waits."
+            mine,
+            f"a running sweep ({outbox.lock_holder()}) is writing to MLflow at {store.masked_uri}: it writes these records.",
         )
         waiting = {record.sweep for name in outbox.names() if isinstance(record := outbox.read(name), SweepRecord)}
         for description in descriptions:
@@ -106,7 +107,7 @@ def _deliver(
 
 
 def _end_of(description: SweepDescription, outputs: Outputs, ledger: Ledger) -> SweepRecord:
-    """The record that says: this is all of a sweep."""
+    """The final record of a sweep, with all its cells."""
     cells = CellSet.of(description.grid.portions())
     table = ledger.table(points=cells.points, columns=list(dict.fromkeys([*COLUMNS, *OVERVIEW_COLUMNS])))
     files = tuple(str(file.resolve()) for file in report_files(outputs.sweep(description.grid.name)))

@@ -1,4 +1,4 @@
-"""Where a sweep is tracked, as its config says, and what it tells MLflow when."""
+"""Tracking of a sweep: its tracking store, from the config, and the records sent to MLflow."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from sweeps.running.observer import RunObserver
 from world_models.errors import UserError, require
 
 _STORE_FILE = "where.json"
-"""In a destination's outbox: its address without credentials, and its experiment."""
+"""File in a tracking store's outbox with the store's address, without credentials, and its experiment."""
 
 
 def tracking_store_of(settings: object, outputs: Outputs) -> TrackingStore | None:
-    """What the config's `tracking` describes; None where it is off. UserError for what cannot be an address."""
+    """The tracking store in the config's `tracking`; None if tracking is off. Raises UserError for an invalid address."""
     values: Mapping[str, Any] = settings if isinstance(settings, Mapping) else {}
     enabled = values.get("enabled", True)
     require(isinstance(enabled, bool), f"tracking.enabled {enabled!r} is neither true nor false.")
@@ -46,13 +46,13 @@ def tracking_store_of(settings: object, outputs: Outputs) -> TrackingStore | Non
 
 
 def relay_to(store: TrackingStore, outputs: Outputs, ledger: Ledger) -> OutboxRelay:
-    """Who brings what waits in an output folder to a destination."""
+    """The relay that delivers an output folder's waiting records to a tracking store."""
     tracker = Tracker(store, outputs.markers)
     return OutboxRelay(Outbox(outputs.outbox / store.key), tracker, ledger, outputs.artifacts)
 
 
 def known_tracking_stores(outputs: Outputs) -> list[TrackingStore]:
-    """Those that an output folder has records for, or had; without credentials."""
+    """The stores that an output folder has or had records for, without credentials."""
     found = []
     for file in sorted(outputs.outbox.glob(f"*/{_STORE_FILE}")):
         try:
@@ -64,7 +64,7 @@ def known_tracking_stores(outputs: Outputs) -> list[TrackingStore]:
 
 
 def remember_store(store: TrackingStore, outputs: Outputs) -> None:
-    """Let `known_tracking_stores` find it. Nothing happens on a disk that is full: the config of the sweep says it too."""
+    """Let `known_tracking_stores` find the store. A full disk is ignored: the sweep's config names the store too."""
     file = outputs.outbox / store.key / _STORE_FILE
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,24 +76,24 @@ def remember_store(store: TrackingStore, outputs: Outputs) -> None:
 
 @dataclass(frozen=True)
 class SweepDescription:
-    """What is told of a sweep."""
+    """The description of a sweep for MLflow."""
 
     grid: Grid
     config_text: str
     environment: Path
-    """Folder of files on what the sweep ran in."""
+    """Folder of files that describe the sweep's environment."""
     usage: Path
-    """File with samples of what its workers took."""
+    """File with samples of its workers' use of processors and GPUs."""
     words: Sequence[str] | None = None
-    """Of the command line, after the verb; None where they are not known."""
+    """Arguments of the command line, after the command; None if unknown."""
 
     @property
     def command(self) -> str:
-        """Passwords are masked."""
+        """The command line, with passwords masked; empty if unknown."""
         return "" if self.words is None else mask_text(shlex.join(["grasp", "sweep", *self.words]))
 
     def info(self, description: str = "") -> SweepInfo:
-        """With the headline, once it is known."""
+        """The information for the tracker, with the headline once it is known."""
         files = tuple(str(file.resolve()) for file in sorted(self.environment.glob("*")))
         models = tuple(sorted({entry.point.model for entry in self.grid.entries}))
         usage = str(self.usage.resolve())
@@ -101,7 +101,7 @@ class SweepDescription:
 
 
 class SweepTracking(RunObserver):
-    """A sweep's dealings with MLflow; where tracking is off, none of these does anything."""
+    """Sends a sweep to MLflow; if tracking is off, no method does anything."""
 
     def __init__(self, job: Job, words: Sequence[str], ledger: Ledger, say: Callable[[str], None]) -> None:
         self._description = _describe_sweep(job.grid, job.config_text, job.outputs, words)
@@ -111,16 +111,16 @@ class SweepTracking(RunObserver):
         self._usage = UsageFile(self._description.usage)
 
     def check(self) -> None:
-        """Before planning: UserError for a store that will never take anything; one that is away is only warned of."""
+        """Check the store before planning: UserError if it can never accept records, a warning if it is unreachable now."""
         if self.store is not None and (warning := self.store.check()):
             self._say(f"{warning}: planning goes on, and records wait in {self._outputs.outbox}")
 
     def on_start(self, scheduler: Scheduler, missing: Sequence[Portion]) -> None:
-        """The sweep begins."""
+        """Start tracking at the start of the run."""
         self.start(missing)
 
     def start(self, missing: Sequence[Portion]) -> None:
-        """The sweep begins; `missing` is to be planned."""
+        """Start tracking; `missing` is still to be planned."""
         if self.store is None:
             return
         remember_store(self.store, self._outputs)
@@ -133,14 +133,14 @@ class SweepTracking(RunObserver):
 
     @property
     def waiting(self) -> str:
-        """What waits for MLflow, in words; empty when nothing does."""
+        """How many records wait for MLflow, in words; empty if none does."""
         if self.store is None:
             return ""
         count = Outbox(self._outputs.outbox / self.store.key).waiting()
         return f"{count} records wait for MLflow at {self.store.masked_uri}" if count else ""
 
     def on_result(self, result: BatchResult) -> None:
-        """A batch is in the ledger."""
+        """Track a batch that is in the ledger."""
         if self._background is None:
             return
         self._background.on_result(result)
@@ -148,7 +148,7 @@ class SweepTracking(RunObserver):
             self._usage.add(result.resource_use.usage)
 
     def finish(self, description: str, files: Sequence[Path]) -> None:
-        """The sweep has ended: wait a while for what waits, and say what still does."""
+        """End tracking: wait a while for the outbox to empty, and report what remains in it."""
         if self._background is None:
             return
         trouble = self._background.finish(self._description.info(description), files)
@@ -156,7 +156,7 @@ class SweepTracking(RunObserver):
             self._say(trouble)
 
     def catch_up(self, description: str, files: Sequence[Path]) -> None:
-        """Nothing was planned: tell what an earlier run could not; MLflow is left alone when nothing is lacking."""
+        """After a run without planning, send what an earlier run could not; MLflow is left alone if it has everything."""
         if self.store is None:
             return
         relay = relay_to(self.store, self._outputs, self._ledger)
@@ -166,14 +166,14 @@ class SweepTracking(RunObserver):
 
 
 def is_tracked(tracker: Tracker, description: SweepDescription, ledger: Ledger) -> bool:
-    """Whether MLflow was told all that the ledger has of a sweep; MLflow is not asked."""
+    """Whether MLflow has received all of a sweep's cells in the ledger; MLflow itself is not asked."""
     cells = CellSet.of(description.grid.portions())
     table = cells.select(ledger.table(points=cells.points, columns=list(OVERVIEW_COLUMNS)))
     return table.num_rows == 0 or tracker.tracked(description.info(), overview(table))
 
 
 def saved_description(name: str, outputs: Outputs) -> tuple[SweepDescription, TrackingStore | None]:
-    """What is told of a saved sweep, and where its config says that it is told; UserError as `Outputs.load` raises it."""
+    """The description of a saved sweep and the tracking store in its config; UserError as from `Outputs.load`."""
     import yaml
 
     grid = outputs.load(name)

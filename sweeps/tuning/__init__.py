@@ -1,1 +1,1 @@
-"""Studies: what to search, how it went, and what the winner is worth."""
+"""Studies: their search spaces, their runs, and the judging of their winners."""

@@ -1,4 +1,4 @@
-"""`grasp tune apply`: a study's winner as tuned settings of a planner, with where they come from."""
+"""`grasp tune apply`: a study's winner written as tuned settings of a planner, with their provenance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sweeps.tuning.rounding import rounding_words
 from world_models.errors import UnknownNameError, UserError, require
 
 CONF = Path("conf")
-"""Where configs of the user's own go unless --conf says otherwise."""
+"""Default folder for the user's own configs, without --conf."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class _Target:
     """The planner's name in planners/."""
     folder: Path
     own: Mapping[tuple[str, int], Mapping[str, Scalar]]
-    """All settings that its own file gives, by task label and horizon; empty for a planner that no config has yet."""
+    """All settings from its own file, by task label and horizon; empty for a planner without a config."""
 
     def file(self, condition: Mapping[str, Any]) -> Path:
         """The tuned file for one of the study's tasks and horizons."""
@@ -43,11 +43,11 @@ class _Target:
 def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | None, trial: int | None, console: Console) -> int:
     """Write a study's winner, or another of its candidates, to CONF/tuned/NAME, and CONF/planner/NAME.yaml for a new planner.
 
-    Raises UserError for what the study does not have, a planner of another kind, and a file that is there already.
+    Raises UserError for an unknown study or trial, a planner of another kind, and a file that already exists.
     """
     names = sorted(file.parent.name for file in outputs.studies.glob(f"*/{tune_report.WINNER}"))
     if study is None:
-        ended = ", ".join(names) or "those that grasp tune has ended"
+        ended = ", ".join(names) or "the studies that grasp tune has finished"
         raise UserError(f"name the study: grasp tune apply STUDY, one of {ended}.")
     if study not in names:
         raise UnknownNameError("study with a winner", study, names)
@@ -57,7 +57,7 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
     target = _target(label, conf or CONF, report)
     files = [target.file(condition) for condition in report["places"]]
     for file in files:
-        require(not file.exists(), f"{file} is there already: choose another name with --name NAME, or remove it.")
+        require(not file.exists(), f"{file} exists already: give another name with --name NAME, or remove it.")
     command = f"grasp tune apply {study} --name {label}{'' if trial is None else f' --trial {trial}'}"
     _write(target, report, candidate, command)
     where = f"{candidate['label']} of study {study} is in {', '.join(map(str, files))}"
@@ -67,10 +67,10 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
 
 
 def _target(name: str, folder: Path, report: Mapping[str, Any]) -> _Target:
-    """The planner of that name as the configs have it, or a new one; UserError where it is of another kind."""
+    """The planner with that name in the configs, or a new one; UserError if it is of another kind."""
     require(
         bool(name) and all(c.isalnum() or c in "_-" for c in name),
-        f"planner name {name!r} is no file name: use letters, digits, _ and -.",
+        f"planner name {name!r} is not a file name: use letters, digits, _ and -.",
     )
     extra, kind = folder if folder.is_dir() else None, report["planner"]
     if name not in groups(extra)["planner"]:
@@ -80,7 +80,7 @@ def _target(name: str, folder: Path, report: Mapping[str, Any]) -> _Target:
     planner, entries = spec.planners[0].untuned(), {task.label: task for task in spec.tasks}
     require(
         planner.planner.name == kind,
-        f"planner {name!r} is {planner.planner.name}, and study {report['study']} has tuned {kind}: choose another --name.",
+        f"planner {name!r} is {planner.planner.name}, but study {report['study']} tuned {kind}: give another --name.",
     )
     conditions = [(condition["task"], condition["horizon"]) for condition in report["places"]]
     own = {(task, horizon): full_settings(kind, planner.at(entries[task], horizon).as_dict()) for task, horizon in conditions}
@@ -92,12 +92,12 @@ def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, 
     if trial is None:
         require(
             len(report["objectives"]) == 1 or len(candidates) == 1,
-            f"study {report['study']} has a front of {len(candidates)}: choose one with --trial, "
+            f"study {report['study']} has a front of {len(candidates)} trials: select one with --trial, "
             f"e.g. --trial {candidates[0]['trial']}.",
         )
         require(
             report["candidates"][0]["trial"] is not None,
-            f"study {report['study']} found nothing better than the planner's own settings: name a trial all the same with "
+            f"study {report['study']} found nothing better than the planner's own settings: to apply a trial anyway, give "
             f"--trial, e.g. --trial {candidates[0]['trial']}.",
         )
         return candidates[0]
@@ -105,11 +105,11 @@ def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, 
         if candidate["trial"] == trial:
             return candidate
     known = ", ".join(str(candidate["trial"]) for candidate in candidates)
-    raise UserError(f"trial {trial} is none of the candidates of study {report['study']}: choose one of {known}.")
+    raise UserError(f"trial {trial} is not a candidate of study {report['study']}: give one of {known}.")
 
 
 def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, Any], command: str) -> None:
-    """A tuned file for each task and horizon of the study, and the planner's own file where it is new."""
+    """Write a tuned file per task and horizon of the study, and the planner's own file if it is new."""
     applied = _with_rounded(candidate)
     texts = {
         target.file(condition): tuned_text(
@@ -118,7 +118,8 @@ def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, A
         for condition, settings in zip(report["places"], applied["places"], strict=True)
     }
     if not target.own:
-        text = f"# @package planners.{target.label}\n# What studies found for a task and horizon is in tuned/{target.label}.\n"
+        text = f"# @package planners.{target.label}\n"
+        text += f"# The settings that studies found per task and horizon are in tuned/{target.label}.\n"
         text += f"name: {target.kind}\nsettings: {{}}\noverrides: []\n"
         texts[target.folder / "planner" / f"{target.label}.yaml"] = text
     for file, text in texts.items():
@@ -130,14 +131,14 @@ def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, A
 
 
 def _settings_at(target: _Target, condition: Mapping[str, Any], judged: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """What was judged: all that differs from the defaults of the planner's kind, or from what its own file says."""
+    """The judged settings: all that differ from the defaults of the planner's kind or from its own file."""
     usual = full_settings(target.kind)
     own = target.own.get((condition["task"], condition["horizon"]), usual)
     return {name: value for name, value in {**usual, **judged}.items() if value != usual[name] or value != own[name]}
 
 
 def _with_rounded(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The candidate, with its rounded settings and what they came to where they succeed alike."""
+    """The candidate, with its rounded settings and their results in place of its own if they succeed alike."""
     rounded = candidate.get("rounded")
     if rounded is None:
         return candidate
@@ -153,18 +154,18 @@ def _with_rounded(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rounding_words(candidate: Mapping[str, Any]) -> str:
-    """What has become of the digits, as a sentence; empty where there is nothing to say."""
+    """One sentence on how the digits were rounded; empty if there is nothing to say."""
     rounded = candidate.get("rounded")
     if rounded is not None:
         rates = (rounded["held_out"]["success"], candidate["held_out"]["success"])
         return f"{rounding_words(rounded['digits'], rounded['alike'], *rates, rounded['p_value'])} "
     if any(isinstance(value, float) and value != float(f"{value:.3g}") for value in candidate["settings"].values()):
-        return "All digits are kept, for grasp tune has judged no rounded settings of it. "
+        return "All digits are kept, because grasp tune did not judge rounded settings. "
     return ""
 
 
 def provenance(report: Mapping[str, Any], candidate: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
-    """Where settings come from, and what they came to on problems that nothing was chosen on."""
+    """The origin of tuned settings, and their results on problems that were not used for tuning or selection."""
     held_out, versus = candidate["held_out"], candidate["versus_default"]
     found = {
         "study": report["study"],

@@ -1,4 +1,4 @@
-"""Pictures of a study: history, importances, parallel coordinates, and the front of several objectives."""
+"""Figures of a study: history, importances, parallel coordinates, and the front of several objectives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(
     importances: Mapping[str, float],
     front: Sequence[int],
 ) -> list[Path]:
-    """Write the pictures that there is something to draw for; their files. `front` are numbers of trials."""
+    """Write the figures that have data, and return their files; `front` holds numbers of trials."""
     ended = [
         view for view in views if view.values and view.state in (State.COMPLETE, State.PRUNED) and "conflict" not in view.notes
     ]
@@ -64,7 +64,7 @@ def _history(file: Path, views: Sequence[TrialView], objective: Objective) -> Pa
     complete = [view for view in views if view.state is State.COMPLETE]
     pruned = [view for view in views if view.state is State.PRUNED]
     for mine, colour, marker, label in (
-        (pruned, GREY, "x", "pruned: mean of what was seen"),
+        (pruned, GREY, "x", "pruned: mean of the cells seen"),
         (complete, BLUE, "o", "complete"),
     ):
         axis.scatter(
@@ -87,7 +87,7 @@ def _importances(file: Path, importances: Mapping[str, float], objective: Object
     figure, axis = _figure(6.0, 0.9 + 0.32 * len(importances))
     names = sorted(importances, key=lambda name: importances[name])
     axis.barh(names, [importances[name] for name in names], color=BLUE)
-    axis.set_xlabel(f"share of what decides whether {objective.name} is good (PED-ANOVA)")
+    axis.set_xlabel(f"importance for a good {objective.name} (PED-ANOVA)")
     figure.savefig(file, dpi=150)
     return file
 
@@ -97,7 +97,7 @@ def _parallel(file: Path, views: Sequence[TrialView], space: Space, objective: O
     values = np.array([view.values[0] for view in views])
     scale = Normalize(*np.quantile(values, [0.0, 0.9] if not objective.larger else [0.1, 1.0]))
     colours = colormaps["viridis" if objective.larger else "viridis_r"]
-    # The best on top.
+    # The best trials are drawn last, on top.
     for index in np.argsort(values if objective.larger else -values):
         view = views[index]
         heights = [_height(dimension.name, view, space) for dimension in space.dimensions]
@@ -120,14 +120,14 @@ def _parallel(file: Path, views: Sequence[TrialView], space: Space, objective: O
 
 
 def _ends(dimension: Dimension) -> tuple[str, str]:
-    """What stands below and above a setting's axis."""
+    """The labels below and above a setting's axis."""
     if isinstance(dimension, Range):
         return f"{dimension.low:g}", f"{dimension.high:g}"
     return str(dimension.choices[0]), str(dimension.choices[-1])
 
 
 def _height(name: str, view: TrialView, space: Space) -> float | None:
-    """Where a trial's setting lies on its axis, in `[0, 1]`; None where it has none."""
+    """Position of a trial's setting on its axis, in `[0, 1]`; None if the trial lacks it."""
     dimension = next(dimension for dimension in space.dimensions if dimension.name == name)
     value = view.settings.get(name)
     if value is None:

@@ -17,7 +17,7 @@ from sweeps.console.terminal import duration
 
 
 class TuneProgress(Display):
-    """Shows how a study stands; feed it `on_result` and `on_end`."""
+    """Shows the progress of a study, updated by `on_result` and `on_end`."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class TuneProgress(Display):
         view: View = View.LIVE,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`before` of `total` trials have ended in earlier runs; `score` is kept by the tuner."""
+        """`before` of `total` trials have ended in earlier runs; the tuner updates `score`."""
         super().__init__(console, backend, view, clock)
         self._objective = objective
         self._total, self._before = total, before
@@ -39,25 +39,25 @@ class TuneProgress(Display):
         self._score = score
 
     def start(self) -> None:
-        """The clock of rates begins."""
+        """Start the clock that rates are measured by."""
         self._began = self._clock()
 
     def on_result(self, result: BatchResult) -> None:
-        """A batch is in the ledger."""
+        """Count a batch that is in the ledger."""
         self._cells += len(result.results)
         self._failed += sum(record.status == "failed" for record in result.results)
         self.refresh()
 
     def on_end(self, ended: EndedTrial) -> None:
-        """A trial has ended."""
+        """Show a trial that has ended."""
         self.refresh()
 
     def progress(self) -> tuple[int, int]:
-        """Trials that have ended, earlier runs included."""
+        """Trials that have ended, including earlier runs, and trials in all."""
         return self._before + self._score.finished, self._total
 
     def line(self) -> str:
-        """One line that says it all."""
+        """The progress as one line."""
         score, seconds = self._score, self._clock() - self._began
         done, total = self.progress()
         parts = [f"{done}/{total} trials", f"{score.pruned} pruned"]
@@ -72,7 +72,7 @@ class TuneProgress(Display):
         return "  ".join(parts)
 
     def event(self) -> StudyEvent:
-        """The same for machines."""
+        """The progress for programs."""
         (done, total), seconds = self.progress(), round(self._clock() - self._began, 1)
         left = self._seconds_left()
         return StudyEvent(
@@ -88,7 +88,7 @@ class TuneProgress(Display):
         )
 
     def _seconds_left(self) -> float | None:
-        """Seconds to go, by the trials of this run; None before one has ended."""
+        """Seconds to go, estimated from the trials of this run; None before one has ended."""
         done, total = self.progress()
         if done >= total:
             return 0.0

@@ -1,4 +1,4 @@
-"""What a study says at its end: a table of candidates, a table of duels, and the winner as a file."""
+"""A study's report: a table of candidates, a table of pairwise comparisons, and the winner as a file."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from sweeps.tuning.verdict import Judged, Rounded, Standing, Verdict, order_kept
 from world_models.errors import UserError, require
 
 CAPTION = (
-    "tuned: success on the seeds that trials were compared on; choice: on those that chose among these; held out: on seeds "
-    "that nothing was chosen on, with Wilson's 95 % interval; luck: tuned minus held out; vs default: difference on the "
-    "held-out problems, pair by pair, with a 95 % interval; s/plan: planning seconds a problem, all trials."
+    "tuned: success on the tuning seeds; choice: on the seeds for selecting the winner; held out: on seeds that were used for "
+    "neither, with Wilson's 95 % interval; luck: tuned minus held out; vs default: paired difference on the held-out problems, "
+    "with a 95 % interval; s/plan: mean planning seconds per problem."
 )
-"""How to read the table."""
+"""Explanation of the table's columns."""
 
 WINNER = "winner.json"
-"""File of a study's folder."""
+"""Name of the winner's file in a study's folder."""
 
 
 def candidates_table(spec: StudySpec, verdict: Verdict) -> Table:
-    """A row a candidate, the winner first."""
+    """The table with one row per candidate, the winner first."""
     seed_split = spec.seed_split
     title = f"study {spec.name}: the best of {spec.plan.total} trials"
     table = Table(title=title, title_justify="left", caption=CAPTION, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
@@ -72,7 +72,7 @@ def _share(judged: Judged | None) -> str:
 
 
 def difference(versus: Paired | None) -> str:
-    """A paired difference with its interval."""
+    """A paired difference with its interval, as text."""
     if versus is None or versus.difference is None:
         return ""
     low, high = versus.interval
@@ -80,7 +80,7 @@ def difference(versus: Paired | None) -> str:
 
 
 def pairwise_table(verdict: Verdict) -> Table:
-    """Candidates against each other: success of the row's minus the column's, on the held-out problems."""
+    """The candidates against each other: success of the row's minus the column's, on the held-out problems."""
     labels = [standing.label for standing in verdict.standings]
     table = Table(
         title="held-out success of the row's settings minus the column's, paired, with 95 % intervals",
@@ -98,7 +98,7 @@ def pairwise_table(verdict: Verdict) -> Table:
 
 
 def conclusion(spec: StudySpec, verdict: Verdict) -> str:
-    """What to make of it, in a sentence or two."""
+    """The conclusion, in a sentence or two."""
     winner, objectives = verdict.winner, spec.definition.objectives
     if len(objectives) > 1:
         front = front_points(verdict)
@@ -111,11 +111,9 @@ def conclusion(spec: StudySpec, verdict: Verdict) -> str:
         return f"{said}. Take one with: grasp tune apply {spec.name} --trial N"
     versus = winner.held_out.versus
     if versus is None:
-        return (
-            f"the planner's own settings are the best on the choice seeds: {spec.plan.total} trials have found nothing better."
-        )
+        return f"the planner's own settings are the best on the choice seeds: {spec.plan.total} trials found nothing better."
     low, high = versus.interval
-    clear = "better than" if low > 0 else "worse than" if high < 0 else "not told apart from"
+    clear = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
     return (
         f"{winner.label} is {clear} the planner's own settings on held-out seeds ({difference(versus)}). "
         f"{_rounding(winner)}Take it with: grasp tune apply {spec.name}"
@@ -123,7 +121,7 @@ def conclusion(spec: StudySpec, verdict: Verdict) -> str:
 
 
 def _rounding(standing: Standing) -> str:
-    """What rounding came to; empty where nothing was rounded."""
+    """The result of rounding as a sentence; empty if nothing was rounded."""
     rounded = standing.rounded
     if rounded is None:
         return ""
@@ -137,7 +135,7 @@ def front_points(verdict: Verdict) -> list[Standing]:
 
 
 def show(spec: StudySpec, verdict: Verdict, console: Console) -> None:
-    """Print the tables and what they come to."""
+    """Print the tables and the conclusion."""
     terminal.show(console, candidates_table(spec, verdict), width=130)
     if len(verdict.standings) > 2:
         terminal.show(console, pairwise_table(verdict), width=40 + 24 * len(verdict.standings))
@@ -195,7 +193,7 @@ def _held_out_table(verdict: Verdict) -> str:
 
 
 def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
-    """For `grasp tune apply` and for machines."""
+    """The verdict as JSON, for `grasp tune apply` and other programs."""
     return {
         "study": spec.name,
         "planner": spec.planner.planner.name,
@@ -244,7 +242,7 @@ def _rounded(spec: StudySpec, rounded: Rounded) -> dict[str, Any]:
 
 
 def _settings_by_condition(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[dict[str, Scalar]]:
-    """All settings that differ from the planner's defaults, condition by condition."""
+    """All settings that differ from the planner's defaults, per task and horizon."""
     usual = full_settings(spec.planner.planner.name)
     return [{name: value for name, value in point.planner.settings if value != usual[name]} for point in spec.points(settings)]
 
@@ -265,7 +263,7 @@ def _numbers(judged: Judged) -> dict[str, Any]:
 
 
 def span(seeds: tuple[int, ...]) -> str:
-    """Seeds in words: `2000..2063`, or how many they are."""
+    """Seeds in words: `2000..2063`, or their number and range."""
     first, last = min(seeds), max(seeds)
     return f"{first}..{last}" if last - first + 1 == len(seeds) else f"{len(seeds)} from {first} to {last}"
 
@@ -283,13 +281,13 @@ def write(spec: StudySpec, verdict: Verdict) -> Path:
         (folder / WINNER).write_text(json.dumps(as_json(spec, verdict), indent=1) + "\n")
     except OSError as error:
         raise UserError(
-            f"cannot write the study's report to {folder} ({error.strerror}): mend that, and run it again."
+            f"cannot write the study's report to {folder} ({error.strerror}): fix that and run it again."
         ) from error
     return folder
 
 
 def read(folder: Path, name: str) -> Mapping[str, Any]:
-    """A study's winner.json; UserError where there is none."""
+    """The content of a study's winner.json; UserError if there is none."""
     file = folder / WINNER
     require(file.is_file(), f"study {name!r} has no winner in {folder} yet: run grasp tune name={name} to its end first.")
     try:

@@ -1,4 +1,4 @@
-"""A winner's settings with fewer digits, which are taken where they succeed alike on the held-out seeds."""
+"""A winner's settings with fewer digits, which are used if they succeed alike on the held-out seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sweeps.tuning.verdict import ROUNDING_MARGIN, Rounded, Standing, Verdict, c
 from world_models.errors import UserError
 
 RoundedSettings = Mapping[str, Mapping[str, Scalar]]
-"""By label of the candidate that they are rounded from."""
+"""Rounded settings, by label of the candidate that they come from."""
 
 
 def label_of(candidate: str) -> str:
@@ -23,7 +23,7 @@ def label_of(candidate: str) -> str:
 
 
 def rounded_settings(space: Space, settings: Mapping[str, Scalar], digits: int) -> dict[str, Scalar]:
-    """Settings with so many significant digits, each within its range of the space; whole numbers and options stay."""
+    """Settings rounded to `digits` significant digits within the space's ranges; whole numbers and options are unchanged."""
     ranges = {dimension.name: dimension for dimension in space.dimensions if isinstance(dimension, Range)}
     return {
         name: _rounded(value, ranges[name], digits) if name in ranges and isinstance(value, float) else value
@@ -32,7 +32,7 @@ def rounded_settings(space: Space, settings: Mapping[str, Scalar], digits: int) 
 
 
 def _rounded(value: float, dimension: Range, digits: int) -> float:
-    """The nearest number with so many digits in the range; the value itself where its neighbours are both outside."""
+    """The nearest number of `digits` digits within the range; the value itself if both neighbours are outside."""
     for mode in (ROUND_HALF_EVEN, ROUND_CEILING, ROUND_FLOOR):
         found = float(Context(prec=digits, rounding=mode).create_decimal_from_float(value))
         if dimension.holds(found):
@@ -41,7 +41,7 @@ def _rounded(value: float, dimension: Range, digits: int) -> float:
 
 
 def to_round(spec: StudySpec, verdict: Verdict) -> dict[str, dict[str, Scalar]]:
-    """Rounded settings of the winner (of several objectives: of the whole front), where they differ and do not conflict."""
+    """Rounded settings of the winner, or of the whole front for several objectives, if they differ and do not conflict."""
     if spec.digits is None:
         return {}
     standings = verdict.standings if len(spec.definition.objectives) > 1 else (verdict.winner,)
@@ -62,7 +62,7 @@ def _fits(spec: StudySpec, settings: Mapping[str, Scalar]) -> bool:
 
 
 def with_rounded(spec: StudySpec, ledger: Ledger, verdict: Verdict, rounded: RoundedSettings) -> Verdict:
-    """The verdict with what rounded settings came to on the held-out seeds, from the ledger; UserError where cells lack."""
+    """The verdict with the results of rounded settings on the held-out seeds; UserError if the ledger lacks cells."""
     seeds = spec.seed_split.held_out
     labelled = {label_of(label): settings for label, settings in rounded.items()}
     grid = spec.candidates(spec.name, {**{each.label: each.settings for each in verdict.standings}, **labelled}, seeds)
@@ -75,7 +75,7 @@ def with_rounded(spec: StudySpec, ledger: Ledger, verdict: Verdict, rounded: Rou
         points = points_of(spec, settings)
         held_out = judged_on(cells, points, own, seeds, spec.plan.join)
         if held_out is None:
-            raise UserError(f"study {spec.name} is not judged to the end: run the same command again.")
+            raise UserError(f"study {spec.name} is not fully judged yet: run the same command again.")
         versus = paired_on(cells, points, points_of(spec, standing.settings), seeds)
         return replace(standing, rounded=Rounded(spec.digits, settings, held_out, versus))
 
@@ -83,11 +83,11 @@ def with_rounded(spec: StudySpec, ledger: Ledger, verdict: Verdict, rounded: Rou
 
 
 def rounding_words(digits: int, alike: bool, rounded: float, unrounded: float, p_value: float) -> str:
-    """What rounding came to, in a sentence, from held-out rates."""
+    """The result of rounding in a sentence, with held-out rates."""
     rates = f"{rounded:.2f} against {unrounded:.2f} on held-out seeds"
     if alike:
-        return f"Rounded to {digits} digits they succeed alike ({rates}), and so they are taken."
+        return f"Rounded to {digits} digits they succeed alike ({rates}), so the rounded settings are used."
     return (
-        f"All digits are kept: rounded to {digits} they succeed less ({rates}, p {p_value:.2g}; not significantly less, and at "
-        f"most {ROUNDING_MARGIN:g} less, would be alike)."
+        f"All digits are kept: rounded to {digits} they succeed less often ({rates}, p {p_value:.2g}; alike means not "
+        f"significantly less, and at most {ROUNDING_MARGIN:g} less)."
     )

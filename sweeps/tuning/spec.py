@@ -1,4 +1,4 @@
-"""What a study is, as its config says: the places that trials are judged on, the space, the seeds, and who wins."""
+"""The specification of a study, from its config: tasks and horizons, search space, seeds, and objectives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from world_models.errors import UnknownNameError, UserError, require
 
 @dataclass(frozen=True)
 class SeedSplit:
-    """Seeds, disjoint: what trials are tuned on, what chooses among the best, and what the choice is judged on."""
+    """Three disjoint sets of seeds: for tuning, for selecting among the best trials, and for judging the selection."""
 
     tuning: tuple[int, ...]
     choice: tuple[int, ...]
@@ -50,10 +50,10 @@ class SeedSplit:
 
 @dataclass(frozen=True)
 class StudySpec:
-    """A study, checked: every place can be planned."""
+    """A checked study: its planner can be planned with on every task and horizon."""
 
     grid: Grid
-    """The places with the planner's own settings, which winners are compared with; its seeds are the tuning seeds."""
+    """The points with the planner's own settings, the reference for winners; its seeds are the tuning seeds."""
     planner: PlannerEntry
     space: Space
     fixed: tuple[str, ...]
@@ -63,21 +63,21 @@ class StudySpec:
     seed_split: SeedSplit
     top: int
     digits: int | None
-    """Significant digits that the winner's settings are rounded to where that succeeds alike; None: they keep all."""
+    """Significant digits that the winner's settings are rounded to if that succeeds alike; None keeps all."""
     sampling: Sampling
     pruning: Pruning
     starts: Mapping[str, Mapping[str, Scalar]]
     warm_start: tuple[str, ...]
     adopt: bool
     location: str | Path
-    """Of the study's storage."""
+    """File or address of the study's storage."""
     outputs: Outputs
     values: Mapping[str, Any]
     config_text: str
 
     @property
     def name(self) -> str:
-        """Of the study."""
+        """Name of the study."""
         return self.grid.name
 
     @property
@@ -86,22 +86,22 @@ class StudySpec:
         return instances_of(len(self.grid.entries), self.seed_split.tuning, self.sampling.seed)
 
     def for_workers(self, workers: int) -> StudySpec:
-        """With as many trials at a time as fill the batches of so many workers, unless the config has said how many."""
+        """The study with as many trials in parallel as fill the workers' batches, unless the config gives a number."""
         if self.values["parallel"] is not None:
             return self
         raced = self.pruning.applies_to(len(self.definition.objectives)) and not self.plan.timed
         at_a_time = self.plan.chunk if raced else len(self.instances)
-        # A sampler learns from what has ended: many at once are many in the dark.
+        # A sampler learns from finished trials: with many in parallel, many are sampled without that knowledge.
         enough = workers * max(1, whole_number("max_rows", self.values["max_rows"]) // at_a_time)
         parallel = max(1, min(enough, self.plan.total // 2))
         return replace(self, plan=replace(self.plan, parallel=parallel))
 
     def points(self, settings: Mapping[str, Scalar]) -> tuple[Point, ...]:
-        """The places with some settings changed; UserError where settings conflict."""
+        """The study's points with some settings changed; UserError if settings conflict."""
         return tuple(changed(entry, settings).point for entry in self.grid.entries)
 
     def candidates(self, name: str, settings_by_label: Mapping[str, Mapping[str, Scalar]], seeds: tuple[int, ...]) -> Grid:
-        """The default settings (the reference) and some others, by label, on seeds: an ordinary sweep."""
+        """An ordinary sweep of the default settings (the reference) and some others, by label."""
         entries = {}
         for entry in self.grid.entries:
             default = replace(entry, planner="default")
@@ -113,14 +113,14 @@ class StudySpec:
 
 
 def changed(entry: Entry, settings: Mapping[str, Scalar]) -> Entry:
-    """The entry with some of its planner's settings changed; UserError where they conflict."""
+    """The entry with some of its planner's settings changed; UserError if they conflict."""
     planner = entry.point.planner
     named = Named.of(planner.name, full_settings(planner.name, planner.as_dict() | dict(settings)))
     return replace(entry, point=replace(entry.point, planner=named))
 
 
 def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
-    """Compose and check before anything runs; UserError names what is wrong."""
+    """Compose and check a study before anything runs; UserError names what is wrong."""
     composed = compose("tune", _with_space(overrides, conf), conf)
     values: Mapping[str, Any] = composed.values
     spec = spec_of(Composed({**values, "name": values["name"] or "study"}, composed.forced), conf)
@@ -174,7 +174,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
 
 
 def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
-    """The overrides, and the space of the planner's name unless one is named."""
+    """The overrides, with the space named like the planner unless they give one."""
     words = list(overrides)
     if any(word.split("=")[0] == "space" for word in words):
         return words
@@ -186,7 +186,7 @@ def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
 
 
 def _kind_of(label: str, conf: Path | None) -> str | None:
-    """The planner that a config's `name` says."""
+    """The kind of planner in a planner's config, from its `name`."""
     for folder in (conf, CONF) if conf else (CONF,):
         file = folder / "planner" / f"{label}.yaml"
         if file.is_file():
@@ -208,16 +208,16 @@ def _join(raw: object) -> str:
 
 def _objectives(raw: object) -> tuple:
     names = unique("objective", as_list(raw))
-    require(bool(names), "the study has no objective: give one or some, e.g. objectives=[success,seconds].")
+    require(bool(names), "the study has no objective: give at least one, e.g. objectives=[success,seconds].")
     return tuple(objective(str(name)) for name in names)
 
 
 def _bounds(raw: object) -> tuple[Bound, ...]:
-    require(isinstance(raw, Mapping | None), f"constraints {raw!r} are none: give e.g. constraints.seconds=0.5.")
+    require(isinstance(raw, Mapping | None), f"constraints {raw!r} are not bounds: give e.g. constraints.seconds=0.5.")
     found = []
     for name, limit in cast("Mapping[str, object]", raw or {}).items():
         sound = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 <= limit < float("inf")
-        require(sound, f"constraints.{name} {limit!r} is no bound: give a number >= 0, e.g. 0.5.")
+        require(sound, f"constraints.{name} {limit!r} is not a bound: give a number >= 0, e.g. 0.5.")
         found.append(Bound(objective(str(name)), float(cast(float, limit))))
     return tuple(found)
 
@@ -237,7 +237,7 @@ def _sampling(raw: object) -> Sampling:
 def _pruning(raw: object) -> Pruning:
     values = checked_mapping("pruning", raw, ("enabled", "p_value", "warm_up", "chunk"))
     p_value = values.get("p_value", 0.15)
-    require(isinstance(p_value, int | float) and not isinstance(p_value, bool), f"pruning.p_value {p_value!r} is no number.")
+    require(isinstance(p_value, int | float) and not isinstance(p_value, bool), f"pruning.p_value {p_value!r} is not a number.")
     return Pruning(
         _flag("pruning.enabled", values.get("enabled", True)),
         float(cast(float, p_value)),
@@ -269,9 +269,9 @@ def _starts(raw: object, planner: str) -> dict[str, dict[str, Scalar]]:
 def _facts(
     grid: Grid, seed_split: SeedSplit, plan: TuningPlan, sampling: Sampling, space: Space
 ) -> tuple[tuple[str, str], ...]:
-    """What must not change within a study, in words."""
+    """Facts that must not change within a study, in words."""
     conditions = ", ".join(f"{entry.task} H{entry.point.horizon}" for entry in grid.entries)
-    # What is tuned does not count: the files' own values of it may change between two runs.
+    # Tuned settings do not count: their values in the files may change between two runs.
     base = [
         [
             digest(identity_of(entry.point) | {"planner": vars(Named(entry.point.planner.name))}),

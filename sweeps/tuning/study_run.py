@@ -1,4 +1,4 @@
-"""A study's run: trials on the actors until there are as many as asked for, or it is stopped."""
+"""The run of a study: trials on the workers until the requested number is reached or the run is stopped."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ BEST_OF_OTHERS = 3
 
 @dataclass
 class StudyRun:
-    """What a run of a study shares."""
+    """A run of a study, with its ledger and its storage."""
 
     spec: StudySpec
     console: Console
     view: View = View.LIVE
     resume_command: str = "grasp tune"
-    """The command that goes on."""
+    """The command that resumes the run."""
     observers: Sequence[Callable[[TrialView], None]] = ()
-    """Each is told every trial that has ended."""
+    """Each is called with every trial that ends."""
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -61,10 +61,10 @@ class StudyRun:
 
         if self.study.needs_first_trials:
             for name in self.spec.warm_start:
-                self.study.trials_of(name)  # a study that is not there is said before anything starts
+                self.study.trials_of(name)  # an unknown study is reported before anything starts
 
     def run(self) -> RunSummary:
-        """Plan trials until the study has as many as asked for; ends early, and well, after Ctrl-C."""
+        """Plan trials until the study has the requested number; ends early but cleanly on Ctrl-C."""
         spec, durations = self.spec, DurationModel()
         durations.learn_from(self.ledger)
         with ExitStack() as held:
@@ -103,9 +103,9 @@ class StudyRun:
             )
 
     def _begin(self) -> None:
-        """Once the ledger is ours: known good settings for a new study, and trials of drivers that are dead."""
+        """Queue known good settings for a new study and adopt trials of dead drivers; called once the ledger is ours."""
         if self.study.adopt_running(self.spec.adopt):
-            say(self.console, "took over trials that other drivers had under way")
+            say(self.console, "took over trials in progress from other drivers")
         if not self.study.needs_first_trials:
             return
         for entry in self.spec.grid.entries:
@@ -124,11 +124,11 @@ class StudyRun:
             observer(self.study.view(ended.number))
 
     def _enqueue(self, settings: Mapping[str, Scalar], label: str) -> None:
-        """Begin with known good settings; those that the space excludes are left to the sampler, and named."""
+        """Start with known good settings; values outside the space are reported and left to the sampler."""
         part = self.spec.space.part_of(settings)
         outside = [f"{name} {settings[name]}" for name in self.spec.space.names if name in settings and name not in part]
         if outside:
-            say(self.console, f"start {label!r} lies outside the space in {', '.join(outside)}: the sampler picks that")
+            say(self.console, f"start {label!r} lies outside the space in {', '.join(outside)}: the sampler picks those")
         self.study.enqueue(part, label)
 
     def _stopping(self, name: str) -> None:
@@ -137,14 +137,14 @@ class StudyRun:
 
 
 class RecordedCells:
-    """What the ledger has of a point; it is asked for its cells once, and not at all for points that it does not know."""
+    """The ledger's cells of a point; the ledger's list of points is read once, and unknown points are not looked up."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._finished: Mapping[str, object] | None = None
 
     def __call__(self, point: Point) -> Iterable[CellResult]:
-        """Its cells, failed ones included."""
+        """The cells of a point, including failed ones."""
         if self._finished is None:
             self._finished = self._ledger.finished_seeds()
         if point.point_id not in self._finished:
@@ -153,22 +153,22 @@ class RecordedCells:
 
 
 def study_limits(values: Mapping[str, object], timed: bool) -> Limits:
-    """Batches of several trials; more work always comes, so none is kept small for the others' sake.
+    """Limits for batches of several trials; since more trials always follow, no batch is kept small to share the rest.
 
-    `timed`: seconds count, so that each trial has batches of its own, all of a size.
+    If `timed`, seconds matter, so each trial has its own batches, all of one size.
     """
     limits = limits_of(values)
     return replace(limits, mixed=not timed, even=timed)
 
 
 def best_of(views: Iterable[TrialView], larger: bool) -> list[TrialView]:
-    """Complete trials, feasible ones first, the best first by the first objective."""
+    """Complete trials, feasible ones first, ordered by the first objective, best first."""
     complete = [view for view in views if view.state is State.COMPLETE and view.values]
     return sorted(complete, key=lambda view: (not view.feasible, -view.values[0] if larger else view.values[0], view.number))
 
 
 def distinct(views: Iterable[TrialView]) -> list[TrialView]:
-    """Each settings once."""
+    """The trials without repeated settings."""
     seen: dict[tuple[tuple[str, Scalar], ...], TrialView] = {}
     for view in views:
         seen.setdefault(tuple(sorted(view.settings.items())), view)
@@ -176,7 +176,7 @@ def distinct(views: Iterable[TrialView]) -> list[TrialView]:
 
 
 def driver_id(outputs: Outputs) -> str:
-    """Of all drivers of an output folder, of which there is one at a time; made once."""
+    """The id that all drivers of an output folder share, since only one runs at a time; created once."""
     file = outputs.studies / "driver-id"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -187,4 +187,4 @@ def driver_id(outputs: Outputs) -> str:
             pass
         return file.read_text().strip() or "unnamed"
     except OSError as error:
-        raise UserError(f"cannot write {file} ({error.strerror}): mend that, or choose another folder with output=.") from error
+        raise UserError(f"cannot write {file} ({error.strerror}): fix that, or give another folder with output=.") from error

@@ -1,4 +1,4 @@
-"""`grasp tune`: trials until there are as many as asked for, then the best of them on seeds that none has seen."""
+"""`grasp tune`: the requested number of trials, then the best of them on fresh seeds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, v
 
 
 def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, resume_command: str) -> int:
-    """The same for a study that is composed already; records and words quote `overrides` and `resume_command`."""
+    """Run a composed study as `tune` does; records and messages quote `overrides` and `resume_command`."""
     for check in (limits_of, grace_of):
         check(spec.values)
     spec.outputs.prepare()
@@ -48,7 +48,7 @@ def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view:
     tracking.check()
     tracking.start()
     for name in spec.fixed:
-        say(console, f"{name} is fixed on the command line, and not tuned")
+        say(console, f"{name} is fixed on the command line and not tuned")
     try:
         if not _trials(run, console):
             return INTERRUPTED
@@ -56,7 +56,7 @@ def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view:
         if under_way > 0:
             say(
                 console,
-                f"{under_way} trials are under way with another driver: run the same command again once they have ended",
+                f"{under_way} trials are in progress in another driver: run the same command again once they have ended",
             )
             return 0
         return _conclude(run, tracking, overrides, console)
@@ -71,7 +71,7 @@ def _tracking(spec: StudySpec, command: str, console: Console) -> StudyTracking:
 
 
 def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], console: Console) -> int:
-    """Judge the best, and leave tables, pictures and a page in MLflow."""
+    """Judge the best trials, and write tables, figures and a page in MLflow."""
     spec, views = run.spec, run.study.views()
     candidates = select_candidates(spec, views)
     if not _judge(run, candidates, overrides, console):
@@ -93,16 +93,16 @@ def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], 
 
 
 def _trials(run: StudyRun, console: Console) -> bool:
-    """Plan what the study lacks; False when it was stopped."""
+    """Plan the trials that the study lacks; False if it was stopped."""
     spec, done = run.spec, run.study.finished()
     if done >= spec.plan.total:
-        say(console, f"study {spec.name}: all {done} trials are there")
+        say(console, f"study {spec.name}: all {done} trials have ended")
         return True
-    done_words = f", {done} are there" if done else ""
+    done_words = f", {done} already ended" if done else ""
     say(
         console,
         f"study {spec.name}: {spec.plan.total} trials{done_words}, {len(spec.space.names)} settings of {spec.planner.label}, "
-        f"{len(spec.instances)} cells each at most on {spec.values['backend']['name']}; Ctrl-C stops, the same command goes on",
+        f"at most {len(spec.instances)} cells each on {spec.values['backend']['name']}; Ctrl-C stops, the same command goes on",
     )
     summary = run.run()
     ended = f"{run.study.finished()} of {spec.plan.total} trials have ended"
@@ -113,7 +113,7 @@ def _trials(run: StudyRun, console: Console) -> bool:
 
 
 def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[str], console: Console) -> bool:
-    """Plan the candidates and the default on the choice seeds and on the held-out seeds, as two sweeps; False when stopped."""
+    """Plan the candidates and the default on the choice seeds and on the held-out seeds, as two sweeps; False if stopped."""
     spec, split = run.spec, run.spec.seed_split
     settings = {label: view.settings for label, view in candidates.items()}
     grids = [
@@ -130,7 +130,7 @@ def _judge(run: StudyRun, candidates: dict[str, TrialView], overrides: Sequence[
 def _judge_rounded(
     run: StudyRun, verdict: Verdict, rounded: RoundedSettings, overrides: Sequence[str], console: Console
 ) -> bool:
-    """Plan rounded settings on the held-out seeds, in a sweep with those that they are rounded from; False when stopped."""
+    """Plan rounded settings on the held-out seeds, in one sweep with the unrounded ones; False if stopped."""
     if not rounded:
         return True
     spec, seeds = run.spec, run.spec.seed_split.held_out
@@ -142,12 +142,12 @@ def _judge_rounded(
 
 
 def _plan(run: StudyRun, grids: Sequence[Grid], what: str, overrides: Sequence[str], console: Console) -> bool:
-    """Plan what the ledger lacks of some grids, as sweeps of their own; False when stopped."""
+    """Plan the cells of the grids that the ledger lacks, one sweep per grid; False if stopped."""
     missing = missing_of(grids, run.ledger, retry_failed=False)
     if not missing:
         return True
     spec = run.spec
-    even = {**spec.values, "even_batches": True}  # their seconds are reported side by side
+    even = {**spec.values, "even_batches": True}  # because their seconds are compared
     jobs = [Job(grid, spec.outputs, even, spec.config_text) for grid in grids]
     trackers = [SweepTracking(job, overrides, run.ledger, partial(say, console)) for job in jobs]
     for job, tracker in zip(jobs, trackers, strict=True):

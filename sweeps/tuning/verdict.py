@@ -1,4 +1,4 @@
-"""Who wins a study: the best trials, chosen on seeds of their own, judged on seeds that nothing was chosen on."""
+"""The verdict on a study: the best trials, selected on the choice seeds and judged on the held-out seeds."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from world_models.errors import UserError
 DEFAULT = "default"
 """Label of the planner's own settings."""
 FRONT = 12
-"""Points of a Pareto front that are judged at most."""
+"""Most points of a Pareto front that are judged."""
 SIGNIFICANT = 0.05
-"""P-value of McNemar's exact test below which rounded settings succeed less for sure."""
+"""P-value of McNemar's exact test below which rounded settings succeed significantly less."""
 ROUNDING_MARGIN = 0.05
-"""Share of the held-out problems that rounded settings may lose at most, however unsure that is."""
+"""Largest share of the held-out problems that rounded settings may lose, even if the loss is not significant."""
 
 Cells = Mapping[str, list[CellResult]]
-"""By point id."""
+"""Records of cells, by point id."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate on some seeds."""
+    """A candidate's results on a set of seeds."""
 
     success: Rate
     values: Mapping[str, float]
-    """Every objective by name, joined over places."""
+    """Every objective by name, combined over tasks and horizons."""
     versus: Paired | None = None
     """Successes against the default settings, problem by problem; None for the default itself."""
 
@@ -50,7 +50,7 @@ class Rounded:
     """A candidate with fewer digits, planned on the held-out seeds."""
 
     digits: int
-    """Significant ones."""
+    """Number of significant digits."""
     settings: Mapping[str, Scalar]
     held_out: Judged
     versus_unrounded: Paired
@@ -58,7 +58,7 @@ class Rounded:
 
     @property
     def alike(self) -> bool:
-        """Whether it succeeds like the candidate: not significantly less, and not less by more than `ROUNDING_MARGIN`."""
+        """Whether it succeeds as the candidate does: not significantly less, and at most `ROUNDING_MARGIN` less."""
         versus = self.versus_unrounded
         lost = -(versus.difference or 0.0)
         return lost <= 0 or (versus.p_value >= SIGNIFICANT and lost <= ROUNDING_MARGIN)
@@ -66,18 +66,18 @@ class Rounded:
 
 @dataclass(frozen=True)
 class Standing:
-    """A candidate: where its settings come from, and how it did on each set of seeds."""
+    """A candidate: the origin of its settings, and its results on each set of seeds."""
 
     label: str
     trial: int | None
-    """None: the planner's own settings."""
+    """Number of the trial; None for the planner's own settings."""
     settings: Mapping[str, Scalar]
     tuning: Judged | None
-    """None where it was not planned on all of them: the default of a study whose space excludes it."""
+    """Results on the tuning seeds; None if not all were planned, as for a default that the study's space excludes."""
     choice: Judged
     held_out: Judged
     rounded: Rounded | None = None
-    """None where no rounded settings were judged: of those that win nothing, or that have no more digits to lose."""
+    """None if no rounded settings were judged: it does not win, or rounding changes nothing."""
 
     @property
     def optimism(self) -> float | None:
@@ -88,12 +88,12 @@ class Standing:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out of a study."""
+    """The result of a study."""
 
     standings: tuple[Standing, ...]
-    """The winner first; of several objectives: the front, by the second."""
+    """All candidates and the default, the best on the choice seeds first."""
     pairwise: Mapping[tuple[str, str], Paired]
-    """Candidates against each other on held-out seeds."""
+    """Comparisons between candidates on held-out seeds, by their labels."""
 
     @property
     def winner(self) -> Standing:
@@ -107,10 +107,10 @@ class Verdict:
 
 
 def select_candidates(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, TrialView]:
-    """The trials that are judged, by label: the best few, none clearly worse than the best; of several objectives their front.
+    """The trials to judge, by label: the best few that are not clearly worse than the best, or a front of several objectives.
 
-    Those with the planner's own settings are left out, for these are judged anyway: none is left where every other was given
-    up. UserError where no trial is complete and keeps the constraints.
+    Trials with the planner's own settings are left out, because those are judged anyway; the result is empty if every other
+    trial was pruned. Raises UserError if no trial is complete and keeps the constraints.
     """
     objectives = spec.definition.objectives
     own = [point.point_id for point in spec.points({})]
@@ -128,7 +128,7 @@ def select_candidates(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, 
 
 
 def _survivors(spec: StudySpec, views: Sequence[TrialView]) -> list[TrialView]:
-    """Without those that the race would give up now that the best is known: judging them takes as long as judging that."""
+    """The trials that the race would not prune now that the best is known; judging the others would be wasted time."""
     best, larger, last = views[0], spec.definition.objectives[0].larger, len(spec.instances)
     scores = [{step: score for step, score in view.steps.items() if step < last} for view in views]
     lost = [beaten(mine, scores[0], larger, spec.pruning) for mine in scores]
@@ -136,7 +136,7 @@ def _survivors(spec: StudySpec, views: Sequence[TrialView]) -> list[TrialView]:
 
 
 def front_of(views: Sequence[TrialView], objectives: Sequence[Objective]) -> list[TrialView]:
-    """Trials that no other is better than in everything, the best by the first objective first."""
+    """The Pareto front of the trials, ordered by the first objective, best first."""
     signs = np.array([1.0 if objective.larger else -1.0 for objective in objectives])
     scores = np.array([view.values for view in views]) * signs
     beaten = [bool(((scores >= mine).all(1) & (scores > mine).any(1)).any()) for mine in scores]
@@ -147,7 +147,7 @@ def front_of(views: Sequence[TrialView], objectives: Sequence[Objective]) -> lis
 def order_kept(standings: Sequence[Standing], objectives: Sequence[Objective]) -> float | None:
     """Share of pairs of a front whose order, by every objective, is the same on held-out seeds as on tuning seeds.
 
-    None without pairs; a pair that is equal on either counts as kept.
+    None without pairs; a pair that is equal on either set of seeds counts as kept.
     """
     pairs = kept = 0
     both = [(standing.tuning, standing.held_out) for standing in standings if standing.tuning is not None]
@@ -160,7 +160,7 @@ def order_kept(standings: Sequence[Standing], objectives: Sequence[Objective]) -
 
 
 def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) -> Verdict:
-    """All candidates and the default, from the ledger; the winner is the best of them on the choice seeds."""
+    """The verdict on all candidates and the default, from the ledger; the winner is the best on the choice seeds."""
     settings = {label: dict(view.settings) for label, view in candidates.items()}
     seed_split = spec.seed_split
     every = (*seed_split.tuning, *seed_split.choice, *seed_split.held_out)
@@ -176,7 +176,7 @@ def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) 
             for seeds in (seed_split.tuning, seed_split.choice, seed_split.held_out)
         )
         if choice is None or held_out is None:
-            raise UserError(f"study {spec.name} is not judged to the end: run the same command again.")
+            raise UserError(f"study {spec.name} is not fully judged yet: run the same command again.")
         standings.append(Standing(label, None if view is None else view.number, changes, tuning, choice, held_out))
     first = spec.definition.objectives[0]
     sign = -1.0 if first.larger else 1.0
@@ -190,7 +190,7 @@ def judge(spec: StudySpec, ledger: Ledger, candidates: Mapping[str, TrialView]) 
 
 
 def cells_of(grid: Grid, ledger: Ledger) -> Cells:
-    """The grid's cells that the ledger has."""
+    """The grid's cells in the ledger."""
     cells: dict[str, list[CellResult]] = {}
     for record in from_table(records_of(grid, ledger)):
         cells.setdefault(record.point_id, []).append(record)
@@ -198,12 +198,12 @@ def cells_of(grid: Grid, ledger: Ledger) -> Cells:
 
 
 def points_of(spec: StudySpec, settings: Mapping[str, Scalar]) -> list[str]:
-    """Ids of the points that some settings are planned at, place by place."""
+    """Ids of the points with some settings, one per task and horizon."""
     return [point.point_id for point in spec.points(settings)]
 
 
 def judged_on(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Sequence[int], join: str) -> Judged | None:
-    """What some points came to on seeds, beside the planner's `own` points; None unless all cells are there."""
+    """Results of some points on seeds, compared with the planner's `own` points; None unless all cells are there."""
     wanted = set(seeds)
     by_condition = [[record for record in cells.get(point, ()) if record.seed in wanted] for point in points]
     if any(len(records) < len(wanted) for records in by_condition):
@@ -216,7 +216,7 @@ def judged_on(cells: Cells, points: Sequence[str], own: Sequence[str], seeds: Se
 
 
 def paired_on(cells: Cells, one: Sequence[str], other: Sequence[str], seeds: Sequence[int]) -> Paired:
-    """Successes of one list of points against another's, place by place and seed by seed."""
+    """Successes of one list of points against another's, paired by task, horizon and seed."""
     total = Paired(0, 0, 0)
     for left, right in zip(one, other, strict=True):
         part = paired(_successes(cells.get(left, ()), seeds), _successes(cells.get(right, ()), seeds))

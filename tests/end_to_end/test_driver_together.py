@@ -179,7 +179,7 @@ def test_a_name_is_free_again_when_the_driver_that_had_it_is_dead(model: Path, t
     ledger = Ledger(Outputs(tmp_path).ledger)
     with ledger.writer():
         file.write_text(said_by("old", None).to_json())
-        assert _sentence(words).endswith("or let it plan this sweep as well with --join.")
+        assert _sentence(words).endswith("or let it plan this sweep too with --join.")
         file.write_text(said_by("old", ledger.holder()).to_json())
         assert "a sweep named old is running with another grid" in _sentence(words)
 

@@ -127,7 +127,7 @@ def test_a_folder_of_the_users_own_configs_adds_options(tmp_path):
     spec = spec_of(compose("config", ["sweep=mine"], tmp_path), tmp_path)
     assert (spec.name, spec.seeds) == ("mine", (5,))
     assert [(task.label, task.horizons) for task in spec.tasks] == [("wall_deep", (100,))]
-    with pytest.raises(UserError, match="no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         compose("config", [], tmp_path / "missing")
 
 

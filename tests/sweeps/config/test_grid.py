@@ -130,7 +130,7 @@ def test_a_sweep_saved_without_versions_and_noises_has_the_same_ids():
 
 @pytest.mark.parametrize("value", [-0.1, "much", True, float("nan"), float("inf")])
 def test_invalid_weights_of_disagreement_are_refused(value):
-    with pytest.raises(UserError, match="is no weight >= 0"):
+    with pytest.raises(UserError, match="is not a weight >= 0"):
         spec_of(config(disagreement=value))
 
 
@@ -180,11 +180,11 @@ def test_one_model_under_two_names_is_refused():
         ({"seeds": [1, 1]}, "seed 1 is given twice"),
         ({"seeds": []}, "the grid is empty: it has no seeds"),
         ({"seeds": 0}, "the grid is empty: it has no seeds"),
-        ({"seeds": -3}, "seeds -3 is no number of seeds"),
-        ({"seeds": "many"}, "seeds 'many' is no number of seeds"),
+        ({"seeds": -3}, "seeds -3 is not a number of seeds"),
+        ({"seeds": "many"}, "seeds 'many' is not a number of seeds"),
         ({"seeds": [-1]}, "seed -1 is not"),
         ({"seeds": {"from": 3}}, "seeds has"),
-        ({"seeds": None}, "seeds None is no number"),
+        ({"seeds": None}, "seeds None is not a number"),
         ({"planners": {}}, "the grid is empty: it has no planner"),
         ({"tasks": None}, "the grid is empty: it has no task"),
         ({"world_models": ["a", "a"]}, "world model 'a' is given twice"),
@@ -194,8 +194,8 @@ def test_one_model_under_two_names_is_refused():
         ({"mode": "mcp:5"}, "unknown execution mode 'mcp:5': did you mean 'mpc:K'?"),
         ({"mode": ["open_loop", "mpc:0"]}, "execution mode 'mpc:0' does not say"),
         ({"mode": 10}, "unknown execution mode '10'"),
-        ({"name": "../up"}, "is no file name"),
-        ({"name": None}, "is no file name"),
+        ({"name": "../up"}, "is not a file name"),
+        ({"name": None}, "is not a file name"),
         ({"planners": {"gd": {"name": "gd", "settings": {"lr": [1, 2]}}}}, "planners.gd.settings.lr is"),
         ({"planners": {"gd": {"name": "gd", "overrides": [{"tsk": "wall"}]}}}, "it takes task, file, horizon and settings"),
         ({"tasks": {"wall": {**TASK, "world_model": None}}}, "task 'wall' has no world model"),
@@ -210,7 +210,7 @@ def test_nonsense_is_refused_in_one_sentence(changes, said):
 
 
 def test_settings_for_a_planner_that_is_not_there_are_refused():
-    with pytest.raises(UserError, match=r"planner 'cem'.*has gd only"):
+    with pytest.raises(UserError, match=r"planner 'cem'.*has only gd"):
         spec_of(Composed(config().values, {"cem": {"samples": 3}}))
 
 

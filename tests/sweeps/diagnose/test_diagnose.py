@@ -115,7 +115,7 @@ def test_mlflow_keeps_figures_tables_and_verdicts(diagnosed):
         ("world_model=nosuch", "unknown world model 'nosuch'"),
         ("horizons=[10,20]", "horizons [10, 20] are too few"),
         ("horizons=[10,20,-3]", "horizon -3 is not a positive"),
-        ("problems=0", "problems 0 is no whole number >= 2"),
+        ("problems=0", "problems 0 is not a whole number >= 2"),
         ("problems=40", "problems 40 exceeds the 32 seeds"),
         ("places.early=50", "places.early 50 does not come before places.late 40"),
         ("places.gd_lr=0", "places.gd_lr 0 is not a valid learning rate"),

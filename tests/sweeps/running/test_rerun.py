@@ -56,7 +56,7 @@ def test_another_algorithm_version_is_said_in_one_sentence(records: list[CellRes
     record = next(record for record in records if record.planner == "grasp")
     assert version_notes(record) == version_notes(replace(record, algorithm_version=None)) == []
     (note,) = version_notes(replace(record, algorithm_version=2))
-    assert note == "planned with version 2 of planner grasp's algorithm, this is version 1: results may differ"
+    assert note == "the record was planned with version 2 of planner grasp's algorithm, this is version 1: results may differ"
 
 
 def test_the_verb_says_that_it_agrees(output: Path, records: list[CellResult], capsys: pytest.CaptureFixture[str]) -> None:

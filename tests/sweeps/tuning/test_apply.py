@@ -112,14 +112,14 @@ def test_another_studys_winner_goes_beside_the_first(ended, tmp_path, capsys):
     assert sorted(each.name for each in (tmp_path / "conf" / "tuned" / "mine").iterdir()) == ["wall-10.yaml", "wall-20.yaml"]
     capsys.readouterr()
     assert main(["tune", "apply", "cheap", "--name", "mine", "--conf", conf, f"output={folder}"]) == 2
-    assert "wall-10.yaml is there already" in capsys.readouterr().err
+    assert "wall-10.yaml exists already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("rounded", "said"),
     [
-        ("worse", "All digits are kept: rounded to 3 they succeed less (0.25 against 1.00 on held-out seeds, p 0.01;"),
-        ("absent", "All digits are kept, for grasp tune has judged no rounded settings of it."),
+        ("worse", "All digits are kept: rounded to 3 they succeed less often (0.25 against 1.00 on held-out seeds, p 0.01;"),
+        ("absent", "All digits are kept, because grasp tune did not judge rounded settings."),
     ],
 )
 def test_digits_are_kept_where_rounding_costs_success_or_was_not_judged(rounded, said, ended, model, tmp_path, capsys):

@@ -84,7 +84,7 @@ def test_a_study_that_has_ended_plans_nothing_again(ended, capsys):
     before = Ledger(folder / "ledger").table(columns=["cell_id"]).num_rows
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "study quick: all 8 trials are there" in said
+    assert "study quick: all 8 trials have ended" in said
     assert Ledger(folder / "ledger").table(columns=["cell_id"]).num_rows == before
 
 
@@ -130,7 +130,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     assert main(["tune", "apply", *base]) == 2
     assert "name the study: grasp tune apply STUDY, one of quick" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--trial", "99", *base]) == 2
-    assert "trial 99 is none of the candidates" in capsys.readouterr().err
+    assert "trial 99 is not a candidate" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--name", "a/b", "--trial", "99", *base]) == 2
     capsys.readouterr()
     (tmp_path / "tuned" / "there").mkdir(parents=True)
@@ -138,9 +138,9 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text())
     number = next(str(each["trial"]) for each in winner["candidates"] if each["trial"] is not None)
     assert main(["tune", "apply", "quick", "--name", "there", "--trial", number, *base]) == 2
-    assert "wall-10.yaml is there already" in capsys.readouterr().err
+    assert "wall-10.yaml exists already" in capsys.readouterr().err
     assert main(["tune", "apply", "quick", "--name", "cem", "--trial", number, *base]) == 2
-    assert "planner 'cem' is cem, and study quick has tuned gd" in capsys.readouterr().err
+    assert "planner 'cem' is cem, but study quick tuned gd" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
         (["space.lr.low=2", "space.lr.high=1"], "space.lr goes from 2 to 1: low is above high; swap them."),
         (["space.lr.low=0"], "space.lr has a log scale from 0: it must start above 0"),
         (["space.rl.low=0"], "unknown setting of planner 'gd' in the search space: 'rl': did you mean 'lr'"),
-        (["trials=0"], "trials 0 is no whole number >= 1"),
+        (["trials=0"], "trials 0 is not a whole number >= 1"),
         (["planner=[gd,cem]", "space=gd"], "grasp tune takes one planner, not 2"),
         (["held_out.start=10004"], "seed 10004 is in seeds and in held_out"),
         (["choice_seeds.start=2000"], "seed 2000 is in choice_seeds and in held_out"),
@@ -162,18 +162,18 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
         (["pruning.p_value=2"], "pruning.p_value 2.0 is not a valid probability"),
         (["pruning.warm_up=1"], "too few to compare"),
         (["pruning.enabled=perhaps"], "pruning.enabled 'perhaps' is neither true nor false"),
-        (["constraints.seconds=-1"], "constraints.seconds -1 is no bound"),
+        (["constraints.seconds=-1"], "constraints.seconds -1 is not a bound"),
         (["constraints.second=1"], "unknown objective 'second': did you mean 'seconds'"),
         (["starts.mine.lr=-1"], "starts.mine: lr -1 is negative"),
         (["starts.mine=3"], "starts.mine 3 holds no settings"),
-        (["digits=0"], "digits 0 is no whole number >= 1"),
-        (["top=0"], "top 0 is no whole number >= 1"),
-        (["parallel=0"], "parallel 0 is no whole number >= 1"),
+        (["digits=0"], "digits 0 is not a whole number >= 1"),
+        (["top=0"], "top 0 is not a whole number >= 1"),
+        (["parallel=0"], "parallel 0 is not a whole number >= 1"),
         (["optuna.storage=mysql://x/y"], "is neither a file nor postgresql://"),
         (["optuna.storage=postgresql://me:geheim@127.0.0.1:1/y"], "cannot be used"),
         (["optuna.storage=/proc/no/journal"], "cannot be written"),
         (["warm_start=other"], "unknown study 'other'"),
-        (["max_rows=0"], "max_rows 0 is no whole number"),
+        (["max_rows=0"], "max_rows 0 is not a whole number"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_planned(more, said, model, tmp_path, capsys):
@@ -221,7 +221,7 @@ def test_several_objectives_make_a_front(model, tmp_path, capsys):
         assert share is not None
         assert int(share[1]) == round(100 * winner["order_kept"])
         assert main(["tune", "apply", "front", f"output={tmp_path}", "--conf", str(tmp_path / "conf")]) == 2
-        assert "choose one with --trial" in capsys.readouterr().err
+        assert "select one with --trial" in capsys.readouterr().err
 
 
 def test_no_trial_that_keeps_the_constraints(model, tmp_path, capsys):
