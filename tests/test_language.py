@@ -131,7 +131,7 @@ def test_ordinary_uses_of_the_same_words_are_not_found() -> None:
     assert not old_names("planners/settings.py", "class Choice:\n    choices = ()\ndef insight(multicrews): ...")
 
 
-PROSE_FOLDERS = ("benchmarks", "docker", "sweeps/conf", "sweeps/diagnose", "tests")
+PROSE_FOLDERS = ("benchmarks", "docker", "docs", "examples", "orchestrator", "planners", "sweeps", "tests", "world_models")
 """Folders whose sentences are checked against the patterns below."""
 
 DOCSTRINGS = {

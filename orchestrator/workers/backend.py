@@ -88,7 +88,7 @@ class WorkerView:
 
     @property
     def plans(self) -> str:
-        """What it plans now, in words; empty: it is idle."""
+        """The batch that it plans now, in words; empty when it is idle."""
         return "" if self.batch is None else self.batch.words
 
     @property

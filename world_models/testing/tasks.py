@@ -121,7 +121,7 @@ def problems_depend_on_their_arguments_only(case: TaskCase) -> None:
 
 
 def action_block_does_not_change_problems(case: TaskCase) -> None:
-    """How many steps a model step takes is the model's affair."""
+    """The model decides how many environment steps one of its steps takes."""
     other = case.changed(action_block=1).problem(2, case.horizon)
     assert _same(other, case.problems[2]), "action_block changes the problem of a seed"
 
