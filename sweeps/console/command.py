@@ -48,9 +48,9 @@ def names_among(words: Sequence[str]) -> list[str]:
     return [word for word in words if "=" not in word]
 
 
-def one_name(verb: str, words: Sequence[str], kind: str = "sweep") -> str | None:
+def one_name(command: str, words: Sequence[str], kind: str = "sweep") -> str | None:
     """The one argument that is not `key=value`, if there is one; UserError for more."""
     names = names_among(words)
     if len(names) > 1:
-        raise UserError(f"grasp {verb} takes one {kind}, not {len(names)}: give {names[0]} or {names[1]}.")
+        raise UserError(f"grasp {command} takes one {kind}, not {len(names)}: give {names[0]} or {names[1]}.")
     return names[0] if names else None

@@ -1,6 +1,6 @@
 """The output of `--json`: one object per line, in one schema that `grasp sweep`, `grasp tune` and `grasp status` share.
 
-Every line has `schema`, `kind` and `progress`; what is beside them depends on the kind. docs/running.md describes the keys.
+Every line has `schema`, `kind` and `progress`; the other keys depend on the kind. docs/running.md describes the keys.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ LOOK = 1.0
 CALM = 10.0
 """The shortest pause as a multiple of the last look's duration: the driver needs the machine more."""
 TAKEN_WITHIN = 30.0
-"""Seconds without an answer to a request after which the user is told so."""
+"""Seconds without an answer to a request after which a line says so."""
 
 
 class SecondDriver:
