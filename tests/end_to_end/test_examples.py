@@ -55,4 +55,4 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert "text/html" in shown
     folder = tmp_path / "outputs" / "sweeps" / "first"
     assert (folder / "report.html").exists()
-    assert "what it took" in (folder / "report.txt").read_text(), "the report went to the notebook"
+    assert "s/plan, all" in (folder / "report.txt").read_text(), "the report went to the notebook"
