@@ -82,7 +82,7 @@ def test_bad_input_is_refused_in_one_sentence(tmp_path):
         grasp.sweep("seeds=2", seeds=3, output=tmp_path)
     with pytest.raises(grasp.UserError, match="seeds is a set: give a number"):
         grasp.sweep(seeds={1, 2}, output=tmp_path)
-    with pytest.raises(grasp.UserError, match=r"grasp\.sweep plans one sweep, and h50 and h100 are 2"):
+    with pytest.raises(grasp.UserError, match=r"grasp\.sweep plans one sweep, but h50 and h100 are 2"):
         grasp.sweep(sweep="h50,h100", output=tmp_path)
     with pytest.raises(grasp.UserError, match="make 2 cells"):
         grasp.plan(task="wall", horizons=[10], seeds=[1, 2])
