@@ -199,7 +199,7 @@ def test_a_study_whose_space_changed_is_refused(ended, capsys):
 def test_a_setting_on_the_command_line_is_fixed_and_not_tuned(model, tmp_path, capsys):
     asked = words(model, tmp_path, "planners.gd.settings.lr=0.05", "trials=3", "tracking.enabled=false")
     assert main(asked) == 0
-    assert "lr is fixed on the command line, and not tuned" in capsys.readouterr().out
+    assert "lr is fixed on the command line and not tuned" in capsys.readouterr().out
     spec = read_study(asked[1:], None)
     assert "lr" not in spec.space.names
     table = Ledger(tmp_path / "ledger").table(columns=["planner_settings"])
