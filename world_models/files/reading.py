@@ -1,0 +1,76 @@
+"""The one reader of small JSON files: bounded, decoded, checked against a type; a spoilt one is named and can be set aside."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from world_models.errors import UserError
+from world_models.files.writing import write_error
+
+MAX_BYTES = 256 * 2**20
+"""The largest file that is read; ours are far smaller."""
+
+T = TypeVar("T")
+
+
+class SpoiltFileError(UserError):
+    """A file that does not hold what it should: the sentence names the file, the field and what is wrong."""
+
+
+def read_json(file: Path, kind: type[T], what: str, remedy: str, max_bytes: int = MAX_BYTES) -> T:
+    """The value of type `kind` (a dataclass, `dict[str, int]`, ...) in a JSON file; `what` names it, e.g. "a saved sweep".
+
+    Types are taken strictly: a text is not a number. Raises FileNotFoundError if there is no file, and SpoiltFileError, with
+    `remedy` as its last words, for one that cannot be read, is too large, or does not hold the type.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SpoiltFileError(f"cannot read {str(file)!r} ({error.strerror}): {remedy}.") from error
+    if len(data) > max_bytes:
+        raise SpoiltFileError(f"{str(file)!r} is not {what} (it has more than {max_bytes} bytes): {remedy}.")
+    return parse_json(data, kind, what, remedy, str(file))
+
+
+def parse_json(data: bytes | str, kind: type[T], what: str, remedy: str, where: str) -> T:
+    """The same for JSON that was read already; `where` names its source."""
+    try:
+        return _adapter(kind).validate_json(data, strict=True)
+    except ValidationError as error:
+        raise SpoiltFileError(f"{where!r} is not {what} ({first_fault(error)}): {remedy}.") from error
+
+
+def to_json(value: object, indent: int | None = None) -> str:
+    """The JSON that `read_json` reads, for a dataclass or plain values."""
+    return _adapter(type(value)).dump_json(value, indent=indent).decode()
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first fault of a validation in a few words: where it is, and what was expected there."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    words = " ".join(str(fault["msg"]).split())[:200]
+    return f"{place}: {words}" if place else words
+
+
+def set_aside(file: Path) -> Path:
+    """Rename a spoilt file to NAME.spoilt-N beside it and return its new path. Raises WriteError if that cannot be done."""
+    number = 1
+    while (aside := file.with_name(f"{file.name}.spoilt-{number}")).exists():
+        number += 1
+    try:
+        return file.replace(aside)
+    except OSError as error:
+        raise write_error(aside, error) from error
+
+
+@cache
+def _adapter(kind: Any) -> Any:  # beartype does not know the type TypeAdapter
+    return TypeAdapter(kind)
