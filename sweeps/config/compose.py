@@ -36,6 +36,23 @@ C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The choices of files and the overrides that a config was composed of."""
+
+    kind: type[Config]
+    choices: tuple[str, ...]
+    changes: tuple[Assignment, ...]
+    extra: Path | None
+
+    def sources(self, planners: object) -> Sources:
+        """The source of each value; `planners` are composed, with their tuned rules."""
+        arguments = _arguments(self.choices, self.extra)
+        with initialize_config_dir(str(CONF), version_base=None):
+            files = file_sources(self.kind.FILE, arguments, self.extra)
+        return files.with_overrides(self.changes).with_tuned(planners)
+
+
+@dataclass(frozen=True)
 class Composed(Generic[C]):
     """A typed config with what it was composed of."""
 
@@ -44,13 +61,23 @@ class Composed(Generic[C]):
     """Planner settings given on the command line, by planner label."""
     values: Mapping[str, object] = field(default_factory=dict)
     """The same in plain containers, for records."""
-    sources: Sources = field(default_factory=Sources)
-    """Where each value came from."""
+    origin: Origin | None = None
+    """The overrides and folder that it was composed of; None for one that was made up."""
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The source of each value. The files are read for it once more, which composing alone does not need."""
+        return Sources() if self.origin is None else self.origin.sources(self.values.get("planners"))
+
+    @cached_property
+    def masked(self) -> dict[str, object]:
+        """The values with passwords in addresses masked."""
+        return {key: _masked(value) for key, value in self.values.items()}
 
     @cached_property
     def text(self) -> str:
         """The config as YAML, for records; passwords in addresses are masked."""
-        return OmegaConf.to_yaml(OmegaConf.create({key: _masked(value) for key, value in self.values.items()}))
+        return OmegaConf.to_yaml(OmegaConf.create(self.masked))
 
 
 def _masked(value: object) -> object:
@@ -75,7 +102,8 @@ def compose(kind: type[C], overrides: Sequence[str] = (), extra: Path | None = N
     known = groups(extra)
     given = assignments(overrides, kind)
     choices, changes = _split(given, kind, known)
-    config, sources = _composed(kind, choices, extra)
+    origin = Origin(kind, tuple(choices), tuple(changes), extra)
+    config = _composed(origin)
     _assign(config, changes, kind)
     values = _resolved(config, kind)
     _check_chosen(values, changes)
@@ -83,9 +111,9 @@ def compose(kind: type[C], overrides: Sequence[str] = (), extra: Path | None = N
     values["planners"] = _with_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
     if values["planners"] is None:
         del values["planners"]
-    sources = sources.with_overrides(changes).with_tuned(values.get("planners"))
     header_faults(values, extra)
-    return Composed(typed(kind, values, sources.words), forced, values, sources)
+    checked = typed(kind, values, lambda key: origin.sources(values.get("planners")).words(key))
+    return Composed(checked, forced, values, origin)
 
 
 def several(group: str, overrides: Sequence[str], kind: type[Config], extra: Path | None) -> tuple[int, list[str]] | None:
@@ -135,15 +163,16 @@ def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
         require(options.count(option) == 1, f"{kind} {option!r} is given twice: name each once.")
 
 
-def _composed(kind: type[Config], choices: Sequence[str], extra: Path | None) -> tuple[DictConfig, Sources]:
-    """What Hydra composes of the files, and the file of each value."""
-    arguments = list(choices)
-    if extra is not None:
-        arguments.append(f"hydra.searchpath=[{override_text(str(extra.resolve()))}]")
+def _arguments(choices: Sequence[str], extra: Path | None) -> list[str]:
+    """The choices of files and the user's folder, in Hydra's words."""
+    return [*choices, *([] if extra is None else [f"hydra.searchpath=[{override_text(str(extra.resolve()))}]"])]
+
+
+def _composed(origin: Origin) -> DictConfig:
+    """The values that Hydra composes of the files."""
     with initialize_config_dir(str(CONF), version_base=None):
         try:
-            config = hydra_compose(kind.FILE, arguments)
-            return config, file_sources(kind.FILE, arguments, extra)
+            return hydra_compose(origin.kind.FILE, _arguments(origin.choices, origin.extra))
         except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
             raise UserError(f"the config cannot be composed: {mask_text(' '.join(str(error).split()))[:500]}") from error
 
@@ -175,7 +204,7 @@ def _plain(config: DictConfig, key: str) -> object:
 
 
 def _read(text: str) -> object:
-    """What an interpolation gave, read by Hydra's grammar; a text that it cannot read stays one."""
+    """The value of an interpolated text in Hydra's grammar; a text that it cannot read stays one."""
     try:
         return OverridesParser.create().parse_override(f"value={text}").value()
     except HydraException:

@@ -18,6 +18,7 @@ from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
+from sweeps.config.axes import seeds_text
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import SweepJob, read_jobs
 from sweeps.console.display import View
@@ -103,7 +104,7 @@ def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool
 
 
 def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
-    names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
+    names = " and ".join(f"sweep {job.grid.name} ({seeds_text(job.grid.seeds)})" for job in driver.jobs)
     backend = driver.jobs[0].config.backend.name
     if driver.view is View.LIVE:
         say(

@@ -34,7 +34,7 @@ def typed(kind: type[C], values: Mapping[str, object], where: Callable[[str], st
 
 
 def kind_at(kind: Any, key: str) -> Kind | None:
-    """What a dotted key takes; None for a group of keys and for a key that the config does not have."""
+    """The kind of value that a dotted key takes; None for a group of keys and for a key that the config does not have."""
     found = _annotation(kind, key.split("."))
     return next((each for each in getattr(found, "__metadata__", ()) if isinstance(each, Kind)), None)
 

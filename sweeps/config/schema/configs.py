@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from orchestrator.core.cell import OPEN_LOOP
 from orchestrator.tuning.objectives import JOINS
 from sweeps.config.axes import disagreements_of, goal_costs_of, horizons_of, modes_of, noise_seeds_of, seeds_of
-from sweeps.config.schema.kinds import axis, flag, folder, folder_name, number, one_of, place, seconds, text, texts, whole
+from sweeps.config.schema.kinds import axis, flag, folder, folder_name, location, number, one_of, seconds, text, texts, whole
 from sweeps.config.schema.sections import (
     STRICT,
     ArtifactsConfig,
@@ -34,7 +34,7 @@ MAX_ROWS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
-    """What every config of a grid has."""
+    """The keys that every config of a grid has."""
 
     FILE: ClassVar[str]
     GROUPS: ClassVar[tuple[str, ...]] = ("task", "planner")
@@ -57,9 +57,9 @@ class GridConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(GridConfig):
-    """What every config has whose cells go to a ledger."""
+    """The further keys of every config whose cells go to a ledger."""
 
-    storage: Annotated[str | None, place("s3://bucket/folder")] = None
+    storage: Annotated[str | None, location("s3://bucket/folder")] = None
     max_rows: Annotated[int, whole(1, MAX_ROWS, 64)] = 64
     target_seconds: Annotated[float, seconds(60)] = 60.0
     even_batches: Annotated[bool, flag()] = False
@@ -112,7 +112,7 @@ class OptunaConfig:
     """Where studies are kept."""
 
     __pydantic_config__ = STRICT
-    storage: Annotated[str | None, place("postgresql://USER@HOST/DATABASE")] = None
+    storage: Annotated[str | None, location("postgresql://USER@HOST/DATABASE")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,10 @@ MANY = 10**9
 
 @dataclass(frozen=True)
 class Kind:
-    """What a key accepts: annotate a field with it, and pydantic checks values by it."""
+    """The values that a key accepts: annotate a field with it, and pydantic checks values by it."""
 
     expected: str
-    """What the key takes, to be read after "is not", e.g. `a whole number from 1 to 10`."""
+    """The value that the key takes, to be read after "is not", e.g. `a whole number from 1 to 10`."""
     accept: Callable[[Any], object]
     """The value to use. Raises UserError with a sentence of its own, or ValueError for the usual one."""
     example: str = ""
@@ -128,7 +128,7 @@ def folder(example: str = "FOLDER", null: bool = False) -> Kind:
     return Kind("a path", accept, example, text=True, optional=null)
 
 
-def place(example: str) -> Kind:
+def location(example: str) -> Kind:
     """A folder or a URI, or null; `~` at its beginning is the home folder."""
     as_folder = folder(null=True)
 

@@ -93,7 +93,7 @@ class RayBackendConfig:
 
 
 BackendConfig = Annotated[InlineConfig | RayBackendConfig, Field(discriminator="name")]
-"""What plans, and on which machines."""
+"""The backend that plans."""
 
 
 @dataclass(frozen=True)
