@@ -17,6 +17,15 @@ TEMPORARY = re.compile(r"\.(.*)-(\d+)-[0-9a-f]{8}\.tmp")
 """Name of a file that is being written: the machine and the process id of its writer, and a random word."""
 
 
+REMEDIES = {
+    errno.ENOSPC: "free some space and run again; what was recorded is kept",
+    errno.EDQUOT: "free some of your quota and run again; what was recorded is kept",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose a folder that you may write to",
+}
+"""What to do about an error of the system, by its number."""
+
+
 class WriteError(UserError):
     """A file could not be written; the error of the system is its cause, and the old file is unchanged."""
 
@@ -55,13 +64,7 @@ def whole_file(file: Path, durable: bool = False) -> Iterator[Path]:
 
 def write_error(file: Path, error: OSError) -> WriteError:
     """The sentence for a file that could not be written."""
-    remedies = {
-        errno.ENOSPC: "free some space and run again; what was recorded is kept",
-        errno.EDQUOT: "free some of your quota and run again; what was recorded is kept",
-        errno.EROFS: "choose a folder that can be written to",
-        errno.EACCES: "choose a folder that you may write to",
-    }
-    remedy = remedies.get(error.errno or 0, "choose another folder or file")
+    remedy = REMEDIES.get(error.errno or 0, "choose another folder or file")
     return WriteError(f"cannot write {str(file)!r} ({error.strerror or type(error).__name__}): {remedy}.")
 
 
