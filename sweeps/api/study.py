@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from orchestrator.core.cell import Scalar
 from orchestrator.tuning.optuna_study import trials_of
@@ -20,6 +19,7 @@ from sweeps.tuning import report
 from sweeps.tuning.spec import read_study
 from sweeps.tuning.tune import run_study
 from world_models.errors import UnknownNameError, UserError
+from world_models.files.yaml_reading import load_yaml
 
 
 def tune(
@@ -63,8 +63,8 @@ def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
     known = sorted(file.parent.name for file in outputs.studies.glob(f"*/{report.WINNER}"))
     if name not in known:
         raise UnknownNameError("study that has ended", name, known)
-    values = yaml.safe_load((outputs.study(name) / "config.yaml").read_text())
-    return Study(name, outputs, storage_of(values.get("optuna"), outputs))
+    values = load_yaml(outputs.study(name) / "config.yaml", f"the config of study {name!r}")
+    return Study(name, outputs, storage_of(values.get("optuna") if isinstance(values, dict) else None, outputs))
 
 
 @dataclass(frozen=True, repr=False)

@@ -27,7 +27,8 @@ from sweeps.config.grid import Grid
 from sweeps.config.jobs import Job
 from sweeps.config.outputs import Outputs
 from sweeps.running.observer import RunObserver
-from world_models.errors import UserError, require
+from world_models.errors import require
+from world_models.files.yaml_reading import parse_yaml, read_yaml_text
 
 _STORE_FILE = "where.json"
 """File in a tracking store's outbox with the store's address, without credentials, and its experiment."""
@@ -174,15 +175,13 @@ def is_tracked(tracker: Tracker, description: SweepDescription, ledger: Ledger) 
 
 def saved_description(name: str, outputs: Outputs) -> tuple[SweepDescription, TrackingStore | None]:
     """The description of a saved sweep and the tracking store in its config; UserError as from `Outputs.load`."""
-    import yaml
-
-    grid = outputs.load(name)
-    try:
-        text = (outputs.sweep(name) / "config.yaml").read_text()
-        values = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"the config of sweep {name!r} cannot be read ({error}): run the sweep again.") from error
-    return _describe_sweep(grid, text, outputs), tracking_store_of((values or {}).get("tracking"), outputs)
+    grid, what = outputs.load(name), f"the config of sweep {name!r}"
+    file = outputs.sweep(name) / "config.yaml"
+    text = read_yaml_text(file, what)
+    values = parse_yaml(text, what, str(file))
+    return _describe_sweep(grid, text, outputs), tracking_store_of(
+        values.get("tracking") if isinstance(values, dict) else None, outputs
+    )
 
 
 def _describe_sweep(grid: Grid, config_text: str, outputs: Outputs, words: Sequence[str] | None = None) -> SweepDescription:
