@@ -18,8 +18,10 @@ from sweeps.analysis.point_cells import records_of
 from sweeps.archives.content import FORMAT, Manifest, ModelNote
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
+from sweeps.config.saved_sweep import SavedSweep
 from sweeps.console.terminal import say
 from world_models.errors import UserError, require
+from world_models.files.names import inside
 from world_models.files.reading import to_json
 
 CHUNK = 20_000
@@ -33,7 +35,7 @@ def export(name: str | None, outputs: Outputs, file: Path | None, console: Conso
     """
     grid = outputs.load(name)
     outputs, folder = outputs.of_sweep(grid.name), outputs.sweep(grid.name)
-    target = file or Path.cwd().joinpath(f"{grid.name}.grasp.zip")
+    target = file or inside(Path(), f"{grid.name}.grasp.zip")
     require(not target.exists(), f"{target} already exists: remove it, or give another file with --to FILE.")
     require((folder / "config.yaml").exists(), f"sweep {grid.name} has lost its config.yaml: run the sweep again first.")
     table = records_of(grid, Ledger(outputs.ledger))
@@ -43,7 +45,7 @@ def export(name: str | None, outputs: Outputs, file: Path | None, console: Conso
         with TemporaryDirectory() as scratch, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("manifest.json", to_json(_manifest(grid, table.num_rows, missing), indent=1))
             archive.writestr("environment.txt", _environment())
-            archive.writestr("sweep.json", to_json(grid))
+            archive.writestr("sweep.json", to_json(SavedSweep.of(grid)))
             for part in ("config.yaml", "report.txt", "report.csv"):
                 if (folder / part).exists():
                     archive.writestr(part, (folder / part).read_bytes())

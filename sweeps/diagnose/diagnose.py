@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ from sweeps.diagnose.setup import CLAIMED, DiagnosisSpec, read_diagnosis
 from sweeps.reports.tables import render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally, labels_of
 from world_models.checkpoints import store as checkpoints
-from world_models.errors import UserError
+from world_models.files.writing import write_file
 
 
 @dataclass(frozen=True)
@@ -165,24 +166,20 @@ def claims_table(claims: Iterable[Claim], title: str) -> Table:
 
 
 def _write(findings: Findings, title: str, folder: Path) -> list[Path]:
-    """Write figures, then tables, and return their paths; UserError when the folder can't be written."""
+    """Write figures, then tables, and return their paths; WriteError when the folder can't be written."""
     from sweeps.diagnose.figures import ablation_figure, brittleness_figure, curvature_figure, gradients_figure
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [
-            curvature_figure(findings.curvatures, title, folder / "curvature.png"),
-            gradients_figure(findings.gradients, title, folder / "gradients.png"),
-            brittleness_figure(findings.brittle, title, folder / "brittleness.png"),
-            ablation_figure(findings.ablation, title, folder / "ablation.png"),
-            _csv(folder / "claims.csv", ("claim", "verdict", "measured", "rule", "figure"), _claim_lines(findings.claims)),
-            _csv(folder / "curvature.csv", CURVATURE_COLUMNS, _curvature_lines(findings.curvatures)),
-            _csv(folder / "gradients.csv", GRADIENT_COLUMNS, _gradient_lines(findings.gradients)),
-            _csv(folder / "brittleness.csv", BRITTLE_COLUMNS, _brittle_lines(findings.brittle)),
-        ]
-        (folder / "ablation.csv").write_text(to_csv(findings.ablation))
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another with output=FOLDER.") from error
+    written = [
+        curvature_figure(findings.curvatures, title, folder / "curvature.png"),
+        gradients_figure(findings.gradients, title, folder / "gradients.png"),
+        brittleness_figure(findings.brittle, title, folder / "brittleness.png"),
+        ablation_figure(findings.ablation, title, folder / "ablation.png"),
+        _csv(folder / "claims.csv", ("claim", "verdict", "measured", "rule", "figure"), _claim_lines(findings.claims)),
+        _csv(folder / "curvature.csv", CURVATURE_COLUMNS, _curvature_lines(findings.curvatures)),
+        _csv(folder / "gradients.csv", GRADIENT_COLUMNS, _gradient_lines(findings.gradients)),
+        _csv(folder / "brittleness.csv", BRITTLE_COLUMNS, _brittle_lines(findings.brittle)),
+    ]
+    write_file(folder / "ablation.csv", to_csv(findings.ablation))
     return [*written, folder / "ablation.csv"]
 
 
@@ -192,10 +189,11 @@ BRITTLE_COLUMNS = ("radius", "problem", "removed", "removed_by_one_step", "truly
 
 
 def _csv(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(lines)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    write_file(path, stream.getvalue())
     return path
 
 

@@ -24,6 +24,7 @@ from sweeps.quality.tables import (
 )
 from sweeps.reports.tables import fields_of
 from world_models.errors import UserError, require
+from world_models.files.writing import write_file
 from world_models.files.yaml_reading import load_yaml
 
 PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
@@ -74,7 +75,7 @@ def build(results: Results, folder: Path) -> Path:
         animations = {file.stem for file in assets.glob("*.gif")}
         notes = HandWrittenNotes(read_notes(assets / FAILURE_NOTES), _text(assets / REMARKS))
         text = page(results, points, [file.stem for file in figures], notes, animations)
-        (folder / PAGE).write_text(text)
+        write_file(folder / PAGE, text)
     except OSError as error:
         raise UserError(f"cannot write the page to {folder} ({error.strerror}): choose another with page=FOLDER.") from error
     return folder / PAGE
@@ -94,7 +95,7 @@ def read_notes(file: Path) -> dict[str, str]:
 
 
 def _text(file: Path) -> str:
-    return file.read_text().strip() if file.exists() else ""
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def page(

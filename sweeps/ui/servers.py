@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
+from orchestrator.tracking.local_store.moved import follow_folder
 from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.compose import compose
@@ -107,6 +107,8 @@ def serve(
     )
     if trouble := served_store.check():
         raise UserError(f"{trouble}: start it, or name another with tracking.uri.")
+    if file is not None:
+        follow_folder(file)
     check_port(port)
     log = outputs.root / "mlflow-server.log"
     with log.open("wb") as stream:
@@ -176,7 +178,7 @@ def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
                 return
         except OSError:
             time.sleep(0.2)
-    last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"])[-1]
     raise UserError(f"MLflow's server did not start ({last}): its log is {log}.")
 
 

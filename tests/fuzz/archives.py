@@ -1,7 +1,7 @@
 """Fuzzed archives, by hand: `python -m tests.fuzz.archives COUNT SEED`; the tests run a few seconds of it.
 
-Bytes of a real archive and of its members are flipped, cut, doubled and replaced. Each archive is refused in one sentence, or is
-taken whole.
+Bytes of a real archive and of its members are flipped, cut, doubled and replaced. Each archive is refused in one
+sentence, or is taken whole.
 """
 
 from __future__ import annotations
