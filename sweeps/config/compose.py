@@ -101,7 +101,7 @@ def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None)
         if rules := _RULES.fullmatch(key):
             ruled.add(rules[1])
     if extra is not None:
-        arguments.append(f"hydra.searchpath=['file://{extra.resolve()}']")
+        arguments.append(f"hydra.searchpath=[{override_text(str(extra.resolve()))}]")
     values = {**_compose(name, arguments, known), **replaced}
     _add_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
     return Composed(values, forced)

@@ -16,6 +16,7 @@ from orchestrator.ledger.ledger import Ledger
 from sweeps.config.axes import as_list, disagreements_of, goal_costs_of, modes_of, noise_seeds_of, seeds_of, unique
 from sweeps.config.compose import Composed, groups
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.names import file_name
 
 
 @dataclass(frozen=True)
@@ -222,10 +223,7 @@ def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
     values = composed.values
     known = groups(extra)
     name = str(values.get("name") or "")
-    require(
-        bool(name) and all(c.isalnum() or c in "_-." for c in name),
-        f"sweep name {name!r} is not a file name: use letters, digits, _ - and .",
-    )
+    file_name("sweep name", name)
     tasks = _named_entries("task", values.get("tasks"), known["task"])
     planners = _named_entries("planner", values.get("planners"), known["planner"])
     for label in composed.forced:
@@ -248,7 +246,7 @@ def _named_entries(kind: str, raw: object, known: Collection[str]) -> dict[str, 
     for label, entry in entries.items():
         if not entry.get("name") and label not in known:
             raise UnknownNameError(kind, label, known)
-    named = {label: entry for label, entry in entries.items() if entry.get("name")}
+    named = {file_name(f"{kind} label", label): entry for label, entry in entries.items() if entry.get("name")}
     require(bool(named), f"the grid is empty: it has no {kind}; give some, e.g. {kind}={','.join(sorted(known)[:2])}.")
     return named
 

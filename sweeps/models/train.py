@@ -19,6 +19,7 @@ from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
+from world_models.files.names import file_name, inside
 from world_models.tasks import Task, make_task
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import TrainSettings, train
@@ -87,7 +88,7 @@ def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
         str(config["name"]),
         make_task(str(task["name"]), **_mapping(task.get("settings"))),
         _settings(str(config.get("kind", "mlp")), _mapping(config.get("train"))),
-        out / str(config["name"]),
+        inside(out, file_name("model name", str(config["name"]))),
         outputs.data,
     )
 
