@@ -77,7 +77,7 @@ def mp4s(animations: Sequence[Sequence[Image.Image]]) -> list[bytes]:
         raw = b"".join(frame.tobytes() for frame in shown)
         try:
             ended = subprocess.run(command, input=raw, capture_output=True, timeout=_TIMEOUT, check=False)
-            made = [(Path(folder) / f"{number}.mp4").read_bytes() for number in range(len(animations))]
+            made = [(Path(folder) / f"{number:d}.mp4").read_bytes() for number in range(len(animations))]
         except subprocess.TimeoutExpired as error:
             raise EncodingError(f"ffmpeg took longer than {_TIMEOUT:g} s for {len(shown)} frames") from error
         except FileNotFoundError as error:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from world_models.files.names import inside
 from world_models.files.reading import SpoiltFileError, read_or_set_aside, read_text, to_json
 from world_models.files.writing import WriteError, write_file
 
@@ -69,7 +70,7 @@ class JoinRequests:
                 file.unlink(missing_ok=True)
 
     def _request_file(self, request_id: str) -> Path:
-        return self._root / f"{request_id}.json"
+        return inside(self._root, f"{request_id}.json")
 
     def _answer_file(self, request_id: str) -> Path:
-        return self._root / f"{request_id}.refused"
+        return inside(self._root, f"{request_id}.refused")

@@ -45,10 +45,10 @@ class ObjectStorage:
     def of_uri(uri: str) -> ObjectStorage:
         """The storage at a URI like s3://bucket/path?endpoint_override=localhost:9000&scheme=http. UserError for others."""
         parts = urlsplit(uri)
-        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        kinds = "://, ".join(SCHEMES)
         require(
             parts.scheme in SCHEMES,
-            f"{mask_uri(uri)} is not a valid storage: give a folder, or a URI that begins with file://, {kinds}.",
+            f"{mask_uri(uri)} is not a valid storage: give a folder, or a URI that begins with file://, {kinds}://.",
         )
         require(
             "@" not in parts.netloc or parts.scheme.startswith("abfs"),

@@ -15,6 +15,7 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.results import failed_batch
 from orchestrator.testing.plane import plane_evaluator
 from orchestrator.workers.evaluator import BatchResult
+from world_models.files.names import inside
 
 KILL_ONCE, POISON, RAISING, HUNGRY = 1001, 1002, 1003, 1004
 """Seeds that kill their worker once, kill it always, raise in it, and fit into memory with at most one other."""
@@ -46,7 +47,7 @@ class FaultyEvaluator:
 
     def evaluate(self, batch: Batch) -> BatchResult:
         """The batch's results, after this evaluator's fault."""
-        with (self._folder / f"log-{os.getpid()}").open("a", encoding="utf-8") as log:
+        with (self._folder / f"log-{os.getpid():d}").open("a", encoding="utf-8") as log:
             log.write(f"{batch.point.point_id} {batch.seeds}\n")
         if RAISING in batch.seeds:
             raise RuntimeError("raised on purpose\nwith a second line")
@@ -56,7 +57,7 @@ class FaultyEvaluator:
             os.write(2, f"{LAST_WORDS}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)
         if KILL_ONCE in batch.seeds:
-            mark = self._folder / f"killed-{batch.point.point_id}"
+            mark = inside(self._folder, f"killed-{batch.point.point_id}")
             if not mark.exists():
                 mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -68,7 +69,7 @@ class FaultyEvaluator:
         if UNDRAWABLE in seeds:
             raise RuntimeError("cannot be drawn")
         if DRAWN_ONCE in seeds:
-            mark = self._folder / f"drawn-{drawing.point.point_id}"
+            mark = inside(self._folder, f"drawn-{drawing.point.point_id}")
             if not mark.exists():
                 mark.touch()
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -21,6 +21,7 @@ from typing import Literal
 
 from orchestrator.core.provenance import host
 from orchestrator.tracking.sweep_info import CellSet, SavedGroup, SweepInfo
+from world_models.files.names import inside
 from world_models.files.reading import Count, SpoiltFileError, read_json, set_aside, to_json
 from world_models.files.writing import TEMPORARY, WriteError, write_error, write_file
 
@@ -105,7 +106,7 @@ class Outbox:
         with self._adding:
             if self._last is None:
                 self._last = max((int(name[:10]) for name in self.names()), default=-1)
-            final = self.root / f"{self._last + 1:010d}-{uuid.uuid4().hex[:8]}.json"
+            final = inside(self.root, f"{self._last + 1:010d}-{uuid.uuid4().hex[:8]}.json")
             write_file(final, to_json(self._saved(record)), durable=True)
             self._last += 1
             return final.name

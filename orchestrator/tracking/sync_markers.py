@@ -9,6 +9,7 @@ from orchestrator.tracking.mlflow_store import UnavailableError
 from orchestrator.tracking.run_content import Overview
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracking_store import TrackingStore
+from world_models.files.names import inside
 
 
 def marker_of(folder: Path | None, store: TrackingStore, info: SweepInfo, sweep_overview: Overview) -> Path | None:
@@ -18,7 +19,7 @@ def marker_of(folder: Path | None, store: TrackingStore, info: SweepInfo, sweep_
     database = store.sqlite_file
     inode = database.stat().st_ino if database is not None and database.exists() else 0
     name = digest([store.key, inode, info.name, info.config_text, sweep_overview.digest])
-    return folder / f"{name}.tracked"
+    return inside(folder, f"{name}.tracked")
 
 
 def mark(marker: Path | None) -> None:

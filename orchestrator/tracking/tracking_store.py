@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urls
 
 from orchestrator.core.cell import digest
 from orchestrator.core.messages import mask_text, mask_uri, one_line
+from orchestrator.storage.uris import sqlite_file
 from world_models.errors import UnknownNameError, UserError, require
 
 SCHEMES = ("http", "https", "postgresql", "sqlite")
@@ -81,7 +82,7 @@ class TrackingStore:
     @property
     def sqlite_file(self) -> Path | None:
         """The database file; None for other stores."""
-        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
+        return sqlite_file(self.uri)
 
     @property
     def mlflow_uri(self) -> str:

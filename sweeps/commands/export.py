@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from rich.console import Console
 
-    from sweeps.archives.archive import export
+    from sweeps.archives.exporting import export
     from sweeps.config.outputs import outputs_of
 
     return export(one_name("export", arguments.words), outputs_of(arguments.words), arguments.to, Console())

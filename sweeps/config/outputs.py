@@ -26,11 +26,13 @@ from pathlib import Path
 from orchestrator.core.messages import mask_text
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
+from orchestrator.storage.uris import sqlite_uri
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid
 from sweeps.config.saved_sweep import SavedSweep, read_saved
 from sweeps.config.schema.configs import Config, OptunaConfig, RunConfig, SweepConfig
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.names import inside
 from world_models.files.reading import to_json
 from world_models.files.writing import write_file
 
@@ -92,7 +94,7 @@ class Outputs:
     @property
     def tracking_uri(self) -> str:
         """URI of MLflow's store."""
-        return f"sqlite:///{self.database.resolve()}"
+        return sqlite_uri(self.database.resolve())
 
     @property
     def tracking_artifacts(self) -> Path:
@@ -116,15 +118,15 @@ class Outputs:
 
     def study(self, name: str) -> Path:
         """Folder of a study's report and winner."""
-        return self.studies / name
+        return inside(self.studies, name)
 
     def sweep(self, name: str) -> Path:
         """Folder of a sweep's spec and report."""
-        return self.root / "sweeps" / name
+        return inside(self.root, "sweeps", name)
 
     def prepare(self) -> None:
         """Create the folder; UserError when it cannot be written to."""
-        probe = self.root / f".probe-{os.getpid()}"
+        probe = self.root / f".probe-{os.getpid():d}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.touch()
@@ -148,7 +150,7 @@ class Outputs:
             number = len(list(history.glob("*.json")))
             for name in ("sweep.json", "config.yaml"):
                 if (folder / name).exists():
-                    (folder / name).replace(history / f"{number}-{name}")
+                    (folder / name).replace(inside(history, f"{number}-{name}"))
             difference = f"a sweep named {grid.name} was saved with another grid ({difference}): its spec is now in {history}"
         write_file(folder / "config.yaml", config_text)
         write_file(folder / "sweep.json", to_json(SavedSweep.of(grid, self._saved_storage)))

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from orchestrator.core.messages import mask_text
 from sweeps.config.files import CONF
 from sweeps.config.overrides import Assignment
+from world_models.files.names import inside
+from world_models.files.yaml_reading import load_yaml
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def file_sources(config: str, arguments: Sequence[str], extra: Path | None) -> S
         if file is None:
             continue
         prefix = f"{each.package}." if each.package else ""
-        body = yaml.safe_load(file.read_text(encoding="utf-8"))
+        body = load_yaml(file, "config")
         shown = f"conf/{file.relative_to(CONF).as_posix()}" if file.is_relative_to(CONF) else str(file)
         found.update({f"{prefix}{key}": shown for key in _keys(body)})
     return Sources(found)
@@ -69,7 +70,7 @@ def file_sources(config: str, arguments: Sequence[str], extra: Path | None) -> S
 
 def _file(path: str, extra: Path | None) -> Path | None:
     for folder in (CONF, extra) if extra else (CONF,):
-        if (file := folder / f"{path.removesuffix('.yaml')}.yaml").is_file():
+        if (file := inside(folder, f"{path.removesuffix('.yaml')}.yaml")).is_file():
             return file
     return None
 

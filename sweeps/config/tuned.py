@@ -14,6 +14,7 @@ import yaml
 
 from orchestrator.core.cell import Scalar
 from world_models.errors import require
+from world_models.files.names import file_name, inside
 from world_models.files.yaml_reading import load_yaml
 
 FOLDER = "tuned"
@@ -24,7 +25,7 @@ _KEYS = ("provenance", "settings")
 
 def tuned_file(folder: Path, planner: str, task: str, horizon: int) -> Path:
     """Path of tuned settings in a config folder; `planner` and `task` are labels, `horizon` is in environment steps."""
-    return folder / FOLDER / planner / f"{task}-{horizon}.yaml"
+    return inside(folder, FOLDER, file_name("planner", planner), file_name("tuned file", f"{task}-{horizon}.yaml"))
 
 
 def tuned_text(command: str, settings: Mapping[str, Scalar], provenance: Mapping[str, object]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from world_models.adapters.kinds import adapter, recognise
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.formats import assemble
 from world_models.errors import UserError, require
+from world_models.files.names import file_name, inside
 from world_models.sensors import Sensors
 from world_models.tasks import TASKS, Task, make_task
 from world_models.tasks.base import Visible
@@ -105,7 +105,7 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
     output = [word for word in words if word.startswith("output=")]
     settings = _settings([word for word in words if not word.startswith("output=")])
     outputs = outputs_of(output)
-    folder = outputs.models / name
+    folder = inside(outputs.models, name)
     require(not folder.exists(), f"{folder} exists: choose another --name, or delete it first.")
     require(not (path / "card.json").is_file(), f"{path} is already in this package's format: use it with world_model={path}.")
     found = recognise(path)
@@ -177,9 +177,7 @@ def _interface(found: Found) -> dict[str, str]:
 def _name(name: str | None) -> str:
     require(name is not None, "an imported model needs a name: give --name.")
     assert name is not None
-    sound = re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) is not None
-    require(sound, f"--name {name!r} is not a valid folder name: use letters, digits, '.', '_' and '-'.")
-    return name
+    return file_name("model name", name)
 
 
 def _settings(words: Sequence[str]) -> dict[str, object]:

@@ -21,6 +21,7 @@ from sweeps.config.schema.configs import TrainConfig
 from sweeps.console.terminal import say, show
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
+from world_models.files.names import inside
 from world_models.tasks import Task, make_task
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import TrainSettings, train
@@ -86,7 +87,7 @@ def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
         model.name,
         make_task(model.task.name, **model.task.settings),
         _settings(model.kind, model.train),
-        (config.out or outputs.models) / model.name,
+        inside(config.out or outputs.models, model.name),
         outputs.data,
     )
 

@@ -15,6 +15,7 @@ from sweeps.quality.sweeps import OWN, SENSITIVITY
 from sweeps.quality.tables import StudyPoint, points_of_part
 from sweeps.reports.figure import Layout, count_range, new_figure, plain_log_ticks, problems_per_point, save, set_title
 from sweeps.reports.figure_rates import model_figure, seconds_figure, success_figure
+from world_models.files.names import inside
 
 TITLE = "own budgets"
 
@@ -29,7 +30,7 @@ def draw(points: Sequence[StudyPoint], facts: Mapping[str, Any], folder: Path) -
         "model": model_figure(own, TITLE),
         "sensitivity": sensitivity_figure(points_of_part(points, SENSITIVITY), facts["factors"]),
     }
-    return [save(figure, folder / f"{name}.png") for name, figure in made.items() if figure is not None]
+    return [save(figure, inside(folder, f"{name}.png")) for name, figure in made.items() if figure is not None]
 
 
 def growth_figure(points: Sequence[MeasuredPoint], title: str) -> Figure | None:

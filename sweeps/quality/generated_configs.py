@@ -19,6 +19,7 @@ from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.quality.spec import GRASP, Condition, QualitySpec
 from sweeps.quality.studies import TunedSettings, studies_of, tuned_settings
 from sweeps.quality.sweeps import SweepPlan, ablated_label, ablations, equal_seconds, factors_of, time_capped_label, timed_label
+from world_models.files.names import inside
 from world_models.files.writing import write_file
 
 MARGIN = 0.9
@@ -152,13 +153,17 @@ def write_sweep(folder: Path, plan: SweepPlan) -> None:
         "seeds": list(plan.seeds),
         "mode": plan.mode,
     }
-    _write(folder / "sweep" / f"{plan.name}.yaml", f"# @package _global_\n{yaml.safe_dump(body, sort_keys=False, width=120)}")
+    _write(
+        inside(folder, "sweep", f"{plan.name}.yaml"), f"# @package _global_\n{yaml.safe_dump(body, sort_keys=False, width=120)}"
+    )
 
 
 def _write_planner(folder: Path, label: str, kind: str, rules: list[Rule]) -> None:
     """Write a planner's file, and its settings for each task and horizon as tuned files."""
     body = yaml.safe_dump({"name": kind, "settings": {}, "overrides": []}, sort_keys=False)
-    _write(folder / "planner" / f"{file_of(label)}.yaml", f"# @package planners.{label}\n# Written by grasp quality.\n{body}")
+    _write(
+        inside(folder, "planner", f"{file_of(label)}.yaml"), f"# @package planners.{label}\n# Written by grasp quality.\n{body}"
+    )
     for rule in rules:
         file = tuned_file(folder, label, rule.condition.task, rule.condition.horizon)
         _write(file, tuned_text("grasp quality", rule.settings, rule.provenance))

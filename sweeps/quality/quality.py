@@ -27,6 +27,7 @@ from sweeps.quality.spec import QualitySpec, read_quality
 from sweeps.quality.stages import Stages, StoppedError
 from sweeps.quality.tables import measured_points, shown_failures
 from world_models.errors import require
+from world_models.files.names import inside
 from world_models.files.writing import write_file
 
 
@@ -105,4 +106,4 @@ def _copy_animations(spec: QualitySpec, results: Results, grids: Sequence[Grid])
     for cell in sorted(wanted):
         point, seed = points[cell]
         with suppress(StorageError):
-            write_file(assets / f"{cell}.gif", artifact_store.read(point, f"{seed}.gif"))
+            write_file(inside(assets, f"{cell}.gif"), artifact_store.read(point, f"{seed}.gif"))

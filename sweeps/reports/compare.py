@@ -23,8 +23,11 @@ from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
 from world_models.errors import UserError, require
 
-COLUMNS = (*CELL_COLUMNS, "git_revision")
+COLUMNS = (*CELL_COLUMNS, "git_revision", "finished_at")
 """Columns that are read from the ledger."""
+
+SHARED = "same records"
+"""The verdict on a point whose cells both sweeps have from the same run."""
 
 PointKey = tuple[str, ...]
 """Key of a point in both sweeps: labels of task and planner, the horizon, and the model's name where a sweep has several."""
@@ -48,6 +51,11 @@ class Side:
         """Cells by point id."""
         return cells_of(self.grid, self.table)
 
+    def records(self) -> frozenset[tuple[str, int, object]]:
+        """Point, seed and time of each cell that did not fail: two sweeps that share one share its record."""
+        columns = (self.table[name].to_pylist() for name in ("point_id", "seed", "finished_at", "status"))
+        return frozenset(row[:3] for row in zip(*columns, strict=True) if row[3] != "failed")
+
     def facts(self) -> str:
         """The revisions and world models of the sweep's cells, as text."""
         revisions = sorted(set(self.table["git_revision"].to_pylist()))
@@ -65,6 +73,13 @@ class ComparisonRow:
     second: Rate
     versus: Comparison
     """The second sweep compared with the first."""
+    shared: int
+    """Cells that are the same records in both."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether nothing is compared but records with themselves."""
+        return self.shared == self.versus.success.pairs
 
 
 def side(word: str, outputs: Outputs) -> Side:
@@ -90,8 +105,10 @@ def comparison_rows(first: Side, second: Side) -> list[ComparisonRow]:
             f"{first.name} has {_examples(first)}, {second.name} has {_examples(second)}."
         )
     cells, others = first.cells(), second.cells()
+    shared = Counter(record[0] for record in first.records() & second.records())
     found = [
-        _comparison_row(theirs[key], cells[mine[key].point.point_id], others[theirs[key].point.point_id]) for key in common
+        _comparison_row(theirs[key], cells[mine[key].point.point_id], others[theirs[key].point.point_id], shared)
+        for key in common
     ]
     found = [one for one in found if one.versus.success.pairs]
     seeds = [f"{side.name} has {_span(side.grid.seeds)}" for side in (first, second)]
@@ -103,24 +120,30 @@ def compare(first: str, second: str, outputs: Outputs, console: Console) -> int:
     """Print how two sweeps differ; the exit code."""
     sides = side(first, outputs), side(second, outputs)
     rows = comparison_rows(*sides)
+    shared, pairs = sum(row.shared for row in rows), sum(row.versus.success.pairs for row in rows)
+    if shared == pairs:
+        which = "" if {one.table.num_rows for one in sides} == {pairs} else " that both have"
+        say(console, f"{sides[0].name} and {sides[1].name}: all {pairs} cells{which} are the same records")
+        return 0
     show(console, _table(rows, *sides))
     for one in sides:
         say(console, f"{one.name}: {one.facts()}")
-    counts = Counter(row.versus.verdict for row in rows)
-    words = [f"{counts[key]} {text}" for key, text in _verdicts(*sides).items() if counts[key]]
+    counts = Counter(_verdict(row, *sides) for row in rows)
+    words = [f"{counts[text]} {text}" for text in (*_verdicts(*sides).values(), SHARED) if counts[text]]
     say(console, f"of {len(rows)} comparisons: {', '.join(words)}")
+    if shared:
+        say(console, f"{shared} of {pairs} cells are the same records in both")
     return 0
 
 
-def _comparison_row(entry: Entry, first: PointCells, second: PointCells) -> ComparisonRow:
+def _comparison_row(entry: Entry, first: PointCells, second: PointCells, shared: Mapping[str, int]) -> ComparisonRow:
     a, b = first.done, second.done
     common, in_a, in_b = np.intersect1d(a.seed, b.seed, assume_unique=True, return_indices=True)
     first_rate, second_rate = (Rate(int(cells.success[rows].sum()), len(common)) for cells, rows in ((a, in_a), (b, in_b)))
-    return ComparisonRow(entry, first_rate, second_rate, compare_cells(second, first))
+    return ComparisonRow(entry, first_rate, second_rate, compare_cells(second, first), shared[entry.point.point_id])
 
 
 def _table(rows: list[ComparisonRow], first: Side, second: Side) -> Table:
-    words = _verdicts(first, second)
     caption = (
         f"on common seeds; difference: success of {second.name} minus that of {first.name}, with a 95 % interval; nearer: "
         f"share of problems on which {second.name} ends nearer to the goal, ties as half; q: McNemar's exact p-value, adjusted "
@@ -147,7 +170,7 @@ def _table(rows: list[ComparisonRow], first: Side, second: Side) -> Table:
             f"{row.versus.success.difference:+.2f} [{low:+.2f}, {high:+.2f}]",
             _nearer(row.versus),
             f"{row.versus.q_value:.2g}",
-            words[row.versus.verdict],
+            _verdict(row, first, second),
         )
     return table
 
@@ -158,6 +181,10 @@ def _nearer(versus: Comparison) -> str:
         return "-"
     low, high = versus.nearer_interval
     return f"{won / of:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _verdict(row: ComparisonRow, first: Side, second: Side) -> str:
+    return SHARED if row.is_shared else _verdicts(first, second)[row.versus.verdict]
 
 
 def _verdicts(first: Side, second: Side) -> dict[Verdict, str]:

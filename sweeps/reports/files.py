@@ -12,6 +12,7 @@ from sweeps.analysis.rows import Row
 from sweeps.analysis.summary import SweepSummary
 from sweeps.reports.resource_use import resource_use_text
 from sweeps.reports.tables import WIDTH, to_csv, to_latex, to_text
+from world_models.files.names import inside
 from world_models.files.writing import write_file
 
 MAX_TABLE_ROWS = 200
@@ -65,7 +66,7 @@ def _write(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers
         old.unlink()  # an earlier report may have had other figures
     for one in drawn:
         for suffix in (".png", ".pdf") if for_papers else (".png",):
-            save(one.figure, folder / FIGURES / f"{one.name}{suffix}")
+            save(one.figure, inside(folder, FIGURES, f"{one.name}{suffix}"))
     # Hundreds of lines and intervals take seconds to draw: once is enough.
     pictures = folder / FIGURES if len(sweep_summary.rows) > MAX_TABLE_ROWS else None
     write_file(folder / "report.html", html_report(sweep_summary, drawn, pictures))

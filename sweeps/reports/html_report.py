@@ -20,6 +20,7 @@ from sweeps.reports.figures import NamedFigure
 from sweeps.reports.resource_use import CAPTION as RESOURCE_USE_CAPTION
 from sweeps.reports.resource_use import HEADINGS, TEXTS, resource_use_fields
 from sweeps.reports.tables import CAPTION, fields_of, mixed_note, versus_heading
+from world_models.files.names import inside
 
 SEEDS_SHOWN = 20_000
 """Number of cells that the report lists at most; of a larger sweep it lists those of the first points."""
@@ -47,7 +48,7 @@ def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictu
         overall=[overall_fields(one) for one in sweep_summary.overall],
         overall_caption=OVERALL_CAPTION,
         figures=[
-            (one.name, one.alt, _picture(one.figure) if pictures is None else _png(pictures / f"{one.name}.png"))
+            (one.name, one.alt, _picture(one.figure) if pictures is None else _png(inside(pictures, f"{one.name}.png")))
             for one in drawn
         ],
         seeds=json.dumps(behind, separators=(",", ":")).replace("<", "\\u003c"),

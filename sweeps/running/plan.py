@@ -22,6 +22,7 @@ from sweeps.config.jobs import Job, read_job
 from sweeps.config.schema.configs import PlanConfig
 from sweeps.console.terminal import say, show
 from world_models.errors import require
+from world_models.files.names import inside
 from world_models.files.writing import write_file
 
 FRAMES = 50
@@ -54,7 +55,7 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     show(console, _table(job.grid, entry, cell.result))
     label = entry.planner.replace(" ", "-").replace(":", "-")
     for artifact in cell.artifacts:
-        file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
+        file = inside(job.outputs.plans, f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}")
         write_file(file, artifact.data)
         say(console, f"saved {file}")
     for trouble in cell.troubles:

@@ -21,6 +21,7 @@ from sweeps.console.terminal import say
 from sweeps.tuning.rounding import rounding_words
 from sweeps.tuning.winner import WINNER, Candidate, Place, StudyReport, read_winner
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.names import inside
 from world_models.files.writing import write_file
 
 CONF = Path("conf")
@@ -124,7 +125,7 @@ def _write(target: _Target, report: StudyReport, candidate: Candidate, command: 
         text = f"# @package planners.{target.label}\n"
         text += f"# The settings that studies found per task and horizon are in tuned/{target.label}.\n"
         text += f"name: {target.kind}\nsettings: {{}}\noverrides: []\n"
-        texts[target.folder / "planner" / f"{target.label}.yaml"] = text
+        texts[inside(target.folder, "planner", f"{target.label}.yaml")] = text
     for file, text in texts.items():
         write_file(file, text)
 

@@ -25,6 +25,7 @@ from sweeps.config.outputs import Outputs, storage_of
 from sweeps.config.overrides import assignments
 from sweeps.config.schema.configs import SamplerConfig, TuneConfig
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.names import file_name, inside
 from world_models.files.yaml_reading import load_yaml
 
 
@@ -129,7 +130,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
         f"grasp tune takes one planner, not {len(spec.planners)}: give one of {', '.join(p.label for p in spec.planners)}.",
     )
     planner = spec.planners[0]
-    grid = replace(spec, name=config.name or _name(spec)).expand(lookups())
+    grid = replace(spec, name=file_name("study name", config.name or _name(spec))).expand(lookups())
     check_grid(grid)
     forced, searched = dict(planner.forced), config.space or {}
     space = space_of({name: value for name, value in searched.items() if name not in forced}, planner.planner.name)
@@ -186,7 +187,7 @@ def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
 def _kind_of(label: str, conf: Path | None) -> str | None:
     """The kind of planner in a planner's config, from its `name`."""
     for folder in (conf, CONF) if conf else (CONF,):
-        file = folder / "planner" / f"{label}.yaml"
+        file = inside(folder, "planner", f"{label}.yaml")
         if file.is_file():
             raw = load_yaml(file, "config file")
             return str(raw.get("name")) if isinstance(raw, dict) else None

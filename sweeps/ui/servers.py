@@ -18,6 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
+from orchestrator.storage.uris import http_uri
 from orchestrator.tracking.local_store.moved import follow_folder
 from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.tracking_store import TrackingStore
@@ -59,7 +60,7 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     server = make_server(HOST, port, wsgi(storage), handler_class=_Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    say(console, f"optuna-dashboard over {masked_location(location)} is at http://{HOST}:{port}. Ctrl-C ends it.")
+    say(console, f"optuna-dashboard over {masked_location(location)} is at {http_uri(HOST, port)}. Ctrl-C ends it.")
     try:
         (wait or thread.join)()
     except KeyboardInterrupt:
@@ -153,7 +154,7 @@ def server_command(outputs: Outputs, port: int) -> list[str]:
 
 def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = None) -> str:
     """A text that says where the sweeps are in the UI, with a link to the points of one as a table."""
-    address = f"http://{HOST}:{port}"
+    address = http_uri(HOST, port)
     found = _experiment(address, experiment)
     page = f"{address}/#/experiments/{found}/runs" if found else address
     points = f"points of {sweep}, the best first: {page}?viewStateShareKey={view_key(sweep)}\n" if found and sweep else ""
@@ -179,7 +180,7 @@ def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
         if server.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=2):
+            with urllib.request.urlopen(http_uri(HOST, port, "/health"), timeout=2):
                 return
         except OSError:
             time.sleep(0.2)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from world_models.errors import UserError
+from world_models.files.names import inside
 from world_models.files.writing import whole_file
 from world_models.tasks import Task
 
@@ -97,7 +98,7 @@ def collect_cached(
 ) -> Dataset:
     """The result of `collect`, cached in `folder` under a name derived from the arguments."""
     key = json.dumps([dict(task.dynamics), trajectories, length, seed], sort_keys=True, default=str)
-    path = folder / f"{task.name}-{trajectories}x{length}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.parquet"
+    path = inside(folder, f"{task.name}-{trajectories}x{length}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.parquet")
     if path.exists():
         return Dataset.read(path)
     data = collect(task, trajectories, length, seed, progress)

@@ -121,7 +121,7 @@ def _train_ensemble(
     folders = []
     for k in range(settings.ensemble):
         own = replace(settings, ensemble=1, fit=replace(settings.fit, seed=settings.fit.seed + k))
-        folder = out / "members" / str(k)
+        folder = out / "members" / f"{k:d}"
         if not _is_trained(folder, task, own):
             train(name, task, own, folder, _of_member(progress, k, settings.ensemble), device, data_folder)
         folders.append(folder)

@@ -18,6 +18,7 @@ import torch
 from world_models.base import GoalCost, SquaredDistance
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
+from world_models.files.names import inside
 from world_models.models.jepa import JEPA, JEPAConfig, Predictor
 from world_models.models.probe import Probe, ProbeCost
 from world_models.models.temporal import TemporalCost
@@ -132,7 +133,7 @@ def _save_ensemble(
 ) -> Path:
     """Write models that differ only in their predictors as one ensemble."""
     with tempfile.TemporaryDirectory(dir=out) as folder:
-        members = [Path(folder) / str(k) for k in range(len(trained))]
+        members = [Path(folder) / f"{k:d}" for k in range(len(trained))]
         for member, each in zip(members, trained, strict=True):
             save(member, name, each, {"dynamics": facts["dynamics"]})
         scale = trained[0].model.delta_scale
@@ -208,7 +209,7 @@ class PixelTrainer:
         return model
 
     def _run(self, stage: Stage) -> None:
-        saved = None if self.folder is None else self.folder / f"resume-{stage.name}.pt"
+        saved = None if self.folder is None else inside(self.folder, f"resume-{stage.name}.pt")
         self.reports[stage.name] = run_stage(stage, saved, self.progress)
 
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL
-
+from orchestrator.storage.uris import sqlite_uri
 from orchestrator.tracking.local_store.moved import ARTIFACTS, follow_folder
 from world_models.files.writing import whole_file
 
@@ -26,7 +25,7 @@ def opened(database: Path) -> Iterator[SqlAlchemyStore]:
     a new file gets its name only when it is whole. Raises the errors of MLflow, of SQLite and of the system.
     """
     database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / f".{database.name}.lock").open("w", encoding="utf-8") as lock:
+    with (database.with_name(f".{database.name}.lock")).open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not database.exists() or database.stat().st_size == 0:
             with whole_file(database) as temporary:
@@ -47,5 +46,4 @@ def _store(file: Path, database: Path) -> SqlAlchemyStore:
 
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    address = URL.create("sqlite", database=str(file)).render_as_string()
-    return OwnStore(address, (database.parent / ARTIFACTS).as_uri())
+    return OwnStore(sqlite_uri(file), (database.parent / ARTIFACTS).as_uri())

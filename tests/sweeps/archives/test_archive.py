@@ -13,32 +13,14 @@ from rich.console import Console
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
-from sweeps.archives.archive import export, import_archive
+from sweeps.archives.exporting import export
+from sweeps.archives.importing import import_archive
 from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
 from sweeps.running.sweep import sweep
 from world_models.errors import UnknownNameError, UserError
 
 QUIET = Console(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Outputs:
-    folder = tmp_path_factory.mktemp("home")
-    words = ["name=few", "task=wall", "planner=[gd,cem]", "horizons=[25]", "seeds=5"]
-    words += [
-        "planners.gd.settings.iterations=10",
-        *(f"planners.cem.settings.{each}" for each in ("iterations=2", "samples=16", "elites=4")),
-    ]
-    assert sweep([*words, "backend=inline", "tracking.enabled=false", f"output={folder}"], QUIET) == 0
-    return Outputs(folder)
-
-
-@pytest.fixture(scope="module")
-def archive(home: Outputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("archive") / "few.zip"
-    assert export("few", home, file, QUIET) == 0
-    return file
 
 
 def test_it_reads_elsewhere_as_it_was(home: Outputs, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +96,7 @@ def test_bad_input_is_one_sentence(home: Outputs, archive: Path, tmp_path: Path)
     empty = tmp_path / "empty.zip"
     with zipfile.ZipFile(empty, "w") as opened:
         opened.writestr("hello", "")
-    with pytest.raises(UserError, match=r"it has no manifest\.json"):
+    with pytest.raises(UserError, match="its member 'hello' is none of an exported sweep"):
         import_archive(empty, Outputs(tmp_path / "out"), None, QUIET)
     newer = changed(archive, tmp_path / "newer.zip", "manifest.json", lambda data: data.replace(b"sweep-1", b"sweep-9"))
     with pytest.raises(UserError, match="'grasp-sweep-9' and this version reads"):

@@ -207,6 +207,9 @@ def test_one_model_under_two_names_is_refused():
         ({"mode": ["open_loop", "mpc:0"]}, "execution mode 'mpc:0' does not say"),
         ({"mode": 10}, "unknown execution mode '10'"),
         ({"name": "../up"}, "is not a file name"),
+        ({"name": ".."}, "is not a file name"),
+        ({"name": "."}, "is not a file name"),
+        ({"name": "n" * 300}, "is too long for a file name"),
         ({"name": None}, "is not a sweep name"),
         ({"planners": {"gd": {"name": "gd", "settings": {"lr": [1, 2]}}}}, "planners.gd.settings.lr [1, 2] is not a setting"),
         (

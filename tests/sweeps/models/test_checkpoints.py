@@ -176,7 +176,7 @@ def test_commands_that_do_not_make_sense_are_refused(agent, tmp_path, capsys):
     output = f"output={tmp_path}"
     path = str(agent)
     assert "needs a name: give --name" in refused(capsys, "import", path, "--task", "wall")
-    assert "is not a valid folder name" in refused(capsys, "import", path, "--name", "../x", "--task", "wall")
+    assert "is not a file name" in refused(capsys, "import", path, "--name", "../x", "--task", "wall")
     assert "give --task (wall)" in refused(capsys, "import", path, "--name", "x", output)
     assert "did you mean 'wall'" in refused(capsys, "import", path, "--name", "x", "--task", "wal", output)
     assert "set action_block" in refused(capsys, "import", path, "--name", "x", "--task", "wall", "action_block=2", output)

@@ -133,5 +133,19 @@ def test_the_verb_compares_folders(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     assert "of 1 comparisons: 1 unclear" in said
     assert "revision" in said
+    assert main(["compare", "s", "s", f"output={tmp_path / 'new'}"]) == 0
+    assert capsys.readouterr().out == "s and s: all 3 cells are the same records\n"
+    more = ["seeds=4", "planners.gd.settings.iterations=8", "name=t", f"output={tmp_path / 'new'}"]
+    assert sweep([*words, *more], Console(quiet=True)) == 0
+    assert main(["compare", "s", "t", f"output={tmp_path / 'new'}"]) == 0
+    assert capsys.readouterr().out == "s and t: all 3 cells that both have are the same records\n"
     assert main(["compare", "s", f"output={tmp_path / 'new'}"]) == 2
-    assert main(["compare", "s", "t", f"output={tmp_path / 'new'}"]) == 2
+    assert main(["compare", "s", "u", f"output={tmp_path / 'new'}"]) == 2
+
+
+def test_records_that_both_have_are_told_from_those_that_differ() -> None:
+    same, other = entry(planner="gd"), entry(planner="cem")
+    a = made("a", {same: results_by_seed(3, 6), other: results_by_seed(3, 6)})
+    b = made("b", {same: results_by_seed(3, 6), entry(planner="cem", rate=0.3): results_by_seed(2, 6)})
+    rows = comparison_rows(a, b)
+    assert [(row.shared, row.is_shared) for row in rows] == [(6, True), (0, False)]
