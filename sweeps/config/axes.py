@@ -9,7 +9,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
 from orchestrator.core.cell import replan_every
-from world_models.errors import UnknownNameError, UserError, require
+from planners.settings import LARGEST_NUMBER
+from world_models.errors import UnknownNameError, UserError, brief, require
+
+LARGEST_SEED = 2**53
+"""The largest seed: JSON readers and tables hold whole numbers up to here without loss."""
+MOST_SEEDS = 1_000_000
+"""The most seeds of a sweep."""
+MOST_POINTS = 20_000
+"""The most points of a sweep: each is checked before the first is planned, and is a run in MLflow."""
+MOST_CELLS = 10_000_000
+"""The most cells of a sweep."""
 
 
 def modes_of(raw: object) -> tuple[str, ...]:
@@ -29,8 +39,10 @@ def goal_costs_of(raw: object) -> tuple[str | None, ...]:
 def disagreements_of(raw: object) -> tuple[float, ...]:
     """Disagreement weights, from a single one or a list."""
     for value in as_list(raw):
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        require(sound, f"disagreement {value!r} is not a weight >= 0: give e.g. disagreement=0.1.")
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER
+        require(
+            sound, f"disagreement {brief(value)} is not a weight >= 0 and <= {LARGEST_NUMBER:g}: give e.g. disagreement=0.1."
+        )
     return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
 
 
@@ -38,11 +50,16 @@ def noise_seeds_of(raw: object) -> tuple[int | None, ...]:
     """Noise seeds, from a count or a list; null draws each problem's noise from the problem's own seed."""
     values: list[object] = as_list(raw)
     if raw is not None and not isinstance(raw, list):
-        sentence = f"noise_seeds {raw!r} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
-        require(_is_seed(raw) and raw != 0, sentence)
+        sentence = (
+            f"noise_seeds {brief(raw)} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
+        )
+        require(_is_seed(raw) and raw != 0 and cast(int, raw) <= MOST_POINTS, sentence)
         values = [*range(cast(int, raw))]
     for value in values:
-        require(value is None or _is_seed(value), f"noise seed {value!r} is neither a whole number >= 0 nor null.")
+        require(
+            value is None or _is_seed(value),
+            f"noise seed {brief(value)} is neither a whole number from 0 to {LARGEST_SEED} nor null.",
+        )
     return tuple(cast("list[int | None]", unique("noise seed", values))) or (None,)
 
 
@@ -52,7 +69,7 @@ def seeds_of(raw: object) -> tuple[int, ...]:
         start, count = raw.get("start", 0), raw.get("count", 0)
         unknown = set(raw) - {"start", "count"}
         require(not unknown, f"seeds has {sorted(map(str, unknown))}: give start and count, a list, or a number.")
-        require(_is_seed(start), f"seeds.start {start!r} is not a whole number >= 0.")
+        require(_is_seed(start), f"seeds.start {brief(start)} is not a whole number from 0 to {LARGEST_SEED}.")
         seeds: list[object] = [start + i for i in range(_count(count))]
     elif isinstance(raw, list):
         seeds = raw
@@ -60,18 +77,19 @@ def seeds_of(raw: object) -> tuple[int, ...]:
         seeds = list(range(_count(raw)))
     require(bool(seeds), "the grid is empty: it has no seeds; give some, e.g. seeds=8.")
     for seed in seeds:
-        require(_is_seed(seed), f"seed {seed!r} is not a whole number >= 0.")
+        require(_is_seed(seed), f"seed {brief(seed)} is not a whole number from 0 to {LARGEST_SEED}.")
     return tuple(cast("list[int]", unique("seed", seeds)))
 
 
 def _count(value: object) -> int:
-    if not _is_seed(value):
-        raise UserError(f"seeds {value!r} is not a number of seeds: give e.g. seeds=8 or seeds=[0,1,2].")
+    if not _is_seed(value) or cast(int, value) > MOST_SEEDS:
+        fault = f"not a number of seeds up to {MOST_SEEDS}"
+        raise UserError(f"seeds {brief(value)} is {fault}: give e.g. seeds=8 or seeds=[0,1,2].")
     return cast(int, value)
 
 
 def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_SEED
 
 
 def as_list(value: object) -> list[object]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,6 +36,9 @@ ALIASES = {
     "noise_seed": "noise_seeds",
 }
 """Singular keys that people type where `sweep` and `plan` want lists."""
+
+MOST_VALUES = 2_000
+"""The most values of `key=range(...)` or `key=a,b,c`."""
 
 SEED_KEYS = ("seeds", "choice_seeds", "held_out")
 """Keys that take a count, a list, or {start, count}."""
@@ -166,11 +170,14 @@ def _value(override: Override) -> object:
     if not override.is_sweep_override():
         return override.value()
     sentence = f"{mask_text(str(override.input_line))!r} is not a list of values: write {override.key_or_group}=[1,2,3]."
-    require(override.is_discrete_sweep(), sentence)
+    shuffled = isinstance(swept := override.value(), RangeSweep) and swept.shuffle
+    require(override.is_discrete_sweep() and not shuffled, sentence)
     try:
-        return list(override.sweep_iterator())
+        values = list(islice(override.sweep_iterator(), MOST_VALUES + 1))
     except HydraException as error:
         raise UserError(sentence) from error
+    require(len(values) <= MOST_VALUES, f"{override.key_or_group} has more than {MOST_VALUES} values: give fewer.")
+    return values
 
 
 def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:

@@ -13,9 +13,20 @@ import numpy as np
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
-from sweeps.config.axes import as_list, disagreements_of, goal_costs_of, modes_of, noise_seeds_of, seeds_of, unique
+from sweeps.config.axes import (
+    MOST_CELLS,
+    MOST_POINTS,
+    as_list,
+    disagreements_of,
+    goal_costs_of,
+    modes_of,
+    noise_seeds_of,
+    seeds_of,
+    unique,
+)
 from sweeps.config.compose import Composed, groups
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UnknownNameError, UserError, brief, require
+from world_models.tasks.base import LONGEST_HORIZON
 
 
 @dataclass(frozen=True)
@@ -140,8 +151,13 @@ class SweepSpec:
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
 
-        Raises UserError when two points are the same, and whatever `lookups` raises.
+        Raises UserError when two points are the same or there are too many, and whatever `lookups` raises.
         """
+        points = sum(len(task.models) * len(task.horizons) for task in self.tasks) * len(self.planners)
+        points *= len(self.modes) * len(self.goal_costs) * len(self.disagreements) * len(self.noise_seeds)
+        cells = points * len(self.seeds)
+        fault = f"the grid has {points} points and {cells} cells"
+        require(points <= MOST_POINTS and cells <= MOST_CELLS, f"{fault}: give at most {MOST_POINTS} and {MOST_CELLS}.")
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
         }
@@ -270,8 +286,8 @@ def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, obje
     require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
     for horizon in horizons:
         require(
-            isinstance(horizon, int) and not isinstance(horizon, bool) and horizon > 0,
-            f"horizon {horizon!r} is not a positive number of environment steps: give e.g. horizons=[25,50].",
+            isinstance(horizon, int) and not isinstance(horizon, bool) and 0 < horizon <= LONGEST_HORIZON,
+            f"horizon {brief(horizon)} is not a positive number of steps up to {LONGEST_HORIZON}: give e.g. horizons=[25,50].",
         )
     return TaskEntry(
         label,

@@ -15,12 +15,13 @@ from orchestrator.workers.backend import Backend, InlineBackend
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from planners.identity import algorithm_version
+from planners.settings import LARGEST_NUMBER, MOST_COUNT
 from sweeps.config.compose import compose, several
 from sweeps.config.grid import Grid, Lookups, spec_of
 from sweeps.config.outputs import Outputs
 from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import own_goal_cost, read_card
-from world_models.errors import UnknownNameError, require
+from world_models.errors import UnknownNameError, brief, require
 from world_models.tasks import make_task
 
 SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "even_batches", "grace_seconds", "artifacts")
@@ -123,8 +124,8 @@ def grace_of(values: Mapping[str, Any]) -> float:
 
 def positive_seconds(name: str, value: object, usual: int) -> float:
     """`value` if it is a positive number of seconds, else UserError."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    require(sound, f"{name} {value!r} is not a time: give seconds, e.g. {usual}.")
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LARGEST_NUMBER
+    require(sound, f"{name} {brief(value)} is not a time: give seconds, e.g. {usual}.")
     assert isinstance(value, int | float)
     return float(value)
 
@@ -145,11 +146,11 @@ def make_backend(settings: Mapping[str, Any]) -> Backend:
     raise UnknownNameError("backend", name, ("inline", "ray"))
 
 
-def whole_number(name: str, value: object, low: int = 1) -> int:
-    """`value` if it is a whole number >= `low`, else UserError."""
+def whole_number(name: str, value: object, low: int = 1, high: int = MOST_COUNT) -> int:
+    """`value` if it is a whole number from `low` to `high`, else UserError."""
     require(
-        isinstance(value, int) and not isinstance(value, bool) and value >= low,
-        f"{name} {value!r} is not a whole number >= {low}.",
+        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+        f"{name} {brief(value)} is not a whole number >= {low} and <= {high}.",
     )
     assert isinstance(value, int)
     return value
