@@ -127,7 +127,7 @@ class OptunaStudy:
                 if not is_unavailable(error):
                     raise
                 if not warned:
-                    self._on_unavailable(f"study storage {self._where} is unavailable ({_scrubbed(error)[:150]})")
+                    self._on_unavailable(f"study storage {self._where} is unavailable ({one_line(error)[:150]})")
                     warned = True
                 if self._stop.wait(RETRY):
                     raise UserError(
@@ -318,12 +318,6 @@ def _age(frozen: FrozenTrial) -> timedelta:
     return datetime.now() - frozen.datetime_start if frozen.datetime_start else timedelta(0)
 
 
-def _scrubbed(error: BaseException) -> str:
-    from orchestrator.core.messages import mask_text
-
-    return mask_text(one_line(error))
-
-
 @contextmanager
 def _translated_errors(where: str) -> Iterator[None]:
     """Raise UserError if the storage is unavailable."""
@@ -332,4 +326,4 @@ def _translated_errors(where: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) or not is_unavailable(error):
             raise
-        raise UserError(f"study storage {where} cannot be used ({_scrubbed(error)[:200]}): start it and run again.") from error
+        raise UserError(f"study storage {where} cannot be used ({one_line(error)[:200]}): start it and run again.") from error

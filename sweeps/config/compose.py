@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_token, mask_values
 from sweeps.config.tuned import tuned_rules
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -60,16 +60,7 @@ class Composed:
     @property
     def text(self) -> str:
         """The config as YAML, for records; passwords in addresses are masked."""
-        return OmegaConf.to_yaml(OmegaConf.create({key: _masked(value) for key, value in self.values.items()}))
-
-
-def _masked(value: object) -> object:
-    """The value with every address in it masked."""
-    if isinstance(value, Mapping):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return mask_text(value) if isinstance(value, str) else value
+        return OmegaConf.to_yaml(OmegaConf.create({key: mask_values(value) for key, value in self.values.items()}))
 
 
 def groups(extra: Path | None = None) -> dict[str, tuple[str, ...]]:
@@ -133,7 +124,7 @@ def several(group: str, overrides: Sequence[str], extra: Path | None = None) -> 
 
 
 def _parse(text: str) -> Override:
-    sentence = f"cannot read {mask_text(text)!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50]."
+    sentence = f"cannot read {mask_token(text)!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50]."
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
@@ -169,7 +160,7 @@ def _value(override: Override) -> object:
     """The override's value; `a,b` and `range(3)` are lists, because there is no Hydra multirun here."""
     if not override.is_sweep_override():
         return override.value()
-    sentence = f"{mask_text(str(override.input_line))!r} is not a list of values: write {override.key_or_group}=[1,2,3]."
+    sentence = f"{mask_token(str(override.input_line))!r} is not a list of values: write {override.key_or_group}=[1,2,3]."
     shuffled = isinstance(swept := override.value(), RangeSweep) and swept.shuffle
     require(override.is_discrete_sweep() and not shuffled, sentence)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from orchestrator.core.cell import digest
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import count
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
@@ -85,7 +84,7 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
     show(console, render_table(ablation, f"ablation of {title}"))
     show(console, claims_table(claims, title), 140)
     files = _write(findings, title, spec.folder)
-    trouble = _track(spec, findings, files, mask_text(shlex.join(["grasp", "diagnose", *overrides])))
+    trouble = _track(spec, findings, files, mask_words(["grasp", "diagnose", *overrides]))
     if trouble:
         say(console, trouble)
     say(console, f"{duration(monotonic() - began)}; figures and tables are in {spec.folder}; runs: grasp ui")

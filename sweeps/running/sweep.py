@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shlex
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words, texts_in
 from orchestrator.core.portion import Portion, count, merged
+from orchestrator.core.secrets import Secrets
 from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
@@ -44,7 +45,7 @@ class SweepOptions:
 
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
     """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
-    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
+    command = mask_words(["grasp", "sweep", *overrides])
     return run_sweeps(read_jobs("config", overrides, conf), overrides, console, options or SweepOptions(), command)
 
 
@@ -78,7 +79,8 @@ def run_sweeps(
         changed = outputs.save(job.grid, job.config_text)
         if changed:
             say(console, changed)
-    _log_to(outputs.sweep(grids[0].name) / "log.txt")
+    given = [*overrides, *(text for job in jobs for text in texts_in(job.values))]
+    _log_to(outputs.sweep(grids[0].name) / "log.txt", Secrets.of(given, os.environ))
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
@@ -142,9 +144,21 @@ def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Con
     return int(any(row.failed for row in shown.rows))
 
 
-def _log_to(file: Path) -> None:
+class _MaskingFormatter(logging.Formatter):
+    """Formats records, with their tracebacks, without secrets."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        super().__init__("%(asctime)s %(name)s: %(message)s")
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return self._secrets.scrub(super().format(record))
+
+
+def _log_to(file: Path, secrets: Secrets) -> None:
     """Log tracebacks of errors that the sweep survived to a file; the terminal shows sentences."""
     handler = logging.FileHandler(file, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    handler.setFormatter(_MaskingFormatter(secrets))
     logger = logging.getLogger("orchestrator")
     logger.handlers = [handler]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
@@ -33,9 +32,7 @@ from sweeps.tuning.verdict import Verdict, judge, select_candidates
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
     """Run a study to its number of trials and judge the best of them; 130 after Ctrl-C, else 0."""
-    return run_study(
-        read_study(overrides, conf), overrides, console, view, mask_text(shlex.join(["grasp", "tune", *overrides]))
-    )
+    return run_study(read_study(overrides, conf), overrides, console, view, mask_words(["grasp", "tune", *overrides]))
 
 
 def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, resume_command: str) -> int:
