@@ -48,13 +48,18 @@ def _in_addresses(text: str) -> Iterator[str]:
     for scheme, rest in addresses(text):
         end = user_info_end(scheme, rest)
         user, colon, password = rest[: max(0, end - 1)].partition(":")
-        if password:
-            yield password
-        if user and not odd and (not colon or not scheme.startswith(("http", "postgresql"))) and len(user) >= _SHORTEST_VARIABLE:
-            yield user
         odd = re.search(r"[?#]", rest[:end]) is not None
         if rest.count("@") > 1 or odd:
             yield rest  # where the password ends is unknown
+        if password:
+            yield password
+        if (
+            user
+            and not odd
+            and (not colon or not scheme.startswith(("http", "postgresql")))
+            and len(user) >= _SHORTEST_VARIABLE
+        ):
+            yield user
         for name, value in [*_QUERY.findall(rest), *_WHOLE_QUERY.findall(rest)]:
             if is_sensitive(name):
                 yield value

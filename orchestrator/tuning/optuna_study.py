@@ -29,7 +29,7 @@ from orchestrator.tuning.optuna_storage import is_unavailable, masked_location, 
 from orchestrator.tuning.pruning import Pruning, RacePruner
 from orchestrator.tuning.samplers import Sampling, make_sampler
 from orchestrator.tuning.search_space import Known, Space
-from orchestrator.tuning.trials import TrialView, view_of
+from orchestrator.tuning.trials import CONFLICT, TrialView, is_refused, view_of
 from world_models.errors import UnknownNameError, UserError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -214,8 +214,12 @@ class OptunaStudy:
         return view_of(self.with_retries(lambda: self._study.get_trials(deepcopy=False))[number])
 
     def finished(self) -> int:
-        """Trials that are complete or pruned."""
-        return len(self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+        """Trials that are complete or pruned, without refused ones."""
+        return sum(not is_refused(frozen) for frozen in self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def refused(self) -> int:
+        """Trials whose settings conflict."""
+        return sum(is_refused(frozen) for frozen in self._trials(TrialState.COMPLETE, TrialState.PRUNED))
 
     def importances(self) -> dict[str, float]:
         """Each setting's share of the objective's variance among good trials (PED-ANOVA, Watanabe et al. 2023); empty if there
@@ -245,7 +249,8 @@ class OptunaStudy:
     def _counted(self, below: int | None = None) -> int:
         """Number of trials that are or will be finished, of those with a number below `below`."""
         states = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
-        return sum(below is None or frozen.number < below for frozen in self._trials(*states))
+        counted = [frozen for frozen in self._trials(*states) if not is_refused(frozen)]
+        return sum(below is None or frozen.number < below for frozen in counted)
 
 
 def trials_of(location: str | Path, name: str) -> list[TrialView]:
@@ -302,6 +307,11 @@ class Trial:
     def prune(self, mean: float, instances: int) -> None:
         """Prune the trial; its mean score is reported at the step after all `instances`, where samplers look for it."""
         self.report({instances: mean})
+        self._tell(TrialState.PRUNED, None)
+
+    def refuse(self, reason: str) -> None:
+        """End the trial because its settings conflict: it does not count, and samplers learn to avoid it as a pruned one."""
+        self.note(**{CONFLICT: reason})
         self._tell(TrialState.PRUNED, None)
 
     def fail(self, reason: str) -> None:

@@ -24,6 +24,7 @@ from sweeps.running.driver import Driver
 from sweeps.running.tracking import SweepTracking, tracking_store_of
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.figures import draw
+from sweeps.tuning.progress import refused_words
 from sweeps.tuning.rounding import RoundedSettings, label_of, to_round, with_rounded
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import StudyRun
@@ -103,6 +104,8 @@ def _trials(run: StudyRun, console: Console) -> bool:
     )
     summary = run.run()
     ended = f"{run.study.finished()} of {spec.plan.total} trials have ended"
+    if refused := run.study.refused():
+        ended += f", and {refused_words(refused)}, because they conflict: grasp ui shows why"
     say(console, f"{summary.computed} cells planned in {duration(summary.seconds)}; {ended}")
     if run.stop.is_set():
         say(console, f"stopped; go on with: {run.resume_command}")
