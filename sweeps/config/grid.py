@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
+from orchestrator.core.messages import visible
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
 from sweeps.config.axes import (
@@ -26,6 +27,7 @@ from sweeps.config.axes import (
 )
 from sweeps.config.compose import Composed, groups
 from world_models.errors import UnknownNameError, UserError, brief, require
+from world_models.files.names import file_name
 from world_models.tasks.base import LONGEST_HORIZON
 
 
@@ -275,6 +277,8 @@ def _named_entries(kind: str, raw: object, known: Collection[str]) -> dict[str, 
         if not entry.get("name") and label not in known:
             raise UnknownNameError(kind, label, known)
     named = {label: entry for label, entry in entries.items() if entry.get("name")}
+    for label in named:
+        file_name(f"{kind} label", label)  # it stands in names of files, tables, formulas, addresses and terminals
     require(bool(named), f"the grid is empty: it has no {kind}; give some, e.g. {kind}={','.join(sorted(known)[:2])}.")
     return named
 
@@ -283,6 +287,9 @@ def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, obje
     models = as_list(values.get("world_models")) or as_list(raw.get("world_model"))
     horizons = as_list(raw.get("horizons")) if values.get("horizons") is None else as_list(values["horizons"])
     require(bool(models), f"the grid is empty: task {label!r} has no world model; set tasks.{label}.world_model.")
+    for model in models:
+        words = f"world model {str(model)!r} has control characters: give its name, or rename its folder."
+        require(visible(str(model)) == str(model) and "\n" not in str(model), words)
     require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
     for horizon in horizons:
         require(

@@ -32,6 +32,8 @@ def show(console: Console, table: RenderableType, width: int = 110) -> None:
         width=max(console.width, width),
         force_terminal=console.is_terminal,
         force_jupyter=console.is_jupyter,
+        markup=False,
+        emoji=False,
     )
     wide.print(table, highlight=False)
 

@@ -255,7 +255,7 @@ class _Bar:
         self._done = 0
         self._doing = ""
         self._began = self._last = monotonic()
-        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total)
 

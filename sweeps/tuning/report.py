@@ -274,7 +274,7 @@ def write(spec: StudySpec, verdict: Verdict) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = io.StringIO()
-        show(spec, verdict, Console(file=stream, force_jupyter=False, width=130, color_system=None))
+        show(spec, verdict, Console(file=stream, force_jupyter=False, width=130, color_system=None, markup=False, emoji=False))
         (folder / "report.txt").write_text("\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n")
         (folder / "config.yaml").write_text(spec.config_text)
         (folder / "held_out.json").write_text(_held_out_table(verdict) + "\n")
