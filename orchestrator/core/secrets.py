@@ -53,6 +53,8 @@ def _in_addresses(text: str) -> Iterator[str]:
             yield rest  # where the password ends is unknown
         if password:
             yield password
+            # A library that splits such an address elsewhere quotes a part.
+            yield from (part for part in re.split(r"[/?#@]", password) if len(part) >= _SHORTEST_VARIABLE)
         if (
             user
             and not odd

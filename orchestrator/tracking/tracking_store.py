@@ -57,6 +57,9 @@ class TrackingStore:
             f"tracking.uri {mask_uri(uri)!r} names no host: give e.g. {scheme}://HOST:PORT.",
         )
         require(bool(self.experiment.strip()), "tracking.experiment is empty: give a name, e.g. tracking.experiment=grasp.")
+        named = mask_token(self.experiment)
+        fault = f"tracking.experiment {named!r} was given with credentials: give a name, and the address as tracking.uri."
+        require(named == self.experiment, fault)
         object.__setattr__(self, "uri", uri.rstrip("/") if scheme.startswith("http") else uri)
 
     @property
