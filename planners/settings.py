@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UnknownNameError, UserError, brief, require
 
 Scalar = bool | int | float | str | None
 Setting = Scalar | Tensor
@@ -26,16 +26,25 @@ Count = int | Tensor
 Choice = str | Tensor
 """A name for all rows, or one per row as its index among the field's names: `[batch]`, int64 on the CPU."""
 
+MOST_COUNT = 1_000_000
+"""Largest whole number of a setting, unless its field says otherwise: more would plan a cell for days or fill any memory."""
+MOST_EVALUATIONS = 10**12
+"""Largest budget of model evaluations."""
+LARGEST_NUMBER = 1e9
+"""Largest number of a setting, unless its field says otherwise: float32 still holds its square."""
+
 S = TypeVar("S", bound="Settings")
 
 
-def count(default: int | None, low: int = 1, by_row: bool = False) -> Any:
-    """A field for a whole number >= `low`; `by_row` fields may differ between rows, and None is allowed if it is the
+def count(default: int | None, low: int = 1, high: int = MOST_COUNT, by_row: bool = False) -> Any:
+    """A field for a whole number in `[low, high]`; `by_row` fields may differ between rows, and None is allowed if it is the
     default."""
-    return dataclasses.field(default=default, metadata={"kind": "count", "low": low, "by_row": by_row})
+    return dataclasses.field(default=default, metadata={"kind": "count", "low": low, "high": high, "by_row": by_row})
 
 
-def number(default: float | None, low: float = 0.0, high: float = math.inf, positive: bool = False, by_row: bool = True) -> Any:
+def number(
+    default: float | None, low: float = 0.0, high: float = LARGEST_NUMBER, positive: bool = False, by_row: bool = True
+) -> Any:
     """A field for a finite number in `[low, high]`; `positive` excludes 0, and None is allowed if it is the default."""
     metadata = {"kind": "number", "low": low, "high": high, "positive": positive, "by_row": by_row}
     return dataclasses.field(default=default, metadata=metadata)
@@ -188,16 +197,17 @@ def _checked(field: dataclasses.Field, value: object) -> object:
 
 
 def _checked_number(name: str, value: object, limits: Mapping[str, Any]) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{name} {value!r} is not a finite number: give a number >= {limits['low']:g}.")
-    low = limits["low"]
+    low, high = limits["low"], limits["high"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+        raise UserError(f"{name} {value!r} is not a finite number: give a number >= {low:g}.")
     if value < low:
         flaw = "negative" if value < 0 and low == 0 else f"below {low:g}"
-        raise UserError(f"{name} {value:g} is {flaw}: give a number >= {low:g}.")
+        raise UserError(f"{name} {brief(value)} is {flaw}: give a number >= {low:g}.")
+    if value > high:
+        raise UserError(f"{name} {brief(value)} is above {high:g}: give a number <= {high:g}.")
     if limits["kind"] == "count":
         require(float(value).is_integer(), f"{name} {value:g} is not a whole number: give one >= {low:g}.")
         return int(value)
-    require(value <= limits["high"], f"{name} {value:g} is above {limits['high']:g}: give a number <= {limits['high']:g}.")
     require(value > 0 or not limits["positive"], f"{name} {value:g} is not positive: give a number > 0.")
     return float(value)
 

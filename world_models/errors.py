@@ -18,6 +18,14 @@ class UnknownNameError(UserError):
         super().__init__(f"unknown {kind} {name!r}: {hint}")
 
 
+def brief(value: object) -> str:
+    """A number or text for a sentence, at most about 60 characters: a number too large for a float by its first digits."""
+    if isinstance(value, int) and abs(value) >= 10**300:
+        return f"about 10^{round((abs(value).bit_length() - 1) * 0.30103)}" if value > 0 else "below -10^300"
+    text = f"{value:g}" if isinstance(value, int | float) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def require(condition: bool, sentence: str) -> None:
     """Raise `UserError(sentence)` unless `condition` holds."""
     if not condition:

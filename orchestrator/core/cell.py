@@ -33,7 +33,7 @@ def replan_every(mode: str) -> int | None:
         raise UnknownNameError("execution mode", mode, (OPEN_LOOP, f"{MPC}:K"))
     # One spelling per mode, because it belongs to a cell's identity.
     sentence = f"execution mode {mode!r} does not say after how many environment steps to replan: give {MPC}:K with K >= 1."
-    require(re.fullmatch("[1-9][0-9]*", steps) is not None, sentence)
+    require(re.fullmatch("[1-9][0-9]{0,5}", steps) is not None, sentence)
     return int(steps)
 
 

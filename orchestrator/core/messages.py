@@ -3,37 +3,115 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://\S+")
+HIDDEN = "***"
+"""Stands where a secret stood."""
+
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
 """URI schemes are short; without a limit, a long line of letters takes minutes to search."""
+_START = re.compile(_SCHEME)
+_URI = re.compile(rf"{_SCHEME}\S*")
+_SPACED = re.compile(rf"{_SCHEME}[^\s/?#@:]*:(?!\d{{1,5}}\b)[^/?#@]{{0,200}}@\S*")
+"""An address whose password has spaces: what follows the user's colon is no port, and an `@` comes later."""
+_PLACEHOLDERS = ("USER", "USER:PASSWORD")
+"""User and password in our own sentences."""
+_SENSITIVE = re.compile(r"(?i)pass(word|wd)?$|pwd$|token|secret|credential|api_?key|access_?key|ssl_?key|signature$|^sig$")
+_PAIR = re.compile(r"(?i)\b((?:\w*_)?(?:password|passwd|pwd|token|secret|api_?key|access_key|sslkey)=)[^\s&;,'\")\]}]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_HEADER = re.compile(r"(?i)\b(Bearer|Basic) +[\w.~+/=-]{8,}")
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether a query parameter or a variable of this name holds a secret."""
+    return _SENSITIVE.search(name) is not None
 
 
 def mask_uri(uri: str) -> str:
-    """The URI without its user, password and query, for records and messages."""
-    parts = urlsplit(uri)
-    port = parts.netloc.rpartition(":")[2]
-    if "@" not in parts.netloc and "@" in uri and ":" in parts.netloc and not port.isdigit():
-        # A slash in the password ends the host part too early.
-        return f"{parts.scheme}://{uri.rpartition('@')[2]}"
-    if "@" not in parts.netloc and not parts.query:
+    """The URI without its user, password, query and fragment, for records and messages."""
+    start = _START.match(uri)
+    if start is None:
         return uri
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    scheme, rest = start[0], uri[start.end() :]
+    end = user_info_end(scheme, rest)
+    if rest[: max(0, end - 1)] in _PLACEHOLDERS:
+        return uri
+    first = rest.find("@")
+    if re.search(r"[/?#]", rest[first:end]) or re.search(r"[?#]", rest[:end]):
+        return scheme + HIDDEN  # either the password has such characters, or an `@` stands in the path or query
+    try:
+        parts = urlsplit(scheme + rest[end:])
+    except ValueError:  # not a URI after all, e.g. an unclosed bracket instead of a host
+        return scheme + HIDDEN
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")) if end or parts.query or parts.fragment else uri
+
+
+def user_info_end(scheme: str, rest: str) -> int:
+    """Where the host begins in what follows the scheme: after the last `@`, which passwords may hold too; 0 without user."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    port = authority.rpartition(":")[2]
+    in_path = scheme.lower() in ("http://", "https://") and "@" not in authority and (":" not in authority or port.isdigit())
+    in_path = in_path and "@" not in _query_of(rest)
+    return 0 if in_path else rest.rfind("@") + 1
+
+
+def _query_of(rest: str) -> str:
+    """What follows the path of an address: its query and fragment."""
+    found = re.search(r"[?#]", rest)
+    return rest[found.start() :] if found else ""
+
+
+def mask_token(token: str) -> str:
+    """The token, e.g. one argument or one value of a config, with its address masked wherever that ends: it may hold spaces."""
+    start = _START.search(token)
+    return mask_text(token) if start is None else mask_text(token[: start.start()]) + mask_uri(token[start.start() :])
+
+
+def mask_words(words: Sequence[str]) -> str:
+    """A command line of these words, each masked before they are joined."""
+    return shlex.join(mask_token(word) for word in words)
+
+
+def mask_values(value: object) -> object:
+    """The plain value (mappings, lists, texts) with every text in it masked as a token."""
+    if isinstance(value, Mapping):
+        return {key: mask_values(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [mask_values(item) for item in value]
+    return mask_token(value) if isinstance(value, str) else value
 
 
 def mask_text(text: str) -> str:
-    """The text with every URI in it masked, for commands, configurations and error messages."""
-    return _URI.sub(_masked, text)
+    """The text with every address, `password=...` and authorization in it masked, for error messages and files."""
+    text = _SPACED.sub(lambda found: mask_uri(found[0]), text) if "@" in text else text
+    text = _URI.sub(lambda found: mask_uri(found[0]), text)
+    return _HEADER.sub(rf"\1 {HIDDEN}", _PAIR.sub(rf"\1{HIDDEN}", text))
 
 
-def _masked(match: re.Match[str]) -> str:
-    try:
-        return mask_uri(match[0])
-    except ValueError:  # not a URI after all, e.g. an unclosed bracket instead of a host
-        return match[0].partition("://")[0] + "://"
+def visible(text: str) -> str:
+    """The text with control characters, which could move a terminal's cursor or change its colours, spelt out; lines stay."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every text in a plain value: mappings, lists and texts."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from texts_in(item)
+
+
+def addresses(text: str) -> Iterator[tuple[str, str]]:
+    """Scheme and rest of each address in a token; a rest reaches to the next address."""
+    starts = list(_START.finditer(text))
+    ends = [found.start() for found in starts[1:]] + [len(text)]
+    for found, end in zip(starts, ends, strict=False):
+        yield found[0], text[found.end() : end]
 
 
 def one_line(error: BaseException) -> str:
-    """The exception as one line, at most 500 characters of message."""
-    text = " ".join(str(error).split())
+    """The exception as one line without passwords in addresses, at most 500 characters of message."""
+    text = mask_text(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

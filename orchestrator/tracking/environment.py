@@ -13,6 +13,7 @@ import torch
 
 from orchestrator.core.messages import mask_text
 from orchestrator.core.provenance import ROOT, device_name, git_revision, host
+from orchestrator.core.secret_scan import publishable_diff
 from world_models.files.writing import WriteError, write_file
 
 DIFF_LIMIT = 500_000
@@ -38,18 +39,17 @@ def describe() -> str:
 
 
 def git_diff(root: Path = ROOT) -> str:
-    """Uncommitted changes of the checkout, with secrets in addresses masked; a sentence if there are none."""
+    """Uncommitted changes of the checkout, without secrets and key files; a sentence if there are none."""
     if not (root / ".git").exists():
         return "# not a git checkout"
-    command = ["git", "-C", str(root), "diff", "--no-color", "--no-ext-diff", "HEAD"]
+    command = ["git", "-C", str(root), "-c", "core.quotepath=off", "diff", "--no-color", "--no-ext-diff", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return "# git could not say what was changed"
-    text = mask_text(done.stdout.decode(errors="replace"))
-    if len(text) > DIFF_LIMIT:
-        return f"{text[:DIFF_LIMIT]}\n# cut here: {len(text) - DIFF_LIMIT} characters more"
-    return text or "# nothing was changed"
+    text = done.stdout.decode(errors="replace")
+    more = f"\n# cut here: {len(text) - DIFF_LIMIT} characters more" if len(text) > DIFF_LIMIT else ""
+    return publishable_diff(text[:DIFF_LIMIT]) + more or "# nothing was changed"
 
 
 def _machine() -> Iterator[str]:

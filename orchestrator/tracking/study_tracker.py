@@ -23,7 +23,7 @@ from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.trials import State, TrialView
 
-_STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED"}
+_STATUS = {State.COMPLETE: "FINISHED", State.PRUNED: "KILLED", State.FAILED: "FAILED", State.REFUSED: "KILLED"}
 FINISH_TIMEOUT = 20.0
 """Seconds to wait for MLflow at the end of a study."""
 

@@ -11,10 +11,11 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from orchestrator.core.cell import digest
-from orchestrator.core.messages import mask_text, mask_uri, one_line
+from orchestrator.core.messages import mask_token, mask_uri, one_line
+from orchestrator.core.secrets import Secrets
 from orchestrator.storage.uris import sqlite_file
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -57,6 +58,9 @@ class TrackingStore:
             f"tracking.uri {mask_uri(uri)!r} names no host: give e.g. {scheme}://HOST:PORT.",
         )
         require(bool(self.experiment.strip()), "tracking.experiment is empty: give a name, e.g. tracking.experiment=grasp.")
+        named = mask_token(self.experiment)
+        fault = f"tracking.experiment {named!r} was given with credentials: give a name, and the address as tracking.uri."
+        require(named == self.experiment, fault)
         object.__setattr__(self, "uri", uri.rstrip("/") if scheme.startswith("http") else uri)
 
     @property
@@ -95,11 +99,9 @@ class TrackingStore:
 
     def scrub(self, text: str) -> str:
         """The text without this store's credentials."""
-        for secret in (self.uri, self.mlflow_uri):
-            text = text.replace(secret, self.masked_uri)
-        for secret in _secrets(self.uri):
-            text = text.replace(secret, "***")
-        return mask_text(text)
+        for uri in (self.uri, self.mlflow_uri):
+            text = text.replace(uri, self.masked_uri)
+        return Secrets.of((self.uri, self.mlflow_uri), os.environ).scrub(text)
 
     def check(self) -> str | None:
         """Ask whether the store would take records: None if so, or a clause that says why it cannot be reached now.
@@ -188,7 +190,7 @@ def _split(uri: str) -> SplitResult:
         _ = parts.port
     except ValueError:  # its message may quote a part of the password
         raise UserError(
-            f"tracking.uri {mask_text(uri)!r} cannot be read: give http://HOST:PORT; a password needs %2F %3A %40 for / : @."
+            f"tracking.uri {mask_token(uri)!r} cannot be read: give http://HOST:PORT; a password needs %2F %3A %40 for / : @."
         ) from None
     return parts
 
@@ -197,13 +199,6 @@ def _is_final(reason: str) -> bool:
     """Whether waiting does not fix PostgreSQL's refusal (libpq gives no code for a refused connection)."""
     transient = ("starting up", "shutting down", "too many", "recovery", "remaining connection slots")
     return ("FATAL" in reason or "no password" in reason) and not any(words in reason for words in transient)
-
-
-def _secrets(uri: str) -> list[str]:
-    """Passwords in a URI, both as written and unquoted."""
-    parts = urlsplit(uri)
-    found = [parts.password, *(value for key, value in parse_qsl(parts.query) if "pass" in key or "token" in key)]
-    return [word for secret in found if secret for word in {secret, unquote(secret)} if len(word) > 2]
 
 
 def _headers() -> dict[str, str]:

@@ -13,7 +13,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, TimeoutError
 
-from orchestrator.core.messages import mask_text, mask_uri, one_line
+from orchestrator.core.messages import mask_uri, one_line
+from orchestrator.core.secrets import Secrets
 from orchestrator.tuning.journal import REMEDY, check_journal
 from world_models.errors import UserError, require
 
@@ -87,9 +88,7 @@ def open_storage(location: str | Path) -> BaseStorage:
         raise UserError("a study in PostgreSQL needs psycopg: pip install 'grasp-orchestrator[postgres]'.") from error
     except Exception as error:
         # SQLAlchemy and the driver raise a dozen exceptions for an address that does not work; all explain it in words.
-        reason = mask_text(one_line(error.__cause__ or error)).replace(location, mask_uri(location))
-        password = urlsplit(location).password
-        reason = reason.replace(password, "***") if password else reason
+        reason = Secrets.of([location], os.environ).scrub(one_line(error.__cause__ or error))
         raise UserError(
             f"study storage {mask_uri(location)} cannot be used ({reason[:200]}): start it, fix optuna.storage or omit it."
         ) from error

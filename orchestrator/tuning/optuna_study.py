@@ -29,7 +29,7 @@ from orchestrator.tuning.optuna_storage import is_unavailable, masked_location, 
 from orchestrator.tuning.pruning import Pruning, RacePruner
 from orchestrator.tuning.samplers import Sampling, make_sampler
 from orchestrator.tuning.search_space import Known, Space
-from orchestrator.tuning.trials import TrialView, view_of
+from orchestrator.tuning.trials import CONFLICT, TrialView, is_refused, view_of
 from world_models.errors import UnknownNameError, UserError
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -127,7 +127,7 @@ class OptunaStudy:
                 if not is_unavailable(error):
                     raise
                 if not warned:
-                    self._on_unavailable(f"study storage {self._where} is unavailable ({_scrubbed(error)[:150]})")
+                    self._on_unavailable(f"study storage {self._where} is unavailable ({one_line(error)[:150]})")
                     warned = True
                 if self._stop.wait(RETRY):
                     raise UserError(
@@ -214,8 +214,12 @@ class OptunaStudy:
         return view_of(self.with_retries(lambda: self._study.get_trials(deepcopy=False))[number])
 
     def finished(self) -> int:
-        """Trials that are complete or pruned."""
-        return len(self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+        """Trials that are complete or pruned, without refused ones."""
+        return sum(not is_refused(frozen) for frozen in self._trials(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def refused(self) -> int:
+        """Trials whose settings conflict."""
+        return sum(is_refused(frozen) for frozen in self._trials(TrialState.COMPLETE, TrialState.PRUNED))
 
     def importances(self) -> dict[str, float]:
         """Each setting's share of the objective's variance among good trials (PED-ANOVA, Watanabe et al. 2023); empty if there
@@ -245,7 +249,8 @@ class OptunaStudy:
     def _counted(self, below: int | None = None) -> int:
         """Number of trials that are or will be finished, of those with a number below `below`."""
         states = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
-        return sum(below is None or frozen.number < below for frozen in self._trials(*states))
+        counted = [frozen for frozen in self._trials(*states) if not is_refused(frozen)]
+        return sum(below is None or frozen.number < below for frozen in counted)
 
 
 def trials_of(location: str | Path, name: str) -> list[TrialView]:
@@ -304,6 +309,11 @@ class Trial:
         self.report({instances: mean})
         self._tell(TrialState.PRUNED, None)
 
+    def refuse(self, reason: str) -> None:
+        """End the trial because its settings conflict: it does not count, and samplers learn to avoid it as a pruned one."""
+        self.note(**{CONFLICT: reason})
+        self._tell(TrialState.PRUNED, None)
+
     def fail(self, reason: str) -> None:
         """Mark the trial as failed, so that it does not count."""
         self.note(failed=reason)
@@ -318,12 +328,6 @@ def _age(frozen: FrozenTrial) -> timedelta:
     return datetime.now() - frozen.datetime_start if frozen.datetime_start else timedelta(0)
 
 
-def _scrubbed(error: BaseException) -> str:
-    from orchestrator.core.messages import mask_text
-
-    return mask_text(one_line(error))
-
-
 @contextmanager
 def _translated_errors(where: str) -> Iterator[None]:
     """Raise UserError if the storage is unavailable."""
@@ -332,4 +336,4 @@ def _translated_errors(where: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, UserError) or not is_unavailable(error):
             raise
-        raise UserError(f"study storage {where} cannot be used ({_scrubbed(error)[:200]}): start it and run again.") from error
+        raise UserError(f"study storage {where} cannot be used ({one_line(error)[:200]}): start it and run again.") from error

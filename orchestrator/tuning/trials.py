@@ -22,6 +22,12 @@ class State(Enum):
     PRUNED = "pruned"
     FAILED = "failed"
     """Not counted, because its driver died while asking or it was one too many."""
+    REFUSED = "refused"
+    """Not counted, because its settings conflict: nothing was planned."""
+
+
+CONFLICT = "conflict"
+"""Note of a refused trial: why its settings cannot be planned."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +51,21 @@ class TrialView:
     """Scores by index of the instance."""
 
 
+def is_refused(frozen: FrozenTrial) -> bool:
+    """Whether a stored trial's settings conflict."""
+    return CONFLICT in frozen.user_attrs
+
+
 def view_of(frozen: FrozenTrial) -> TrialView:
     """The view of a stored trial."""
     notes = {key: value for key, value in frozen.user_attrs.items() if key != "owner"}
     state = {TrialState.FAIL: State.FAILED}.get(frozen.state) or State[frozen.state.name]
+    state = State.REFUSED if is_refused(frozen) else state
     return TrialView(
         number=frozen.number,
         state=state,
         settings=dict(frozen.params),
-        values=tuple(frozen.values or ()),
+        values=() if state is State.REFUSED else tuple(frozen.values or ()),
         feasible=all(value <= 0 for value in frozen.constraints.values()),
         owner=str(frozen.user_attrs.get("owner", "")),
         notes=notes,

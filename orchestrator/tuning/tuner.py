@@ -15,7 +15,7 @@ from orchestrator.core.cell import Point, Scalar
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
 from orchestrator.scheduling.scheduler import Scheduler
-from orchestrator.tuning.objectives import WORST_EVALUATIONS, WORST_SECONDS, Objective
+from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.optuna_study import OptunaStudy, Trial
 from orchestrator.tuning.racing import Instance, Race
 from orchestrator.tuning.trials import State
@@ -26,7 +26,8 @@ MakePoints = Callable[[Mapping[str, Scalar]], tuple[Point, ...]]
 Recorded = Callable[[Point], Iterable[CellResult]]
 """Gives the ledger's records of a point."""
 
-_WORST: Mapping[str, float] = {"cost": 1.0, "success": 0.0, "seconds": WORST_SECONDS, "evaluations": WORST_EVALUATIONS}
+MOST_REFUSED = 100
+"""Refused trials in a row after which the space is."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class StudyProgress:
 
     finished: int = 0
     pruned: int = 0
+    refused: int = 0
+    """Trials whose settings conflict; they are not among the finished ones."""
     cells: int = 0
     """Cells of ended trials."""
     saved: int = 0
@@ -100,6 +103,8 @@ class Tuner:
         """Records by point id and seed: those of this run and those found in the ledger."""
         self.progress = progress or StudyProgress()
         self._scheduler: Scheduler | None = None
+        self._in_a_row = 0
+        """Refused trials since the last that was planned."""
 
     def start(self, scheduler: Scheduler) -> None:
         """Resume the trials of an earlier run, then ask for as many as may be under way."""
@@ -135,11 +140,10 @@ class Tuner:
             points = self._make_points(trial.settings)
         except UserError as error:
             # Settings that are valid one by one may conflict: the sampler learns to avoid them.
-            trial.note(conflict=str(error))
-            values = [_WORST[objective.name] for objective in self._objectives]
-            trial.finish(values, {})
-            self._ended(trial.number, State.COMPLETE, values, 0)
+            trial.refuse(str(error))
+            self._refused(trial.number, error)
             return
+        self._in_a_row = 0
         trial.note(points=[point.point_id for point in points])
         # Known good settings are first, with nothing to compare them with, so all their cells are planned at once.
         whole = self._plan.timed or not self._study.prunes or trial.is_start
@@ -151,6 +155,17 @@ class Tuner:
                 race.add(record)
         self._trials[trial.number], self.progress.under_way[trial.number] = trial, race
         self._advance(trial.number)
+
+    def _refused(self, number: int, error: UserError) -> None:
+        """Count a trial whose settings conflict. Raises UserError where nearly all of the space does."""
+        self.progress.refused += 1
+        self._in_a_row += 1
+        if self._in_a_row >= MOST_REFUSED:
+            raise UserError(
+                f"{MOST_REFUSED} settings of the space were refused in a row, the last because {error} Narrow the space."
+            )
+        for observer in self._observers:
+            observer(EndedTrial(number, State.REFUSED, (), 0))
 
     def _advance(self, number: int) -> None:
         if self._settle(number):

@@ -20,7 +20,7 @@ from planners.search.initialisers import linear, zeros
 from planners.search.loop import AddedRows, Ended, Limits, solve
 from planners.search.rollout_tree import ExploreSettings
 from planners.search.search_run import JoinableSearch, Rows, Run, Search, begin, check_problems
-from planners.settings import Count, Number, Settings, choice, count, number
+from planners.settings import MOST_EVALUATIONS, Count, Number, Settings, choice, count, number
 from world_models.base import WorldModel
 from world_models.precision import matmul_precision
 
@@ -35,16 +35,16 @@ class SearchSettings(Settings):
     """Settings that every built-in planner has."""
 
     iterations: Count = count(300, by_row=True)
-    restarts: int = count(1)
+    restarts: int = count(1, high=10_000)
     """Rows per problem, planned in parallel with independent noise; the best rolled-out plan of all is kept."""
-    attempts: int = count(1)
+    attempts: int = count(1, high=10_000)
     """Most attempts per problem, one after another, each with its own noise; the best plan of all is kept."""
     reached_cost: Number = number(0.0)
     """A problem whose rolled-out goal cost is at most this gets no further attempt."""
     finish_cost: Number = number(0.0)
     """A problem whose rolled-out goal cost is at most this leaves the batch at once, so that the others proceed faster; it
     gets no further attempt."""
-    max_evaluations: int | None = count(None)
+    max_evaluations: int | None = count(None, high=MOST_EVALUATIONS)
     """Model steps per problem; the iteration in which they are used up is its last. None: no limit."""
     max_seconds: float | None = number(None, positive=True, by_row=False)
     """Wall-clock seconds per problem: B problems planned together may take B times as long. None: no limit."""

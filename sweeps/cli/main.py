@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb = VERBS[words[0]]
         return verb.run(_parser(words[0], verb).parse_intermixed_args(words[1:]))
     except UserError as error:
-        sys.stderr.write(f"grasp: {error}\n")
+        sys.stderr.write(f"grasp: {_shown(str(error), words)}\n")
         return 2
     except OSError as error:
         if error.errno not in REMEDIES:
@@ -50,11 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:  # --help has been printed
         return int(leaving.code or 0)
     except KeyboardInterrupt:
-        from orchestrator.core.messages import mask_text  # loaded by now, unless nothing has happened yet
+        from orchestrator.core.messages import mask_words  # loaded by now, unless nothing has happened yet
 
-        again = mask_text(" ".join(words))
-        sys.stderr.write(f"\ngrasp: stopped; everything finished so far is kept, go on with: grasp {again}\n")
+        again = mask_words(["grasp", *words])
+        sys.stderr.write(f"\ngrasp: stopped; everything finished so far is kept, go on with: {again}\n")
         return INTERRUPTED
+
+
+def _shown(sentence: str, words: Sequence[str]) -> str:
+    """An error as the terminal shows it: without passwords, and with control characters spelt out."""
+    from orchestrator.core.messages import visible
+    from orchestrator.core.secrets import Secrets
+
+    return visible(Secrets.of(words, os.environ).scrub(sentence))
 
 
 def _overview() -> str:

@@ -9,23 +9,26 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
 from orchestrator.core.cell import replan_every
-from world_models.errors import UserError, require
+from planners.settings import LARGEST_NUMBER
+from world_models.errors import UserError, brief, require
+from world_models.tasks.base import LONGEST_HORIZON
 
-MAX_HORIZON = 100_000
-"""Longest horizon in environment steps, far beyond what anybody plans."""
 MAX_SEED = 2**63 - 1
 """Largest seed that the ledger holds."""
 MAX_VALUES = 1_000_000
 """Most seeds of a grid, and most values of any other axis."""
+MOST_POINTS = 20_000
+"""The most points of a sweep: each is checked before the first is planned, and is a run in MLflow."""
+MOST_CELLS = 10_000_000
+"""The most cells of a sweep."""
 
 
 def horizons_of(raw: object) -> tuple[int, ...]:
     """Horizons in environment steps, from a single one or a list; none for null."""
     for horizon in (horizons := bounded("horizons", as_list(raw))):
         require(
-            isinstance(horizon, int) and not isinstance(horizon, bool) and 0 < horizon <= MAX_HORIZON,
-            f"horizon {horizon!r} is not a positive number of environment steps, at most {MAX_HORIZON}: "
-            "give e.g. horizons=[25,50].",
+            isinstance(horizon, int) and not isinstance(horizon, bool) and 0 < horizon <= LONGEST_HORIZON,
+            f"horizon {brief(horizon)} is not a positive number of steps up to {LONGEST_HORIZON}: give e.g. horizons=[25,50].",
         )
     return tuple(cast("list[int]", unique("horizon", horizons)))
 
@@ -47,8 +50,10 @@ def goal_costs_of(raw: object) -> tuple[str | None, ...]:
 def disagreements_of(raw: object) -> tuple[float, ...]:
     """Disagreement weights, from a single one or a list."""
     for value in as_list(raw):
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        require(sound, f"disagreement {value!r} is not a weight >= 0: give e.g. disagreement=0.1.")
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER
+        require(
+            sound, f"disagreement {brief(value)} is not a weight >= 0 and <= {LARGEST_NUMBER:g}: give e.g. disagreement=0.1."
+        )
     return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
 
 
@@ -56,11 +61,16 @@ def noise_seeds_of(raw: object) -> tuple[int | None, ...]:
     """Noise seeds, from a count or a list; null draws each problem's noise from the problem's own seed."""
     values: list[object] = as_list(raw)
     if raw is not None and not isinstance(raw, list):
-        sentence = f"noise_seeds {raw!r} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
-        require(_is_seed(raw) and 0 < cast(int, raw) <= MAX_VALUES, sentence)
+        sentence = (
+            f"noise_seeds {brief(raw)} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
+        )
+        require(_is_seed(raw) and 0 < cast(int, raw) <= MOST_POINTS, sentence)
         values = [*range(cast(int, raw))]
     for value in values:
-        require(value is None or _is_seed(value), f"noise seed {value!r} is neither a whole number >= 0 nor null.")
+        require(
+            value is None or _is_seed(value),
+            f"noise seed {brief(value)} is neither a whole number from 0 to {MAX_SEED} nor null.",
+        )
     return tuple(cast("list[int | None]", unique("noise seed", values))) or (None,)
 
 
@@ -70,7 +80,7 @@ def seeds_of(raw: object, key: str = "seeds") -> tuple[int, ...]:
         start, count = raw.get("start", 0), raw.get("count", 0)
         unknown = set(raw) - {"start", "count"}
         require(not unknown, f"{key} has {sorted(map(str, unknown))}: give start and count, a list, or a number.")
-        require(_is_seed(start), f"{key}.start {start!r} is not a whole number from 0 to {MAX_SEED}.")
+        require(_is_seed(start), f"{key}.start {brief(start)} is not a whole number from 0 to {MAX_SEED}.")
         first, last = cast(int, start), cast(int, start) + _count(count, key) - 1
         require(last <= MAX_SEED, f"{key} goes from {first} to {last}: the largest seed is {MAX_SEED}; give a smaller start.")
         seeds: list[object] = [*range(first, last + 1)]
@@ -80,7 +90,7 @@ def seeds_of(raw: object, key: str = "seeds") -> tuple[int, ...]:
         seeds = list(range(_count(raw, key)))
     require(bool(seeds), f"the grid is empty: it has no seeds; give some, e.g. {key}=8.")
     for seed in seeds:
-        require(_is_seed(seed), f"seed {seed!r} is not a whole number >= 0 and <= {MAX_SEED}.")
+        require(_is_seed(seed), f"seed {brief(seed)} is not a whole number >= 0 and <= {MAX_SEED}.")
     return tuple(cast("list[int]", unique("seed", seeds)))
 
 
@@ -95,7 +105,7 @@ def seeds_text(seeds: Sequence[int]) -> str:
 def _count(value: object, key: str) -> int:
     if not _is_seed(value) or cast(int, value) > MAX_VALUES:
         most = f", at most {MAX_VALUES}" if _is_seed(value) else ""
-        raise UserError(f"{key} {value!r} is not a number of seeds{most}: give e.g. {key}=8, {key}=[0,1,2] or {key}.start=100.")
+        raise UserError(f"{key} {brief(value)} is not a number of seeds{most}: give e.g. {key}=8 or {key}=[0,1,2].")
     return cast(int, value)
 
 

@@ -22,7 +22,7 @@ from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.core.cell import Scalar
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_text, mask_token, mask_values
 from sweeps.config.files import CONF, SECTIONS, check_files, groups, header_faults
 from sweeps.config.overrides import Assignment, assignments, override_text
 from sweeps.config.schema.check import children_of, has_key, kind_at, not_a_group, shown, typed, unknown_key
@@ -72,21 +72,12 @@ class Composed(Generic[C]):
     @cached_property
     def masked(self) -> dict[str, object]:
         """The values with passwords in addresses masked."""
-        return {key: _masked(value) for key, value in self.values.items()}
+        return {key: mask_values(value) for key, value in self.values.items()}
 
     @cached_property
     def text(self) -> str:
         """The config as YAML, for records; passwords in addresses are masked."""
         return OmegaConf.to_yaml(OmegaConf.create(self.masked))
-
-
-def _masked(value: object) -> object:
-    """The value with every address in it masked."""
-    if isinstance(value, Mapping):
-        return {key: _masked(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return mask_text(value) if isinstance(value, str) else value
 
 
 def compose(kind: type[C], overrides: Sequence[str] = (), extra: Path | None = None) -> Composed[C]:
@@ -123,7 +114,7 @@ def several(group: str, overrides: Sequence[str], kind: type[Config], extra: Pat
     """
     for position, each in enumerate(assignments(overrides, kind)):
         if each.key == group and isinstance(each.value, list):
-            require(bool(each.value), f"{each.word!r} names no {group}: leave it out or name one.")
+            require(bool(each.value), f"{mask_token(each.word)!r} names no {group}: leave it out or name one.")
             _check_options(group, each.value, groups(extra)[group])
             return position, [str(name) for name in each.value]
     return None
@@ -223,19 +214,19 @@ def _change(config: DictConfig, each: Assignment, kind: type[Config]) -> None:
         if each.removed:
             require(
                 isinstance(above, DictConfig) and last in above,
-                f"{each.word!r} removes {each.key}, which is not there: leave it out.",
+                f"{mask_token(each.word)!r} removes {each.key}, which is not there: leave it out.",
             )
             del above[last]
             return
         require(
             above is None or isinstance(above, DictConfig),
-            f"{mask_text(each.word)!r} sets a key of {parent}, which is {shown(above)}: give {parent} as a group of keys.",
+            f"{mask_token(each.word)!r} sets a key of {parent}, which is {shown(above)}: give {parent} as a group of keys.",
         )
         if children_of(kind, each.key) and not isinstance(each.value, Mapping) and "${" not in str(each.value):
             raise not_a_group(kind, each.key, each.value)
         OmegaConf.update(config, each.key, each.value, merge=True, force_add=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"cannot take {mask_text(each.word)!r} ({' '.join(str(error).split())[:200]}).") from error
+        raise UserError(f"cannot take {mask_token(each.word)!r} ({' '.join(str(error).split())[:200]}).") from error
 
 
 def _resolved(config: DictConfig, kind: type[Config]) -> dict[str, Any]:
@@ -272,7 +263,7 @@ def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment]) -> N
         kind = section.removesuffix("s")
         require(
             label in chosen,
-            f"{mask_text(each.word)!r} changes {kind} {label!r}, but only {', '.join(chosen)} is chosen: add it with {kind}=.",
+            f"{mask_token(each.word)!r} changes {kind} {label!r}, but only {', '.join(chosen)} is chosen: add it with {kind}=.",
         )
 
 

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
+from orchestrator.core.messages import visible
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
+from sweeps.config.axes import MOST_CELLS, MOST_POINTS
 from sweeps.config.compose import Composed
 from sweeps.config.files import groups
 from sweeps.config.schema.configs import GridConfig
@@ -145,8 +147,13 @@ class SweepSpec:
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
 
-        Raises UserError when two points are the same, and whatever `lookups` raises.
+        Raises UserError when two points are the same or there are too many, and whatever `lookups` raises.
         """
+        points = sum(len(task.models) * len(task.horizons) for task in self.tasks) * len(self.planners)
+        points *= len(self.modes) * len(self.goal_costs) * len(self.disagreements) * len(self.noise_seeds)
+        cells = points * len(self.seeds)
+        fault = f"the grid has {points} points and {cells} cells"
+        require(points <= MOST_POINTS and cells <= MOST_CELLS, f"{fault}: give at most {MOST_POINTS} and {MOST_CELLS}.")
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
         }
@@ -256,6 +263,9 @@ def _task_entry(label: str, entry: TaskConfig, config: GridConfig) -> TaskEntry:
     models = config.world_models or entry.world_model
     horizons = entry.horizons if config.horizons is None else config.horizons
     require(bool(models), f"the grid is empty: task {label!r} has no world model; set tasks.{label}.world_model.")
+    for model in models:
+        words = f"world model {model!r} has control characters: give its name, or rename its folder."
+        require(visible(model) == model and "\n" not in model, words)
     require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
     return TaskEntry(label, Named.of(str(entry.name), entry.settings), models, horizons)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from orchestrator.core.cell import Named
+from orchestrator.core.messages import texts_in
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend
 from orchestrator.workers.evaluator import check_point
@@ -38,6 +39,8 @@ class Job(Generic[C]):
     outputs: Outputs
     config: C
     config_text: str
+    addresses: tuple[str, ...] = field(default=(), repr=False)
+    """Texts of the config that may hold credentials."""
 
 
 SweepJob = Job[SweepConfig] | Job[TuneConfig]
@@ -50,7 +53,7 @@ def read_job(kind: type[C], overrides: Sequence[str], conf: Path | None) -> Job[
     spec = spec_of(composed, conf)
     grid = spec.expand(lookups())
     check_grid(grid)
-    return Job(grid, Outputs.of(composed.config), composed.config, composed.text)
+    return Job(grid, Outputs.of(composed.config), composed.config, composed.text, tuple(texts_in(composed.values)))
 
 
 def read_jobs(overrides: Sequence[str], conf: Path | None) -> list[Job[SweepConfig]]:

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_token
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
 from orchestrator.storage.uris import sqlite_uri
@@ -224,7 +224,7 @@ def check_used(word: str, used: Sequence[str]) -> None:
     """Raise UserError unless the key of an override is among those that a command uses, or below one of them."""
     key = word.partition("=")[0].lstrip("+~")
     sound = any(key == each or key.startswith(f"{each}.") for each in used)
-    require(sound, f"{mask_text(word)!r} has no effect here: give only {' or '.join(f'{each}=' for each in used)}.")
+    require(sound, f"{mask_token(word)!r} has no effect here: give only {' or '.join(f'{each}=' for each in used)}.")
 
 
 def _located(storage: str) -> Path | str:

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_token
 from sweeps.config.axes import MAX_VALUES
 from sweeps.config.schema.check import is_entry, kind_at
 from sweeps.config.schema.configs import TrainConfig
@@ -78,12 +78,12 @@ def _assignment(word: str, kind: Any) -> Assignment:
     if marked.startswith("~"):
         require(
             is_entry(kind, key),
-            f"{mask_text(word)!r} would remove {given}, which every run needs: give {given}=VALUE instead.",
+            f"{mask_token(word)!r} would remove {given}, which every run needs: give {given}=VALUE instead.",
         )
         return Assignment(word, given, key, removed=True)
     require(
         bool(equals),
-        f"cannot read {mask_text(word)!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50].",
+        f"cannot read {mask_token(word)!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50].",
     )
     expected = kind_at(kind, key)
     if expected is not None and expected.text and not expected.listed:
@@ -106,7 +106,7 @@ def _full_key(given: str, kind: Any) -> str:
 
 def _check_key(word: str, marked: str, given: str) -> None:
     """Raise UserError for a key that Hydra could read and we cannot use, or that neither can."""
-    name = mask_text(word)
+    name = mask_token(word)
     require(
         given.partition(".")[0] != "hydra",
         f"{name!r} sets Hydra itself, which runs nothing here: leave it out; results go to output=FOLDER.",
@@ -143,9 +143,9 @@ def _parsed(word: str) -> Override:
         return OverridesParser.create().parse_override(word)
     except HydraException as error:
         key, _, raw = word.partition("=")
-        quoted = f"{key}={QuotedString(mask_text(raw), Quote.single).with_quotes()}"
+        quoted = f"{key}={QuotedString(mask_token(raw), Quote.single).with_quotes()}"
         raise UserError(
-            f"cannot read {mask_text(word)!r} ({_reason(error)}): if the value is one text, quote it twice, for Hydra and the "
+            f"cannot read {mask_token(word)!r} ({_reason(error)}): if the value is one text, quote it twice, for Hydra and the "
             f'shell: "{quoted}".'
         ) from error
 
@@ -160,12 +160,12 @@ def _value(override: Override, key: str) -> object:
         found = override.value()
         plain = found is None or isinstance(found, bool | int | float | str | list | dict)
         require(
-            plain, f"{mask_text(str(override.input_line))!r} extends a list, which means nothing here: give the whole list."
+            plain, f"{mask_token(str(override.input_line))!r} extends a list, which means nothing here: give the whole list."
         )
         return found
-    sentence = f"{mask_text(str(override.input_line))!r} is not a list of values: write {key}=[1,2,3]."
+    sentence = f"{mask_token(str(override.input_line))!r} is not a list of values: write {key}=[1,2,3]."
     require(override.is_discrete_sweep(), sentence)
-    many = f"{mask_text(str(override.input_line))!r} has more than {MAX_VALUES} values: give fewer."
+    many = f"{mask_token(str(override.input_line))!r} has more than {MAX_VALUES} values: give fewer."
     asked = override.value()
     if isinstance(asked, RangeSweep) and isinstance(numbers := asked.range(), range):
         require(len(numbers) <= MAX_VALUES, many)  # before Hydra shuffles them

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_token
 from sweeps.config.overrides import Assignment
 from world_models.errors import UserError, require
 
@@ -26,7 +26,7 @@ def with_seeds(key: str, before: object, given: Sequence[Assignment]) -> object:
     for name, each in parts.items():
         require(
             name in ("start", "count") and not each.removed,
-            f"{mask_text(each.word)!r} is not one of {key}.start and {key}.count: give one of them.",
+            f"{mask_token(each.word)!r} is not one of {key}.start and {key}.count: give one of them.",
         )
         value = _with_part(key, value, name, each)
     return value

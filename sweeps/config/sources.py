@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_token
 from sweeps.config.files import CONF
 from sweeps.config.overrides import Assignment
 from world_models.files.names import inside
@@ -40,7 +40,7 @@ class Sources:
 
     def with_overrides(self, given: Sequence[Assignment]) -> Sources:
         """These sources with the overrides of the command line."""
-        return Sources(self.files, {**self.overrides, **{each.key: f"override {mask_text(each.word)}" for each in given}})
+        return Sources(self.files, {**self.overrides, **{each.key: f"override {mask_token(each.word)}" for each in given}})
 
     def with_tuned(self, planners: object) -> Sources:
         """These sources with the tuned files among the planners' rules."""

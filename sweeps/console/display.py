@@ -70,7 +70,7 @@ class Display(ABC):
         self.start()
         self._last = self._clock()
         if self._view is View.LIVE and self._console.is_terminal:
-            columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+            columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console)
             self._task = self._bar.add_task(self.line(), total=self.progress()[1])
             self._live = Live(get_renderable=self._screen, console=self._console, transient=True, refresh_per_second=2)

@@ -6,27 +6,28 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.secrets import Secrets
 
 
-def log_to(file: Path) -> None:
-    """Log what the orchestrator survives to a file; the terminal shows sentences."""
+def log_to(file: Path, secrets: Secrets) -> None:
+    """Log what the orchestrator survives to a file, without secrets; the terminal shows sentences."""
     logger = logging.getLogger("orchestrator")
     for old in logger.handlers:
         old.close()
-    logger.handlers = [LogFile(file)]
+    logger.handlers = [LogFile(file, secrets)]
 
 
 class LogFile(logging.FileHandler):
     """A handler that masks passwords; a record that cannot be written, e.g. on a full disk, is dropped."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, secrets: Secrets) -> None:
+        self._secrets = secrets
         super().__init__(file, delay=True, encoding="utf-8", errors="backslashreplace")
         self.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text, without passwords."""
-        return mask_text(super().format(record))
+        return self._secrets.scrub(super().format(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record."""

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 from rich.console import Console, RenderableType
 
+from orchestrator.core.messages import visible
 from orchestrator.scheduling.durations import Estimate
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line unchanged: without automatic colours or line breaks."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print a line unchanged, without automatic colours or line breaks; only control characters are spelt out."""
+    console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def emit(value: Mapping[str, object]) -> None:
@@ -31,6 +32,8 @@ def show(console: Console, table: RenderableType, width: int = 110) -> None:
         width=max(console.width, width),
         force_terminal=console.is_terminal,
         force_jupyter=console.is_jupyter,
+        markup=False,
+        emoji=False,
     )
     wide.print(table, highlight=False)
 

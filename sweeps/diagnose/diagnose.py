@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 from orchestrator.core.cell import digest
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import count
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
@@ -86,7 +85,7 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
     show(console, render_table(ablation, f"ablation of {title}"))
     show(console, claims_table(claims, title), 140)
     files = _write(findings, title, spec.folder)
-    trouble = _track(spec, findings, files, mask_text(shlex.join(["grasp", "diagnose", *overrides])))
+    trouble = _track(spec, findings, files, mask_words(["grasp", "diagnose", *overrides]))
     if trouble:
         say(console, trouble)
     say(console, f"{duration(monotonic() - began)}; figures and tables are in {spec.folder}; runs: grasp ui")
@@ -254,7 +253,7 @@ class _Bar:
         self._done = 0
         self._doing = ""
         self._began = self._last = monotonic()
-        columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+        columns = (BarColumn(bar_width=24), TextColumn("{task.description}", markup=False))
         self._bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total)
 

@@ -104,7 +104,7 @@ def _settings(kind: str, values: Mapping[str, object]) -> TrainSettings | PixelT
 def _train(job: TrainJob, console: Console) -> None:
     """Train with a progress bar on a terminal, and with a line for every tenth of a stage elsewhere."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import Grid
@@ -67,7 +66,7 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
             grids = stages.run()
     except StoppedError:
         own = [] if conf is None else ["--conf", str(conf)]
-        again = mask_text(shlex.join(["grasp", "quality", *own, *overrides]))
+        again = mask_words(["grasp", "quality", *own, *overrides])
         say(console, f"stopped; everything finished is kept. Go on with: {again}")
         return INTERRUPTED
     results = collect(stages, grids)

@@ -15,6 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.analysis.rows import MeasuredPoint
@@ -171,8 +172,16 @@ def write_figure(figure: Figure, path: Path, metadata: Mapping[str, None] | None
     write_file(path, drawn.getvalue())
 
 
+def plain_texts(figure: Figure) -> None:
+    """Let no label be read as a formula: a `$` in it is a dollar sign. Ticks that matplotlib writes as formulas stay."""
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and "$" in text.get_text() and not text.get_text().startswith("$\\mathdefault"):
+            text.set_parse_math(False)
+
+
 def freeze_layout(figure: Figure) -> None:
     """Lay the figure out once: drawing it again in another format then takes half the time."""
+    plain_texts(figure)
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")

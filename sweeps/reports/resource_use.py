@@ -68,7 +68,9 @@ def resource_use_fields(row: MeasuredPoint) -> tuple[str, ...]:
 def resource_use_text(rows: Sequence[MeasuredPoint], width: int) -> str:
     """The table as plain text."""
     stream = io.StringIO()
-    Console(file=stream, force_jupyter=False, width=width, color_system=None).print(render_resource_use(rows))
+    Console(file=stream, force_jupyter=False, width=width, color_system=None, markup=False, emoji=False).print(
+        render_resource_use(rows)
+    )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

@@ -104,7 +104,9 @@ def headline(rows: Sequence[Row]) -> str:
 def to_text(rows: Sequence[Row], title: str) -> str:
     """The table as plain text."""
     stream = io.StringIO()
-    Console(file=stream, force_jupyter=False, width=WIDTH, color_system=None).print(render_table(rows, title))
+    Console(file=stream, force_jupyter=False, width=WIDTH, color_system=None, markup=False, emoji=False).print(
+        render_table(rows, title)
+    )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -171,8 +173,14 @@ def to_csv(rows: Sequence[Row]) -> str:
     records = [record_of(row) for row in rows]
     writer = csv.DictWriter(stream, records[0].keys(), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({key: _no_formula(value) for key, value in record.items()} for record in records)
     return stream.getvalue()
+
+
+def _no_formula(value: object) -> object:
+    """The value of a CSV field; a text that a spreadsheet would run as a formula gets a quote before it."""
+    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") and len(value) > 1
+    return f"'{value}" if formula else value
 
 
 def _tex(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.artifacts.drawing import Artifact, Drawing, RenderJob, attempt_drawing
 from orchestrator.artifacts.selection import SelectedCell
@@ -47,7 +48,8 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     job = read_plan(overrides, conf)
     job.outputs.prepare()
     entry, seed = job.grid.entries[0], job.grid.seeds[0]
-    with console.status(f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"):
+    what = f"planning {entry.task} with {entry.planner}, horizon {entry.point.horizon}, seed {seed}"
+    with console.status(Text(what)):
         cell = plan_cell(job)
     if cell.result.status == "failed":
         say(console, f"planning failed: {cell.result.error}")

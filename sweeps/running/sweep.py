@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,8 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import Portion, count, merged
+from orchestrator.core.secrets import Secrets
 from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
@@ -45,7 +46,7 @@ class SweepOptions:
 
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
     """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
-    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
+    command = mask_words(["grasp", "sweep", *overrides])
     return run_sweeps(read_jobs(overrides, conf), overrides, console, options or SweepOptions(), command)
 
 
@@ -77,7 +78,8 @@ def run_sweeps(
         changed = outputs.save(job.grid, job.config_text)
         if changed:
             say(console, changed)
-    log_to(outputs.sweep(grids[0].name) / "log.txt")
+    given = [*overrides, *(text for job in jobs for text in job.addresses)]
+    log_to(outputs.sweep(grids[0].name) / "log.txt", Secrets.of(given, os.environ))
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing

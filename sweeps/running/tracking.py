@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
@@ -99,7 +98,7 @@ class SweepDescription:
     @property
     def command(self) -> str:
         """The command line, with passwords masked; empty if unknown."""
-        return "" if self.words is None else mask_text(shlex.join(["grasp", "sweep", *self.words]))
+        return "" if self.words is None else mask_words(["grasp", "sweep", *self.words])
 
     def info(self, description: str = "") -> SweepInfo:
         """The information for the tracker, with the headline once it is known."""

@@ -30,9 +30,7 @@ def draw(
     front: Sequence[int],
 ) -> list[Path]:
     """Write the figures that have data, and return their files; `front` holds numbers of trials."""
-    ended = [
-        view for view in views if view.values and view.state in (State.COMPLETE, State.PRUNED) and "conflict" not in view.notes
-    ]
+    ended = [view for view in views if view.values and view.state in (State.COMPLETE, State.PRUNED)]
     if not ended:
         return []
     folder.mkdir(parents=True, exist_ok=True)

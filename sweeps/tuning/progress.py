@@ -16,6 +16,11 @@ from sweeps.console.events import Progress, StudyEvent
 from sweeps.console.terminal import duration
 
 
+def refused_words(count: int) -> str:
+    """How many settings were refused, in words."""
+    return f"{count} {'setting' if count == 1 else 'settings'} refused"
+
+
 class TuneProgress(Display):
     """Shows the progress of a study, updated by `on_result` and `on_end`."""
 
@@ -67,6 +72,8 @@ class TuneProgress(Display):
         if (left := self._seconds_left()) is not None and left > 0:
             parts.append(f"about {duration(left)} left")
         parts += self.workers_busy()
+        if score.refused:
+            parts.append(refused_words(score.refused))
         if self._failed:
             parts.append(f"{self._failed} cells failed")
         return "  ".join(parts)

@@ -291,7 +291,7 @@ def write(spec: StudySpec, verdict: Verdict) -> Path:
     """Write report.txt, held_out.json and winner.json to the study's folder, which is returned."""
     folder = spec.outputs.study(spec.name)
     stream = io.StringIO()
-    show(spec, verdict, Console(file=stream, force_jupyter=False, width=130, color_system=None))
+    show(spec, verdict, Console(file=stream, force_jupyter=False, width=130, color_system=None, markup=False, emoji=False))
     write_file(folder / "report.txt", "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n")
     write_file(folder / "config.yaml", spec.config_text)
     write_file(folder / HELD_OUT, to_json(_held_out_table(verdict)) + "\n")

@@ -15,7 +15,7 @@ from orchestrator.tuning.racing import Instance, instances_of
 from orchestrator.tuning.samplers import SAMPLERS, Sampling
 from orchestrator.tuning.search_space import Space, space_of
 from orchestrator.tuning.tuner import TuningPlan
-from planners import full_settings
+from planners import full_settings, make_planner
 from planners.identity import identity_settings
 from sweeps.config.compose import compose
 from sweeps.config.files import CONF, groups
@@ -117,6 +117,7 @@ def changed(entry: Entry, settings: Mapping[str, Scalar]) -> Entry:
     """The entry with some of its planner's settings changed; UserError if they conflict."""
     planner = entry.point.planner
     named = Named.of(planner.name, full_settings(planner.name, planner.as_dict() | dict(settings)))
+    make_planner(named.name, named.as_dict())
     return replace(entry, point=replace(entry.point, planner=named))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
@@ -26,6 +25,7 @@ from sweeps.running.driver import Driver
 from sweeps.running.tracking import SweepTracking, tracking_store_of
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.figures import draw
+from sweeps.tuning.progress import refused_words
 from sweeps.tuning.rounding import RoundedSettings, label_of, to_round, with_rounded
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import StudyRun
@@ -35,9 +35,7 @@ from sweeps.tuning.winner import WINNER
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
     """Run a study to its number of trials and judge the best of them; 130 after Ctrl-C, else 0."""
-    return run_study(
-        read_study(overrides, conf), overrides, console, view, mask_text(shlex.join(["grasp", "tune", *overrides]))
-    )
+    return run_study(read_study(overrides, conf), overrides, console, view, mask_words(["grasp", "tune", *overrides]))
 
 
 def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, resume_command: str) -> int:
@@ -106,6 +104,8 @@ def _trials(run: StudyRun, console: Console) -> bool:
     )
     summary = run.run()
     ended = f"{run.study.finished()} of {spec.plan.total} trials have ended"
+    if refused := run.study.refused():
+        ended += f", and {refused_words(refused)}, because they conflict: grasp ui shows why"
     say(console, f"{summary.computed} cells planned in {duration(summary.seconds)}; {ended}")
     if run.stop.is_set():
         say(console, f"stopped; go on with: {run.resume_command}")

@@ -114,7 +114,7 @@ def select_candidates(spec: StudySpec, views: Sequence[TrialView]) -> dict[str, 
     """
     objectives = spec.definition.objectives
     own = [point.point_id for point in spec.points({})]
-    sound_ones = [view for view in views if "conflict" not in view.notes]
+    sound_ones = [view for view in views if view.state is not State.REFUSED]
     best = distinct(best_of([view for view in sound_ones if view.notes.get("points") != own], objectives[0].larger))
     feasible = [view for view in best if view.feasible]
     if not feasible and any(view.feasible for view in best_of(sound_ones, objectives[0].larger)):

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from world_models.errors import UserError, require
+from world_models.errors import UserError, brief, require
 
 
 @dataclass(frozen=True)
@@ -213,9 +213,26 @@ def execute(task: Task, problems: Sequence[Problem], actions: Float[np.ndarray, 
     return Rollout(states, task.distance(poses, goals), task.reached(poses, goals))
 
 
+LONGEST_HORIZON = 10_000
+"""Environment steps that a problem may have: making a longer one would take minutes."""
+
+MOST_REPEATED = 1_000
+"""Largest `action_block`."""
+
+
+def check_block(action_block: object) -> None:
+    """Raise UserError unless `action_block` is a whole number of environment steps from 1 to `MOST_REPEATED`."""
+    whole = isinstance(action_block, int) and not isinstance(action_block, bool) and 1 <= action_block <= MOST_REPEATED
+    sentence = (
+        f"action_block {brief(action_block)} is not a whole number of steps from 1 to {MOST_REPEATED}: use 1 for no frameskip."
+    )
+    require(whole, sentence)
+
+
 def check_horizon(horizon: int, action_block: int) -> None:
-    """Raise UserError unless `horizon` is a positive multiple of `action_block`."""
+    """Raise UserError unless `horizon` is a positive multiple of `action_block`, and at most `LONGEST_HORIZON`."""
     require(isinstance(horizon, int) and horizon > 0, f"horizon {horizon!r} is not a positive number of environment steps.")
+    require(horizon <= LONGEST_HORIZON, f"horizon {brief(horizon)} is too long: give at most {LONGEST_HORIZON} steps.")
     near = max(1, round(horizon / action_block)) * action_block
     require(horizon % action_block == 0, f"horizon {horizon} is not a multiple of action_block {action_block}: choose {near}.")
 

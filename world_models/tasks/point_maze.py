@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UnknownNameError, UserError
 from world_models.seeding import stable_rng
-from world_models.tasks.base import Problem, check_horizon
+from world_models.tasks.base import Problem, check_block, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.maze_behaviour import follow, near_cells, sample_behaviour
 from world_models.tasks.maze_grid import LAYOUTS, Grid, grid
@@ -51,8 +51,7 @@ class PointMaze:
     def __post_init__(self) -> None:
         if self.maze not in LAYOUTS:
             raise UnknownNameError("maze of task point_maze", self.maze, LAYOUTS)
-        whole = isinstance(self.action_block, int) and self.action_block >= 1
-        require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
+        check_block(self.action_block)
 
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " 4"]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from world_models.errors import UserError, require
-from world_models.tasks.base import Problem, check_horizon, wrap_angle
+from world_models.errors import UserError
+from world_models.tasks.base import Problem, check_block, check_horizon, wrap_angle
 from world_models.tasks.push_t_behaviour import Pusher, random_actions
 from world_models.tasks.push_t_shapes import ARENA, CENTRE, block_centre, pictures
 
@@ -34,7 +34,9 @@ WALL_MARGIN = 60.0
 HUMAN_PACE = 0.2
 """Size of the relative actions in problems: about 10 px per step, the pace of human Push-T demonstrations."""
 DRAWS = 200
-"""Draws of a scripted trajectory before a horizon is refused as too short."""
+"""Draws of a scripted trajectory before a horizon is refused."""
+DRAWN_STEPS = 100_000
+"""About how many steps those draws may have together: the pusher leaves the arena sooner or later."""
 
 
 class Scene:
@@ -98,10 +100,7 @@ class PushT:
     distance_unit = "px"
 
     def __post_init__(self) -> None:
-        require(
-            isinstance(self.action_block, int) and self.action_block >= 1,
-            f"action_block {self.action_block!r} is not a whole number >= 1: give environment steps per model step.",
-        )
+        check_block(self.action_block)
 
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " observation"]:
@@ -120,7 +119,7 @@ class PushT:
         The block moves by more than the success test tolerates, so that doing nothing fails.
         """
         check_horizon(horizon, self.action_block)
-        for draw in range(DRAWS):
+        for draw in range(min(DRAWS, 10 + DRAWN_STEPS // horizon)):
             rng = np.random.default_rng([seed, horizon, draw, 0x9057])
             start = _start(rng, near=True)
             states, actions = _behave(start, Pusher(rng, HUMAN_PACE), horizon)
@@ -129,7 +128,8 @@ class PushT:
             inside = np.abs(block_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
             if inside and (moved > 1.5 * POSITION_TOLERANCE or turned > 1.5 * ANGLE_TOLERANCE):
                 return Problem(seed, horizon, "push", start, states[-1], actions)
-        raise UserError(f"push_t: horizon {horizon} is too short to reach and move the block: choose 10 or more.")
+        fault = "too short to reach and move the block" if horizon < 100 else "too long to stay inside the arena"
+        raise UserError(f"push_t: horizon {horizon} is {fault}: choose one from 10 to 1000.")
 
     def simulate(
         self, states: Float[np.ndarray, "batch simulator_state"], actions: Float[np.ndarray, "batch time action"]

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.seeding import stable_rng
-from world_models.tasks.base import Problem, check_horizon
+from world_models.tasks.base import Problem, check_block, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.geometry import walk
 from world_models.tasks.wall_arena import (
@@ -40,6 +40,8 @@ MARGIN = 1.5
 """Least excess over SUCCESS of a problem's initial distance to the goal, px."""
 EXTENT = (0.0, 0.0, float(SIZE), float(SIZE))
 """The scene's edges on an image: left, top, right, bottom."""
+FASTEST = 1e6
+"""Largest `speed`."""
 BUDGET = (0.7, 0.95)
 """Range of a problem's path length, as fractions of the distance that the horizon allows."""
 
@@ -68,9 +70,12 @@ class Wall:
             object.__setattr__(self, "speed", float(self.speed))
         except (TypeError, ValueError):
             raise UserError(f"wall speed {self.speed!r} is not a number: give px per step, such as 1.0.") from None
-        require(0.0 < self.speed < np.inf, f"wall speed {self.speed!r} is not positive: give px per step, such as 1.0.")
-        whole = isinstance(self.action_block, int) and self.action_block >= 1
-        require(whole, f"action_block {self.action_block!r} is not a whole number of steps >= 1: use 1 for no frameskip.")
+        number = isinstance(self.speed, int | float) and not isinstance(self.speed, bool)
+        require(
+            number and 0.0 < self.speed <= FASTEST,
+            f"wall speed {self.speed!r} is not a number above 0, up to {FASTEST:g}: give px per step, such as 1.0.",
+        )
+        check_block(self.action_block)
 
     @property
     def goal_tolerance(self) -> Float[np.ndarray, " 2"]:

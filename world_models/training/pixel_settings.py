@@ -44,6 +44,7 @@ class PixelTrainSettings:
 
     def __post_init__(self) -> None:
         check_training(self.trajectories, self.length, self.data_seed, self.ensemble)
+        require(8 <= self.size <= 1024, f"size {self.size} is not a side of images: give 8 to 1024 pixels, e.g. 64.")
         known = ("latent", "probe") if self.temporal is None else ("latent", "probe", "temporal")
         require(self.goal_cost in known, f"goal_cost {self.goal_cost!r} is not trained: choose one of {', '.join(known)}.")
 

@@ -7,7 +7,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from world_models.errors import UnknownNameError, UserError
+from world_models.errors import UnknownNameError, UserError, brief
+
+LARGEST = 1e9
+"""The largest number of a setting."""
 
 Settings = TypeVar("Settings")
 
@@ -15,7 +18,7 @@ Settings = TypeVar("Settings")
 def settings_of(kind: type[Settings], values: Mapping[str, object], where: str) -> Settings:
     """The settings dataclass `kind` with some fields set; lists become tuples, and mappings the dataclass of their field.
 
-    Raises UnknownNameError for an unknown field, UserError for a field that should be a mapping.
+    Raises UnknownNameError for an unknown field, UserError for a field that should be a mapping or a number that is too large.
     """
     assert dataclasses.is_dataclass(kind)
     known = {f.name for f in dataclasses.fields(kind)}
@@ -24,6 +27,8 @@ def settings_of(kind: type[Settings], values: Mapping[str, object], where: str) 
     for key, value in values.items():
         if key not in known:
             raise UnknownNameError(f"setting of {where}", key, known)
+        if isinstance(value, int | float) and not -LARGEST <= value <= LARGEST:
+            raise UserError(f"{where}.{key} {brief(value)} is not a number up to {LARGEST:g}: give a smaller one.")
         nested = next((t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)), None)
         if nested is not None and value is not None:
             if not isinstance(value, Mapping):

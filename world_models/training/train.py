@@ -51,11 +51,21 @@ class TrainSettings:
         return settings_of(TrainSettings, values, "train")
 
 
+MOST_STEPS = 1_000_000_000
+"""Most environment steps of a data set."""
+MOST_MEMBERS = 100
+"""Most members of an ensemble."""
+
+
 def check_training(trajectories: int, length: int, data_seed: int, ensemble: int) -> None:
     """Raise UserError for invalid sizes of data or ensemble, and for the seed of the held-out trajectories."""
     whole = isinstance(ensemble, int) and not isinstance(ensemble, bool) and ensemble >= 1
     require(whole, f"ensemble {ensemble!r} is not a valid number of members: give 1 for a single model, or for example 5.")
     require(trajectories >= 1 and length >= 2, f"trajectories {trajectories} must be >= 1 and length {length} >= 2.")
+    require(
+        trajectories * length <= MOST_STEPS, f"{trajectories} trajectories of {length} steps are more than {MOST_STEPS} steps."
+    )
+    require(ensemble <= MOST_MEMBERS, f"ensemble {ensemble} is too large: give at most {MOST_MEMBERS} members.")
     require(data_seed != HELD_OUT_SEED, f"data_seed {data_seed} is reserved for held-out trajectories: choose another one.")
 
 

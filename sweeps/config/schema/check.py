@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.core.messages import mask_text
+from orchestrator.core.messages import mask_text, mask_token
 from sweeps.config.schema.configs import COMMANDS
 from sweeps.config.schema.kinds import Kind
-from world_models.errors import UnknownNameError, UserError
+from world_models.errors import UnknownNameError, UserError, brief
 
 C = TypeVar("C")
 
@@ -150,8 +150,12 @@ def unknown_key(kind: Any, key: str, source: str = "") -> UserError:
 def shown(value: object) -> str:
     """The value for a message, as it is written in a config: without passwords, and not too long."""
     plain = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
-    text = plain or mask_text(repr(value) if isinstance(value, str) else str(value))
+    text = plain or repr(mask_token(value)) if isinstance(value, str) else _number(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _number(value: object) -> str:
+    return brief(value) if isinstance(value, int | float) else mask_text(str(value))
 
 
 def _key(location: tuple[int | str, ...]) -> str:

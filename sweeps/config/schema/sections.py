@@ -10,8 +10,9 @@ from pydantic import ConfigDict, Field
 
 from orchestrator.artifacts.selection import REASONS, ArtifactSelection
 from orchestrator.core.cell import Scalar
-from sweeps.config.axes import MAX_HORIZON, horizons_of
+from sweeps.config.axes import horizons_of
 from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, scalar, text, texts, whole
+from world_models.tasks.base import LONGEST_HORIZON
 
 STRICT = ConfigDict(extra="forbid")
 """Pydantic's configuration of every section: a key that is not listed is refused."""
@@ -40,7 +41,7 @@ class RuleConfig:
     settings: Settings = field(default_factory=dict)
     task: Annotated[str | None, text("task", "wall", null=True)] = None
     file: Annotated[str | None, text("task's file", "wall", null=True)] = None
-    horizon: Annotated[int | None, whole(1, MAX_HORIZON, null=True)] = None
+    horizon: Annotated[int | None, whole(1, LONGEST_HORIZON, null=True)] = None
     source: Annotated[str | None, text(null=True)] = None
     """The tuned file that the rule comes from; None for a rule of the planner's own file."""
     provenance: dict[str, object] | None = None

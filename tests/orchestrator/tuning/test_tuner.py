@@ -10,13 +10,20 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.core.mixing import kind_of
+from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.scheduler import Limits
+from orchestrator.testing import plane_evaluator
 from orchestrator.tuning.objectives import Bound, objective
 from orchestrator.tuning.pruning import Pruning
+from orchestrator.tuning.racing import instances_of
 from orchestrator.tuning.samplers import Sampling
 from orchestrator.tuning.trials import State
+from orchestrator.tuning.tuner import Tuner, TuningPlan
+from orchestrator.workers.backend import InlineBackend
+from sweeps.tuning.study_run import RecordedCells
 from tests.support.studies import SEEDS, KilledError, at_random, base, definition, open_study, points_of, run_study, unpruned
+from world_models.errors import UserError
 
 
 def cells_by_point(ledger: Ledger) -> dict[str, list[int]]:
@@ -160,25 +167,37 @@ def test_the_same_settings_twice_are_planned_once(tmp_path):
     assert len(cells_by_point(ledger)) <= 4
 
 
-def test_settings_that_conflict_are_the_worst_and_cost_nothing(tmp_path):
+def test_a_space_whose_settings_all_conflict_ends_the_study_in_a_sentence(tmp_path):
     def points(settings):
-        from world_models.errors import UserError
-
         raise UserError("these do not go together")
 
     study = open_study(tmp_path / "journal")
     ledger = Ledger(tmp_path / "ledger")
-    from orchestrator.driver.run_cells import Hooks, run_cells
-    from orchestrator.tuning.racing import instances_of
-    from orchestrator.tuning.tuner import Tuner, TuningPlan
-    from orchestrator.workers.backend import InlineBackend
-    from sweeps.tuning.study_run import RecordedCells
 
     tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(3, 2), RecordedCells(ledger), threading.Event())
-    run_cells((), ledger, InlineBackend(), hooks=Hooks(tuner.start, tuner.on_result))
-    assert [(view.state, view.values, view.notes["conflict"]) for view in study.views()] == [
-        (State.COMPLETE, (1.0,), "these do not go together")
-    ] * 3
+    with pytest.raises(UserError, match=r"100 settings of the space were refused in a row.*these do not go together"):
+        run_cells((), ledger, InlineBackend(), hooks=Hooks(tuner.start, tuner.on_result))
+    assert {(view.state, view.values, view.notes["conflict"]) for view in study.views()} == {
+        (State.REFUSED, (), "these do not go together")
+    }
+    assert (study.finished(), study.refused(), tuner.progress.finished) == (0, 100, 0)
+
+
+def test_refused_settings_are_not_among_the_trials_asked_for(tmp_path):
+    condition, asked = base(), []
+
+    def points(settings):
+        asked.append(dict(settings))
+        if len(asked) % 3:
+            raise UserError("these do not go together")
+        return points_of(condition)(settings)
+
+    study, ledger = open_study(tmp_path / "journal"), Ledger(tmp_path / "ledger")
+    tuner = Tuner(study, points, instances_of(1, SEEDS, 0), TuningPlan(3, 2), RecordedCells(ledger), threading.Event())
+    run_cells((), ledger, InlineBackend(make_evaluator=plane_evaluator), hooks=Hooks(tuner.start, tuner.on_result))
+    states = [view.state for view in study.views()]
+    assert (study.finished(), study.refused(), states.count(State.REFUSED)) == (3, len(asked) - 3, len(asked) - 3)
+    assert all(len(view.values) == 1 for view in study.views() if view.state is State.COMPLETE)
 
 
 def test_failed_cells_count_as_the_worst(tmp_path):
@@ -190,13 +209,6 @@ def test_failed_cells_count_as_the_worst(tmp_path):
 
         (point,) = broken(settings)
         return (replace(point, model_digest="wrong"),)
-
-    from orchestrator.driver.run_cells import Hooks, run_cells
-    from orchestrator.testing import plane_evaluator
-    from orchestrator.tuning.racing import instances_of
-    from orchestrator.tuning.tuner import Tuner, TuningPlan
-    from orchestrator.workers.backend import InlineBackend
-    from sweeps.tuning.study_run import RecordedCells
 
     ledger = Ledger(tmp_path / "ledger")
     study = open_study(tmp_path / "journal")

@@ -1,0 +1,97 @@
+"""Masks of passwords and keys: in addresses of any shape, and wherever a known secret is quoted."""
+
+import shlex
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from orchestrator.core.messages import mask_text, mask_token, mask_uri, mask_values, mask_words, one_line, visible
+from orchestrator.core.secrets import Secrets
+
+LATTER = "nt3d-x7"
+PASSWORDS = [f"pl4{between}{LATTER}" for between in " '\"\\/@%\n\té墙#?[:&=,"] + [
+    f"12 {LATTER}",
+    f"p@/{LATTER}",
+    f"p@ {LATTER}",
+]
+ADDRESSES = ["{s}://me:{p}@h:5000/db", "{s}://me:{p}@h/db?sslmode=x", "{s}://h/db?password={p}", "{s}://me:{p}@h/?sslkey={p}"]
+TOKENS = ["tracking.uri={a}", "name={a}", "task={a}", "optuna={{storage: '{a}'}}", "world_models=[{a},x]", "{a}"]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_a_password_of_any_characters_is_masked_in_a_token_and_where_it_is_quoted(password: str) -> None:
+    for scheme in ("http", "postgresql", "s3", "sqlite"):
+        for address in ADDRESSES:
+            for form in TOKENS:
+                if "&" in password and "={p}" in address:
+                    continue  # there it ends the parameter
+                plain = address.format(s=scheme, p=password)
+                token = form.format(a=plain)
+                assert LATTER not in mask_token(token)
+                assert LATTER not in mask_words(["grasp", "sweep", token, "seeds=4"])
+                assert "seeds=4" in mask_words(["grasp", "sweep", token, "seeds=4"])
+                assert LATTER not in str(mask_values({"a": [token, {"b": token}]}))
+                secrets = Secrets.of([token, plain], {})
+                for quoted in (
+                    token,
+                    repr(token),
+                    shlex.quote(token),
+                    ascii(token),
+                    " ".join(token.split()),
+                    repr(repr(token)),
+                ):
+                    assert LATTER not in secrets.scrub(f"cannot use {quoted}: (server said {password} is wrong)")
+
+
+@given(st.text(min_size=3))
+@example("***")
+def test_a_known_password_is_nowhere_in_a_message(password: str) -> None:
+    planted = f"{password}{LATTER}{password}"
+    secrets = Secrets.of([f"tracking.uri=postgresql://me:{planted}@db/x"], {})
+    assert planted not in secrets.scrub(f"no {planted!r}, no {planted}, no postgresql://me:{planted}@db/x")
+    assert planted not in repr(secrets)
+
+
+def test_secrets_of_the_environment_are_known_and_other_variables_are_not() -> None:
+    environment = {
+        "MLFLOW_TRACKING_PASSWORD": "planted-1",
+        "MLFLOW_TRACKING_TOKEN": "planted-2",
+        "AWS_SECRET_ACCESS_KEY": "plan/ted+3",
+        "WANDB_API_KEY": "planted-4",
+        "DATABASE_URL": "postgresql://me:planted-5@db/x",
+        "NEEDS_TOKEN": "true",
+        "PATH": "/usr/bin",
+        "USER": "somebody",
+    }
+    shown = Secrets.of([], environment).scrub(f"true /usr/bin somebody {list(environment.values())} plan%2Fted%2B3")
+    assert shown.startswith("true /usr/bin somebody")
+    assert "planted" not in shown
+    assert "ted" not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "give http://HOST:PORT; a password needs %2F %3A %40 for / : @.",
+        "give postgresql://USER@HOST/DATABASE: or a file",
+        "see http://tracking:5000/a@b, sqlite:////tmp/mlflow.db or file:///x",
+        "MLflow at http://10.0.0.1:5000 cannot be reached; write to me@example.org",
+        "iterations=3 is no token, and neither is [1, 2]",
+    ],
+)
+def test_sentences_without_a_secret_stay_as_they_are(text: str) -> None:
+    assert mask_text(text) == text
+
+
+def test_masks_of_addresses() -> None:
+    assert mask_uri("postgresql://me:secret@db:5432/mlflow") == "postgresql://db:5432/mlflow"
+    assert mask_uri("http://me:se/cret@tracking:5000") == "http://tracking:5000"
+    assert mask_uri("http://h:5000/#token=x") == "http://h:5000/"
+    assert mask_uri("http://[unclosed") == "http://***"
+    assert mask_text("password=hunter2-x and Authorization: Bearer abcdefgh123") == "password=*** and Authorization: Bearer ***"
+    assert one_line(ValueError("no\nhttp://me:secret@h")) == "ValueError: no http://h"
+
+
+def test_control_characters_do_not_reach_a_terminal() -> None:
+    assert visible("a\x1b[31mb\x07\x9b\u202ec\nd\t墙") == "a\\x1b[31mb\\x07\\x9b\\u202ec\nd\t墙"
