@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from world_models.errors import UserError
 from world_models.files.writing import WriteError, write_error
@@ -78,8 +80,13 @@ def parse_json(data: bytes | str, kind: Kind[T], what: str, remedy: str, where: 
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """The JSON that `read_json` reads, for a dataclass or plain values."""
-    return _adapter(type(value)).dump_json(value, indent=indent).decode()
+    """The JSON that `read_json` reads, for a dataclass or plain values; bytes that are no text, as in a path, become `?`."""
+    adapter = _adapter(type(value))
+    try:
+        return adapter.dump_json(value, indent=indent).decode()
+    except PydanticSerializationError:
+        text = json.dumps(adapter.dump_python(value, mode="json"), indent=indent, ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()
 
 
 def first_fault(error: ValidationError) -> str:

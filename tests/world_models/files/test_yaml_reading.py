@@ -39,7 +39,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("text", "sentence"), FAULTS, ids=range(len(FAULTS)))
 def test_a_fault_is_named_with_its_file_and_line_at_once(tmp_path: Path, text: str, sentence: str) -> None:
-    (tmp_path / "my.yaml").write_text(text)
+    (tmp_path / "my.yaml").write_text(text, encoding="utf-8")
     before = process_time()
     with pytest.raises(YamlError, match=rf"^config file '.*my\.yaml' cannot be read \((?s:.*){sentence}.*\): correct"):
         load_yaml(tmp_path / "my.yaml", "config file")
