@@ -19,17 +19,18 @@ With `storage` given, ledger/ and artifacts/ lie there instead: a folder that se
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.core.messages import mask_text
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
 from orchestrator.storage.uris import sqlite_uri
-from sweeps.config.axes import checked_mapping
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid
 from sweeps.config.saved_sweep import SavedSweep, read_saved
+from sweeps.config.schema.configs import Config, OptunaConfig, RunConfig, SweepConfig
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import inside
 from world_models.files.reading import to_json
@@ -45,10 +46,10 @@ class Outputs:
     """Folder or URI of ledger/ and artifacts/; None: the root."""
 
     @staticmethod
-    def of(values: Mapping[str, object]) -> Outputs:
-        """The outputs at a config's `output` and `storage`; UserError for an invalid storage."""
-        root, storage = Path(str(values["output"])), values.get("storage")
-        return Outputs(root) if storage is None else Outputs(root, _located(str(storage)))
+    def of(config: Config) -> Outputs:
+        """The outputs at a config's `output` and, if it has one, `storage`; UserError for an invalid storage."""
+        storage = config.storage if isinstance(config, RunConfig) else None
+        return Outputs(config.output) if storage is None else Outputs(config.output, _located(storage))
 
     @property
     def ledger(self) -> Path | str:
@@ -209,8 +210,21 @@ class Outputs:
 
 
 def outputs_of(words: Sequence[str]) -> Outputs:
-    """The output folder that the `key=value` words among `words` name, else the default one."""
-    return Outputs.of(compose("config", [word for word in words if "=" in word]).values)
+    """The output folder that the `key=value` words among `words` name, else the default one.
+
+    Raises UserError for a key other than `output` and `storage`, which would have no effect.
+    """
+    given = [word for word in words if "=" in word]
+    for word in given:
+        check_used(word, ("output", "storage"))
+    return Outputs.of(compose(SweepConfig, given).config)
+
+
+def check_used(word: str, used: Sequence[str]) -> None:
+    """Raise UserError unless the key of an override is among those that a command uses, or below one of them."""
+    key = word.partition("=")[0].lstrip("+~")
+    sound = any(key == each or key.startswith(f"{each}.") for each in used)
+    require(sound, f"{mask_text(word)!r} has no effect here: give only {' or '.join(f'{each}=' for each in used)}.")
 
 
 def _located(storage: str) -> Path | str:
@@ -219,11 +233,8 @@ def _located(storage: str) -> Path | str:
     return storage if "://" in storage else Path(storage).resolve()
 
 
-def storage_of(raw: object, outputs: Outputs) -> str | Path:
-    """Where studies are kept, from the config's `optuna`."""
-    values = checked_mapping("optuna", raw, ("storage",))
-    storage = values.get("storage")
-    if storage is None:
+def storage_of(config: OptunaConfig, outputs: Outputs) -> str | Path:
+    """Where studies are kept: a journal file or a URI."""
+    if config.storage is None:
         return outputs.studies / "journal.log"
-    text = str(storage)
-    return text if "://" in text else Path(text)
+    return config.storage if "://" in config.storage else Path(config.storage)
