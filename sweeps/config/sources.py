@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from orchestrator.core.messages import mask_text
 from sweeps.config.files import CONF
 from sweeps.config.overrides import Assignment
+from world_models.files.names import inside
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def file_sources(config: str, arguments: Sequence[str], extra: Path | None) -> S
 
 def _file(path: str, extra: Path | None) -> Path | None:
     for folder in (CONF, extra) if extra else (CONF,):
-        if (file := folder / f"{path.removesuffix('.yaml')}.yaml").is_file():
+        if (file := inside(folder, f"{path.removesuffix('.yaml')}.yaml")).is_file():
             return file
     return None
 
