@@ -1,4 +1,4 @@
-"""What the texts of an archive say: its manifest, its grid and its config, each checked before it is believed."""
+"""The texts of an archive: its manifest, its grid and its config, each checked before it is believed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ModelNote:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says of itself."""
+    """The description that an archive gives of itself."""
 
     format: str
     name: str
@@ -90,7 +90,7 @@ def read_content(folder: Path, file: Path) -> Content:
 
 
 def _grid_fault(grid: Grid) -> str | None:
-    """What a grid has that no sweep makes, though each value is of its type, in a few words; None for a sound one."""
+    """The first value of a grid that no sweep makes, though it is of the right type, in a few words; None for a sound grid."""
     if len(grid.entries) > MOST_POINTS or len(grid.entries) * len(grid.seeds) > MOST_CELLS:
         return f"its grid has {len(grid.entries)} points and {len(grid.seeds)} seeds"
     if max(grid.seeds) > _HIGHEST_SEED:
@@ -105,7 +105,7 @@ def _entry_fault(entry: Entry) -> str | None:
         if isinstance(value, float) and not math.isfinite(value):
             return "has a number that is not finite"
         if isinstance(value, str) and not (value.isprintable() and len(value) <= _LONGEST_LABEL):
-            return f"has the text {value[:40]!r}, which is no label or setting"
+            return f"has the text {value[:40]!r}, which is neither a label nor a setting"
     if not all(0 < version < 2**31 for version in (point.algorithm_version, point.task_version, point.loader_version)):
         return "has a version that is not a whole number > 0"
     if point.noise_seed is not None and not 0 <= point.noise_seed <= _HIGHEST_SEED:

@@ -30,7 +30,7 @@ MOST_MEMBERS = 1000
 MOST_TEXT = {"manifest.json": 2**22, "config.yaml": 2**18, "sweep.json": 2**26}
 """Most bytes of the members that are parsed as a whole."""
 REMEDY = "ask for a file that grasp export wrote and nobody changed"
-"""What to do about an archive that is not taken."""
+"""The advice for an archive that is not taken."""
 NEEDED = ("manifest.json", "sweep.json", "config.yaml", "environment.txt")
 """Members that every archive has, apart from reports and cells."""
 
@@ -155,7 +155,7 @@ def _check_members(file: Path, archive: zipfile.ZipFile, members: Sequence[zipfi
 
 
 def _fault(member: zipfile.ZipInfo) -> str | None:
-    """What makes a member one that no export has; None for a sound one."""
+    """The reason why a member is not one of an export, in a few words; None for a sound one."""
     name, mode = member.orig_filename, member.external_attr >> 16
     if name.startswith("/") or "\\" in name or ".." in name.split("/") or "\0" in name:
         return "leads out of the archive"

@@ -60,7 +60,7 @@ def checked_records(folder: Path, grid: Grid, cells: int, most_bytes: int, file:
 
 
 def _size_fault(parts: list[Path], cells: int, most_bytes: int) -> str | None:
-    """What speaks against reading the parts into memory: Parquet says a value once, however often it occurs."""
+    """The reason not to read the parts into memory, if there is one: Parquet says a value once, however often it occurs."""
     rows = values = size = 0
     for part in parts:
         with pq.ParquetFile(part, read_dictionary=_TEXTS) as opened:
@@ -94,7 +94,7 @@ def _text_bytes(column: pa.ChunkedArray) -> int:
 
 
 def _faults(table: pa.Table, grid: Grid, cells: int) -> Iterator[str]:
-    """What is wrong with the records, one fault after the other, each in a few words."""
+    """The faults of the records, one after the other, each in a few words."""
     for field in SCHEMA:
         if not field.nullable and table[field.name].null_count:
             yield f"a record has no {field.name}"

@@ -31,12 +31,12 @@ _TOKENS = (b"null", b"-1", b"1e999", b"NaN", b"true", b'""', b"[]", b"{}", b"../
 
 @dataclass
 class Found:
-    """What came of fuzzed archives."""
+    """The results of fuzzed archives."""
 
     refused: int = 0
     taken: int = 0
     faults: list[str] = field(default_factory=list)
-    """What must not be, with the number of the archive."""
+    """Faults, with the number of the archive."""
 
 
 def fuzzed(members: Mapping[str, bytes], whole: bytes, random_: random.Random) -> bytes:
@@ -102,7 +102,7 @@ def run(archive: Path, count: int, seed: int, seconds: float = float("inf")) -> 
 
 
 def _outcome(file: Path, folder: Path, cells: int, found: Found) -> str | None:
-    """What must not be; None for a refusal in one sentence with nothing written, or for records that are as they were."""
+    """The fault of an import; None for a refusal in one sentence with nothing written, or for records that are as they were."""
     outputs = Outputs(folder)
     try:
         import_archive(file, outputs, None, Console(quiet=True))

@@ -11,6 +11,7 @@ from orchestrator.storage.uris import http_uri, sqlite_file, sqlite_uri
 from orchestrator.tracking.local_store.opening import opened
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 
 NAMES = ("plain", "a b", "a%20b", "100%", "a#b", "a?b=c&d", "me@host", "a;b", "it's", 'a"b', "a:b", "a+b", "数据", "[x]{y}")
 
@@ -48,4 +49,4 @@ def test_configs_are_found_in_a_folder_with_an_odd_name(name: str, tmp_path: Pat
     file = tmp_path / name / "sweep" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("# @package _global_\nname: mine\nhorizons: [7]\n", encoding="utf-8")
-    assert compose("config", ["sweep=mine"], tmp_path / name).values["horizons"] == [7]
+    assert compose(SweepConfig, ["sweep=mine"], tmp_path / name).values["horizons"] == [7]
