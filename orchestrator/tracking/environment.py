@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.messages import mask_text
-from orchestrator.core.provenance import ROOT, device_name, git_revision, host
+from orchestrator.core.provenance import ROOT, device_name, git, git_revision, host
 
 DIFF_LIMIT = 500_000
 """Most characters of a diff that are kept."""
@@ -41,12 +40,10 @@ def git_diff(root: Path = ROOT) -> str:
     """Uncommitted changes of the checkout, with secrets in addresses masked; a sentence if there are none."""
     if not (root / ".git").exists():
         return "# not a git checkout"
-    command = ["git", "-C", str(root), "diff", "--no-color", "--no-ext-diff", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+    changes = git(root, "diff", "--no-color", "--no-ext-diff", "HEAD")
+    if changes is None:
         return "# git could not say what was changed"
-    text = mask_text(done.stdout.decode(errors="replace"))
+    text = mask_text(changes.decode(errors="replace"))
     if len(text) > DIFF_LIMIT:
         return f"{text[:DIFF_LIMIT]}\n# cut here: {len(text) - DIFF_LIMIT} characters more"
     return text or "# nothing was changed"

@@ -9,10 +9,12 @@ from typing import NoReturn
 
 from sweeps.cli.verbs import VERBS
 from sweeps.console.command import Command
+from sweeps.console.signals import INTERRUPTED, TERMINATED, Terminated
 from world_models.errors import UnknownNameError, UserError
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+EXIT_CODES = """\
+exit codes: 0 done; 1 cells failed, or damage was found; 2 refused, in one sentence; 130 stopped by Ctrl-C; 143 stopped by
+SIGTERM or a closed terminal; 70 a fault of grasp's own, with a traceback. After 130 and 143 the same command goes on."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0, 1 (cells failed), 2 (bad input), 130 (Ctrl-C)."""
+    """Run a command line and return its exit code, as `EXIT_CODES` lists them."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if not words or words[0] in ("-h", "--help", "help"):
@@ -38,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as leaving:  # --help has been printed
         return int(leaving.code or 0)
-    except KeyboardInterrupt:
-        from orchestrator.core.messages import mask_text  # loaded by now, unless nothing has happened yet
+    except KeyboardInterrupt as stopped:
+        from sweeps.console.resuming import resume_command
 
-        again = mask_text(" ".join(words))
-        sys.stderr.write(f"\ngrasp: stopped; everything finished so far is kept, go on with: grasp {again}\n")
-        return INTERRUPTED
+        again = resume_command(words)
+        sys.stderr.write(f"\ngrasp: stopped; everything finished so far is kept, go on with: {again}\n")
+        return TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
 
 
 def _overview() -> str:
@@ -55,6 +57,7 @@ def _overview() -> str:
     ]
     lines += [f"  {name:8} {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "grasp COMMAND --help explains a command with examples. A first sweep: grasp sweep sweep=smoke", ""]
+    lines += [EXIT_CODES, ""]
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_text
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import Grid
 from sweeps.console.display import View
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import say
 from sweeps.quality import page as quality_page
 from sweeps.quality import results as results_file
@@ -62,11 +60,11 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
     try:
         with _cluster(spec):
             grids = stages.run()
-    except StoppedError:
+    except StoppedError as stopped:
         own = [] if conf is None else ["--conf", str(conf)]
-        again = mask_text(shlex.join(["grasp", "quality", *own, *overrides]))
+        again = resume_command(["quality", *own, *overrides])
         say(console, f"stopped; everything finished is kept. Go on with: {again}")
-        return INTERRUPTED
+        return stopped.code
     results = collect(stages, grids)
     _copy_animations(spec, results, [grid for _, grid in grids])
     say(console, f"the page is {quality_page.build(results, spec.page_folder)}")

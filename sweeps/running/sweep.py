@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_text
 from orchestrator.core.portion import Portion, count, merged
 from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
@@ -21,7 +19,7 @@ from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, read_jobs
 from sweeps.console.display import View
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import duration, say
 from sweeps.reports.show import show
 from sweeps.reports.tables import headline
@@ -41,17 +39,23 @@ class SweepOptions:
     join: bool = False
     view: View = View.LIVE
 
+    @property
+    def to_resume(self) -> list[str]:
+        """Options that a command needs to go on with the same run."""
+        given = {"--retry-failed": self.retry_failed, "--join": self.join}
+        return [option for option, chosen in given.items() if chosen]
+
 
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
-    """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
-    command = mask_text(shlex.join(["grasp", "sweep", *overrides]))
-    return run_sweeps(read_jobs("config", overrides, conf), overrides, console, options or SweepOptions(), command)
+    """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 or 143 when stopped, else 0."""
+    options = options or SweepOptions()
+    own = ["--conf", str(conf)] if conf is not None else []
+    command = resume_command(["sweep", *options.to_resume, *own, *overrides])
+    return run_sweeps(read_jobs("config", overrides, conf), overrides, console, options, command)
 
 
-def run_sweeps(
-    jobs: Sequence[Job], overrides: Sequence[str], console: Console, options: SweepOptions, resume_command: str
-) -> int:
-    """The same for sweeps that are composed already; records and words quote `overrides` and `resume_command`."""
+def run_sweeps(jobs: Sequence[Job], overrides: Sequence[str], console: Console, options: SweepOptions, goes_on: str) -> int:
+    """The same for sweeps that are composed already; records and words quote `overrides` and the command that `goes_on`."""
     require(
         not (options.join and options.retry_failed),
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
@@ -82,9 +86,7 @@ def run_sweeps(
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
-        driver = Driver(
-            jobs, ledger, console, options.view, options.retry_failed, trackers=trackers, resume_command=resume_command
-        )
+        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, trackers=trackers, resume_command=goes_on)
         try:
             if missing or undrawn:
                 return _close(driver, _plan(driver, portions, missing), console)
@@ -131,7 +133,7 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
     )
     if summary.left:
         say(console, f"stopped with {summary.left} cells to go; go on with: {driver.resume_command}")
-        return INTERRUPTED
+        return driver.stop.code
     return int(failed)
 
 
