@@ -6,8 +6,10 @@ purpose stay: credentials and certificates, `CUDA_VISIBLE_DEVICES`, `OMP_NUM_THR
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 
 KEPT_FOR_MLFLOW = (
@@ -39,6 +41,11 @@ def settle(environment: MutableMapping[str, str]) -> None:
     for name in _TEMPORARY:
         if name in environment and not _is_usable(environment[name]):
             del environment[name]
+    if cpus_here() < len(os.sched_getaffinity(0)):
+        environment.setdefault("OMP_NUM_THREADS", str(cpus_here()))
+    if "OMP_WAIT_POLICY" not in environment:
+        # Threads that wait for each other in long loops take the processors from those that they wait for.
+        environment.setdefault("GOMP_SPINCOUNT", "20000")
     # matplotlib refuses at import a backend that it does not find, and ours draw to files only.
     environment["MPLBACKEND"] = "agg"
     # Servers on this machine are not behind a proxy.
@@ -54,6 +61,25 @@ def environment_of_children(variables: Mapping[str, str] | None = None) -> dict[
     environment = dict(os.environ)
     settle(environment)
     return environment | dict(variables or {})
+
+
+def cpus_here(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Number of processors that this process may use: by its affinity, its container's quota and its Slurm task's share."""
+    limits = [len(os.sched_getaffinity(0)), *_quota(control_groups)]
+    share = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if share.isdecimal():
+        limits.append(int(share))
+    return max(1, min(limits))
+
+
+def _quota(control_groups: Path) -> Iterator[int]:
+    """Processors that a container may use, by its control group of version 2 or 1; none without a limit."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            text = " ".join((control_groups / file).read_text(encoding="ascii") for file in files)
+            quota, period = map(int, text.split())
+            if quota > 0 and period > 0:
+                yield math.ceil(quota / period)
 
 
 def _is_count(text: str) -> bool:

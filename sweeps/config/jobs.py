@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.artifacts.selection import NO_ARTIFACTS, ArtifactSelection
 from orchestrator.core.cell import Named
 from orchestrator.scheduling.scheduler import Limits
-from orchestrator.workers.backend import Backend, InlineBackend
+from orchestrator.workers.backend import Backend, InlineBackend, inline_threads
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from planners.identity import algorithm_version
@@ -143,6 +143,13 @@ def make_backend(settings: Mapping[str, Any]) -> Backend:
             raise UnknownNameError("setting of backend", min(unknown), [field.name for field in fields(RayConfig)])
         return RayBackend(RayConfig(**values))
     raise UnknownNameError("backend", name, ("inline", "ray"))
+
+
+def backend_words(settings: Mapping[str, Any]) -> str:
+    """The backend in words: `ray`, or `inline with 2 threads`."""
+    if settings["name"] != "inline":
+        return str(settings["name"])
+    return f"inline with {inline_threads(settings.get('threads'))} threads"
 
 
 def whole_number(name: str, value: object, low: int = 1) -> int:

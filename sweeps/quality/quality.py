@@ -76,10 +76,9 @@ def _cluster(spec: QualitySpec) -> ExitStack:
     held = ExitStack()
     backend = spec.values["backend"]
     if backend["name"] == "ray" and backend.get("address") is None:
-        from orchestrator.workers.ray_cluster import connect, disconnect
+        from orchestrator.workers.ray_cluster import connect
 
-        connect(None)
-        held.callback(disconnect)
+        held.enter_context(connect(None))
     return held
 
 

@@ -17,7 +17,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import missing_of
-from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, read_jobs
+from sweeps.config.jobs import Job, artifact_selection_of, backend_words, grace_of, limits_of, read_jobs
 from sweeps.console.display import View
 from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import duration, say
@@ -108,7 +108,7 @@ def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
 
 def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
     names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
-    backend = driver.jobs[0].values["backend"]["name"]
+    backend = backend_words(driver.jobs[0].values["backend"])
     if driver.view is View.LIVE:
         say(
             driver.console,
