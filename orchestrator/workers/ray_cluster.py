@@ -42,7 +42,7 @@ class RayConfig:
     """Memory per worker in bytes, or text such as `4GiB`; None: an even share of the node's, not reserved."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that a node must have."""
-    wait_for_nodes: float = 120.0
+    wait_for_nodes: int | float = 120.0
     """Seconds to wait for a node with room while the cluster has none."""
 
     def __post_init__(self) -> None:

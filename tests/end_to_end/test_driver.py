@@ -87,14 +87,6 @@ def test_a_second_ctrl_c_stops_at_once(model: Path, tmp_path: Path) -> None:
     assert ledger_rows(tmp_path) > 0
 
 
-def test_sigterm_is_a_first_ctrl_c(model: Path, tmp_path: Path) -> None:
-    process = start_grasp("sweep", *MANY, "backend=ray", f"world_models={model}", f"output={tmp_path}")
-    printed, said = end_early(process, tmp_path, signal.SIGTERM)
-    assert process.returncode == 143, said
-    assert "SIGTERM: finishing" in printed
-    assert 0 < ledger_rows(tmp_path) < 800
-
-
 def test_sigterm_has_a_bound() -> None:
     stop = Stop()
     with pytest.raises(KeyboardInterrupt), Interrupts(stop, lambda name: None, grace=0.05):  # noqa: PT012
