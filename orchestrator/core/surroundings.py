@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,10 @@ _OF_PYTHON = (
     *("PYTHONPROFILEIMPORTTIME", "PYTHONDUMPREFS", "PYTHONBREAKPOINT"),
 )
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_NUMBER_OF_RAY = re.compile(
+    r"RAY_\w+_(ms|us|s|seconds|bytes|mb|size|port|retries|threads|timeout|interval|limit)", re.IGNORECASE
+)
+"""Settings of Ray that are numbers; Ray crashes when it is imported if they are not."""
 _TERMINAL = ("COLUMNS", "LINES")
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -37,6 +42,9 @@ def settle(environment: MutableMapping[str, str]) -> None:
             del environment[name]
     for name in (*_THREADS, *_TERMINAL):
         if name in environment and not _is_count(environment[name]):
+            del environment[name]
+    for name in filter(_NUMBER_OF_RAY.fullmatch, list(environment)):
+        if not _is_number(environment[name]):
             del environment[name]
     for name in _TEMPORARY:
         if name in environment and not _is_usable(environment[name]):
@@ -85,6 +93,13 @@ def _quota(control_groups: Path) -> Iterator[int]:
 def _is_count(text: str) -> bool:
     """Whether a text is a whole number above zero; OMP_NUM_THREADS may have one per level, `4,2`."""
     return all(part.strip().isdecimal() and int(part) > 0 for part in text.split(","))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _is_usable(folder: str) -> bool:

@@ -19,6 +19,8 @@ FOREIGN = {
     "PYTHONINSPECT": "1",
     "OMP_NUM_THREADS": "abc",
     "COLUMNS": "0",
+    "RAY_worker_register_timeout_seconds": "odd",
+    "RAY_NUM_REDIS_GET_RETRIES": "",
     "TMPDIR": "/proc/nowhere",
 }
 OURS = {
@@ -27,6 +29,8 @@ OURS = {
     "PYTHONPATH": "/code",
     "MKL_NUM_THREADS": "3",
     "LINES": "40",
+    "RAY_ADDRESS": "head:6379",
+    "RAY_health_check_timeout_ms": "10000",
     "TMP": "/tmp",
 }
 
