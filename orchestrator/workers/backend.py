@@ -22,7 +22,7 @@ from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
 from orchestrator.workers.devices import check_device, device_memory, is_broken, lacks_memory
 from orchestrator.workers.evaluator import BatchResult, Evaluator
 from planners import PlannerMemoryError
-from world_models.errors import UserError, require
+from world_models.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -123,14 +123,16 @@ class Backend(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-def inline_threads(threads: int | None = None) -> int:
+def inline_threads(threads: object = None) -> int:
     """Threads of an inline backend for which `threads` are asked: by default torch's, but no more than processors may be used.
 
     Raises UserError for an invalid number.
     """
-    sound = threads is None or (isinstance(threads, int) and not isinstance(threads, bool) and threads >= 1)
-    require(sound, f"backend.threads {threads!r} is not a number of threads: give 1 or more, or null for the machine's.")
-    return threads or min(torch.get_num_threads(), cpus_here())
+    if threads is None:
+        return min(torch.get_num_threads(), cpus_here())
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise UserError(f"backend.threads {threads!r} is not a number of threads: give 1 or more, or null for the machine's.")
+    return threads
 
 
 class InlineBackend:
