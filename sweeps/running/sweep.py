@@ -17,7 +17,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import missing_of
-from sweeps.config.jobs import Job, artifact_selection_of, backend_words, grace_of, limits_of, read_jobs
+from sweeps.config.jobs import SweepJob, backend_words, read_jobs
 from sweeps.console.display import View
 from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import duration, say
@@ -51,17 +51,17 @@ def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, 
     options = options or SweepOptions()
     own = ["--conf", str(conf)] if conf is not None else []
     command = resume_command(["sweep", *options.to_resume, *own, *overrides])
-    return run_sweeps(read_jobs("config", overrides, conf), overrides, console, options, command)
+    return run_sweeps(read_jobs(overrides, conf), overrides, console, options, command)
 
 
-def run_sweeps(jobs: Sequence[Job], overrides: Sequence[str], console: Console, options: SweepOptions, goes_on: str) -> int:
+def run_sweeps(
+    jobs: Sequence[SweepJob], overrides: Sequence[str], console: Console, options: SweepOptions, goes_on: str
+) -> int:
     """The same for sweeps that are composed already; records and words quote `overrides` and the command that `goes_on`."""
     require(
         not (options.join and options.retry_failed),
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
     )
-    for check in (limits_of, grace_of, artifact_selection_of):
-        check(jobs[0].values)  # mistakes there are reported before anything is written
     outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
     if not options.dry_run:
         outputs.prepare()
@@ -100,15 +100,15 @@ def run_sweeps(jobs: Sequence[Job], overrides: Sequence[str], console: Console, 
     return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
 
 
-def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
+def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool:
     """Whether pictures are missing, because a run was killed or did not select them."""
     artifact_store = ArtifactStore(open_storage(job.outputs.artifacts))
-    return next(artifact_store.lacking(portions, ledger, artifact_selection_of(job.values)), None) is not None
+    return next(artifact_store.lacking(portions, ledger, job.config.artifacts.selection), None) is not None
 
 
 def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
     names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
-    backend = backend_words(driver.jobs[0].values["backend"])
+    backend = backend_words(driver.jobs[0].config.backend)
     if driver.view is View.LIVE:
         say(
             driver.console,
@@ -137,7 +137,7 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
     return int(failed)
 
 
-def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
+def _report_again(job: SweepJob, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
     """Show the recorded results, and send MLflow what an earlier run could not."""
     shown = show(job.grid, job.outputs, ledger, console)
     tracker.catch_up(headline(shown.rows), shown.files)
