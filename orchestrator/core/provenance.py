@@ -53,7 +53,7 @@ def git_revision() -> str:
 
 
 def git(root: Path, *words: str) -> bytes | None:
-    """What git says of the checkout at `root`, whatever repository a hook's environment names; None if it fails."""
+    """The output of git for the checkout at `root`, whatever repository a hook's environment names; None if it fails."""
     # Another user may own the checkout on a shared machine; its code runs here anyway. Asking takes no lock.
     command = ["git", "--no-optional-locks", "-C", str(root), "-c", f"safe.directory={root}", *words]
     try:

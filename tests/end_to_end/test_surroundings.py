@@ -31,7 +31,7 @@ ODD = {
     "RAY_ADDRESS": "elsewhere:6379",
     "RAY_worker_register_timeout_seconds": "odd",
 }
-"""What a notebook, a git hook, a container and a proxy leave behind, with values that nothing can use."""
+"""Variables that a notebook, a git hook, a container and a proxy leave behind, with values that nothing can use."""
 QUICK = ("artifacts.cells=[]", "tracking.enabled=false")
 
 
