@@ -44,7 +44,7 @@ def test_a_failed_start_is_one_sentence_with_exit_code_2(
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         monkeypatch.setenv("RAY_TMPDIR", short)
         monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
-        monkeypatch.setenv("RAY_worker_register_timeout_seconds", "abc")
+        monkeypatch.setenv("RAY_worker_register_timeout_seconds", "1")
         monkeypatch.setattr("ray.init", init)
         words = ("sweep", "--quiet", "sweep=smoke", "planner=gd", "backend=ray", "tracking.enabled=false", f"output={tmp_path}")
         before = dict(os.environ)
@@ -57,7 +57,7 @@ def test_a_failed_start_is_one_sentence_with_exit_code_2(
     )
     assert len(tried) == attempts
     assert "RAY_ADDRESS" not in tried[0]
-    assert tried[0]["RAY_worker_register_timeout_seconds"] != "abc"
+    assert tried[0]["RAY_worker_register_timeout_seconds"] == "180"
     assert dict(os.environ) == before
 
 
