@@ -66,7 +66,7 @@ class ShadowedError(ImportError):
 def main() -> int:
     """Run the command line `grasp` and return its exit code; 2 where another distribution's packages stand in the way."""
     try:
-        command_line = _found("sweeps.cli.main", "main")
+        command_line = _found("sweeps.cli.process", "run_process")
     except ShadowedError as error:
         sys.stderr.write(f"grasp: {error}\n")
         return 2

@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     folder = args.output or Path(tempfile.mkdtemp(prefix="grasp-tuning-"))
-    connect(None)
+    connect(None)  # until this process ends
     figures = {}
     try:
         for task in args.tasks:

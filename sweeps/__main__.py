@@ -2,6 +2,6 @@
 
 import sys
 
-from sweeps.cli.main import main
+from sweeps.cli.process import run_process
 
-sys.exit(main())
+sys.exit(run_process())

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.cell import canonical
+from orchestrator.core.surroundings import environment_of_children
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the packages: a checkout, or site-packages."""
@@ -47,12 +48,19 @@ def git_revision() -> str:
     """
     if not (ROOT / ".git").exists():
         return os.environ.get("GRASP_REVISION") or "unknown"
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    said = git(ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return (said or b"").decode().strip() or "unknown"
+
+
+def git(root: Path, *words: str) -> bytes | None:
+    """The output of git for the checkout at `root`, whatever repository a hook's environment names; None if it fails."""
+    # Another user may own the checkout on a shared machine; its code runs here anyway. Asking takes no lock.
+    command = ["git", "--no-optional-locks", "-C", str(root), "-c", f"safe.directory={root}", *words]
     try:
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=10, check=True, env=environment_of_children())
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return None
+    return done.stdout
 
 
 @cache

@@ -19,6 +19,7 @@ from orchestrator.core.messages import mask_uri
 from orchestrator.storage.base import StorageError, StorageWaitError, below, reason_of
 from orchestrator.storage.leases import Lease
 from orchestrator.storage.locks import Lock
+from orchestrator.storage.probe import probe
 from world_models.errors import UserError, require
 
 SCHEMES = {"s3": "AWS_ACCESS_KEY_ID", "gs": "GOOGLE_APPLICATION_CREDENTIALS", "gcs": "GOOGLE_APPLICATION_CREDENTIALS"}
@@ -152,6 +153,9 @@ def _connected(uri: str) -> tuple[pafs.FileSystem, str]:
     """The file system of a URI, and the path in it."""
     parts = urlsplit(uri)
     if parts.scheme != "s3":
+        probe(uri, mask_uri(uri))
+        if parts.scheme.startswith("g") and "retry_limit_seconds" not in parts.query:  # Google's client would try for minutes
+            uri = parts._replace(query="&".join(filter(None, (parts.query, "retry_limit_seconds=60")))).geturl()
         return pafs.FileSystem.from_uri(uri)
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     unknown = sorted(set(options) - set(_S3_OPTIONS))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.messages import mask_text
-from orchestrator.core.provenance import ROOT, device_name, git_revision, host
+from orchestrator.core.provenance import ROOT, device_name, git, git_revision, host
 from orchestrator.core.secret_scan import publishable_diff
 from world_models.files.writing import WriteError, write_file
 
@@ -42,12 +41,10 @@ def git_diff(root: Path = ROOT) -> str:
     """Uncommitted changes of the checkout, without secrets and key files; a sentence if there are none."""
     if not (root / ".git").exists():
         return "# not a git checkout"
-    command = ["git", "-C", str(root), "-c", "core.quotepath=off", "diff", "--no-color", "--no-ext-diff", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+    changes = git(root, "-c", "core.quotepath=off", "diff", "--no-color", "--no-ext-diff", "HEAD")
+    if changes is None:
         return "# git could not say what was changed"
-    text = done.stdout.decode(errors="replace")
+    text = changes.decode(errors="replace")
     more = f"\n# cut here: {len(text) - DIFF_LIMIT} characters more" if len(text) > DIFF_LIMIT else ""
     return publishable_diff(text[:DIFF_LIMIT]) + more or "# nothing was changed"
 

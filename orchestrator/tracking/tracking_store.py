@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -24,6 +26,9 @@ SCHEMES = ("http", "https", "postgresql", "sqlite")
 
 CHECK_TIMEOUT = 10
 """Timeout of a check in seconds."""
+
+_STAGE = "SELECT lifecycle_stage FROM experiments WHERE name ="
+"""A query for an experiment's stage in MLflow's database; its name follows."""
 
 WITHOUT_TRACKING = "plan without tracking with tracking.enabled=false"
 
@@ -146,8 +151,7 @@ class TrackingStore:
             )
         values = _json_object(text)
         if status == 200 and isinstance(found := values.get("experiment"), Mapping):
-            if found.get("lifecycle_stage") == "deleted":
-                raise self.refusal(f"has deleted experiment {self.experiment!r}: restore it or set tracking.experiment")
+            self._refuse_deleted((found.get("lifecycle_stage"),))
         elif values.get("error_code") != "RESOURCE_DOES_NOT_EXIST":
             raise self.refusal(f"is not an MLflow server (it answers HTTP {status}): fix tracking.uri")
 
@@ -156,9 +160,12 @@ class TrackingStore:
             import psycopg
         except ImportError:
             raise self.refusal("needs psycopg: pip install 'grasp-orchestrator[postgres]'") from None
+        plain = self.mlflow_uri.replace("postgresql+psycopg:", "postgresql:", 1)
         try:
-            plain = self.mlflow_uri.replace("postgresql+psycopg:", "postgresql:", 1)
-            psycopg.connect(plain, connect_timeout=CHECK_TIMEOUT).close()
+            with psycopg.connect(plain, connect_timeout=CHECK_TIMEOUT) as database:
+                found = database.execute(f"{_STAGE} %s", (self.experiment,)).fetchone()
+        except psycopg.errors.UndefinedTable:
+            return None  # MLflow makes its tables when it is first used
         except psycopg.ProgrammingError as error:
             raise self.refusal(f"is not a valid address ({self.scrub(one_line(error))[:200]}): fix tracking.uri") from None
         except psycopg.OperationalError as error:
@@ -166,6 +173,7 @@ class TrackingStore:
             if _is_final(reason):
                 raise self.refusal(f"refuses the connection ({self.scrub(reason)[:200]}): fix tracking.uri") from None
             return self._unreachable(reason)
+        self._refuse_deleted(found)
         return None
 
     def _check_file(self) -> str | None:
@@ -181,7 +189,15 @@ class TrackingStore:
             raise self.refusal(f"cannot be opened ({error.strerror}): fix that or tracking.uri") from None
         if head and head != b"SQLite format 3\0":
             raise self.refusal("is not an SQLite database: fix tracking.uri")
+        # Another process may be writing, or the tables not be made yet: then the first record finds out.
+        with suppress(sqlite3.Error), closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            self._refuse_deleted(database.execute(f"{_STAGE} ?", (self.experiment,)).fetchone())
         return None
+
+    def _refuse_deleted(self, stage: Sequence[object] | None) -> None:
+        """Raise UserError if the experiment's stage, from the store, is that of a deleted one."""
+        if stage is not None and stage[0] == "deleted":
+            raise self.refusal(f"has deleted experiment {self.experiment!r}: restore it or set tracking.experiment")
 
 
 def _split(uri: str) -> SplitResult:

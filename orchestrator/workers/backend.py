@@ -15,6 +15,7 @@ from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Batch
 from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import Provenance, host
+from orchestrator.core.surroundings import cpus_here
 from orchestrator.evaluation.results import BatchFailure, failed_batch
 from orchestrator.ledger.records import CellResult
 from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
@@ -122,11 +123,25 @@ class Backend(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
 
 
-class InlineBackend:
-    """A single worker in this process. Raises UserError for a missing device."""
+def inline_threads(threads: object = None) -> int:
+    """Threads of an inline backend for which `threads` are asked: by default torch's, but no more than processors may be used.
 
-    def __init__(self, device: str = "cpu", make_evaluator: MakeEvaluator = Evaluator) -> None:
+    Raises UserError for an invalid number.
+    """
+    if threads is None:
+        return min(torch.get_num_threads(), cpus_here())
+    if not isinstance(threads, int) or isinstance(threads, bool) or threads < 1:
+        raise UserError(f"backend.threads {threads!r} is not a number of threads: give 1 or more, or null for the machine's.")
+    return threads
+
+
+class InlineBackend:
+    """A single worker in this process. Raises UserError for a missing device or an invalid number of threads."""
+
+    def __init__(self, device: str = "cpu", make_evaluator: MakeEvaluator = Evaluator, threads: int | None = None) -> None:
+        """`threads` is the number of torch's threads while it runs; None: as many as the machine gives."""
         check_device(device)
+        self._threads = inline_threads(threads)
         self._device = device
         self._make_evaluator = make_evaluator
         self._view = WorkerView("inline", host(), device, (), None, time.monotonic(), 0, 0)
@@ -137,6 +152,27 @@ class InlineBackend:
 
     def run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
         """Results in the order in which batches are handed out. Raises UserError if this process has lost its GPU."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            yield from self._run(scheduler)
+        finally:
+            torch.set_num_threads(before)
+
+    def workers(self) -> tuple[WorkerView, ...]:
+        """This process."""
+        return (self._view,)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+    def __enter__(self) -> InlineBackend:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _run(self, scheduler: Scheduler) -> Iterator[BatchResult]:
         evaluator = self._make_evaluator(self._device)
         available = AvailableWorker("inline", self._device, memory=device_memory(self._device, 1.0))
         while (task := scheduler.next(available, 1)) is not None or not scheduler.over:
@@ -159,19 +195,6 @@ class InlineBackend:
                 if result.resource_use is not None:
                     available = replace(available, models=result.resource_use.models)
                 yield result.of("inline")
-
-    def workers(self) -> tuple[WorkerView, ...]:
-        """This process."""
-        return (self._view,)
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to release."""
-
-    def __enter__(self) -> InlineBackend:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
     def _show(self, batch: Batch | None, results: tuple[CellResult, ...]) -> None:
         cells = self._view.cells + len(results)

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 import ray
@@ -19,6 +20,7 @@ import ray.exceptions
 from orchestrator.artifacts.drawing import Drawn
 from orchestrator.core.batch import Assignment
 from orchestrator.core.messages import one_line
+from orchestrator.core.surroundings import cpus_here
 from orchestrator.evaluation.results import BatchFailure
 from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
 from orchestrator.workers.backend import MakeEvaluator, WorkerView
@@ -30,7 +32,6 @@ from orchestrator.workers.ray_cluster import (
     RayConfig,
     check_room,
     connect,
-    cpus_here,
     gpus_here,
     living_nodes,
     need_of,
@@ -57,7 +58,8 @@ class RayBackend:
         self._config = config or RayConfig()
         self._make_evaluator = make_evaluator
         self._lock = threading.Lock()
-        self._owns_cluster = False
+        self._cluster = ExitStack()
+        """The cluster that this backend has started or joined."""
         self._need: Need | None = None
         self._pool: list[Worker] = []
         self._names = 0
@@ -106,9 +108,8 @@ class RayBackend:
             if ray.is_initialized():
                 for worker in self._pool:
                     ray.kill(worker.handle)
-                if self._owns_cluster:
-                    ray.shutdown()
-            self._pool, self._need, self._owns_cluster = [], None, False
+            self._cluster.close()
+            self._pool, self._need = [], None
 
     def __enter__(self) -> RayBackend:
         return self
@@ -120,8 +121,7 @@ class RayBackend:
         with self._lock:
             if self._need is None:
                 if not ray.is_initialized():
-                    connect(self._config.address)
-                    self._owns_cluster = True
+                    self._cluster = connect(self._config.address)
                 self._need = self._await_room()
                 self._fill(self._need, living_nodes())
             return self._need

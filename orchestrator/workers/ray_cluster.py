@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -10,28 +9,17 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-import ray.exceptions
 import torch
 
 from orchestrator.core.messages import mask_uri, one_line
-from orchestrator.core.provenance import ROOT
+from orchestrator.workers.local_ray import SETTINGS, environment_of, python_path, start_local_ray
 from world_models.errors import UserError, require
 
-_OBJECT_STORE = 256 * 1024**2
-"""Size of Ray's object store in bytes: results and artifacts are small."""
-_ENVIRONMENT = {
-    # Ray's default niceness of 15 starves its workers next to any other process: 60 s to start an actor instead of 3.
-    "RAY_worker_niceness": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # A driver under `uv run` would make every worker build its environment again.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -53,7 +41,7 @@ class RayConfig:
     """Memory per worker in bytes, or text such as `4GiB`; None: an even share of the node's, not reserved."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that a node must have."""
-    wait_for_nodes: float = 120.0
+    wait_for_nodes: int | float = 120.0
     """Seconds to wait for a node with room while the cluster has none."""
 
     def __post_init__(self) -> None:
@@ -181,40 +169,33 @@ def bytes_of(value: int | float | str | None) -> int | None:
     return int(size)
 
 
-def cpus_here() -> int:
-    """Number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def gpus_here() -> int:
     """Number of CUDA devices that this process sees."""
     return torch.cuda.device_count()
 
 
-def connect(address: str | None) -> None:
-    """Start a cluster on this machine, or join the one at `address`. Raises UserError if none answers there."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+def connect(address: str | None) -> ExitStack:
+    """Start a cluster on this machine, or join the one at `address`; closing what is returned stops or leaves it.
+
+    Raises UserError if none starts, or none answers at the address.
+    """
     if address is None:
-        with _own_signals(), _environment({**_ENVIRONMENT, "PYTHONPATH": _python_path()}):
-            # Without "local" Ray would join whatever cluster runs on this machine.
-            # GPUs that torch cannot use (a build without CUDA) must not count: with Ray's own count every batch would fail.
-            resources = {"num_cpus": cpus_here(), "num_gpus": gpus_here(), "object_store_memory": _OBJECT_STORE}
-            ray.init("local", include_dashboard=False, **resources, **quiet)
-        return
+        with _own_signals():
+            return start_local_ray()
     _probe(address)
     # Code uploaded by `ray job submit` is already on every worker's path.
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    environment = {} if submitted else {"runtime_env": {"env_vars": {"PYTHONPATH": _python_path()}}}
+    environment: dict[str, Any] = {} if submitted else {"runtime_env": {"env_vars": {"PYTHONPATH": python_path()}}}
     try:
-        with _own_signals(), _environment(_ENVIRONMENT):
-            ray.init(address=address, **environment, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        raise _unreachable(address, one_line(error)) from error
-
-
-def disconnect() -> None:
-    """Leave the cluster; one that `connect` started is stopped."""
-    ray.shutdown()
+        with _own_signals(), environment_of(os.environ | SETTINGS):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **environment)
+    # Ray raises errors of every kind, among them plain exceptions, when a cluster refuses a driver.
+    except Exception as error:
+        ray.shutdown()
+        raise _unreachable(address, one_line(error)[:300]) from error
+    joined = ExitStack()
+    joined.callback(ray.shutdown)
+    return joined
 
 
 def _probe(address: str) -> None:
@@ -235,33 +216,13 @@ def _unreachable(address: str, reason: str) -> UserError:
     )
 
 
-def _python_path() -> str:
-    """The workers' PYTHONPATH: they must import the driver's code, even from a checkout that is not installed."""
-    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-
-
-@contextlib.contextmanager
+@contextmanager
 def _own_signals() -> Iterator[None]:
     """Keep the driver's SIGTERM handler: Ray would replace it by its own, which loses what is in flight."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     if threading.current_thread() is threading.main_thread() and before is not None:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started inside the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _workers(count: int) -> str:

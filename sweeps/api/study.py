@@ -15,7 +15,7 @@ from sweeps.api.arguments import call_text, console_and_view, override_words
 from sweeps.config.outputs import Outputs, outputs_of, storage_of
 from sweeps.config.schema.check import typed
 from sweeps.config.schema.configs import OptunaConfig
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.signals import STOPPED
 from sweeps.tuning.report import HELD_OUT, HeldOutTable
 from sweeps.tuning.spec import read_study
 from sweeps.tuning.tune import run_study
@@ -49,7 +49,7 @@ def tune(
     overrides = override_words(words, {**keys, "output": None if output is None else Path(output)})
     spec = read_study(overrides, None if conf is None else Path(conf))
     console, view = console_and_view(quiet)
-    if run_study(spec, overrides, console, view, call_text("tune", overrides)) == INTERRUPTED:
+    if run_study(spec, overrides, console, view, call_text("tune", overrides)) in STOPPED:
         raise KeyboardInterrupt
     return Study(spec.name, spec.outputs, spec.location)
 

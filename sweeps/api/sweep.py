@@ -15,7 +15,7 @@ from sweeps.api.frames import cells_frame, comparison_frame, points_frame, rows_
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_jobs
 from sweeps.config.outputs import Outputs, outputs_of
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.signals import STOPPED
 from sweeps.reports.tables import fields_of
 from sweeps.running.rerun import Agreement, find, plan_again
 from sweeps.running.sweep import SweepOptions, run_sweeps
@@ -52,7 +52,7 @@ def sweep(
     require(len(jobs) == 1, f"grasp.sweep plans one sweep, but {names} are {len(jobs)}: call it once per sweep.")
     console, view = console_and_view(quiet)
     options = SweepOptions(retry_failed=retry_failed, view=view)
-    if run_sweeps(jobs, overrides, console, options, call_text("sweep", overrides)) == INTERRUPTED:
+    if run_sweeps(jobs, overrides, console, options, call_text("sweep", overrides)) in STOPPED:
         raise KeyboardInterrupt
     return Sweep(jobs[0].grid, jobs[0].outputs)
 

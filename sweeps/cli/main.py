@@ -12,11 +12,13 @@ from typing import NoReturn
 
 from sweeps.cli.verbs import VERBS
 from sweeps.console.command import Command
+from sweeps.console.signals import INTERRUPTED, TERMINATED, Terminated
 from world_models.errors import UnknownNameError, UserError
 from world_models.files.writing import REMEDIES, write_error
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+EXIT_CODES = """\
+exit codes: 0 done; 1 cells failed, or damage was found; 2 refused, in one sentence; 130 stopped by Ctrl-C; 143 stopped by
+SIGTERM or a closed terminal; 70 a fault of grasp's own, with a traceback. After 130 and 143 the same command goes on."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -27,7 +29,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0, 1 (cells failed), 2 (bad input), 130 (Ctrl-C)."""
+    """Run a command line and return its exit code, as `EXIT_CODES` lists them."""
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -50,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as leaving:  # --help has been printed
         return int(leaving.code or 0)
-    except KeyboardInterrupt:
-        from orchestrator.core.messages import mask_words  # loaded by now, unless nothing has happened yet
+    except KeyboardInterrupt as stopped:
+        from sweeps.console.resuming import resume_command
 
-        again = mask_words(["grasp", *words])
+        again = resume_command(words)
         sys.stderr.write(f"\ngrasp: stopped; everything finished so far is kept, go on with: {again}\n")
-        return INTERRUPTED
+        return TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
 
 
 def _shown(sentence: str, words: Sequence[str]) -> str:
@@ -75,6 +77,7 @@ def _overview() -> str:
     ]
     lines += [f"  {name:8} {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "grasp COMMAND --help explains a command with examples. A first sweep: grasp sweep sweep=smoke", ""]
+    lines += [EXIT_CODES, ""]
     return "\n".join(lines)
 
 

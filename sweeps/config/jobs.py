@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from orchestrator.core.cell import Named
 from orchestrator.core.messages import texts_in
 from orchestrator.scheduling.scheduler import Limits
-from orchestrator.workers.backend import Backend, InlineBackend
+from orchestrator.workers.backend import Backend, InlineBackend, inline_threads
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from planners.identity import algorithm_version
@@ -123,3 +123,8 @@ def make_backend(config: BackendConfig) -> Backend:
     from orchestrator.workers.ray_backend import RayBackend, RayConfig
 
     return RayBackend(RayConfig(**settings))
+
+
+def backend_words(config: BackendConfig) -> str:
+    """The backend in words: `ray`, or `inline with 2 threads`."""
+    return f"inline with {inline_threads(config.threads)} threads" if isinstance(config, InlineConfig) else config.name

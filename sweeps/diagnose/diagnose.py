@@ -82,9 +82,9 @@ def diagnose(overrides: Sequence[str], console: Console, conf: Path | None = Non
     )
     findings = Findings(curvatures, gradients, brittle, ablation, claims)
     title = f"{spec.task_label} with {Path(spec.model).name}"
+    files = _write(findings, title, spec.folder)
     show(console, render_table(ablation, f"ablation of {title}"))
     show(console, claims_table(claims, title), 140)
-    files = _write(findings, title, spec.folder)
     trouble = _track(spec, findings, files, mask_words(["grasp", "diagnose", *overrides]))
     if trouble:
         say(console, trouble)

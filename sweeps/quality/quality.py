@@ -10,13 +10,12 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_words
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import Grid
 from sweeps.config.schema.sections import RayBackendConfig
 from sweeps.console.display import View
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import say
 from sweeps.quality import page as quality_page
 from sweeps.quality import results as results_file
@@ -64,11 +63,11 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
     try:
         with _cluster(spec):
             grids = stages.run()
-    except StoppedError:
+    except StoppedError as stopped:
         own = [] if conf is None else ["--conf", str(conf)]
-        again = mask_words(["grasp", "quality", *own, *overrides])
+        again = resume_command(["quality", *own, *overrides])
         say(console, f"stopped; everything finished is kept. Go on with: {again}")
-        return INTERRUPTED
+        return stopped.code
     results = collect(stages, grids)
     _copy_animations(spec, results, [grid for _, grid in grids])
     say(console, f"the page is {quality_page.build(results, spec.page_folder)}")
@@ -80,10 +79,9 @@ def _cluster(spec: QualitySpec) -> ExitStack:
     held = ExitStack()
     backend = spec.config.backend
     if isinstance(backend, RayBackendConfig) and backend.address is None:
-        from orchestrator.workers.ray_cluster import connect, disconnect
+        from orchestrator.workers.ray_cluster import connect
 
-        connect(None)
-        held.callback(disconnect)
+        held.enter_context(connect(None))
     return held
 
 

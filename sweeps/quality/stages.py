@@ -20,7 +20,7 @@ from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
 from sweeps.config.grid import Grid, missing_of
 from sweeps.config.overrides import override_text
 from sweeps.console.display import View
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.signals import STOPPED
 from sweeps.console.terminal import say
 from sweeps.quality import generated_configs as conf_files
 from sweeps.quality import sweeps as plans
@@ -42,7 +42,17 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StoppedError(Exception):
-    """Ctrl-C was pressed; everything that has finished is kept."""
+    """A stage was stopped, with its exit code; everything that has finished is kept."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _go_on(code: int) -> None:
+    """Raise StoppedError if a stage's exit code says that it was stopped."""
+    if code in STOPPED:
+        raise StoppedError(code)
 
 
 @dataclass(frozen=True)
@@ -97,8 +107,7 @@ class Stages:
         left = [study for study in studies_of(spec) if not has_ended(spec, study, digests)]
         for number, study in enumerate(left, 1):
             self._stage(f"study {number} of {len(left)}", study.name)
-            if tune(tune_overrides(spec, study), self.console, self.conf, self.view) == INTERRUPTED:
-                raise StoppedError
+            _go_on(tune(tune_overrides(spec, study), self.console, self.conf, self.view))
             require(
                 has_ended(spec, study, digests),
                 f"study {study.name} has no winner yet: another driver plans its trials; run grasp quality when it has ended.",
@@ -118,8 +127,7 @@ class Stages:
             self._stage(what, f"{sum(plan.cells for plan in wanted)} cells in {len(wanted)} sweeps")
             names = ",".join(plan.name for plan in wanted)
             overrides = [f"sweep=[{names}]", *shared_overrides(self.spec), *artifacts, "even_batches=true"]
-            if sweep(overrides, self.console, self.folder, SweepOptions(view=self.view)) == INTERRUPTED:
-                raise StoppedError
+            _go_on(sweep(overrides, self.console, self.folder, SweepOptions(view=self.view)))
             require(
                 not missing_of(grids, self.ledger, retry_failed=False),
                 f"{what}: the ledger still lacks cells; run grasp quality again.",
@@ -168,8 +176,7 @@ class Stages:
             if claims_of(self.spec, task) is None:
                 self._stage("diagnose", task)
                 overrides = [f"task={task}", f"output={override_text(str(self.spec.config.output))}", "tracking.enabled=false"]
-                if diagnose(overrides, self.console, self.conf) == INTERRUPTED:
-                    raise StoppedError
+                _go_on(diagnose(overrides, self.console, self.conf))
 
     def _stage(self, what: str, detail: str) -> None:
         if self.view is not View.QUIET:

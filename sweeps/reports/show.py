@@ -31,12 +31,13 @@ class PrintedReport:
 
 
 def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_papers: bool = False) -> PrintedReport:
-    """Print the tables, and write report.txt, .csv and .html and the figures to the sweep's folder.
+    """Write report.txt, .csv and .html and the figures to the sweep's folder, then print the tables.
 
     `for_papers` also prints the table of resource use, and adds report.tex and the figures as PDF.
     """
     sweep_summary = summary_of(grid, records_of(grid, ledger, COLUMNS))
     folder = outputs.sweep(grid.name)
+    files = write_report(sweep_summary, ledger, folder, for_papers)
     terminal.show(console, render_table(sweep_summary.rows[:MAX_TABLE_ROWS], sweep_summary.title), WIDTH)
     if len(sweep_summary.rows) > MAX_TABLE_ROWS:
         say(console, f"{truncation_note(sweep_summary.rows)} {folder / 'report.csv'}")
@@ -48,4 +49,4 @@ def show(grid: Grid, outputs: Outputs, ledger: Ledger, console: Console, for_pap
         say(console, f"{count} cells failed with: {error}")
     if sweep_summary.errors:
         say(console, "failed cells are planned again only when asked: grasp sweep --retry-failed")
-    return PrintedReport(sweep_summary.rows, write_report(sweep_summary, ledger, folder, for_papers))
+    return PrintedReport(sweep_summary.rows, files)

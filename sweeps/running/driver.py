@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from sweeps.config.grid import Grid
 from sweeps.config.jobs import SweepJob, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
-from sweeps.console.signals import Interrupts
+from sweeps.console.signals import Interrupts, Stop
 from sweeps.console.terminal import duration, say
 from sweeps.running.driver_status import DriverStatus
 from sweeps.running.observer import RunObserver
@@ -43,7 +42,7 @@ class Driver:
     retry_failed: bool = False
     trackers: Sequence[SweepTracking] = ()
     durations: DurationModel = field(default_factory=DurationModel)
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
     state: str = "planning"
     resume_command: str = "grasp sweep"
     """The command that resumes the run."""

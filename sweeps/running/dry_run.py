@@ -14,7 +14,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import DurationModel, Estimate, rows_per_batch, spread_over
 from orchestrator.scheduling.memory_limits import MemoryLimits
 from sweeps.config.axes import seeds_text
-from sweeps.config.jobs import SweepJob, limits_of, make_backend
+from sweeps.config.jobs import SweepJob, backend_words, limits_of, make_backend
 from sweeps.console.terminal import roughly, say
 from sweeps.running.tracking import tracking_store_of
 
@@ -40,7 +40,10 @@ def say_plan(
         say(console, f"  together {count(portions)} cells, each planned once")
     dry_run = DryRun(jobs[0], missing, durations)
     batches = f"about {dry_run.batches} batches of up to {dry_run.largest} rows" if missing else "no batch"
-    say(console, f"  new      {count(missing)} cells in {batches} on {workers} workers")
+    say(
+        console,
+        f"  new      {count(missing)} cells in {batches} on {workers} workers, {backend_words(jobs[0].config.backend)}",
+    )
     say(console, f"  memory   {dry_run.memory}")
     say(console, f"  time     {_time(missing, dry_run, durations, workers)}")
     outputs = jobs[0].outputs

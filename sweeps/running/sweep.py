@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import Portion, count, merged
 from orchestrator.core.secrets import Secrets
 from orchestrator.driver.run_cells import RunSummary
@@ -20,10 +19,10 @@ from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.axes import seeds_text
 from sweeps.config.grid import missing_of
-from sweeps.config.jobs import SweepJob, read_jobs
+from sweeps.config.jobs import SweepJob, backend_words, read_jobs
 from sweeps.console.display import View
 from sweeps.console.log_file import log_to
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import duration, say
 from sweeps.reports.show import show
 from sweeps.reports.tables import headline
@@ -43,17 +42,25 @@ class SweepOptions:
     join: bool = False
     view: View = View.LIVE
 
+    @property
+    def to_resume(self) -> list[str]:
+        """Options that a command needs to go on with the same run."""
+        given = {"--retry-failed": self.retry_failed, "--join": self.join}
+        return [option for option, chosen in given.items() if chosen]
+
 
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
-    """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
-    command = mask_words(["grasp", "sweep", *overrides])
-    return run_sweeps(read_jobs(overrides, conf), overrides, console, options or SweepOptions(), command)
+    """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 or 143 when stopped, else 0."""
+    options = options or SweepOptions()
+    own = ["--conf", str(conf)] if conf is not None else []
+    command = resume_command(["sweep", *options.to_resume, *own, *overrides])
+    return run_sweeps(read_jobs(overrides, conf), overrides, console, options, command)
 
 
 def run_sweeps(
-    jobs: Sequence[SweepJob], overrides: Sequence[str], console: Console, options: SweepOptions, resume_command: str
+    jobs: Sequence[SweepJob], overrides: Sequence[str], console: Console, options: SweepOptions, goes_on: str
 ) -> int:
-    """The same for sweeps that are composed already; records and words quote `overrides` and `resume_command`."""
+    """The same for sweeps that are composed already; records and words quote `overrides` and the command that `goes_on`."""
     require(
         not (options.join and options.retry_failed),
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
@@ -83,9 +90,7 @@ def run_sweeps(
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
-        driver = Driver(
-            jobs, ledger, console, options.view, options.retry_failed, trackers=trackers, resume_command=resume_command
-        )
+        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, trackers=trackers, resume_command=goes_on)
         try:
             if missing or undrawn:
                 return _close(driver, _plan(driver, portions, missing), console)
@@ -107,7 +112,7 @@ def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool
 
 def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
     names = " and ".join(f"sweep {job.grid.name} ({seeds_text(job.grid.seeds)})" for job in driver.jobs)
-    backend = driver.jobs[0].config.backend.name
+    backend = backend_words(driver.jobs[0].config.backend)
     if driver.view is View.LIVE:
         say(
             driver.console,
@@ -132,7 +137,7 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
     )
     if summary.left:
         say(console, f"stopped with {summary.left} cells to go; go on with: {driver.resume_command}")
-        return INTERRUPTED
+        return driver.stop.code
     return int(failed)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -25,7 +24,7 @@ from sweeps.config.jobs import limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.config.schema.configs import TuneConfig
 from sweeps.console.display import View
-from sweeps.console.signals import Interrupts
+from sweeps.console.signals import Interrupts, Stop
 from sweeps.console.terminal import say
 from sweeps.tuning.progress import TuneProgress
 from sweeps.tuning.spec import StudySpec
@@ -48,7 +47,7 @@ class StudyRun:
     """The command that resumes the run."""
     observers: Sequence[Callable[[TrialView], None]] = ()
     """Each is called with every trial that ends."""
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.spec.outputs.ledger)

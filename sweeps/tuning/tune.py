@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import merged
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracking
 from orchestrator.tuning.trials import TrialView
@@ -18,7 +17,7 @@ from sweeps.analysis.rows import summarise
 from sweeps.config.grid import Grid, missing_of
 from sweeps.config.jobs import Job
 from sweeps.console.display import View
-from sweeps.console.signals import INTERRUPTED
+from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import duration, say
 from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
@@ -34,22 +33,23 @@ from sweeps.tuning.winner import WINNER
 
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
-    """Run a study to its number of trials and judge the best of them; 130 after Ctrl-C, else 0."""
-    return run_study(read_study(overrides, conf), overrides, console, view, mask_words(["grasp", "tune", *overrides]))
+    """Run a study to its number of trials and judge the best of them; 130 or 143 when stopped, else 0."""
+    own = ["--conf", str(conf)] if conf is not None else []
+    return run_study(read_study(overrides, conf), overrides, console, view, resume_command(["tune", *own, *overrides]))
 
 
-def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, resume_command: str) -> int:
-    """Run a composed study as `tune` does; records and messages quote `overrides` and `resume_command`."""
+def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, goes_on: str) -> int:
+    """Run a composed study as `tune` does; records and messages quote `overrides` and the command that `goes_on`."""
     spec.outputs.prepare()
-    tracking = _tracking(spec, resume_command, console)
-    run = StudyRun(spec, console, view, resume_command, observers=[tracking.on_trial_end])
+    tracking = _tracking(spec, goes_on, console)
+    run = StudyRun(spec, console, view, goes_on, observers=[tracking.on_trial_end])
     tracking.check()
     tracking.start()
     for name in spec.fixed:
         say(console, f"{name} is fixed on the command line and not tuned")
     try:
         if not _trials(run, console):
-            return INTERRUPTED
+            return run.stop.code
         under_way = run.spec.plan.total - run.study.finished()
         if under_way > 0:
             say(
@@ -73,14 +73,14 @@ def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], 
     spec, views = run.spec, run.study.views()
     candidates = select_candidates(spec, views)
     if not _judge(run, candidates, overrides, console):
-        return INTERRUPTED
+        return run.stop.code
     verdict = judge(spec, run.ledger, candidates)
     rounded = to_round(spec, verdict)
     if not _judge_rounded(run, verdict, rounded, overrides, console):
-        return INTERRUPTED
+        return run.stop.code
     verdict = with_rounded(spec, run.ledger, verdict, rounded)
-    tune_report.show(spec, verdict, console)
     folder = tune_report.write(spec, verdict)
+    tune_report.show(spec, verdict, console)
     objectives = spec.definition.objectives
     front = [view.number for view in candidates.values()]
     pictures = draw(folder, views, spec.space, objectives, run.study.importances(), front)

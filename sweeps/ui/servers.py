@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
+from orchestrator.core.surroundings import environment_of_children
 from orchestrator.storage.uris import http_uri
 from orchestrator.tracking.local_store.moved import follow_folder
 from orchestrator.tracking.run_pages import view_key
@@ -25,8 +24,10 @@ from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs, check_used
 from sweeps.config.schema.configs import SweepConfig, TuneConfig
+from sweeps.console.signals import Terminated
 from sweeps.console.terminal import say
 from sweeps.running.tracking import saved_description, tracking_store_of
+from sweeps.ui.tied_process import tied_process
 from world_models.errors import UserError, require
 
 HOST = "127.0.0.1"
@@ -34,6 +35,8 @@ PLACEHOLDER_SPACE = "grasp"
 """Search space for composing a study's config, which needs one; the server does not use it."""
 START_TIMEOUT = 120.0
 """Seconds that the server may take to answer."""
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Requests without a proxy, for a server on this machine."""
 
 
 def show_studies(words: Sequence[str], port: int, console: Console, wait: Callable[[], None] | None = None) -> int:
@@ -63,8 +66,10 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     say(console, f"optuna-dashboard over {masked_location(location)} is at {http_uri(HOST, port)}. Ctrl-C ends it.")
     try:
         (wait or thread.join)()
+    except Terminated:
+        raise
     except KeyboardInterrupt:
-        pass
+        return 0
     finally:
         server.shutdown()
         server.server_close()
@@ -117,17 +122,17 @@ def serve(
         follow_folder(file)
     check_port(port)
     log = outputs.root / "mlflow-server.log"
-    with log.open("wb") as stream:
-        server = subprocess.Popen(
-            server_command(outputs, port), stdout=stream, stderr=stream, env=_environment(served_store), start_new_session=True
-        )
+    command = server_command(outputs, port)
     try:
-        with console.status("starting MLflow's server (about 15 s)"):
-            _until_up(server, port, log)
-        say(console, where_to_click(port, served_store.experiment, next(iter(outputs.names()), None)))
-        return (wait or _wait)(server)
-    finally:
-        _stop(server)
+        with log.open("wb") as stream, tied_process(command, stream, _environment(served_store)) as server:
+            with console.status("starting MLflow's server (about 15 s)"):
+                _until_up(server, port, log)
+            say(console, where_to_click(port, served_store.experiment, next(iter(outputs.names()), None)))
+            return (wait or subprocess.Popen.wait)(server)
+    except Terminated:
+        raise
+    except KeyboardInterrupt:
+        return 0
 
 
 def check_port(port: int) -> None:
@@ -167,11 +172,15 @@ def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = Non
 
 def _environment(store: TrackingStore) -> dict[str, str]:
     # The environment names the database: a password in its address must not show in the list of processes.
-    return os.environ | {
-        "MLFLOW_BACKEND_STORE_URI": store.mlflow_uri,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    }
+    return environment_of_children(
+        {
+            "MLFLOW_BACKEND_STORE_URI": store.mlflow_uri,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DO_NOT_TRACK": "true",
+        }
+    )
 
 
 def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -180,7 +189,7 @@ def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
         if server.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(http_uri(HOST, port, "/health"), timeout=2):
+            with _DIRECT.open(http_uri(HOST, port, "/health"), timeout=2):
                 return
         except OSError:
             time.sleep(0.2)
@@ -192,30 +201,7 @@ def _experiment(address: str, name: str) -> str | None:
     """Id of the sweeps' experiment."""
     query = urllib.parse.urlencode({"experiment_name": name})
     try:
-        with urllib.request.urlopen(f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=10) as answer:
+        with _DIRECT.open(f"{address}/api/2.0/mlflow/experiments/get-by-name?{query}", timeout=10) as answer:
             return str(json.load(answer)["experiment"]["experiment_id"])
     except (OSError, KeyError, ValueError):
         return None
-
-
-def _wait(server: subprocess.Popen[bytes]) -> int:
-    # The server has its own session and does not get this process's SIGTERM: an interrupt here ends both.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        return 0
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers, which share its session."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, how)
-        except ProcessLookupError:
-            return
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            continue
-        return

@@ -25,7 +25,7 @@ from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
 from sweeps.config.saved_sweep import read_saved
 from sweeps.console.display import LINE_EVERY, View
-from sweeps.console.signals import Interrupts
+from sweeps.console.signals import Interrupts, Stop
 from sweeps.running.progress import SweepProgress, Tally
 from tests.support.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until
 from world_models.errors import UserError
@@ -96,16 +96,8 @@ def test_a_second_ctrl_c_stops_at_once(model: Path, tmp_path: Path) -> None:
     assert ledger_rows(tmp_path) > 0
 
 
-def test_sigterm_is_a_first_ctrl_c(model: Path, tmp_path: Path) -> None:
-    process = start_grasp("sweep", *MANY, "backend=ray", f"world_models={model}", f"output={tmp_path}")
-    printed, said = end_early(process, tmp_path, signal.SIGTERM)
-    assert process.returncode == 130, said
-    assert "SIGTERM: finishing" in printed
-    assert 0 < ledger_rows(tmp_path) < 800
-
-
 def test_sigterm_has_a_bound() -> None:
-    stop = threading.Event()
+    stop = Stop()
     with pytest.raises(KeyboardInterrupt), Interrupts(stop, lambda name: None, grace=0.05):  # noqa: PT012
         signal.raise_signal(signal.SIGTERM)
         assert stop.wait(30)

@@ -32,7 +32,7 @@ from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
 from sweeps.config.schema.configs import SweepConfig
-from sweeps.console.signals import Interrupts
+from sweeps.console.signals import Interrupts, Stop
 from sweeps.running.progress import Tally
 from sweeps.running.second_driver import RequestedSweeps
 from sweeps.running.status_view import Heartbeat, status
@@ -57,7 +57,7 @@ def said_by(name: str, holder: Holder | None, state: str = "planning") -> Status
 
 
 def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
-    lock, heard, stop = threading.Lock(), [], threading.Event()
+    lock, heard, stop = threading.Lock(), [], Stop()
 
     def on_stop(name: str) -> None:
         with lock:
@@ -76,7 +76,7 @@ def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
 def test_sigterm_ends_a_process_that_ignores_ctrl_c_too() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), Interrupts(threading.Event(), lambda name: None, grace=0.05):  # noqa: PT012
+        with pytest.raises(KeyboardInterrupt), Interrupts(Stop(), lambda name: None, grace=0.05):  # noqa: PT012
             signal.raise_signal(signal.SIGTERM)
             threading.Event().wait(30)
     finally:

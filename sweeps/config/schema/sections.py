@@ -75,6 +75,7 @@ class InlineConfig:
     __pydantic_config__ = STRICT
     name: Literal["inline"] = "inline"
     device: Annotated[str, text("device", "cpu")] = "cpu"
+    threads: Annotated[int | None, whole(1, 10_000, null=True)] = None
 
 
 @dataclass(frozen=True)

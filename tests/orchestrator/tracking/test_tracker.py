@@ -31,6 +31,7 @@ from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from tests.support.tracking_bench import INFO, Bench, cells_of
+from world_models.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +303,10 @@ def test_what_another_process_delivers_is_left_to_it(bench: Bench) -> None:
     assert again.finish() is None
     assert bench.outbox.names() == []
     assert len(bench.runs("point")) == 1
+
+
+def test_a_deleted_experiment_is_refused_before_anything_is_planned(bench: Bench) -> None:
+    assert bench.tracking_store.check() is None
+    bench.client.delete_experiment(bench.client.create_experiment(bench.experiment))
+    with pytest.raises(UserError, match=f"has deleted experiment '{bench.experiment}': restore it or set tracking.experiment"):
+        bench.tracking_store.check()

@@ -97,13 +97,13 @@ def test_an_imported_model_is_listed_inspected_and_planned_with(agent, tmp_path,
         "planner=random_shooting",
     ]
     few = ["planners.random_shooting.settings.iterations=2", "planners.random_shooting.settings.samples=8", "seed=10000"]
-    assert main([*plan, *few, f"output={tmp_path}", "size=32"]) == 0
+    assert main([*plan, *few, f"output={tmp_path}"]) == 0
 
 
 def quick_plan(folder, tmp_path):
     """Exit code of a short plan from pictures with an imported model."""
     task = ["plan", "task=push_t", "tasks.push_t.settings.action_block=5", f"world_model={folder}", "horizon=25", "seed=10000"]
-    return main([*task, *FEW, f"output={tmp_path}", "size=32"])
+    return main([*task, *FEW, f"output={tmp_path}"])
 
 
 def test_lewm_plans_from_pictures(lewm, tmp_path, capsys):
