@@ -20,15 +20,14 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from orchestrator.ledger.compaction import Tiers
+from orchestrator.ledger.part_cells import Identity, joined
 from orchestrator.ledger.parts import (
-    Identity,
     Part,
     PartGoneError,
     coded,
     each_once,
     encode,
     inspect,
-    joined,
     name_of,
     read,
     standing,
