@@ -6,14 +6,14 @@ its cells are there, and plans them itself if the first driver ends before that.
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from world_models.errors import UserError
+from world_models.files.reading import SpoiltFileError, read_or_set_aside, read_text, to_json
+from world_models.files.writing import WriteError, write_file
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,26 @@ class JoinRequests:
         self._root = root
 
     def submit(self, request: JoinRequest) -> str:
-        """Submit a request and return its id. Raises UserError if the folder cannot be written."""
+        """Submit a request and return its id. Raises WriteError if the folder cannot be written."""
         request_id = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        try:
-            self._root.mkdir(parents=True, exist_ok=True)
-            self._write(self._request_file(request_id), json.dumps(asdict(request)))
-        except OSError as error:
-            raise UserError(f"cannot write to {self._root} ({error.strerror}): fix that and run again.") from error
+        write_file(self._request_file(request_id), to_json(request))
         return request_id
 
     def take(self) -> list[tuple[str, JoinRequest]]:
-        """Remove and return the requests with their ids; invalid files are removed too."""
+        """Remove and return the requests with their ids; a spoilt file is set aside."""
         found = []
         for file in sorted(self._root.glob("*.json")) if self._root.is_dir() else ():
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                found.append((file.stem, JoinRequest(str(json.loads(file.read_text())["sweep"]))))
-            file.unlink(missing_ok=True)
+            request = read_or_set_aside(file, JoinRequest, "a request to join")
+            if request is not None:
+                found.append((file.stem, request))
+            with suppress(OSError):  # a disk that can only be read
+                file.unlink(missing_ok=True)
         return found
 
     def refuse(self, request_id: str, reason: str) -> None:
         """Tell the second driver why its request is refused."""
-        with suppress(OSError):  # it plans its cells itself once this driver has ended, told or not
-            self._write(self._answer_file(request_id), reason)
+        with suppress(WriteError):  # it plans its cells itself once this driver has ended, told or not
+            write_file(self._answer_file(request_id), reason)
 
     def is_pending(self, request_id: str) -> bool:
         """Whether a request has not been accepted yet."""
@@ -60,8 +58,8 @@ class JoinRequests:
     def refusal(self, request_id: str) -> str | None:
         """The reason for refusing a request; None if it was not refused."""
         try:
-            return self._answer_file(request_id).read_text()
-        except OSError:
+            return read_text(self._answer_file(request_id), "an answer", "the request waits")
+        except (FileNotFoundError, SpoiltFileError):
             return None
 
     def withdraw(self, request_id: str) -> None:
@@ -75,8 +73,3 @@ class JoinRequests:
 
     def _answer_file(self, request_id: str) -> Path:
         return self._root / f"{request_id}.refused"
-
-    def _write(self, file: Path, text: str) -> None:
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_text(text)
-        temporary.replace(file)

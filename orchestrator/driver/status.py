@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from orchestrator.storage.locks import Holder
 from orchestrator.workers.backend import WorkerView
-from world_models.errors import UserError
+from world_models.files.reading import Count, Finite, read_json, to_json
+from world_models.files.writing import WriteError, write_file
 
 EVERY = 1.0
 """Seconds between two writes."""
+
+Duration = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+"""Seconds; far more than any driver runs."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,11 +36,11 @@ class WorkerStatus:
     """Names of its loaded world models."""
     plans: str
     """A description of its present batch; empty if it is idle."""
-    seconds: float
+    seconds: Duration
     """Seconds for which it has been planning or idle."""
-    cells: int
+    cells: Count
     """Number of cells that it has planned."""
-    deaths: int
+    deaths: Count
     """Predecessors that died."""
 
     @staticmethod
@@ -53,31 +58,31 @@ class Status:
 
     sweeps: tuple[str, ...]
     host: str
-    pid: int
+    pid: Count
     state: str
     """`planning`, `finishing` (after Ctrl-C), `waiting for disk`, `done` or `stopped`."""
-    beat: int
+    beat: Count
     """A counter that grows with every write."""
-    seconds: float
+    seconds: Duration
     """Seconds since the driver started."""
-    cells: int
+    cells: Count
     """Number of cells in all its sweeps."""
-    there: int
+    there: Count
     """Cells that were recorded before it started."""
-    done: int
+    done: Count
     """Cells that it has recorded, including failed ones."""
-    failed: int
-    rate: float
+    failed: Count
+    rate: Finite
     """Cells per second."""
-    left: float | None = None
+    left: Duration | None = None
     """Estimated seconds left; None if not known yet."""
-    left_low: float | None = None
-    left_high: float | None = None
-    successes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    left_low: Duration | None = None
+    left_high: Duration | None = None
+    successes: dict[str, tuple[Count, Count]] = field(default_factory=dict)
     """Successes and executed cells, by planner."""
-    in_flight: int = 0
+    in_flight: Count = 0
     """Batches in flight."""
-    retries: int = 0
+    retries: Count = 0
     """Batches that were handed out again."""
     quarantined: tuple[str, ...] = ()
     """Cells that kept killing their workers, with the workers' last output."""
@@ -96,29 +101,12 @@ class Status:
 
     @staticmethod
     def read(file: Path) -> Status | None:
-        """The status last written to the file; None if there is no file. Raises what `from_json` raises."""
+        """The status last written to the file; None if there is no file. Raises SpoiltFileError for one of another form."""
+        remedy = "its driver writes it again; if that is another version of grasp-orchestrator, ask that one"
         try:
-            return Status.from_json(file.read_text())
+            return read_json(file, Status, "a driver's status", remedy)
         except FileNotFoundError:
             return None
-
-    def to_json(self) -> str:
-        """One JSON object."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str) -> Status:
-        """The status that `to_json` wrote. Raises UserError for anything else, such as another version's status."""
-        try:
-            raw = json.loads(text)
-            workers = tuple(WorkerStatus(**{**worker, "models": tuple(worker["models"])}) for worker in raw["workers"])
-            successes = {name: (int(won), int(ran)) for name, (won, ran) in raw["successes"].items()}
-            plain = {"sweeps": tuple(raw["sweeps"]), "quarantined": tuple(raw["quarantined"])}
-            return Status(**{**raw, **plain, "workers": workers, "successes": successes})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                "the status cannot be read: another version of grasp-orchestrator wrote it; use that version."
-            ) from error
 
 
 class StatusWriter:
@@ -153,16 +141,14 @@ class StatusWriter:
         """Write now, skipping files that cannot be written, because the status is only informative."""
         self._beat += 1
         try:
-            text = self._snapshot(self._beat).to_json()
+            text = to_json(self._snapshot(self._beat))
         except RuntimeError:  # something changed during the snapshot; the next one will do
             return
         for file in list(self._files):
-            temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
             try:
-                temporary.write_text(text)
-                temporary.replace(file)
-            except OSError as error:
-                _log.debug("cannot write %s: %s", file, error)
+                write_file(file, text)
+            except WriteError as error:
+                _log.debug("%s", error)
 
     def _work(self) -> None:
         while not self._end.wait(self._every):

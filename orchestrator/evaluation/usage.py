@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.provenance import host
+from world_models.files.reading import Count, Finite
 
 EVERY = 5.0
 """Least seconds between two samples of a worker."""
@@ -22,17 +23,17 @@ _MEMORY = Path("/proc/self/statm")
 class Usage:
     """One sample of one worker: mean rates since the previous sample, and present sizes."""
 
-    time: int
+    time: Count
     """Unix time in milliseconds."""
-    cpu_percent: float
+    cpu_percent: Finite
     """Percent of one core: 200 means two busy cores."""
-    memory_mb: float
+    memory_mb: Finite
     """Resident memory, MiB."""
     host: str
     device: str
-    gpu_memory_mb: float | None = None
+    gpu_memory_mb: Finite | None = None
     """GPU memory held by this worker, MiB; None without a GPU."""
-    gpu_percent: float | None = None
+    gpu_percent: Finite | None = None
     """Percent of the time in which the GPU was busy, for any process; None if NVIDIA's library (pynvml) is not installed."""
     worker: str = ""
     """The backend's name for the worker."""

@@ -6,14 +6,17 @@ memory tells how many rows fit. A batch that runs out of memory nevertheless low
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from orchestrator.core import mixing
 from orchestrator.core.cell import Point
+from world_models.files.reading import Count, read_or_set_aside, to_json
+from world_models.files.writing import WriteError, write_file
 
 SHARE = 0.8
 """The share of a worker's memory that batches may fill, because a measurement at one size is extrapolated to others."""
@@ -28,11 +31,11 @@ _log = logging.getLogger(__name__)
 class MemoryLimit:
     """Known memory use of a kind of batch."""
 
-    rows: int = 0
+    rows: Count = 0
     """Rows of the largest measured batch; 0 if none was measured."""
-    bytes_per_row: float | None = None
+    bytes_per_row: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Its peak memory over its rows: an overestimate, because part of the peak does not grow with the rows."""
-    max_rows: int | None = None
+    max_rows: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """Rows that may fit: half of the smallest batch that ran out of memory; None if none did."""
 
 
@@ -41,7 +44,9 @@ class MemoryLimits:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._known: dict[str, MemoryLimit] = _read(file) if file is not None else {}
+        # They can be measured again.
+        read = None if file is None else read_or_set_aside(file, dict[str, MemoryLimit], "a file of memory limits")
+        self._known: dict[str, MemoryLimit] = read or {}
 
     def limit(self, point: Point, device: str, budget: int | None) -> int | None:
         """Rows of a point that fit into `budget` bytes on a kind of device; None if nothing is known yet."""
@@ -77,25 +82,13 @@ class MemoryLimits:
         self._known[kind] = entry
         if self._file is None:
             return
-        text = json.dumps({key: asdict(value) for key, value in sorted(self._known.items())}, indent=1)
-        temporary = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(text)
-            temporary.replace(self._file)
-        except OSError as error:  # the file only saves a measurement
-            _log.warning("cannot keep %s: %s", self._file, error)
+            write_file(self._file, to_json(dict(sorted(self._known.items())), indent=1))
+        except WriteError as error:  # the file only saves a measurement
+            _log.warning("%s", error)
 
 
 def kind_of(point: Point, device: str) -> str:
     """The kind of the point's batches on a kind of device, e.g. `cpu`."""
     planner = f"{point.planner.name}-{mixing.kind_of(point)}"
     return f"{point.model_digest}/H{point.horizon}/{planner}/{device.partition(':')[0]}"
-
-
-def _read(file: Path) -> dict[str, MemoryLimit]:
-    """Limits learnt by earlier runs; none if the file is missing or damaged, because they can be measured again."""
-    try:
-        return {str(kind): MemoryLimit(**values) for kind, values in json.loads(file.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

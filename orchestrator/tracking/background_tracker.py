@@ -20,6 +20,7 @@ from orchestrator.tracking.mlflow_store import RefusedError
 from orchestrator.tracking.outbox import PointsRecord, Record, SweepRecord
 from orchestrator.tracking.relay import OutboxRelay
 from orchestrator.tracking.sweep_info import CellSet, SweepInfo
+from world_models.files.writing import WriteError
 
 _log = logging.getLogger(__name__)
 
@@ -207,8 +208,8 @@ class BackgroundTracker:
                 record = self._held.pop(0)
                 if isinstance(record, SweepRecord) and record.ended:
                     self._end = name
-        except OSError as error:
-            _log.warning("the outbox %s cannot be written (%s): the ledger has everything", self._outbox.root, error)
+        except WriteError as error:
+            _log.warning("%s The ledger has everything.", error)
 
     def _deliver(self) -> bool:
         """Deliver the first waiting record: from disk, then from those that the disk refused."""

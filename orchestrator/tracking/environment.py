@@ -13,6 +13,7 @@ import torch
 
 from orchestrator.core.messages import mask_text
 from orchestrator.core.provenance import ROOT, device_name, git_revision, host
+from world_models.files.writing import WriteError, write_file
 
 DIFF_LIMIT = 500_000
 """Most characters of a diff that are kept."""
@@ -23,11 +24,10 @@ def write_environment(folder: Path, command: str) -> list[Path]:
     texts = {"command.txt": command, "environment.txt": describe(), "git.diff": git_diff()}
     files = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (folder / name).write_text(f"{text.rstrip()}\n")
+            write_file(folder / name, f"{text.rstrip()}\n")
             files.append(folder / name)
-    except OSError:
+    except WriteError:
         return []
     return files
 

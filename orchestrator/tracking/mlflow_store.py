@@ -1,4 +1,4 @@
-"""The only file that imports MLflow (late, because it takes seconds): a few requests, and the meaning of their failures.
+"""Imports MLflow (late, because it takes seconds; only `local_store` does so too): requests, and what their failures mean.
 
 MLflow's own retries are off: callers decide about retries, because a request whose answer was lost may have been done. Each
 failure is one of three: waiting may fix it, nothing is taken until someone fixes it, or this content is refused.
@@ -6,7 +6,6 @@ failure is one of three: waiting may fix it, nothing is taken until someone fixe
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core.messages import one_line
+from orchestrator.tracking.local_store.opening import opened
 from orchestrator.tracking.mlflow_headers import SWITCH
 from orchestrator.tracking.model_inputs import RunInput
 from orchestrator.tracking.run_content import Metric
@@ -231,19 +231,25 @@ class MlflowStore:
         # Checked first, because MLflow itself would try for minutes.
         if self.tracking_store.kind == "postgresql":
             _reachable(self.tracking_store)
-        with _alone(self.tracking_store.sqlite_file):
-            from mlflow.entities import ExperimentTag
-            from mlflow.tracking._tracking_service.utils import _get_store
+        if self.tracking_store.sqlite_file is not None:
+            with opened(self.tracking_store.sqlite_file) as local:
+                return self._experiment_in(local)
+        from mlflow.tracking._tracking_service.utils import _get_store
 
-            for noisy in ("alembic", "mlflow"):
-                logging.getLogger(noisy).setLevel(logging.CRITICAL)
-            store = _get_store(self.tracking_store.mlflow_uri)
-            name = self.tracking_store.experiment
-            found = store.get_experiment_by_name(name)
-            if found is None:
-                location = None if self.tracking_store.kind == "http" else self.tracking_store.artifact_root.resolve().as_uri()
-                kind = [ExperimentTag(key, value) for key, value in _KIND.items()]
-                return store, store.create_experiment(name, location, kind)
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        return self._experiment_in(_get_store(self.tracking_store.mlflow_uri))
+
+    def _experiment_in(self, store: AbstractStore) -> tuple[AbstractStore, str]:
+        """The store and the id of the experiment in it, which is made if necessary."""
+        from mlflow.entities import ExperimentTag
+
+        name = self.tracking_store.experiment
+        found = store.get_experiment_by_name(name)
+        if found is None:
+            location = None if self.tracking_store.kind == "http" else self.tracking_store.artifact_root.resolve().as_uri()
+            kind = [ExperimentTag(key, value) for key, value in _KIND.items()]
+            return store, _given(store.create_experiment(name, location, kind))
         if found.lifecycle_stage == "deleted":
             raise RefusedError(
                 f"MLflow at {self.tracking_store.masked_uri} has deleted experiment {name!r}: "
@@ -270,34 +276,6 @@ def _reachable(tracking_store: TrackingStore) -> None:
         raise RefusedError(str(error)) from error
     if problem:
         raise UnavailableError(problem)
-
-
-@contextmanager
-def _alone(database: Path | None) -> Iterator[None]:
-    """Initialise a new SQLite store in one process at a time: two at once would break it, and so would one that dies meanwhile.
-
-    Processes take turns, and a new store gets its name only when it is whole.
-    """
-    if database is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / f".{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not database.exists() or database.stat().st_size == 0:
-            _initialise(database)
-        yield
-
-
-def _initialise(database: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    logging.getLogger("alembic").setLevel(logging.CRITICAL)
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    temporary = database.with_name(f".{database.name}.new")
-    temporary.unlink(missing_ok=True)
-    SqlAlchemyStore(f"sqlite:///{temporary}", (database.parent / "mlartifacts").as_uri()).engine.dispose()
-    temporary.replace(database)
 
 
 def _kind(error: Exception) -> type[TrackingError]:

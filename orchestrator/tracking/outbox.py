@@ -8,25 +8,25 @@ not at all. Records of one writer keep their order; records of different process
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import re
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from orchestrator.core.provenance import host
-from orchestrator.tracking.sweep_info import CellSet, SweepInfo
+from orchestrator.tracking.sweep_info import CellSet, SavedGroup, SweepInfo
+from world_models.files.reading import Count, SpoiltFileError, read_json, set_aside, to_json
+from world_models.files.writing import TEMPORARY, WriteError, write_error, write_file
 
 _log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{10})-[0-9a-f]{8}\.json")
-_TEMPORARY = re.compile(r"\.(.+)-(\d+)-[0-9a-f]{8}\.tmp")
 _LOCK = ".lock"
 
 
@@ -36,10 +36,6 @@ class PointsRecord:
 
     sweep: str
     cells: CellSet
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"kind": "points", "sweep": self.sweep, "cells": self.cells.to_json()}
 
 
 @dataclass(frozen=True)
@@ -71,33 +67,46 @@ class SweepRecord:
         """Whether its driver ran on this machine and is gone."""
         return self.host == host() and not alive(self.pid)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        plain = {"kind": "sweep", "info": asdict(self.info), "cells": self.cells.to_json(), "ended": self.ended}
-        return {**plain, "figures": list(self.figures), "host": self.host, "pid": self.pid}
-
 
 Record = PointsRecord | SweepRecord
+
+
+@dataclass(frozen=True)
+class _SavedRecord:
+    """A record as a file holds it; paths below the output folder are relative to it, so that it may be moved."""
+
+    kind: Literal["points", "sweep"]
+    cells: tuple[SavedGroup, ...]
+    sweep: str = ""
+    """The name of the sweep of a `points` record."""
+    info: SweepInfo | None = None
+    ended: bool = False
+    figures: tuple[str, ...] = ()
+    host: str = ""
+    pid: Count = 0
+
+    def __post_init__(self) -> None:
+        if self.kind == "sweep" and self.info is None:
+            raise ValueError("a record of a sweep has no info")
 
 
 class Outbox:
     """The records in a folder. Several threads and processes may add without a lock; delivery happens inside `exclusive`."""
 
     def __init__(self, root: Path) -> None:
+        """`root` lies two levels below the output folder."""
         self.root = root
+        self._home = root.resolve().parent.parent
         self._last: int | None = None
         self._adding = threading.Lock()
 
     def add(self, record: Record) -> str:
-        """Store a record durably and return its name. Raises OSError if the disk fails; then there is no record."""
+        """Store a record durably and return its name. Raises WriteError if the disk fails; then there is no record."""
         with self._adding:
-            self.root.mkdir(parents=True, exist_ok=True)
             if self._last is None:
                 self._last = max((int(name[:10]) for name in self.names()), default=-1)
-            unique = uuid.uuid4().hex[:8]
-            temporary = self.root / f".{host()}-{os.getpid()}-{unique}.tmp"
-            final = self.root / f"{self._last + 1:010d}-{unique}.json"
-            _write_durably(json.dumps(record.to_json()).encode(), temporary, final)
+            final = self.root / f"{self._last + 1:010d}-{uuid.uuid4().hex[:8]}.json"
+            write_file(final, to_json(self._saved(record)), durable=True)
             self._last += 1
             return final.name
 
@@ -108,21 +117,52 @@ class Outbox:
         return []
 
     def read(self, name: str) -> Record | None:
-        """The record of a name; None if it is gone or cannot be parsed (then it is removed)."""
-        file = self.root / name
+        """The record of a name; None if it is gone, or spoilt (then it is set aside: the ledger has its data)."""
         try:
-            return _parsed(json.loads(file.read_bytes()))
+            return self._record(self.root / name)
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            _log.warning("the record %s cannot be parsed and is removed: the ledger has its data", file, exc_info=True)
-            self.discard([name])
+        except SpoiltFileError as error:
+            _log.warning("%s", error)
+            with suppress(WriteError):
+                set_aside(self.root / name)
             return None
 
+    def _saved(self, record: Record) -> _SavedRecord:
+        cells = record.cells.saved()
+        if isinstance(record, PointsRecord):
+            return _SavedRecord("points", cells, record.sweep)
+        info = replace(record.info, files=tuple(map(self._below, record.info.files)), usage=self._below(record.info.usage))
+        figures = tuple(map(self._below, record.figures))
+        return _SavedRecord("sweep", cells, record.sweep, info, record.ended, figures, record.host, record.pid)
+
+    def _record(self, file: Path) -> Record:
+        remedy = "it is set aside, and `grasp sync SWEEP` makes it again from the ledger"
+        saved = read_json(file, _SavedRecord, "a record for MLflow", remedy)
+        cells = CellSet.of_saved(saved.cells)
+        if saved.info is None:
+            return PointsRecord(saved.sweep, cells)
+        info = replace(saved.info, files=tuple(map(self._whole, saved.info.files)), usage=self._whole(saved.info.usage))
+        return SweepRecord(info, cells, saved.ended, tuple(map(self._whole, saved.figures)), saved.host, saved.pid)
+
+    def _below(self, path: str) -> str:
+        """A path as it is saved."""
+        return os.path.relpath(path, self._home) if Path(path).is_relative_to(self._home) else path
+
+    def _whole(self, path: str) -> str:
+        """A path as it was before it was saved."""
+        return str(self._home / path) if path else path
+
     def discard(self, names: Iterable[str]) -> None:
-        """Remove delivered records. There is no fsync: one that reappears after a power failure is delivered again."""
+        """Remove delivered records. Raises WriteError if the disk refuses.
+
+        There is no fsync: one that reappears after a power failure is delivered again.
+        """
         for name in names:
-            (self.root / name).unlink(missing_ok=True)
+            try:
+                (self.root / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise write_error(self.root / name, error) from error
 
     def waiting(self) -> int:
         """Number of points and ends of sweeps that wait."""
@@ -146,16 +186,19 @@ class Outbox:
                 os.close(lock)
 
     def claim(self) -> int | None:
-        """A file descriptor that holds the lock until closed; None if another process holds it. OSError as from `open`."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        """A file descriptor that holds the lock until closed; None if another process holds it. Raises WriteError."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise write_error(self.root / _LOCK, error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
             if isinstance(error, BlockingIOError):
                 return None
-            raise
+            raise write_error(self.root / _LOCK, error) from error
         with suppress(OSError):  # a full disk must not stop the delivery
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"host {host()}, pid {os.getpid()}".encode(), 0)
@@ -165,13 +208,13 @@ class Outbox:
     def lock_holder(self) -> str:
         """Host and pid of the present or last holder of the lock."""
         with suppress(OSError):
-            return (self.root / _LOCK).read_text(errors="replace")[:200] or "unknown"
+            return (self.root / _LOCK).read_text(encoding="utf-8", errors="replace")[:200] or "unknown"
         return "unknown"
 
     def _sweep_leftovers(self) -> None:
         """Remove half-written files of killed processes."""
         for file in self.root.iterdir():
-            match = _TEMPORARY.fullmatch(file.name)
+            match = TEMPORARY.fullmatch(file.name)
             if match and match[1] == host() and not alive(int(match[2])):
                 file.unlink(missing_ok=True)
 
@@ -185,32 +228,3 @@ def alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _parsed(raw: Mapping[str, Any]) -> Record:
-    if raw["kind"] == "points":
-        return PointsRecord(raw["sweep"], CellSet.from_json(raw["cells"]))
-    if raw["kind"] == "sweep":
-        info = SweepInfo.from_json(raw["info"])
-        return SweepRecord(
-            info, CellSet.from_json(raw["cells"]), raw["ended"], tuple(raw["figures"]), str(raw["host"]), int(raw["pid"])
-        )
-    raise ValueError(f"unknown kind {raw['kind']!r}")
-
-
-def _write_durably(data: bytes, temporary: Path, final: Path) -> None:
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(final)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

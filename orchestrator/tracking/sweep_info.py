@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int64
+from pydantic import Field
 
 from orchestrator.core.portion import Portion
+
+MOST_SEEDS = 10_000_000
+"""Most seeds of a group in a record: they are written out in memory."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,20 @@ class SweepInfo:
     usage: str = ""
     """Path of the file with samples of its workers' usage; empty if there is none."""
 
-    @staticmethod
-    def from_json(raw: Mapping[str, Any]) -> SweepInfo:
-        """The info in plain values, where sequences are lists; records of earlier versions have fewer fields."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()}
-        return SweepInfo(**values)
+
+@dataclass(frozen=True)
+class SavedGroup:
+    """A `SeedGroup` as records hold it."""
+
+    points: tuple[str, ...]
+    seeds: tuple[tuple[Annotated[int, Field(ge=-(2**63))], Annotated[int, Field(ge=1, le=MOST_SEEDS)]], ...]
+    """The first seed and the number of seeds of each run of consecutive seeds."""
+
+    def __post_init__(self) -> None:
+        if sum(count for _, count in self.seeds) > MOST_SEEDS:
+            raise ValueError(f"there are more than {MOST_SEEDS} seeds")
+        if any(first + count > 2**63 for first, count in self.seeds):
+            raise ValueError("a seed does not fit into 64 bits")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,19 +119,19 @@ class CellSet:
             mask = own if mask is None else mask | own
         return table.filter(mask)
 
-    def to_json(self) -> list[dict[str, object]]:
-        """Plain values that `from_json` reads: seeds are [first, count] of each run of consecutive seeds."""
-        return [{"points": list(group.points), "seeds": _runs(group.seeds)} for group in self.groups]
+    def saved(self) -> tuple[SavedGroup, ...]:
+        """The set for a record."""
+        return tuple(SavedGroup(group.points, _runs(group.seeds)) for group in self.groups)
 
     @staticmethod
-    def from_json(raw: Sequence[Mapping[str, Any]]) -> CellSet:
-        """The set that `to_json` wrote."""
-        return CellSet(tuple(SeedGroup(tuple(map(str, group["points"])), _spread(group["seeds"])) for group in raw))
+    def of_saved(saved: Iterable[SavedGroup]) -> CellSet:
+        """The set of a record."""
+        return CellSet(tuple(SeedGroup(group.points, _spread(group.seeds)) for group in saved))
 
 
-def _runs(seeds: Int64[np.ndarray, " seeds"]) -> list[list[int]]:
+def _runs(seeds: Int64[np.ndarray, " seeds"]) -> tuple[tuple[int, int], ...]:
     breaks = np.flatnonzero(np.diff(seeds) != 1) + 1
-    return [[int(run[0]), len(run)] for run in np.split(seeds, breaks) if len(run)]
+    return tuple((int(run[0]), len(run)) for run in np.split(seeds, breaks) if len(run))
 
 
 def _spread(runs: Sequence[Sequence[int]]) -> Int64[np.ndarray, " seeds"]:

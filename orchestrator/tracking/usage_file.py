@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator.evaluation.usage import Usage
 from orchestrator.tracking.run_content import Metric
+from world_models.files.reading import SpoiltFileError, parse_json, to_json
 
 SHOWN = 400
 """Most samples of a worker for MLflow; longer series are thinned evenly."""
@@ -23,8 +22,8 @@ class UsageFile:
     def add(self, usage: Usage) -> None:
         """Append a sample."""
         try:
-            with self.path.open("a") as file:
-                file.write(json.dumps(asdict(usage)) + "\n")
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(to_json(usage) + "\n")
         except OSError:
             return
 
@@ -32,7 +31,7 @@ class UsageFile:
 def samples(file: Path) -> list[Usage]:
     """The samples in a file, in order; lines that are incomplete or of another format are skipped."""
     try:
-        lines = file.read_text(errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     return [usage for line in lines if (usage := _read(line)) is not None]
@@ -67,6 +66,6 @@ def _key(words: str) -> str:
 
 def _read(line: str) -> Usage | None:
     try:
-        return Usage(**json.loads(line))
-    except (ValueError, TypeError):
+        return parse_json(line, Usage, "a sample", "it is left out", "a line")
+    except SpoiltFileError:
         return None

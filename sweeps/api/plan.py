@@ -15,6 +15,7 @@ from orchestrator.ledger.records import CellResult
 from sweeps.api.arguments import override_words
 from sweeps.running.plan import PlannedCell, plan_cell, read_plan
 from world_models.errors import UserError
+from world_models.files.writing import write_file
 
 
 def plan(*words: str, conf: str | PathLike[str] | None = None, **keys: object) -> Planned:
@@ -86,10 +87,7 @@ class Planned:
             kinds = ", ".join(f".{artifact.kind}" for artifact in self.cell.artifacts) or "nothing"
             reason = self.error or "; ".join(self.cell.troubles)
             raise UserError(f"{target} cannot be saved{f' ({reason})' if reason else ''}: this plan has {kinds}.")
-        try:
-            target.write_bytes(data)
-        except OSError as error:
-            raise UserError(f"cannot write {target} ({error.strerror}): give another path.") from error
+        write_file(target, data)
         return target
 
     def _file(self, kind: str) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -16,10 +15,12 @@ from orchestrator.tuning.optuna_study import trials_of
 from sweeps.api.arguments import call_text, console_and_view, override_words
 from sweeps.config.outputs import Outputs, outputs_of, storage_of
 from sweeps.console.signals import INTERRUPTED
-from sweeps.tuning import report
+from sweeps.tuning.report import HELD_OUT, HeldOutTable
 from sweeps.tuning.spec import read_study
 from sweeps.tuning.tune import run_study
-from world_models.errors import UnknownNameError, UserError
+from sweeps.tuning.winner import WINNER, read_winner
+from world_models.errors import UnknownNameError, require
+from world_models.files.reading import read_json
 
 
 def tune(
@@ -60,7 +61,7 @@ def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
     study short: 3 trials
     """
     outputs = outputs_of(override_words((), {"output": Path(output)}))
-    known = sorted(file.parent.name for file in outputs.studies.glob(f"*/{report.WINNER}"))
+    known = sorted(file.parent.name for file in outputs.studies.glob(f"*/{WINNER}"))
     if name not in known:
         raise UnknownNameError("study that has ended", name, known)
     values = yaml.safe_load((outputs.study(name) / "config.yaml").read_text())
@@ -90,7 +91,7 @@ class Study:
         >>> isinstance(study.best, dict)
         True
         """
-        return dict(report.read(self.folder, self.name)["candidates"][0]["settings"])
+        return dict(read_winner(self.folder, self.name)["candidates"][0]["settings"])
 
     def trials(self) -> pd.DataFrame:
         """A frame with one row per trial: its state, the values of the objectives, whether it is feasible, its settings.
@@ -121,16 +122,16 @@ class Study:
         >>> "default" in set(study.candidates()["settings"])
         True
         """
-        report.read(self.folder, self.name)
-        try:
-            return pd.DataFrame(**json.loads((self.folder / "held_out.json").read_text()))
-        except (OSError, ValueError) as error:
-            raise UserError(f"the candidates of study {self.name} cannot be read ({error}): run the study again.") from error
+        read_winner(self.folder, self.name)
+        file = self.folder / HELD_OUT
+        require(file.is_file(), f"study {self.name} has no {HELD_OUT} in {self.folder}: run the study again.")
+        table = read_json(file, HeldOutTable, "a table of candidates", "run the study again")
+        return pd.DataFrame(list(table.data), columns=list(table.columns))
 
     def _objectives(self, count: int) -> list[str]:
         """Names of the objectives; those of a study that has not ended are numbered."""
-        if (self.folder / report.WINNER).is_file():
-            return list(report.read(self.folder, self.name)["objectives"])
+        if (self.folder / WINNER).is_file():
+            return list(read_winner(self.folder, self.name)["objectives"])
         return ["value"] if count == 1 else [f"value {number}" for number in range(count)]
 
     def __repr__(self) -> str:

@@ -21,9 +21,11 @@ from orchestrator.ledger.records import CellResult, from_table
 from sweeps.analysis.point_cells import records_of
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
+from sweeps.config.saved_sweep import WHAT, SavedSweep
 from sweeps.console.terminal import say
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError, require
+from world_models.files.reading import parse_json
 
 FORMAT = "grasp-sweep-1"
 """Format that an archive's manifest names."""
@@ -127,12 +129,16 @@ def _read(archive: zipfile.ZipFile, file: Path) -> tuple[dict[str, Any], Grid, s
     lacking = [part for part in _TEXTS if part not in archive.namelist()]
     require(not lacking, f"{file} is not an exported sweep (it has no {', '.join(lacking)}): make it with grasp export.")
     try:
-        manifest, raw = (json.loads(archive.read(part)) for part in ("manifest.json", "sweep.json"))
+        manifest = json.loads(archive.read("manifest.json"))
         require(
             manifest["format"] == FORMAT,
             f"{file} has format {manifest['format']!r} and this version reads {FORMAT!r}: update grasp-orchestrator.",
         )
-        return manifest, Grid.from_json(raw), archive.read("config.yaml").decode()
+        return (
+            manifest,
+            parse_json(archive.read("sweep.json"), SavedSweep, WHAT, "export it again", "sweep.json").grid,
+            archive.read("config.yaml").decode(),
+        )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{file} is not an exported sweep ({error}): make it with grasp export.") from error
 

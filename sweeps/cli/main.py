@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from sweeps.cli.verbs import VERBS
 from sweeps.console.command import Command
 from world_models.errors import UnknownNameError, UserError
+from world_models.files.writing import REMEDIES, write_error
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -25,6 +28,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 1 (cells failed), 2 (bad input), 130 (Ctrl-C)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our characters shows others
     try:
         if not words or words[0] in ("-h", "--help", "help"):
             sys.stdout.write(_overview())
@@ -35,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return verb.run(_parser(words[0], verb).parse_intermixed_args(words[1:]))
     except UserError as error:
         sys.stderr.write(f"grasp: {error}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        sys.stderr.write(f"grasp: {write_error(Path(error.filename or 'a file'), error)}\n")
         return 2
     except SystemExit as leaving:  # --help has been printed
         return int(leaving.code or 0)

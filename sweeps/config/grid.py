@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -212,16 +212,6 @@ class Grid:
     def cells(self) -> list[Cell]:
         """All cells, point by point."""
         return [cell for portion in self.portions() for cell in portion.cells()]
-
-    def as_json(self) -> dict[str, object]:
-        """A JSON-ready form that `from_json` reads."""
-        return {"name": self.name, "seeds": list(self.seeds), "entries": [asdict(entry) for entry in self.entries]}
-
-    @staticmethod
-    def from_json(raw: Mapping[str, Any]) -> Grid:
-        """The grid that `as_json` wrote."""
-        entries = (Entry(**{**entry, "point": Point.of_plain(entry["point"])}) for entry in raw["entries"])
-        return Grid(raw["name"], tuple(entries), tuple(raw["seeds"]))
 
 
 def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:

@@ -18,19 +18,20 @@ With `storage` given, ledger/ and artifacts/ lie there instead: a folder that se
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
 from sweeps.config.axes import checked_mapping
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid
+from sweeps.config.saved_sweep import SavedSweep, read_saved
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.reading import to_json
+from world_models.files.writing import write_file
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,8 @@ class Outputs:
                 if (folder / name).exists():
                     (folder / name).replace(history / f"{number}-{name}")
             difference = f"a sweep named {grid.name} was saved with another grid ({difference}): its spec is now in {history}"
-        _replace(folder / "config.yaml", config_text)
-        storage = None if self.storage is None else str(self.storage)
-        _replace(folder / "sweep.json", json.dumps({**grid.as_json(), "storage": storage}))
+        write_file(folder / "config.yaml", config_text)
+        write_file(folder / "sweep.json", to_json(SavedSweep.of(grid, self._saved_storage)))
         return difference
 
     def difference(self, grid: Grid) -> str | None:
@@ -180,11 +180,7 @@ class Outputs:
         )
         if name is not None and name not in names:
             raise UnknownNameError("sweep", name, names)
-        file = self.sweep(name or names[0]) / "sweep.json"
-        try:
-            return Grid.from_json(_saved(file))
-        except (KeyError, TypeError) as error:
-            raise _stale(file) from error
+        return read_saved(self.sweep(name or names[0]) / "sweep.json").grid
 
     def environment(self, name: str) -> Path:
         """Folder that records a sweep's environment: command, versions, hardware and uncommitted changes."""
@@ -196,8 +192,18 @@ class Outputs:
 
     def of_sweep(self, name: str) -> Outputs:
         """These outputs with the storage of a saved sweep, unless they have one of their own."""
-        storage = _saved(self.sweep(name) / "sweep.json").get("storage")
-        return self if self.storage is not None or storage is None else replace(self, storage=_located(str(storage)))
+        storage = read_saved(self.sweep(name) / "sweep.json").storage
+        if self.storage is not None or storage is None:
+            return self
+        return replace(self, storage=_located(storage if "://" in storage else str(self.root / storage)))
+
+    @property
+    def _saved_storage(self) -> str | None:
+        """The storage as a saved sweep names it: relative to the output folder if it lies below, so that both may be moved."""
+        root = self.root.resolve()
+        if isinstance(self.storage, Path) and self.storage.is_relative_to(root):
+            return str(self.storage.relative_to(root))
+        return None if self.storage is None else str(self.storage)
 
 
 def outputs_of(words: Sequence[str]) -> Outputs:
@@ -209,28 +215,6 @@ def _located(storage: str) -> Path | str:
     """The config's storage: a URI unchanged, a folder as an absolute path; UserError for an invalid one."""
     open_storage(storage)
     return storage if "://" in storage else Path(storage).resolve()
-
-
-def _saved(file: Path) -> dict[str, Any]:
-    """The content of a saved sweep's file; UserError when it does not hold one."""
-    try:
-        raw = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise _stale(file) from error
-    if not isinstance(raw, dict):
-        raise _stale(file)
-    return raw
-
-
-def _stale(file: Path) -> UserError:
-    return UserError(f"{str(file)!r} is not a sweep saved by this version: run the sweep again to replace it.")
-
-
-def _replace(file: Path, text: str) -> None:
-    """Write the file completely or not at all."""
-    temporary = file.with_suffix(f".tmp{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(file)
 
 
 def storage_of(raw: object, outputs: Outputs) -> str | Path:

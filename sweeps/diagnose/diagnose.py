@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ from sweeps.reports.tables import render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally, labels_of
 from world_models.checkpoints import store as checkpoints
 from world_models.errors import UserError
+from world_models.files.writing import write_file
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _write(findings: Findings, title: str, folder: Path) -> list[Path]:
             _csv(folder / "gradients.csv", GRADIENT_COLUMNS, _gradient_lines(findings.gradients)),
             _csv(folder / "brittleness.csv", BRITTLE_COLUMNS, _brittle_lines(findings.brittle)),
         ]
-        (folder / "ablation.csv").write_text(to_csv(findings.ablation))
+        write_file(folder / "ablation.csv", to_csv(findings.ablation))
     except OSError as error:
         raise UserError(f"cannot write to {folder} ({error.strerror}): choose another with output=FOLDER.") from error
     return [*written, folder / "ablation.csv"]
@@ -192,10 +194,11 @@ BRITTLE_COLUMNS = ("radius", "problem", "removed", "removed_by_one_step", "truly
 
 
 def _csv(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(lines)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    write_file(path, stream.getvalue())
     return path
 
 

@@ -19,7 +19,7 @@ from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.quality.spec import GRASP, Condition, QualitySpec
 from sweeps.quality.studies import TunedSettings, studies_of, tuned_settings
 from sweeps.quality.sweeps import SweepPlan, ablated_label, ablations, equal_seconds, factors_of, time_capped_label, timed_label
-from world_models.errors import UserError
+from world_models.files.writing import write_file
 
 MARGIN = 0.9
 """Fraction of a share of seconds that is set as the limit: the last iteration runs past it, and the share must hold."""
@@ -165,11 +165,7 @@ def _write_planner(folder: Path, label: str, kind: str, rules: list[Rule]) -> No
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    except OSError as error:
-        raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with output=FOLDER.") from error
+    write_file(file, text)
 
 
 def _conditions(spec: QualitySpec) -> list[Condition]:

@@ -26,6 +26,7 @@ from sweeps.quality.tables import (
 )
 from sweeps.reports.tables import fields_of
 from world_models.errors import UserError, require
+from world_models.files.writing import write_file
 
 PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
 """The page, the folder next to it with figures, animations and results, and the two files in it that are written by hand: a
@@ -75,7 +76,7 @@ def build(results: Results, folder: Path) -> Path:
         animations = {file.stem for file in assets.glob("*.gif")}
         notes = HandWrittenNotes(read_notes(assets / FAILURE_NOTES), _text(assets / REMARKS))
         text = page(results, points, [file.stem for file in figures], notes, animations)
-        (folder / PAGE).write_text(text)
+        write_file(folder / PAGE, text)
     except OSError as error:
         raise UserError(f"cannot write the page to {folder} ({error.strerror}): choose another with page=FOLDER.") from error
     return folder / PAGE

@@ -26,6 +26,7 @@ from sweeps.quality.spec import QualitySpec, read_quality
 from sweeps.quality.stages import Stages, StoppedError
 from sweeps.quality.tables import measured_points, shown_failures
 from world_models.errors import require
+from world_models.files.writing import write_file
 
 
 @dataclass(frozen=True)
@@ -103,4 +104,4 @@ def _copy_animations(spec: QualitySpec, results: Results, grids: Sequence[Grid])
     for cell in sorted(wanted):
         point, seed = points[cell]
         with suppress(StorageError):
-            (assets / f"{cell}.gif").write_bytes(artifact_store.read(point, f"{seed}.gif"))
+            write_file(assets / f"{cell}.gif", artifact_store.read(point, f"{seed}.gif"))

@@ -22,6 +22,7 @@ from sweeps.quality.spec import QualitySpec
 from sweeps.quality.stages import Stages, claims_of
 from sweeps.quality.sweeps import factors_of
 from world_models.errors import UserError, require
+from world_models.files.writing import whole_file
 
 VERSION = 1
 METADATA_KEY = b"grasp.quality"
@@ -186,15 +187,10 @@ def write(results: Results, file: Path) -> None:
     """Write results to a file, byte for byte the same each time; UserError if it would be too large or cannot be written."""
     facts = json.dumps(results.facts, separators=(",", ":")).encode()
     table = results.table.combine_chunks().replace_schema_metadata({METADATA_KEY: facts})
-    temporary = file.with_suffix(".tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as temporary:
         pq.write_table(table, temporary, compression="zstd", compression_level=15, store_schema=True)
         size = temporary.stat().st_size
         require(size < MAX_BYTES, f"{file} would take {size} bytes, and {MAX_BYTES} are allowed: give fewer tests or seeds.")
-        temporary.replace(file)
-    except OSError as error:
-        raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with page=FOLDER.") from error
 
 
 def read(file: Path) -> Results:

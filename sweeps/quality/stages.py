@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
@@ -28,9 +30,15 @@ from sweeps.quality.sweeps import Grids, SweepPlan
 from sweeps.running.sweep import SweepOptions, sweep
 from sweeps.tuning.tune import tune
 from world_models.errors import UserError, require
+from world_models.files.reading import read_or_set_aside, to_json
+from world_models.files.writing import write_file
 
 NOTHING_DRAWN = ("artifacts.cells=[]", "artifacts.video=false")
 FAILURES_DRAWN = ("artifacts.cells=[worst]", "artifacts.video=false")
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""Mean planning seconds per problem."""
 
 
 class StoppedError(Exception):
@@ -135,7 +143,7 @@ class Stages:
         They are kept in seconds.json once computed. Cells are planned only once, so the ledger gives the same without the file.
         """
         file = self.spec.folder / "seconds.json"
-        known: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        known = read_or_set_aside(file, dict[str, Seconds], "a file of planning seconds") or {}
         found: dict[Condition, float] = {}
         for _, grid in own:
             mine = [entry for entry in grid.entries if entry.planner == label]
@@ -149,7 +157,7 @@ class Stages:
                     )
                 known[entry.point.point_id] = float(f"{seconds.mean():.3g}")
             found |= {Condition(entry.task, entry.point.horizon): known[entry.point.point_id] for entry in mine}
-        file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        write_file(file, to_json(dict(sorted(known.items())), indent=1) + "\n")
         return found
 
     def diagnose(self) -> None:

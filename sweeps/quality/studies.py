@@ -9,9 +9,9 @@ from typing import Any
 
 from orchestrator.core.cell import Scalar
 from sweeps.quality.spec import QualitySpec, TuningCondition
-from sweeps.tuning import report as tune_report
 from sweeps.tuning.apply import provenance
 from sweeps.tuning.report import span
+from sweeps.tuning.winner import read_winner
 from world_models.errors import UserError
 
 
@@ -92,20 +92,21 @@ def seed_list(seeds: Sequence[int]) -> str:
 def has_ended(spec: QualitySpec, study: Study, digests: Mapping[str, str]) -> bool:
     """Whether a study has a winner for the spec's trials and seeds and for this world model (`digests` by task file)."""
     try:
-        report = tune_report.read(spec.outputs.study(study.name), study.name)
+        report = read_winner(spec.outputs.study(study.name), study.name)
         expected = (spec.tuning.trials, span(spec.tuning.seeds), span(spec.tuning.choice_seeds))
         reported = (report["trials"], report["tuning_seeds"], report["choice_seeds"])
         held_out = span(spec.seeds_at(study.condition.task, study.condition.horizon))
         condition = {"task": study.condition.task, "horizon": study.condition.horizon, "digest": digests[study.condition.task]}
-        same_condition = {key: report["places"][0][key] for key in condition} == condition
+        place = report["places"][0]
+        same_condition = {"task": place["task"], "horizon": place["horizon"], "digest": place["digest"]} == condition
         return expected == reported and held_out == report["held_out_seeds"] and same_condition
-    except (UserError, KeyError, IndexError):
+    except UserError:
         return False
 
 
 def tuned_settings(spec: QualitySpec, study: Study) -> TunedSettings:
     """The winner of a study that has ended, which may be the planner's own settings; UserError where there is none."""
-    report = tune_report.read(spec.outputs.study(study.name), study.name)
+    report = read_winner(spec.outputs.study(study.name), study.name)
     winner, condition = report["candidates"][0], report["places"][0]
     found = provenance(report, winner, condition)
     found |= {"winner": winner["label"], "choice_success": winner["choice"]["success"]}

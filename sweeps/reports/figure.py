@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sweeps.analysis.rows import MeasuredPoint
+from world_models.files.writing import write_file
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, which suits every common form of colour vision."""
@@ -155,11 +157,12 @@ def count_range(counts: Sequence[int]) -> str:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Save a figure in the format that the file's suffix names; the same figure gives the same bytes."""
+    """Save a figure in the format that the file's suffix names; the same figure gives the same bytes. Raises WriteError."""
     freeze_layout(figure)
-    path.parent.mkdir(parents=True, exist_ok=True)
     dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    figure.savefig(path, dpi=150, metadata=dated.get(path.suffix))
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix.removeprefix("."), dpi=150, metadata=dated.get(path.suffix))
+    write_file(path, drawn.getvalue())
     return path
 
 

@@ -12,7 +12,7 @@ from sweeps.analysis.rows import Row
 from sweeps.analysis.summary import SweepSummary
 from sweeps.reports.resource_use import resource_use_text
 from sweeps.reports.tables import WIDTH, to_csv, to_latex, to_text
-from world_models.errors import UserError
+from world_models.files.writing import write_file
 
 MAX_TABLE_ROWS = 200
 """Number of rows that the text table has at most; report.csv has all."""
@@ -31,15 +31,12 @@ def report_files(folder: Path) -> list[Path]:
 
 
 def write_report(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers: bool) -> list[Path]:
-    """Write what changed to the sweep's folder and return its `report_files`; UserError if the folder cannot be written to."""
+    """Write what changed to the sweep's folder and return its `report_files`; WriteError if the folder cannot be written to."""
     file, numbers = folder / "report.csv", to_csv(sweep_summary.rows)
-    if not for_papers and (folder / "report.html").exists() and file.exists() and file.read_text() == numbers:
+    if not for_papers and (folder / "report.html").exists() and file.exists() and file.read_bytes() == numbers.encode():
         return report_files(folder)
-    try:
-        _write(sweep_summary, ledger, folder, for_papers)
-        file.write_text(numbers)
-    except OSError as error:
-        raise UserError(f"cannot write the report to {folder} ({error.strerror}): fix that and run `grasp report`.") from error
+    _write(sweep_summary, ledger, folder, for_papers)
+    write_file(file, numbers)
     return report_files(folder)
 
 
@@ -55,8 +52,9 @@ def _write(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers
         + "\n"
         + resource_use_text(sweep_summary.rows[:MAX_TABLE_ROWS], WIDTH)
     )
-    (folder / "report.txt").write_text(
-        text if len(sweep_summary.rows) <= MAX_TABLE_ROWS else f"{text}{truncation_note(sweep_summary.rows)} report.csv\n"
+    write_file(
+        folder / "report.txt",
+        text if len(sweep_summary.rows) <= MAX_TABLE_ROWS else f"{text}{truncation_note(sweep_summary.rows)} report.csv\n",
     )
     points = set(curve_points(sweep_summary))
     longest = replace(
@@ -70,6 +68,6 @@ def _write(sweep_summary: SweepSummary, ledger: Ledger, folder: Path, for_papers
             save(one.figure, folder / FIGURES / f"{one.name}{suffix}")
     # Hundreds of lines and intervals take seconds to draw: once is enough.
     pictures = folder / FIGURES if len(sweep_summary.rows) > MAX_TABLE_ROWS else None
-    (folder / "report.html").write_text(html_report(sweep_summary, drawn, pictures))
+    write_file(folder / "report.html", html_report(sweep_summary, drawn, pictures))
     if for_papers:
-        (folder / "report.tex").write_text(to_latex(sweep_summary.rows, sweep_summary.title))
+        write_file(folder / "report.tex", to_latex(sweep_summary.rows, sweep_summary.title))

@@ -21,6 +21,7 @@ from sweeps.config.grid import Entry, Grid
 from sweeps.config.jobs import Job, artifact_selection_of, read_job
 from sweeps.console.terminal import say, show
 from world_models.errors import require
+from world_models.files.writing import write_file
 
 FRAMES = 50
 """Frames of the animation: a single one may cost more than those of a sweep."""
@@ -50,11 +51,10 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
         say(console, f"planning failed: {cell.result.error}")
         return 1
     show(console, _table(job.grid, entry, cell.result))
-    job.outputs.plans.mkdir(parents=True, exist_ok=True)
     label = entry.planner.replace(" ", "-").replace(":", "-")
     for artifact in cell.artifacts:
         file = job.outputs.plans / f"{entry.task}-{label}-H{entry.point.horizon}-seed{seed}.{artifact.kind}"
-        file.write_bytes(artifact.data)
+        write_file(file, artifact.data)
         say(console, f"saved {file}")
     for trouble in cell.troubles:
         say(console, f"not drawn: {trouble}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, read_jobs
 from sweeps.console.display import View
+from sweeps.console.log_file import log_to
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
 from sweeps.reports.show import show
@@ -78,7 +78,7 @@ def run_sweeps(
         changed = outputs.save(job.grid, job.config_text)
         if changed:
             say(console, changed)
-    _log_to(outputs.sweep(grids[0].name) / "log.txt")
+    log_to(outputs.sweep(grids[0].name) / "log.txt")
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
@@ -140,11 +140,3 @@ def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Con
     shown = show(job.grid, job.outputs, ledger, console)
     tracker.catch_up(headline(shown.rows), shown.files)
     return int(any(row.failed for row in shown.rows))
-
-
-def _log_to(file: Path) -> None:
-    """Log tracebacks of errors that the sweep survived to a file; the terminal shows sentences."""
-    handler = logging.FileHandler(file, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
-    logger = logging.getLogger("orchestrator")
-    logger.handlers = [handler]

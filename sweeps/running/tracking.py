@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,22 @@ from sweeps.config.jobs import Job
 from sweeps.config.outputs import Outputs
 from sweeps.running.observer import RunObserver
 from world_models.errors import UserError, require
+from world_models.files.reading import read_or_set_aside, to_json
+from world_models.files.writing import WriteError, write_file
+
+_log = logging.getLogger(__name__)
 
 _STORE_FILE = "where.json"
-"""File in a tracking store's outbox with the store's address, without credentials, and its experiment."""
+"""File in a tracking store's outbox: a `StoreAddress`."""
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """The address of a tracking store, as it is remembered."""
+
+    uri: str | None
+    """Without credentials; None for the output folder's own store."""
+    experiment: str
 
 
 def tracking_store_of(settings: object, outputs: Outputs) -> TrackingStore | None:
@@ -55,23 +69,21 @@ def known_tracking_stores(outputs: Outputs) -> list[TrackingStore]:
     """The stores that an output folder has or had records for, without credentials."""
     found = []
     for file in sorted(outputs.outbox.glob(f"*/{_STORE_FILE}")):
+        saved = read_or_set_aside(file, StoreAddress, "the address of a tracking store")
+        if saved is None:
+            continue
         try:
-            saved = json.loads(file.read_text())
-            found.append(TrackingStore(saved["uri"] or outputs.tracking_uri, outputs.tracking_artifacts, saved["experiment"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # the sweeps that went there can still be named
+            found.append(TrackingStore(saved.uri or outputs.tracking_uri, outputs.tracking_artifacts, saved.experiment))
+        except UserError as error:  # the sweeps that went there can still be named
+            _log.warning("%s is left out: %s", file, error)
     return found
 
 
 def remember_store(store: TrackingStore, outputs: Outputs) -> None:
     """Let `known_tracking_stores` find the store. A full disk is ignored: the sweep's config names the store too."""
-    file = outputs.outbox / store.key / _STORE_FILE
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        uri = None if store.is_colocated else store.masked_uri
-        file.write_text(json.dumps({"uri": uri, "experiment": store.experiment}))
-    except OSError:
-        return
+    with suppress(WriteError):
+        address = StoreAddress(None if store.is_colocated else store.masked_uri, store.experiment)
+        write_file(outputs.outbox / store.key / _STORE_FILE, to_json(address))
 
 
 @dataclass(frozen=True)

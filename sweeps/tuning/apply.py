@@ -16,9 +16,10 @@ from sweeps.config.grid import spec_of
 from sweeps.config.outputs import Outputs
 from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.console.terminal import say
-from sweeps.tuning import report as tune_report
 from sweeps.tuning.rounding import rounding_words
+from sweeps.tuning.winner import WINNER, Candidate, Place, StudyReport, read_winner
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.writing import write_file
 
 CONF = Path("conf")
 """Default folder for the user's own configs, without --conf."""
@@ -35,7 +36,7 @@ class _Target:
     own: Mapping[tuple[str, int], Mapping[str, Scalar]]
     """All settings from its own file, by task label and horizon; empty for a planner without a config."""
 
-    def file(self, condition: Mapping[str, Any]) -> Path:
+    def file(self, condition: Place) -> Path:
         """The tuned file for one of the study's tasks and horizons."""
         return tuned_file(self.folder, self.label, condition["task"], condition["horizon"])
 
@@ -45,13 +46,13 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
 
     Raises UserError for an unknown study or trial, a planner of another kind, and a file that already exists.
     """
-    names = sorted(file.parent.name for file in outputs.studies.glob(f"*/{tune_report.WINNER}"))
+    names = sorted(file.parent.name for file in outputs.studies.glob(f"*/{WINNER}"))
     if study is None:
         ended = ", ".join(names) or "the studies that grasp tune has finished"
         raise UserError(f"name the study: grasp tune apply STUDY, one of {ended}.")
     if study not in names:
         raise UnknownNameError("study with a winner", study, names)
-    report = tune_report.read(outputs.study(study), study)
+    report = read_winner(outputs.study(study), study)
     candidate = _candidate_of(report, trial)
     label = name or study.replace(".", "_")
     target = _target(label, conf or CONF, report)
@@ -66,7 +67,7 @@ def apply(study: str | None, outputs: Outputs, conf: Path | None, name: str | No
     return 0
 
 
-def _target(name: str, folder: Path, report: Mapping[str, Any]) -> _Target:
+def _target(name: str, folder: Path, report: StudyReport) -> _Target:
     """The planner with that name in the configs, or a new one; UserError if it is of another kind."""
     require(
         bool(name) and all(c.isalnum() or c in "_-" for c in name),
@@ -87,7 +88,7 @@ def _target(name: str, folder: Path, report: Mapping[str, Any]) -> _Target:
     return _Target(planner.label, kind, folder, own)
 
 
-def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, Any]:
+def _candidate_of(report: StudyReport, trial: int | None) -> Candidate:
     candidates = [candidate for candidate in report["candidates"] if candidate["trial"] is not None]
     if trial is None:
         require(
@@ -108,7 +109,7 @@ def _candidate_of(report: Mapping[str, Any], trial: int | None) -> Mapping[str, 
     raise UserError(f"trial {trial} is not a candidate of study {report['study']}: give one of {known}.")
 
 
-def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, Any], command: str) -> None:
+def _write(target: _Target, report: StudyReport, candidate: Candidate, command: str) -> None:
     """Write a tuned file per task and horizon of the study, and the planner's own file if it is new."""
     applied = _with_rounded(candidate)
     texts = {
@@ -123,39 +124,38 @@ def _write(target: _Target, report: Mapping[str, Any], candidate: Mapping[str, A
         text += f"name: {target.kind}\nsettings: {{}}\noverrides: []\n"
         texts[target.folder / "planner" / f"{target.label}.yaml"] = text
     for file, text in texts.items():
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        except OSError as error:
-            raise UserError(f"cannot write {file} ({error.strerror}): choose another folder with --conf FOLDER.") from error
+        write_file(file, text)
 
 
-def _settings_at(target: _Target, condition: Mapping[str, Any], judged: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _settings_at(target: _Target, condition: Place, judged: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The judged settings: all that differ from the defaults of the planner's kind or from its own file."""
     usual = full_settings(target.kind)
     own = target.own.get((condition["task"], condition["horizon"]), usual)
     return {name: value for name, value in {**usual, **judged}.items() if value != usual[name] or value != own[name]}
 
 
-def _with_rounded(candidate: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_rounded(candidate: Candidate) -> Candidate:
     """The candidate, with its rounded settings and their results in place of its own if they succeed alike."""
-    rounded = candidate.get("rounded")
+    rounded = candidate["rounded"]
     if rounded is None:
         return candidate
-    taken = {key: rounded[key] for key in ("places", "held_out", "versus_default")} if rounded["alike"] else {}
-    rates = {
+    applied = candidate.copy()
+    if rounded["alike"]:
+        applied["places"], applied["held_out"] = rounded["places"], rounded["held_out"]
+        applied["versus_default"] = rounded["versus_default"]
+    applied["rounding"] = {
         "digits": rounded["digits"],
         "taken": rounded["alike"],
         "rounded_success": round(rounded["held_out"]["success"], 4),
         "unrounded_success": round(candidate["held_out"]["success"], 4),
         "p_value": round(rounded["p_value"], 4),
     }
-    return {**candidate, **taken, "rounding": rates}
+    return applied
 
 
-def _rounding_words(candidate: Mapping[str, Any]) -> str:
+def _rounding_words(candidate: Candidate) -> str:
     """One sentence on how the digits were rounded; empty if there is nothing to say."""
-    rounded = candidate.get("rounded")
+    rounded = candidate["rounded"]
     if rounded is not None:
         rates = (rounded["held_out"]["success"], candidate["held_out"]["success"])
         return f"{rounding_words(rounded['digits'], rounded['alike'], *rates, rounded['p_value'])} "
@@ -164,7 +164,7 @@ def _rounding_words(candidate: Mapping[str, Any]) -> str:
     return ""
 
 
-def provenance(report: Mapping[str, Any], candidate: Mapping[str, Any], condition: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(report: StudyReport, candidate: Candidate, condition: Place) -> dict[str, Any]:
     """The origin of tuned settings, and their results on problems that were not used for tuning or selection."""
     held_out, versus = candidate["held_out"], candidate["versus_default"]
     found = {
@@ -181,9 +181,9 @@ def provenance(report: Mapping[str, Any], candidate: Mapping[str, Any], conditio
         "date": report["date"],
         "revision": report["revision"],
     }
-    if versus is not None:
+    if versus is not None and versus["difference"] is not None:
         found["versus_default"] = round(versus["difference"], 4)
-        found["versus_default_interval"] = [round(end, 4) for end in versus["interval"]]
+        found["versus_default_interval"] = [None if end is None else round(end, 4) for end in versus["interval"]]
     if "rounding" in candidate:
         found["rounding"] = candidate["rounding"]
     return found

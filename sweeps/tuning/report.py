@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,7 +20,9 @@ from sweeps.console import terminal
 from sweeps.tuning.rounding import rounding_words
 from sweeps.tuning.spec import StudySpec
 from sweeps.tuning.verdict import Judged, Rounded, Standing, Verdict, order_kept
-from world_models.errors import UserError, require
+from sweeps.tuning.winner import WINNER, Candidate, HeldOut, Numbers, RoundedCandidate, StudyReport, Versus
+from world_models.files.reading import to_json
+from world_models.files.writing import write_file
 
 CAPTION = (
     "tuned: success on the tuning seeds; choice: on the seeds for selecting the winner; held out: on seeds that were used for "
@@ -30,8 +31,20 @@ CAPTION = (
 )
 """Explanation of the table's columns."""
 
-WINNER = "winner.json"
-"""Name of the winner's file in a study's folder."""
+HELD_OUT = "held_out.json"
+"""Name of the file with the table of candidates in a study's folder."""
+
+
+@dataclass(frozen=True)
+class HeldOutTable:
+    """The candidates as a table that MLflow's UI shows (a data frame's `split` form)."""
+
+    columns: tuple[str, ...]
+    data: tuple[tuple[Scalar, ...], ...]
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.data):
+            raise ValueError("a row has another number of values than there are columns")
 
 
 def candidates_table(spec: StudySpec, verdict: Verdict) -> Table:
@@ -154,8 +167,7 @@ def headline(spec: StudySpec, verdict: Verdict) -> str:
     return "\n".join([*lines, "", conclusion(spec, verdict)])
 
 
-def _held_out_table(verdict: Verdict) -> str:
-    """The candidates as a table that MLflow's UI shows (a data frame's `split` form)."""
+def _held_out_table(verdict: Verdict) -> HeldOutTable:
     settings = list(dict.fromkeys(name for standing in verdict.standings for name in standing.settings))
     columns = [
         "settings",
@@ -189,10 +201,10 @@ def _held_out_table(verdict: Verdict) -> str:
                 *(standing.settings.get(name) for name in settings),
             ]
         )
-    return json.dumps({"columns": columns, "data": rows})
+    return HeldOutTable(tuple(columns), tuple(map(tuple, rows)))
 
 
-def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
+def as_json(spec: StudySpec, verdict: Verdict) -> StudyReport:
     """The verdict as JSON, for `grasp tune apply` and other programs."""
     return {
         "study": spec.name,
@@ -214,7 +226,7 @@ def as_json(spec: StudySpec, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _standing(spec: StudySpec, standing: Standing) -> dict[str, Any]:
+def _standing(spec: StudySpec, standing: Standing) -> Candidate:
     return {
         "label": standing.label,
         "trial": standing.trial,
@@ -222,19 +234,19 @@ def _standing(spec: StudySpec, standing: Standing) -> dict[str, Any]:
         "places": _settings_by_condition(spec, standing.settings),
         "tuning": None if standing.tuning is None else _numbers(standing.tuning),
         "choice": _numbers(standing.choice),
-        "held_out": _numbers(standing.held_out),
+        "held_out": _held_out(standing.held_out),
         "versus_default": _versus(standing.held_out.versus),
         "rounded": None if standing.rounded is None else _rounded(spec, standing.rounded),
     }
 
 
-def _rounded(spec: StudySpec, rounded: Rounded) -> dict[str, Any]:
+def _rounded(spec: StudySpec, rounded: Rounded) -> RoundedCandidate:
     return {
         "digits": rounded.digits,
         "alike": rounded.alike,
         "settings": dict(rounded.settings),
         "places": _settings_by_condition(spec, rounded.settings),
-        "held_out": _numbers(rounded.held_out),
+        "held_out": _held_out(rounded.held_out),
         "versus_default": _versus(rounded.held_out.versus),
         "versus_unrounded": _versus(rounded.versus_unrounded),
         "p_value": rounded.versus_unrounded.p_value,
@@ -247,19 +259,26 @@ def _settings_by_condition(spec: StudySpec, settings: Mapping[str, Scalar]) -> l
     return [{name: value for name, value in point.planner.settings if value != usual[name]} for point in spec.points(settings)]
 
 
-def _versus(paired: Paired | None) -> dict[str, Any] | None:
+def _versus(paired: Paired | None) -> Versus | None:
     if paired is None:
         return None
-    return {"pairs": paired.pairs, "difference": paired.difference, "interval": list(paired.interval)}
+    return {"pairs": paired.pairs, "difference": paired.difference, "interval": paired.interval}
 
 
-def _numbers(judged: Judged) -> dict[str, Any]:
+def _numbers(judged: Judged) -> Numbers:
     return {
         "success": judged.success.value,
-        "interval": list(judged.success.interval),
+        "interval": judged.success.interval,
         "n": judged.success.trials,
         "values": dict(judged.values),
     }
+
+
+def _held_out(judged: Judged) -> HeldOut:
+    numbers = _numbers(judged)
+    success, (low, high) = numbers["success"], judged.success.interval
+    assert success is not None
+    return {"success": success, "interval": (low, high), "n": numbers["n"], "values": numbers["values"]}
 
 
 def span(seeds: tuple[int, ...]) -> str:
@@ -271,26 +290,10 @@ def span(seeds: tuple[int, ...]) -> str:
 def write(spec: StudySpec, verdict: Verdict) -> Path:
     """Write report.txt, held_out.json and winner.json to the study's folder, which is returned."""
     folder = spec.outputs.study(spec.name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = io.StringIO()
-        show(spec, verdict, Console(file=stream, force_jupyter=False, width=130, color_system=None))
-        (folder / "report.txt").write_text("\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n")
-        (folder / "config.yaml").write_text(spec.config_text)
-        (folder / "held_out.json").write_text(_held_out_table(verdict) + "\n")
-        (folder / WINNER).write_text(json.dumps(as_json(spec, verdict), indent=1) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"cannot write the study's report to {folder} ({error.strerror}): fix that and run it again."
-        ) from error
+    stream = io.StringIO()
+    show(spec, verdict, Console(file=stream, force_jupyter=False, width=130, color_system=None))
+    write_file(folder / "report.txt", "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n")
+    write_file(folder / "config.yaml", spec.config_text)
+    write_file(folder / HELD_OUT, to_json(_held_out_table(verdict)) + "\n")
+    write_file(folder / WINNER, to_json(as_json(spec, verdict), indent=1) + "\n")
     return folder
-
-
-def read(folder: Path, name: str) -> Mapping[str, Any]:
-    """The content of a study's winner.json; UserError if there is none."""
-    file = folder / WINNER
-    require(file.is_file(), f"study {name!r} has no winner in {folder} yet: run grasp tune name={name} to its end first.")
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read ({error}): run grasp tune name={name} again.") from error

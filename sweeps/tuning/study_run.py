@@ -29,6 +29,8 @@ from sweeps.console.terminal import say
 from sweeps.tuning.progress import TuneProgress
 from sweeps.tuning.spec import StudySpec
 from world_models.errors import UserError
+from world_models.files.reading import read_text
+from world_models.files.writing import write_file
 
 BEST_OF_OTHERS = 3
 """Trials of another study that a warm start begins with."""
@@ -178,13 +180,6 @@ def distinct(views: Iterable[TrialView]) -> list[TrialView]:
 def driver_id(outputs: Outputs) -> str:
     """The id that all drivers of an output folder share, since only one runs at a time; created once."""
     file = outputs.studies / "driver-id"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with file.open("x") as stream:
-                stream.write(uuid4().hex[:12])
-        except FileExistsError:
-            pass
-        return file.read_text().strip() or "unnamed"
-    except OSError as error:
-        raise UserError(f"cannot write {file} ({error.strerror}): fix that, or give another folder with output=.") from error
+    if not file.exists():
+        write_file(file, uuid4().hex[:12], durable=True)
+    return read_text(file, "a driver's id", "remove it").strip() or "unnamed"

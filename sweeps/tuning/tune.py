@@ -29,6 +29,7 @@ from sweeps.tuning.rounding import RoundedSettings, label_of, to_round, with_rou
 from sweeps.tuning.spec import StudySpec, read_study
 from sweeps.tuning.study_run import StudyRun
 from sweeps.tuning.verdict import Verdict, judge, select_candidates
+from sweeps.tuning.winner import WINNER
 
 
 def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, view: View = View.LIVE) -> int:
@@ -86,7 +87,7 @@ def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], 
     objectives = spec.definition.objectives
     front = [view.number for view in candidates.values()]
     pictures = draw(folder, views, spec.space, objectives, run.study.importances(), front)
-    tables = [folder / name for name in ("report.txt", tune_report.WINNER, "held_out.json")]
+    tables = [folder / name for name in ("report.txt", WINNER, "held_out.json")]
     tracking.finish(views, [*pictures, *tables], tune_report.headline(spec, verdict))
     say(console, f"files in {folder}; trials and pictures: grasp ui, or grasp ui --optuna")
     return 0

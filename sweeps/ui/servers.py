@@ -19,6 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from rich.console import Console
 
+from orchestrator.tracking.local_store.moved import follow_folder
 from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.compose import compose
@@ -107,6 +108,8 @@ def serve(
     )
     if trouble := served_store.check():
         raise UserError(f"{trouble}: start it, or name another with tracking.uri.")
+    if file is not None:
+        follow_folder(file)
     check_port(port)
     log = outputs.root / "mlflow-server.log"
     with log.open("wb") as stream:

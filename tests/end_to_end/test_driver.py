@@ -23,11 +23,14 @@ from orchestrator.workers.backend import InlineBackend
 from sweeps.cli.main import main
 from sweeps.config.grid import Grid
 from sweeps.config.outputs import Outputs
+from sweeps.config.saved_sweep import read_saved
 from sweeps.console.display import LINE_EVERY, View
 from sweeps.console.signals import Interrupts
 from sweeps.running.progress import SweepProgress, Tally
 from tests.support.small_sweeps import GRID, ledger_rows, start_grasp, tiny_model, until
 from world_models.errors import UserError
+from world_models.files.reading import to_json
+from world_models.files.writing import write_file
 
 MANY = (*GRID, "seeds=400", "max_rows=2", "tracking.enabled=false")
 """A sweep that runs long enough to be interrupted."""
@@ -36,6 +39,12 @@ MANY = (*GRID, "seeds=400", "max_rows=2", "tracking.enabled=false")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models"))
+
+
+def status_at(file: Path) -> Status:
+    found = Status.read(file)
+    assert found is not None
+    return found
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -64,7 +73,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_goes_on(model: P
     assert "Traceback" not in said + printed
     kept = ledger_rows(tmp_path)
     assert 0 < kept < 800
-    assert Status.from_json((tmp_path / "sweeps" / "smoke" / "status.json").read_text()).state == "stopped"
+    assert status_at(tmp_path / "sweeps" / "smoke" / "status.json").state == "stopped"
     ended = start_grasp(*words, "seeds=4")
     printed, said = ended.communicate(timeout=120)
     assert ended.returncode == 0, said
@@ -207,7 +216,7 @@ def test_another_grid_of_the_same_name_is_reported_and_kept(tmp_path: Path) -> N
     said = outputs.save(replace(grid, seeds=(1, 2, 3, 4)), "a: 3")
     assert said is not None
     assert "2 seeds more, 1 seeds fewer" in said
-    assert Grid.from_json(json.loads((tmp_path / "sweeps/s/history/0-sweep.json").read_text())).seeds == (0, 1, 2)
+    assert read_saved(tmp_path / "sweeps/s/history/0-sweep.json").seeds == (0, 1, 2)
     assert outputs.load("s").seeds == (1, 2, 3, 4)
 
 
@@ -236,16 +245,19 @@ def test_status_survives_its_file(tmp_path: Path) -> None:
     said = Status(
         ("s",), "here", 7, "planning", 1, 3.0, 20, 4, 8, 1, 2.5, 4.0, 3.0, 6.0, {"gd": (3, 7)}, 2, 1, ("x",), (worker,)
     )
-    assert Status.from_json(said.to_json()) == said
+    write_file(tmp_path / "other.json", to_json(said))
+    assert Status.read(tmp_path / "other.json") == said
+    write_file(tmp_path / "other.json", "{}")
     with pytest.raises(UserError, match="another version"):
-        Status.from_json("{}")
+        Status.read(tmp_path / "other.json")
     files = StatusWriter(lambda beat: replace(said, beat=beat), every=0.01)
     files.add_file(tmp_path / "status.json")
     files.start()
     until(lambda: (tmp_path / "status.json").exists(), "a first writing")
-    first = Status.from_json((tmp_path / "status.json").read_text()).beat
-    until(lambda: Status.from_json((tmp_path / "status.json").read_text()).beat > first, "a second writing")
-    files.add_file(tmp_path / "nowhere" / "status.json")
+    first = status_at(tmp_path / "status.json").beat
+    until(lambda: status_at(tmp_path / "status.json").beat > first, "a second writing")
+    (tmp_path / "taken").touch()
+    files.add_file(tmp_path / "taken" / "status.json")
     files.close()
 
 

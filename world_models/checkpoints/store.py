@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,8 @@ from torch import Tensor
 from world_models.base import Decode, GoalCost, WorldModel
 from world_models.checkpoints.formats import assemble, known_format
 from world_models.errors import UnknownNameError, UserError
+from world_models.files.reading import read_json
+from world_models.files.writing import write_file
 from world_models.models.ensemble import check_price, priced
 from world_models.models.mlp import ResidualMLP
 from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX
@@ -26,6 +27,9 @@ from world_models.sensors import STATE, Sensors
 
 ZOO = Path(__file__).parent.parent / "zoo"
 """Folder of the models that ship with the package, one folder per model."""
+
+CARD_BYTES = 2**24
+"""The largest card that is read."""
 
 STATE_GOAL_COSTS = ("state",)
 """Goal costs of a model whose card lists none."""
@@ -85,13 +89,13 @@ def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
     """Card and content digest, without building the model (the driver needs them for cell ids)."""
     folder = resolve(name_or_path)
     try:
-        card = json.loads((folder / "card.json").read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder / 'card.json'} cannot be read ({error}): train or copy the model again.") from error
-    if not isinstance(card, dict) or not str(card.get("format")).startswith(PREFIX):
-        found = card.get("format") if isinstance(card, dict) else type(card).__name__
+        card = read_json(folder / "card.json", dict[str, object], "a model's card", "train or copy the model again", CARD_BYTES)
+    except FileNotFoundError as error:
+        raise UserError(f"{folder / 'card.json'} was removed while it was read: train or copy the model again.") from error
+    if not str(card.get("format")).startswith(PREFIX):
         raise UserError(
-            f"{folder / 'card.json'} says format {found!r}, expected {PREFIX}...: it is not a checkpoint of this package."
+            f"{folder / 'card.json'} says format {card.get('format')!r}, expected {PREFIX}...: "
+            "it is not a checkpoint of this package."
         )
     known_format(card)
     digest = content_digest(card, _read_weights(folder))
@@ -152,19 +156,16 @@ def write(
     tensors: Mapping[str, Tensor],
     card: Mapping[str, object],
 ) -> Path:
-    """Write a checkpoint folder: weights first and the card last, each atomically.
+    """Write a checkpoint folder: weights first and the card last, each atomically. Raises WriteError.
 
     `config` holds the architecture's sizes, including `action_dim` (of one environment action) and `action_block`. Floats are
     stored as float32. A card with several goal costs lists them in `goal_costs` and names the default in `goal_cost`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     weights = serialise_tensors({key: _stored(value) for key, value in tensors.items()})
     full = {"format": format, "name": name, "model": dict(config), **card}
     full["content_digest"] = content_digest(full, weights)
     for file, content in (("model.safetensors", weights), ("card.json", (json.dumps(full, indent=2) + "\n").encode())):
-        temporary = folder / f"{file}.{os.getpid()}.tmp"
-        temporary.write_bytes(content)
-        temporary.replace(folder / file)
+        write_file(folder / file, content)
     return folder
 
 

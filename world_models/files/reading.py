@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from world_models.errors import UserError
-from world_models.files.writing import write_error
+from world_models.files.writing import WriteError, write_error
 
 MAX_BYTES = 256 * 2**20
 """The largest file that is read; ours are far smaller."""
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A field that counts something, or a seed: not negative, and within 64 bits."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A field with a finite number."""
+
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class SpoiltFileError(UserError):
@@ -27,16 +36,32 @@ def read_json(file: Path, kind: type[T], what: str, remedy: str, max_bytes: int 
     Types are taken strictly: a text is not a number. Raises FileNotFoundError if there is no file, and SpoiltFileError, with
     `remedy` as its last words, for one that cannot be read, is too large, or does not hold the type.
     """
+    return parse_json(_read(file, what, remedy, max_bytes), kind, what, remedy, str(file))
+
+
+def read_text(file: Path, what: str, remedy: str, max_bytes: int = MAX_BYTES) -> str:
+    """The text of a file in UTF-8. Raises what `read_json` raises."""
     try:
-        with file.open("rb") as stream:
-            data = stream.read(max_bytes + 1)
+        return _read(file, what, remedy, max_bytes).decode()
+    except UnicodeDecodeError as error:
+        raise SpoiltFileError(f"{str(file)!r} is not {what} (byte {error.start} is not UTF-8): {remedy}.") from error
+
+
+def read_or_set_aside(file: Path, kind: type[T], what: str) -> T | None:
+    """The same as `read_json` for a file that is made again without loss: None if there is none.
+
+    None for a spoilt one too, which is set aside, with a warning in one line.
+    """
+    try:
+        return read_json(file, kind, what, "it is made again")
     except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise SpoiltFileError(f"cannot read {str(file)!r} ({error.strerror}): {remedy}.") from error
-    if len(data) > max_bytes:
-        raise SpoiltFileError(f"{str(file)!r} is not {what} (it has more than {max_bytes} bytes): {remedy}.")
-    return parse_json(data, kind, what, remedy, str(file))
+        return None
+    except SpoiltFileError as error:
+        try:
+            _log.warning("%s The old one is now %s.", error, set_aside(file).name)
+        except WriteError:
+            _log.warning("%s", error)
+        return None
 
 
 def parse_json(data: bytes | str, kind: type[T], what: str, remedy: str, where: str) -> T:
@@ -69,6 +94,19 @@ def set_aside(file: Path) -> Path:
         return file.replace(aside)
     except OSError as error:
         raise write_error(aside, error) from error
+
+
+def _read(file: Path, what: str, remedy: str, max_bytes: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise SpoiltFileError(f"cannot read {str(file)!r} ({error.strerror}): {remedy}.") from error
+    if len(data) > max_bytes:
+        raise SpoiltFileError(f"{str(file)!r} is not {what} (it has more than {max_bytes} bytes): {remedy}.")
+    return data
 
 
 @cache

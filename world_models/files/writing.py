@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import socket
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from world_models.errors import UserError
 
-TEMPORARY = ".tmp"
-"""Suffix of a file that is being written."""
+TEMPORARY = re.compile(r"\.(.*)-(\d+)-[0-9a-f]{8}\.tmp")
+"""Name of a file that is being written: the machine and the process id of its writer, and a random word."""
+
+
+REMEDIES = {
+    errno.ENOSPC: "free some space and run again; what was recorded is kept",
+    errno.EDQUOT: "free some of your quota and run again; what was recorded is kept",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "choose a folder that you may write to",
+}
+"""What to do about an error of the system, by its number."""
 
 
 class WriteError(UserError):
@@ -24,37 +36,40 @@ def write_file(file: Path, content: str | bytes, durable: bool = False) -> None:
     Raises WriteError, a sentence with the system's reason and a remedy.
     """
     data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-    temporary = file.with_name(f".{file.name[:80]}.{os.getpid()}-{uuid.uuid4().hex[:8]}{TEMPORARY}")
+    with whole_file(file, durable) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def whole_file(file: Path, durable: bool = False) -> Iterator[Path]:
+    """A temporary path beside `file`, for a library that writes it; at the end of the block it takes the file's place.
+
+    The folder is made if necessary. Raises WriteError as `write_file`; after any error the old file is unchanged.
+    """
+    temporary = file.with_name(f".{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
+        yield temporary
+        if durable:
+            _sync(temporary, os.O_RDONLY)
         temporary.replace(file)
         if durable:
-            _sync_folder(file.parent)
+            _sync(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
+        raise write_error(file, error) from error
+    finally:
         with suppress(OSError):
             temporary.unlink()
-        raise write_error(file, error) from error
 
 
 def write_error(file: Path, error: OSError) -> WriteError:
     """The sentence for a file that could not be written."""
-    remedies = {
-        errno.ENOSPC: "free some space and run again; what was recorded is kept",
-        errno.EDQUOT: "free some of your quota and run again; what was recorded is kept",
-        errno.EROFS: "choose a folder that can be written to",
-        errno.EACCES: "choose a folder that you may write to",
-    }
-    remedy = remedies.get(error.errno or 0, "choose another folder or file")
+    remedy = REMEDIES.get(error.errno or 0, "choose another folder or file")
     return WriteError(f"cannot write {str(file)!r} ({error.strerror or type(error).__name__}): {remedy}.")
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from world_models.errors import UserError
+from world_models.files.writing import whole_file
 from world_models.tasks import Task
 
 CHUNK = 50
@@ -47,17 +48,15 @@ class Dataset:
         )
 
     def write(self, path: Path) -> None:
-        """Write to `path` atomically."""
+        """Write to `path` atomically; WriteError if that cannot be done."""
         columns = {
             "observations": _lists(self.observations),
             "actions": _lists(self.actions),
         }
         shape = {"observation_dim": self.observations.shape[2], "action_dim": self.actions.shape[2]}
         table = pa.table(columns).replace_schema_metadata({"grasp": json.dumps(shape)})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        pq.write_table(table, temporary, compression="zstd")
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
 
     @staticmethod
     def read(path: Path) -> Dataset:
@@ -65,14 +64,16 @@ class Dataset:
         try:
             table = pq.read_table(path)
             shape = json.loads((table.schema.metadata or {})[b"grasp"])
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            return Dataset(
+                _array(table.column("observations"), shape["observation_dim"]),
+                _array(table.column("actions"), shape["action_dim"]),
+            )
+        # A damaged file makes Arrow and NumPy raise ValueError, TypeError, IndexError and classes of their own.
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{path} is not a dataset of this package ({error}): delete it, and it is collected again."
+                f"{path} is not a dataset of this package ({reason}): delete it, and it is collected again."
             ) from error
-        return Dataset(
-            _array(table.column("observations"), shape["observation_dim"]),
-            _array(table.column("actions"), shape["action_dim"]),
-        )
 
 
 def collect(

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int, UInt8, UInt16
 from torch import Tensor
 
 from world_models.errors import UserError, require
+from world_models.files.writing import whole_file
 from world_models.tasks import Task
 from world_models.tasks.base import Visible
 from world_models.training.data import CHUNK
@@ -81,7 +82,7 @@ class Frames:
         return result.view(len(frames), self.size, self.size, 3)
 
     def write(self, path: Path) -> None:
-        """Write to `path` atomically."""
+        """Write to `path` atomically; WriteError if that cannot be done."""
         trajectories, length, action = self.actions.shape
         padded = np.concatenate([self.actions, np.zeros((trajectories, 1, action), np.float32)], 1)
         columns = {
@@ -94,11 +95,12 @@ class Frames:
         facts = {"trajectories": trajectories, "length": length}
         metadata = {"grasp": json.dumps(facts), "background": self.background.tobytes()}
         batch = pa.record_batch(columns).replace_schema_metadata(metadata)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        with (
+            whole_file(path) as temporary,
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_file(sink, batch.schema) as writer,
+        ):
             writer.write_batch(batch)
-        temporary.replace(path)
 
     @staticmethod
     def read(path: Path) -> Frames:

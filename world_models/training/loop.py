@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from world_models.errors import require
+from world_models.files.reading import SpoiltFileError
+from world_models.files.writing import write_file
 from world_models.seeding import step_seed
 from world_models.training.prefetch import Prefetch
 
@@ -186,22 +189,28 @@ class _Run:
             "recent": [float(value) for value in self._recent],
             "seconds": self.report.earlier + time.monotonic() - self._began,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        # Through memory, because a full disk makes torch's own writer raise errors without the system's reason.
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        write_file(path, stream.getvalue())
 
     def resume(self, path: Path | None) -> int:
         """Restore a saved run of the same stage if there is one; returns the first step to take."""
         if path is None or not path.exists():
             return 0
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        if state["settings"] != self._stage.identity:
-            return 0
-        self._stage.module.load_state_dict(state["module"])
-        for name, value in state["average"].items():
-            self._average[name].copy_(value)
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        self.report.curve, self._recent, self.report.earlier = state["curve"], state["recent"], state["seconds"]
-        return int(state["step"])
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+            if state["settings"] != self._stage.identity:
+                return 0
+            self._stage.module.load_state_dict(state["module"])
+            for name, value in state["average"].items():
+                self._average[name].copy_(value)
+            self._optimiser.load_state_dict(state["optimiser"])
+            self._schedule.load_state_dict(state["schedule"])
+            self.report.curve, self._recent, self.report.earlier = state["curve"], state["recent"], state["seconds"]
+            return int(state["step"])
+        # Damaged bytes make torch raise errors of a dozen classes.
+        except Exception as error:
+            raise SpoiltFileError(
+                f"{str(path)!r} holds no run to go on with ({type(error).__name__}): remove it, and training begins again."
+            ) from error

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from orchestrator.core.cell import Named
 from sweeps.config.compose import Composed
 from sweeps.config.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
+from sweeps.config.saved_sweep import SavedSweep
 from world_models.errors import UserError
+from world_models.files.reading import parse_json, to_json
 
 LOOKUPS = Lookups(
     model_digest=lambda model: f"digest of {model}",
@@ -59,6 +61,14 @@ def test_a_sweep_that_grows_keeps_its_cells(horizons, more_horizons, seeds, more
     assert ids(small) <= ids(grown)
 
 
+def parsed(text: str) -> Grid:
+    return parse_json(text, SavedSweep, "a saved sweep", "save it again", "a test").grid
+
+
+def saved_and_read(grid: Grid) -> Grid:
+    return parsed(to_json(SavedSweep.of(grid)))
+
+
 def test_modes_are_an_axis_whose_open_loop_cells_are_those_of_a_sweep_without_it():
     plain = spec().expand(LOOKUPS)
     both = replace(spec(), modes=("open_loop", "mpc:5")).expand(LOOKUPS)
@@ -68,7 +78,7 @@ def test_modes_are_an_axis_whose_open_loop_cells_are_those_of_a_sweep_without_it
     first = [entry for entry in both.entries if entry.point.horizon == 10]
     assert [entry.planner for entry in first] == ["gd", "cem", "gd mpc:5", "cem mpc:5"]
     assert [entry.point.mode for entry in first] == ["open_loop", "open_loop", "mpc:5", "mpc:5"]
-    assert Grid.from_json(json.loads(json.dumps(both.as_json()))) == both
+    assert saved_and_read(both) == both
 
 
 @pytest.mark.parametrize(
@@ -92,7 +102,7 @@ def test_goal_costs_are_an_axis_and_a_models_own_needs_no_naming():
     assert len(named.entries) == 4 * len(plain.entries)
     said = {entry.planner for entry in named.entries if entry.planner.startswith("gd")}
     assert said == {"gd", "gd disagreement 0.5", "gd probe", "gd probe disagreement 0.5"}
-    assert Grid.from_json(json.loads(json.dumps(named.as_json()))) == named
+    assert saved_and_read(named) == named
 
 
 def test_noises_are_an_axis_of_points_over_the_same_problems():
@@ -102,7 +112,7 @@ def test_noises_are_an_axis_of_points_over_the_same_problems():
     assert {entry.point for entry in noisy.entries if entry.point.noise_seed is None} == {e.point for e in plain.entries}
     assert {entry.planner for entry in noisy.entries if entry.planner.startswith("gd")} == {"gd", "gd noise 0", "gd noise 7"}
     assert noisy.seeds == plain.seeds
-    assert Grid.from_json(json.loads(json.dumps(noisy.as_json()))) == noisy
+    assert saved_and_read(noisy) == noisy
 
 
 @pytest.mark.parametrize(
@@ -121,11 +131,11 @@ def test_noise_seeds_that_are_none_are_refused(value):
 
 def test_a_sweep_saved_without_versions_and_noises_has_the_same_ids():
     grid = spec().expand(LOOKUPS)
-    raw = json.loads(json.dumps(grid.as_json()))
+    raw = json.loads(to_json(SavedSweep.of(grid)))
     for entry in raw["entries"]:
         for name in ("algorithm_version", "task_version", "loader_version", "noise_seed"):
             del entry["point"][name]
-    assert ids(Grid.from_json(raw)) == ids(grid)
+    assert ids(parsed(json.dumps(raw))) == ids(grid)
 
 
 @pytest.mark.parametrize("value", [-0.1, "much", True, float("nan"), float("inf")])
@@ -136,7 +146,7 @@ def test_invalid_weights_of_disagreement_are_refused(value):
 
 def test_a_grid_round_trips_through_json():
     grid = spec().expand(LOOKUPS)
-    again = Grid.from_json(json.loads(json.dumps(grid.as_json())))
+    again = saved_and_read(grid)
     assert again == grid
     assert ids(again) == ids(grid)
 

@@ -1,0 +1,1 @@
+"""MLflow's SQLite file in an output folder: made whole, opened afresh, and moved with its artifacts."""
