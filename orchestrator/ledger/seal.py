@@ -120,7 +120,7 @@ class SealedPart:
         self._bytes = np.zeros(source.size(), np.uint8)
         self._put(footer.begin, footer.between(footer.begin, len(self._bytes)))
         self.file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._bytes)), pre_buffer=False)
-        """What Arrow reads: the footer, and what was loaded."""
+        """The footer and the loaded columns, for Arrow."""
 
     def load(self, groups: Sequence[int], names: Collection[str]) -> None:
         """Make columns of row groups readable. Raises DamagedPartError for one that differs from its digest."""

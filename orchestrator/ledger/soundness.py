@@ -1,4 +1,4 @@
-"""What a part of each schema version must hold: its columns, their types, and values that a record can have."""
+"""Checks that a part holds what its schema version says: its columns, their types, and values that a record can have."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.messages import mask_text
-from orchestrator.core.provenance import ROOT, device_name, git_revision, host
+from orchestrator.core.process import host
+from orchestrator.core.provenance import ROOT, device_name, git_revision
 from world_models.files.writing import WriteError, write_file
 
 DIFF_LIMIT = 500_000

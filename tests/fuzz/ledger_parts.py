@@ -27,7 +27,7 @@ SOME_COLUMNS = ("success", "planner", "distance")
 
 @dataclass(frozen=True)
 class Answers:
-    """What a ledger answers to the questions that commands ask."""
+    """A ledger's answers to the questions that commands ask."""
 
     whole: pa.Table
     some: pa.Table
