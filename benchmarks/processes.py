@@ -27,7 +27,7 @@ def descendants(root: int) -> list[int]:
         if folder.name.isdigit():
             with suppress(OSError, ValueError):
                 # The name, in brackets, may hold anything; state and parent come right after it.
-                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                state, parent = (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
                 if state != "Z":
                     children.setdefault(int(parent), []).append(int(folder.name))
     found, front = [], [root]

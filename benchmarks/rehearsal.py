@@ -178,8 +178,8 @@ def compare_commands(stage: Stage, record: bool) -> list[str]:
     """Write docker/rehearsed.txt, or say that it differs from what was run."""
     ran = as_text(command for command in stage.ran if sys.executable not in command)
     if record:
-        LIST.write_text(ran)
-    elif not LIST.exists() or LIST.read_text() != ran:
+        LIST.write_text(ran, encoding="utf-8")
+    elif not LIST.exists() or LIST.read_text(encoding="utf-8") != ran:
         return [f"{LIST.name} does not hold what was run: compare it after `python -m benchmarks.rehearsal --record`"]
     return []
 

@@ -110,7 +110,7 @@ class Stage:
 
     def said(self, name: str) -> str:
         """Text of a part's log."""
-        return self._log(name).read_text(errors="replace")
+        return self._log(name).read_text(errors="replace", encoding="utf-8")
 
     def entrypoint(self) -> list[str]:
         """The command that the head ran for the submission, from the submission's log."""
@@ -151,7 +151,7 @@ class Stage:
     def _secret(self, name: str, text: str) -> None:
         file = self.folder / name
         file.touch(mode=0o600)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
 
 
 def plans(node: Service) -> bool:

@@ -171,7 +171,7 @@ def write_configs(folder: Path, planners: int, seeds: int) -> None:
         }
         file = folder / "conf" / "sweep" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("# @package _global_\n" + yaml.safe_dump(values, sort_keys=False))
+        file.write_text("# @package _global_\n" + yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def build(job: Job, folder: Path) -> None:
@@ -269,7 +269,7 @@ def _used() -> dict[str, float]:
 
     The peak is this program's alone: that of getrusage would include the process that started it.
     """
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     return {"peak_mb": peak, "cpu_s": sum(os.times()[:2])}
 

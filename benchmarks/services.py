@@ -82,7 +82,7 @@ class Service:
                 return
             time.sleep(0.1)
         self.stop()
-        last = (self.log.read_text(errors="replace").strip().splitlines() or ["its log is empty"])[-1]
+        last = (self.log.read_text(errors="replace", encoding="utf-8").strip().splitlines() or ["its log is empty"])[-1]
         raise UserError(f"{Path(self.command[0]).name} did not start ({last}): see its log {self.log}.")
 
     @property
@@ -158,7 +158,7 @@ class PostgreSQL(Service):
 
     def _initialise(self, programs: Path) -> Path:
         data, secret = self.folder / "data", self.folder / "password"
-        secret.write_text(self.password)
+        secret.write_text(self.password, encoding="utf-8")
         if self._account is not None:
             for path in (self.folder, secret):
                 shutil.chown(path, self._account)

@@ -209,7 +209,7 @@ def planned(spec: StudySpec) -> int:
 def held_out(overrides: Sequence[str]) -> dict[int, CellResult]:
     """The winner's results on the held-out seeds, by seed."""
     spec = read_study(overrides, None)
-    winner = json.loads((spec.outputs.study("study") / WINNER).read_text())["candidates"][0]
+    winner = json.loads((spec.outputs.study("study") / WINNER).read_text(encoding="utf-8"))["candidates"][0]
     grid = spec.candidates("study", {"winner": winner["settings"]}, spec.seed_split.held_out)
     found = from_table(records_of(grid, Ledger(spec.outputs.ledger)))
     (point,) = spec.points(winner["settings"])

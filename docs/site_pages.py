@@ -18,7 +18,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the root's pages. `docs/page.md` there is `page.md` here."""
     root = Path(config.config_file_path).parent
     for name, page in ROOT_PAGES.items():
-        text = (root / name).read_text().replace("](docs/", "](")
+        text = (root / name).read_text(encoding="utf-8").replace("](docs/", "](")
         files.append(File.generated(config, page, content=text))
     return files
 

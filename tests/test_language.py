@@ -104,7 +104,11 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def test_no_identifier_is_an_old_one() -> None:
-    found = [old for file in python_files(*PACKAGES) for old in old_names(str(file.relative_to(ROOT)), file.read_text())]
+    found = [
+        old
+        for file in python_files(*PACKAGES)
+        for old in old_names(str(file.relative_to(ROOT)), file.read_text(encoding="utf-8"))
+    ]
     assert not found, "old names are back; the field's terms are in docs/architecture.md:\n" + "\n".join(found)
 
 
@@ -196,7 +200,7 @@ def is_text(file: Path) -> bool:
 @pytest.mark.parametrize("folder", PROSE_FOLDERS)
 def test_no_sentence_has_an_odd_shape(folder: str) -> None:
     files = sorted(file for file in (ROOT / folder).rglob("*") if is_text(file))
-    found = [odd for file in files for odd in odd_sentences(str(file.relative_to(ROOT)), file.read_text())]
+    found = [odd for file in files for odd in odd_sentences(str(file.relative_to(ROOT)), file.read_text(encoding="utf-8"))]
     assert not found, "say it as a native engineer would:\n" + "\n".join(found)
 
 

@@ -29,7 +29,7 @@ def test_no_folder_is_crowded(tree: str) -> None:
 
 @pytest.mark.parametrize("tree", [*TREES, "benchmarks"])
 def test_no_file_is_long(tree: str) -> None:
-    lines = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in code_files(tree)}
+    lines = {str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in code_files(tree)}
     assert lines
     assert {file: count for file, count in lines.items() if count > MOST_LINES} == {}
 
@@ -38,7 +38,7 @@ def test_benchmarks_import_nothing_from_the_tests() -> None:
     """A test, since import-linter's contracts on ray and mlflow would bind the benchmarks as well if it knew them."""
     found = []
     for file in code_files("benchmarks"):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found += [f"{file.name}:{node.lineno}" for module in modules if module.partition(".")[0] == "tests"]

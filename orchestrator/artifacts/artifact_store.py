@@ -7,14 +7,16 @@ from the ledger: whatever dies when, the next run draws the rest.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import AfterValidator
 
 from orchestrator.artifacts.drawing import Drawing, Drawn, RenderJob, kinds_of
 from orchestrator.artifacts.selection import ArtifactSelection, Scored, SelectedCell, select_cells
@@ -23,6 +25,10 @@ from orchestrator.core.portion import Portion
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import coded, is_failed
 from orchestrator.storage.base import Storage, StorageError
+from world_models.files.names import file_name
+from world_models.files.reading import Count, SpoiltFileError, parse_json
+
+_log = logging.getLogger(__name__)
 
 SELECTION_FILE = "chosen.json"
 """Name of the manifest in a point's folder."""
@@ -61,19 +67,35 @@ class ArtifactManifest:
         return digest(self.as_json(), 12)
 
     def as_json(self) -> dict[str, object]:
-        """Plain values that `of` reads from JSON."""
+        """Plain values, for the digest and the file."""
         cells = [{"seed": d.cell.seed, "reasons": [*d.cell.reasons], "files": [*d.files]} for d in self.cells]
         return {"video": self.video, "steps": [*self.steps], "cells": cells, "troubles": [*self.troubles]}
 
     @staticmethod
-    def of(data: bytes) -> ArtifactManifest:
-        """The manifest in a file's contents. Raises ValueError for anything else."""
-        try:
-            raw = json.loads(data)
-            cells = [DrawnCell(SelectedCell(c["seed"], tuple(c["reasons"])), tuple(c["files"])) for c in raw["cells"]]
-            return ArtifactManifest(tuple(cells), raw["video"], tuple(raw["steps"]), tuple(raw["troubles"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a manifest of selected cells: {error}") from error
+    def of(data: bytes, where: str = "") -> ArtifactManifest:
+        """The manifest in a file's contents. Raises SpoiltFileError for anything else."""
+        saved = parse_json(data, _SavedManifest, "a manifest of drawn cells", "they are drawn again", where)
+        cells = tuple(DrawnCell(SelectedCell(cell.seed, cell.reasons), cell.files) for cell in saved.cells)
+        return ArtifactManifest(cells, saved.video, saved.steps, saved.troubles)
+
+
+@dataclass(frozen=True)
+class _SavedCell:
+    """A `DrawnCell` as the file holds it."""
+
+    seed: Count
+    reasons: tuple[Literal["best", "median", "worst", "first_failure"], ...]
+    files: tuple[Annotated[str, AfterValidator(lambda name: file_name("file", name))], ...]
+
+
+@dataclass(frozen=True)
+class _SavedManifest:
+    """An `ArtifactManifest` as the file holds it."""
+
+    cells: tuple[_SavedCell, ...]
+    video: bool
+    steps: tuple[Count, ...]
+    troubles: tuple[str, ...] = ()
 
 
 class ArtifactStore:
@@ -83,10 +105,15 @@ class ArtifactStore:
         self._storage = storage
 
     def manifest(self, point_id: str) -> ArtifactManifest | None:
-        """The manifest of a point; None if there is none, or none that can be read."""
-        with suppress(FileNotFoundError, ValueError):
-            return ArtifactManifest.of(self._storage.read(f"{point_id}/{SELECTION_FILE}"))
-        return None
+        """The manifest of a point; None if there is none, or a spoilt one, whose cells the next run draws again."""
+        name = f"{point_id}/{SELECTION_FILE}"
+        try:
+            return ArtifactManifest.of(self._storage.read(name), f"{self._storage.where}/{name}")
+        except FileNotFoundError:
+            return None
+        except SpoiltFileError as error:
+            _log.warning("%s", error)
+            return None
 
     def read(self, point_id: str, name: str) -> bytes:
         """The contents of a point's file. Raises StorageError if it is gone."""

@@ -71,7 +71,7 @@ class UsageMeter:
 def _resident() -> float:
     """Resident memory in MiB; 0 if the kernel does not say."""
     try:
-        return round(int(_MEMORY.read_text().split()[1]) * _PAGE / 2**20, 1)
+        return round(int(_MEMORY.read_text(encoding="utf-8").split()[1]) * _PAGE / 2**20, 1)
     except OSError:
         return 0.0
 

@@ -178,5 +178,5 @@ class FileLock:
     def _written(self) -> Holder | None:
         text = ""
         with suppress(OSError):
-            text = self._file.read_text(errors="replace")
+            text = self._file.read_text(errors="replace", encoding="utf-8")
         return Holder.of_json(text) if text.strip() else None

@@ -46,7 +46,7 @@ class FaultyEvaluator:
 
     def evaluate(self, batch: Batch) -> BatchResult:
         """The batch's results, after this evaluator's fault."""
-        with (self._folder / f"log-{os.getpid()}").open("a") as log:
+        with (self._folder / f"log-{os.getpid()}").open("a", encoding="utf-8") as log:
             log.write(f"{batch.point.point_id} {batch.seeds}\n")
         if RAISING in batch.seeds:
             raise RuntimeError("raised on purpose\nwith a second line")

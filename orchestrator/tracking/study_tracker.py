@@ -129,7 +129,7 @@ class StudyTracker:
         with tempfile.TemporaryDirectory() as folder:
             for name, text in texts.items():
                 file = Path(folder) / name
-                file.write_text(text)
+                file.write_text(text, encoding="utf-8")
                 self._store.upload(self._parent, file)
 
 

@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, TimeoutError
 
 from orchestrator.core.messages import mask_text, mask_uri, one_line
+from orchestrator.tuning.journal import REMEDY, check_journal
 from world_models.errors import UserError, require
 
 _DATABASE_OPTIONS = {"connect_timeout": "5", "keepalives_idle": "10", "tcp_user_timeout": "15000"}
@@ -113,15 +114,17 @@ def _open_journal(file: Path) -> BaseStorage:
         lock = JournalLock(file)
         lock.acquire()
         lock.release()
+        check_journal(file)
         return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
     except OSError as error:
         raise UserError(
             f"study storage {str(file)!r} cannot be written ({error.strerror}): choose another with optuna.storage=FILE."
         ) from error
-    except (ValueError, KeyError) as error:
-        raise UserError(
-            f"study storage {str(file)!r} is not an Optuna journal ({one_line(error)[:150]}): choose another file."
-        ) from error
+    except UserError:
+        raise
+    # Optuna takes every line at its word: what a line lacks or contradicts raises errors of many classes.
+    except Exception as error:
+        raise UserError(f"study storage {str(file)!r} is not an Optuna journal ({one_line(error)[:150]}): {REMEDY}.") from error
 
 
 def _with_driver(uri: str) -> str:

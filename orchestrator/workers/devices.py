@@ -32,7 +32,7 @@ class MemoryMeter:
             torch.cuda.reset_peak_memory_stats(self._device)
             return block(), torch.cuda.max_memory_allocated(self._device) - before
         try:
-            _CLEAR.write_text("5")  # sets the high-water mark to what is resident now
+            _CLEAR.write_text("5", encoding="utf-8")  # sets the high-water mark to what is resident now
             # Freed memory stays resident, so the memory held anyway is the least that was ever seen.
             self._floor = min(self._floor, _resident("VmRSS"))
         except OSError:
@@ -50,7 +50,7 @@ def device_memory(device: str, share: float) -> int | None:
 
 def _resident(field: str) -> int:
     """A memory size of this process from the kernel, in bytes."""
-    lines = _STATUS.read_text().splitlines()
+    lines = _STATUS.read_text(encoding="utf-8").splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
 
 

@@ -64,7 +64,7 @@ def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
     known = sorted(file.parent.name for file in outputs.studies.glob(f"*/{WINNER}"))
     if name not in known:
         raise UnknownNameError("study that has ended", name, known)
-    values = yaml.safe_load((outputs.study(name) / "config.yaml").read_text())
+    values = yaml.safe_load((outputs.study(name) / "config.yaml").read_text(encoding="utf-8"))
     return Study(name, outputs, storage_of(values.get("optuna"), outputs))
 
 

@@ -51,7 +51,7 @@ def _rule(folder: Path, file: Path) -> dict[str, object]:
         f"tuned file {file} is not called TASK-H.yaml: name it after a task's config and a horizon, e.g. wall-25.yaml.",
     )
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"tuned file {file} cannot be read ({' '.join(str(error).split())}): write it again.") from error
     require(

@@ -47,7 +47,6 @@ from sweeps.diagnose.setup import CLAIMED, DiagnosisSpec, read_diagnosis
 from sweeps.reports.tables import render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally, labels_of
 from world_models.checkpoints import store as checkpoints
-from world_models.errors import UserError
 from world_models.files.writing import write_file
 
 
@@ -167,24 +166,20 @@ def claims_table(claims: Iterable[Claim], title: str) -> Table:
 
 
 def _write(findings: Findings, title: str, folder: Path) -> list[Path]:
-    """Write figures, then tables, and return their paths; UserError when the folder can't be written."""
+    """Write figures, then tables, and return their paths; WriteError when the folder can't be written."""
     from sweeps.diagnose.figures import ablation_figure, brittleness_figure, curvature_figure, gradients_figure
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        written = [
-            curvature_figure(findings.curvatures, title, folder / "curvature.png"),
-            gradients_figure(findings.gradients, title, folder / "gradients.png"),
-            brittleness_figure(findings.brittle, title, folder / "brittleness.png"),
-            ablation_figure(findings.ablation, title, folder / "ablation.png"),
-            _csv(folder / "claims.csv", ("claim", "verdict", "measured", "rule", "figure"), _claim_lines(findings.claims)),
-            _csv(folder / "curvature.csv", CURVATURE_COLUMNS, _curvature_lines(findings.curvatures)),
-            _csv(folder / "gradients.csv", GRADIENT_COLUMNS, _gradient_lines(findings.gradients)),
-            _csv(folder / "brittleness.csv", BRITTLE_COLUMNS, _brittle_lines(findings.brittle)),
-        ]
-        write_file(folder / "ablation.csv", to_csv(findings.ablation))
-    except OSError as error:
-        raise UserError(f"cannot write to {folder} ({error.strerror}): choose another with output=FOLDER.") from error
+    written = [
+        curvature_figure(findings.curvatures, title, folder / "curvature.png"),
+        gradients_figure(findings.gradients, title, folder / "gradients.png"),
+        brittleness_figure(findings.brittle, title, folder / "brittleness.png"),
+        ablation_figure(findings.ablation, title, folder / "ablation.png"),
+        _csv(folder / "claims.csv", ("claim", "verdict", "measured", "rule", "figure"), _claim_lines(findings.claims)),
+        _csv(folder / "curvature.csv", CURVATURE_COLUMNS, _curvature_lines(findings.curvatures)),
+        _csv(folder / "gradients.csv", GRADIENT_COLUMNS, _gradient_lines(findings.gradients)),
+        _csv(folder / "brittleness.csv", BRITTLE_COLUMNS, _brittle_lines(findings.brittle)),
+    ]
+    write_file(folder / "ablation.csv", to_csv(findings.ablation))
     return [*written, folder / "ablation.csv"]
 
 

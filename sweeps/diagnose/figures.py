@@ -14,7 +14,7 @@ from torch import Tensor
 from planners.diagnostics.gradients import early_over_late, normalised
 from sweeps.analysis.rows import Row
 from sweeps.diagnose.measure import CONTROL, CONTROL_GAIN, LIFTED, SHOOTING, BrittleRow, CurvatureRow, GradientRow
-from sweeps.reports.figure import COLOURS, MARKERS
+from sweeps.reports.figure import COLOURS, MARKERS, write_figure
 
 NAMES = {SHOOTING: "shooting (GD)", LIFTED: "lifted (GRASP)", CONTROL: f"control: unstable linear world, gain {CONTROL_GAIN}"}
 COLOUR = {SHOOTING: COLOURS[1], LIFTED: COLOURS[0], CONTROL: "0.5"}
@@ -172,6 +172,5 @@ def _save(figure: Figure, axis: Axes, title: str, path: Path, columns: int = 3) 
     figure.suptitle(title, fontsize=11)
     for each in figure.axes:
         each.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    write_figure(figure, path)
     return path

@@ -89,14 +89,14 @@ def read_notes(file: Path) -> dict[str, str]:
     """
     if not file.exists():
         return {}
-    raw = yaml.safe_load(file.read_text()) or {}
+    raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     sound = isinstance(raw, dict) and all(isinstance(text, str) for text in raw.values())
     require(sound, f"{file} is not a list of sentences: write one line CELL_ID: sentence per cell.")
     return {str(key): value for key, value in raw.items()}
 
 
 def _text(file: Path) -> str:
-    return file.read_text().strip() if file.exists() else ""
+    return file.read_text(encoding="utf-8").strip() if file.exists() else ""
 
 
 def page(

@@ -135,7 +135,7 @@ def _facts(spec: QualitySpec, ledger: Ledger, grids: Sequence[tuple[str, Grid]])
 
 
 def _claims(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
+    with file.open(encoding="utf-8", newline="") as stream:
         return [{key: row[key] for key in ("claim", "verdict", "measured")} for row in csv.DictReader(stream)]
 
 

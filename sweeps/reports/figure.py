@@ -160,10 +160,15 @@ def save(figure: Figure, path: Path) -> Path:
     """Save a figure in the format that the file's suffix names; the same figure gives the same bytes. Raises WriteError."""
     freeze_layout(figure)
     dated = {".png": {"Software": None}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix.removeprefix("."), dpi=150, metadata=dated.get(path.suffix))
-    write_file(path, drawn.getvalue())
+    write_figure(figure, path, dated.get(path.suffix))
     return path
+
+
+def write_figure(figure: Figure, path: Path, metadata: Mapping[str, None] | None = None) -> None:
+    """Write a figure as it is. Raises WriteError."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix.removeprefix("."), dpi=150, metadata=metadata)
+    write_file(path, drawn.getvalue())
 
 
 def freeze_layout(figure: Figure) -> None:

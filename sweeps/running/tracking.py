@@ -190,7 +190,7 @@ def saved_description(name: str, outputs: Outputs) -> tuple[SweepDescription, Tr
 
     grid = outputs.load(name)
     try:
-        text = (outputs.sweep(name) / "config.yaml").read_text()
+        text = (outputs.sweep(name) / "config.yaml").read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"the config of sweep {name!r} cannot be read ({error}): run the sweep again.") from error

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.search_space import Dimension, Range, Space
 from orchestrator.tuning.trials import State, TrialView
-from sweeps.reports.figure import COLOURS
+from sweeps.reports.figure import COLOURS, write_figure
 
 BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#999999"
 
@@ -79,7 +79,7 @@ def _history(file: Path, views: Sequence[TrialView], objective: Objective) -> Pa
     axis.set_ylabel(_axis_label(objective))
     axis.set_title(f"{len(views)} trials, {len(pruned)} pruned")
     axis.legend(frameon=False, fontsize=9)
-    figure.savefig(file, dpi=150)
+    write_figure(figure, file)
     return file
 
 
@@ -88,7 +88,7 @@ def _importances(file: Path, importances: Mapping[str, float], objective: Object
     names = sorted(importances, key=lambda name: importances[name])
     axis.barh(names, [importances[name] for name in names], color=BLUE)
     axis.set_xlabel(f"importance for a good {objective.name} (PED-ANOVA)")
-    figure.savefig(file, dpi=150)
+    write_figure(figure, file)
     return file
 
 
@@ -115,7 +115,7 @@ def _parallel(file: Path, views: Sequence[TrialView], space: Space, objective: O
     for side in ("top", "bottom", "left", "right"):
         axis.spines[side].set_visible(False)
     figure.colorbar(ScalarMappable(scale, colours), ax=axis, label=_axis_label(objective), pad=0.01)
-    figure.savefig(file, dpi=150)
+    write_figure(figure, file)
     return file
 
 
@@ -151,5 +151,5 @@ def _front(file: Path, views: Sequence[TrialView], objectives: Sequence[Objectiv
     axis.set_xlabel(_axis_label(objectives[1]))
     axis.set_ylabel(_axis_label(objectives[0]))
     axis.legend(frameon=False, fontsize=9)
-    figure.savefig(file, dpi=150)
+    write_figure(figure, file)
     return file

@@ -190,7 +190,7 @@ def _kind_of(label: str, conf: Path | None) -> str | None:
     for folder in (conf, CONF) if conf else (CONF,):
         file = folder / "planner" / f"{label}.yaml"
         if file.is_file():
-            return str((yaml.safe_load(file.read_text()) or {}).get("name"))
+            return str((yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("name"))
     return None
 
 

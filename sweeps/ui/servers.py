@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -179,7 +178,7 @@ def _until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
                 return
         except OSError:
             time.sleep(0.2)
-    last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    last = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["it said nothing"])[-1]
     raise UserError(f"MLflow's server did not start ({last}): its log is {log}.")
 
 

@@ -91,7 +91,7 @@ def test_a_sweep_prints_a_table_and_writes_its_files(finished):
     assert {"sweep.json", "config.yaml", "report.txt", "report.csv", "report.html", "figures"} <= {
         f.name for f in sweep.iterdir()
     }
-    assert table_of((sweep / "report.txt").read_text()) == table_of(printed)
+    assert table_of((sweep / "report.txt").read_text(encoding="utf-8")) == table_of(printed)
     assert (folder / "mlflow.db").is_file()
     assert len(list((folder / "artifacts").glob("*/*.mp4"))) == 4  # two cells per point: the best and the worst
 

@@ -34,14 +34,14 @@ def of_the_dockerfile() -> Iterator[list[str]]:
 
 
 def of_compose() -> Iterator[list[str]]:
-    for service in yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"].values():
+    for service in yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))["services"].values():
         for words in (service.get("entrypoint"), service.get("command"), service.get("healthcheck", {}).get("test")):
             if words:
                 yield words[1:] if words[0] == "CMD" else words
 
 
 def of_the_rayjob() -> Iterator[list[str]]:
-    _, job = yaml.safe_load_all((ROOT / "docker" / "rayjob.yaml").read_text())
+    _, job = yaml.safe_load_all((ROOT / "docker" / "rayjob.yaml").read_text(encoding="utf-8"))
     yield shlex.split(job["spec"]["entrypoint"])
     for group in (job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]):
         for container in group["template"]["spec"]["containers"]:
@@ -50,7 +50,7 @@ def of_the_rayjob() -> Iterator[list[str]]:
 
 def of_the_slurm_script() -> Iterator[list[str]]:
     """Every line that runs one of our commands, and every program that is not a builtin of bash."""
-    text = re.sub(r"\\\n\s*", "", (ROOT / "docker" / "sweep.slurm").read_text())
+    text = re.sub(r"\\\n\s*", "", (ROOT / "docker" / "sweep.slurm").read_text(encoding="utf-8"))
     for line in text.splitlines():
         found = re.search(r"(?:bash|python) docker/commands/\S+.*", line)
         if found and not line.startswith("#"):
@@ -59,14 +59,14 @@ def of_the_slurm_script() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("commands", [of_the_dockerfile, of_compose, of_the_rayjob, of_the_slurm_script])
 def test_every_command_is_one_that_the_rehearsal_ran(commands):
-    ran = set(LIST.read_text().splitlines())
+    ran = set(LIST.read_text(encoding="utf-8").splitlines())
     found = {form([word.strip("\"'") for word in words]) for words in commands()}
     assert found
     assert found <= ran
 
 
 def test_the_slurm_script_runs_nothing_but_our_commands_slurm_and_small_tools():
-    text = re.sub(r"\\\n\s*", "", (ROOT / "docker" / "sweep.slurm").read_text())
+    text = re.sub(r"\\\n\s*", "", (ROOT / "docker" / "sweep.slurm").read_text(encoding="utf-8"))
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     firsts = set(re.findall(r"(?:^|[;&|(]|\$\(|\bexec )\s*([a-z]\w*)(?= )", code, re.MULTILINE))
     shell = {"set", "cd", "export", "if", "else", "exec", "trap", "kill", "wait", "exit", "stop", "then", "print"}
@@ -74,7 +74,7 @@ def test_the_slurm_script_runs_nothing_but_our_commands_slurm_and_small_tools():
 
 
 def test_every_script_was_rehearsed():
-    ran = LIST.read_text()
+    ran = LIST.read_text(encoding="utf-8")
     scripts = {path.name for path in COMMANDS.iterdir() if path.is_file()} - {"environment.sh"}
     assert all(f"docker/commands/{name}" in ran for name in scripts)
 
@@ -92,7 +92,9 @@ def test_forms_leave_out_paths_and_addresses_and_nothing_else():
 def stubbed(folder: Path, name: str) -> None:
     """A program on PATH that records its arguments, one per line, and its environment."""
     file = folder / name
-    file.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" > "{folder}/{name}.words"\nenv > "{folder}/{name}.env"\n')
+    file.write_text(
+        f'#!/bin/sh\nprintf "%s\\0" "$@" > "{folder}/{name}.words"\nenv > "{folder}/{name}.env"\n', encoding="utf-8"
+    )
     file.chmod(0o755)
 
 
@@ -101,7 +103,7 @@ def words_of(folder: Path, name: str) -> list[str]:
 
 
 def environment_of(folder: Path, name: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in (folder / f"{name}.env").read_text().splitlines() if "=" in line)
+    return dict(line.split("=", 1) for line in (folder / f"{name}.env").read_text(encoding="utf-8").splitlines() if "=" in line)
 
 
 def run(script: str, folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -149,11 +151,11 @@ def test_passwords_stay_off_command_lines(stubs, tmp_path):
     assert refused.returncode != 0
     assert "set PGPASSWORD or GRASP_DATABASE_PASSWORD_FILE" in refused.stderr
     secret = tmp_path / "secret"
-    secret.write_text("hush hush\n")
+    secret.write_text("hush hush\n", encoding="utf-8")
     assert run("tracking.sh", stubs, GRASP_DATABASE_PASSWORD_FILE=str(secret)).returncode == 0
     assert "hush" not in " ".join(words_of(stubs, "mlflow"))
     assert environment_of(stubs, "mlflow")["PGPASSWORD"] == "hush hush"
-    secret.write_text("")
+    secret.write_text("", encoding="utf-8")
     assert run("tracking.sh", stubs, GRASP_DATABASE_PASSWORD_FILE=str(secret)).returncode != 0
 
 
@@ -231,9 +233,9 @@ def test_a_submission_uploads_the_code_and_nothing_else(tmp_path):
     ]
     for name in (*kept, *left):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-        (checkout / name).write_text("x")
-    (checkout / ".gitignore").write_text((ROOT / ".gitignore").read_text())
-    asked = yaml.safe_load((ROOT / "docker" / "runtime_env.yaml").read_text())
+        (checkout / name).write_text("x", encoding="utf-8")
+    (checkout / ".gitignore").write_text((ROOT / ".gitignore").read_text(encoding="utf-8"), encoding="utf-8")
+    asked = yaml.safe_load((ROOT / "docker" / "runtime_env.yaml").read_text(encoding="utf-8"))
     sent: list[set[str]] = []
 
     def upload(folder: str, excludes: list[str], is_file: bool = False) -> None:

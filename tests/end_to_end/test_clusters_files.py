@@ -18,8 +18,8 @@ from tests.end_to_end.rayjob_schema import SCHEMA
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text())
-VOLUME, RAYJOB = yaml.safe_load_all((DOCKER / "rayjob.yaml").read_text())
+COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
+VOLUME, RAYJOB = yaml.safe_load_all((DOCKER / "rayjob.yaml").read_text(encoding="utf-8"))
 GROUPS = [RAYJOB["spec"]["rayClusterSpec"]["headGroupSpec"], *RAYJOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
 SCRIPTS = [*sorted((DOCKER / "commands").glob("*.sh")), DOCKER / "sweep.slurm"]
 
@@ -39,7 +39,7 @@ def instructions(kind: str) -> list[str]:
 
 def exported() -> dict[str, str]:
     """Variables that environment.sh sets to fixed values."""
-    text = (DOCKER / "commands" / "environment.sh").read_text()
+    text = (DOCKER / "commands" / "environment.sh").read_text(encoding="utf-8")
     return dict(re.findall(r"^export (\w+)=(\w+)$", text, re.MULTILINE))
 
 
@@ -72,7 +72,7 @@ def test_the_image_is_built_from_pinned_parts():
 def test_the_image_holds_no_secret_and_nothing_from_the_network():
     assert not instructions("ADD")
     copied = {word for words in instructions("COPY") for word in words.split()[:-1] if not word.startswith("--")}
-    ignore = (DOCKER / "Dockerfile.dockerignore").read_text().split("\n")
+    ignore = (DOCKER / "Dockerfile.dockerignore").read_text(encoding="utf-8").split("\n")
     let_in = {line[1:] for line in ignore if line.startswith("!")}
     assert copied - {"/opt/venv"} == let_in
     assert "*" in ignore
@@ -170,14 +170,16 @@ def test_pods_have_the_environment_of_the_commands():
 
 def test_kuberay_starts_ray_with_options_that_the_commands_use():
     for group, script in zip(GROUPS, ("head", "worker", "worker"), strict=True):
-        words = (DOCKER / "commands" / f"{script}.sh").read_text()
+        words = (DOCKER / "commands" / f"{script}.sh").read_text(encoding="utf-8")
         for option, value in group["rayStartParams"].items():
             assert f"--{option} " in words, option
             assert value in words or option == "dashboard-host"
 
 
 def test_kuberay_and_the_image_agree_on_rays_version():
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line
+    )
     assert RAYJOB["spec"]["rayClusterSpec"]["rayVersion"] == pins["ray"]
 
 
@@ -186,7 +188,7 @@ def test_scripts_pass_a_linter(script: Path):
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
     assert tool("shellcheck", "-x", script.relative_to(ROOT)) == ""
     if script.name != "environment.sh":
-        assert "set -euo pipefail" in script.read_text()
+        assert "set -euo pipefail" in script.read_text(encoding="utf-8")
 
 
 def test_the_script_requests_what_it_relies_on_from_slurm():
@@ -197,6 +199,6 @@ def test_the_script_requests_what_it_relies_on_from_slurm():
 
 
 def directives() -> Iterator[tuple[str, str]]:
-    for line in (DOCKER / "sweep.slurm").read_text().splitlines():
+    for line in (DOCKER / "sweep.slurm").read_text(encoding="utf-8").splitlines():
         if match := re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(\S+))?", line):
             yield match[1], match[2] or ""

@@ -72,13 +72,13 @@ def test_an_upload_that_holds_too_much_or_too_little_is_found(tmp_path):
     assert uploaded(tmp_path).problems
     for name in ("sweeps/cli/main.py", "world_models/zoo/card.json"):
         (package / name).parent.mkdir(parents=True)
-        (package / name).write_text("x" * 1024)
+        (package / name).write_text("x" * 1024, encoding="utf-8")
     good = uploaded(tmp_path)
     assert (good.files, good.problems) == (2, ())
     assert good.megabytes == pytest.approx(2 / 1024)
     for name in rehearsal_checks.LEFT_OUT:
         (package / name).mkdir()
-        (package / name / "x").write_text("x")
+        (package / name / "x").write_text("x", encoding="utf-8")
     assert len(uploaded(tmp_path).problems) == len(rehearsal_checks.LEFT_OUT)
 
 
@@ -141,8 +141,8 @@ def test_ctrl_c_ends_everything(tmp_path):
         )
     try:
         deadline = time.monotonic() + 120
-        while "PostgreSQL answers" not in (tmp_path / "said").read_text():
-            assert running.poll() is None, (tmp_path / "said").read_text()
+        while "PostgreSQL answers" not in (tmp_path / "said").read_text(encoding="utf-8"):
+            assert running.poll() is None, (tmp_path / "said").read_text(encoding="utf-8")
             assert time.monotonic() < deadline
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_everything(tmp_path):
     finally:
         if running.poll() is None:
             running.kill()
-    words = (tmp_path / "said").read_text()
+    words = (tmp_path / "said").read_text(encoding="utf-8")
     assert "rehearsal: stopped" in words
     folder = kept(words)
     assert folder.is_dir()

@@ -58,7 +58,7 @@ def allocation(tmp_path: Path, scratch: Path) -> dict[str, str]:
     bin = tmp_path / "bin"
     bin.mkdir()
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
-        (bin / name).write_text(textwrap.dedent(text).format(python=sys.executable, folder=tmp_path))
+        (bin / name).write_text(textwrap.dedent(text).format(python=sys.executable, folder=tmp_path), encoding="utf-8")
         (bin / name).chmod(0o755)
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "GRASP_"))},
@@ -86,8 +86,8 @@ def start(allocation: dict[str, str], output: Path) -> subprocess.Popen[bytes]:
 def once(holds: Callable[[], object], job: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 150
     while not holds():
-        assert job.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < deadline, log.read_text()[-2000:]
+        assert job.poll() is None, log.read_text(encoding="utf-8")[-2000:]
+        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")[-2000:]
         time.sleep(0.2)
 
 
@@ -97,8 +97,8 @@ def ended(job: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
         code = job.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
         running = "\n".join(title(process)[:200] for process in descendants(job.pid))
-        pytest.fail(f"still running after {seconds} s:\n{running}\n{log.read_text()[-4000:]}")
-    assert code == 0, log.read_text()[-2000:]
+        pytest.fail(f"still running after {seconds} s:\n{running}\n{log.read_text(encoding='utf-8')[-4000:]}")
+    assert code == 0, log.read_text(encoding="utf-8")[-2000:]
 
 
 def named(rows: list[Row]) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def test_a_job_that_runs_out_of_time_is_queued_again_and_goes_on_where_it_was(al
     mine = descendants(job.pid)
     job.send_signal(signal.SIGUSR1)
     ended(job, log, 200)
-    assert (tmp_path / "scontrol.log").read_text() == f"requeue {allocation['SLURM_JOB_ID']}\n"
+    assert (tmp_path / "scontrol.log").read_text(encoding="utf-8") == f"requeue {allocation['SLURM_JOB_ID']}\n"
     before = records(output)
     assert 8 <= len(before) < CELLS, "the sweep ended before it could be stopped: make it longer"
     once_gone(mine)

@@ -87,7 +87,7 @@ def test_a_second_ctrl_c_stops_at_once(model: Path, tmp_path: Path) -> None:
     process = start_grasp("sweep", *slow, "max_rows=64", f"world_models={model}", f"output={tmp_path}")
     until(lambda: process.poll() is not None or bool(list(tmp_path.glob("ledger/part-*"))), "a first result")
     process.send_signal(signal.SIGINT)
-    until(lambda: "finishing" in (tmp_path / "sweeps/smoke/status.json").read_text(), "the first Ctrl-C")
+    until(lambda: "finishing" in (tmp_path / "sweeps/smoke/status.json").read_text(encoding="utf-8"), "the first Ctrl-C")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -151,7 +151,9 @@ def test_two_sweeps_share_a_run_and_each_gets_its_table(model: Path, tmp_path: P
     (conf / "sweep").mkdir(parents=True)
     for name, seeds in (("one", 3), ("two", 5)):
         text = f"# @package _global_\ndefaults:\n  - override /task: [wall]\n  - override /planner: [gd]\n\nname: {name}\n"
-        (conf / "sweep" / f"{name}.yaml").write_text(text + f"horizons: [10]\nseeds: {{start: 0, count: {seeds}}}\n")
+        (conf / "sweep" / f"{name}.yaml").write_text(
+            text + f"horizons: [10]\nseeds: {{start: 0, count: {seeds}}}\n", encoding="utf-8"
+        )
     words = (f"world_models={model}", f"output={tmp_path}/out", "planners.gd.settings.iterations=3", "backend=inline")
     code, printed, said = run(capsys, "sweep", "--conf", conf, "sweep=one,two", "--dry-run", *words)
     assert code == 0, said
@@ -162,7 +164,7 @@ def test_two_sweeps_share_a_run_and_each_gets_its_table(model: Path, tmp_path: P
     assert "sweep one and sweep two: 5 cells, 5 to plan" in printed
     for name in ("one", "two"):
         assert (tmp_path / "out" / "sweeps" / name / "report.csv").exists()
-        assert json.loads((tmp_path / "out" / "sweeps" / name / "status.json").read_text())["state"] == "done"
+        assert json.loads((tmp_path / "out" / "sweeps" / name / "status.json").read_text(encoding="utf-8"))["state"] == "done"
     code, _, said = run(capsys, "sweep", "--conf", conf, "sweep=one,two", "name=same", *words)
     assert (code, said.count("name=same names one sweep")) == (2, 1)
     code, _, said = run(capsys, "sweep", "--conf", conf, "sweep=one,tow", *words)
@@ -225,7 +227,7 @@ def test_requests_are_taken_once_and_nonsense_is_removed(tmp_path: Path) -> None
     assert join_requests.take() == []
     join_requests.submit(JoinRequest("one"))
     join_requests.submit(JoinRequest("two"))
-    (tmp_path / "inbox" / "x.json").write_text("[]")
+    (tmp_path / "inbox" / "x.json").write_text("[]", encoding="utf-8")
     assert {request.sweep for _, request in join_requests.take()} == {"one", "two"}
     assert join_requests.take() == []
     assert not list((tmp_path / "inbox").iterdir())

@@ -178,9 +178,9 @@ def test_a_name_is_free_again_when_the_driver_that_had_it_is_dead(model: Path, t
     words = ["sweep", *GRID, "name=old", "seeds=3", f"world_models={model}", f"output={tmp_path}"]
     ledger = Ledger(Outputs(tmp_path).ledger)
     with ledger.writer():
-        file.write_text(said_by("old", None).to_json())
+        file.write_text(said_by("old", None).to_json(), encoding="utf-8")
         assert _sentence(words).endswith("or let it plan this sweep too with --join.")
-        file.write_text(said_by("old", ledger.holder()).to_json())
+        file.write_text(said_by("old", ledger.holder()).to_json(), encoding="utf-8")
         assert "a sweep named old is running with another grid" in _sentence(words)
 
 
@@ -204,19 +204,19 @@ def test_status_distinguishes_a_sweeps_own_driver_from_others(model: Path, tmp_p
         return stream.getvalue()
 
     assert "0/4 cells are in the ledger" in shown()
-    file.write_text(said_by("s", None).to_json())
+    file.write_text(said_by("s", None).to_json(), encoding="utf-8")
     ledger = Ledger(outputs.ledger)
     with ledger.writer():
         holder = ledger.holder()
         text = shown()
         assert "its driver (host elsewhere, pid 1) is gone without a word, after 1 min 5 s; it was planning" in text
         assert f"another driver writes to the ledger now ({holder}): with --join" in text
-        file.write_text(said_by("s", holder).to_json())
+        file.write_text(said_by("s", holder).to_json(), encoding="utf-8")
         assert "sweep s: planning on" in shown()
         assert "5/8 cells  2 were there" in shown()
-        file.write_text(said_by("s", holder).to_json()[:40])
+        file.write_text(said_by("s", holder).to_json()[:40], encoding="utf-8")
         assert "another version of grasp-orchestrator wrote it" in shown()
-        file.write_text(said_by("s", None).to_json())
+        file.write_text(said_by("s", None).to_json(), encoding="utf-8")
         saved("t", model, tmp_path, "seeds=3")
         assert "sweep s: 5/8 cells, its driver died planning" in shown(None)
     assert "the same `grasp sweep` goes on with it" in shown()

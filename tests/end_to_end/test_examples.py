@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_page_of_the_python_interface_is_current():
     page = runpy.run_path(str(ROOT / "docs" / "make_api.py"))["page"]()
-    assert (ROOT / "docs" / "api.md").read_text() == page, "run python docs/make_api.py"
+    assert (ROOT / "docs" / "api.md").read_text(encoding="utf-8") == page, "run python docs/make_api.py"
 
 
 def test_its_examples_hold(tmp_path, monkeypatch):
@@ -55,4 +55,4 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     assert "text/html" in shown
     folder = tmp_path / "outputs" / "sweeps" / "first"
     assert (folder / "report.html").exists()
-    assert "s/plan, all" in (folder / "report.txt").read_text(), "the report went to the notebook"
+    assert "s/plan, all" in (folder / "report.txt").read_text(encoding="utf-8"), "the report went to the notebook"

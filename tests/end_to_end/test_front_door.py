@@ -30,7 +30,9 @@ def typed_names(module: str) -> set[str]:
     """Names that a module imports for type checkers, or otherwise."""
     source = import_module(module).__file__
     assert source is not None
-    imports = [node for node in ast.walk(ast.parse(Path(source).read_text())) if isinstance(node, ast.ImportFrom)]
+    imports = [
+        node for node in ast.walk(ast.parse(Path(source).read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
     return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
@@ -77,9 +79,9 @@ def foreign_sweeps(folder: Path) -> Path:
     package, info = folder / "sweeps", folder / "wandb_sweeps-1.0.dist-info"
     package.mkdir(parents=True)
     info.mkdir()
-    (package / "__init__.py").write_text("")
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wandb-sweeps\nVersion: 1.0\n")
-    (info / "RECORD").write_text("sweeps/__init__.py,,\nwandb_sweeps-1.0.dist-info/METADATA,,\n")
+    (package / "__init__.py").write_text("", encoding="utf-8")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: wandb-sweeps\nVersion: 1.0\n", encoding="utf-8")
+    (info / "RECORD").write_text("sweeps/__init__.py,,\nwandb_sweeps-1.0.dist-info/METADATA,,\n", encoding="utf-8")
     return folder
 
 
@@ -97,7 +99,9 @@ def test_another_distributions_package_in_the_way_is_named_in_one_sentence(tmp_p
 
 def test_a_package_that_another_distribution_has_overwritten_is_named_in_one_sentence(tmp_path):
     folder = foreign_sweeps(tmp_path / "site")
-    (folder / "grasp_orchestrator.py").write_text(Path(grasp_orchestrator.__file__).read_text())
+    (folder / "grasp_orchestrator.py").write_text(
+        Path(grasp_orchestrator.__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
     code = "import grasp_orchestrator as grasp\ntry:\n    grasp.sweep\nexcept ImportError as error:\n    print(error)"
     assert python(code, folder).startswith(
         f"'sweeps' in {folder / 'sweeps'} was overwritten by that of the distribution 'wandb-sweeps': uninstall"
@@ -105,7 +109,9 @@ def test_a_package_that_another_distribution_has_overwritten_is_named_in_one_sen
 
 
 def test_a_package_that_is_missing_is_named_in_one_sentence(tmp_path):
-    (tmp_path / "grasp_orchestrator.py").write_text(Path(grasp_orchestrator.__file__).read_text())
+    (tmp_path / "grasp_orchestrator.py").write_text(
+        Path(grasp_orchestrator.__file__).read_text(encoding="utf-8"), encoding="utf-8"
+    )
     code = "import grasp_orchestrator as grasp\ntry:\n    grasp.sweep\nexcept ImportError as error:\n    print(error)"
     # Without site-packages, where the packages are.
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=tmp_path, env={}, check=True)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-MAKEFILE = (ROOT / "Makefile").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def recipe(target: str) -> list[str]:
@@ -17,14 +17,14 @@ def recipe(target: str) -> list[str]:
 
 
 def test_pre_commit_runs_what_make_check_runs():
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
     assert [hook["entry"] for hook in hooks] == recipe("check")
     assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in hooks)
 
 
 def test_ci_runs_checks_tests_and_documentation():
-    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     called = [found[1] for line in lines if (found := re.match(r"make ([a-z-]+)", line))]
     assert called == ["check", "docs", "test", "test-long"]
 
@@ -39,6 +39,6 @@ def test_documentation_is_built_strictly():
 )
 def test_links_lead_to_files_on_a_git_host_too(page):
     """The site's build checks them as the site has them, with their anchors."""
-    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()]
     assert not missing

@@ -51,8 +51,8 @@ def records(output: Path) -> dict[str, str]:
 
 def left_to_plan(log: Path) -> int:
     """Number of cells that a driver said it would plan."""
-    found = re.search(r"(\d+)\s+to\s+plan", log.read_text())
-    assert found is not None, log.read_text()
+    found = re.search(r"(\d+)\s+to\s+plan", log.read_text(encoding="utf-8"))
+    assert found is not None, log.read_text(encoding="utf-8")
     return int(found[1])
 
 
@@ -79,7 +79,7 @@ def test_every_cell_once_whatever_dies_when(tmp_path):
     assert left_to_plan(log) == CELLS - len(seen)
     final = records(output)
     assert final.items() >= seen.items()
-    grid = json.loads((output / "sweeps" / "killed" / "sweep.json").read_text())
+    grid = json.loads((output / "sweeps" / "killed" / "sweep.json").read_text(encoding="utf-8"))
     assert len(final) == 12 * len(grid["entries"]) == CELLS
 
 

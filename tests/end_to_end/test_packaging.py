@@ -60,8 +60,8 @@ def test_models_are_small(wheel):
 
 
 def test_every_dependency_is_pinned_to_one_version():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     pins = dict(line.split("==") for line in lines)
     named = {_plain(name) for name in pins}
     assert len(named) == len(lines)

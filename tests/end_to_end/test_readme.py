@@ -27,8 +27,8 @@ QUICK_PIXELS = {
 """Settings that train the example task from pictures in seconds."""
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("sweeps.md", "extending.md"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("sweeps.md", "extending.md"))
 FILES = dict(re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", PAGES, re.DOTALL))
 
 
@@ -41,7 +41,7 @@ def module(tmp_path, monkeypatch):
 
     def load(path: str) -> types.ModuleType:
         name = f"example_{Path(path).stem}"
-        (folder / f"{name}.py").write_text(FILES[path])
+        (folder / f"{name}.py").write_text(FILES[path], encoding="utf-8")
         monkeypatch.delitem(sys.modules, name, raising=False)
         return importlib.import_module(name)
 
@@ -55,7 +55,7 @@ def conf(tmp_path):
         if path.startswith("my_conf/"):
             file = tmp_path / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text.replace("outputs/", f"{tmp_path}/outputs/"))
+            file.write_text(text.replace("outputs/", f"{tmp_path}/outputs/"), encoding="utf-8")
     return tmp_path / "my_conf"
 
 
@@ -107,7 +107,7 @@ def test_the_task_is_learnt_and_planned_with_the_new_planner(conf, module, monke
     assert "climbing: iterations 20, samples 200, else defaults" in said
     assert (conf.parent / "outputs" / "plans" / "glide-climbing-H20-seed1.gif").is_file()
     recipe = {"name": "glide_pixels", "kind": "jepa", "task": {"name": "glide", "settings": {}}, "train": QUICK_PIXELS}
-    (conf / "world_model" / "glide_pixels.yaml").write_text(yaml.safe_dump(recipe))
+    (conf / "world_model" / "glide_pixels.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     assert main(["train", "glide_pixels", "--conf", str(conf), f"out={conf.parent}/models"]) == 0
     model = f"world_model={conf.parent}/models/glide_pixels"
     settings = [f"planners.gd.settings.{key}" for key in ("iterations=3", "attempts=1")]

@@ -57,7 +57,7 @@ def freeze(frozen: dict[str, dict[str, dict[str, dict]]]) -> None:
 
 
 if __name__ == "__main__":
-    table = json.loads(FROZEN.read_text())
+    table = json.loads(FROZEN.read_text(encoding="utf-8"))
     freeze(table)
-    FROZEN.write_text(json.dumps(table, indent=1) + "\n")
-    IDENTITIES.write_text(json.dumps(ids(), indent=1) + "\n")
+    FROZEN.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    IDENTITIES.write_text(json.dumps(ids(), indent=1) + "\n", encoding="utf-8")

@@ -99,7 +99,7 @@ def sibling_config(path: Path, name: str = "config.json") -> Mapping[str, object
     if not file.is_file():
         return {}
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} cannot be read ({error}): copy it again, or move it away.") from error
     require(isinstance(found, dict), f"{file} does not hold a mapping: copy it again, or move it away.")

@@ -75,7 +75,7 @@ def _compile(compiler: str, flags: tuple[str, ...], source: Path, target: Path) 
     part = target.with_suffix(f".{os.getpid()}")
     command = [compiler, *flags, "-shared", "-fPIC", "-o", str(part), str(source), "-lm"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise NativeUnavailableError(f"{compiler} took more than {_SECONDS} s.") from error
     if done.returncode != 0:

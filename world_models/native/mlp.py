@@ -215,7 +215,7 @@ class NativeMLP:
 def processor() -> frozenset[str]:
     """The processor's extensions; empty if the system is not Linux."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return frozenset()
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())

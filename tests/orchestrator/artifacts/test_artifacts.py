@@ -184,6 +184,6 @@ def test_a_picture_that_fails_costs_the_picture_only(monkeypatch: pytest.MonkeyP
 
 
 def test_a_blocked_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match="choose one that you may write to"):
         ArtifactStore(LocalStorage(tmp_path / "file")).keep(drawn(plane_point(), video=False))

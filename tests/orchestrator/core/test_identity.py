@@ -14,7 +14,7 @@ from planners.identity import FROZEN, algorithm_version, identity_settings
 from planners.settings import Scalar, Settings, number
 from tests.golden.make_identities import IDENTITIES, freeze, ids, points
 
-GOLDEN = json.loads(IDENTITIES.read_text())
+GOLDEN = json.loads(IDENTITIES.read_text(encoding="utf-8"))
 RULE = (
     "These cells have other ids than before, so every ledger would plan them anew: put the default back if that was not meant, "
     "raise `algorithm_version` in the planner's settings class if it plans otherwise now, "
@@ -35,8 +35,8 @@ def test_ids_are_those_that_were_written_down() -> None:
 
 
 def test_every_setting_of_every_planner_has_a_frozen_default() -> None:
-    frozen = json.loads(FROZEN.read_text())
-    grown = json.loads(FROZEN.read_text())
+    frozen = json.loads(FROZEN.read_text(encoding="utf-8"))
+    grown = json.loads(FROZEN.read_text(encoding="utf-8"))
     freeze(grown)
     assert grown == frozen, "planners/frozen_defaults.json lacks a setting or version: python -m tests.golden.make_identities"
     for name, (kind, _) in PLANNERS.items():

@@ -216,13 +216,13 @@ def test_foreign_and_corrupt_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"part-.*is damaged"):
         Ledger(truncated.root).table()
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "readme.txt").write_text("mine")
+    (tmp_path / "notes" / "readme.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match=r"readme\.txt is not a part of a ledger"):
         Ledger(tmp_path / "notes").table()
 
 
 def test_a_location_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write to the folder"), Ledger(tmp_path / "file" / "ledger").writer():
         pass
     with pytest.raises(UserError, match="not open for writing"):

@@ -103,7 +103,7 @@ def test_a_writer_that_lost_its_lock_stops_before_it_writes(tmp_path: Path) -> N
     ledger = Ledger(tmp_path)
     with ledger.writer():
         ledger.append(batch(0))
-        (tmp_path / ".lock").write_text(Holder("elsewhere", 7, True, "other").to_json())
+        (tmp_path / ".lock").write_text(Holder("elsewhere", 7, True, "other").to_json(), encoding="utf-8")
         with pytest.raises(UserError, match=r"another driver has taken over .* .host elsewhere, pid 7.: this one stops"):
             ledger.append(batch(1))
         (tmp_path / ".lock").unlink()

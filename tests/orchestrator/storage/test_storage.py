@@ -230,7 +230,7 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     storage.write("part.parquet", b"1")
     (tmp_path / ".part.parquet.tmp").write_bytes(b"half")
-    (tmp_path / ".lock").write_text("")
+    (tmp_path / ".lock").write_text("", encoding="utf-8")
     storage.sweep()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "part.parquet"]
     storage.sweep("nowhere")

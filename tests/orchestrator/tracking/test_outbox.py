@@ -276,7 +276,7 @@ def test_spoilt_records_are_set_aside_and_block_nothing(tmp_path, ledger):
     outbox, store = Outbox(tmp_path), Store()
     outbox.add(points_record("A", 0))
     for number, text in enumerate(["", "{", "[]", '{"kind": "other"}', '{"kind": "points"}', "null"]):
-        (tmp_path / f"{number + 1:010d}-0000000{number}.json").write_text(text)
+        (tmp_path / f"{number + 1:010d}-0000000{number}.json").write_text(text, encoding="utf-8")
     outbox.add(points_record("A", 1))
     working = relay(tmp_path, store, ledger)
     while working.deliver_next(lambda record: False):

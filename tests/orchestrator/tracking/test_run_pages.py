@@ -57,14 +57,14 @@ def test_a_model_is_an_input_by_its_card_and_by_its_data() -> None:
 def test_the_diff_is_the_checkouts_masked_and_bounded(tmp_path: Path) -> None:
     assert git_diff(tmp_path) == "# not a git checkout"
     file = tmp_path / "file"
-    file.write_text("one\n")
+    file.write_text("one\n", encoding="utf-8")
     for words in (["init", "-q"], ["add", "file"], ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
     assert git_diff(tmp_path) == "# nothing was changed"
-    file.write_text("postgresql://me:secret@db/runs\n")
+    file.write_text("postgresql://me:secret@db/runs\n", encoding="utf-8")
     assert "+postgresql://db/runs" in git_diff(tmp_path)
     assert "secret" not in git_diff(tmp_path)
-    file.write_text("x" * (DIFF_LIMIT + 1000))
+    file.write_text("x" * (DIFF_LIMIT + 1000), encoding="utf-8")
     assert "# cut here" in git_diff(tmp_path)
 
 

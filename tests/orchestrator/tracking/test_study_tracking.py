@@ -69,7 +69,7 @@ def test_a_study_is_a_run_and_each_trial_its_child(study, tmp_path):
     views = study.views()
     assert {view.state for view in views} == {State.COMPLETE, State.PRUNED}
     table = tmp_path / "held_out.json"
-    table.write_text(json.dumps({"columns": ["settings"], "data": [["default"]]}))
+    table.write_text(json.dumps({"columns": ["settings"], "data": [["default"]]}), encoding="utf-8")
     StudyTracker(tracking_store(tmp_path), info()).finish(views, [table], "what came out")
     check(tmp_path, views)
     client, found = runs(tmp_path)

@@ -263,7 +263,9 @@ def test_a_point_with_thousands_of_seeds_is_tracked_in_parts_and_goes_on_where_i
         assert set(bench.history(run, key)) == set(range(count))
     assert bench.history(run, "distance")[2499] == 0.25 * 2499
     assert bench.files(run) == ["cells.json", "cells.parquet", "images", "rollout"]
-    shown = json.loads(Path(bench.client.download_artifacts(run.info.run_id, "cells.json", str(tmp_path))).read_text())
+    shown = json.loads(
+        Path(bench.client.download_artifacts(run.info.run_id, "cells.json", str(tmp_path))).read_text(encoding="utf-8")
+    )
     assert len(shown["data"]) == 1000
     whole = bench.client.download_artifacts(run.info.run_id, "cells.parquet", str(tmp_path))
     assert pq.read_table(whole)["seed"].to_pylist() == list(range(count))

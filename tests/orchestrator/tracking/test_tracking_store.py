@@ -142,7 +142,7 @@ def test_credentials_come_from_the_address_or_the_environment(answers, monkeypat
 def test_a_file_that_is_not_a_database_is_refused(tmp_path):
     file = tmp_path / "mlflow.db"
     assert TrackingStore(f"sqlite:///{file}", tmp_path).check() is None
-    file.write_text("this is a text, and a long one")
+    file.write_text("this is a text, and a long one", encoding="utf-8")
     with pytest.raises(UserError, match="is not an SQLite database"):
         TrackingStore(f"sqlite:///{file}", tmp_path).check()
 

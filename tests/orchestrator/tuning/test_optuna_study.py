@@ -165,8 +165,8 @@ def test_storages_that_cannot_be_used_are_refused_without_their_secrets(location
 
 def test_a_file_that_is_not_a_journal_is_refused(tmp_path):
     journal = tmp_path / "journal"
-    journal.write_text("good morning\n{}\n")
-    with pytest.raises(UserError, match="is not an Optuna journal"):
+    journal.write_text("good morning\n{}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 1.* is not a line of Optuna's journal"):
         open_storage(journal)
     with pytest.raises(UserError, match="cannot be written"):
         open_storage(Path("/proc/nowhere/journal"))

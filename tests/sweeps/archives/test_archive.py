@@ -49,7 +49,7 @@ def test_it_reads_elsewhere_as_it_was(home: Outputs, archive: Path, tmp_path: Pa
     assert tables[0].equals(tables[1])
     assert there.load("few") == home.load("few")
     assert main(["report", "few", f"output={tmp_path}"]) == 0
-    reports = [(outputs.sweep("few") / "report.csv").read_text() for outputs in (home, there)]
+    reports = [(outputs.sweep("few") / "report.csv").read_text(encoding="utf-8") for outputs in (home, there)]
     assert reports[0] == reports[1]
 
 
@@ -107,7 +107,7 @@ def test_names_in_the_archive_stay_below_the_output_folder(archive: Path, tmp_pa
 
 def test_bad_input_is_one_sentence(home: Outputs, archive: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.zip"
-    text.write_text("no zip")
+    text.write_text("no zip", encoding="utf-8")
     for file in (text, tmp_path / "nowhere.zip"):
         with pytest.raises(UserError, match="cannot be read as an exported sweep"):
             import_archive(file, Outputs(tmp_path / "out"), None, QUIET)

@@ -105,7 +105,8 @@ def test_a_setting_of_the_command_line_wins_over_files_and_rules(tmp_path):
     planner.mkdir()
     (planner / "tuned.yaml").write_text(
         "# @package planners.tuned\nname: gd\nsettings: {iterations: 10}\n"
-        "overrides:\n- {task: wall, settings: {iterations: 20}}\n- {task: wall, horizon: 50, settings: {lr: 0.5}}\n"
+        "overrides:\n- {task: wall, settings: {iterations: 20}}\n- {task: wall, horizon: 50, settings: {lr: 0.5}}\n",
+        encoding="utf-8",
     )
 
     def settings(*overrides):
@@ -122,7 +123,8 @@ def test_a_folder_of_the_users_own_configs_adds_options(tmp_path):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(
         "# @package _global_\ndefaults:\n  - override /task: [wall_deep]\n  - override /planner: [gd]\n"
-        "name: mine\nseeds: [5]\nhorizons: [100]\n"
+        "name: mine\nseeds: [5]\nhorizons: [100]\n",
+        encoding="utf-8",
     )
     spec = spec_of(compose("config", ["sweep=mine"], tmp_path), tmp_path)
     assert (spec.name, spec.seeds) == ("mine", (5,))

@@ -49,7 +49,7 @@ def diagnosed(words):
 
 
 def lines(file: Path) -> list[dict[str, str]]:
-    with file.open() as stream:
+    with file.open(encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -100,7 +100,9 @@ def test_mlflow_keeps_figures_tables_and_verdicts(diagnosed):
     assert files["figures"] == {"curvature.png", "gradients.png", "brittleness.png", "ablation.png"}
     assert files["tables"] == {f"{name}.csv" for name in ("claims", "curvature", "gradients", "brittleness", "ablation")}
     read = client.download_artifacts(parent.info.run_id, "tables/claims.csv")
-    assert Path(read).read_text() == (diagnosed.root / "diagnose" / "wall-tiny" / "claims.csv").read_text()
+    assert Path(read).read_text(encoding="utf-8") == (diagnosed.root / "diagnose" / "wall-tiny" / "claims.csv").read_text(
+        encoding="utf-8"
+    )
     children = client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     assert len(children) == 1 + len(ABLATIONS)
 

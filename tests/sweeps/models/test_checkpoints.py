@@ -66,7 +66,9 @@ def test_inspect_reads_folders_and_safetensors(tmp_path, capsys):
     folder = tmp_path / "published"
     folder.mkdir()
     save_file(lewm_state(SMALL), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"encoder": {}, "predictor": {"heads": 4, "dim_head": 32}}))
+    (folder / "config.json").write_text(
+        json.dumps({"encoder": {}, "predictor": {"heads": 4, "dim_head": 32}}), encoding="utf-8"
+    )
     assert main(["models", "inspect", str(folder)]) == 0
     shown = capsys.readouterr().out
     assert "28 px in patches of 14" in shown
@@ -249,7 +251,7 @@ def hostile(tmp_path, request):
         torch.save({"model": tdmpc2_state(2, 2, **SMALL_AGENT)}, path)
         path.write_bytes(path.read_bytes()[:-2000])
     elif kind == "text":
-        path.write_text("not a checkpoint")
+        path.write_text("not a checkpoint", encoding="utf-8")
     elif kind == "huge_header":
         path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
     elif kind == "zip_without_pickle":
@@ -287,12 +289,12 @@ def test_a_hostile_card_is_refused(tmp_path, capsys):
     """A checkpoint folder that looks like ours."""
     (tmp_path / "model.safetensors").write_bytes(_lying_header(HEADERS["beyond_the_end"]))
     for text in ("[" * 100_000, "{", "[1]", '{"format": "someone-else/9"}', '{"format": "grasp-orchestrator/lewm/1"}'):
-        (tmp_path / "card.json").write_text(text)
+        (tmp_path / "card.json").write_text(text, encoding="utf-8")
         refused(capsys, "inspect", str(tmp_path))
 
 
 def test_a_damaged_config_is_refused(tmp_path, capsys):
     torch.save(lewm_state(SMALL), tmp_path / "weights.pt")
     for text in ("[" * 100_000, "{", "[1]"):
-        (tmp_path / "config.json").write_text(text)
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
         assert "config.json" in refused(capsys, "inspect", str(tmp_path / "weights.pt"))

@@ -60,7 +60,7 @@ def number(values: list[float]) -> str:
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     results = made_up(mixed)
-    return results, folder, build(results, folder).read_text()
+    return results, folder, build(results, folder).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module", params=["made up", "published"])
@@ -68,7 +68,7 @@ def page(request, built):
     """Results, and the page that tells them."""
     if request.param == "made up":
         return built[0], built[2]
-    return read(PUBLISHED), (PUBLISHED.parent.parent / "planning-quality.md").read_text()
+    return read(PUBLISHED), (PUBLISHED.parent.parent / "planning-quality.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("title", "part"), [("Own budgets", "own"), ("Equal seconds", "equal")])
@@ -136,7 +136,9 @@ def test_the_published_page_is_made_of_the_published_results(tmp_path):
     assets = tmp_path / "planning-quality"
     shutil.copytree(PUBLISHED.parent, assets)
     assert PUBLISHED.stat().st_size < 5_000_000
-    assert build(read(PUBLISHED), tmp_path).read_text() == (PUBLISHED.parent.parent / "planning-quality.md").read_text()
+    assert build(read(PUBLISHED), tmp_path).read_text(encoding="utf-8") == (
+        PUBLISHED.parent.parent / "planning-quality.md"
+    ).read_text(encoding="utf-8")
     assert (assets / "results.parquet").read_bytes() == PUBLISHED.read_bytes()
 
 
@@ -242,13 +244,13 @@ def test_results_come_back_as_they_were(built, tmp_path):
     back = read(folder / "planning-quality" / "results.parquet")
     assert back.table.equals(results.table)
     assert back.facts == results.facts
-    assert build(back, tmp_path).read_text() == text
+    assert build(back, tmp_path).read_text(encoding="utf-8") == text
 
 
 def test_files_that_are_not_results_are_refused(tmp_path):
     with pytest.raises(UserError, match="is not a file"):
         read(tmp_path / "none.parquet")
-    (tmp_path / "text").write_text("no table")
+    (tmp_path / "text").write_text("no table", encoding="utf-8")
     with pytest.raises(UserError, match="holds no results of grasp quality"):
         read(tmp_path / "text")
     write(Results(made_up(mixed).table, {**FACTS, "version": 99}), tmp_path / "later.parquet")
@@ -263,15 +265,15 @@ def test_the_shown_failures_have_a_sentence_each(tmp_path):
     assert one.cells.distance[at] == max(row["distance"] for row in mine)
     assets = tmp_path / "planning-quality"
     assets.mkdir()
-    assert "not looked at yet" in build(results, tmp_path).read_text()
-    (assets / "worst.yaml").write_text(f'"{one.ids[at]}": the block is pushed from the wrong side.\n')
+    assert "not looked at yet" in build(results, tmp_path).read_text(encoding="utf-8")
+    (assets / "worst.yaml").write_text(f'"{one.ids[at]}": the block is pushed from the wrong side.\n', encoding="utf-8")
     (assets / f"{one.ids[at]}.gif").touch()
-    text = build(results, tmp_path).read_text()
+    text = build(results, tmp_path).read_text(encoding="utf-8")
     assert "the block is pushed from the wrong side." in text
     assert f"planning-quality/{one.ids[at]}.gif" in text
-    (assets / "remarks.md").write_text("## Why\n\nThe model slides.\n")
-    assert "|\n\n## Why\n\nThe model slides.\n\n## Own budgets" in build(results, tmp_path).read_text()
-    (assets / "worst.yaml").write_text("- a list\n")
+    (assets / "remarks.md").write_text("## Why\n\nThe model slides.\n", encoding="utf-8")
+    assert "|\n\n## Why\n\nThe model slides.\n\n## Own budgets" in build(results, tmp_path).read_text(encoding="utf-8")
+    (assets / "worst.yaml").write_text("- a list\n", encoding="utf-8")
     with pytest.raises(UserError, match="is not a list of sentences"):
         read_notes(assets / "worst.yaml")
 

@@ -205,11 +205,11 @@ def test_a_finished_study_plans_nothing_and_writes_the_same_bytes(ended, conf, c
 
 def test_the_seconds_of_grasp_can_be_found_again(ended, conf):
     file = ended / "quality" / "seconds.json"
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     file.unlink()
     rows = ledger_rows(ended)
     assert main(words(conf, ended)) == 0
-    assert (file.read_text(), ledger_rows(ended)) == (text, rows)
+    assert (file.read_text(encoding="utf-8"), ledger_rows(ended)) == (text, rows)
 
 
 def test_page_and_figures_come_from_the_results_alone(ended, conf, tmp_path):

@@ -54,5 +54,5 @@ def tiny_study(folder: Path, study: str = STUDY) -> Path:
         ("planning_quality", "tiny", study),
     ):
         (conf / group).mkdir(parents=True, exist_ok=True)
-        (conf / group / f"{name}.yaml").write_text(text)
+        (conf / group / f"{name}.yaml").write_text(text, encoding="utf-8")
     return conf

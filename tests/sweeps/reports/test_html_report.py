@@ -142,7 +142,7 @@ def test_one_seed_makes_no_claims(tmp_path: Path) -> None:
         assert row.success.interval[1] - row.success.interval[0] > 0.7
         assert row.versus is None or row.versus.verdict is Verdict.UNCLEAR
         assert row.versus is None or row.versus.progress_interval is None
-    text = (outputs.sweep("demo") / "report.csv").read_text()
+    text = (outputs.sweep("demo") / "report.csv").read_text(encoding="utf-8")
     assert "better" not in text
     assert "worse" not in text
 
@@ -172,5 +172,5 @@ def test_a_report_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "9 cells are missing: run the sweep again" in said
     assert "s/plan, all" in said, "what it took is printed"
-    page = (tmp_path / "sweeps" / "demo" / "report.html").read_text()
+    page = (tmp_path / "sweeps" / "demo" / "report.html").read_text(encoding="utf-8")
     assert "9 cells are missing" in page

@@ -134,7 +134,7 @@ def test_saved_sweeps_are_found_by_name_and_the_latest_without(tmp_path):
     assert outputs.load() == outputs.load("s") == grid()
     with pytest.raises(UnknownNameError, match="'s'"):
         outputs.load("ss")
-    (outputs.sweep("s") / "sweep.json").write_text("{}")
+    (outputs.sweep("s") / "sweep.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="run the sweep again"):
         outputs.load("s")
 

@@ -188,7 +188,7 @@ def assert_no_secret(folder: Path, secret: str) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             assert secret.encode() not in file.read_bytes(), file
-    config = yaml.safe_load((folder / "sweeps" / "smoke" / "config.yaml").read_text())
+    config = yaml.safe_load((folder / "sweeps" / "smoke" / "config.yaml").read_text(encoding="utf-8"))
     assert config["tracking"]["uri"].startswith("postgresql://127.0.0.1")
 
 

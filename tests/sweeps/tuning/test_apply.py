@@ -48,7 +48,7 @@ def ended(model, tmp_path_factory):
 
 
 def winner_of(folder) -> dict:
-    return json.loads((folder / "studies" / "cheap" / "winner.json").read_text())["candidates"][0]
+    return json.loads((folder / "studies" / "cheap" / "winner.json").read_text(encoding="utf-8"))["candidates"][0]
 
 
 def point_of(model, conf, planner: str) -> Point:
@@ -75,7 +75,7 @@ def test_the_rounded_winner_is_judged_on_the_held_out_seeds_beside_the_winner(en
     seeds = Ledger(folder / "ledger").finished_seeds()
     found = seeds[judged_point(spec, rounded["settings"]).point_id]
     assert sorted(map(int, found)) == list(spec.seed_split.held_out)
-    assert "Rounded to 3 digits they succeed alike" in (folder / "studies" / "cheap" / "report.txt").read_text()
+    assert "Rounded to 3 digits they succeed alike" in (folder / "studies" / "cheap" / "report.txt").read_text(encoding="utf-8")
 
 
 def test_a_study_that_has_judged_its_rounded_winner_plans_nothing_again(ended, model):
@@ -93,7 +93,7 @@ def test_what_is_applied_is_what_was_judged_with_three_digits(planner, ended, mo
     assert point_of(model, tmp_path, planner).point_id == judged_point(spec, rounded["settings"]).point_id
     # A planner that is there keeps its own file; a new one gets a file that a person can edit.
     assert (tmp_path / "planner" / f"{planner}.yaml").exists() == (planner == "mine")
-    said = yaml.safe_load((tmp_path / "tuned" / planner / "wall-10.yaml").read_text())["provenance"]
+    said = yaml.safe_load((tmp_path / "tuned" / planner / "wall-10.yaml").read_text(encoding="utf-8"))["provenance"]
     assert said["held_out_success"] == said["rounding"]["rounded_success"]
     assert said["rounding"]["taken"] is True
     assert said["rounding"]["unrounded_success"] == winner_of(folder)["held_out"]["success"]
@@ -103,9 +103,9 @@ def test_another_studys_winner_goes_beside_the_first(ended, tmp_path, capsys):
     folder, _ = ended
     shutil.copytree(folder / "studies" / "cheap", tmp_path / "out" / "studies" / "later")
     file = tmp_path / "out" / "studies" / "later" / "winner.json"
-    report = json.loads(file.read_text())
+    report = json.loads(file.read_text(encoding="utf-8"))
     report["study"], report["places"][0]["horizon"] = "later", 20
-    file.write_text(json.dumps(report))
+    file.write_text(json.dumps(report), encoding="utf-8")
     conf = str(tmp_path / "conf")
     assert main(["tune", "apply", "cheap", "--name", "mine", "--conf", conf, f"output={folder}"]) == 0
     assert main(["tune", "apply", "later", "--name", "mine", "--conf", conf, f"output={tmp_path / 'out'}"]) == 0
@@ -126,7 +126,7 @@ def test_digits_are_kept_where_rounding_costs_success_or_was_not_judged(rounded,
     folder, spec = ended
     shutil.copytree(folder / "studies", tmp_path / "out" / "studies")
     file = tmp_path / "out" / "studies" / "cheap" / "winner.json"
-    report = json.loads(file.read_text())
+    report = json.loads(file.read_text(encoding="utf-8"))
     winner = report["candidates"][0]
     if rounded == "worse":
         winner["held_out"]["success"] = 1.0
@@ -134,11 +134,11 @@ def test_digits_are_kept_where_rounding_costs_success_or_was_not_judged(rounded,
         winner["rounded"] |= {"alike": False, "p_value": 0.01}
     else:
         del winner["rounded"]  # a study of an earlier version
-    file.write_text(json.dumps(report))
+    file.write_text(json.dumps(report), encoding="utf-8")
     conf = tmp_path / "conf"
     assert main(["tune", "apply", "cheap", "--name", "mine", "--conf", str(conf), f"output={tmp_path / 'out'}"]) == 0
     assert said in " ".join(capsys.readouterr().out.split())
     assert point_of(model, conf, "mine").point_id == judged_point(spec, winner["settings"]).point_id
-    provenance = yaml.safe_load((conf / "tuned" / "mine" / "wall-10.yaml").read_text())["provenance"]
+    provenance = yaml.safe_load((conf / "tuned" / "mine" / "wall-10.yaml").read_text(encoding="utf-8"))["provenance"]
     assert provenance["held_out_success"] == winner["held_out"]["success"]
     assert provenance.get("rounding", {}).get("taken") == (False if rounded == "worse" else None)

@@ -64,13 +64,13 @@ def test_a_study_leaves_its_report_its_pictures_and_its_winner(ended):
     study = folder / "studies" / "quick"
     found = {file.name for file in study.iterdir()}
     assert {"report.txt", "winner.json", "held_out.json", "config.yaml", "history.png", "parallel.png"} <= found
-    report = (study / "report.txt").read_text()
+    report = (study / "report.txt").read_text(encoding="utf-8")
     assert "held out [95 %], n 6" in report
     assert "default" in report
-    winner = json.loads((study / "winner.json").read_text())
+    winner = json.loads((study / "winner.json").read_text(encoding="utf-8"))
     assert winner["held_out_seeds"] == "2000..2005"
     assert {candidate["trial"] for candidate in winner["candidates"]} >= {None}
-    table = json.loads((study / "held_out.json").read_text())
+    table = json.loads((study / "held_out.json").read_text(encoding="utf-8"))
     assert {len(row) for row in table["data"]} == {len(table["columns"])}
     assert len(set(table["columns"])) == len(table["columns"])
     # Every candidate, the default among them, was judged on both sets of fresh seeds.
@@ -99,12 +99,12 @@ def test_a_study_goes_on_to_a_larger_total(model, tmp_path):
 
 def test_the_winner_is_a_config_that_a_sweep_takes(ended, tmp_path, model):
     folder, _ = ended
-    winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text())
+    winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text(encoding="utf-8"))
     trial = next(candidate for candidate in winner["candidates"] if candidate["trial"] is not None)
     number = str(trial["trial"])
     arguments = ["tune", "apply", "quick", "--name", "mine", "--conf", str(tmp_path), f"output={folder}", "--trial", number]
     assert main(arguments) == 0
-    said = yaml.safe_load((tmp_path / "tuned" / "mine" / "wall-10.yaml").read_text())["provenance"]
+    said = yaml.safe_load((tmp_path / "tuned" / "mine" / "wall-10.yaml").read_text(encoding="utf-8"))["provenance"]
     assert said["study"] == "quick"
     assert said["trial"] == trial["trial"]
     assert said["held_out_seeds"] == "2000..2005"
@@ -135,7 +135,7 @@ def test_what_apply_refuses(ended, tmp_path, capsys):
     capsys.readouterr()
     (tmp_path / "tuned" / "there").mkdir(parents=True)
     (tmp_path / "tuned" / "there" / "wall-10.yaml").touch()
-    winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text())
+    winner = json.loads((folder / "studies" / "quick" / "winner.json").read_text(encoding="utf-8"))
     number = next(str(each["trial"]) for each in winner["candidates"] if each["trial"] is not None)
     assert main(["tune", "apply", "quick", "--name", "there", "--trial", number, *base]) == 2
     assert "wall-10.yaml exists already" in capsys.readouterr().err
@@ -212,7 +212,7 @@ def test_several_objectives_make_a_front(model, tmp_path, capsys):
     said = capsys.readouterr().out
     assert re.search(r"the front has \d+ points", said)
     assert (tmp_path / "studies" / "front" / "front.png").is_file()
-    winner = json.loads((tmp_path / "studies" / "front" / "winner.json").read_text())
+    winner = json.loads((tmp_path / "studies" / "front" / "winner.json").read_text(encoding="utf-8"))
     points = [each for each in winner["candidates"] if each["trial"] is not None]
     values = [(each["tuning"]["values"]["cost"], each["tuning"]["values"]["evaluations"]) for each in points]
     assert not any(a != b and a[0] <= b[0] and a[1] <= b[1] for a in values for b in values), "a point of the front is beaten"

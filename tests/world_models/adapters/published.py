@@ -205,7 +205,7 @@ def dino_wm_file(
     states["predictor"] = {name: value.detach().clone() for name, value in predictor.state_dict().items()}
     torch.save(content, path)
     if settings is not None:
-        (folder / "hydra.yaml").write_text(settings)
+        (folder / "hydra.yaml").write_text(settings, encoding="utf-8")
     return path, states
 
 

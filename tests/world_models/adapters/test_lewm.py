@@ -221,16 +221,16 @@ def test_pictures_of_another_size_are_refused(small):
 def test_config_json_gives_the_number_of_heads(tmp_path):
     torch.save(lewm_state(SMALL), tmp_path / "weights.pt")
     config = {"encoder": {"size": "tiny"}, "predictor": {"heads": 4, "dim_head": 32}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(UserError, match="patches must tile the image"):
         lewm.recognise(tmp_path / "weights.pt")
     del config["encoder"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     found = lewm.recognise(tmp_path / "weights.pt")
     assert found is not None
     assert found.sizes["predictor"] == "16 wide, 2 deep, 4 heads"
     config["predictor"]["heads"] = 5
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(UserError, match=r"128 attention features, its config\.json 5 x 32"):
         lewm.recognise(tmp_path / "weights.pt")
 

@@ -37,7 +37,7 @@ def test_digest_is_of_the_content_not_of_the_location_or_the_time(folder, tmp_pa
     card, digest = checkpoints.read_card(str(path))
     shutil.copytree(path, tmp_path / "copy")
     text = {**card, "seconds": {"all": 1.0}}
-    (tmp_path / "copy" / "card.json").write_text(json.dumps(text))
+    (tmp_path / "copy" / "card.json").write_text(json.dumps(text), encoding="utf-8")
     assert checkpoints.read_card(str(tmp_path / "copy"))[1] == digest == card["content_digest"]
     with torch.no_grad():
         model.out.bias += 1e-3
@@ -56,10 +56,10 @@ def test_truncated_weights_are_refused(folder, keep):
 
 def test_foreign_files_are_refused(folder, tmp_path):
     path, _ = folder
-    (path / "card.json").write_text('{"format": "someone-else/9"}')
+    (path / "card.json").write_text('{"format": "someone-else/9"}', encoding="utf-8")
     with pytest.raises(UserError, match="someone-else/9"):
         checkpoints.load(str(path))
-    (path / "card.json").write_text("not json")
+    (path / "card.json").write_text("not json", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be read"):
         checkpoints.load(str(path))
     with pytest.raises(UserError, match="not a checkpoint folder"):
@@ -82,9 +82,9 @@ def test_a_pickle_in_place_of_the_weights_is_never_executed(folder, tmp_path):
 
 def test_weights_that_do_not_fit_the_card_are_refused(folder):
     path, _ = folder
-    card = json.loads((path / "card.json").read_text())
+    card = json.loads((path / "card.json").read_text(encoding="utf-8"))
     card["model"]["width"] = 16
-    (path / "card.json").write_text(json.dumps(card))
+    (path / "card.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(UserError, match="does not fit its card"):
         checkpoints.load(str(path))
 

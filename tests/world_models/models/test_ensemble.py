@@ -268,7 +268,7 @@ def test_training_makes_one_checkpoint_of_members_and_goes_on_where_it_stopped(t
     assert not (path / "members").exists()
     loaded = checkpoints.load(str(path))
     assert isinstance(loaded.model, Ensemble)
-    card = json.loads((path / "card.json").read_text())
+    card = json.loads((path / "card.json").read_text(encoding="utf-8"))
     assert card["training"]["ensemble"] == 3
     assert card["open_loop_error"]["position_px"]["1"]["model"] < card["open_loop_error"]["position_px"]["1"]["persistence"]
     alone = TrainSettings.of({**SETTINGS, "ensemble": 1, "fit": {**SETTINGS["fit"], "seed": 6}})

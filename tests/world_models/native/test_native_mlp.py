@@ -233,9 +233,9 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     real = next((build.shutil.which(name) for name in ("cc", "gcc", "clang") if build.shutil.which(name)), None)
     if real is None:
         pytest.skip("no C compiler: install gcc or clang (apt-get install gcc).")
-    (tmp_path / "seven.c").write_text("int seven(void) { return 7; }")
+    (tmp_path / "seven.c").write_text("int seven(void) { return 7; }", encoding="utf-8")
     script = tmp_path / "compiler"
-    script.write_text(f'#!/bin/sh\necho x >>{tmp_path}/calls\nexec {real} "$@"\n')
+    script.write_text(f'#!/bin/sh\necho x >>{tmp_path}/calls\nexec {real} "$@"\n', encoding="utf-8")
     script.chmod(0o755)
     monkeypatch.setattr(build, "HERE", tmp_path)
     monkeypatch.setenv("CC", str(script))
@@ -246,10 +246,10 @@ def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_kernel_is_compiled_once_for_each_version_of_its_source(compiler: Path) -> None:
     assert load_library("seven.c", ()).seven() == 7
     assert load_library("seven.c", ()).seven() == 7
-    assert (compiler / "calls").read_text() == "x\n"
-    (compiler / "seven.c").write_text("int seven(void) { return 70 / 10; }")
+    assert (compiler / "calls").read_text(encoding="utf-8") == "x\n"
+    (compiler / "seven.c").write_text("int seven(void) { return 70 / 10; }", encoding="utf-8")
     assert load_library("seven.c", ()).seven() == 7
-    assert (compiler / "calls").read_text() == "x\nx\n"
+    assert (compiler / "calls").read_text(encoding="utf-8") == "x\nx\n"
     left = list((compiler / "cache" / "grasp-orchestrator").iterdir())
     assert len(left) == 2, "no half-written files stay behind"
 
@@ -263,7 +263,7 @@ def test_a_cache_that_others_can_write_to_is_not_trusted(compiler: Path) -> None
 
 
 def test_the_reason_for_a_missing_kernel_is_reported(compiler: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (compiler / "seven.c").write_text("int seven(void) { return ; ")
+    (compiler / "seven.c").write_text("int seven(void) { return ; ", encoding="utf-8")
     with pytest.raises(NativeUnavailableError, match=r"compiler failed: .*seven\.c"):
         load_library("seven.c", ())
     monkeypatch.delenv("CC")

@@ -62,7 +62,7 @@ def undisturbed(tmp_path_factory):
 
 def test_a_killed_run_goes_on_within_one_interval_and_ends_like_an_undisturbed_one(undisturbed, tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "m"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(script), str(out), json.dumps(TINY), str(undisturbed / "data")]
     for stage in ("encoder", "predictor"):
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_within_one_interval_and_ends_like_an_undisturbed_o
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     printed = [line.split() for line in done.stdout.splitlines()]
     assert ["encoder", "50"] not in printed
-    card, expected = (json.loads((folder / "card.json").read_text()) for folder in (out, undisturbed / "m"))
+    card, expected = (json.loads((folder / "card.json").read_text(encoding="utf-8")) for folder in (out, undisturbed / "m"))
     assert card["loss_curves"] == expected["loss_curves"]
     assert len(card["loss_curves"]["encoder"]) == 150 // CURVE
     assert card["content_digest"] == expected["content_digest"]
@@ -88,7 +88,7 @@ def test_a_killed_run_goes_on_within_one_interval_and_ends_like_an_undisturbed_o
 
 
 def test_the_card_says_what_was_learned_and_from_what(undisturbed):
-    card = json.loads((undisturbed / "m" / "card.json").read_text())
+    card = json.loads((undisturbed / "m" / "card.json").read_text(encoding="utf-8"))
     assert card["labels"] == {"encoder": "none", "latent": "none", "probe": "observation", "temporal": "none"}
     assert set(card["goal_cost_rank_correlation"]) == {"latent", "probe", "temporal"}
     assert {"all", "0-5", "5-10", "10-20"} <= set(card["goal_cost_rank_correlation"]["temporal"])

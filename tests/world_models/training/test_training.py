@@ -159,7 +159,7 @@ if __name__ == "__main__":
 
 def test_killed_training_goes_on_and_writes_a_whole_checkpoint(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT, encoding="utf-8")
     out = tmp_path / "m"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(script), str(out)]
@@ -177,7 +177,7 @@ def test_killed_training_goes_on_and_writes_a_whole_checkpoint(tmp_path):
     assert done[0] > 1000
     assert done[-1] == 6000
     loaded = checkpoints.load(str(out))
-    card = json.loads((out / "card.json").read_text())
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
     assert card["open_loop_error"]["position_px"]["1"]["model"] < card["open_loop_error"]["position_px"]["1"]["persistence"]
     assert loaded.digest == card["content_digest"]
     assert not (out / "resume.pt").exists()

@@ -207,7 +207,7 @@ def _hydra(path: Path) -> dict[str, Any]:
             f"{file} is larger than {YAML_LIMIT} bytes: it is not a settings file, so move it away.",
         )
         try:
-            settings = yaml.safe_load(file.read_text())
+            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"{file} is not readable YAML ({reason}): copy it again, or move it away.") from error
