@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -30,7 +31,7 @@ class SpoiltFileError(UserError):
     """A file that does not hold what it should: the sentence names the file, the field and what is wrong."""
 
 
-def read_json(file: Path, kind: type[T], what: str, remedy: str, max_bytes: int = MAX_BYTES) -> T:
+def read_json(file: Path, kind: type[T] | GenericAlias, what: str, remedy: str, max_bytes: int = MAX_BYTES) -> T:
     """The value of type `kind` (a dataclass, `dict[str, int]`, ...) in a JSON file; `what` names it, e.g. "a saved sweep".
 
     Types are taken strictly: a text is not a number. Raises FileNotFoundError if there is no file, and SpoiltFileError, with
@@ -47,7 +48,7 @@ def read_text(file: Path, what: str, remedy: str, max_bytes: int = MAX_BYTES) ->
         raise SpoiltFileError(f"{str(file)!r} is not {what} (byte {error.start} is not UTF-8): {remedy}.") from error
 
 
-def read_or_set_aside(file: Path, kind: type[T], what: str) -> T | None:
+def read_or_set_aside(file: Path, kind: type[T] | GenericAlias, what: str) -> T | None:
     """The same as `read_json` for a file that is made again without loss: None if there is none.
 
     None for a spoilt one too, which is set aside, with a warning in one line.
@@ -64,7 +65,7 @@ def read_or_set_aside(file: Path, kind: type[T], what: str) -> T | None:
         return None
 
 
-def parse_json(data: bytes | str, kind: type[T], what: str, remedy: str, where: str) -> T:
+def parse_json(data: bytes | str, kind: type[T] | GenericAlias, what: str, remedy: str, where: str) -> T:
     """The same for JSON that was read already; `where` names its source."""
     try:
         return _adapter(kind).validate_json(data, strict=True)

@@ -56,7 +56,7 @@ def test_a_record_of_an_earlier_version_is_gone_only_if_nobody_has_its_pid() -> 
 def test_a_dead_process_that_nobody_has_waited_for_is_gone() -> None:
     here = ProcessIdentity.here()
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    started = float(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    started = float(Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     alive = replace(here, pid=child.pid, started=started)
     assert alive.life is Life.ALIVE
     child.kill()
@@ -66,7 +66,7 @@ def test_a_dead_process_that_nobody_has_waited_for_is_gone() -> None:
 
 
 def in_pid_namespace(*arguments: str) -> list[str]:
-    """What a process with pid 1 in a pid namespace of its own says."""
+    """Lines printed by a process with pid 1 in a pid namespace of its own."""
     command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", SAY_WHO, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.splitlines()

@@ -139,7 +139,7 @@ def test_sync_takes_over_after_a_reboot_that_gave_the_drivers_pid_to_another_pro
 
 def process_of(pid: int) -> ProcessIdentity:
     """The identity that a child of this process gives itself."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return replace(ProcessIdentity.here(), pid=pid, started=float(stat[19]))
 
 
