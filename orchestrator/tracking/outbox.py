@@ -122,7 +122,7 @@ class Outbox:
     def read(self, name: str) -> Record | None:
         """The record of a name; None if it is gone, or spoilt (then it is set aside: the ledger has its data)."""
         try:
-            return self._record(self.root / name)
+            return self.load(name)
         except FileNotFoundError:
             return None
         except SpoiltFileError as error:
@@ -140,9 +140,10 @@ class Outbox:
         driver = record.driver
         return _SavedRecord("sweep", cells, record.sweep, info, record.ended, figures, driver.host, driver.pid, driver)
 
-    def _record(self, file: Path) -> Record:
+    def load(self, name: str) -> Record:
+        """The record of a name. Raises FileNotFoundError if it is gone, and SpoiltFileError."""
         remedy = "it is set aside, and `grasp sync SWEEP` makes it again from the ledger"
-        saved = read_json(file, _SavedRecord, "a record for MLflow", remedy)
+        saved = read_json(self.root / name, _SavedRecord, "a record for MLflow", remedy)
         cells = CellSet.of_saved(saved.cells)
         if saved.info is None:
             return PointsRecord(saved.sweep, cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeps.commands import (
+    check,
     compare,
     diagnose,
     export,
@@ -38,6 +39,7 @@ VERBS: Mapping[str, Command] = {
     "train": train.COMMAND,
     "models": models.COMMAND,
     "sync": sync.COMMAND,
+    "check": check.COMMAND,
     "ui": ui.COMMAND,
 }
 """Commands by name, in the order of the overview."""
