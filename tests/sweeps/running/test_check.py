@@ -7,8 +7,9 @@ import pytest
 from orchestrator.ledger.ledger import Ledger
 from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
+from tests.support.small_sweeps import GRID, tiny_model
 
-SWEEP = ("sweep", "--quiet", "sweep=smoke", "planner=gd", "planners.gd.settings.iterations=3", "artifacts.cells=[]")
+SWEEP = ("sweep", "--quiet", *GRID, "seeds=2", "artifacts.cells=[]", "backend=inline", "tracking.enabled=false")
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
@@ -20,7 +21,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 def test_a_damaged_part_is_refused_found_set_aside_and_planned_again(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    sweep = (*SWEEP, "backend=inline", "tracking.enabled=false", f"output={tmp_path}")
+    sweep = (*SWEEP, f"world_models={tiny_model(tmp_path)}", f"output={tmp_path}")
     assert main([*sweep]) == 0
     outputs = Outputs(tmp_path)
     before = Ledger(outputs.ledger).table(columns=["cell_id", "success"]).sort_by("cell_id")
