@@ -8,7 +8,6 @@ from os import PathLike
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from orchestrator.core.cell import Scalar
 from orchestrator.tuning.optuna_study import trials_of
@@ -21,6 +20,7 @@ from sweeps.tuning.tune import run_study
 from sweeps.tuning.winner import WINNER, read_winner
 from world_models.errors import UnknownNameError, require
 from world_models.files.reading import read_json
+from world_models.files.yaml_reading import load_yaml
 
 
 def tune(
@@ -64,8 +64,8 @@ def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
     known = sorted(file.parent.name for file in outputs.studies.glob(f"*/{WINNER}"))
     if name not in known:
         raise UnknownNameError("study that has ended", name, known)
-    values = yaml.safe_load((outputs.study(name) / "config.yaml").read_text(encoding="utf-8"))
-    return Study(name, outputs, storage_of(values.get("optuna"), outputs))
+    values = load_yaml(outputs.study(name) / "config.yaml", f"the config of study {name!r}")
+    return Study(name, outputs, storage_of(values.get("optuna") if isinstance(values, dict) else None, outputs))
 
 
 @dataclass(frozen=True, repr=False)

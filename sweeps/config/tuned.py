@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from orchestrator.core.cell import Scalar
-from world_models.errors import UserError, require
+from world_models.errors import require
+from world_models.files.yaml_reading import load_yaml
 
 FOLDER = "tuned"
 """Name of the group in a config folder."""
@@ -50,10 +52,7 @@ def _rule(folder: Path, file: Path) -> dict[str, object]:
         bool(task) and horizon.isdecimal() and int(horizon) > 0,
         f"tuned file {file} is not called TASK-H.yaml: name it after a task's config and a horizon, e.g. wall-25.yaml.",
     )
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"tuned file {file} cannot be read ({' '.join(str(error).split())}): write it again.") from error
+    raw: Any = load_yaml(file, "tuned file")
     require(
         isinstance(raw, dict) and sorted(raw) == list(_KEYS) and all(isinstance(value, dict) for value in raw.values()),
         f"tuned file {file} holds {_found(raw)}: it needs settings and provenance, each with KEY: VALUE pairs.",

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sweeps.quality import figures as quality_figures
 from sweeps.quality import results as results_file
 from sweeps.quality.caveats import caveats
@@ -27,6 +25,7 @@ from sweeps.quality.tables import (
 from sweeps.reports.tables import fields_of
 from world_models.errors import UserError, require
 from world_models.files.writing import write_file
+from world_models.files.yaml_reading import load_yaml
 
 PAGE, ASSETS, FAILURE_NOTES, REMARKS = "planning-quality.md", "planning-quality", "worst.yaml", "remarks.md"
 """The page, the folder next to it with figures, animations and results, and the two files in it that are written by hand: a
@@ -89,7 +88,7 @@ def read_notes(file: Path) -> dict[str, str]:
     """
     if not file.exists():
         return {}
-    raw = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    raw: Any = load_yaml(file, "file of notes") or {}
     sound = isinstance(raw, dict) and all(isinstance(text, str) for text in raw.values())
     require(sound, f"{file} is not a list of sentences: write one line CELL_ID: sentence per cell.")
     return {str(key): value for key, value in raw.items()}

@@ -22,6 +22,7 @@ from sweeps.quality.spec import QualitySpec
 from sweeps.quality.stages import Stages, claims_of
 from sweeps.quality.sweeps import factors_of
 from world_models.errors import UserError, require
+from world_models.files.reading import parse_json
 from world_models.files.writing import whole_file
 
 VERSION = 1
@@ -198,8 +199,9 @@ def read(file: Path) -> Results:
     require(file.is_file(), f"{file} is not a file: give the results.parquet of a study of planning quality.")
     try:
         table = pq.read_table(file)
-        facts = json.loads((table.schema.metadata or {})[METADATA_KEY])
-    except (pa.ArrowInvalid, KeyError, ValueError) as error:
+        text = (table.schema.metadata or {})[METADATA_KEY]
+        facts = parse_json(text, dict[str, Any], "the facts of a study", "run the study again", str(file))
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
         raise UserError(f"{file} holds no results of grasp quality: give the results.parquet that it wrote.") from error
     sound = facts.get("version") == VERSION and table.schema.names == SCHEMA.names
     require(

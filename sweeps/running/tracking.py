@@ -31,6 +31,7 @@ from sweeps.running.observer import RunObserver
 from world_models.errors import UserError, require
 from world_models.files.reading import read_or_set_aside, to_json
 from world_models.files.writing import WriteError, write_file
+from world_models.files.yaml_reading import parse_yaml, read_yaml_text
 
 _log = logging.getLogger(__name__)
 
@@ -186,15 +187,13 @@ def is_tracked(tracker: Tracker, description: SweepDescription, ledger: Ledger) 
 
 def saved_description(name: str, outputs: Outputs) -> tuple[SweepDescription, TrackingStore | None]:
     """The description of a saved sweep and the tracking store in its config; UserError as from `Outputs.load`."""
-    import yaml
-
-    grid = outputs.load(name)
-    try:
-        text = (outputs.sweep(name) / "config.yaml").read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"the config of sweep {name!r} cannot be read ({error}): run the sweep again.") from error
-    return _describe_sweep(grid, text, outputs), tracking_store_of((values or {}).get("tracking"), outputs)
+    grid, what = outputs.load(name), f"the config of sweep {name!r}"
+    file = outputs.sweep(name) / "config.yaml"
+    text = read_yaml_text(file, what)
+    values = parse_yaml(text, what, str(file))
+    return _describe_sweep(grid, text, outputs), tracking_store_of(
+        values.get("tracking") if isinstance(values, dict) else None, outputs
+    )
 
 
 def _describe_sweep(grid: Grid, config_text: str, outputs: Outputs, words: Sequence[str] | None = None) -> SweepDescription:

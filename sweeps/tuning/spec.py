@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from orchestrator.core.cell import Named, Point, Scalar, canonical, digest, identity_of
 from orchestrator.tuning.objectives import JOINS, Bound, objective
 from orchestrator.tuning.optuna_study import StudyDefinition
@@ -26,6 +24,7 @@ from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
 from sweeps.config.jobs import check_grid, lookups, whole_number
 from sweeps.config.outputs import Outputs, storage_of
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.files.yaml_reading import load_yaml
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,8 @@ def _kind_of(label: str, conf: Path | None) -> str | None:
     for folder in (conf, CONF) if conf else (CONF,):
         file = folder / "planner" / f"{label}.yaml"
         if file.is_file():
-            return str((yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("name"))
+            raw = load_yaml(file, "config file")
+            return str(raw.get("name")) if isinstance(raw, dict) else None
     return None
 
 

@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from orchestrator.evaluation.usage import Usage
+from orchestrator.tracking.outbox import Outbox, SweepRecord
+from orchestrator.tracking.sweep_info import CellSet
+from orchestrator.tracking.usage_file import UsageFile
 from sweeps.cli.main import main
+from sweeps.config.outputs import Outputs
+from sweeps.running.tracking import saved_description
 from tests.fuzz.mutations import mutate
 
 SMOKE = (
@@ -54,7 +60,7 @@ APPLY, TUNE = ("tune", "apply", "short", "--conf", "CONF"), ("tune", "--quiet", 
 
 TARGETS: Mapping[str, Target] = {
     "sweep": Target("sweeps/smoke/sweep.json", [REPORT, STATUS, ("status", "--json"), DRY, COMPARE]),
-    "status": Target("sweeps/smoke/status.json", [STATUS, ("status", "--json"), REPORT]),
+    "status": Target("sweeps/smoke/status.json", [STATUS, ("status", "--json")]),
     "limits": Target("sizes.json", [DRY]),
     "chosen": Target("artifacts/*/chosen.json", [AGAIN]),
     "winner": Target("studies/short/winner.json", [APPLY]),
@@ -62,7 +68,7 @@ TARGETS: Mapping[str, Target] = {
     "store": Target("outbox/*/where.json", [("sync",)]),
     "record": Target("outbox/*/0*.json", [("sync",)]),
     "usage": Target("sweeps/smoke/workers.jsonl", [("sync", "smoke")]),
-    "holder": Target("ledger/.lock", [STATUS, REPORT]),
+    "holder": Target("ledger/.lock", [STATUS]),
 }
 """Kinds of files by name."""
 
@@ -71,6 +77,12 @@ def filled(root: Path) -> Path:
     """An output folder with all of them."""
     for words in (("sweep", "--quiet", *SMOKE), ("tune", "--quiet", *STUDY)):
         assert run([*words, f"output={root}"]).code == 0
+    outputs = Outputs(root)
+    description, store = saved_description("smoke", outputs)
+    assert store is not None
+    portions = description.grid.portions()
+    Outbox(outputs.outbox / store.key).add(SweepRecord(description.info("words"), CellSet.of(portions), ended=True))
+    UsageFile(outputs.usage("smoke")).add(Usage(1_700_000_000_000, 99.0, 200.0, "host", "cpu", worker="worker 1"))
     return root
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from world_models.adapters.pickles.records import ModuleRecord
 from world_models.adapters.pickles.unpickle import OPTIMISERS, ClassNames, read_object
 from world_models.errors import UserError, require
+from world_models.files.reading import read_json
 
 KNOWN = ClassNames(
     (
@@ -93,17 +93,17 @@ def fitted(path: Path, found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
     return {name: found[name] for name in wanted}
 
 
+CONFIG_BYTES = 2**24
+"""The largest config beside a checkpoint that is read."""
+
+
 def sibling_config(path: Path, name: str = "config.json") -> Mapping[str, object]:
     """The JSON mapping in a file of the same folder, or an empty one; raises UserError if the file is something else."""
     file = path.parent / name
-    if not file.is_file():
-        return {}
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read ({error}): copy it again, or move it away.") from error
-    require(isinstance(found, dict), f"{file} does not hold a mapping: copy it again, or move it away.")
-    return found
+        return read_json(file, dict[str, object], "a mapping", "copy it again, or move it away", CONFIG_BYTES)
+    except FileNotFoundError:
+        return {}
 
 
 def weight_file(path: Path) -> Path:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from functools import cache
 from pathlib import Path
-from types import GenericAlias
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from world_models.errors import UserError
 from world_models.files.writing import WriteError, write_error
@@ -24,6 +25,11 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    Kind = type
+else:  # at run time `dict[str, int]` is no `type`, and a lone TypeVar is anything
+    Kind = Union
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +37,7 @@ class SpoiltFileError(UserError):
     """A file that does not hold what it should: the sentence names the file, the field and what is wrong."""
 
 
-def read_json(file: Path, kind: type[T] | GenericAlias, what: str, remedy: str, max_bytes: int = MAX_BYTES) -> T:
+def read_json(file: Path, kind: Kind[T], what: str, remedy: str, max_bytes: int = MAX_BYTES) -> T:
     """The value of type `kind` (a dataclass, `dict[str, int]`, ...) in a JSON file; `what` names it, e.g. "a saved sweep".
 
     Types are taken strictly: a text is not a number. Raises FileNotFoundError if there is no file, and SpoiltFileError, with
@@ -48,7 +54,7 @@ def read_text(file: Path, what: str, remedy: str, max_bytes: int = MAX_BYTES) ->
         raise SpoiltFileError(f"{str(file)!r} is not {what} (byte {error.start} is not UTF-8): {remedy}.") from error
 
 
-def read_or_set_aside(file: Path, kind: type[T] | GenericAlias, what: str) -> T | None:
+def read_or_set_aside(file: Path, kind: Kind[T], what: str) -> T | None:
     """The same as `read_json` for a file that is made again without loss: None if there is none.
 
     None for a spoilt one too, which is set aside, with a warning in one line.
@@ -65,7 +71,7 @@ def read_or_set_aside(file: Path, kind: type[T] | GenericAlias, what: str) -> T 
         return None
 
 
-def parse_json(data: bytes | str, kind: type[T] | GenericAlias, what: str, remedy: str, where: str) -> T:
+def parse_json(data: bytes | str, kind: Kind[T], what: str, remedy: str, where: str) -> T:
     """The same for JSON that was read already; `where` names its source."""
     try:
         return _adapter(kind).validate_json(data, strict=True)
@@ -74,8 +80,13 @@ def parse_json(data: bytes | str, kind: type[T] | GenericAlias, what: str, remed
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """The JSON that `read_json` reads, for a dataclass or plain values."""
-    return _adapter(type(value)).dump_json(value, indent=indent).decode()
+    """The JSON that `read_json` reads, for a dataclass or plain values; bytes that are no text, as in a path, become `?`."""
+    adapter = _adapter(type(value))
+    try:
+        return adapter.dump_json(value, indent=indent).decode()
+    except PydanticSerializationError:
+        text = json.dumps(adapter.dump_python(value, mode="json"), indent=indent, ensure_ascii=False)
+        return text.encode("utf-8", "replace").decode()
 
 
 def first_fault(error: ValidationError) -> str:

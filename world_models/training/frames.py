@@ -120,7 +120,8 @@ class Frames:
                 _features(batch.column("observation"), shape),
                 _features(batch.column("proprioception"), shape),
             )
-        except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+        # A damaged file makes Arrow and NumPy raise errors of many classes.
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} does not hold frames of this package ({error}): delete it, and they are collected again."
             ) from error

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from world_models.errors import UserError
 from world_models.files.names import LONGEST, file_name, inside
-from world_models.files.reading import SpoiltFileError, read_json, set_aside, to_json
-from world_models.files.writing import WriteError, write_file
+from world_models.files.reading import SpoiltFileError, read_json, read_or_set_aside, set_aside, to_json
+from world_models.files.writing import WriteError, whole_file, write_file
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,32 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     file.write_bytes(b" " * 1000 + b"{}")
     with pytest.raises(SpoiltFileError, match="more than 100 bytes"):
         read_json(file, Told, "a test's file", "write it again", max_bytes=100)
+
+
+def test_bytes_that_are_no_text_are_written_as_question_marks(tmp_path: Path) -> None:
+    file = tmp_path / "told.json"
+    write_file(file, to_json(Told(os.fsdecode(b"caf\xe9 \xe5\xa2\x99"), (1,))))
+    assert read_json(file, Told, "a test's file", "write it again") == Told("caf? 墙", (1,))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b'{"name": 1}', b'{"name": "a", "counts": [1.5]}'])
+def test_a_spoilt_file_that_can_be_made_again_is_set_aside(content: bytes, tmp_path: Path, caplog) -> None:
+    file = tmp_path / "told.json"
+    assert read_or_set_aside(file, Told, "a test's file") is None
+    file.write_bytes(content)
+    assert read_or_set_aside(file, Told, "a test's file") is None
+    assert (tmp_path / "told.json.spoilt-1").read_bytes() == content
+    assert not file.exists()
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"'{file}' is not a test's file (")
+    assert record.getMessage().endswith("it is made again. The old one is now told.json.spoilt-1.")
+
+
+def test_a_library_that_fails_while_it_writes_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "told.json"
+    write_file(file, "old")
+    with suppress(RuntimeError), whole_file(file) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError
+    assert [each.name for each in tmp_path.iterdir()] == ["told.json"]
+    assert file.read_text(encoding="utf-8") == "old"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from world_models.adapters.base import Found, Imported
@@ -28,6 +27,7 @@ from world_models.adapters.patches.importing import (
 from world_models.adapters.patches.model import PatchConfig
 from world_models.adapters.pickles.unpickle import OPTIMISERS, ClassNames, ModuleRecord, describe, names_in, read_modules
 from world_models.errors import UserError, require
+from world_models.files.yaml_reading import load_yaml
 from world_models.parts import PREFIX as FORMAT_PREFIX
 from world_models.tasks.base import Task
 
@@ -41,8 +41,6 @@ PREDICTOR = "models.vit.ViTPredictor"
 PROPRIOCEPTION_WEIGHT = 1.0
 """`alpha` of the published planning configurations."""
 PICTURE = 224
-YAML_LIMIT = 1_000_000
-"""Largest size of a hydra.yaml, bytes."""
 
 
 @dataclass(frozen=True)
@@ -202,15 +200,7 @@ def _hydra(path: Path) -> dict[str, Any]:
     for file in (path.parent / "hydra.yaml", path.parent.parent / "hydra.yaml"):
         if not file.is_file():
             continue
-        require(
-            file.stat().st_size <= YAML_LIMIT,
-            f"{file} is larger than {YAML_LIMIT} bytes: it is not a settings file, so move it away.",
-        )
-        try:
-            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise UserError(f"{file} is not readable YAML ({reason}): copy it again, or move it away.") from error
+        settings = load_yaml(file, "settings file")
         if not isinstance(settings, dict):
             raise UserError(f"{file} does not hold settings by name: copy it again, or move it away.")
         return settings
