@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mmap
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class SealedPart:
 
     def __init__(self, source: pa.NativeFile, footer: Footer) -> None:
         self._source, self._footer = source, footer
-        self._bytes = np.zeros(source.size(), np.uint8)
+        self._bytes = np.frombuffer(mmap.mmap(-1, source.size()), np.uint8)
         self._put(footer.begin, footer.between(footer.begin, len(self._bytes)))
         self.file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._bytes)), pre_buffer=False)
         """The footer and the loaded columns, for Arrow."""
