@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.cell import canonical
+from orchestrator.core.process import host
 from orchestrator.core.surroundings import environment_of_children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,11 +82,6 @@ def device_name(device: str) -> str:
     if kind == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{kind}: {_cpu_name()}"
-
-
-def host() -> str:
-    """This machine's name."""
-    return socket.gethostname()
 
 
 def _cpu_name() -> str:

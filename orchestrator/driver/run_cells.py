@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ from orchestrator.core.portion import Portion, count, lacking
 from orchestrator.core.provenance import git_revision
 from orchestrator.ledger.ledger import Ledger, StorageWaitError
 from orchestrator.ledger.records import stamped
+from orchestrator.ledger.seal import DamagedPartError
 from orchestrator.scheduling.drawing_queue import DrawingQueue
 from orchestrator.scheduling.durations import DurationModel, Durations
 from orchestrator.scheduling.memory_limits import MemoryLimits
@@ -23,6 +25,8 @@ from orchestrator.storage.opening import open_storage
 from orchestrator.workers.backend import Backend
 from orchestrator.workers.evaluator import BatchResult
 from world_models.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 FULL_EVERY = 5.0
 """Seconds between two attempts to write to a full disk."""
@@ -139,9 +143,12 @@ class _Renderer:
         """The drawings missing now."""
         if self.artifacts is None:
             return
-        for drawing in ArtifactStore(open_storage(self.artifacts)).lacking(self.portions, self.ledger, self.selection):
-            self.hooks.on_drawing()
-            yield drawing
+        try:
+            for drawing in ArtifactStore(open_storage(self.artifacts)).lacking(self.portions, self.ledger, self.selection):
+                self.hooks.on_drawing()
+                yield drawing
+        except DamagedPartError as error:  # everything is planned by now, and a later run can draw it
+            _log.warning("not everything is drawn: %s", error)
 
     def keep(self, drawn: Drawn) -> None:
         """Store a finished drawing durably."""

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from orchestrator.core.process import ProcessIdentity
 from orchestrator.storage.locks import Holder
 from orchestrator.workers.backend import WorkerView
 from world_models.files.reading import Count, Finite, read_json, to_json
@@ -89,6 +90,8 @@ class Status:
     workers: tuple[WorkerStatus, ...] = ()
     tracking: str = ""
     """A description of the records that wait to be tracked."""
+    process: ProcessIdentity | None = None
+    """The driver, more exactly than by host and pid; None if an earlier version wrote it."""
 
     @property
     def ended(self) -> bool:
@@ -97,7 +100,9 @@ class Status:
 
     def is_from(self, holder: Holder | None) -> bool:
         """Whether it is from the driver that now holds the ledger."""
-        return holder is not None and holder.alive and not self.ended and (holder.host, holder.pid) == (self.host, self.pid)
+        if holder is None or not holder.alive or self.ended:
+            return False
+        return (holder.host, holder.pid, holder.process) == (self.host, self.pid, self.process)
 
     @staticmethod
     def read(file: Path) -> Status | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.core.provenance import host
+from orchestrator.core.process import host
 from world_models.files.reading import Count, Finite
 
 EVERY = 5.0

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.core.cell import Named, Point, cell_id_of
+from orchestrator.ledger.seal import DamagedPartError
 
 LAST_WITHOUT_VERSIONS = 4
 """The last schema version whose records say nothing of the versions of algorithm, task and loader."""
@@ -45,13 +46,19 @@ def point_of(row: Mapping[str, Any]) -> Point:
 
 
 def renamed_points(table: pa.Table) -> dict[str, str]:
-    """Present point ids by recorded ones, where they differ, of a table with point_id and `POINT_COLUMNS`."""
+    """Present point ids by recorded ones, where they differ, of a table with point_id and `POINT_COLUMNS`.
+
+    Raises DamagedPartError for a record whose settings are not JSON objects.
+    """
     ids = table["point_id"].combine_chunks().dictionary_encode()
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
     _, first = np.unique(ids.indices.to_numpy(zero_copy_only=False), return_index=True)
     rows = table.take(pa.array(first)).to_pylist()
-    present = {row["point_id"]: point_of(row).point_id for row in rows}
+    try:
+        present = {row["point_id"]: point_of(row).point_id for row in rows}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DamagedPartError("a record does not describe its point") from error
     return {old: new for old, new in present.items() if old != new}
 
 

@@ -20,18 +20,18 @@ import pyarrow as pa
 from jaxtyping import Int64
 
 from orchestrator.ledger.compaction import Tiers
+from orchestrator.ledger.part_cells import Identity, joined
 from orchestrator.ledger.parts import (
-    Identity,
     Part,
     PartGoneError,
     coded,
     each_once,
     encode,
     inspect,
-    joined,
     name_of,
     read,
     standing,
+    verify,
 )
 from orchestrator.ledger.records import SCHEMA, CellResult, to_table
 from orchestrator.storage.base import Storage, StorageError, StorageFull, StorageWaitError
@@ -43,6 +43,9 @@ __all__ = ["Holder", "Ledger", "StorageError", "StorageFull", "StorageWaitError"
 
 FINAL_SECONDS = 1.0
 """Approximate seconds for merging at the end of a writer."""
+
+QUARANTINE = "quarantine"
+"""Name of the folder in a ledger to which damaged parts are moved."""
 
 _LISTING_ATTEMPTS = 50
 """Most attempts to list or read a folder that changes meanwhile."""
@@ -106,6 +109,35 @@ class Ledger:
         """Merge parts until few are left. Call it inside `writer`."""
         self._merge_all(replace(self._tiers, fan=2, growth=2), None)
 
+    @property
+    def quarantine(self) -> str:
+        """The folder of damaged parts, which is not read."""
+        return self._files.child(QUARANTINE).where
+
+    def verify(self) -> Iterator[tuple[str, UserError | None]]:
+        """Compare all of each part with its digests: its name, and what is wrong with it, None if nothing is."""
+        for name in self._listed():
+            try:
+                verify(self._files, name)
+            except PartGoneError:  # merged meanwhile
+                continue
+            except UserError as error:
+                yield name, error
+            else:
+                yield name, None
+
+    def set_aside(self, names: Iterable[str]) -> None:
+        """Move parts to the quarantine. Raises UserError if another driver has the lock, or if the storage refuses."""
+        lock = self._files.lock()
+        lock.acquire()
+        try:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    self._files.child(QUARANTINE).write(name, self._files.read(name))
+                    self._files.remove(name)
+        finally:
+            lock.release()
+
     def holder(self) -> Holder | None:
         """The driver that writes (`alive`) or wrote last; None if there never was one. Watching a lease takes seconds."""
         return self._files.lock().holder()
@@ -166,13 +198,16 @@ class Ledger:
 
     def _listed(self) -> list[str]:
         """Names of all files. A listing is not atomic: one that misses parts because they were merged is repeated."""
-        names = self._files.names()
+        names = self._named()
         for _ in range(_LISTING_ATTEMPTS):
-            again = self._files.names()
+            again = self._named()
             if set(names) <= set(again):
                 return again
             names = again
         return names
+
+    def _named(self) -> list[str]:
+        return [name for name in self._files.names() if name != QUARANTINE]
 
     def _attempt(self, reading: Callable[[], _Read]) -> _Read:
         """The result of `reading`, repeated until no part vanishes meanwhile."""

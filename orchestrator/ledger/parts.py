@@ -1,7 +1,7 @@
 """Parts of a ledger: Parquet files named after the appends that they hold, and functions that read them.
 
 `part-NUMBER-DIGEST.parquet` is one append. `part-FIRST-LAST-DIGEST.parquet` was merged from others, whose names it lists: it
-replaces them, whether they have been removed yet or not.
+replaces them, whether they have been removed yet or not. What is read is compared with a digest first: see `seal.py`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import io
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Int32, Int64
+from jaxtyping import Bool, Int64
 
 from orchestrator.ledger.identity import LAST_WITHOUT_VERSIONS, POINT_COLUMNS, renamed, renamed_points
-from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
-from orchestrator.storage.base import Storage, reason_of
+from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION
+from orchestrator.ledger.seal import SEAL_KEY, DamagedPartError, SealedPart, blank, footer_of, sealed, whole_digest
+from orchestrator.ledger.soundness import check_columns, check_rows, version_of
+from orchestrator.storage.base import Storage, StorageError, reason_of
 from world_models.errors import UserError
 
 ROW_GROUP = 8192
@@ -33,13 +35,17 @@ ROW_GROUP = 8192
 COVERS_KEY = b"grasp.covers"
 """Key in the file's metadata under which a merged part lists the parts that it replaces."""
 
-_NAME = re.compile(r"part-(\d{8})(?:-(\d{8}))?-([0-9a-f]{8})\.parquet")
+_NAME = re.compile(r"part-(\d{8,18})(?:-(\d{8,18}))?-([0-9a-f]{8})\.parquet")
 _TEXT: dict[str, Any] = {"use_dictionary": [field.name for field in SCHEMA if pa.types.is_string(field.type)]}
 """Only text columns get a dictionary: no two actions are alike."""
 
 
 class PartGoneError(Exception):
     """A part was removed after the folder was listed, which must be listed again."""
+
+
+class NewerPartError(UserError):
+    """A part of a newer schema version."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class Part:
     """Names of the parts that it was merged from."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Present point ids by recorded ones, where they differ."""
+    is_sealed: bool = True
+    """Whether it has digests of its own; else all of it was compared with its name when it was inspected."""
 
     def may_hold(self, points: Sequence[str]) -> bool:
         """Whether cells of any of these points (sorted) can be in it."""
@@ -77,41 +85,39 @@ def name_of(data: bytes, first: int, last: int | None = None) -> str:
 def encode(table: pa.Table, covers: Iterable[str] = ()) -> bytes:
     """The bytes of a part with these records, in this order."""
     names = sorted(covers)
-    if names:
-        annotated = {**(SCHEMA.metadata or {}), COVERS_KEY: json.dumps(names).encode()}
-        table = table.replace_schema_metadata(annotated)
+    groups = -(-table.num_rows // ROW_GROUP)
+    metadata = {SEAL_KEY: blank(groups, len(SCHEMA)), **({COVERS_KEY: json.dumps(names)} if names else {})}
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True, **_TEXT)
-    return buffer.getvalue()
+    with pq.ParquetWriter(buffer, SCHEMA, compression="zstd", write_page_checksum=True, **_TEXT) as writer:
+        writer.write_table(table, ROW_GROUP)
+        writer.add_key_value_metadata(metadata)
+    return sealed(buffer.getvalue())
 
 
 def inspect(storage: Storage, name: str) -> Part:
-    """The description of a part from its name and footer.
+    """The description of a part from its name and footer, which are compared with its digests.
 
-    Raises UserError for a foreign, corrupt or newer file, and PartGoneError for one that is no longer there.
+    Raises UserError for a foreign or newer file, DamagedPartError for a damaged one, and PartGoneError for one that is not
+    there any more.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         raise UserError(
             f"{_path(storage, name)} is not a part of a ledger: move it out of {storage.where}, which holds nothing else."
         )
-    with _opened(storage, name) as file:
-        metadata = file.metadata
-        said = metadata.metadata or {}
-        version = said.get(VERSION_KEY, b"").decode(errors="replace")
-        if not version.isdigit():
-            sentence = "is a Parquet file but not a ledger part (it has no schema version): move it away."
-            raise UserError(f"{_path(storage, name)} {sentence}")
-        if int(version) > SCHEMA_VERSION:
-            raise UserError(
+
+    def described(part: _PartFile) -> Part:
+        metadata = part.file.metadata
+        version = version_of(metadata)
+        if version > SCHEMA_VERSION:
+            raise NewerPartError(
                 f"the ledger part {_path(storage, name)} has schema version {version}, newer than {SCHEMA_VERSION}: "
                 "update grasp-orchestrator, or choose another output folder."
             )
+        check_columns(part.file.schema_arrow, version)
         column = _point_column(metadata)
         spans = [_span(metadata, group, column) for group in range(metadata.num_row_groups)]
-        names = (
-            renamed_points(_columns(file, None, ["point_id", *POINT_COLUMNS])) if int(version) <= LAST_WITHOUT_VERSIONS else {}
-        )
+        names = renamed_points(_columns(part, None, ["point_id", *POINT_COLUMNS])) if version <= LAST_WITHOUT_VERSIONS else {}
         # A row group's least and greatest recorded id say nothing of present ones between them.
         known = bool(spans) and all(high for _, high in spans) and not names
         return Part(
@@ -121,9 +127,19 @@ def inspect(storage: Storage, name: str) -> Part:
             metadata.num_rows,
             min(low for low, _ in spans) if known else "",
             max(high for _, high in spans) if known else "",
-            frozenset(json.loads(said.get(COVERS_KEY, b"[]"))),
+            _covers(metadata),
             names,
+            isinstance(part, SealedPart),
         )
+
+    return _reading(storage, name, described)
+
+
+def verify(storage: Storage, name: str) -> int:
+    """Read all of a part, compare it with all its digests, and return its number of rows. Raises what `inspect` raises."""
+    with _opened(storage, name) as source:
+        _compare_with_name(source, name)
+    return read(storage, inspect(storage, name), SCHEMA.names).num_rows
 
 
 def standing(parts: Iterable[Part]) -> list[Part]:
@@ -136,28 +152,35 @@ def standing(parts: Iterable[Part]) -> list[Part]:
 def read(storage: Storage, part: Part, columns: Sequence[str], points: Sequence[str] | None = None) -> pa.Table:
     """Columns of a part in the types of `SCHEMA` (null if an older schema lacks one), for some sorted points or for all.
 
-    Raises UserError for a corrupt part, and PartGoneError for one that is no longer there.
+    Raises DamagedPartError for a part whose bytes or values are not those of a ledger, and PartGoneError for one that is no
+    longer there.
     """
     wanted = dict.fromkeys(columns)
     wanted |= dict.fromkeys(["point_id"] if points is not None else [])
     wanted |= dict.fromkeys(["point_id", "seed"] if part.renamed else [])
-    with _opened(storage, part.name) as file:
+
+    def selected(opened: _PartFile) -> pa.Table:
         groups = None
         if points is not None and part.highest:
-            column = _point_column(file.metadata)
-            spans = [_span(file.metadata, group, column) for group in range(file.metadata.num_row_groups)]
+            metadata = opened.file.metadata
+            column = _point_column(metadata)
+            spans = [_span(metadata, group, column) for group in range(metadata.num_row_groups)]
             groups = [group for group, (low, high) in enumerate(spans) if _touches(points, low, high)]
-        full = renamed(_columns(file, groups, list(wanted)), part.renamed)
+        return renamed(_columns(opened, groups, list(wanted)), part.renamed)
+
+    full = _reading(storage, part.name, selected, part)
     if points is not None and (not part.highest or part.lowest != part.highest):
         full = full.filter(pc.field("point_id").isin(pa.array(points, pa.string())))
     return full.select(list(columns))
 
 
-def _columns(file: pq.ParquetFile, groups: Sequence[int] | None, names: Sequence[str]) -> pa.Table:
-    """Columns of some row groups (None: of all) as `SCHEMA` has them, null where the file lacks one."""
-    present = set(file.schema_arrow.names)
-    every = range(file.metadata.num_row_groups) if groups is None else groups
-    found = file.read_row_groups(list(every), [name for name in names if name in present], use_threads=False)
+def _columns(part: _PartFile, groups: Sequence[int] | None, names: Sequence[str]) -> pa.Table:
+    """Columns of some row groups (None: of all) as `SCHEMA` has them, null where the part lacks one."""
+    present = set(part.file.schema_arrow.names)
+    every = [*range(part.file.metadata.num_row_groups)] if groups is None else [*groups]
+    part.load(every, names)
+    found = part.file.read_row_groups(every, [name for name in names if name in present], use_threads=False)
+    check_rows(found)
     return pa.Table.from_arrays(
         [_column(found, name, found.num_rows) for name in names], schema=pa.schema([SCHEMA.field(name) for name in names])
     )
@@ -202,21 +225,64 @@ def coded(column: pa.ChunkedArray) -> tuple[Int64[np.ndarray, " rows"], list[str
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary.to_pylist()
 
 
+@dataclass(frozen=True)
+class _WholePart:
+    """A part without a seal, which was compared whole."""
+
+    file: pq.ParquetFile
+
+    def load(self, groups: Sequence[int], names: Collection[str]) -> None:
+        """Do nothing: Arrow reads from the file."""
+
+
+_PartFile = SealedPart | _WholePart
+_Read = TypeVar("_Read")
+
+
+def _reading(storage: Storage, name: str, reading: Callable[[_PartFile], _Read], inspected: Part | None = None) -> _Read:
+    """The result of `reading` a part. Errors as in `read`.
+
+    A part without a seal is compared with its name unless it was `inspected` before.
+    """
+    with _opened(storage, name) as source:
+        footer = footer_of(source)
+        if footer is not None:
+            return reading(SealedPart(source, footer))
+        if inspected is None:
+            _compare_with_name(source, name)
+        elif inspected.is_sealed:
+            raise DamagedPartError("it has lost its digests")
+        return reading(_WholePart(pq.ParquetFile(source, page_checksum_verification=True)))
+
+
+def _compare_with_name(source: pa.NativeFile, name: str) -> None:
+    """Raise DamagedPartError unless all bytes of a part have the digest of its name."""
+    if whole_digest(source) != _NAME.sub(r"\3", name):
+        raise DamagedPartError("its bytes differ from the digest in its name")
+
+
 @contextmanager
-def _opened(storage: Storage, name: str) -> Iterator[pq.ParquetFile]:
-    """A part's Parquet file; any error while reading it becomes a UserError of one sentence."""
+def _opened(storage: Storage, name: str) -> Iterator[pa.NativeFile]:
+    """A part's file; any error while reading it becomes a UserError of one sentence."""
     try:
         source = storage.open(name)
     except FileNotFoundError as error:
         raise PartGoneError(name) from error
     try:
         with source:
-            yield pq.ParquetFile(source, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+            yield source
+    except NewerPartError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as error:
         if name not in storage.names():
             raise PartGoneError(name) from error
-        raise UserError(
-            f"the ledger part {_path(storage, name)} cannot be read ({reason_of(error)}): move it away to run its cells again."
+        where = _path(storage, name)
+        if isinstance(error, OSError):
+            sentence = f"the ledger part {where} cannot be read ({reason_of(error)}): check its disk or store, and run again."
+            raise StorageError(sentence) from error
+        raise DamagedPartError(
+            f"the ledger part {where} is damaged ({reason_of(error)}): `grasp check --set-aside` moves it away, "
+            "and the sweep, run again, plans its cells once more."
         ) from error
 
 
@@ -228,6 +294,14 @@ def _point_column(metadata: pq.FileMetaData) -> int | None:
     """The index of the column with point ids; None if there is none."""
     schema = metadata.schema
     return next((i for i in range(len(schema)) if schema.column(i).path == "point_id"), None)
+
+
+def _covers(metadata: pq.FileMetaData) -> frozenset[str]:
+    """Names of the parts that a part was merged from."""
+    names = json.loads((metadata.metadata or {}).get(COVERS_KEY, b"[]"))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DamagedPartError("it does not list the parts that it replaces")
+    return frozenset(names)
 
 
 def _span(metadata: pq.FileMetaData, group: int, column: int | None) -> tuple[str, str]:
@@ -249,35 +323,3 @@ def _column(table: pa.Table, name: str, rows: int) -> pa.ChunkedArray:
     if name not in table.column_names:
         return pa.chunked_array([pa.nulls(rows, kind)], kind)
     return table[name].cast(kind)
-
-
-@dataclass(frozen=True, eq=False)
-class Identity:
-    """The cells of a part."""
-
-    points: tuple[str, ...]
-    """Point ids that occur in the part."""
-    point: Int32[np.ndarray, " rows"]
-    """Index into `points` of each row."""
-    seed: Int64[np.ndarray, " rows"]
-    failed: Bool[np.ndarray, " rows"]
-
-    @staticmethod
-    def of(table: pa.Table) -> Identity:
-        """The cells of a table with point_id, seed and status."""
-        codes, names = coded(table["point_id"])
-        return Identity(tuple(names), codes.astype(np.int32), table["seed"].to_numpy(), is_failed(table["status"]))
-
-
-def joined(
-    identities: Iterable[Identity], include_failed: bool
-) -> tuple[list[str], Int64[np.ndarray, " rows"], Int64[np.ndarray, " rows"]]:
-    """Point ids, and the point index and seed of all rows, without failed ones unless included."""
-    numbers: dict[str, int] = {}
-    points, seeds = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for part in identities:
-        renumbered = np.array([numbers.setdefault(name, len(numbers)) for name in part.points], np.int64)
-        kept = slice(None) if include_failed else ~part.failed
-        points.append(renumbered[part.point[kept]])
-        seeds.append(part.seed[kept])
-    return list(numbers), np.concatenate(points), np.concatenate(seeds)

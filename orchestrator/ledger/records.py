@@ -17,6 +17,14 @@ SCHEMA_VERSION = 5
 `costs` and `distances`; 5 added `algorithm_version`, `task_version`, `loader_version`, `noise_seed`, `kernel` and `precision`.
 """
 
+ADDED = {
+    **dict.fromkeys(("goal_cost", "disagreement"), 2),
+    **dict.fromkeys(("worker_seconds", "attempts"), 3),
+    **dict.fromkeys(("costs", "distances"), 4),
+    **dict.fromkeys(("algorithm_version", "task_version", "loader_version", "noise_seed", "kernel", "precision"), 5),
+}
+"""The schema version that added a column; 1 for all others."""
+
 VERSION_KEY = b"grasp.schema_version"
 """Key of the version in the schema's metadata."""
 

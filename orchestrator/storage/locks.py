@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from orchestrator.core.provenance import host
+from orchestrator.core.process import ProcessIdentity
 from world_models.errors import UserError
+from world_models.files.reading import SpoiltFileError, parse_json, to_json
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for a lock: whoever asks who holds it keeps it for a moment."""
@@ -37,24 +37,26 @@ class Holder:
     """Random text that no two holders share."""
     beat: int = 0
     """A counter that grows while the holder of a lease lives."""
+    process: ProcessIdentity | None = None
+    """More than host and pid, which others may have later; None if an earlier version wrote it."""
 
     @staticmethod
     def here() -> Holder:
         """This process, with a new token."""
-        return Holder(host(), os.getpid(), True, uuid.uuid4().hex)
+        process = ProcessIdentity.here()
+        return Holder(process.host, process.pid, True, uuid.uuid4().hex, process=process)
 
     @staticmethod
     def of_json(text: str) -> Holder:
         """The holder that `to_json` wrote; an unknown holder for any other text."""
         try:
-            raw = json.loads(text)
-            return Holder(str(raw["host"]), int(raw["pid"]), bool(raw["alive"]), str(raw["token"]), int(raw["beat"]))
-        except (ValueError, KeyError, TypeError):
+            return parse_json(text, Holder, "the holder of a lock", "wait for it", "the lock")
+        except SpoiltFileError:
             return Holder("unknown", 0, True)
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self)) + "\n"
+        return to_json(self) + "\n"
 
     def __str__(self) -> str:
         return f"host {self.host}, pid {self.pid}"

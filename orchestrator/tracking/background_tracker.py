@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.core.portion import Portion
-from orchestrator.core.provenance import host
+from orchestrator.core.process import ProcessIdentity
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
 from orchestrator.tracking.mlflow_store import RefusedError
@@ -111,7 +111,7 @@ class BackgroundTracker:
         return self._sentence()
 
     def _record(self, sweep: SweepInfo, figures: Sequence[str], ended: bool) -> SweepRecord:
-        return SweepRecord(sweep, self._cells, ended, tuple(figures), host(), os.getpid())
+        return SweepRecord(sweep, self._cells, ended, tuple(figures), ProcessIdentity.here())
 
     def _sentence(self) -> str | None:
         where, refused = self._relay.tracker.tracking_store.masked_uri, self._relay.refused

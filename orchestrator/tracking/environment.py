@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from orchestrator.core.messages import mask_text
-from orchestrator.core.provenance import ROOT, device_name, git, git_revision, host
+from orchestrator.core.process import host
+from orchestrator.core.provenance import ROOT, device_name, git, git_revision
 from orchestrator.core.secret_scan import publishable_diff
 from world_models.files.writing import WriteError, write_file
 

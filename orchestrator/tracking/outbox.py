@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.core.provenance import host
+from orchestrator.core.process import NOBODY, Life, ProcessIdentity, host
 from orchestrator.tracking.sweep_info import CellSet, SavedGroup, SweepInfo
 from world_models.files.names import inside
 from world_models.files.reading import Count, SpoiltFileError, read_json, set_aside, to_json
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{10})-[0-9a-f]{8}\.json")
 _LOCK = ".lock"
+_LEFTOVER_AFTER = 3600.0
+"""Seconds after which nobody is still writing a record."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,8 @@ class SweepRecord:
     ended: bool
     figures: tuple[str, ...] = ()
     """Paths of figures for its page."""
-    host: str = ""
-    pid: int = 0
-    """Process id of the driver."""
+    driver: ProcessIdentity = NOBODY
+    """The process that wrote it."""
 
     @property
     def sweep(self) -> str:
@@ -60,13 +61,13 @@ class SweepRecord:
 
     @property
     def attended(self) -> bool:
-        """Whether its driver is another, living process of this machine."""
-        return self.host == host() and self.pid != os.getpid() and alive(self.pid)
+        """Whether its driver is another process, and lives for sure."""
+        return self.driver.life is Life.ALIVE and self.driver != ProcessIdentity.here()
 
     @property
     def orphaned(self) -> bool:
-        """Whether its driver ran on this machine and is gone."""
-        return self.host == host() and not alive(self.pid)
+        """Whether its driver ran on this machine and is gone for sure."""
+        return self.driver.life is Life.GONE
 
 
 Record = PointsRecord | SweepRecord
@@ -85,6 +86,8 @@ class _SavedRecord:
     figures: tuple[str, ...] = ()
     host: str = ""
     pid: Count = 0
+    driver: ProcessIdentity | None = None
+    """None in a record of an earlier version."""
 
     def __post_init__(self) -> None:
         if self.kind == "sweep" and self.info is None:
@@ -120,7 +123,7 @@ class Outbox:
     def read(self, name: str) -> Record | None:
         """The record of a name; None if it is gone, or spoilt (then it is set aside: the ledger has its data)."""
         try:
-            return self._record(self.root / name)
+            return self.load(name)
         except FileNotFoundError:
             return None
         except SpoiltFileError as error:
@@ -135,16 +138,19 @@ class Outbox:
             return _SavedRecord("points", cells, record.sweep)
         info = replace(record.info, files=tuple(map(self._below, record.info.files)), usage=self._below(record.info.usage))
         figures = tuple(map(self._below, record.figures))
-        return _SavedRecord("sweep", cells, record.sweep, info, record.ended, figures, record.host, record.pid)
+        driver = record.driver
+        return _SavedRecord("sweep", cells, record.sweep, info, record.ended, figures, driver.host, driver.pid, driver)
 
-    def _record(self, file: Path) -> Record:
+    def load(self, name: str) -> Record:
+        """The record of a name. Raises FileNotFoundError if it is gone, and SpoiltFileError."""
         remedy = "it is set aside, and `grasp sync SWEEP` makes it again from the ledger"
-        saved = read_json(file, _SavedRecord, "a record for MLflow", remedy)
+        saved = read_json(self.root / name, _SavedRecord, "a record for MLflow", remedy)
         cells = CellSet.of_saved(saved.cells)
         if saved.info is None:
             return PointsRecord(saved.sweep, cells)
         info = replace(saved.info, files=tuple(map(self._whole, saved.info.files)), usage=self._whole(saved.info.usage))
-        return SweepRecord(info, cells, saved.ended, tuple(map(self._whole, saved.figures)), saved.host, saved.pid)
+        driver = saved.driver or ProcessIdentity(saved.host, saved.pid)
+        return SweepRecord(info, cells, saved.ended, tuple(map(self._whole, saved.figures)), driver)
 
     def _below(self, path: str) -> str:
         """A path as it is saved."""
@@ -203,7 +209,7 @@ class Outbox:
         with suppress(OSError):  # a full disk must not stop the delivery
             os.ftruncate(lock, 0)
             os.pwrite(lock, f"host {host()}, pid {os.getpid()}".encode(), 0)
-            self._sweep_leftovers()
+            self._sweep_leftovers(os.fstat(lock).st_mtime)
         return lock
 
     def lock_holder(self) -> str:
@@ -212,20 +218,13 @@ class Outbox:
             return (self.root / _LOCK).read_text(encoding="utf-8", errors="replace")[:200] or "unknown"
         return "unknown"
 
-    def _sweep_leftovers(self) -> None:
-        """Remove half-written files of killed processes."""
+    def _sweep_leftovers(self, now: float) -> None:
+        """Remove half-written files: of processes that are gone, and old ones, since another process may have their pid now.
+
+        `now` is in the file system's own clock.
+        """
         for file in self.root.iterdir():
-            match = TEMPORARY.fullmatch(file.name)
-            if match and match[1] == host() and not alive(int(match[2])):
-                file.unlink(missing_ok=True)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this machine exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            if match := TEMPORARY.fullmatch(file.name):
+                gone = ProcessIdentity(match[1], int(match[2])).life is Life.GONE
+                if gone or now - file.stat().st_mtime > _LEFTOVER_AFTER:
+                    file.unlink(missing_ok=True)

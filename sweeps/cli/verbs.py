@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sweeps.commands import (
+    check,
     compare,
     config,
     diagnose,
@@ -40,6 +41,7 @@ VERBS: Mapping[str, Command] = {
     "train": train.COMMAND,
     "models": models.COMMAND,
     "sync": sync.COMMAND,
+    "check": check.COMMAND,
     "ui": ui.COMMAND,
 }
 """Commands by name, in the order of the overview."""

@@ -130,7 +130,7 @@ class Outputs:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe.touch()
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # a process in another container may have the same pid
         except OSError as error:
             raise UserError(
                 f"cannot write to output folder {str(self.root)!r} ({error.strerror}): choose another with output=FOLDER."

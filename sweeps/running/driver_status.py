@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.portion import Portion
-from orchestrator.core.provenance import host
+from orchestrator.core.process import ProcessIdentity
 from orchestrator.driver.status import Status, StatusWriter, WorkerStatus
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.scheduler import Scheduler
@@ -76,11 +75,11 @@ class DriverStatus(RunObserver):
 
     def status(self, beat: int) -> Status:
         """The current status; `beat` counts how often it was written."""
-        tally, left = self._tally, self._tally.time_left()
+        tally, left, process = self._tally, self._tally.time_left(), ProcessIdentity.here()
         return Status(
             sweeps=tuple(self._sweeps),
-            host=host(),
-            pid=os.getpid(),
+            host=process.host,
+            pid=process.pid,
             state=self._state(),
             beat=beat,
             seconds=tally.seconds,
@@ -98,6 +97,7 @@ class DriverStatus(RunObserver):
             quarantined=_last_words(tally.quarantined),
             workers=tuple(WorkerStatus.of(worker, self._models) for worker in self._backend.workers()),
             tracking="; ".join(filter(None, (tracker.waiting for tracker in self._trackers))),
+            process=process,
         )
 
 

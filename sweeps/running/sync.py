@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from orchestrator.core.messages import mask_uri
+from orchestrator.core.process import Life, host
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tracking.mlflow_store import TrackingError
 from orchestrator.tracking.outbox import SweepRecord
@@ -99,7 +100,7 @@ def _deliver(
         say(console, f"writing to MLflow at {store.masked_uri}: {outbox.waiting()} records wait")
         try:
             with console.status("writing to MLflow"):
-                while relay.deliver_next(lambda record: not record.attended):
+                while relay.deliver_next(lambda record: not _is_attended(record, ledger)):
                     pass
         except TrackingError as error:
             left = outbox.waiting()
@@ -107,6 +108,14 @@ def _deliver(
     say(console, f"wrote {tracker.written} to MLflow at {mask_uri(store.uri)}")
     for sentence in relay.refused[:3]:
         say(console, sentence)
+
+
+def _is_attended(record: SweepRecord, ledger: Ledger) -> bool:
+    """Whether the driver of a sweep still runs; that of a record without an identity is asked for at the ledger's lock."""
+    if record.driver.started or record.driver.life is Life.GONE or record.driver.host != host():
+        return record.attended
+    holder = ledger.holder()
+    return holder is not None and holder.alive and holder.pid == record.driver.pid
 
 
 def _end_of(description: SweepDescription, outputs: Outputs, ledger: Ledger) -> SweepRecord:

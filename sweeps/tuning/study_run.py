@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
+from orchestrator.ledger.seal import DamagedPartError
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits, Scheduler
@@ -31,6 +33,8 @@ from sweeps.tuning.spec import StudySpec
 from world_models.errors import UserError
 from world_models.files.reading import read_text
 from world_models.files.writing import write_file
+
+_log = logging.getLogger(__name__)
 
 BEST_OF_OTHERS = 3
 """Trials of another study that a warm start begins with."""
@@ -146,12 +150,16 @@ class RecordedCells:
         self._finished: Mapping[str, object] | None = None
 
     def __call__(self, point: Point) -> Iterable[CellResult]:
-        """The cells of a point, including failed ones."""
+        """The cells of a point, including failed ones; none from a damaged part, with a warning."""
         if self._finished is None:
             self._finished = self._ledger.finished_seeds()
         if point.point_id not in self._finished:
             return ()
-        return from_table(self._ledger.table([point.point_id]))
+        try:
+            return from_table(self._ledger.table([point.point_id]))
+        except DamagedPartError as error:  # hours may have passed: these cells are planned once more, and recorded anew
+            _log.warning("%s", error)
+            return ()
 
 
 def study_limits(config: TuneConfig, timed: bool) -> Limits:

@@ -156,7 +156,7 @@ def command_line() -> int:
         for name in given.kinds.split(","):
             began, mine = time.monotonic(), fuzz(root, name, given.count, given.seed, print)
             found += mine
-            print(f"{name}: {given.count} mutations, {len(mine)} faults, {time.monotonic() - began:.0f} s")  # noqa: T201
+            print(f"{name}: {given.count} mutations, {len(mine)} faults, {time.monotonic() - began:.0f} s")
     return int(bool(found))
 
 

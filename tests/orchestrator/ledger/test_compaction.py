@@ -152,7 +152,7 @@ def test_two_writers_on_a_store_without_locks_lose_nothing(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
 def test_ledgers_of_every_schema_version_are_merged_into_the_newest(golden: Path, tmp_path: Path) -> None:
-    shutil.copy(golden, tmp_path / "part-00000000-00000000.parquet")
+    shutil.copy(golden, tmp_path / name_of(golden.read_bytes(), 0))
     before = from_table(Ledger(tmp_path).table())
     ledger = Ledger(tmp_path)
     with ledger.writer():

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from orchestrator.core.cell import Named, Point, canonical, digest
 from orchestrator.core.portion import Portion, lacking
 from orchestrator.ledger.identity import point_of
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.parts import name_of
 from orchestrator.ledger.records import VERSION_KEY, from_table
 from orchestrator.testing import plane_point
 from planners import full_settings
@@ -63,7 +65,9 @@ def write_old_part(folder: Path, version: int) -> None:
     ]
     rows.sort(key=lambda each: (each["point_id"], each["seed"]))
     folder.mkdir(exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "part-00000000-00000000.parquet", row_group_size=4)
+    written = BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema), written, row_group_size=4)
+    (folder / name_of(written.getvalue(), 0)).write_bytes(written.getvalue())
 
 
 @pytest.mark.parametrize("version", [1, 2])

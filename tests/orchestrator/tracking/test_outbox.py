@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.portion import Portion
-from orchestrator.core.provenance import host
+from orchestrator.core.process import ProcessIdentity, host
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import plane_point, quick_result
-from orchestrator.tracking import outbox as module
 from orchestrator.tracking.mlflow_store import UnavailableError
 from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
 from orchestrator.tracking.relay import OutboxRelay
@@ -37,7 +37,8 @@ NAMES = [point.point_id for point in POINTS]
 
 def began(sweep: str, ended: bool = False, pid: int | None = None) -> SweepRecord:
     info = SweepInfo(sweep, "config: 1\n", "grasp sweep", "words")
-    return SweepRecord(info, CellSet.of(PORTIONS), ended, (), host(), os.getpid() if pid is None else pid)
+    here = ProcessIdentity.here()
+    return SweepRecord(info, CellSet.of(PORTIONS), ended, (), here if pid is None else replace(here, pid=pid))
 
 
 def points_record(sweep: str, *points: int) -> PointsRecord:
@@ -322,4 +323,3 @@ def test_adding_is_quick_enough_for_a_driver(tmp_path):
     for _ in range(50):
         outbox.add(points_record("A", 0))
     assert time.perf_counter() - started < 5
-    assert module.alive(os.getpid())

@@ -2,8 +2,11 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -12,10 +15,13 @@ import torch
 import yaml
 
 from benchmarks.services import PostgreSQL, postgresql_programs
+from orchestrator.core.process import ProcessIdentity, host
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tracking.outbox import Outbox
+from orchestrator.tracking.outbox import Outbox, SweepRecord
+from orchestrator.tracking.sweep_info import CellSet
 from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
+from sweeps.running.tracking import saved_description
 from tests.support.tracking_bench import Bench
 from world_models.checkpoints.store import save
 from world_models.models.mlp import MLPConfig, ResidualMLP
@@ -105,6 +111,36 @@ def test_without_tracking_nothing_of_it_is_written(capsys, model, tmp_path):
     code, said, _ = run(capsys, "sync", "smoke", f"output={tmp_path}", "tracking.enabled=true")
     assert code == 0
     assert "wrote 1 point with pictures of 1 and 1 sweep" in said
+
+
+def test_sync_takes_over_after_a_reboot_that_gave_the_drivers_pid_to_another_process(capsys, model, tmp_path):
+    assert sweep(capsys, model, tmp_path)[0] == 0
+    outputs = Outputs(tmp_path)
+    description, store = saved_description("smoke", outputs)
+    assert store is not None
+    outbox, cells = Outbox(outputs.outbox / store.key), CellSet.of(description.grid.portions())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        lives = process_of(other.pid)
+        drivers = {
+            "the same process": (lives, 1),
+            "before the reboot": (replace(lives, boot="before"), 0),
+            "the process before": (replace(lives, started=lives.started - 1), 0),
+            "a container of the same name": (replace(lives, namespace="pid:[7]"), 0),
+            "an earlier version": (ProcessIdentity(host(), other.pid), 0),
+        }
+        for case, (driver, left) in drivers.items():
+            name = outbox.add(SweepRecord(description.info(), cells, ended=False, driver=driver))
+            code, said, _ = run(capsys, "sync", f"output={tmp_path}")
+            assert code == 0
+            assert ("wrote" in said, len(outbox.names())) == (True, left), case
+            outbox.discard([name])
+        other.communicate(b"\n")
+
+
+def process_of(pid: int) -> ProcessIdentity:
+    """The identity that a child of this process gives itself."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return replace(ProcessIdentity.here(), pid=pid, started=float(stat[19]))
 
 
 @pytest.mark.skipif(postgresql_programs() is None, reason="needs PostgreSQL: apt-get install postgresql")
