@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from world_models.files.reading import Count, SpoiltFileError, parse_json
 
 REMEDY = "remove its damaged lines, restore a copy, or choose another with optuna.storage=FILE"
-"""What to do about a journal that cannot be read."""
+"""The remedy for a journal that cannot be read."""
 
 
 def _is_moment(text: str) -> str:

@@ -19,7 +19,7 @@ from sweeps.config.schema.configs import SweepConfig
 from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.console.terminal import say
 from sweeps.tuning.rounding import rounding_words
-from sweeps.tuning.winner import WINNER, Candidate, Place, StudyReport, read_winner
+from sweeps.tuning.winner import WINNER, Candidate, StudyCondition, StudyReport, read_winner
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import inside
 from world_models.files.writing import write_file
@@ -39,7 +39,7 @@ class _Target:
     own: Mapping[tuple[str, int], Mapping[str, Scalar]]
     """All settings from its own file, by task label and horizon; empty for a planner without a config."""
 
-    def file(self, condition: Place) -> Path:
+    def file(self, condition: StudyCondition) -> Path:
         """The tuned file for one of the study's tasks and horizons."""
         return tuned_file(self.folder, self.label, condition["task"], condition["horizon"])
 
@@ -130,7 +130,7 @@ def _write(target: _Target, report: StudyReport, candidate: Candidate, command: 
         write_file(file, text)
 
 
-def _settings_at(target: _Target, condition: Place, judged: Mapping[str, Scalar]) -> dict[str, Scalar]:
+def _settings_at(target: _Target, condition: StudyCondition, judged: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The judged settings: all that differ from the defaults of the planner's kind or from its own file."""
     usual = full_settings(target.kind)
     own = target.own.get((condition["task"], condition["horizon"]), usual)
@@ -139,7 +139,7 @@ def _settings_at(target: _Target, condition: Place, judged: Mapping[str, Scalar]
 
 def _with_rounded(candidate: Candidate) -> Candidate:
     """The candidate, with its rounded settings and their results in place of its own if they succeed alike."""
-    rounded = candidate["rounded"]
+    rounded = candidate.get("rounded")
     if rounded is None:
         return candidate
     applied = candidate.copy()
@@ -158,7 +158,7 @@ def _with_rounded(candidate: Candidate) -> Candidate:
 
 def _rounding_words(candidate: Candidate) -> str:
     """One sentence on how the digits were rounded; empty if there is nothing to say."""
-    rounded = candidate["rounded"]
+    rounded = candidate.get("rounded")
     if rounded is not None:
         rates = (rounded["held_out"]["success"], candidate["held_out"]["success"])
         return f"{rounding_words(rounded['digits'], rounded['alike'], *rates, rounded['p_value'])} "
@@ -167,7 +167,7 @@ def _rounding_words(candidate: Candidate) -> str:
     return ""
 
 
-def provenance(report: StudyReport, candidate: Candidate, condition: Place) -> dict[str, Any]:
+def provenance(report: StudyReport, candidate: Candidate, condition: StudyCondition) -> dict[str, Any]:
     """The origin of tuned settings, and their results on problems that were not used for tuning or selection."""
     held_out, versus = candidate["held_out"], candidate["versus_default"]
     found = {

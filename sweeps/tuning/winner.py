@@ -20,13 +20,19 @@ FileName = Annotated[str, AfterValidator(lambda text: file_name("name", text))]
 """A text that becomes a part of a file's name."""
 
 
-class Place(TypedDict):
+class StudyCondition(TypedDict):
     """A task, horizon and world model that the study tuned for."""
 
     task: FileName
     horizon: Annotated[int, Field(gt=0, lt=2**31)]
     model: str
     digest: str
+
+
+# As texts: the key is that of the files, and no name of ours.
+_Conditions = TypedDict("_Conditions", {"places": Annotated[list[StudyCondition], Field(min_length=1)]})  # noqa: UP013
+_SettingsByCondition = TypedDict("_SettingsByCondition", {"places": list[dict[str, Scalar]]})  # noqa: UP013
+"""The settings that differ from the defaults, under each of the study's conditions."""
 
 
 class Numbers(TypedDict):
@@ -55,14 +61,13 @@ class Versus(TypedDict):
     interval: tuple[Finite | None, Finite | None]
 
 
-class RoundedCandidate(TypedDict):
+class RoundedCandidate(_SettingsByCondition):
     """A candidate's settings with fewer digits, and their results."""
 
     digits: Count
     alike: bool
     """Whether they succeed alike."""
     settings: dict[str, Scalar]
-    places: list[dict[str, Scalar]]
     held_out: HeldOut
     versus_default: Versus | None
     versus_unrounded: Versus | None
@@ -79,31 +84,29 @@ class Rounding(TypedDict):
     p_value: Finite
 
 
-class Candidate(TypedDict):
+class Candidate(_SettingsByCondition):
     """Settings that were judged."""
 
     label: str
     trial: Count | None
     """None for the planner's own settings."""
     settings: dict[str, Scalar]
-    places: list[dict[str, Scalar]]
-    """The settings that differ from the defaults, at each of the study's places."""
     tuning: Numbers | None
     choice: Numbers
     held_out: HeldOut
     versus_default: Versus | None
-    rounded: RoundedCandidate | None
+    rounded: NotRequired[RoundedCandidate | None]
+    """Earlier versions did not judge it."""
     rounding: NotRequired[Rounding]
     """Only where it is applied; the file has none."""
 
 
-class StudyReport(TypedDict):
+class StudyReport(_Conditions):
     """The whole file."""
 
     study: str
     planner: str
     label: str
-    places: Annotated[list[Place], Field(min_length=1)]
     trials: Count
     objectives: Annotated[list[str], Field(min_length=1)]
     tuning_seeds: str
@@ -121,8 +124,8 @@ def read_winner(folder: Path, name: str) -> StudyReport:
     require(file.is_file(), f"study {name!r} has no winner in {folder} yet: run grasp tune name={name} to its end first.")
     report = read_json(file, StudyReport, "the report of a study", again)
     for candidate in report["candidates"]:
-        rounded = candidate["rounded"]
-        for places in (candidate["places"], *([rounded["places"]] if rounded else [])):
-            if len(places) != len(report["places"]):
-                raise SpoiltFileError(f"{str(file)!r} is not the report of a study (a candidate lacks a place): {again}.")
+        rounded = candidate.get("rounded")
+        for settings in (candidate["places"], *([rounded["places"]] if rounded else [])):
+            if len(settings) != len(report["places"]):
+                raise SpoiltFileError(f"{str(file)!r} is not the report of a study (a candidate lacks a condition): {again}.")
     return report

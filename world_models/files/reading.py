@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 if TYPE_CHECKING:
     Kind = type
-else:  # at run time `dict[str, int]` is no `type`, and a lone TypeVar is anything
+else:  # at run time, `dict[str, int]` is not a `type`
     Kind = Union
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def parse_json(data: bytes | str, kind: Kind[T], what: str, remedy: str, where: 
 
 
 def to_json(value: object, indent: int | None = None) -> str:
-    """The JSON that `read_json` reads, for a dataclass or plain values; bytes that are no text, as in a path, become `?`."""
+    """The JSON that `read_json` reads, for a dataclass or plain values; bytes that are not text, as in a path, become `?`."""
     adapter = _adapter(type(value))
     try:
         return adapter.dump_json(value, indent=indent).decode()

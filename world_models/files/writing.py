@@ -23,7 +23,7 @@ REMEDIES = {
     errno.EROFS: "choose a folder that can be written to",
     errno.EACCES: "choose a folder that you may write to",
 }
-"""What to do about an error of the system, by its number."""
+"""The remedy for an error of the system, by its number."""
 
 
 class WriteError(UserError):

@@ -16,6 +16,7 @@ from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from tests.support.tracking_bench import INFO, Bench, cells_of
+from world_models.files.reading import parse_json
 
 
 def rows(**changes: object) -> list[dict]:
@@ -77,8 +78,8 @@ def test_the_environment_names_versions_and_hardware(tmp_path: Path) -> None:
 
 
 def test_records_of_earlier_versions_are_read() -> None:
-    assert SweepInfo.from_json({"name": "a", "config_text": "", "command": "", "description": ""}).files == ()
-    assert SweepInfo.from_json({**vars(INFO), "models": ["push_t"]}).models == ("push_t",)
+    old = '{"name": "a", "config_text": "", "command": "", "description": ""}'
+    assert parse_json(old, SweepInfo, "an info", "write it again", "a test").files == ()
 
 
 @pytest.fixture(scope="module")
