@@ -25,6 +25,7 @@ from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
+from sweeps.config.schema.configs import SweepConfig
 
 PLANNERS = ("grasp", "cem", "gd", "icem", "mppi")
 _SKILL = {"grasp": 1.0, "icem": 0.6, "cem": 0.3, "mppi": 0.1, "gd": -0.4}
@@ -59,7 +60,7 @@ def filled(parts: Iterable[tuple[Point, Sequence[CellResult], Path | None]], fol
 def many_points(points: int, seeds: int) -> Grid:
     """The default sweep's tasks under five planners, at as many horizons as needed; the horizons may not be feasible."""
     words = [f"planner=[{','.join(PLANNERS)}]", "horizons=[25]", f"seeds={seeds}", "name=review"]
-    base = read_job("config", words, None).grid
+    base = read_job(SweepConfig, words, None).grid
     rounds = -(-points // len(base.entries))
     horizons = 10 + 2 * np.arange(rounds)
     entries = [replace(e, point=replace(e.point, horizon=int(h))) for h in horizons for e in base.entries]

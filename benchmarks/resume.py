@@ -43,6 +43,7 @@ from orchestrator.ledger.records import SCHEMA
 from sweeps.cli.main import main as grasp
 from sweeps.config.jobs import Job, read_job
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 
 PLANNERS, HORIZONS, SEEDS = 100, tuple(range(12, 90, 4)), 500
 FRESH = 2
@@ -148,7 +149,7 @@ PHASES: dict[str, Callable[[Path], dict[str, float]]] = {"find": phase_find, "re
 
 def load_job(folder: Path, sweep: str) -> Job:
     """One of the two sweeps, as `grasp sweep` composes, expands and checks it."""
-    return read_job("config", [f"sweep={sweep}", f"output={folder / 'outputs'}"], folder / "conf")
+    return read_job(SweepConfig, [f"sweep={sweep}", f"output={folder / 'outputs'}"], folder / "conf")
 
 
 def write_configs(folder: Path, planners: int, seeds: int) -> None:

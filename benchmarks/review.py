@@ -29,8 +29,9 @@ from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import InlineBackend
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
-from sweeps.config.jobs import artifact_selection_of, read_job
+from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.reports.tables import headline
 from sweeps.running.report import report
 
@@ -87,8 +88,8 @@ def search(tracking_store: TrackingStore, points: int) -> float:
 
 def artifact_share(folder: Path, seeds: int) -> float:
     """Time of drawing over that of planning in the default sweep with `seeds` seeds."""
-    job = read_job("config", [f"seeds={seeds}", f"output={folder}"], None)
-    ledger, selection = Ledger(folder / "ledger"), artifact_selection_of(job.values)
+    job = read_job(SweepConfig, [f"seeds={seeds}", f"output={folder}"], None)
+    ledger, selection = Ledger(folder / "ledger"), job.config.artifacts.selection
     done = run_cells(job.grid.portions(), ledger, InlineBackend(), artifacts=folder / "artifacts", selection=selection)
     print(
         f"drew {done.drawn} cells in {done.drawing_seconds:.1f} s, after {done.planning_seconds:.1f} s of planning", flush=True

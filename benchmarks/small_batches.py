@@ -19,6 +19,7 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Point
 from orchestrator.workers.evaluator import Evaluator
 from sweeps.config.jobs import read_job
+from sweeps.config.schema.configs import SweepConfig
 from world_models.native.mlp import mlp_library
 
 HORIZON = 50
@@ -61,7 +62,9 @@ def planned(task: str, precision: str) -> Point:
     """The default planner's point."""
     words = [f"task={task}", f"horizons={HORIZON}", "planner=grasp", "seeds=[0]", "name=small"]
     settings = {"precision": precision, "max_evaluations": EVALUATIONS}
-    job = read_job("config", [*words, *(f"planners.grasp.settings.{name}={value}" for name, value in settings.items())], None)
+    job = read_job(
+        SweepConfig, [*words, *(f"planners.grasp.settings.{name}={value}" for name, value in settings.items())], None
+    )
     (entry,) = job.grid.entries
     return entry.point
 

@@ -36,6 +36,7 @@ from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from sweeps.config.jobs import read_job
+from sweeps.config.schema.configs import SweepConfig
 
 ACTORS = 2
 INFO = SweepInfo("benchmark", "seeds: 64\n", "grasp sweep", "| task | success |")
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def plan(folder: Path, seeds: int) -> Planned:
     """Plan the default sweep without tracking, on actors that have already loaded what they need."""
-    grid = read_job("config", [f"seeds={seeds}", f"output={folder}"], None).grid
+    grid = read_job(SweepConfig, [f"seeds={seeds}", f"output={folder}"], None).grid
     ledger, artifacts = Ledger(folder / "ledger"), folder / "artifacts"
     portions, done = grid.portions(), 0
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from sweeps.config.compose import compose
+from sweeps.config.schema.configs import TrainConfig
 from world_models.tasks import make_task
 from world_models.training.frames import collect_frames
 from world_models.training.loop import LoopReport
@@ -30,8 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="gradient steps")
     parser.add_argument("--trajectories", type=int, default=200, help="trajectories to draw batches from")
     arguments = parser.parse_args()
-    values = compose("train", ["world_model=wall_pixels"]).values["world_model"]
-    settings = PixelTrainSettings.of(values["train"])  # pyright: ignore[reportArgumentType, reportIndexIssue]
+    settings = PixelTrainSettings.of(compose(TrainConfig, ["world_model=wall_pixels"]).config.world_model.train)
     settings = replace(settings, encoder=replace(settings.encoder, steps=arguments.steps))
     task = make_task("wall")
     with tempfile.TemporaryDirectory() as folder:

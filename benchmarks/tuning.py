@@ -41,6 +41,7 @@ from orchestrator.workers.ray_cluster import connect
 from sweeps.analysis.intervals import Paired
 from sweeps.analysis.point_cells import records_of
 from sweeps.config.jobs import read_job
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.running.sweep import sweep
 from sweeps.tuning.report import WINNER
 from sweeps.tuning.spec import StudySpec, read_study
@@ -223,7 +224,7 @@ def published_cells(task: str, folder: Path, overrides: Sequence[str], said: Con
     arguments = [f"task={task}", f"horizons={HORIZON}", "planner=grasp_published", "name=published", "tracking.enabled=false"]
     arguments += [f"output={folder}", f"seeds=[{seeds}]", *overrides]
     assert sweep(arguments, said) == 0
-    job = read_job("config", arguments, None)
+    job = read_job(SweepConfig, arguments, None)
     return {record.seed: record for record in from_table(records_of(job.grid, Ledger(job.outputs.ledger)))}
 
 

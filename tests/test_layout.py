@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TREES = ("orchestrator", "sweeps", "planners", "world_models", "tests")
 CODE = {".py", ".c", ".h"}
 MOST_FILES = 16
-"""Files of code side by side; `__init__.py` is not counted, and tests/end_to_end may have more."""
+"""Files of code side by side, without `__init__.py`. tests/end_to_end may have more; sweeps/commands has one per command."""
 MOST_LINES = 350
 
 
@@ -23,7 +23,7 @@ def code_files(tree: str) -> list[Path]:
 @pytest.mark.parametrize("tree", TREES)
 def test_no_folder_is_crowded(tree: str) -> None:
     counts = Counter(str(file.parent.relative_to(ROOT)) for file in code_files(tree) if file.name != "__init__.py")
-    del counts["tests/end_to_end"]
+    del counts["tests/end_to_end"], counts["sweeps/commands"]
     assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
 
 

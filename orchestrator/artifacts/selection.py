@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UnknownNameError, require
 
 REASONS = ("best", "median", "worst", "first_failure")
 """Reasons to draw a cell: its rank by final distance to the goal, or that it has the lowest seed that missed."""
@@ -57,25 +57,6 @@ class ArtifactSelection:
             ALL not in self.reasons or len(self.reasons) == 1,
             "artifacts.cells: 'all' means every cell: name nothing else with it.",
         )
-
-    @staticmethod
-    def of(values: object) -> ArtifactSelection:
-        """The selection in a config's `artifacts`. Raises UserError for invalid values."""
-        if not isinstance(values, Mapping):
-            raise UserError(
-                f"artifacts {values!r} is not a section: give artifacts.cells=[best,worst] or artifacts.video=false."
-            )
-        cells, video = values.get("cells", list(REASONS)), values.get("video", True)
-        unknown = set(map(str, values)) - {"cells", "video"}
-        if unknown:
-            raise UnknownNameError("setting of artifacts", min(unknown), ("cells", "video"))
-        require(isinstance(video, bool), f"artifacts.video {video!r} is neither true nor false: give one of them.")
-        named = [] if cells is None else [cells] if isinstance(cells, str) else cells
-        valid = isinstance(named, list) and all(isinstance(cell, str) for cell in named)
-        require(
-            valid, f"artifacts.cells {cells!r} is not a list: name some of {', '.join(REASONS)}, or give all, or [] for none."
-        )
-        return ArtifactSelection(tuple(named), bool(video))
 
 
 NO_ARTIFACTS = ArtifactSelection(())

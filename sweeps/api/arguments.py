@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from sweeps.config.compose import override_text
+from sweeps.config.overrides import override_text
 from sweeps.console.display import View
 from world_models.errors import UserError, require
 

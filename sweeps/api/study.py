@@ -14,6 +14,8 @@ from orchestrator.core.cell import Scalar
 from orchestrator.tuning.optuna_study import trials_of
 from sweeps.api.arguments import call_text, console_and_view, override_words
 from sweeps.config.outputs import Outputs, outputs_of, storage_of
+from sweeps.config.schema.check import typed
+from sweeps.config.schema.configs import OptunaConfig
 from sweeps.console.signals import INTERRUPTED
 from sweeps.tuning import report
 from sweeps.tuning.spec import read_study
@@ -63,8 +65,11 @@ def load_study(name: str, output: str | PathLike[str] = "outputs") -> Study:
     known = sorted(file.parent.name for file in outputs.studies.glob(f"*/{report.WINNER}"))
     if name not in known:
         raise UnknownNameError("study that has ended", name, known)
-    values = load_yaml(outputs.study(name) / "config.yaml", f"the config of study {name!r}")
-    return Study(name, outputs, storage_of(values.get("optuna") if isinstance(values, dict) else None, outputs))
+    file = outputs.study(name) / "config.yaml"
+    values = load_yaml(file, f"the config of study {name!r}")
+    section = values.get("optuna") if isinstance(values, dict) else None
+    config = typed(OptunaConfig, section if isinstance(section, dict) else {}, lambda key: f" in {file}")
+    return Study(name, outputs, storage_of(config, outputs))
 
 
 @dataclass(frozen=True, repr=False)

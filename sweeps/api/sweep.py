@@ -47,7 +47,7 @@ def sweep(
     sweep smoke: 2 points x 2 seeds, 4 of 4 cells
     """
     overrides = override_words(words, {**keys, "output": None if output is None else Path(output)})
-    jobs = read_jobs("config", overrides, None if conf is None else Path(conf))
+    jobs = read_jobs(overrides, None if conf is None else Path(conf))
     names = " and ".join(job.grid.name for job in jobs)
     require(len(jobs) == 1, f"grasp.sweep plans one sweep, but {names} are {len(jobs)}: call it once per sweep.")
     console, view = console_and_view(quiet)

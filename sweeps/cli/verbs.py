@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sweeps.commands import (
     compare,
+    config,
     diagnose,
     export,
     import_,
@@ -25,6 +26,7 @@ from sweeps.console.command import Command
 
 VERBS: Mapping[str, Command] = {
     "sweep": sweep.COMMAND,
+    "config": config.COMMAND,
     "status": status.COMMAND,
     "tune": tune.COMMAND,
     "plan": plan.COMMAND,

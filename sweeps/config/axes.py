@@ -9,17 +9,28 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
 from orchestrator.core.cell import replan_every
-from planners.settings import LARGEST_NUMBER
-from world_models.errors import UnknownNameError, UserError, brief, require
+from world_models.errors import UserError, require
+from world_models.tasks.base import LONGEST_HORIZON
 
-LARGEST_SEED = 2**53
-"""The largest seed: JSON readers and tables hold whole numbers up to here without loss."""
-MOST_SEEDS = 1_000_000
-"""The most seeds of a sweep."""
-MOST_POINTS = 20_000
-"""The most points of a sweep: each is checked before the first is planned, and is a run in MLflow."""
-MOST_CELLS = 10_000_000
-"""The most cells of a sweep."""
+MAX_HORIZON = LONGEST_HORIZON
+"""Longest horizon in environment steps."""
+MAX_POINTS, MAX_CELLS = 20_000, 10_000_000
+"""Most points and cells of a grid: each point is checked before the first is planned, and is a run in MLflow."""
+MAX_SEED = 2**63 - 1
+"""Largest seed that the ledger holds."""
+MAX_VALUES = 1_000_000
+"""Most seeds of a grid, and most values of any other axis."""
+
+
+def horizons_of(raw: object) -> tuple[int, ...]:
+    """Horizons in environment steps, from a single one or a list; none for null."""
+    for horizon in (horizons := bounded("horizons", as_list(raw))):
+        require(
+            isinstance(horizon, int) and not isinstance(horizon, bool) and 0 < horizon <= MAX_HORIZON,
+            f"horizon {horizon!r} is not a positive number of environment steps, at most {MAX_HORIZON}: "
+            "give e.g. horizons=[25,50].",
+        )
+    return tuple(cast("list[int]", unique("horizon", horizons)))
 
 
 def modes_of(raw: object) -> tuple[str, ...]:
@@ -39,10 +50,8 @@ def goal_costs_of(raw: object) -> tuple[str | None, ...]:
 def disagreements_of(raw: object) -> tuple[float, ...]:
     """Disagreement weights, from a single one or a list."""
     for value in as_list(raw):
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER
-        require(
-            sound, f"disagreement {brief(value)} is not a weight >= 0 and <= {LARGEST_NUMBER:g}: give e.g. disagreement=0.1."
-        )
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        require(sound, f"disagreement {value!r} is not a weight >= 0: give e.g. disagreement=0.1.")
     return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
 
 
@@ -50,51 +59,62 @@ def noise_seeds_of(raw: object) -> tuple[int | None, ...]:
     """Noise seeds, from a count or a list; null draws each problem's noise from the problem's own seed."""
     values: list[object] = as_list(raw)
     if raw is not None and not isinstance(raw, list):
-        sentence = (
-            f"noise_seeds {brief(raw)} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
-        )
-        require(_is_seed(raw) and raw != 0 and cast(int, raw) <= MOST_POINTS, sentence)
+        sentence = f"noise_seeds {raw!r} is not a number of noise seeds: give e.g. noise_seeds=5 or noise_seeds=[null,0,1]."
+        require(_is_seed(raw) and 0 < cast(int, raw) <= MAX_VALUES, sentence)
         values = [*range(cast(int, raw))]
     for value in values:
-        require(
-            value is None or _is_seed(value),
-            f"noise seed {brief(value)} is neither a whole number from 0 to {LARGEST_SEED} nor null.",
-        )
+        require(value is None or _is_seed(value), f"noise seed {value!r} is neither a whole number >= 0 nor null.")
     return tuple(cast("list[int | None]", unique("noise seed", values))) or (None,)
 
 
-def seeds_of(raw: object) -> tuple[int, ...]:
-    """Seeds, from a count, `{start, count}` or a list; UserError for anything else."""
+def seeds_of(raw: object, key: str = "seeds") -> tuple[int, ...]:
+    """Seeds, from a count, `{start, count}` or a list; UserError for anything else, with the key that they are given for."""
     if isinstance(raw, Mapping):
         start, count = raw.get("start", 0), raw.get("count", 0)
         unknown = set(raw) - {"start", "count"}
-        require(not unknown, f"seeds has {sorted(map(str, unknown))}: give start and count, a list, or a number.")
-        require(_is_seed(start), f"seeds.start {brief(start)} is not a whole number from 0 to {LARGEST_SEED}.")
-        seeds: list[object] = [start + i for i in range(_count(count))]
-    elif isinstance(raw, list):
-        seeds = raw
+        require(not unknown, f"{key} has {sorted(map(str, unknown))}: give start and count, a list, or a number.")
+        require(_is_seed(start), f"{key}.start {start!r} is not a whole number from 0 to {MAX_SEED}.")
+        first, last = cast(int, start), cast(int, start) + _count(count, key) - 1
+        require(last <= MAX_SEED, f"{key} goes from {first} to {last}: the largest seed is {MAX_SEED}; give a smaller start.")
+        seeds: list[object] = [*range(first, last + 1)]
+    elif isinstance(raw, list | tuple):
+        seeds = bounded(key, list(raw))
     else:
-        seeds = list(range(_count(raw)))
-    require(bool(seeds), "the grid is empty: it has no seeds; give some, e.g. seeds=8.")
+        seeds = list(range(_count(raw, key)))
+    require(bool(seeds), f"the grid is empty: it has no seeds; give some, e.g. {key}=8.")
     for seed in seeds:
-        require(_is_seed(seed), f"seed {brief(seed)} is not a whole number from 0 to {LARGEST_SEED}.")
+        require(_is_seed(seed), f"seed {seed!r} is not a whole number >= 0 and <= {MAX_SEED}.")
     return tuple(cast("list[int]", unique("seed", seeds)))
 
 
-def _count(value: object) -> int:
-    if not _is_seed(value) or cast(int, value) > MOST_SEEDS:
-        fault = f"not a number of seeds up to {MOST_SEEDS}"
-        raise UserError(f"seeds {brief(value)} is {fault}: give e.g. seeds=8 or seeds=[0,1,2].")
+def seeds_text(seeds: Sequence[int]) -> str:
+    """Seeds in words: `2 seeds from 100`, or the first few of a list."""
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{len(seeds)} seeds from {seeds[0]}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    shown = ", ".join(map(str, seeds[:5]))
+    return f"{len(seeds)} seeds: {shown}{', ...' if len(seeds) > 5 else ''}"
+
+
+def _count(value: object, key: str) -> int:
+    if not _is_seed(value) or cast(int, value) > MAX_VALUES:
+        most = f", at most {MAX_VALUES}" if _is_seed(value) else ""
+        raise UserError(f"{key} {value!r} is not a number of seeds{most}: give e.g. {key}=8, {key}=[0,1,2] or {key}.start=100.")
     return cast(int, value)
 
 
 def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_SEED
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED
+
+
+def bounded(key: str, values: list[object]) -> list[object]:
+    """The same values; UserError if there are more than `MAX_VALUES`."""
+    require(len(values) <= MAX_VALUES, f"{key} has {len(values)} values: give at most {MAX_VALUES}.")
+    return values
 
 
 def as_list(value: object) -> list[object]:
-    """The value as a list: a list is returned unchanged, None becomes empty, anything else a list of one."""
-    return [] if value is None else list(value) if isinstance(value, list) else [value]
+    """The value as a list: a list or tuple is copied, None becomes empty, anything else a list of one."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def unique(kind: str, values: list[object]) -> list[object]:
@@ -105,12 +125,3 @@ def unique(kind: str, values: list[object]) -> list[object]:
         require(key not in seen, f"{kind} {value!r} is given twice: name each once.")
         seen.add(key)
     return values
-
-
-def checked_mapping(where: str, raw: object, keys: Sequence[str]) -> Mapping[str, object]:
-    """`raw`, a mapping with only these keys; UserError for anything else."""
-    require(isinstance(raw, Mapping), f"{where} {raw!r} has no settings: give e.g. {where}.{keys[0]}=VALUE.")
-    for key in cast("Mapping[str, object]", raw):
-        if key not in keys:
-            raise UnknownNameError(f"setting of {where}:", str(key), keys)
-    return cast("Mapping[str, object]", raw)

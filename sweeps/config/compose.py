@@ -1,174 +1,147 @@
-"""The only use of Hydra: overrides on the command line become one plain mapping.
+"""The only use of Hydra: files and overrides become one typed config.
 
-Every user error in an override becomes one sentence with the nearest names. A setting given on the command line wins
-over every file, including tuned rules (`Composed.forced`).
+Hydra chooses and merges the files; the overrides are applied to what it composed, values are resolved, tuned rules are added,
+and the result is checked once against the schema. A setting given on the command line wins over every file, including tuned
+rules (`Composed.forced`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, Generic, TypeVar, cast
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from orchestrator.core.messages import mask_token, mask_values
+from orchestrator.core.cell import Scalar
+from orchestrator.core.messages import mask_text, mask_token, mask_values
+from sweeps.config.files import CONF, SECTIONS, check_files, groups, header_faults
+from sweeps.config.overrides import Assignment, assignments, override_text
+from sweeps.config.schema.check import children_of, has_key, kind_at, not_a_group, shown, typed, unknown_key
+from sweeps.config.schema.configs import Config
+from sweeps.config.seeds import SEED_KEYS, with_seeds
+from sweeps.config.sources import Sources, file_sources
 from sweeps.config.tuned import tuned_rules
 from world_models.errors import UnknownNameError, UserError, require
 
-CONF = Path(__file__).parent.parent / "conf"
-"""The configs that ship with the package."""
-
-ALIASES = {
-    "world_model": "world_models",
-    "horizon": "horizons",
-    "seed": "seeds",
-    "goal_cost": "goal_costs",
-    "noise_seed": "noise_seeds",
-}
-"""Singular keys that people type where `sweep` and `plan` want lists."""
-
-MOST_VALUES = 2_000
-"""The most values of `key=range(...)` or `key=a,b,c`."""
-
-SEED_KEYS = ("seeds", "choice_seeds", "held_out")
-"""Keys that take a count, a list, or {start, count}."""
-
-_OPEN = ("world_model.", "space.", "constraints.", "starts.")
-"""Groups that accept keys which the files do not have."""
-_SETTING = re.compile(r"(planners|tasks)\.([^.]+)\.settings\.([^.]+)")
-_RULES = re.compile(r"planners\.([^.]+)\.overrides")
+C = TypeVar("C", bound=Config)
 
 
 @dataclass(frozen=True)
-class Composed:
-    """A composed and resolved config in plain containers."""
+class Origin:
+    """The choices of files and the overrides that a config was composed of."""
 
-    values: Mapping[str, object]
-    forced: Mapping[str, Mapping[str, object]]
+    kind: type[Config]
+    choices: tuple[str, ...]
+    changes: tuple[Assignment, ...]
+    extra: Path | None
+
+    def sources(self, planners: object) -> Sources:
+        """The source of each value; `planners` are composed, with their tuned rules."""
+        arguments = _arguments(self.choices, self.extra)
+        with initialize_config_dir(str(CONF), version_base=None):
+            files = file_sources(self.kind.FILE, arguments, self.extra)
+        return files.with_overrides(self.changes).with_tuned(planners)
+
+
+@dataclass(frozen=True)
+class Composed(Generic[C]):
+    """A typed config with what it was composed of."""
+
+    config: C
+    forced: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
     """Planner settings given on the command line, by planner label."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """The same in plain containers, for records."""
+    origin: Origin | None = None
+    """The overrides and folder that it was composed of; None for one that was made up."""
 
-    @property
+    @cached_property
+    def sources(self) -> Sources:
+        """The source of each value. The files are read for it once more, which composing alone does not need."""
+        return Sources() if self.origin is None else self.origin.sources(self.values.get("planners"))
+
+    @cached_property
+    def masked(self) -> dict[str, object]:
+        """The values with passwords in addresses masked."""
+        return {key: mask_values(value) for key, value in self.values.items()}
+
+    @cached_property
     def text(self) -> str:
         """The config as YAML, for records; passwords in addresses are masked."""
-        return OmegaConf.to_yaml(OmegaConf.create({key: mask_values(value) for key, value in self.values.items()}))
+        return OmegaConf.to_yaml(OmegaConf.create(self.masked))
 
 
-def groups(extra: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """Config groups and their options, `{"task": ("push_t", "wall", ...), ...}`."""
-    found: dict[str, set[str]] = {}
-    for folder in (CONF, extra) if extra else (CONF,):
-        for file in folder.glob("*/*.yaml"):
-            found.setdefault(file.parent.name, set()).add(file.stem)
-    return {name: tuple(sorted(options)) for name, options in sorted(found.items())}
-
-
-def compose(name: str, overrides: Sequence[str] = (), extra: Path | None = None) -> Composed:
-    """Compose `conf/NAME.yaml` with overrides; `extra` is a folder of the user's own configs, laid out like ours.
+def compose(kind: type[C], overrides: Sequence[str] = (), extra: Path | None = None) -> Composed[C]:
+    """Compose the config of a command with overrides; `extra` is a folder of the user's own configs, laid out like ours.
 
     A planner's tuned files become the last of its rules, unless the command line gives its rules.
 
-    Raises UserError for an override that cannot be parsed, an unknown key or option, or an unknown key in a tuned file.
+    Raises UserError, in one sentence, for an override or a file that cannot be read, an unknown key or option, a value that a
+    key does not take, and for a tuned file that is not one.
     """
     if extra is not None:
-        require(extra.is_dir(), f"config folder {str(extra)!r} is not a folder: give one with sweep/NAME.yaml and the like.")
+        check_files(extra)
     known = groups(extra)
-    parsed = [_parse(text) for text in overrides]
-    replaced, arguments, forced, ruled = {}, [], {}, set()
-    for override in parsed:
-        argument, key, value = _translate(override, name, known)
-        if key in SEED_KEYS:
-            replaced[key] = value  # a list cannot be merged into {start, count}: it replaces it
-            continue
-        arguments.append(argument)
-        setting = _SETTING.fullmatch(key)
-        if setting and setting[1] == "planners":
-            forced.setdefault(setting[2], {})[setting[3]] = value
-        if rules := _RULES.fullmatch(key):
-            ruled.add(rules[1])
-    if extra is not None:
-        arguments.append(f"hydra.searchpath=['file://{extra.resolve()}']")
-    values = {**_compose(name, arguments, known), **replaced}
-    _add_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
-    return Composed(values, forced)
+    given = assignments(overrides, kind)
+    choices, changes = _split(given, kind, known)
+    origin = Origin(kind, tuple(choices), tuple(changes), extra)
+    config = _composed(origin)
+    _assign(config, changes, kind)
+    values = _resolved(config, kind)
+    _check_chosen(values, changes)
+    forced, ruled = _forced(values, changes)
+    values["planners"] = _with_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
+    if values["planners"] is None:
+        del values["planners"]
+    header_faults(values, extra)
+    checked = typed(kind, values, lambda key: origin.sources(values.get("planners")).words(key))
+    return Composed(checked, forced, values, origin)
 
 
-def _add_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> None:
-    """Append the rules of the tuned files to those of every planner except the `ruled` ones."""
-    for label, entry in planners.items() if isinstance(planners, dict) else ():
-        if isinstance(entry, dict) and entry.get("name") and label not in ruled:
-            entry["overrides"] = [*(entry.get("overrides") or ()), *tuned_rules(label, folders)]
-
-
-def several(group: str, overrides: Sequence[str], extra: Path | None = None) -> tuple[int, list[str]] | None:
+def several(group: str, overrides: Sequence[str], kind: type[Config], extra: Path | None) -> tuple[int, list[str]] | None:
     """Position of the override that names several options of a group, and those options; None if there is none.
 
     Raises UserError for an override that cannot be parsed, an unknown option, or an option given twice.
     """
-    for position, override in enumerate(_parse(text) for text in overrides):
-        value = _value(override) if override.key_or_group == group else None
-        if isinstance(value, list):
-            require(bool(value), f"{override.input_line!r} names no {group}: leave it out or name one.")
-            _check_options(group, value, groups(extra)[group])
-            return position, [str(name) for name in value]
+    for position, each in enumerate(assignments(overrides, kind)):
+        if each.key == group and isinstance(each.value, list):
+            require(bool(each.value), f"{each.word!r} names no {group}: leave it out or name one.")
+            _check_options(group, each.value, groups(extra)[group])
+            return position, [str(name) for name in each.value]
     return None
 
 
-def _parse(text: str) -> Override:
-    sentence = f"cannot read {mask_token(text)!r}: overrides look like key=value, e.g. seeds=16 or horizons=[25,50]."
-    try:
-        override = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise UserError(sentence) from error
-    require(bool(override.key_or_group), sentence)
-    return override
+def _split(
+    given: Sequence[Assignment], kind: type[Config], known: Mapping[str, tuple[str, ...]]
+) -> tuple[list[str], list[Assignment]]:
+    """The choices of files, in Hydra's words, and the other assignments. Raises UserError for an unknown option or key."""
+    choices: list[str] = []
+    changes: list[Assignment] = []
+    for each in given:
+        if each.key in kind.GROUPS and not isinstance(each.value, Mapping) and not each.removed:
+            if each.value is not None:
+                _check_options(each.key, each.value, known.get(each.key, ()))
+            choices.append(f"{each.key}={override_text(each.value)}")
+        elif has_key(kind, each.key) or _is_seed_part(kind, each.key):
+            changes.append(each)
+        else:
+            raise unknown_key(kind, each.given)
+    return choices, changes
 
 
-def _translate(override: Override, config: str, known: Mapping[str, tuple[str, ...]]) -> tuple[str, str, object]:
-    """An override's argument for Hydra, its key and its value; `a,b` becomes a list, and options are checked."""
-    given = override.key_or_group
-    key = _alias(given, config)
-    if override.is_delete() or key.startswith("hydra"):
-        return cast(str, override.input_line), key, None
-    value = _value(override)
-    if config != "train" and given in ALIASES and not isinstance(value, list):
-        value = [value]  # `seed=7` is seed 7, whereas `seeds=7` is seven seeds
-    if key in known and key == given:
-        _check_options(key, value, known[key])
-    added = override.is_add() or override.is_force_add()
-    mark = "++" if _SETTING.fullmatch(key) or key.startswith(_OPEN) else "+" if added else ""
-    return f"{mark}{key}={override_text(value)}", key, value
-
-
-def _alias(key: str, config: str) -> str:
-    """The full key behind a shorthand."""
-    if config != "train":
-        return ALIASES.get(key, key)
-    return f"world_model.{key}" if key.split(".")[0] in ("train", "task") else key
-
-
-def _value(override: Override) -> object:
-    """The override's value; `a,b` and `range(3)` are lists, because there is no Hydra multirun here."""
-    if not override.is_sweep_override():
-        return override.value()
-    sentence = f"{mask_token(str(override.input_line))!r} is not a list of values: write {override.key_or_group}=[1,2,3]."
-    shuffled = isinstance(swept := override.value(), RangeSweep) and swept.shuffle
-    require(override.is_discrete_sweep() and not shuffled, sentence)
-    try:
-        values = list(islice(override.sweep_iterator(), MOST_VALUES + 1))
-    except HydraException as error:
-        raise UserError(sentence) from error
-    require(len(values) <= MOST_VALUES, f"{override.key_or_group} has more than {MOST_VALUES} values: give fewer.")
-    return values
+def _is_seed_part(kind: type[Config], key: str) -> bool:
+    """Whether a key is the start or the count of a key of seeds, or pretends to be."""
+    first, _, rest = key.partition(".")
+    return bool(rest) and first in SEED_KEYS and has_key(kind, first)
 
 
 def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
@@ -181,32 +154,155 @@ def _check_options(group: str, value: object, known: tuple[str, ...]) -> None:
         require(options.count(option) == 1, f"{kind} {option!r} is given twice: name each once.")
 
 
-def override_text(value: object) -> str:
-    """The value written in Hydra's grammar, as in an override."""
-    if isinstance(value, list):
-        return "[" + ",".join(override_text(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{override_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _arguments(choices: Sequence[str], extra: Path | None) -> list[str]:
+    """The choices of files and the user's folder, in Hydra's words."""
+    return [*choices, *([] if extra is None else [f"hydra.searchpath=[{override_text(str(extra.resolve()))}]"])]
 
 
-def _compose(name: str, arguments: Sequence[str], known: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
+def _composed(origin: Origin) -> DictConfig:
+    """The values that Hydra composes of the files."""
     with initialize_config_dir(str(CONF), version_base=None):
         try:
-            return cast("dict[str, object]", OmegaConf.to_container(hydra_compose(name, list(arguments)), resolve=True))
-        except (HydraException, OmegaConfBaseException) as error:
-            missing = re.search(r"Could not override '([^']*)'", str(error))
-            if missing is None:
-                raise UserError(f"the config cannot be composed: {' '.join(str(error).split())}") from error
-            every = {*_keys(OmegaConf.to_container(hydra_compose(name), resolve=True)), *known}
-            raise UnknownNameError("config key", missing[1], every) from error
+            return hydra_compose(origin.kind.FILE, _arguments(origin.choices, origin.extra))
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+            raise UserError(f"the config cannot be composed: {mask_text(' '.join(str(error).split()))[:500]}") from error
 
 
-def _keys(values: object, prefix: str = "") -> Iterator[str]:
-    """Dotted names of everything that can be set."""
-    if isinstance(values, dict):
-        for key, value in values.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
+def _assign(config: DictConfig, changes: Sequence[Assignment], kind: type[Config]) -> None:
+    """Apply the overrides in their order; seeds are joined with those that the config has."""
+    OmegaConf.set_struct(config, False)
+    for each in changes:
+        if each.key.partition(".")[0] not in SEED_KEYS:
+            _change(config, each, kind)
+    for key in SEED_KEYS:
+        own = [each for each in changes if each.key.partition(".")[0] == key]
+        if own:
+            before, given = _plain(config, key), []
+            for each in own:
+                OmegaConf.update(config, key, each.value, merge=False)
+                given.append(replace(each, value=_plain(config, key)))
+            OmegaConf.update(config, key, with_seeds(key, before, given), merge=False)
+
+
+def _plain(config: DictConfig, key: str) -> object:
+    """A key's resolved value in plain containers."""
+    try:
+        found = OmegaConf.select(config, key)
+        was_text = OmegaConf.is_interpolation(config, key) and isinstance(found, str)
+    except OmegaConfBaseException as error:
+        raise _unresolved(error) from error
+    return _read(found) if was_text else OmegaConf.to_container(found, resolve=True) if isinstance(found, Container) else found
+
+
+def _read(text: str) -> object:
+    """The value of an interpolated text in Hydra's grammar; a text that it cannot read stays one."""
+    try:
+        return OverridesParser.create().parse_override(f"value={text}").value()
+    except HydraException:
+        return text
+
+
+def _unresolved(error: OmegaConfBaseException) -> UserError:
+    sentence = mask_text(" ".join(str(error).split())[:300])
+    return UserError(f"the config cannot be resolved ({sentence}): fix what stands in ${{...}}.")
+
+
+def _change(config: DictConfig, each: Assignment, kind: type[Config]) -> None:
+    parent, _, last = each.key.rpartition(".")
+    try:
+        above = OmegaConf.select(config, parent) if parent else config
+        if each.removed:
+            require(
+                isinstance(above, DictConfig) and last in above,
+                f"{each.word!r} removes {each.key}, which is not there: leave it out.",
+            )
+            del above[last]
+            return
+        require(
+            above is None or isinstance(above, DictConfig),
+            f"{mask_token(each.word)!r} sets a key of {parent}, which is {shown(above)}: give {parent} as a group of keys.",
+        )
+        if children_of(kind, each.key) and not isinstance(each.value, Mapping) and "${" not in str(each.value):
+            raise not_a_group(kind, each.key, each.value)
+        OmegaConf.update(config, each.key, each.value, merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"cannot take {mask_token(each.word)!r} ({' '.join(str(error).split())[:200]}).") from error
+
+
+def _resolved(config: DictConfig, kind: type[Config]) -> dict[str, Any]:
+    """The values in plain containers; what an interpolation gives is read by the rules of overrides, unless it is a text."""
+    try:
+        raw, plain = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
+    except OmegaConfBaseException as error:
+        raise _unresolved(error) from error
+    return cast("dict[str, Any]", _decoded(raw, plain, kind, ""))
+
+
+def _decoded(raw: object, plain: object, kind: type[Config], key: str) -> object:
+    if isinstance(plain, dict):
+        before = raw if isinstance(raw, dict) else {}
+        return {
+            str(name): _decoded(before.get(name), value, kind, f"{key}.{name}".lstrip(".")) for name, value in plain.items()
+        }
+    if isinstance(plain, list):
+        before = raw if isinstance(raw, list) else [None] * len(plain)
+        return [_decoded(*pair, kind, key) for pair in zip(before, plain, strict=True)]
+    expected = kind_at(kind, key)
+    interpolated = isinstance(raw, str) and "${" in raw and isinstance(plain, str)
+    return _read(str(plain)) if interpolated and not (expected is not None and expected.text) else plain
+
+
+def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment]) -> None:
+    """Raise UserError for an override of a task or planner that is not chosen: it would have no effect."""
+    for each in changes:
+        section, _, rest = each.key.partition(".")
+        label, entries = rest.partition(".")[0], values.get(section)
+        if section not in SECTIONS.values() or not label or each.removed or not isinstance(entries, Mapping):
+            continue
+        chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and entry.get("name")]
+        kind = section.removesuffix("s")
+        require(
+            label in chosen,
+            f"{mask_token(each.word)!r} changes {kind} {label!r}, but only {', '.join(chosen)} is chosen: add it with {kind}=.",
+        )
+
+
+def _forced(values: Mapping[str, Any], changes: Sequence[Assignment]) -> tuple[dict[str, dict[str, Scalar]], set[str]]:
+    """Planner settings that the command line gives, by label, and the planners whose rules it gives."""
+    forced: dict[str, dict[str, Scalar]] = {}
+    ruled: set[str] = set()
+    for each in changes:
+        for path in _leaves(each):
+            match path:
+                case ["planners", label, "settings", name, *_] if not each.removed:
+                    forced.setdefault(label, {})[name] = values["planners"][label]["settings"].get(name)
+                case ["planners", label, "overrides", *_]:
+                    ruled.add(label)
+    return forced, ruled
+
+
+def _leaves(each: Assignment) -> list[list[str]]:
+    """The paths of the values that an assignment gives."""
+    found: list[list[str]] = []
+
+    def walk(path: list[str], value: object) -> None:
+        if isinstance(value, Mapping) and value:
+            for name, item in value.items():
+                walk([*path, str(name)], item)
+        else:
+            found.append(path)
+
+    walk(each.key.split("."), each.value)
+    return found
+
+
+def _with_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> object:
+    """The planners with the rules of the tuned files after their own, except for those in `ruled`."""
+    if not isinstance(planners, dict):
+        return planners
+    return {
+        label: {**entry, "overrides": [*(entry.get("overrides") or ()), *tuned_rules(label, folders)]}
+        if isinstance(entry, dict) and entry.get("name") and label not in ruled
+        else entry
+        for label, entry in planners.items()
+    }

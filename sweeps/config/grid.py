@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,21 +14,15 @@ from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
 from orchestrator.core.messages import visible
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
-from sweeps.config.axes import (
-    MOST_CELLS,
-    MOST_POINTS,
-    as_list,
-    disagreements_of,
-    goal_costs_of,
-    modes_of,
-    noise_seeds_of,
-    seeds_of,
-    unique,
-)
-from sweeps.config.compose import Composed, groups
-from world_models.errors import UnknownNameError, UserError, brief, require
+from sweeps.config.axes import MAX_CELLS, MAX_POINTS
+from sweeps.config.compose import Composed
+from sweeps.config.files import groups
+from sweeps.config.schema.configs import GridConfig
+from sweeps.config.schema.sections import PlannerConfig, TaskConfig
+from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import file_name
-from world_models.tasks.base import LONGEST_HORIZON
+
+E = TypeVar("E", TaskConfig, PlannerConfig)
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ class SweepSpec:
         points *= len(self.modes) * len(self.goal_costs) * len(self.disagreements) * len(self.noise_seeds)
         cells = points * len(self.seeds)
         fault = f"the grid has {points} points and {cells} cells"
-        require(points <= MOST_POINTS and cells <= MOST_CELLS, f"{fault}: give at most {MOST_POINTS} and {MOST_CELLS}.")
+        require(points <= MAX_POINTS and cells <= MAX_CELLS, f"{fault}: give at most {MAX_POINTS} and {MAX_CELLS}.")
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
         }
@@ -242,89 +236,53 @@ class Grid:
         return Grid(raw["name"], tuple(entries), tuple(raw["seeds"]))
 
 
-def spec_of(composed: Composed, extra: Path | None = None) -> SweepSpec:
-    """The sweep that a composed config describes.
+def spec_of(composed: Composed[Any], extra: Path | None = None) -> SweepSpec:
+    """The sweep that a composed config of a grid describes.
 
-    Raises UserError for an empty grid, duplicate values, invalid horizons, modes or seeds, and unknown names.
+    Raises UserError for an empty grid, duplicate values, and unknown names.
     """
-    values = composed.values
+    config: GridConfig = composed.config
     known = groups(extra)
-    name = str(values.get("name") or "")
-    require(
-        bool(name) and all(c.isalnum() or c in "_-." for c in name),
-        f"sweep name {name!r} is not a file name: use letters, digits, _ - and .",
-    )
-    tasks = _named_entries("task", values.get("tasks"), known["task"])
-    planners = _named_entries("planner", values.get("planners"), known["planner"])
-    for label in composed.forced:
-        require(label in planners, f"settings for planner {label!r} are given, but the sweep has only {', '.join(planners)}.")
+    tasks = _selected("task", config.tasks, known["task"])
+    planners = _selected("planner", config.planners, known["planner"])
+    require(config.name is not None, "the sweep has no name: give one with name=NAME.")
     return SweepSpec(
-        name,
-        tuple(_task_entry(label, raw, values) for label, raw in tasks.items()),
-        tuple(_planner_entry(label, raw, composed.forced.get(label, {})) for label, raw in planners.items()),
-        seeds_of(values.get("seeds")),
-        modes_of(values.get("mode", OPEN_LOOP)),
-        goal_costs_of(values.get("goal_costs")),
-        disagreements_of(values.get("disagreement", 0.0)),
-        noise_seeds_of(values.get("noise_seeds")),
+        str(config.name),
+        tuple(_task_entry(label, entry, config) for label, entry in tasks.items()),
+        tuple(_planner_entry(label, entry, composed.forced.get(label, {})) for label, entry in planners.items()),
+        config.seeds,
+        config.mode,
+        config.goal_costs,
+        config.disagreement,
+        config.noise_seeds,
     )
 
 
-def _named_entries(kind: str, raw: object, known: Collection[str]) -> dict[str, Mapping[str, object]]:
+def _selected(kind: str, entries: Mapping[str, E], known: Collection[str]) -> dict[str, E]:
     """The entries with a name; one without a name changes settings of an option that this sweep does not select."""
-    entries = cast("Mapping[str, Mapping[str, object]]", raw or {})
     for label, entry in entries.items():
-        if not entry.get("name") and label not in known:
+        file_name(f"{kind} label", label)
+        if not entry.name and label not in known:
             raise UnknownNameError(kind, label, known)
-    named = {label: entry for label, entry in entries.items() if entry.get("name")}
-    for label in named:
-        file_name(f"{kind} label", label)  # it stands in names of files, tables, formulas, addresses and terminals
+    named = {label: entry for label, entry in entries.items() if entry.name}
     require(bool(named), f"the grid is empty: it has no {kind}; give some, e.g. {kind}={','.join(sorted(known)[:2])}.")
     return named
 
 
-def _task_entry(label: str, raw: Mapping[str, object], values: Mapping[str, object]) -> TaskEntry:
-    models = as_list(values.get("world_models")) or as_list(raw.get("world_model"))
-    horizons = as_list(raw.get("horizons")) if values.get("horizons") is None else as_list(values["horizons"])
+def _task_entry(label: str, entry: TaskConfig, config: GridConfig) -> TaskEntry:
+    models = config.world_models or entry.world_model
+    horizons = entry.horizons if config.horizons is None else config.horizons
     require(bool(models), f"the grid is empty: task {label!r} has no world model; set tasks.{label}.world_model.")
     for model in models:
-        words = f"world model {str(model)!r} has control characters: give its name, or rename its folder."
-        require(visible(str(model)) == str(model) and "\n" not in str(model), words)
+        words = f"world model {model!r} has control characters: give its name, or rename its folder."
+        require(visible(model) == model and "\n" not in model, words)
     require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
-    for horizon in horizons:
-        require(
-            isinstance(horizon, int) and not isinstance(horizon, bool) and 0 < horizon <= LONGEST_HORIZON,
-            f"horizon {brief(horizon)} is not a positive number of steps up to {LONGEST_HORIZON}: give e.g. horizons=[25,50].",
-        )
-    return TaskEntry(
-        label,
-        Named.of(str(raw["name"]), _settings(f"tasks.{label}", raw.get("settings"))),
-        tuple(str(model) for model in unique("world model", models)),
-        tuple(cast("list[int]", unique("horizon", horizons))),
-    )
+    return TaskEntry(label, Named.of(str(entry.name), entry.settings), models, horizons)
 
 
-def _planner_entry(label: str, raw: Mapping[str, object], forced: Mapping[str, object]) -> PlannerEntry:
-    where = f"planners.{label}"
-    rules = []
-    for rule in cast("Sequence[Mapping[str, object]]", raw.get("overrides") or ()):
-        unknown = set(rule) - {"task", "file", "horizon", "settings", "provenance", "from"}
-        require(not unknown, f"a rule of {where}.overrides has {sorted(unknown)}: it takes task, file, horizon and settings.")
-        task, file, source = (cast("str | None", rule.get(key)) for key in ("task", "file", "from"))
-        settings = tuple(_settings(source or where, rule.get("settings")).items())
-        rules.append(Rule(settings, task, cast("int | None", rule.get("horizon")), file, source))
-    planner = Named.of(str(raw["name"]), _settings(where, raw.get("settings")))
-    return PlannerEntry(label, planner, tuple(rules), tuple(_settings(where, forced).items()))
-
-
-def _settings(where: str, raw: object) -> dict[str, Scalar]:
-    settings = cast("Mapping[str, Scalar]", raw or {})
-    for key, value in settings.items():
-        require(
-            value is None or isinstance(value, bool | int | float | str),
-            f"{where}.settings.{key} is {value!r}: a setting is one number or word; write one config file per variant.",
-        )
-    return dict(settings)
+def _planner_entry(label: str, entry: PlannerConfig, forced: Mapping[str, Scalar]) -> PlannerEntry:
+    rules = (Rule(tuple(rule.settings.items()), rule.task, rule.horizon, rule.file, rule.source) for rule in entry.overrides)
+    return PlannerEntry(label, Named.of(str(entry.name), entry.settings), tuple(rules), tuple(forced.items()))
 
 
 def missing_of(grids: Sequence[Grid], ledger: Ledger, retry_failed: bool) -> list[Portion]:

@@ -2,74 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
-from orchestrator.artifacts.selection import NO_ARTIFACTS, ArtifactSelection
 from orchestrator.core.cell import Named
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend
 from orchestrator.workers.evaluator import check_point
 from planners import full_settings
 from planners.identity import algorithm_version
-from planners.settings import LARGEST_NUMBER, MOST_COUNT
 from sweeps.config.compose import compose, several
 from sweeps.config.grid import Grid, Lookups, spec_of
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import PlanConfig, RunConfig, SweepConfig, TuneConfig
+from sweeps.config.schema.sections import BackendConfig, InlineConfig
 from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import own_goal_cost, read_card
-from world_models.errors import UnknownNameError, brief, require
+from world_models.errors import require
 from world_models.tasks import make_task
 
 SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "even_batches", "grace_seconds", "artifacts")
 """Keys whose values the sweeps of one run must share."""
 
+C = TypeVar("C", SweepConfig, TuneConfig, PlanConfig)
+
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[C]):
     """A composed and expanded sweep: every point of `grid` can be planned."""
 
     grid: Grid
     outputs: Outputs
-    values: Mapping[str, Any]
+    config: C
     config_text: str
 
 
-def read_job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
+SweepJob = Job[SweepConfig] | Job[TuneConfig]
+"""A job whose cells go to a ledger."""
+
+
+def read_job(kind: type[C], overrides: Sequence[str], conf: Path | None) -> Job[C]:
     """Compose, expand and check a sweep before anything runs; UserError names what is wrong."""
-    (job,) = read_jobs(config, overrides, conf)
-    return job
+    composed = compose(kind, overrides, conf)
+    spec = spec_of(composed, conf)
+    grid = spec.expand(lookups())
+    check_grid(grid)
+    return Job(grid, Outputs.of(composed.config), composed.config, composed.text)
 
 
-def read_jobs(config: str, overrides: Sequence[str], conf: Path | None) -> list[Job]:
+def read_jobs(overrides: Sequence[str], conf: Path | None) -> list[Job[SweepConfig]]:
     """The jobs of one or several sweeps (`sweep=h50,h100`), each composed with the other overrides.
 
     Raises UserError as `read_job` does, and when the sweeps differ in a key of `SHARED`.
     """
-    named = several("sweep", overrides, conf)
+    named = several("sweep", overrides, SweepConfig, conf)
     if named is None:
-        return [_job(config, overrides, conf)]
+        return [read_job(SweepConfig, overrides, conf)]
     position, names = named
-    jobs = [_job(config, [*overrides[:position], f"sweep={name}", *overrides[position + 1 :]], conf) for name in names]
+    before, after = overrides[:position], overrides[position + 1 :]
+    jobs = [read_job(SweepConfig, [*before, f"sweep={name}", *after], conf) for name in names]
     titles = [job.grid.name for job in jobs]
     for title in titles:
         require(titles.count(title) == 1, f"name={title} names one sweep, but {len(jobs)} are given: leave it out.")
     for job in jobs:
         for key in SHARED:
             sentence = f"sweeps {titles[0]} and {job.grid.name} differ in {key}: give it on the command line for both."
-            require(job.values[key] == jobs[0].values[key], sentence)
+            require(getattr(job.config, key) == getattr(jobs[0].config, key), sentence)
     return jobs
-
-
-def _job(config: str, overrides: Sequence[str], conf: Path | None) -> Job:
-    composed = compose(config, overrides, conf)
-    spec = spec_of(composed, conf)
-    grid = spec.expand(lookups())
-    check_grid(grid)
-    return Job(grid, Outputs.of(composed.values), composed.values, composed.text)
 
 
 def check_grid(grid: Grid) -> None:
@@ -104,53 +106,17 @@ def lookups() -> Lookups:
     )
 
 
-def limits_of(values: Mapping[str, Any]) -> Limits:
-    """Limits of a batch; UserError for invalid ones."""
-    even = values.get("even_batches", False)
-    require(isinstance(even, bool), f"even_batches {even!r} is neither true nor false.")
-    seconds = positive_seconds("target_seconds", values["target_seconds"], 60)
-    return Limits(whole_number("max_rows", values["max_rows"]), seconds, even=even)
+def limits_of(config: RunConfig) -> Limits:
+    """Limits of a batch."""
+    return Limits(config.max_rows, config.target_seconds, even=config.even_batches)
 
 
-def artifact_selection_of(values: Mapping[str, Any]) -> ArtifactSelection:
-    """Which cells are drawn: none where the config has no `artifacts`. Raises UserError for an invalid selection."""
-    return ArtifactSelection.of(values["artifacts"]) if "artifacts" in values else NO_ARTIFACTS
+def make_backend(config: BackendConfig) -> Backend:
+    """The backend that a config describes. Raises UserError for settings that do not go together."""
+    settings = asdict(config)
+    del settings["name"]
+    if isinstance(config, InlineConfig):
+        return InlineBackend(**settings)
+    from orchestrator.workers.ray_backend import RayBackend, RayConfig
 
-
-def grace_of(values: Mapping[str, Any]) -> float:
-    """Seconds that batches in flight get after SIGTERM; UserError for an invalid time."""
-    return positive_seconds("grace_seconds", values["grace_seconds"], 25)
-
-
-def positive_seconds(name: str, value: object, usual: int) -> float:
-    """`value` if it is a positive number of seconds, else UserError."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LARGEST_NUMBER
-    require(sound, f"{name} {brief(value)} is not a time: give seconds, e.g. {usual}.")
-    assert isinstance(value, int | float)
-    return float(value)
-
-
-def make_backend(settings: Mapping[str, Any]) -> Backend:
-    """The backend that the config's `backend` describes."""
-    values = dict(settings)
-    name = values.pop("name", None)
-    if name == "inline":
-        return InlineBackend(**values)
-    if name == "ray":
-        from orchestrator.workers.ray_backend import RayBackend, RayConfig
-
-        unknown = set(values) - {field.name for field in fields(RayConfig)}
-        if unknown:
-            raise UnknownNameError("setting of backend", min(unknown), [field.name for field in fields(RayConfig)])
-        return RayBackend(RayConfig(**values))
-    raise UnknownNameError("backend", name, ("inline", "ray"))
-
-
-def whole_number(name: str, value: object, low: int = 1, high: int = MOST_COUNT) -> int:
-    """`value` if it is a whole number from `low` to `high`, else UserError."""
-    require(
-        isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
-        f"{name} {brief(value)} is not a whole number >= {low} and <= {high}.",
-    )
-    assert isinstance(value, int)
-    return value
+    return RayBackend(RayConfig(**settings))

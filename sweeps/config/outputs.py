@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.core.messages import mask_token
 from orchestrator.storage.base import below
 from orchestrator.storage.opening import open_storage
-from sweeps.config.axes import checked_mapping
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid
+from sweeps.config.schema.configs import Config, OptunaConfig, RunConfig, SweepConfig
 from world_models.errors import UnknownNameError, UserError, require
 
 
@@ -42,10 +43,10 @@ class Outputs:
     """Folder or URI of ledger/ and artifacts/; None: the root."""
 
     @staticmethod
-    def of(values: Mapping[str, object]) -> Outputs:
-        """The outputs at a config's `output` and `storage`; UserError for an invalid storage."""
-        root, storage = Path(str(values["output"])), values.get("storage")
-        return Outputs(root) if storage is None else Outputs(root, _located(str(storage)))
+    def of(config: Config) -> Outputs:
+        """The outputs at a config's `output` and, if it has one, `storage`; UserError for an invalid storage."""
+        storage = config.storage if isinstance(config, RunConfig) else None
+        return Outputs(config.output) if storage is None else Outputs(config.output, _located(storage))
 
     @property
     def ledger(self) -> Path | str:
@@ -201,8 +202,21 @@ class Outputs:
 
 
 def outputs_of(words: Sequence[str]) -> Outputs:
-    """The output folder that the `key=value` words among `words` name, else the default one."""
-    return Outputs.of(compose("config", [word for word in words if "=" in word]).values)
+    """The output folder that the `key=value` words among `words` name, else the default one.
+
+    Raises UserError for a key other than `output` and `storage`, which would have no effect.
+    """
+    given = [word for word in words if "=" in word]
+    for word in given:
+        check_used(word, ("output", "storage"))
+    return Outputs.of(compose(SweepConfig, given).config)
+
+
+def check_used(word: str, used: Sequence[str]) -> None:
+    """Raise UserError unless the key of an override is among those that a command uses, or below one of them."""
+    key = word.partition("=")[0].lstrip("+~")
+    sound = any(key == each or key.startswith(f"{each}.") for each in used)
+    require(sound, f"{mask_token(word)!r} has no effect here: give only {' or '.join(f'{each}=' for each in used)}.")
 
 
 def _located(storage: str) -> Path | str:
@@ -233,11 +247,8 @@ def _replace(file: Path, text: str) -> None:
     temporary.replace(file)
 
 
-def storage_of(raw: object, outputs: Outputs) -> str | Path:
-    """Where studies are kept, from the config's `optuna`."""
-    values = checked_mapping("optuna", raw, ("storage",))
-    storage = values.get("storage")
-    if storage is None:
+def storage_of(config: OptunaConfig, outputs: Outputs) -> str | Path:
+    """Where studies are kept: a journal file or a URI."""
+    if config.storage is None:
         return outputs.studies / "journal.log"
-    text = str(storage)
-    return text if "://" in text else Path(text)
+    return config.storage if "://" in config.storage else Path(config.storage)

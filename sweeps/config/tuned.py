@@ -58,7 +58,7 @@ def _rule(folder: Path, file: Path) -> dict[str, object]:
         f"tuned file {file} holds {_found(raw)}: it needs settings and provenance, each with KEY: VALUE pairs.",
     )
     source = file.relative_to(folder.parent).as_posix()
-    return {"file": task, "horizon": int(horizon), "settings": raw["settings"], "provenance": raw["provenance"], "from": source}
+    return {"file": task, "horizon": int(horizon), **raw, "source": source}
 
 
 def _found(raw: object) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from orchestrator.core.cell import Scalar
 from orchestrator.tracking.tracking_store import TrackingStore
 from planners.diagnostics.gradients import LiftedPhase
 from sweeps.config.compose import compose
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
-from sweeps.config.jobs import check_grid, lookups, whole_number
+from sweeps.config.jobs import check_grid, lookups
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import DiagnoseConfig, IteratesConfig
+from sweeps.config.schema.sections import BackendConfig, InlineConfig
 from sweeps.diagnose.measure import Probe
 from sweeps.running.tracking import tracking_store_of
-from world_models.errors import UserError, require
+from world_models.errors import require
 from world_models.tasks import Task, make_task
 from world_models.tasks.base import check_horizon
 
@@ -55,7 +57,7 @@ class DiagnosisSpec:
     """Number of the grid's seeds that curvature and gradients are measured on."""
     probe: Probe
     outputs: Outputs
-    backend: Mapping[str, Any]
+    backend: BackendConfig
     """Settings of the backend that plans the ablation."""
     device: str
     threads: int
@@ -71,18 +73,18 @@ class DiagnosisSpec:
 
 def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> DiagnosisSpec:
     """Compose and check a request; UserError names what is wrong."""
-    composed = compose("diagnose", overrides, conf)
-    values: Mapping[str, Any] = composed.values
+    composed = compose(DiagnoseConfig, overrides, conf)
+    config = composed.config
     entry, planner = _single(spec_of(composed, conf))
     task = make_task(entry.task.name, **entry.task.as_dict())
-    horizons = _horizons(values["horizons"], entry, task)
+    horizons = _horizons(config.horizons, entry, task)
     longest = replace(entry, horizons=horizons[-1:])
     name = f"diagnose-{entry.label}-{Path(entry.models[0]).name}"
     seeds = spec_of(composed, conf).seeds
-    spec = SweepSpec(name, (longest,), _variants(planner, values["ablation"]), seeds)
+    spec = SweepSpec(name, (longest,), _variants(planner, config.ablation or {}), seeds)
     grid = spec.expand(lookups())
     check_grid(grid)
-    count = whole_number("problems", values["problems"], low=2)
+    count = config.problems
     require(count <= len(seeds), f"problems {count} exceeds the {len(seeds)} seeds: give fewer, or seeds.count={count}.")
     return DiagnosisSpec(
         name=name,
@@ -92,13 +94,13 @@ def read_diagnosis(overrides: Sequence[str], conf: Path | None) -> DiagnosisSpec
         horizons=horizons,
         grid=grid,
         problems=count,
-        probe=_probe(values["places"], grid.entries[0]),
-        outputs=Outputs.of(values),
-        backend=_backend(values["backend"], str(values["device"])),
-        device=str(values["device"]),
-        threads=whole_number("threads", values["threads"]),
+        probe=_probe(config.places, grid.entries[0]),
+        outputs=Outputs.of(config),
+        backend=_backend(config.backend, config.device),
+        device=config.device,
+        threads=config.threads,
         config_text=composed.text,
-        tracking_store=tracking_store_of(values["tracking"], Outputs(Path(str(values["output"])))),
+        tracking_store=tracking_store_of(config.tracking, Outputs.of(config)),
     )
 
 
@@ -118,7 +120,7 @@ def _single(spec: SweepSpec) -> tuple[TaskEntry, PlannerEntry]:
     return spec.tasks[0], spec.planners[0]
 
 
-def _horizons(given: object, entry: TaskEntry, task: Task) -> tuple[int, ...]:
+def _horizons(given: tuple[int, ...] | None, entry: TaskEntry, task: Task) -> tuple[int, ...]:
     """The horizons given, ascending, or evenly spaced ones up to the task's longest."""
     block = task.action_block
     if given is None:
@@ -134,30 +136,24 @@ def _horizons(given: object, entry: TaskEntry, task: Task) -> tuple[int, ...]:
     return tuple(sorted(entry.horizons))
 
 
-def _variants(planner: PlannerEntry, common: object) -> tuple[PlannerEntry, ...]:
+def _variants(planner: PlannerEntry, common: Mapping[str, Scalar]) -> tuple[PlannerEntry, ...]:
     """The whole planner and one variant per ablation; the command line overrides `common` but not an ablation's settings."""
-    require(
-        isinstance(common, Mapping | None), f"ablation {common!r} is not a mapping of settings: give e.g. ablation.attempts=1."
-    )
-    shared = {**cast("Mapping[str, Scalar]", common or {}), **dict(planner.forced)}
+    shared = {**common, **dict(planner.forced)}
     return tuple(
         replace(planner, label=label, forced=tuple({**shared, **changes}.items()))
         for label, changes in {BASE: {}, **ABLATIONS}.items()
     )
 
 
-def _backend(settings: Mapping[str, Any], device: str) -> Mapping[str, Any]:
+def _backend(config: BackendConfig, device: str) -> BackendConfig:
     """The config's backend; the inline one plans on the device of the measurements."""
-    return {**settings, "device": device} if settings.get("name") == "inline" else settings
+    return replace(config, device=device) if isinstance(config, InlineConfig) else config
 
 
-def _probe(iterate_settings: Mapping[str, Any], base: Entry) -> Probe:
+def _probe(iterates: IteratesConfig, base: Entry) -> Probe:
     """The probe for the config and for GRASP's settings at the longest horizon."""
     settings = base.point.planner.as_dict()
     numbers = {key: settings[key] for key in ("lr_states", "lr_actions", "noise", "goal_weight")}
-    early, late = (whole_number(f"places.{key}", iterate_settings.get(key)) for key in ("early", "late"))
+    early, late = iterates.early, iterates.late
     require(early < late, f"places.early {early} does not come before places.late {late}: give a smaller number.")
-    lr = iterate_settings.get("gd_lr")
-    if isinstance(lr, bool) or not isinstance(lr, int | float) or lr <= 0:
-        raise UserError(f"places.gd_lr {lr!r} is not a valid learning rate: give a number > 0.")
-    return Probe(LiftedPhase(**{key: float(cast(float, value)) for key, value in numbers.items()}), float(lr), early, late)
+    return Probe(LiftedPhase(**{key: float(cast(float, value)) for key, value in numbers.items()}), iterates.gd_lr, early, late)

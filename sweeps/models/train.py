@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sweeps.config.compose import compose, groups
+from sweeps.config.compose import compose
+from sweeps.config.files import groups
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import TrainConfig
 from sweeps.console.terminal import say, show
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
@@ -78,16 +80,13 @@ class TrainJob:
 
 
 def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
-    values = compose("train", [f"world_model={name}", *overrides], conf).values
-    config = _mapping(values["world_model"])
-    task = _mapping(config["task"])
-    outputs = Outputs(Path(str(values["output"])))
-    out = Path(str(values["out"])) if values["out"] else outputs.models
+    config = compose(TrainConfig, [f"world_model={name}", *overrides], conf).config
+    outputs, model = Outputs.of(config), config.world_model
     return TrainJob(
-        str(config["name"]),
-        make_task(str(task["name"]), **_mapping(task.get("settings"))),
-        _settings(str(config.get("kind", "mlp")), _mapping(config.get("train"))),
-        out / str(config["name"]),
+        model.name,
+        make_task(model.task.name, **model.task.settings),
+        _settings(model.kind, model.train),
+        (config.out or outputs.models) / model.name,
         outputs.data,
     )
 

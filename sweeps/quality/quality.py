@@ -14,6 +14,7 @@ from orchestrator.core.messages import mask_words
 from orchestrator.storage.base import StorageError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.grid import Grid
+from sweeps.config.schema.sections import RayBackendConfig
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
@@ -75,8 +76,8 @@ def quality(overrides: Sequence[str], console: Console, conf: Path | None = None
 def _cluster(spec: QualitySpec) -> ExitStack:
     """One Ray for all stages, if Ray plans on this machine: starting it for each stage would add minutes."""
     held = ExitStack()
-    backend = spec.values["backend"]
-    if backend["name"] == "ray" and backend.get("address") is None:
+    backend = spec.config.backend
+    if isinstance(backend, RayBackendConfig) and backend.address is None:
         from orchestrator.workers.ray_cluster import connect, disconnect
 
         connect(None)

@@ -9,9 +9,10 @@ from typing import Any
 
 from orchestrator.core.cell import OPEN_LOOP, Scalar, replan_every
 from sweeps.config.axes import as_list, seeds_of
-from sweeps.config.compose import compose, groups
-from sweeps.config.jobs import whole_number
+from sweeps.config.compose import compose
+from sweeps.config.files import groups
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import QualityConfig
 from sweeps.quality.fields import entries, mapping, positive_integer, positive_number, settings, string_list, text
 from world_models.errors import UserError, require
 
@@ -102,7 +103,7 @@ class QualitySpec:
     machine: str | None
     page: Path | None
     outputs: Outputs
-    values: Mapping[str, Any]
+    config: QualityConfig
 
     @property
     def folder(self) -> Path:
@@ -136,41 +137,43 @@ class QualitySpec:
 
 def read_quality(overrides: list[str], conf: Path | None) -> QualitySpec:
     """Compose and check the study before anything runs; UserError names what is wrong."""
-    values: Mapping[str, Any] = compose("quality", overrides, conf).values
+    config = compose(QualityConfig, overrides, conf).config
     known = groups(conf)
     tuning_conditions = {
-        str(name): _tuning_condition(str(name), raw, known["task"]) for name, raw in mapping("places", values["places"]).items()
+        str(name): _tuning_condition(str(name), raw, known["task"]) for name, raw in mapping("places", config.places).items()
     }
-    planners = _planners(values["planners"], tuning_conditions, known["planner"])
-    tests = tuple(_test(where, raw, known["task"]) for where, raw in entries("tests", values["tests"], TEST_KEYS))
-    changes = mapping("ablation.changes", mapping("ablation", values["ablation"], ("at", "changes")).get("changes"))
+    planners = _planners(config.planners, tuning_conditions, known["planner"])
+    tests = tuple(_test(where, raw, known["task"]) for where, raw in entries("tests", config.tests, TEST_KEYS))
+    ablation = mapping("ablation", config.ablation, ("at", "changes"))
+    changes = mapping("ablation.changes", ablation.get("changes"))
     spec = QualitySpec(
-        variant=str(values["variant"]),
+        variant=config.variant,
         planners=planners,
         planner_overrides={
-            label: string_list(f"planners.{label}.words", (raw or {}).get("words")) for label, raw in values["planners"].items()
+            label: string_list(f"planners.{label}.words", mapping(f"planners.{label}", raw).get("words"))
+            for label, raw in mapping("planners", config.planners).items()
         },
-        ours=string_list("ours", values["ours"], known["planner"]),
-        tuning=_tuning(values["tuning"]),
+        ours=string_list("ours", config.ours, known["planner"]),
+        tuning=_tuning(config.tuning),
         tuning_conditions=tuning_conditions,
         tests=tests,
-        ablation_conditions=_conditions("ablation.at", values["ablation"].get("at"), known["task"]),
+        ablation_conditions=_conditions("ablation.at", ablation.get("at"), known["task"]),
         changes={str(name): settings(f"ablation.changes.{name}", raw) for name, raw in changes.items()},
-        sensitivity=_sensitivity(values["sensitivity"], known["task"]),
+        sensitivity=_sensitivity(config.sensitivity, known["task"]),
         timed_attempts=positive_integer(
-            "equal_seconds", mapping("equal_seconds", values["equal_seconds"], ("attempts",)), "attempts"
+            "equal_seconds", mapping("equal_seconds", config.equal_seconds, ("attempts",)), "attempts"
         ),
-        shown_failures=_shown_failures(values["worst"], planners),
-        diagnose=string_list("diagnose", values["diagnose"], known["task"]),
-        targets=_targets(values, known["task"], planners),
+        shown_failures=_shown_failures(config.worst, planners),
+        diagnose=string_list("diagnose", config.diagnose, known["task"]),
+        targets=_targets(config, known["task"], planners),
         guessed_seconds={
-            name: positive_number(f"guess.{name}", value) for name, value in mapping("guess", values["guess"]).items()
+            name: positive_number(f"guess.{name}", value) for name, value in mapping("guess", config.guess).items()
         },
-        hours=positive_number("hours", values["hours"]),
-        machine=None if values["machine"] is None else str(values["machine"]),
-        page=None if values["page"] is None else Path(str(values["page"])),
-        outputs=Outputs.of(values),
-        values=values,
+        hours=config.hours,
+        machine=config.machine,
+        page=config.page,
+        outputs=Outputs.of(config),
+        config=config,
     )
     _check(spec)
     return spec
@@ -218,8 +221,8 @@ def _test(where: str, raw: Mapping[str, object], tasks: tuple[str, ...]) -> Held
 def _tuning(raw: object) -> Tuning:
     found = mapping("tuning", raw, ("trials", "top", "seeds", "choice_seeds", "words"))
     return Tuning(
-        whole_number("tuning.trials", found.get("trials")),
-        whole_number("tuning.top", found.get("top")),
+        positive_integer("tuning", found, "trials"),
+        positive_integer("tuning", found, "top"),
         seeds_of(found.get("seeds")),
         seeds_of(found.get("choice_seeds")),
         string_list("tuning.words", found.get("words")),
@@ -250,14 +253,14 @@ def _shown_failures(raw: object, planners: Mapping[str, object]) -> tuple[tuple[
     return string_list("worst.planners", found.get("planners"), tuple(planners)), positive_integer("worst", found, "count")
 
 
-def _targets(values: Mapping[str, Any], tasks: tuple[str, ...], planners: Mapping[str, object]) -> dict[str, Any]:
+def _targets(config: QualityConfig, tasks: tuple[str, ...], planners: Mapping[str, object]) -> dict[str, Any]:
     targets, faster = [], []
-    for where, raw in entries("targets", values["targets"], ("task", "horizon", "mode", "at_least")):
+    for where, raw in entries("targets", config.targets, ("task", "horizon", "mode", "at_least")):
         mode = str(raw.get("mode", OPEN_LOOP))
         replan_every(mode)
         target = {"task": text(where, raw, "task", tasks), "horizon": positive_integer(where, raw, "horizon"), "mode": mode}
         targets.append({**target, "at_least": positive_number(f"{where}.at_least", raw.get("at_least"))})
-    for where, raw in entries("faster", values["faster"], ("task", "horizon", "than", "share")):
+    for where, raw in entries("faster", config.faster, ("task", "horizon", "than", "share")):
         target = {"task": text(where, raw, "task", tasks), "horizon": positive_integer(where, raw, "horizon")}
         than = text(where, raw, "than", tuple(planners))
         faster.append({**target, "than": than, "share": positive_number(f"{where}.share", raw.get("share"))})

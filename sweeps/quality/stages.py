@@ -17,6 +17,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.opening import open_storage
 from sweeps.analysis.point_cells import COLUMNS, cells_of, records_of
 from sweeps.config.grid import Grid, missing_of
+from sweeps.config.overrides import override_text
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import say
@@ -159,7 +160,7 @@ class Stages:
         for task in self.spec.diagnose:
             if claims_of(self.spec, task) is None:
                 self._stage("diagnose", task)
-                overrides = [f"task={task}", f"output={json.dumps(str(self.spec.values['output']))}", "tracking.enabled=false"]
+                overrides = [f"task={task}", f"output={override_text(str(self.spec.config.output))}", "tracking.enabled=false"]
                 if diagnose(overrides, self.console, self.conf) == INTERRUPTED:
                     raise StoppedError
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.core.cell import Scalar
+from sweeps.config.overrides import override_text
 from sweeps.quality.spec import QualitySpec, TuningCondition
 from sweeps.tuning import report as tune_report
 from sweeps.tuning.apply import provenance
@@ -69,17 +70,11 @@ def tune_overrides(spec: QualitySpec, study: Study) -> list[str]:
 
 def shared_overrides(spec: QualitySpec) -> list[str]:
     """Overrides of output, backend and tracking, the same for `grasp tune` and `grasp sweep`."""
-    values = spec.values
-    backend = dict(values["backend"])
-    overrides = [f"backend={backend.pop('name')}", f"output={json.dumps(str(values['output']))}"]
-    overrides += [f"backend.{key}={_override_value(value)}" for key, value in backend.items() if value not in (None, {})]
-    return [*overrides, f"tracking.enabled={json.dumps(bool(dict(values['tracking']).get('enabled')))}"]
-
-
-def _override_value(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_override_value(item)}" for key, item in value.items()) + "}"
-    return json.dumps(value)
+    config = spec.config
+    backend = asdict(config.backend)
+    overrides = [f"backend={backend.pop('name')}", f"output={override_text(str(config.output))}"]
+    overrides += [f"backend.{key}={override_text(value)}" for key, value in backend.items() if value not in (None, {})]
+    return [*overrides, f"tracking.enabled={override_text(config.tracking.enabled)}"]
 
 
 def seed_list(seeds: Sequence[int]) -> str:

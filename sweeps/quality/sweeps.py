@@ -12,6 +12,7 @@ from orchestrator.core.cell import OPEN_LOOP
 from sweeps.config.compose import compose
 from sweeps.config.grid import Grid, Lookups, PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.config.jobs import lookups
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.quality.spec import GRASP, Condition, HeldOutTest, QualitySpec
 
 OWN, EQUAL, TIME_CAPPED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"
@@ -169,7 +170,7 @@ class Grids:
     def of(tasks: Sequence[str], files: Sequence[str], conf: Path | None) -> Grids:
         """Compose task files and planner files; UserError if one cannot be composed."""
         overrides = [f"task=[{','.join(dict.fromkeys(tasks))}]", f"planner=[{','.join(files)}]"]
-        spec = spec_of(compose("config", overrides, conf), conf)
+        spec = spec_of(compose(SweepConfig, overrides, conf), conf)
         real = lookups()
         known = replace(real, model_digest=cache(real.model_digest), own_goal_cost=cache(real.own_goal_cost))
         return Grids({task.label: task for task in spec.tasks}, {one.label: one for one in spec.planners}, known)

@@ -19,7 +19,7 @@ from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Scheduler
 from sweeps.config.grid import Grid
-from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, make_backend
+from sweeps.config.jobs import SweepJob, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
@@ -36,7 +36,7 @@ from world_models.errors import UserError
 class Driver:
     """A run's sweeps, with their ledger, the durations learned, and whether it should stop."""
 
-    jobs: Sequence[Job]
+    jobs: Sequence[SweepJob]
     ledger: Ledger
     console: Console
     view: View = View.LIVE
@@ -58,32 +58,32 @@ class Driver:
 
         Raises HeldError if another driver holds the ledger; no observer has been notified then.
         """
-        values = self.jobs[0].values
+        config = self.jobs[0].config
         self.durations.learn_from(self.ledger)
         grids = [job.grid for job in self.jobs]
         recorded = count(portions) - count(missing)
         tally = Tally(missing, labels_of(grids), self.durations, recorded_before=recorded)
         with ExitStack() as held:
-            backend = held.enter_context(make_backend(values["backend"]))
+            backend = held.enter_context(make_backend(config.backend))
             driver_status = DriverStatus(tally, self.durations, backend, self.trackers, grids, self.outputs, lambda: self.state)
             held.callback(driver_status.close)
             progress = SweepProgress(self.console, tally, backend, self.view)
             stopping = partial(self._stopping, tally, driver_status)
-            held.enter_context(Interrupts(self.stop, stopping, grace_of(values)))
+            held.enter_context(Interrupts(self.stop, stopping, config.grace_seconds))
             held.enter_context(progress)
             try:
                 summary = run_cells(
                     portions,
                     self.ledger,
                     backend,
-                    limits_of(values),
+                    limits_of(config),
                     self._hooks([tally, driver_status, *self.trackers, progress], missing),
                     artifacts=self.outputs.artifacts,
                     durations=self.durations,
                     memory_limits=MemoryLimits(self.outputs.memory_limits),
                     retry_failed=self.retry_failed,
                     config_digest=digest(self.jobs[0].config_text),
-                    selection=artifact_selection_of(values),
+                    selection=config.artifacts.selection,
                 )
             except BaseException:
                 self.state = "stopped"

@@ -13,7 +13,8 @@ from orchestrator.core.portion import Portion, count
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import DurationModel, Estimate, rows_per_batch, spread_over
 from orchestrator.scheduling.memory_limits import MemoryLimits
-from sweeps.config.jobs import Job, limits_of, make_backend
+from sweeps.config.axes import seeds_text
+from sweeps.config.jobs import SweepJob, limits_of, make_backend
 from sweeps.console.terminal import roughly, say
 from sweeps.running.tracking import tracking_store_of
 
@@ -23,18 +24,18 @@ OVERHEAD = 10.0
 
 
 def say_plan(
-    jobs: Sequence[Job], portions: Sequence[Portion], missing: Sequence[Portion], ledger: Ledger, console: Console
+    jobs: Sequence[SweepJob], portions: Sequence[Portion], missing: Sequence[Portion], ledger: Ledger, console: Console
 ) -> None:
     """Print what a run of the sweeps would do. Nothing is written, and no local Ray is started."""
     durations = DurationModel()
     if missing:
         durations.learn_from(ledger)
-    with make_backend(jobs[0].values["backend"]) as backend:
+    with make_backend(jobs[0].config.backend) as backend:
         workers = backend.capacity()
     for job in jobs:
         grid = job.grid
         cells = len(grid.entries) * len(grid.seeds)
-        say(console, f"sweep {grid.name}: {len(grid.entries)} points x {len(grid.seeds)} seeds = {cells} cells")
+        say(console, f"sweep {grid.name}: {len(grid.entries)} points x {seeds_text(grid.seeds)} = {cells} cells")
     if len(jobs) > 1:
         say(console, f"  together {count(portions)} cells, each planned once")
     dry_run = DryRun(jobs[0], missing, durations)
@@ -51,19 +52,19 @@ def say_plan(
         say(console, f"  tracking {shown}")
 
 
-def _tracking(job: Job) -> str:
+def _tracking(job: SweepJob) -> str:
     """A description of where a sweep is tracked."""
-    store = tracking_store_of(job.values.get("tracking"), job.outputs)
+    store = tracking_store_of(job.config.tracking, job.outputs)
     return "off" if store is None else f"MLflow at {store.masked_uri}, experiment {store.experiment}"
 
 
 class DryRun:
     """A rough forecast of the batches that a run would make."""
 
-    def __init__(self, job: Job, missing: Sequence[Portion], durations: DurationModel) -> None:
+    def __init__(self, job: SweepJob, missing: Sequence[Portion], durations: DurationModel) -> None:
         """The forecast uses the job's limits and the memory and time measured in earlier runs."""
         self._limits, self._memory_limits, self._durations = (
-            limits_of(job.values),
+            limits_of(job.config),
             MemoryLimits(job.outputs.memory_limits),
             durations,
         )

@@ -19,7 +19,8 @@ from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
 from planners import full_settings
 from sweeps.config.grid import Entry, Grid
-from sweeps.config.jobs import Job, artifact_selection_of, read_job
+from sweeps.config.jobs import Job, read_job
+from sweeps.config.schema.configs import PlanConfig
 from sweeps.console.terminal import say, show
 from world_models.errors import require
 
@@ -63,11 +64,11 @@ def plan(overrides: Sequence[str], console: Console, conf: Path | None = None) -
     return 0
 
 
-def read_plan(overrides: Sequence[str], conf: Path | None) -> Job:
+def read_plan(overrides: Sequence[str], conf: Path | None) -> Job[PlanConfig]:
     """The job with the single cell that the overrides make; UserError if they make several."""
-    job = read_job("plan", overrides, conf)
+    job = read_job(PlanConfig, overrides, conf)
     grid = job.grid
-    if job.values["horizons"] is None:
+    if job.config.horizons is None:
         longest = max(entry.point.horizon for entry in grid.entries)
         grid = replace(grid, entries=tuple(entry for entry in grid.entries if entry.point.horizon == longest))
     count = len(grid.cells())
@@ -77,10 +78,10 @@ def read_plan(overrides: Sequence[str], conf: Path | None) -> Job:
     return replace(job, grid=grid)
 
 
-def plan_cell(job: Job) -> PlannedCell:
+def plan_cell(job: Job[PlanConfig]) -> PlannedCell:
     """Plan a job's only cell in this process, execute the plan in the simulator, and draw it."""
     entry, seed = job.grid.entries[0], job.grid.seeds[0]
-    device = str(job.values["device"])
+    device = job.config.device
     evaluator = Evaluator(device)
     result = evaluated(evaluator, Batch.of(entry.point, (seed,)), device).results[0]
     if result.status == "failed":
@@ -89,7 +90,7 @@ def plan_cell(job: Job) -> PlannedCell:
         entry.point,
         (SelectedCell(seed, ()),),
         (RenderJob(seed, result.actions),),
-        artifact_selection_of(job.values).video,
+        job.config.artifacts.video,
         frames=FRAMES,
     )
     drawn = attempt_drawing(evaluator, drawing)

@@ -12,15 +12,16 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
-from orchestrator.core.messages import mask_words, texts_in
+from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import Portion, count, merged
 from orchestrator.core.secrets import Secrets
 from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
+from sweeps.config.axes import seeds_text
 from sweeps.config.grid import missing_of
-from sweeps.config.jobs import Job, artifact_selection_of, grace_of, limits_of, read_jobs
+from sweeps.config.jobs import SweepJob, read_jobs
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
@@ -46,19 +47,17 @@ class SweepOptions:
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
     """Run what the ledger lacks and print the tables; 1 when cells have failed, 130 after Ctrl-C, else 0."""
     command = mask_words(["grasp", "sweep", *overrides])
-    return run_sweeps(read_jobs("config", overrides, conf), overrides, console, options or SweepOptions(), command)
+    return run_sweeps(read_jobs(overrides, conf), overrides, console, options or SweepOptions(), command)
 
 
 def run_sweeps(
-    jobs: Sequence[Job], overrides: Sequence[str], console: Console, options: SweepOptions, resume_command: str
+    jobs: Sequence[SweepJob], overrides: Sequence[str], console: Console, options: SweepOptions, resume_command: str
 ) -> int:
     """The same for sweeps that are composed already; records and words quote `overrides` and `resume_command`."""
     require(
         not (options.join and options.retry_failed),
         "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
     )
-    for check in (limits_of, grace_of, artifact_selection_of):
-        check(jobs[0].values)  # mistakes there are reported before anything is written
     outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
     if not options.dry_run:
         outputs.prepare()
@@ -79,7 +78,7 @@ def run_sweeps(
         changed = outputs.save(job.grid, job.config_text)
         if changed:
             say(console, changed)
-    given = [*overrides, *(text for job in jobs for text in texts_in(job.values))]
+    given = [*overrides, *(uri for job in jobs for uri in (job.config.tracking.uri, job.config.storage) if uri)]
     _log_to(outputs.sweep(grids[0].name) / "log.txt", Secrets.of(given, os.environ))
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
@@ -100,15 +99,15 @@ def run_sweeps(
     return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
 
 
-def _undrawn(job: Job, portions: Sequence[Portion], ledger: Ledger) -> bool:
+def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool:
     """Whether pictures are missing, because a run was killed or did not select them."""
     artifact_store = ArtifactStore(open_storage(job.outputs.artifacts))
-    return next(artifact_store.lacking(portions, ledger, artifact_selection_of(job.values)), None) is not None
+    return next(artifact_store.lacking(portions, ledger, job.config.artifacts.selection), None) is not None
 
 
 def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion]) -> RunSummary:
-    names = " and ".join(f"sweep {job.grid.name}" for job in driver.jobs)
-    backend = driver.jobs[0].values["backend"]["name"]
+    names = " and ".join(f"sweep {job.grid.name} ({seeds_text(job.grid.seeds)})" for job in driver.jobs)
+    backend = driver.jobs[0].config.backend.name
     if driver.view is View.LIVE:
         say(
             driver.console,
@@ -137,7 +136,7 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
     return int(failed)
 
 
-def _report_again(job: Job, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
+def _report_again(job: SweepJob, tracker: SweepTracking, ledger: Ledger, console: Console) -> int:
     """Show the recorded results, and send MLflow what an earlier run could not."""
     shown = show(job.grid, job.outputs, ledger, console)
     tracker.catch_up(headline(shown.rows), shown.files)

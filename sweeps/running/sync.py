@@ -16,7 +16,8 @@ from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.config.compose import compose
-from sweeps.config.outputs import Outputs
+from sweeps.config.outputs import Outputs, check_used
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.console.terminal import say
 from sweeps.reports.files import report_files
 from sweeps.reports.tables import headline
@@ -37,9 +38,11 @@ def sync(name: str | None, words: Sequence[str], console: Console) -> int:
 
     `words` are key=value: `output`, and `tracking.uri` if the address has credentials or for a different store.
     """
-    values = compose("config", words).values
-    outputs = Outputs.of(values)
-    given = tracking_store_of(values["tracking"], outputs)
+    for word in words:
+        check_used(word, ("output", "storage", "tracking"))
+    config = compose(SweepConfig, words).config
+    outputs = Outputs.of(config)
+    given = tracking_store_of(config.tracking, outputs)
     if given is None:
         raise UserError("tracking.enabled=false leaves nothing to write: leave it out.")
     explicit = any(word.startswith("tracking.") for word in words)

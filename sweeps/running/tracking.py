@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from orchestrator.core.messages import mask_words
 from orchestrator.core.portion import Portion
@@ -23,26 +22,22 @@ from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import UsageFile
 from sweeps.config.grid import Grid
-from sweeps.config.jobs import Job
+from sweeps.config.jobs import SweepJob
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.check import typed
+from sweeps.config.schema.sections import TrackingConfig
 from sweeps.running.observer import RunObserver
-from world_models.errors import require
 from world_models.files.yaml_reading import parse_yaml, read_yaml_text
 
 _STORE_FILE = "where.json"
 """File in a tracking store's outbox with the store's address, without credentials, and its experiment."""
 
 
-def tracking_store_of(settings: object, outputs: Outputs) -> TrackingStore | None:
+def tracking_store_of(config: TrackingConfig, outputs: Outputs) -> TrackingStore | None:
     """The tracking store in the config's `tracking`; None if tracking is off. Raises UserError for an invalid address."""
-    values: Mapping[str, Any] = settings if isinstance(settings, Mapping) else {}
-    enabled = values.get("enabled", True)
-    require(isinstance(enabled, bool), f"tracking.enabled {enabled!r} is neither true nor false.")
-    if not enabled:
+    if not config.enabled:
         return None
-    uri = values.get("uri") or outputs.tracking_uri
-    experiment = values.get("experiment")
-    return TrackingStore(str(uri), outputs.tracking_artifacts, "grasp" if experiment is None else str(experiment))
+    return TrackingStore(config.uri or outputs.tracking_uri, outputs.tracking_artifacts, config.experiment)
 
 
 def relay_to(store: TrackingStore, outputs: Outputs, ledger: Ledger) -> OutboxRelay:
@@ -103,10 +98,10 @@ class SweepDescription:
 class SweepTracking(RunObserver):
     """Sends a sweep to MLflow; if tracking is off, no method does anything."""
 
-    def __init__(self, job: Job, words: Sequence[str], ledger: Ledger, say: Callable[[str], None]) -> None:
+    def __init__(self, job: SweepJob, words: Sequence[str], ledger: Ledger, say: Callable[[str], None]) -> None:
         self._description = _describe_sweep(job.grid, job.config_text, job.outputs, words)
         self._outputs, self._ledger, self._say = job.outputs, ledger, say
-        self.store = tracking_store_of(job.values.get("tracking"), job.outputs)
+        self.store = tracking_store_of(job.config.tracking, job.outputs)
         self._background: BackgroundTracker | None = None
         self._usage = UsageFile(self._description.usage)
 
@@ -177,10 +172,14 @@ def saved_description(name: str, outputs: Outputs) -> tuple[SweepDescription, Tr
     grid, what = outputs.load(name), f"the config of sweep {name!r}"
     file = outputs.sweep(name) / "config.yaml"
     text = read_yaml_text(file, what)
-    values = parse_yaml(text, what, str(file))
-    return _describe_sweep(grid, text, outputs), tracking_store_of(
-        values.get("tracking") if isinstance(values, dict) else None, outputs
-    )
+    return _describe_sweep(grid, text, outputs), tracking_store_of(saved_tracking(text, what, str(file)), outputs)
+
+
+def saved_tracking(text: str, what: str, where: str) -> TrackingConfig:
+    """The `tracking` of a config that was saved as YAML; the default where it has none. Raises UserError for a spoilt one."""
+    values = parse_yaml(text, what, where)
+    section = values.get("tracking") if isinstance(values, dict) else None
+    return typed(TrackingConfig, section if isinstance(section, dict) else {}, lambda key: f" in {where}")
 
 
 def _describe_sweep(grid: Grid, config_text: str, outputs: Outputs, words: Sequence[str] | None = None) -> SweepDescription:

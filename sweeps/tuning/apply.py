@@ -11,9 +11,11 @@ from rich.console import Console
 
 from orchestrator.core.cell import Scalar
 from planners import full_settings
-from sweeps.config.compose import compose, groups
+from sweeps.config.compose import compose
+from sweeps.config.files import groups
 from sweeps.config.grid import spec_of
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.config.tuned import tuned_file, tuned_text
 from sweeps.console.terminal import say
 from sweeps.tuning import report as tune_report
@@ -76,7 +78,7 @@ def _target(name: str, folder: Path, report: Mapping[str, Any]) -> _Target:
     if name not in groups(extra)["planner"]:
         return _Target(name, kind, folder, {})
     tasks = ",".join(dict.fromkeys(condition["task"] for condition in report["places"]))
-    spec = spec_of(compose("config", [f"task=[{tasks}]", f"planner=[{name}]"], extra), extra)
+    spec = spec_of(compose(SweepConfig, [f"task=[{tasks}]", f"planner=[{name}]"], extra), extra)
     planner, entries = spec.planners[0].untuned(), {task.label: task for task in spec.tasks}
     require(
         planner.planner.name == kind,

@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from orchestrator.core.cell import Named, Point, Scalar, canonical, digest, identity_of
-from orchestrator.tuning.objectives import JOINS, Bound, objective
+from orchestrator.tuning.objectives import Bound, objective
 from orchestrator.tuning.optuna_study import StudyDefinition
 from orchestrator.tuning.pruning import Pruning
 from orchestrator.tuning.racing import Instance, instances_of
@@ -18,11 +17,13 @@ from orchestrator.tuning.search_space import Space, space_of
 from orchestrator.tuning.tuner import TuningPlan
 from planners import full_settings, make_planner
 from planners.identity import identity_settings
-from sweeps.config.axes import as_list, checked_mapping, seeds_of, unique
-from sweeps.config.compose import CONF, Composed, compose, groups
+from sweeps.config.compose import compose
+from sweeps.config.files import CONF, groups
 from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
-from sweeps.config.jobs import check_grid, lookups, whole_number
+from sweeps.config.jobs import check_grid, lookups
 from sweeps.config.outputs import Outputs, storage_of
+from sweeps.config.overrides import assignments
+from sweeps.config.schema.configs import SamplerConfig, TuneConfig
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.yaml_reading import load_yaml
 
@@ -71,7 +72,7 @@ class StudySpec:
     location: str | Path
     """File or address of the study's storage."""
     outputs: Outputs
-    values: Mapping[str, Any]
+    config: TuneConfig
     config_text: str
 
     @property
@@ -86,12 +87,12 @@ class StudySpec:
 
     def for_workers(self, workers: int) -> StudySpec:
         """The study with as many trials in parallel as fill the workers' batches, unless the config gives a number."""
-        if self.values["parallel"] is not None:
+        if self.config.parallel is not None:
             return self
         raced = self.pruning.applies_to(len(self.definition.objectives)) and not self.plan.timed
         at_a_time = self.plan.chunk if raced else len(self.instances)
         # A sampler learns from finished trials: with many in parallel, many are sampled without that knowledge.
-        enough = workers * max(1, whole_number("max_rows", self.values["max_rows"]) // at_a_time)
+        enough = workers * max(1, self.config.max_rows // at_a_time)
         parallel = max(1, min(enough, self.plan.total // 2))
         return replace(self, plan=replace(self.plan, parallel=parallel))
 
@@ -121,28 +122,25 @@ def changed(entry: Entry, settings: Mapping[str, Scalar]) -> Entry:
 
 def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     """Compose and check a study before anything runs; UserError names what is wrong."""
-    composed = compose("tune", _with_space(overrides, conf), conf)
-    values: Mapping[str, Any] = composed.values
-    spec = spec_of(Composed({**values, "name": values["name"] or "study"}, composed.forced), conf)
+    composed = compose(TuneConfig, _with_space(overrides, conf), conf)
+    config = composed.config
+    spec = spec_of(replace(composed, config=replace(config, name=config.name or "study")), conf)
     require(
         len(spec.planners) == 1,
         f"grasp tune takes one planner, not {len(spec.planners)}: give one of {', '.join(p.label for p in spec.planners)}.",
     )
     planner = spec.planners[0]
-    grid = replace(spec, name=str(values["name"] or _name(spec))).expand(lookups())
+    grid = replace(spec, name=config.name or _name(spec)).expand(lookups())
     check_grid(grid)
-    forced = dict(planner.forced)
-    raw = {name: value for name, value in dict(values["space"] or {}).items() if name not in forced}
-    fixed = tuple(name for name in dict(values["space"] or {}) if name in forced)
-    space = space_of(raw, planner.planner.name)
-    seed_split = SeedSplit(spec.seeds, seeds_of(values["choice_seeds"]), seeds_of(values["held_out"]))
-    sampling, pruning = _sampling(values["sampler"]), _pruning(values["pruning"])
-    trials = whole_number("trials", values["trials"])
-    chunk = whole_number("pruning.chunk", dict(values["pruning"]).get("chunk", 8))
-    parallel = 1 if values["parallel"] is None else whole_number("parallel", values["parallel"])
-    objectives, bounds = _objectives(values["objectives"]), _bounds(values["constraints"])
+    forced, searched = dict(planner.forced), config.space or {}
+    space = space_of({name: value for name, value in searched.items() if name not in forced}, planner.planner.name)
+    seed_split = SeedSplit(spec.seeds, config.choice_seeds, config.held_out)
+    sampling = _sampling(config.sampler)
+    pruning = Pruning(config.pruning.enabled, config.pruning.p_value, config.pruning.warm_up)
+    objectives, bounds = _objectives(config.objectives), _bounds(config.constraints or {})
     timed = any(each.name == "seconds" for each in (*objectives, *(bound.objective for bound in bounds)))
-    plan = TuningPlan(trials, parallel, max(chunk, pruning.warm_up), _join(values["join"]), timed)
+    chunk = max(config.pruning.chunk, pruning.warm_up)
+    plan = TuningPlan(config.trials, config.parallel or 1, chunk, config.join, timed)
     definition = StudyDefinition(
         grid.name,
         space,
@@ -150,39 +148,40 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
         bounds,
         _facts(grid, seed_split, plan, sampling, space),
     )
-    outputs = Outputs.of(values)
+    outputs = Outputs.of(config)
     return StudySpec(
         grid=grid,
         planner=planner,
         space=space,
-        fixed=fixed,
+        fixed=tuple(name for name in searched if name in forced),
         definition=definition,
         plan=plan,
         seed_split=seed_split,
-        top=whole_number("top", values["top"]),
-        digits=None if values["digits"] is None else whole_number("digits", values["digits"]),
+        top=config.top,
+        digits=config.digits,
         sampling=sampling,
         pruning=pruning,
-        starts=_starts(values["starts"], planner.planner.name),
-        warm_start=tuple(str(name) for name in unique("study", as_list(values["warm_start"]))),
-        adopt=_flag("adopt", values["adopt"]),
-        location=storage_of(values["optuna"], outputs),
+        starts=_starts(config.starts or {}, planner.planner.name),
+        warm_start=config.warm_start,
+        adopt=config.adopt,
+        location=storage_of(config.optuna, outputs),
         outputs=outputs,
-        values=values,
+        config=config,
         config_text=composed.text,
     )
 
 
 def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
     """The overrides, with the space named like the planner unless they give one."""
-    words = list(overrides)
-    if any(word.split("=")[0] == "space" for word in words):
-        return words
-    planners = [word.split("=", 1)[1] for word in words if word.startswith("planner=")]
-    label = planners[-1].strip("[]") if planners else "grasp"
+    given = assignments(overrides, TuneConfig)
+    if any(each.key == "space" for each in given):
+        return list(overrides)
+    planners = [each.value for each in given if each.key == "planner"]
+    label = planners[-1] if planners else "grasp"
+    label = label[0] if isinstance(label, list) and len(label) == 1 else label
     known = groups(conf)["space"]
-    name = label if label in known else _kind_of(label, conf)
-    return [f"space={name}", *words] if name in known else words
+    name = label if label in known else _kind_of(str(label), conf)
+    return [f"space={name}", *overrides] if name in known else list(overrides)
 
 
 def _kind_of(label: str, conf: Path | None) -> str | None:
@@ -201,69 +200,29 @@ def _name(spec: SweepSpec) -> str:
     return f"{tasks}-H{horizons}-{spec.planners[0].label}".replace("+", "_")
 
 
-def _join(raw: object) -> str:
-    if raw not in JOINS:
-        raise UnknownNameError("way of joining tasks and horizons", str(raw), JOINS)
-    return str(raw)
-
-
-def _objectives(raw: object) -> tuple:
-    names = unique("objective", as_list(raw))
+def _objectives(names: Sequence[str]) -> tuple:
     require(bool(names), "the study has no objective: give at least one, e.g. objectives=[success,seconds].")
-    return tuple(objective(str(name)) for name in names)
+    return tuple(objective(name) for name in names)
 
 
-def _bounds(raw: object) -> tuple[Bound, ...]:
-    require(isinstance(raw, Mapping | None), f"constraints {raw!r} are not bounds: give e.g. constraints.seconds=0.5.")
-    found = []
-    for name, limit in cast("Mapping[str, object]", raw or {}).items():
-        sound = isinstance(limit, int | float) and not isinstance(limit, bool) and 0 <= limit < float("inf")
-        require(sound, f"constraints.{name} {limit!r} is not a bound: give a number >= 0, e.g. 0.5.")
-        found.append(Bound(objective(str(name)), float(cast(float, limit))))
-    return tuple(found)
+def _bounds(limits: Mapping[str, float]) -> tuple[Bound, ...]:
+    return tuple(Bound(objective(name), limit) for name, limit in limits.items())
 
 
-def _sampling(raw: object) -> Sampling:
-    values = checked_mapping("sampler", raw, ("name", "seed", "startup"))
-    name = str(values.get("name", "tpe"))
-    if name not in SAMPLERS:
-        raise UnknownNameError("sampler", name, SAMPLERS)
-    return Sampling(
-        name,
-        whole_number("sampler.seed", values.get("seed", 0), low=0),
-        whole_number("sampler.startup", values.get("startup", 10)),
-    )
+def _sampling(config: SamplerConfig) -> Sampling:
+    if config.name not in SAMPLERS:
+        raise UnknownNameError("sampler", config.name, SAMPLERS)
+    return Sampling(config.name, config.seed, config.startup)
 
 
-def _pruning(raw: object) -> Pruning:
-    values = checked_mapping("pruning", raw, ("enabled", "p_value", "warm_up", "chunk"))
-    p_value = values.get("p_value", 0.15)
-    require(isinstance(p_value, int | float) and not isinstance(p_value, bool), f"pruning.p_value {p_value!r} is not a number.")
-    return Pruning(
-        _flag("pruning.enabled", values.get("enabled", True)),
-        float(cast(float, p_value)),
-        whole_number("pruning.warm_up", values.get("warm_up", 8)),
-    )
-
-
-def _flag(name: str, value: object) -> bool:
-    require(isinstance(value, bool), f"{name} {value!r} is neither true nor false.")
-    return bool(value)
-
-
-def _starts(raw: object, planner: str) -> dict[str, dict[str, Scalar]]:
-    require(isinstance(raw, Mapping | None), f"starts {raw!r} holds no settings: give e.g. starts.mine.noise=0.1.")
+def _starts(starts: Mapping[str, Mapping[str, Scalar]], planner: str) -> dict[str, dict[str, Scalar]]:
     found = {}
-    for label, settings in cast("Mapping[str, object]", raw or {}).items():
-        require(
-            isinstance(settings, Mapping), f"starts.{label} {settings!r} holds no settings: give e.g. starts.{label}.noise=0.1."
-        )
+    for label, settings in starts.items():
         try:
-            found[str(label)] = full_settings(planner, cast("Mapping[str, Scalar]", settings)) and dict(
-                cast("Mapping[str, Scalar]", settings)
-            )
+            full_settings(planner, settings)
         except UserError as error:
             raise UserError(f"starts.{label}: {error}") from error
+        found[label] = dict(settings)
     return found
 
 

@@ -21,8 +21,9 @@ from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State, TrialView
 from orchestrator.tuning.tuner import EndedTrial, StudyProgress, Tuner
-from sweeps.config.jobs import grace_of, limits_of, make_backend
+from sweeps.config.jobs import limits_of, make_backend
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import TuneConfig
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts
 from sweeps.console.terminal import say
@@ -68,7 +69,7 @@ class StudyRun:
         spec, durations = self.spec, DurationModel()
         durations.learn_from(self.ledger)
         with ExitStack() as held:
-            backend = held.enter_context(make_backend(spec.values["backend"]))
+            backend = held.enter_context(make_backend(spec.config.backend))
             spec = self.spec = spec.for_workers(backend.capacity())
             score = StudyProgress()
             progress = TuneProgress(
@@ -89,13 +90,13 @@ class StudyRun:
             def on_full(error: UserError) -> None:
                 say(self.console, f"{error} Planning waits until there is room; Ctrl-C stops.")
 
-            held.enter_context(Interrupts(self.stop, self._stopping, grace_of(spec.values)))
+            held.enter_context(Interrupts(self.stop, self._stopping, spec.config.grace_seconds))
             held.enter_context(progress)
             return run_cells(
                 (),
                 self.ledger,
                 backend,
-                study_limits(spec.values, spec.plan.timed),
+                study_limits(spec.config, spec.plan.timed),
                 Hooks(on_start, on_result, on_full, stop=self.stop),
                 durations=durations,
                 memory_limits=MemoryLimits(spec.outputs.memory_limits),
@@ -152,12 +153,12 @@ class RecordedCells:
         return from_table(self._ledger.table([point.point_id]))
 
 
-def study_limits(values: Mapping[str, object], timed: bool) -> Limits:
+def study_limits(config: TuneConfig, timed: bool) -> Limits:
     """Limits for batches of several trials; since more trials always follow, no batch is kept small to share the rest.
 
     If `timed`, seconds matter, so each trial has its own batches, all of one size.
     """
-    limits = limits_of(values)
+    limits = limits_of(config)
     return replace(limits, mixed=not timed, even=timed)
 
 

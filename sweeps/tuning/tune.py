@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from orchestrator.tuning.trials import TrialView
 from sweeps.analysis.point_cells import records_of
 from sweeps.analysis.rows import summarise
 from sweeps.config.grid import Grid, missing_of
-from sweeps.config.jobs import Job, grace_of, limits_of
+from sweeps.config.jobs import Job
 from sweeps.console.display import View
 from sweeps.console.signals import INTERRUPTED
 from sweeps.console.terminal import duration, say
@@ -38,8 +39,6 @@ def tune(overrides: Sequence[str], console: Console, conf: Path | None = None, v
 
 def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view: View, resume_command: str) -> int:
     """Run a composed study as `tune` does; records and messages quote `overrides` and `resume_command`."""
-    for check in (limits_of, grace_of):
-        check(spec.values)
     spec.outputs.prepare()
     tracking = _tracking(spec, resume_command, console)
     run = StudyRun(spec, console, view, resume_command, observers=[tracking.on_trial_end])
@@ -64,7 +63,7 @@ def run_study(spec: StudySpec, overrides: Sequence[str], console: Console, view:
 
 def _tracking(spec: StudySpec, command: str, console: Console) -> StudyTracking:
     info = StudyInfo(spec.name, spec.config_text, command, spec.definition.objectives, spec.definition.words())
-    store = tracking_store_of(spec.values["tracking"], spec.outputs)
+    store = tracking_store_of(spec.config.tracking, spec.outputs)
     return StudyTracking(store, info, partial(say, console))
 
 
@@ -100,7 +99,7 @@ def _trials(run: StudyRun, console: Console) -> bool:
     say(
         console,
         f"study {spec.name}: {spec.plan.total} trials{done_words}, {len(spec.space.names)} settings of {spec.planner.label}, "
-        f"at most {len(spec.instances)} cells each on {spec.values['backend']['name']}; Ctrl-C stops, the same command goes on",
+        f"at most {len(spec.instances)} cells each on {spec.config.backend.name}; Ctrl-C stops, the same command goes on",
     )
     summary = run.run()
     ended = f"{run.study.finished()} of {spec.plan.total} trials have ended"
@@ -147,7 +146,7 @@ def _plan(run: StudyRun, grids: Sequence[Grid], what: str, overrides: Sequence[s
     if not missing:
         return True
     spec = run.spec
-    even = {**spec.values, "even_batches": True}  # because their seconds are compared
+    even = replace(spec.config, even_batches=True)  # because their seconds are compared
     jobs = [Job(grid, spec.outputs, even, spec.config_text) for grid in grids]
     trackers = [SweepTracking(job, overrides, run.ledger, partial(say, console)) for job in jobs]
     for job, tracker in zip(jobs, trackers, strict=True):

@@ -22,7 +22,8 @@ from rich.console import Console
 from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.compose import compose
-from sweeps.config.outputs import Outputs
+from sweeps.config.outputs import Outputs, check_used
+from sweeps.config.schema.configs import SweepConfig, TuneConfig
 from sweeps.console.terminal import say
 from sweeps.running.tracking import saved_description, tracking_store_of
 from world_models.errors import UserError, require
@@ -44,9 +45,11 @@ def show_studies(words: Sequence[str], port: int, console: Console, wait: Callab
     from orchestrator.tuning.optuna_storage import masked_location, open_storage
     from sweeps.config.outputs import storage_of
 
-    values = compose("tune", [f"space={PLACEHOLDER_SPACE}", *words]).values
-    outputs = Outputs.of(values)
-    location = storage_of(values["optuna"], outputs)
+    for word in words:
+        check_used(word, ("output", "optuna"))
+    config = compose(TuneConfig, [f"space={PLACEHOLDER_SPACE}", *words]).config
+    outputs = Outputs.of(config)
+    location = storage_of(config.optuna, outputs)
     require(
         not isinstance(location, Path) or location.is_file(),
         f"no study has been run in {str(outputs.root)!r} yet: run `grasp tune`, or name the folder with output=.",
@@ -76,9 +79,11 @@ class _Quiet(WSGIRequestHandler):
 
 def show(words: Sequence[str], port: int, console: Console) -> int:
     """Serve the store that the words (`output`, `tracking.uri`) or the latest sweep name, or print the address of a server."""
-    values = compose("config", words).values
-    outputs = Outputs(Path(str(values["output"])))
-    store = tracking_store_of(values["tracking"], outputs)
+    for word in words:
+        check_used(word, ("output", "tracking"))
+    config = compose(SweepConfig, words).config
+    outputs = Outputs(config.output)
+    store = tracking_store_of(config.tracking, outputs)
     if store is None or not any(word.startswith("tracking.uri=") for word in words):
         saved = outputs.names()
         store = saved_description(saved[0], outputs)[1] if saved else None

@@ -42,6 +42,7 @@ from orchestrator.tuning.trials import State, TrialView
 from orchestrator.workers.backend import InlineBackend
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.reports.files import report_files
 from sweeps.running.report import report
 
@@ -161,7 +162,7 @@ def build(outputs: Outputs) -> tuple[str, str, str, str]:
 def planned(folder: Path) -> Path:
     """Pictures of a point that is really planned."""
     words = ["task=push_t", "planner=grasp", "horizons=[50]", f"seeds={SEEDS}", f"output={folder}"]
-    grid = read_job("config", words, None).grid
+    grid = read_job(SweepConfig, words, None).grid
     run_cells(grid.portions(), Ledger(folder / "ledger"), InlineBackend(), artifacts=folder / "artifacts")
     return folder / "artifacts" / grid.entries[0].point.point_id
 

@@ -31,6 +31,7 @@ from sweeps.cli.main import main
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.console.signals import Interrupts
 from sweeps.running.progress import Tally
 from sweeps.running.second_driver import RequestedSweeps
@@ -45,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def saved(name: str, model: Path, folder: Path, *words: str) -> Grid:
     """Save a sweep without running it."""
-    job = read_job("config", [*GRID, f"name={name}", f"world_models={model}", f"output={folder}", *words], None)
+    job = read_job(SweepConfig, [*GRID, f"name={name}", f"world_models={model}", f"output={folder}", *words], None)
     job.outputs.save(job.grid, job.config_text)
     return job.grid
 

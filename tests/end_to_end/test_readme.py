@@ -14,6 +14,7 @@ from planners import PLANNERS
 from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
+from sweeps.config.schema.configs import SweepConfig
 from world_models.tasks import TASKS, Task, execute
 from world_models.tasks.base import pose_of
 
@@ -77,7 +78,7 @@ def test_the_readme_is_short_and_its_first_screen_has_picture_commands_and_table
 
 
 def test_the_sweep_is_a_grid(conf):
-    spec = spec_of(compose("config", ["sweep=long_wall"], conf), conf)
+    spec = spec_of(compose(SweepConfig, ["sweep=long_wall"], conf), conf)
     assert [task.label for task in spec.tasks] == ["wall", "wall_deep"]
     assert (len(spec.seeds), spec.tasks[0].horizons) == (32, (50, 100))
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from orchestrator.tuning.search_space import Known, Options, Range, space_of
 from planners import PLANNERS, full_settings
-from sweeps.config.compose import compose, groups
+from sweeps.config.compose import compose
+from sweeps.config.files import groups
+from sweeps.config.schema.configs import TuneConfig
 from world_models.errors import UserError
 
 GRASP = {
@@ -74,9 +76,9 @@ def test_errors_are_one_sentence(raw, words):
 
 @pytest.mark.parametrize("label", groups()["space"])
 def test_shipped_spaces_fit_their_planners(label):
-    composed = compose("tune", [f"planner={label}", f"space={label}"])
-    planner = composed.values["planners"][label]["name"]  # pyright: ignore[reportIndexIssue]
-    space = space_of(composed.values["space"], planner)  # pyright: ignore[reportArgumentType]
+    composed = compose(TuneConfig, [f"planner={label}", f"space={label}"])
+    planner = str(composed.config.planners[label].name)
+    space = space_of(composed.config.space or {}, planner)
     assert set(space.names) <= set(full_settings(planner))
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from planners import PLANNERS, full_settings
-from sweeps.config.compose import compose, groups
+from sweeps.config.compose import compose
+from sweeps.config.files import groups
 from sweeps.config.grid import spec_of
+from sweeps.config.schema.configs import PlanConfig, SweepConfig, TrainConfig
 from world_models.errors import UnknownNameError, UserError
 from world_models.tasks import make_task
 from world_models.training.pixel_settings import PixelTrainSettings
@@ -16,16 +18,16 @@ from world_models.training.train import TrainSettings
 
 def test_every_shipped_task_names_a_task_and_settings_that_exist():
     for label in groups()["task"]:
-        entry = compose("config", [f"task=[{label}]"]).values["tasks"][label]
-        task = make_task(entry["name"], **entry["settings"])
-        assert all(horizon % task.action_block == 0 for horizon in entry["horizons"])
-        assert entry["world_model"] in groups()["world_model"]
+        entry = compose(SweepConfig, [f"task=[{label}]"]).config.tasks[label]
+        task = make_task(entry.name, **entry.settings)
+        assert all(horizon % task.action_block == 0 for horizon in entry.horizons)
+        assert entry.world_model[0] in groups()["world_model"]
 
 
 def test_every_shipped_planner_and_each_of_its_rules_holds_valid_settings():
     assert set(PLANNERS) <= set(groups()["planner"])
     for label in groups()["planner"]:
-        spec = spec_of(compose("config", [f"planner=[{label}]"]))
+        spec = spec_of(compose(SweepConfig, [f"planner=[{label}]"]))
         for task in spec.tasks:
             for horizon in task.horizons:
                 named = spec.planners[0].at(task, horizon)
@@ -33,27 +35,27 @@ def test_every_shipped_planner_and_each_of_its_rules_holds_valid_settings():
 
 
 def test_every_rule_of_a_planner_is_for_a_task_that_exists():
-    spec = spec_of(compose("config", [f"planner=[{','.join(groups()['planner'])}]"]))
+    spec = spec_of(compose(SweepConfig, [f"planner=[{','.join(groups()['planner'])}]"]))
     names = {*groups()["task"], "wall", "point_maze", "push_t", None}
     assert {rule.task for planner in spec.planners for rule in planner.rules} <= names
 
 
 def test_every_shipped_model_config_is_trainable():
     for name in groups()["world_model"]:
-        config = compose("train", [f"world_model={name}"]).values["world_model"]
-        assert config["name"] == name
-        make_task(config["task"]["name"], **config["task"]["settings"])
-        settings = PixelTrainSettings if config.get("kind") == "jepa" else TrainSettings
-        settings.of(config["train"])
+        config = compose(TrainConfig, [f"world_model={name}"]).config.world_model
+        assert config.name == name
+        make_task(config.task.name, **config.task.settings)
+        settings = PixelTrainSettings if config.kind == "jepa" else TrainSettings
+        settings.of(config.train)
 
 
 def test_every_shipped_sweep_makes_a_grid():
     for name in groups()["sweep"]:
-        assert spec_of(compose("config", [f"sweep={name}"])).name == name
+        assert spec_of(compose(SweepConfig, [f"sweep={name}"])).name == name
 
 
 def test_the_default_sweep_is_three_tasks_by_three_planners_by_two_horizons_with_eight_seeds():
-    spec = spec_of(compose("config"))
+    spec = spec_of(compose(SweepConfig))
     assert [task.task.name for task in spec.tasks] == ["wall", "point_maze", "push_t"]
     assert [planner.label for planner in spec.planners] == ["grasp", "cem", "gd"]
     assert all(len(task.horizons) == 2 for task in spec.tasks)
@@ -62,11 +64,11 @@ def test_the_default_sweep_is_three_tasks_by_three_planners_by_two_horizons_with
 
 @pytest.mark.parametrize("text", ["planner=grasp,cem", "planner=[grasp,cem]"])
 def test_commas_and_lists_choose_several(text):
-    assert list(compose("config", [text]).values["planners"]) == ["grasp", "cem"]
+    assert list(compose(SweepConfig, [text]).config.planners) == ["grasp", "cem"]
 
 
 def test_one_word_chooses_one():
-    assert list(compose("config", ["task=push_t"]).values["tasks"]) == ["push_t"]
+    assert list(compose(SweepConfig, ["task=push_t"]).config.tasks) == ["push_t"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_one_word_chooses_one():
     ],
 )
 def test_seeds_are_a_count_a_list_or_a_start_and_a_count(text, seeds):
-    assert spec_of(compose("config", [text])).seeds == seeds
+    assert spec_of(compose(SweepConfig, [text])).seeds == seeds
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,9 @@ def test_seeds_are_a_count_a_list_or_a_start_and_a_count(text, seeds):
         (["mode=[open_loop,mpc:10]"], ("open_loop", "mpc:10")),
     ],
 )
-@pytest.mark.parametrize("verb", ["config", "plan"])
-def test_modes_are_one_or_several(verb, texts, modes):
-    assert spec_of(compose(verb, texts)).modes == modes
+@pytest.mark.parametrize("kind", [SweepConfig, PlanConfig])
+def test_modes_are_one_or_several(kind, texts, modes):
+    assert spec_of(compose(kind, texts)).modes == modes
 
 
 def test_a_setting_of_the_command_line_wins_over_files_and_rules(tmp_path):
@@ -109,7 +111,7 @@ def test_a_setting_of_the_command_line_wins_over_files_and_rules(tmp_path):
     )
 
     def settings(*overrides):
-        spec = spec_of(compose("config", ["task=wall,push_t", "planner=tuned", *overrides], tmp_path), tmp_path)
+        spec = spec_of(compose(SweepConfig, ["task=wall,push_t", "planner=tuned", *overrides], tmp_path), tmp_path)
         wall, push_t = spec.tasks
         planner = spec.planners[0]
         return [planner.at(wall, 25).as_dict(), planner.at(wall, 50).as_dict(), planner.at(push_t, 50).as_dict()]
@@ -124,19 +126,19 @@ def test_a_folder_of_the_users_own_configs_adds_options(tmp_path):
         "# @package _global_\ndefaults:\n  - override /task: [wall_deep]\n  - override /planner: [gd]\n"
         "name: mine\nseeds: [5]\nhorizons: [100]\n"
     )
-    spec = spec_of(compose("config", ["sweep=mine"], tmp_path), tmp_path)
+    spec = spec_of(compose(SweepConfig, ["sweep=mine"], tmp_path), tmp_path)
     assert (spec.name, spec.seeds) == ("mine", (5,))
     assert [(task.label, task.horizons) for task in spec.tasks] == [("wall_deep", (100,))]
     with pytest.raises(UserError, match="is not a folder"):
-        compose("config", [], tmp_path / "missing")
+        compose(SweepConfig, [], tmp_path / "missing")
 
 
 def test_values_with_spaces_and_quotes_survive():
-    assert compose("config", ["output='/tmp/a b/it\\'s'"]).values["output"] == "/tmp/a b/it's"
+    assert compose(SweepConfig, ["output='/tmp/a b/it\\'s'"]).config.output == Path("/tmp/a b/it's")
 
 
 def test_the_text_of_a_config_composes_to_the_config():
-    composed = compose("config", ["planner=gd", "seeds=[1,2]"])
+    composed = compose(SweepConfig, ["planner=gd", "seeds=[1,2]"])
     assert re.search(r"seeds:\n- 1\n- 2\n", composed.text)
 
 
@@ -154,7 +156,7 @@ def test_the_text_of_a_config_composes_to_the_config():
 )
 def test_unknown_names_are_refused_with_the_nearest(override, kind, near):
     with pytest.raises(UnknownNameError) as caught:
-        compose("config", [override])
+        compose(SweepConfig, [override])
     assert kind in str(caught.value)
     assert near in str(caught.value)
 
@@ -162,17 +164,17 @@ def test_unknown_names_are_refused_with_the_nearest(override, kind, near):
 @pytest.mark.parametrize("override", ["planner=[grasp,grasp]", "task=wall,wall"])
 def test_options_given_twice_are_refused(override):
     with pytest.raises(UserError, match="twice"):
-        compose("config", [override])
+        compose(SweepConfig, [override])
 
 
 @pytest.mark.parametrize("override", ["horizons=[", "seeds", "=3", "planner=glob(*)", "seeds=interval(0,1)"])
 def test_unreadable_configs_are_refused_in_one_sentence(override):
     with pytest.raises(UserError) as caught:
-        compose("config", [override])
+        compose(SweepConfig, [override])
     assert "\n" not in str(caught.value)
 
 
 def test_conf_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert compose("config").values["name"] == "default"
+    assert compose(SweepConfig).config.name == "default"
     assert not list(Path.cwd().iterdir())

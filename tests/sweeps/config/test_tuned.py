@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sweeps.config.compose import CONF, compose
+from sweeps.config.compose import compose
+from sweeps.config.files import CONF
 from sweeps.config.grid import SweepSpec, spec_of
 from sweeps.config.jobs import lookups
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.config.tuned import tuned_file, tuned_rules, tuned_text
 from world_models.errors import UserError
 
@@ -20,7 +22,7 @@ def write(folder: Path, name: str, text: str, planner: str = "grasp") -> Path:
 
 
 def spec(conf: Path | None, *words: str) -> SweepSpec:
-    return spec_of(compose("config", ["task=[wall]", "planner=[grasp]", *words], conf), conf)
+    return spec_of(compose(SweepConfig, ["task=[wall]", "planner=[grasp]", *words], conf), conf)
 
 
 def settings(conf: Path | None, *words: str, horizon: int = 25) -> dict:
@@ -61,9 +63,9 @@ def test_the_command_line_wins_over_tuned_files(tmp_path):
 
 def test_the_record_of_a_config_says_which_files_it_took(tmp_path):
     write(tmp_path / "mine", "wall-25.yaml", "settings: {noise: 0.125}\nprovenance: {study: s}\n")
-    text = compose("config", ["task=[wall]", "planner=[grasp]"], tmp_path / "mine").text
-    assert "from: mine/tuned/grasp/wall-25.yaml" in text
-    assert "from: conf/tuned/grasp/wall-50.yaml" in text
+    text = compose(SweepConfig, ["task=[wall]", "planner=[grasp]"], tmp_path / "mine").text
+    assert "source: mine/tuned/grasp/wall-25.yaml" in text
+    assert "source: conf/tuned/grasp/wall-50.yaml" in text
     assert str(tmp_path) not in text
 
 
@@ -82,7 +84,11 @@ def test_the_record_of_a_config_says_which_files_it_took(tmp_path):
         ("wall-25.yaml", "settings: {noise: [", "cannot be read"),
         ("wall.yaml", "settings: {}\nprovenance: {}\n", "is not called TASK-H.yaml"),
         ("wall-0.yaml", "settings: {}\nprovenance: {}\n", "is not called TASK-H.yaml"),
-        ("wall-25.yaml", "settings: {noise: [1, 2]}\nprovenance: {}\n", "settings.noise is [1, 2]: a setting is one number"),
+        (
+            "wall-25.yaml",
+            "settings: {noise: [1, 2]}\nprovenance: {}\n",
+            "settings.noise [1, 2] is not a setting",
+        ),
         ("wall-25.yaml", "settings: {nosie: 1}\nprovenance: {}\n", "did you mean 'noise'"),
         ("wall-25.yaml", "settings: {noise: -1}\nprovenance: {}\n", "noise -1"),
     ],

@@ -14,6 +14,7 @@ from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.config.jobs import lookups
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.quality import stages as quality_stages
 from sweeps.quality import sweeps as plans
 from sweeps.quality.generated_configs import all_tuned_settings, begin, file_of, write_sweep, write_timed, write_tuned
@@ -153,7 +154,7 @@ def test_generated_configs_compose_to_what_was_tuned(conf, tmp_path):
     grids = Grids.of(["tiny"], [file_of(label) for label in labels], tmp_path)
     for plan in every:
         write_sweep(tmp_path, plan)
-        composed = spec_of(compose("config", [f"sweep=[{plan.name}]"], tmp_path), tmp_path).expand(lookups())
+        composed = spec_of(compose(SweepConfig, [f"sweep=[{plan.name}]"], tmp_path), tmp_path).expand(lookups())
         assert composed == grids.of_plan(plan), "a sweep's file does not say what the study plans"
         for entry in composed.entries:
             settings = entry.point.planner.as_dict()

@@ -14,6 +14,7 @@ from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.config.jobs import lookups
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.tuning.spec import StudySpec, read_study
 from tests.support.small_sweeps import ledger_rows, tiny_model
 
@@ -54,7 +55,7 @@ def winner_of(folder) -> dict:
 def point_of(model, conf, planner: str) -> Point:
     """The point that a sweep with the user's configs plans."""
     asked = ["task=wall", f"planner=[{planner}]", "horizons=[10]", f"world_model={model}"]
-    (entry,) = spec_of(compose("config", asked, conf), conf).expand(lookups()).entries
+    (entry,) = spec_of(compose(SweepConfig, asked, conf), conf).expand(lookups()).entries
     return entry.point
 
 

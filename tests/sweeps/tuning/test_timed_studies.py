@@ -23,14 +23,14 @@ def test_with_seconds_as_an_objective_trials_share_no_batches_and_batches_have_o
 ) -> None:
     spec = read(tmp_path, *words)
     assert spec.plan.timed
-    limits = study_limits(spec.values, spec.plan.timed)
+    limits = study_limits(spec.config, spec.plan.timed)
     assert limits.even
     assert not limits.mixed
 
 
 def test_without_it_they_share_batches(tmp_path: Path) -> None:
     spec = read(tmp_path, "objectives=[success,evaluations]")
-    limits = study_limits(spec.values, spec.plan.timed)
+    limits = study_limits(spec.config, spec.plan.timed)
     assert limits.mixed
     assert not limits.even
 

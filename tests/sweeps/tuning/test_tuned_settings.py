@@ -11,8 +11,9 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import from_table
 from planners import full_settings
 from sweeps.analysis.point_cells import records_of
-from sweeps.config.compose import groups
+from sweeps.config.files import groups
 from sweeps.config.jobs import read_job
+from sweeps.config.schema.configs import SweepConfig
 from sweeps.config.tuned import tuned_file
 from sweeps.running.sweep import sweep
 from world_models.checkpoints.store import read_card
@@ -70,7 +71,7 @@ def test_a_winner_is_as_good_as_its_provenance_says(tmp_path: Path) -> None:
     words = ["task=wall", "planner=grasp", "horizons=[25]", "backend=inline", "tracking.enabled=false", "artifacts.cells=[]"]
     words += ["name=again", "seeds={start: 2000, count: 64}", f"output={tmp_path}"]
     assert sweep(words, Console(quiet=True)) == 0
-    grid = read_job("config", words, None).grid
+    grid = read_job(SweepConfig, words, None).grid
     records = from_table(records_of(grid, Ledger(tmp_path / "ledger")))
     success = sum(record.success for record in records) / len(records)
     # Not to the last problem: another processor rounds otherwise, and plans differ from there.

@@ -1,0 +1,138 @@
+"""Groups of keys that several configs share: tasks, planners, backend, tracking, artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from orchestrator.artifacts.selection import REASONS, ArtifactSelection
+from orchestrator.core.cell import Scalar
+from sweeps.config.axes import MAX_HORIZON, horizons_of
+from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, scalar, text, texts, whole
+
+STRICT = ConfigDict(extra="forbid")
+"""Pydantic's configuration of every section: a key that is not listed is refused."""
+
+Settings = dict[str, Annotated[Scalar, scalar()]]
+"""Settings by name; their own names and bounds are the planner's or the task's."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """A task of the grid; without a `name`, only changes to a task that another config selects."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[str | None, text("task's name", "wall", null=True)] = None
+    settings: Settings = field(default_factory=dict)
+    world_model: Annotated[tuple[str, ...], texts("world model", null=True)] = ()
+    horizons: Annotated[tuple[int, ...], axis(horizons_of)] = ()
+    """Environment steps."""
+
+
+@dataclass(frozen=True)
+class RuleConfig:
+    """Settings for some tasks and horizons of a planner."""
+
+    __pydantic_config__ = STRICT
+    settings: Settings = field(default_factory=dict)
+    task: Annotated[str | None, text("task", "wall", null=True)] = None
+    file: Annotated[str | None, text("task's file", "wall", null=True)] = None
+    horizon: Annotated[int | None, whole(1, MAX_HORIZON, null=True)] = None
+    source: Annotated[str | None, text(null=True)] = None
+    """The tuned file that the rule comes from; None for a rule of the planner's own file."""
+    provenance: dict[str, object] | None = None
+    """Where a tuned file's settings come from."""
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """A planner of the grid, with rules that apply in order; without a `name`, only changes to one that is selected."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[str | None, text("planner's name", "grasp", null=True)] = None
+    settings: Settings = field(default_factory=dict)
+    overrides: list[RuleConfig] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Whether and where MLflow records are written."""
+
+    __pydantic_config__ = STRICT
+    enabled: Annotated[bool, flag("false")] = True
+    uri: Annotated[str | None, text("tracking store's address", "http://HOST:PORT", null=True)] = None
+    experiment: Annotated[str, text("experiment's name", "grasp")] = "grasp"
+
+
+@dataclass(frozen=True)
+class InlineConfig:
+    """Planning in this process."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["inline"] = "inline"
+    device: Annotated[str, text("device", "cpu")] = "cpu"
+
+
+@dataclass(frozen=True)
+class RayBackendConfig:
+    """Planning on Ray's workers."""
+
+    __pydantic_config__ = STRICT
+    name: Literal["ray"] = "ray"
+    address: Annotated[str | None, text("address", "auto", null=True)] = None
+    num_workers: Annotated[int | None, whole(1, 100_000, null=True)] = None
+    max_workers: Annotated[int | None, whole(1, 100_000, null=True)] = None
+    cpus_per_worker: Annotated[float | None, number(0, 10_000, above=True, null=True)] = None
+    gpus_per_worker: Annotated[float | None, number(0, 1_000, null=True)] = None
+    memory_per_worker: Annotated[int | float | str | None, amount("4GiB")] = None
+    labels: Mapping[str, Annotated[str, text("label", "a")]] = field(default_factory=dict)
+    wait_for_nodes: Annotated[float, number(0, 10**7, example="120", what="number of seconds")] = 120.0
+
+
+BackendConfig = Annotated[InlineConfig | RayBackendConfig, Field(discriminator="name")]
+"""The backend that plans."""
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """How a plan's pictures are made."""
+
+    __pydantic_config__ = STRICT
+    video: Annotated[bool, flag("false")] = True
+
+
+@dataclass(frozen=True)
+class ArtifactsConfig:
+    """Which cells are drawn, and whether with a video."""
+
+    __pydantic_config__ = STRICT
+    cells: Annotated[tuple[str, ...], texts("reason to draw a cell", null=True, example="[best,worst]")] = REASONS
+    video: Annotated[bool, flag("false")] = True
+
+    @property
+    def selection(self) -> ArtifactSelection:
+        """The selection of cells. Raises UserError for an unknown reason."""
+        return ArtifactSelection(self.cells, self.video)
+
+
+@dataclass(frozen=True)
+class ModelTaskConfig:
+    """The task that a world model learns."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[str, text("task's name", "wall")]
+    settings: Settings = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WorldModelConfig:
+    """A world model to train; `train` holds the recipe's settings, which the recipe checks."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[str, folder_name("model's name")]
+    task: ModelTaskConfig
+    kind: Annotated[str, text("kind of world model", "mlp")] = "mlp"
+    train: dict[str, object] = field(default_factory=dict)
