@@ -15,7 +15,7 @@ _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
 _START = re.compile(_SCHEME)
 _URI = re.compile(rf"{_SCHEME}\S*")
 _SPACED = re.compile(rf"{_SCHEME}[^\s/?#@:]*:(?!\d{{1,5}}\b)[^/?#@]{{0,200}}@\S*")
-"""An address whose password has spaces: what follows the user's colon is no port, and an `@` comes later."""
+"""An address whose password has spaces: the user's colon is followed by more than a port, and an `@` comes later."""
 _PLACEHOLDERS = ("USER", "USER:PASSWORD")
 """User and password in our own sentences."""
 _SENSITIVE = re.compile(r"(?i)pass(word|wd)?$|pwd$|token|secret|credential|api_?key|access_?key|ssl_?key|signature$|^sig$")
@@ -58,7 +58,7 @@ def user_info_end(scheme: str, rest: str) -> int:
 
 
 def _query_of(rest: str) -> str:
-    """What follows the path of an address: its query and fragment."""
+    """The query and fragment of an address."""
     found = re.search(r"[?#]", rest)
     return rest[found.start() :] if found else ""
 
@@ -93,14 +93,6 @@ def mask_text(text: str) -> str:
 def visible(text: str) -> str:
     """The text with control characters, which could move a terminal's cursor or change its colours, spelt out; lines stay."""
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
-
-
-def texts_in(value: object) -> Iterator[str]:
-    """Every text in a plain value: mappings, lists and texts."""
-    if isinstance(value, str):
-        yield value
-    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        yield from texts_in(item)
 
 
 def addresses(text: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""What may be published of a diff: key files and hunks that look as if they held a secret are left out, and it says so."""
+"""Diffs that may be published: key files and hunks that look like secrets are left out, with a line that says so."""
 
 from __future__ import annotations
 

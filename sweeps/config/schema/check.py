@@ -150,7 +150,7 @@ def unknown_key(kind: Any, key: str, source: str = "") -> UserError:
 def shown(value: object) -> str:
     """The value for a message, as it is written in a config: without passwords, and not too long."""
     plain = {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else None
-    text = plain or repr(mask_token(value)) if isinstance(value, str) else _number(value)
+    text = plain or (repr(mask_token(value)) if isinstance(value, str) else _number(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

@@ -1,4 +1,4 @@
-"""What is published of a checkout's changes: no key file and no line that looks like a secret, and a word in its place."""
+"""A checkout's changes are published without key files and lines that look like secrets, with a word in their place."""
 
 import subprocess
 from pathlib import Path

@@ -39,8 +39,8 @@ def test_a_label_that_names_no_file_is_refused(
     kind: str, label: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sweep").mkdir()
-    name = {"planner": "gd", "task": "wall"}[kind]
-    config = f'# @package _global_\nname: bad\n{kind}s:\n  "{label}": {{name: {name}, world_model: x, horizons: [10]}}\n'
+    body = {"planner": "{name: gd}", "task": "{name: wall, world_model: x, horizons: [10]}"}[kind]
+    config = f'# @package _global_\nname: bad\n{kind}s:\n  "{label}": {body}\n'
     (tmp_path / "sweep" / "bad.yaml").write_text(config)
     words = ["sweep", "--dry-run", "--conf", str(tmp_path), "sweep=bad", "task=wall", "planner=gd", f"output={tmp_path / 'o'}"]
     assert main(words) == 2
