@@ -95,6 +95,14 @@ def visible(text: str) -> str:
     return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def texts_in(value: object) -> Iterator[str]:
+    """Every text in a plain value: mappings, lists and texts."""
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from texts_in(item)
+
+
 def addresses(text: str) -> Iterator[tuple[str, str]]:
     """Scheme and rest of each address in a token; a rest reaches to the next address."""
     starts = list(_START.finditer(text))

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from world_models.files.names import inside
+
 _FIRST_NAMESPACE = "pid:[4026531836]"
 """The pid namespace of a Linux machine itself; containers have others."""
 
@@ -75,7 +77,9 @@ def _started(pid: int) -> float | None:
     """
     if sys.platform == "linux":
         try:
-            state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            state, *rest = (
+                inside(Path("/proc"), str(pid), "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            )
         except (OSError, ValueError):
             return None
         return None if state in "ZX" else float(rest[18])

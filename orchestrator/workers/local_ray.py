@@ -25,6 +25,7 @@ from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import ROOT
 from orchestrator.core.surroundings import cpus_here, environment_of_children
 from world_models.errors import UserError
+from world_models.files.names import inside
 
 _OBJECT_STORE = 256 * 1024**2
 """Size of Ray's object store in bytes: results and artifacts are small."""
@@ -190,7 +191,7 @@ def _short_root() -> Path:
     """A folder for temporary files whose path leaves room for that of a socket. UserError if there is none."""
     roots = [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp", "/var/tmp"]
     for root in filter(None, roots):
-        longest = os.fsencode(Path(root, f"{_PREFIX}12345678", "r"))
+        longest = os.fsencode(inside(Path(root), f"{_PREFIX}12345678", "r"))
         if len(longest) <= _LONGEST and Path(root).is_dir() and os.access(root, os.W_OK | os.X_OK):
             return Path(root)
     raise UserError(

@@ -152,7 +152,7 @@ class SweepSpec:
         points *= len(self.modes) * len(self.goal_costs) * len(self.disagreements) * len(self.noise_seeds)
         cells = points * len(self.seeds)
         fault = f"the grid has {points} points and {cells} cells"
-        require(points <= MAX_POINTS and cells <= MAX_CELLS, f"{fault}: give at most {MAX_POINTS} and {MAX_CELLS}.")
+        require(points <= MOST_POINTS and cells <= MOST_CELLS, f"{fault}: give at most {MOST_POINTS} and {MOST_CELLS}.")
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
         }
