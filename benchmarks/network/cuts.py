@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import rehearsal_checks as checks
 from benchmarks.network.hosts import Network, lacking
-from benchmarks.network.stage import HOSTS, NAME, NODES, STORE, TRACKING, Stage, restart
+from benchmarks.network.stage import HOSTS, NAME, NODES, STORE, TRACKING, Stage
 from benchmarks.processes import end_descendants
 from benchmarks.rehearsal_stage import RehearsalError
 from benchmarks.services import Service
@@ -57,11 +57,9 @@ def rehearse(stage: Stage) -> dict[str, object]:
     if code := stage.end_of_sweep():
         wrong.append(f"the sweep ended with {code}")
     stage.say(f"the sweep is over: {stage.recorded()} cells")
-    for _ in range(2):
-        if code := stage.sync():
-            wrong.append(f"`grasp sync` ended with {code}")
-    if "nothing waits" not in stage.said("sync"):
-        wrong.append("`grasp sync` found something to write the second time")
+    code = stage.sync()
+    if code or "nothing waits" not in stage.said("sync"):
+        wrong.append(f"`grasp sync` ended with {code} and found something to write")
     figures, found = judge(stage)
     wrong += found
     if wrong:
@@ -121,7 +119,7 @@ def long_cuts(stage: Stage, nodes: list[Service]) -> Iterator[str]:
     for host in ("node2", "node3"):
         stage.network.link(host)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(restart, nodes[1:]))
+        list(pool.map(stage.restart, NODES[1:], nodes[1:]))
     stage.wait_for(
         "work on three nodes again", lambda: (found := stage.status()) is not None and len(found.workers) == len(NODES)
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,8 @@ from world_models.errors import UserError
 
 _PREFIX = "grasp"
 """Begins the name of each namespace, with the id of the process that made it."""
+_CLONE_NEWNET = 0x40000000
+"""From linux/sched.h."""
 _MTU = "9000"
 """Large frames, because each costs the wire's process time."""
 
@@ -70,6 +74,26 @@ class Network:
         self._wire.stdin.write(json.dumps(asdict(link)) + "\n")
         self._wire.stdin.flush()
 
+    def kill(self, host: str) -> None:
+        """Kill all processes on a host, as when its machine loses power."""
+        found = subprocess.run(["ip", "netns", "pids", self._namespace(host)], capture_output=True, check=True).stdout
+        for process in found.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+
+    @contextmanager
+    def inside(self, host: str) -> Iterator[None]:
+        """Let this thread, and what it starts, be on a host while the block runs."""
+        with (
+            Path("/proc/thread-self/ns/net").open("rb") as before,
+            Path("/run/netns", self._namespace(host)).open("rb") as there,
+        ):
+            _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(before.fileno())
+
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "benchmarks.network.wire", *self._devices.values()]
         self._wire = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -116,6 +140,12 @@ def _forget_dead() -> None:
         if owner is not None and not Path("/proc", owner[1]).exists():
             with suppress(UserError):
                 _ip("netns", "delete", file.name)
+
+
+def _enter(namespace: int) -> None:
+    """Python 3.12 has this as os.setns."""
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns failed")
 
 
 def _ip(*words: str) -> None:

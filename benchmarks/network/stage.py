@@ -15,7 +15,6 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from benchmarks.network.hosts import Network
-from benchmarks.processes import kill_tree
 from benchmarks.rehearsal_checks import Row, records
 from benchmarks.rehearsal_stage import RehearsalError
 from benchmarks.rehearsed import COMMANDS, ROOT
@@ -37,12 +36,9 @@ SEEDS = 150
 """Seeds of a sweep at first, and more whenever it ends before the cuts do."""
 STEP = 240.0
 """Longest wait for anything, in seconds."""
-HEALTH = {
-    "RAY_health_check_timeout_ms": "5000",
-    "RAY_health_check_period_ms": "2000",
-    "RAY_health_check_failure_threshold": "4",
-}
-"""Ray's timeout: after 4 unanswered checks of 7 seconds it gives a node up. Its own defaults come to 65 seconds."""
+CHECKS = 7
+"""Unanswered checks after which Ray gives a node up: 49 seconds, where its own settings come to 65. After a cut, connections
+recover only when they try again, which may take as long as the cut has lasted: 20 seconds must not become a loss."""
 
 
 class Stage:
@@ -104,7 +100,7 @@ class Stage:
         address = self.network.address(HEAD)
         command = ["bash", str(COMMANDS / "head.sh"), "--node-ip-address", address, "--temp-dir", str(self.folder / "h")]
         health = f"http://{address}:8265/api/gcs_healthz"
-        return self._service(HEAD, HEAD, command, health, HEALTH | {"GRASP_DASHBOARD_HOST": address})
+        return self._service(HEAD, HEAD, command, health, patience(CHECKS) | {"GRASP_DASHBOARD_HOST": address})
 
     def node(self, host: str) -> Service:
         """A worker node with one CPU, on one of the hosts for nodes."""
@@ -112,6 +108,12 @@ class Stage:
         command = ["bash", str(COMMANDS / "worker.sh"), "--node-ip-address", address, "--temp-dir", str(folder)]
         health = f"http://{address}:52365/api/local_raylet_healthz"
         return self._service(host, host, [*command, "--num-cpus", "1"], health)
+
+    def restart(self, host: str, node: Service) -> None:
+        """Start a node's machine again."""
+        self.network.kill(host)
+        node.stop()
+        node.start()
 
     def sweep(self) -> None:
         """Start the sweep on the head, or continue it."""
@@ -179,7 +181,7 @@ class Stage:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     def status(self) -> Status | None:
-        """What the driver says to `grasp status`; None before it has said anything."""
+        """The status that `grasp status` shows; None before there is one."""
         with suppress(UserError):
             return Status.read(self.output / "sweeps" / NAME / "status.json")
         return None
@@ -219,9 +221,7 @@ class Stage:
         return Service(self.network.on(host, command), lambda: answers(health), self.folder / f"{name}.log", environment)
 
 
-def restart(node: Service) -> None:
-    """Start a node again, as its machine's supervisor does when Ray's processes have ended."""
-    with suppress(UserError):
-        kill_tree(node.pid)
-    node.stop()
-    node.start()
+def patience(checks: int) -> dict[str, str]:
+    """Settings of a Ray head that gives a node up after so many unanswered checks, of 7 seconds each."""
+    prefix = "RAY_health_check"
+    return {f"{prefix}_timeout_ms": "5000", f"{prefix}_period_ms": "2000", f"{prefix}_failure_threshold": str(checks)}

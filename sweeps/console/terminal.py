@@ -19,7 +19,7 @@ def say(console: Console, text: str) -> None:
 
 
 def waiting_sentence(error: StorageWaitError) -> str:
-    """What a terminal says while results cannot be written."""
+    """The sentence for a terminal while results cannot be written."""
     return f"{error} Nothing is lost: this waits until {error.until}; Ctrl-C stops."
 
 
