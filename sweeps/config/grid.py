@@ -14,6 +14,7 @@ from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
 from orchestrator.core.messages import visible
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
+from sweeps.config.axes import MOST_CELLS, MOST_POINTS
 from sweeps.config.compose import Composed
 from sweeps.config.files import groups
 from sweeps.config.schema.configs import GridConfig
