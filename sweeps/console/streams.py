@@ -75,5 +75,5 @@ def _tolerant(number: int, stream: TextIO | None) -> tuple[_Descriptor | None, T
     descriptor = _Descriptor(number)
     lines = number == 2 or stream.isatty()
     return descriptor, io.TextIOWrapper(
-        io.BufferedWriter(descriptor), stream.encoding, errors="backslashreplace", line_buffering=lines
+        io.BufferedWriter(descriptor), stream.encoding, errors="replace", line_buffering=lines
     )
