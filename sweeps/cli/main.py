@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -31,9 +30,6 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code, as `EXIT_CODES` lists them."""
     words = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without our characters shows others
     try:
         if not words or words[0] in ("-h", "--help", "help"):
             sys.stdout.write(_overview())
@@ -65,7 +61,7 @@ def _shown(sentence: str, words: Sequence[str]) -> str:
     from orchestrator.core.messages import visible
     from orchestrator.core.secrets import Secrets
 
-    return visible(Secrets.of(words, os.environ).scrub(sentence))
+    return visible(Secrets.of(words, os.environ).scrub(sentence)).replace("\n", "\\n")
 
 
 def _overview() -> str:

@@ -225,6 +225,11 @@ def test_grasp_config_shows_every_key_with_its_source(command: str, capsys: pyte
     yaml.safe_load(text.partition("\n\n")[0])
 
 
+def test_grasp_config_tune_shows_the_space_that_the_study_would_search(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "tune", "planner=cem"]) == 0
+    assert "conf/space/cem.yaml" in capsys.readouterr().out
+
+
 def test_grasp_config_names_file_override_rule_and_tuned_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "task=wall", "planner=grasp", "horizons=[25,50]", "planners.grasp.settings.attempts=2"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
