@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from orchestrator.core.cell import Scalar
+from orchestrator.core.messages import mask_values
 from sweeps.config.compose import Composed
 from sweeps.config.grid import PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.config.schema.configs import GridConfig
@@ -51,7 +52,7 @@ def _effective(spec: SweepSpec, sources: Sources) -> Iterator[str]:
                 yield ""
                 yield f"# {planner.label} on {task.label} at horizon {horizon} (all other settings: the planner's defaults)"
                 for name, (value, source) in settings_with_sources(planner, task, horizon, sources).items():
-                    yield _with_source(f"{name}: {_flow(value)}", source)
+                    yield _with_source(f"{name}: {_flow(mask_values(value))}", source)
 
 
 def settings_with_sources(
