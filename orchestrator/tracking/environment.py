@@ -14,6 +14,7 @@ from orchestrator.core.messages import mask_text
 from orchestrator.core.process import host
 from orchestrator.core.provenance import ROOT, device_name, git, git_revision
 from orchestrator.core.secret_scan import publishable_diff
+from orchestrator.core.secrets import Secrets
 from orchestrator.core.surroundings import cpus_here
 from world_models.files.writing import WriteError, write_file
 
@@ -24,10 +25,10 @@ DIFF_LIMIT = 500_000
 def write_environment(folder: Path, command: str) -> list[Path]:
     """Write the files to `folder`, which is created, and return their paths; none if the disk fails."""
     texts = {"command.txt": command, "environment.txt": describe(), "git.diff": git_diff()}
-    files = []
+    files, secrets = [], Secrets.of((), os.environ)
     try:
         for name, text in texts.items():
-            write_file(folder / name, f"{text.rstrip()}\n")
+            write_file(folder / name, f"{secrets.scrub(text).rstrip()}\n")
             files.append(folder / name)
     except WriteError:
         return []

@@ -19,7 +19,7 @@ import ray.exceptions
 
 from orchestrator.artifacts.drawing import Drawn
 from orchestrator.core.batch import Assignment
-from orchestrator.core.messages import one_line
+from orchestrator.core.secrets import one_line
 from orchestrator.core.surroundings import cpus_here
 from orchestrator.evaluation.results import BatchFailure
 from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler

@@ -17,7 +17,8 @@ import ray
 import torch
 from ray._private import worker
 
-from orchestrator.core.messages import mask_uri, one_line
+from orchestrator.core.messages import mask_uri
+from orchestrator.core.secrets import one_line
 from orchestrator.workers.local_ray import SETTINGS, environment_of, python_path, start_local_ray
 from world_models.errors import UserError, require
 
