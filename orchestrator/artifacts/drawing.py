@@ -16,7 +16,7 @@ from orchestrator.artifacts.frames import Expectation, RolloutView, animation, f
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.artifacts.trajectory import trajectory
 from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
-from orchestrator.core.messages import one_line
+from orchestrator.core.secrets import one_line
 from orchestrator.evaluation.execution import numpy_of, predicted_states
 from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute

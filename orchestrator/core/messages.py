@@ -109,9 +109,3 @@ def addresses(text: str) -> Iterator[tuple[str, str]]:
     ends = [found.start() for found in starts[1:]] + [len(text)]
     for found, end in zip(starts, ends, strict=False):
         yield found[0], text[found.end() : end]
-
-
-def one_line(error: BaseException) -> str:
-    """The exception as one line without passwords in addresses, at most 500 characters of message."""
-    text = mask_text(" ".join(str(error).split()))
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

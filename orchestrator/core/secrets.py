@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from orchestrator.core.messages import HIDDEN, addresses, is_sensitive, mask_text, user_info_end
 
-_SHORTEST, _SHORTEST_VARIABLE = 3, 6
+_SHORTEST, _SHORTEST_VARIABLE, _SHORTEST_IN_VALUES = 3, 6, 8
 """Characters of a secret; variables also hold words such as `true`."""
 _WHOLE_QUERY = re.compile(r"[?&;#]([\w.-]+)=([^&]+)")
 """Here a value may have spaces and quotes."""
@@ -28,12 +29,15 @@ class Secrets:
     @staticmethod
     def of(texts: Iterable[str], environment: Mapping[str, str]) -> Secrets:
         """The secrets in the addresses of some texts, e.g. a command's arguments, and in the environment's variables."""
+        texts = list(texts)
         found = {secret for text in texts for secret in _in_addresses(text)}
         for name, value in environment.items():
             found.update(_in_addresses(value))
             if is_sensitive(name) and len(value) >= _SHORTEST_VARIABLE and "/" not in value[:1]:
                 found.add(value)
-        spellings = {each for secret in found for each in _spellings(secret) if len(each) >= _SHORTEST}
+        unclear = {rest for text in (*texts, *environment.values()) for rest in _unclear(text)}
+        spellings = {each for secret in found | unclear for each in _spellings(secret) if len(each) >= _SHORTEST}
+        spellings.update(part for secret in found for part in _parts(secret))
         return Secrets(tuple(sorted(spellings, key=lambda each: (-len(each), each))))
 
     def scrub(self, text: str) -> str:
@@ -43,18 +47,26 @@ class Secrets:
         return mask_text(text)
 
 
+def one_line(error: BaseException) -> str:
+    """The exception as one line without the secrets of the environment, at most 500 characters of message."""
+    text = Secrets.of((), os.environ).scrub(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+
+
+def variable_in(text: str, environment: Mapping[str, str]) -> str | None:
+    """The name of a variable of the environment whose secret stands in the text; None without one."""
+    held = ((name, value) for name, value in environment.items() if is_sensitive(name) and len(value) >= _SHORTEST_IN_VALUES)
+    return next((name for name, value in held if value in text), None)
+
+
 def _in_addresses(text: str) -> Iterator[str]:
     """Passwords, tokens that stand alone before the `@`, keys of object stores, and secret query parameters."""
     for scheme, rest in addresses(text):
         end = user_info_end(scheme, rest)
         user, colon, password = rest[: max(0, end - 1)].partition(":")
         odd = re.search(r"[?#]", rest[:end]) is not None
-        if rest.count("@") > 1 or odd:
-            yield rest  # where the password ends is unknown
         if password:
             yield password
-            # A library that splits such an address elsewhere quotes a part.
-            yield from (part for part in re.split(r"[/?#@]", password) if len(part) >= _SHORTEST_VARIABLE)
         if (
             user
             and not odd
@@ -65,6 +77,18 @@ def _in_addresses(text: str) -> Iterator[str]:
         for name, value in [*_QUERY.findall(rest), *_WHOLE_QUERY.findall(rest)]:
             if is_sensitive(name):
                 yield value
+
+
+def _unclear(text: str) -> Iterator[str]:
+    """What follows the scheme of addresses in which it is unknown where the password ends."""
+    for scheme, rest in addresses(text):
+        if rest.count("@") > 1 or re.search(r"[?#]", rest[: user_info_end(scheme, rest)]):
+            yield rest
+
+
+def _parts(secret: str) -> list[str]:
+    """Runs of plain characters: a library that splits an address elsewhere, or takes its bytes for others, quotes these."""
+    return [part for part in re.split(r"%[0-9A-Fa-f]{2}|[^A-Za-z0-9_.-]", secret) if len(part) >= _SHORTEST_VARIABLE]
 
 
 def _spellings(secret: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.core.messages import one_line
+from orchestrator.core.secrets import one_line
 from orchestrator.tracking.local_store.opening import opened
 from orchestrator.tracking.mlflow_headers import SWITCH
 from orchestrator.tracking.model_inputs import RunInput

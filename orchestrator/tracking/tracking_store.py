@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from orchestrator.core.cell import digest
-from orchestrator.core.messages import mask_token, mask_uri, one_line
-from orchestrator.core.secrets import Secrets
+from orchestrator.core.messages import mask_token, mask_uri
+from orchestrator.core.secrets import Secrets, one_line
 from orchestrator.storage.uris import sqlite_file
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -139,6 +139,7 @@ class TrackingStore:
             return self._unreachable(one_line(_deepest(error)))
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
             return self._unreachable(f"HTTP {answer.status_code} {answer.reason}")
+        answer.encoding = "utf-8"  # by default a text without a charset is taken for Latin-1
         return self._judge(answer.status_code, answer.text, answer.headers.get("Content-Type", ""))
 
     def _judge(self, status: int, text: str, kind: str) -> None:

@@ -13,8 +13,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError, TimeoutError
 
-from orchestrator.core.messages import mask_uri, one_line
-from orchestrator.core.secrets import Secrets
+from orchestrator.core.messages import mask_uri
+from orchestrator.core.secrets import Secrets, one_line
 from orchestrator.tuning.journal import REMEDY, check_journal
 from world_models.errors import UserError, require
 

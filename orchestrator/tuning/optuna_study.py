@@ -23,7 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.core.cell import Scalar
-from orchestrator.core.messages import one_line
+from orchestrator.core.secrets import one_line
 from orchestrator.tuning.objectives import Bound, Objective
 from orchestrator.tuning.optuna_storage import is_unavailable, masked_location, open_storage
 from orchestrator.tuning.pruning import Pruning, RacePruner

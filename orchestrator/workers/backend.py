@@ -13,9 +13,9 @@ import torch
 
 from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Batch
-from orchestrator.core.messages import one_line
 from orchestrator.core.process import host
 from orchestrator.core.provenance import Provenance
+from orchestrator.core.secrets import one_line
 from orchestrator.core.surroundings import cpus_here
 from orchestrator.evaluation.results import BatchFailure, failed_batch
 from orchestrator.ledger.records import CellResult

@@ -21,8 +21,8 @@ import torch
 from ray._private import ray_constants
 from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[reportAttributeAccessIssue]
 
-from orchestrator.core.messages import one_line
 from orchestrator.core.provenance import ROOT
+from orchestrator.core.secrets import one_line
 from orchestrator.core.surroundings import cpus_here, environment_of_children
 from world_models.errors import UserError
 from world_models.files.names import inside

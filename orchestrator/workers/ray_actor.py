@@ -16,7 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.artifacts.drawing import Drawing, Drawn, attempt_drawing
 from orchestrator.core.batch import Assignment, Batch
-from orchestrator.core.messages import one_line
+from orchestrator.core.secrets import one_line
 from orchestrator.evaluation.results import BatchFailure
 from orchestrator.workers.backend import MakeEvaluator, WorkerView, attempt
 from orchestrator.workers.devices import device_memory, is_broken, keep_to_share

@@ -21,12 +21,22 @@ REFUSED, FAULT = 2, 70
 
 def run_process() -> int:
     """Run the command line of this process and return its exit code; to be called before any heavy import."""
+    _take_utf8()
     streams = StandardStreams()
     end_on_signals()
     settle(os.environ)
     _quieten_libraries()
     code = _run()
     return code if streams.finish() or code else REFUSED
+
+
+def _take_utf8() -> None:
+    """Start this process again in UTF-8 mode where the locale has another encoding, in which no file could have any name."""
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    shown = getattr(sys.stdout, "encoding", None) or "ascii"
+    settings = {"PYTHONUTF8": "1", "PYTHONIOENCODING": os.environ.get("PYTHONIOENCODING") or f"{shown}:replace"}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **settings})
 
 
 def _run() -> int:
@@ -57,9 +67,9 @@ def _unusable() -> str | None:
 def _quieten_libraries() -> None:
     """Leave out advice for programmers: with `PYTHONWARNINGS=error` a library's warning would end a sweep."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where HOME cannot be written to, it says so on each start
-    if not sys.warnoptions:
-        return
-    sys.warnoptions.clear()
-    warnings.resetwarnings()
-    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-        warnings.simplefilter("ignore", kind)
+    if sys.warnoptions:
+        sys.warnoptions.clear()
+        warnings.resetwarnings()
+        for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", kind)
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a label in Chinese is drawn as boxes

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
 from orchestrator.core.cell import replan_every
+from planners.settings import LARGEST_NUMBER
 from world_models.errors import UserError, brief, require
 from world_models.tasks.base import LONGEST_HORIZON
 
@@ -49,8 +50,8 @@ def goal_costs_of(raw: object) -> tuple[str | None, ...]:
 def disagreements_of(raw: object) -> tuple[float, ...]:
     """Disagreement weights, from a single one or a list."""
     for value in as_list(raw):
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        require(sound, f"disagreement {value!r} is not a weight >= 0: give e.g. disagreement=0.1.")
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER
+        require(sound, f"disagreement {brief(value)} is not a weight >= 0 and <= 1e9: give e.g. disagreement=0.1.")
     return tuple(float(cast(float, value)) for value in unique("disagreement", as_list(raw))) or (0.0,)
 
 

@@ -7,6 +7,7 @@ rules (`Composed.forced`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.core.cell import Scalar
 from orchestrator.core.messages import mask_text, mask_token, mask_values
+from orchestrator.core.secrets import variable_in
 from sweeps.config.files import CONF, SECTIONS, check_files, groups, header_faults
 from sweeps.config.overrides import Assignment, assignments, override_text
 from sweeps.config.schema.check import children_of, has_key, kind_at, not_a_group, shown, typed, unknown_key
@@ -101,6 +103,7 @@ def compose(kind: type[C], overrides: Sequence[str] = (), extra: Path | None = N
     _assign(config, changes, kind)
     values = _resolved(config, kind)
     _check_chosen(values, changes, kind)
+    _check_secrets(values, "")
     forced, ruled = _forced(values, changes)
     values["planners"] = _with_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
     if values["planners"] is None:
@@ -274,6 +277,17 @@ def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment], kind
             f"{mask_token(each.word)!r} changes {group} {label!r}, but only {', '.join(chosen)} is chosen: "
             f"add it with {group}=.",
         )
+
+
+def _check_secrets(value: object, key: str) -> None:
+    """Raise UserError for a text with a secret of the environment, unless it is an address, in which secrets are masked."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _check_secrets(item, f"{key}.{name}".lstrip("."))
+    for item in value if isinstance(value, list) else ():
+        _check_secrets(item, key)
+    name = variable_in(value, os.environ) if isinstance(value, str) and "://" not in value else None
+    require(name is None, f"{key} holds the secret of the environment variable {name}, and is written to files: give another.")
 
 
 def _forced(values: Mapping[str, Any], changes: Sequence[Assignment]) -> tuple[dict[str, dict[str, Scalar]], set[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +41,7 @@ from sweeps.diagnose.measure import (
     measure_horizon,
 )
 from sweeps.diagnose.setup import CLAIMED, DiagnosisSpec, read_diagnosis
-from sweeps.reports.tables import render_table, to_csv
+from sweeps.reports.tables import csv_text, render_table, to_csv
 from sweeps.running.progress import SweepProgress, Tally, labels_of
 from world_models.checkpoints import store as checkpoints
 from world_models.files.writing import write_file
@@ -188,11 +186,7 @@ BRITTLE_COLUMNS = ("radius", "problem", "removed", "removed_by_one_step", "truly
 
 
 def _csv(path: Path, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> Path:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    write_file(path, stream.getvalue())
+    write_file(path, csv_text(columns, lines))
     return path
 
 

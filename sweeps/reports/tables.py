@@ -169,11 +169,16 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
 
 def to_csv(rows: Sequence[Row]) -> str:
     """The table for programs, in full precision."""
-    stream = io.StringIO()
     records = [record_of(row) for row in rows]
-    writer = csv.DictWriter(stream, records[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _no_formula(value) for key, value in record.items()} for record in records)
+    return csv_text(tuple(records[0]), (tuple(record.values()) for record in records))
+
+
+def csv_text(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """Lines below their columns' names, as CSV in which no text is a formula for a spreadsheet."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_no_formula(value) for value in line] for line in lines)
     return stream.getvalue()
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.core.messages import mask_text, mask_token, mask_uri, mask_values, mask_words, one_line, visible
-from orchestrator.core.secrets import Secrets
+from orchestrator.core.messages import mask_text, mask_token, mask_uri, mask_values, mask_words, visible
+from orchestrator.core.secrets import Secrets, one_line
 
 LATTER = "nt3d-x7"
 PASSWORDS = [f"pl4{between}{LATTER}" for between in " '\"\\/@%\n\té墙#?[:&=,"] + [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from benchmarks.services import free_port
 from orchestrator.ledger.ledger import Ledger
 from sweeps.archives import members
 from sweeps.archives.importing import import_archive
@@ -21,6 +23,7 @@ from sweeps.archives.records import checked_records
 from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
 from sweeps.running.tracking import saved_description
+from sweeps.ui import servers
 from tests.fuzz.archives import run
 from tests.sweeps.archives.hostile import KINDS, Base, packed
 from world_models.errors import UserError
@@ -150,26 +153,50 @@ def listener() -> Iterator[tuple[int, list[object]]]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_nothing_of_it_is_followed(
-    base: Base, folder: Path, tmp_path: Path, listener: tuple[int, list[object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its tracking server, its object store, its Ray cluster and its output folder stay unknown."""
-    port, calls = listener
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+SERVER = """\
+import http.server, os, pathlib, sys
+pathlib.Path(sys.argv[2]).write_text(os.environ["MLFLOW_BACKEND_STORE_URI"])
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), type("Answers", (http.server.BaseHTTPRequestHandler,), {
+    "do_GET": lambda self: (self.send_response(200), self.end_headers()), "log_message": lambda *_: None}))
+server.handle_request()
+server.handle_request()
+"""
+"""Answers whether it is up and which experiment there is, and ends; it writes down the store that it was given."""
+
+
+def calling_archive(base: Base, file: Path, port: int) -> dict[str, object]:
+    """Write an archive whose config names a port everywhere, and return the config."""
     store = f"s3://bucket/x?endpoint_override=127.0.0.1:{port}&scheme=http"
     config = yaml.safe_load(base.members["config.yaml"]) | {
         "tracking": {"enabled": True, "uri": f"http://127.0.0.1:{port}", "experiment": "x"},
         "storage": store,
-        "output": str(tmp_path / "theirs"),
+        "output": str(file.with_name("theirs")),
         "backend": {"name": "ray", "address": f"127.0.0.1:{port}"},
         "optuna": {"storage": f"postgresql://127.0.0.1:{port}/x"},
     }
     grid = json.loads(base.members["sweep.json"]) | {"storage": store}
-    file = tmp_path / "x.zip"
     texts = {"config.yaml": yaml.safe_dump(config).encode(), "sweep.json": json.dumps(grid).encode()}
     file.write_bytes(packed({**base.members, **texts}))
-    assert import_archive(file, Outputs(folder), None, QUIET) == 0
+    return config
+
+
+def test_nothing_of_it_is_followed(
+    base: Base, folder: Path, tmp_path: Path, listener: tuple[int, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tracking server, its object store, its Ray cluster and its output folder stay unknown to every command."""
+    port, calls = listener
+    credentials = {
+        "MLFLOW_TRACKING_USERNAME": "me",
+        "MLFLOW_TRACKING_PASSWORD": "planted-password",
+        "MLFLOW_TRACKING_TOKEN": "planted-token",
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "planted-key",
+    }
+    for name, value in credentials.items():
+        monkeypatch.setenv(name, value)
+    file, output = tmp_path / "x.zip", f"output={folder}"
+    config = calling_archive(base, file, port)
+    assert main(["import", str(file), output]) == 0
     kept = yaml.safe_load((folder / "sweeps" / "few" / "config.yaml").read_text())
     assert kept == {
         key: value for key, value in config.items() if key not in ("tracking", "storage", "output", "backend", "optuna")
@@ -179,9 +206,15 @@ def test_nothing_of_it_is_followed(
     assert store_of is not None
     assert store_of.uri == outputs.tracking_uri
     assert outputs.of_sweep("few").storage is None
-    assert main(["status", "few", f"output={folder}"]) == 0
     assert Ledger(outputs.ledger).table().num_rows == len(base.records)
+    served = folder / "served.txt"
+    monkeypatch.setattr(servers, "server_command", lambda outputs, port: [sys.executable, "-c", SERVER, str(port), str(served)])
+    for words in (["status", "few"], ["report", "few"], ["sync"], ["ui", "--port", str(free_port())]):
+        assert main([*words, output]) == 0
+    assert served.read_text() == outputs.tracking_uri
     assert calls == []
+    texts = [one.read_bytes() for one in folder.rglob("*") if one.is_file()]
+    assert not [text for text in texts if b"planted" in text or f":{port}".encode() in text]
 
 
 def test_fuzzed_archives_are_refused_or_taken_whole(archive: Path) -> None:

@@ -152,3 +152,12 @@ def test_a_librarys_warning_is_no_error(option: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "UserWarning: advice" in done.stderr
+
+
+def test_a_name_is_what_was_typed_whatever_the_locale() -> None:
+    variables = "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 PYTHONIOENCODING=utf-8"
+    ended = shell(f"{variables} $GRASP config name=墙 output=/tmp/ü | grep -E '^(name|output)'")
+    assert [" ".join(line.split()) for line in ended.stdout.splitlines()] == [
+        "output: /tmp/ü # override output=/tmp/ü",
+        "name: 墙 # override name=墙",
+    ], ended.stderr

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sweeps.cli.main import main
 from sweeps.reports.show import show
+from sweeps.reports.tables import csv_text
 from tests.support.made_up_review import grid_of, results, written
 
 LABELS = ("[/b]", "$x^{$", "=cmd|' /C calc'!A0", "<b>&amp;", "[red]x", ":smile:")
@@ -48,3 +49,8 @@ def test_a_label_that_names_no_file_is_refused(
     assert f"{kind} label " in error
     assert "file name" in error
     assert "\x1b" not in error
+
+
+def test_no_table_for_programs_has_a_formula() -> None:
+    text = csv_text(("=a", "b"), [("=cmd|' /C calc'!A0", -1.5), ("@x", "-"), ("-x", None), ("a=b", "+1")])
+    assert text == "=a,b\n'=cmd|' /C calc'!A0,-1.5\n'@x,-\n'-x,\na=b,'+1\n"

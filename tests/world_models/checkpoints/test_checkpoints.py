@@ -60,7 +60,7 @@ def test_foreign_files_are_refused(folder, tmp_path):
     with pytest.raises(UserError, match="someone-else/9"):
         checkpoints.load(str(path))
     (path / "card.json").write_text("not json", encoding="utf-8")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not a model's card"):
         checkpoints.load(str(path))
     with pytest.raises(UserError, match="not a checkpoint folder"):
         checkpoints.load(str(tmp_path))
