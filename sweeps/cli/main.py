@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,14 @@ from world_models.files.writing import REMEDIES, write_error
 EXIT_CODES = """\
 exit codes: 0 done; 1 cells failed, or damage was found; 2 refused, in one sentence; 130 stopped by Ctrl-C; 143 stopped by
 SIGTERM or a closed terminal; 70 a fault of grasp's own, with a traceback. After 130 and 143 the same command goes on."""
+
+
+_IMPOSSIBLE = {
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOTDIR: "a part of the path is a file, so choose another folder",
+    errno.ELOOP: "its links lead in a circle, so choose another folder",
+}
+"""The remedy for a path that no file can have, by the number of the system's error."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,9 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"grasp: {_shown(str(error), words)}\n")
         return 2
     except OSError as error:
-        if error.errno not in REMEDIES:
+        if error.errno in _IMPOSSIBLE and error.filename:
+            sentence = f"{str(error.filename)[:300]!r} cannot be used ({error.strerror}): {_IMPOSSIBLE[error.errno]}."
+        elif error.errno in REMEDIES:
+            sentence = str(write_error(Path(error.filename or "a file"), error))
+        else:
             raise
-        sys.stderr.write(f"grasp: {write_error(Path(error.filename or 'a file'), error)}\n")
+        sys.stderr.write(f"grasp: {_shown(sentence, words)}\n")
         return 2
     except SystemExit as leaving:  # --help has been printed
         return int(leaving.code or 0)

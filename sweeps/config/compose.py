@@ -102,7 +102,7 @@ def compose(kind: type[C], overrides: Sequence[str] = (), extra: Path | None = N
     config = _composed(origin)
     _assign(config, changes, kind)
     values = _resolved(config, kind)
-    _check_chosen(values, changes)
+    _check_chosen(values, changes, kind)
     _check_secrets(values, "")
     forced, ruled = _forced(values, changes)
     values["planners"] = _with_tuned(values.get("planners"), ruled, (CONF, extra) if extra else (CONF,))
@@ -261,18 +261,21 @@ def _decoded(raw: object, plain: object, kind: type[Config], key: str) -> object
     return _read(str(plain)) if interpolated and not (expected is not None and expected.text) else plain
 
 
-def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment]) -> None:
+def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment], kind: type[Config]) -> None:
     """Raise UserError for an override of a task or planner that is not chosen: it would have no effect."""
     for each in changes:
         section, _, rest = each.key.partition(".")
         label, entries = rest.partition(".")[0], values.get(section)
-        if section not in SECTIONS.values() or not label or each.removed or not isinstance(entries, Mapping):
+        group = section.removesuffix("s")
+        if SECTIONS.get(group) != section or group not in kind.GROUPS or not label:
+            continue
+        if each.removed or not isinstance(entries, Mapping):
             continue
         chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and entry.get("name")]
-        kind = section.removesuffix("s")
         require(
             label in chosen,
-            f"{mask_token(each.word)!r} changes {kind} {label!r}, but only {', '.join(chosen)} is chosen: add it with {kind}=.",
+            f"{mask_token(each.word)!r} changes {group} {label!r}, but only {', '.join(chosen)} is chosen: "
+            f"add it with {group}=.",
         )
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from orchestrator.core.messages import mask_token
 from sweeps.config.compose import compose
 from sweeps.config.files import groups
 from sweeps.config.outputs import Outputs
@@ -60,6 +61,9 @@ def train_models(which: str, overrides: Sequence[str], console: Console, conf: P
     known = groups(conf)["world_model"]
     if which != "all" and which not in known:
         raise UnknownNameError("world model", which, ("all", *known))
+    for word in overrides:
+        sentence = f"{mask_token(word)!r} names a model beside {which}: give grasp train MODEL alone."
+        require(word.partition("=")[0].lstrip("+~") != "world_model", sentence)
     jobs = [_read(name, overrides, conf) for name in (known if which == "all" else (which,))]
     for job in jobs:
         Outputs(job.folder.parent).prepare()

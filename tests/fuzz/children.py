@@ -148,7 +148,9 @@ def _child(words: Sequence[str], room: Room, look: Look) -> NoReturn:
     files = (Path(os.devnull), room.root / "out.txt", room.root / "err.txt")
     for number, file in enumerate(files):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC if number else os.O_RDONLY), number)
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(number, "w" if number else "r", encoding="utf-8") for number in range(3))
+    sys.stdin, sys.stdout, sys.stderr = (
+        os.fdopen(number, "w" if number else "r", encoding="utf-8", errors="replace") for number in range(3)
+    )
 
     def printed() -> str:
         sys.stdout.flush()

@@ -40,7 +40,7 @@ def test_command_lines_are_done_or_refused_in_one_sentence_and_ignore_no_key(tmp
         (["sweep", "planners.gd.settings.lr=a\n,"], "grasp: cannot read 'planners.gd.settings.lr=a\\n,' ("),
         (
             ["report", f"output={'a' * 300}"],
-            f"grasp: cannot write '{'a' * 300}' (File name too long): give a shorter name.\n",
+            f"grasp: '{'a' * 300}' cannot be used (File name too long): give a shorter name.\n",
         ),
     ],
 )
@@ -70,6 +70,28 @@ def test_a_header_or_defaults_that_hydra_cannot_read_are_refused_in_one_sentence
     assert ended.said.startswith("grasp: the config cannot be composed (")
     assert f"correct the header or the defaults of '{tmp_path}'.\n" in ended.said
     assert ended.said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["wall", "train.trajectories=1.5"], "grasp: train.trajectories 1.5 does not fit: it should be a valid integer"),
+        (["wall", "train.fit.steps=[1,x]"], "grasp: train.fit.steps (1, 'x') does not fit: it should be a valid integer"),
+        (["push_t_pixels", "train.align=1"], "grasp: train.align 1 does not fit: it should be a valid boolean"),
+        (["all", "world_model=wall"], "grasp: 'world_model=wall' names a model beside all: give grasp train MODEL alone.\n"),
+    ],
+)
+def test_training_takes_settings_of_the_right_kind_and_one_model(words: list[str], sentence: str, tmp_path: Path) -> None:
+    ended = run(["train", *words, f"output={tmp_path}/out"])
+    assert ended.code == 2
+    assert ended.said.startswith(sentence)
+    assert ended.said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_planners_of_a_study_of_quality_can_be_overridden() -> None:
+    word = "planners.gd.words=['planners.gd.settings.attempts=1']"
+    assert "words: [planners.gd.settings.attempts=1]" in run(["config", "quality", "planning_quality=quick", word]).said
 
 
 def test_a_space_of_null_is_the_planners_own() -> None:

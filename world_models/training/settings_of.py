@@ -7,6 +7,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from world_models.errors import UnknownNameError, UserError, brief
 
 LARGEST = 1e9
@@ -18,7 +20,7 @@ Settings = TypeVar("Settings")
 def settings_of(kind: type[Settings], values: Mapping[str, object], where: str) -> Settings:
     """The settings dataclass `kind` with some fields set; lists become tuples, and mappings the dataclass of their field.
 
-    Raises UnknownNameError for an unknown field, UserError for a field that should be a mapping or a number that is too large.
+    Raises UnknownNameError for an unknown field, UserError for a value of another kind or a number that is too large.
     """
     assert dataclasses.is_dataclass(kind)
     known = {f.name for f in dataclasses.fields(kind)}
@@ -35,7 +37,17 @@ def settings_of(kind: type[Settings], values: Mapping[str, object], where: str) 
                 raise UserError(f"{where}.{key} {value!r} must be a mapping of settings.")
             value = settings_of(nested, value, f"{where}.{key}")  # pyright: ignore[reportArgumentType]
         found[key] = tuple(value) if isinstance(value, list) else value
+        if nested is None:
+            _check_kind(f"{where}.{key}", hints[key], found[key])
     try:
         return kind(**found)
     except TypeError as error:
         raise UserError(f"{where}: {error}.") from error
+
+
+def _check_kind(name: str, hint: Any, value: object) -> None:
+    try:
+        TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Input should be ")
+        raise UserError(f"{name} {value!r:.80} does not fit: it should be {reason}.") from error
