@@ -15,7 +15,7 @@ from tests.fuzz.secrets import leaks, repeating_server, swept
 PLANTED = Planted.of(Random(0))
 QUICK = [name for name, way in ways(PLANTED).items() if not way.slow and not way.process]
 PLANNED = ["library fails"]
-MOST = 20
+MOST = 10
 """Quick ways of a test run; all are tried by hand."""
 
 
