@@ -1,10 +1,12 @@
 """Two hundred faults: sweeps on a cluster of several nodes while workers, nodes, drivers, MLflow and the disk fail.
 
-`python -m benchmarks.faults` runs 8 sweeps of 1,000 cells on a Ray cluster of a head and two worker nodes (processes on this
-machine), tracked by an MLflow server. In each, one after the other and in random order: 9 workers are killed (kill -9), 3 nodes
-are killed and replaced (`ray.cluster_utils`), the driver is killed (kill -9) and restarted 3 times, the MLflow server is
+`python -m benchmarks.faults` runs 8 sweeps of 1,000 cells on a Ray cluster of a head and two worker nodes (hosts of their own
+in network namespaces), tracked by an MLflow server. In each, one after the other and in random order: 6 workers are killed
+(kill -9), 3 nodes are killed and replaced (`ray.cluster_utils`), a node is cut off for some seconds twice and for longer than
+Ray's timeout once, in one direction or both, the driver is killed (kill -9) and restarted 3 times, the MLflow server is
 killed and restarted 3 times, and the ledger's disk is full for three seconds twice (a tmpfs; mounting it takes root). Two
 cells of each sweep kill whatever plans them and three run out of memory in all but the smallest batches: 25 faults per sweep.
+Where there can be no such hosts, 9 workers are killed and no node is cut off.
 
 The last line is JSON: `lost` cells without a record, `duplicated` cells with more than one record on disk, `hung` sweeps that
 made no progress for three minutes, `poison_recorded` (every poison cell is a recorded failure that says how its workers died,
@@ -26,22 +28,24 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset as ds
-from ray.cluster_utils import Cluster
 
 from benchmarks.faulty import CELLS, EXPERIMENT, HUNGRY, POINTS, POISON, Layout, culprits, work
+from benchmarks.network.nodes import HOSTS, Nodes, nodes
 from benchmarks.services import MLflowServer
 from orchestrator.core.batch import Batch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import plane_evaluator
 
-DOSES = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}
+DOSES = {"worker": 6, "node": 3, "cut": 2, "isolation": 1, "driver": 3, "mlflow": 3, "disk": 2}
 """Faults of each kind in a sweep, besides the cells that are faulty themselves."""
+WITHOUT_CUTS = {"worker": 9, "node": 3, "driver": 3, "mlflow": 3, "disk": 2}
+"""The same where the network cannot be cut."""
 FULL_SECONDS = 3.0
 DISK_MB = 24
 TIMEOUT = 180.0
@@ -52,7 +56,7 @@ TIMEOUT = 180.0
 class Stage:
     """A cluster, an MLflow server and the sweep that runs on them now."""
 
-    cluster: Cluster
+    nodes: Nodes
     server: MLflowServer
     layout: Layout
     number: int
@@ -65,7 +69,7 @@ class Stage:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (self.layout.root / "driver.log").open("ab") as log:
             self.driver = subprocess.Popen(
-                [*command, str(self.cluster.address), self.server.uri], stdout=log, stderr=log, env=environment
+                [*command, self.nodes.address, self.server.uri], stdout=log, stderr=log, env=environment
             )
 
     def recorded(self) -> int:
@@ -80,8 +84,7 @@ class Stage:
 
     def kill_node(self, rng: random.Random) -> None:
         """Kill a worker node and start another."""
-        self.cluster.remove_node(rng.choice(list(self.cluster.worker_nodes)), allow_graceful=False)
-        self.cluster.add_node(num_cpus=1)
+        self.nodes.replace(rng.choice(HOSTS))
 
     def kill_driver(self, rng: random.Random) -> None:
         """Kill the driver (kill -9) and start it again."""
@@ -161,17 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     verdict, began = Verdict(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grasp-faults-", ignore_cleanup_errors=True) as folder:
         root = Path(folder)
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        try:
-            with MLflowServer(f"sqlite:///{root}/mlflow.db", root / "mlflow") as server:
-                for number in range(options.sweeps):
-                    layout = Layout(root / f"sweep-{number}")
-                    rng = random.Random(f"{options.seed}/{number}")
-                    disturb(Stage(cluster, server, layout, number), rng, verdict)
-        finally:
-            cluster.shutdown()
+        with nodes() as (cluster, cuts), MLflowServer(f"sqlite:///{root}/mlflow.db", root / "mlflow") as server:
+            for number in range(options.sweeps):
+                layout = Layout(root / f"sweep-{number}")
+                rng = random.Random(f"{options.seed}/{number}")
+                disturb(Stage(cluster, server, layout, number), DOSES if cuts else WITHOUT_CUTS, rng, verdict)
     say(f"{sum(verdict.faults.values())} faults in {time.monotonic() - began:.0f} s: {dict(verdict.faults)}")
     found = {
         "faults": sum(verdict.faults.values()),
@@ -188,8 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(json.dumps(found))
 
 
-def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
-    """Run one sweep with all its faults from beginning to end."""
+def disturb(stage: Stage, counts: Mapping[str, int], rng: random.Random, verdict: Verdict) -> None:
+    """Run one sweep with its faults, so many of each kind, from beginning to end."""
     began = time.monotonic()
     for folder in (stage.layout.workers, stage.layout.root / "disk"):
         folder.mkdir(parents=True)
@@ -197,11 +194,13 @@ def disturb(stage: Stage, rng: random.Random, verdict: Verdict) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", disk], check=True)
     try:
         stage.start_driver()
-        doses = [kind for kind, count in DOSES.items() for _ in range(count)]
+        doses = [kind for kind, count in counts.items() for _ in range(count)]
         rng.shuffle(doses)
         strike: dict[str, Callable[[random.Random], None]] = {
             "worker": stage.kill_worker,
             "node": stage.kill_node,
+            "cut": stage.nodes.cut,
+            "isolation": stage.nodes.isolate,
             "driver": stage.kill_driver,
             "mlflow": stage.kill_mlflow,
             "disk": stage.fill_disk,

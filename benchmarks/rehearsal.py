@@ -12,24 +12,19 @@ process.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 from benchmarks import rehearsal_checks as checks
-from benchmarks.processes import adopt_orphans, descendants, end_descendants, kill_tree, title
+from benchmarks.processes import descendants, kill_tree, title
 from benchmarks.rehearsal_stage import STEP, RehearsalError, Stage, plans
 from benchmarks.rehearsed import LIST, as_text
 from benchmarks.services import PostgreSQL, Service
-from world_models.errors import UserError
+from benchmarks.verdict import perform
 
 NAME, SEEDS = "rehearsal", 40
 SWEEP = (
@@ -47,26 +42,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write docker/rehearsed.txt anew")
     record = parser.parse_args(words).record
-    adopt_orphans()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Short: the paths of Ray's sockets must not exceed 107 characters.
-    folder = Path(tempfile.mkdtemp(prefix="grasp-rehearsal-", dir="/tmp"))
-    code = 1
-    try:
-        print(json.dumps(rehearse(Stage(folder), record)))
-        code = 0
-    except (RehearsalError, UserError, subprocess.TimeoutExpired) as error:
-        sys.stderr.write(f"rehearsal: {error}\n")
-    except KeyboardInterrupt:
-        sys.stderr.write("\nrehearsal: stopped\n")
-        code = 130
-    finally:
-        end_descendants()
-        if code:
-            sys.stderr.write(f"rehearsal: all processes are ended; their logs are in {folder}\n")
-        else:
-            shutil.rmtree(folder)
-    return code
+    return perform(NAME, lambda folder: rehearse(Stage(folder), record))
 
 
 def rehearse(stage: Stage, record: bool) -> dict[str, object]:

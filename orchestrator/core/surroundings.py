@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
@@ -49,7 +50,7 @@ def settle(environment: MutableMapping[str, str]) -> None:
     for name in _TEMPORARY:
         if name in environment and not _is_usable(environment[name]):
             del environment[name]
-    if cpus_here() < len(os.sched_getaffinity(0)):
+    if cpus_here() < _allowed():
         environment.setdefault("OMP_NUM_THREADS", str(cpus_here()))
     if "OMP_WAIT_POLICY" not in environment:
         # Threads that wait for each other in long loops take the processors from those that they wait for.
@@ -73,11 +74,16 @@ def environment_of_children(variables: Mapping[str, str] | None = None) -> dict[
 
 def cpus_here(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Number of processors that this process may use: by its affinity, its container's quota and its Slurm task's share."""
-    limits = [len(os.sched_getaffinity(0)), *_quota(control_groups)]
+    limits = [_allowed(), *_quota(control_groups)]
     share = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if share.isdecimal():
         limits.append(int(share))
     return max(1, min(limits))
+
+
+def _allowed() -> int:
+    """Processors that this process may be put on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _quota(control_groups: Path) -> Iterator[int]:

@@ -24,12 +24,11 @@ from orchestrator.scheduling.scheduler import Limits, Scheduler
 from orchestrator.storage.opening import open_storage
 from orchestrator.workers.backend import Backend
 from orchestrator.workers.evaluator import BatchResult
-from world_models.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-FULL_EVERY = 5.0
-"""Seconds between two attempts to write to a full disk."""
+RETRY_EVERY = 5.0
+"""Seconds between two attempts to write to storage that takes nothing now."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,10 @@ class Hooks:
     """Called with the scheduler before anything is handed out."""
     on_result: Callable[[BatchResult], None] = lambda result: None
     """Called with each result once it is durable."""
-    on_full: Callable[[UserError], None] = lambda error: None
-    """Called when the disk is full; writing is retried until there is room or the run is stopped."""
+    on_wait: Callable[[StorageWaitError], None] = lambda error: None
+    """Called once when the disk is full or a store does not answer; writing is retried until it works or the run is stopped."""
+    on_written: Callable[[], None] = lambda: None
+    """Called when it works again."""
     more: Callable[[], Iterable[Portion]] | None = None
     """Asked now and then for further cells; those in the ledger are skipped."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -160,13 +161,18 @@ class _Renderer:
 
 
 def _write_with_retries(write: Callable[[], None], hooks: Hooks) -> None:
-    """Write, and retry while the disk is full. Raises UserError if the run is stopped meanwhile."""
+    """Write, and retry while the storage takes nothing. Raises UserError if the run is stopped meanwhile."""
+    waiting_until = ""
     while True:
         try:
             write()
         except StorageWaitError as error:
-            hooks.on_full(error)
-            if hooks.stop.wait(FULL_EVERY):
+            if error.until != waiting_until:
+                waiting_until = error.until
+                hooks.on_wait(error)
+            if hooks.stop.wait(RETRY_EVERY):
                 raise
         else:
+            if waiting_until:
+                hooks.on_written()
             return

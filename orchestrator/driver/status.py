@@ -61,7 +61,7 @@ class Status:
     host: str
     pid: Count
     state: str
-    """`planning`, `finishing` (after Ctrl-C), `waiting for disk`, `done` or `stopped`."""
+    """`planning`, `drawing`, `finishing` (after Ctrl-C), `waiting until ...` (for storage), `done` or `stopped`."""
     beat: Count
     """A counter that grows with every write."""
     seconds: Duration

@@ -19,9 +19,14 @@ class StorageError(UserError):
 class StorageWaitError(StorageError):
     """A storage error whose cause may pass by itself, so a retry is worthwhile."""
 
+    until = "its store answers"
+    """When a retry succeeds, in words."""
+
 
 class StorageFull(StorageWaitError):  # noqa: N818 - it names a condition, not a mistake
     """The storage has no space left."""
+
+    until = "there is room"
 
 
 @runtime_checkable

@@ -144,9 +144,7 @@ class ObjectStorage:
                     f"{self.where} cannot be {what}, its store refuses the credentials: set {variable} and the like ({reason})."
                 ) from error
             kind = StorageWaitError if _UNAVAILABLE.search(reason) else StorageError
-            raise kind(
-                f"{self.where} cannot be {what} ({reason}): check that its store can be reached, and run again."
-            ) from error
+            raise kind(f"{self.where} cannot be {what} ({reason}): check that its store can be reached.") from error
 
 
 def _connected(uri: str) -> tuple[pafs.FileSystem, str]:

@@ -15,6 +15,7 @@ from orchestrator.core.process import host
 from orchestrator.core.provenance import ROOT, device_name, git, git_revision
 from orchestrator.core.secret_scan import publishable_diff
 from orchestrator.core.secrets import Secrets
+from orchestrator.core.surroundings import cpus_here
 from world_models.files.writing import WriteError, write_file
 
 DIFF_LIMIT = 500_000
@@ -56,7 +57,7 @@ def _machine() -> Iterator[str]:
     yield f"python: {platform.python_version()}"
     yield f"system: {platform.platform()}"
     yield f"host: {host()}"
-    yield f"cores: {len(os.sched_getaffinity(0))} of {os.cpu_count()}"
+    yield f"cores: {cpus_here()} of {os.cpu_count()}"
     yield f"memory: {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     yield device_name("cpu")
     yield f"torch: {torch.__version__}, CUDA {torch.version.cuda or 'none'}"

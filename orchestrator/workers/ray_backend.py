@@ -292,6 +292,8 @@ class RayBackend:
             result = scheduler.done(lost.pop(0), answer, self._started().device)
             yield from () if result is None else (result,)
         if exhausted or gone or worker.node is None or self._left(worker.node):
+            where = "a node" if worker.node is None else f"node {worker.node.name}"
+            _log.warning("%s on %s is lost, %d batches are planned again: %s", worker.name, where, len(lost), one_line(error))
             scheduler.lost(lost, worker.name)
         elif lost:
             single = len(lost) == 1 and len(lost[0].batch.seeds) == 1

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 import torch
+from ray._private import worker
 
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.secrets import one_line
@@ -180,6 +181,8 @@ def connect(address: str | None) -> ExitStack:
 
     Raises UserError if none starts, or none answers at the address.
     """
+    # Ray would print what happens to nodes, e.g. that one is lost, on standard output, which may be JSON for a program.
+    worker._worker_logs_enabled = False
     if address is None:
         with _own_signals():
             return start_local_ray()

@@ -61,7 +61,7 @@ def _shown(sentence: str, words: Sequence[str]) -> str:
     from orchestrator.core.messages import visible
     from orchestrator.core.secrets import Secrets
 
-    return visible(Secrets.of(words, os.environ).scrub(sentence))
+    return visible(Secrets.of(words, os.environ).scrub(sentence)).replace("\n", "\\n")
 
 
 def _overview() -> str:

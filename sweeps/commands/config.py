@@ -41,6 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     command = words.pop(0) if words and "=" not in words[0] and not words[0].startswith("~") else "sweep"
     if command not in COMMANDS:
         raise UnknownNameError("command with a config", command, COMMANDS)
+    if command == "tune":
+        from sweeps.tuning.spec import with_space
+
+        words = with_space(words, arguments.conf)
     sys.stdout.write(explained(compose(COMMANDS[command], words, arguments.conf), arguments.conf))
     return 0
 

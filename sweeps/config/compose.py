@@ -36,6 +36,9 @@ from world_models.errors import UnknownNameError, UserError, require
 
 C = TypeVar("C", bound=Config)
 
+_MAY_BE_NULL = ("space",)
+"""Groups of which a config need not choose a file."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -131,8 +134,9 @@ def _split(
     changes: list[Assignment] = []
     for each in given:
         if each.key in kind.GROUPS and not isinstance(each.value, Mapping) and not each.removed:
-            if each.value is not None:
-                _check_options(each.key, each.value, known.get(each.key, ()))
+            if each.value is None and each.key in _MAY_BE_NULL:
+                continue
+            _check_options(each.key, each.value, known.get(each.key, ()))
             choices.append(f"{each.key}={override_text(each.value)}")
         elif has_key(kind, each.key) or _is_seed_part(kind, each.key):
             changes.append(each)
@@ -167,8 +171,10 @@ def _composed(origin: Origin) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base=None):
         try:
             return hydra_compose(origin.kind.FILE, _arguments(origin.choices, origin.extra))
-        except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-            raise UserError(f"the config cannot be composed: {mask_text(' '.join(str(error).split()))[:500]}") from error
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, AssertionError) as error:
+            reason = mask_text(" ".join(str(error).split()))[:500].rstrip(".") or "Hydra cannot read its defaults"
+            where = "" if origin.extra is None else f" of {str(origin.extra)!r}"
+            raise UserError(f"the config cannot be composed ({reason}): correct the header or the defaults{where}.") from error
 
 
 def _assign(config: DictConfig, changes: Sequence[Assignment], kind: type[Config]) -> None:
@@ -289,10 +295,17 @@ def _forced(values: Mapping[str, Any], changes: Sequence[Assignment]) -> tuple[d
         for path in _leaves(each):
             match path:
                 case ["planners", label, "settings", name, *_] if not each.removed:
-                    forced.setdefault(label, {})[name] = values["planners"][label]["settings"].get(name)
+                    forced.setdefault(label, {})[name] = _at(values, ["planners", label, "settings", name])
                 case ["planners", label, "overrides", *_]:
                     ruled.add(label)
     return forced, ruled
+
+
+def _at(value: Any, path: Sequence[str]) -> Any:
+    """The value at the end of a path of keys; None where it leads nowhere, which the schema refuses."""
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _leaves(each: Assignment) -> list[list[str]]:
@@ -310,13 +323,18 @@ def _leaves(each: Assignment) -> list[list[str]]:
     return found
 
 
+def _has_rules(entry: object) -> bool:
+    """Whether an entry is a planner whose rules, if any, can be added to; the schema refuses others."""
+    return isinstance(entry, dict) and bool(entry.get("name")) and isinstance(entry.get("overrides"), list | None)
+
+
 def _with_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> object:
     """The planners with the rules of the tuned files after their own, except for those in `ruled`."""
     if not isinstance(planners, dict):
         return planners
     return {
         label: {**entry, "overrides": [*(entry.get("overrides") or ()), *tuned_rules(label, folders)]}
-        if isinstance(entry, dict) and entry.get("name") and label not in ruled
+        if label not in ruled and _has_rules(entry)
         else entry
         for label, entry in planners.items()
     }

@@ -167,10 +167,10 @@ def _value(override: Override, key: str) -> object:
     require(override.is_discrete_sweep(), sentence)
     many = f"{mask_token(str(override.input_line))!r} has more than {MAX_VALUES} values: give fewer."
     asked = override.value()
-    if isinstance(asked, RangeSweep) and isinstance(numbers := asked.range(), range):
-        require(len(numbers) <= MAX_VALUES, many)  # before Hydra shuffles them
     found = []
     try:
+        if isinstance(asked, RangeSweep) and isinstance(numbers := asked.range(), range):
+            require(len(numbers) <= MAX_VALUES, many)  # before Hydra shuffles them
         for item in override.sweep_iterator():
             require(len(found) < MAX_VALUES, many)
             found.append(item)

@@ -46,7 +46,8 @@ class Sources:
         """These sources with the tuned files among the planners' rules."""
         found = {}
         for label, entry in planners.items() if isinstance(planners, Mapping) else ():
-            for position, rule in enumerate(entry.get("overrides") or () if isinstance(entry, Mapping) else ()):
+            rules = entry.get("overrides") if isinstance(entry, Mapping) else None
+            for position, rule in enumerate(rules if isinstance(rules, list) else ()):
                 if isinstance(rule, Mapping) and rule.get("source"):
                     found[f"planners.{label}.overrides.{position}"] = f"tuned file {rule['source']}"
         return Sources({**self.files, **found}, self.overrides)

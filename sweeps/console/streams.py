@@ -74,6 +74,4 @@ def _tolerant(number: int, stream: TextIO | None) -> tuple[_Descriptor | None, T
     stream.flush()
     descriptor = _Descriptor(number)
     lines = number == 2 or stream.isatty()
-    return descriptor, io.TextIOWrapper(
-        io.BufferedWriter(descriptor), stream.encoding, errors="replace", line_buffering=lines
-    )
+    return descriptor, io.TextIOWrapper(io.BufferedWriter(descriptor), stream.encoding, errors="replace", line_buffering=lines)

@@ -10,11 +10,17 @@ from rich.console import Console, RenderableType
 
 from orchestrator.core.messages import visible
 from orchestrator.scheduling.durations import Estimate
+from orchestrator.storage.base import StorageWaitError
 
 
 def say(console: Console, text: str) -> None:
     """Print a line unchanged, without automatic colours or line breaks; only control characters are spelt out."""
     console.print(visible(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def waiting_sentence(error: StorageWaitError) -> str:
+    """The sentence for a terminal while results cannot be written."""
+    return f"{error} Nothing is lost: this waits until {error.until}; Ctrl-C stops."
 
 
 def emit(value: Mapping[str, object]) -> None:

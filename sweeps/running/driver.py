@@ -17,18 +17,18 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Scheduler
+from orchestrator.storage.base import StorageWaitError
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import SweepJob, limits_of, make_backend
 from sweeps.config.outputs import Outputs
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts, Stop
-from sweeps.console.terminal import duration, say
+from sweeps.console.terminal import duration, say, waiting_sentence
 from sweeps.running.driver_status import DriverStatus
 from sweeps.running.observer import RunObserver
 from sweeps.running.progress import SweepProgress, Tally, labels_of
 from sweeps.running.second_driver import RequestedSweeps
 from sweeps.running.tracking import SweepTracking
-from world_models.errors import UserError
 
 
 @dataclass
@@ -93,6 +93,8 @@ class Driver:
     def _hooks(self, observers: Sequence[RunObserver], missing: Sequence[Portion]) -> Hooks:
         """Hooks that update the state and notify the observers; called only once the ledger is ours."""
 
+        before: list[str] = []  # the state before the storage was waited for
+
         def on_start(scheduler: Scheduler) -> None:
             self.state = "planning"
             for observer in observers:
@@ -104,10 +106,15 @@ class Driver:
             for observer in observers:
                 observer.on_result(result)
 
-        def on_full(error: UserError) -> None:
-            if self.state != "waiting for disk":
-                self.state = "waiting for disk"
-                say(self.console, f"{error} Planning waits until there is room; Ctrl-C stops.")
+        def on_wait(error: StorageWaitError) -> None:
+            before.append(self.state)
+            self.state = f"waiting until {error.until}"
+            say(self.console, waiting_sentence(error))
+
+        def on_written() -> None:
+            if not self.stop.is_set():
+                self.state = before[0]
+            before.clear()
 
         def on_join(grid: Grid, fresh: Sequence[Portion]) -> None:
             say(self.console, f"sweep {grid.name} has joined: {count(fresh)} more cells")
@@ -119,7 +126,7 @@ class Driver:
                 self.state = "drawing"
 
         requested = RequestedSweeps(self.outputs, self.ledger, missing, on_join, lambda words: say(self.console, words))
-        return Hooks(on_start, on_result, on_full, requested.take, self.stop, on_drawing)
+        return Hooks(on_start, on_result, on_wait, on_written, requested.take, self.stop, on_drawing)
 
     def _stopping(self, tally: Tally, driver_status: DriverStatus, name: str) -> None:
         """Print what happens after the first Ctrl-C."""

@@ -123,7 +123,7 @@ def changed(entry: Entry, settings: Mapping[str, Scalar]) -> Entry:
 
 def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     """Compose and check a study before anything runs; UserError names what is wrong."""
-    composed = compose(TuneConfig, _with_space(overrides, conf), conf)
+    composed = compose(TuneConfig, with_space(overrides, conf), conf)
     config = composed.config
     spec = spec_of(replace(composed, config=replace(config, name=config.name or "study")), conf)
     require(
@@ -172,7 +172,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     )
 
 
-def _with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
+def with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
     """The overrides, with the space named like the planner unless they give one."""
     given = assignments(overrides, TuneConfig)
     if any(each.key == "space" for each in given):

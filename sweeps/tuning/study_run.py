@@ -19,6 +19,7 @@ from orchestrator.ledger.seal import DamagedPartError
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits, Scheduler
+from orchestrator.storage.base import StorageWaitError
 from orchestrator.tuning.optuna_study import OptunaStudy
 from orchestrator.tuning.trials import State, TrialView
 from orchestrator.tuning.tuner import EndedTrial, StudyProgress, Tuner
@@ -27,10 +28,9 @@ from sweeps.config.outputs import Outputs
 from sweeps.config.schema.configs import TuneConfig
 from sweeps.console.display import View
 from sweeps.console.signals import Interrupts, Stop
-from sweeps.console.terminal import say
+from sweeps.console.terminal import say, waiting_sentence
 from sweeps.tuning.progress import TuneProgress
 from sweeps.tuning.spec import StudySpec
-from world_models.errors import UserError
 from world_models.files.reading import read_text
 from world_models.files.writing import write_file
 
@@ -92,8 +92,8 @@ class StudyRun:
                 tuner.on_result(result)
                 progress.on_result(result)
 
-            def on_full(error: UserError) -> None:
-                say(self.console, f"{error} Planning waits until there is room; Ctrl-C stops.")
+            def on_wait(error: StorageWaitError) -> None:
+                say(self.console, waiting_sentence(error))
 
             held.enter_context(Interrupts(self.stop, self._stopping, spec.config.grace_seconds))
             held.enter_context(progress)
@@ -102,7 +102,7 @@ class StudyRun:
                 self.ledger,
                 backend,
                 study_limits(spec.config, spec.plan.timed),
-                Hooks(on_start, on_result, on_full, stop=self.stop),
+                Hooks(on_start, on_result, on_wait, stop=self.stop),
                 durations=durations,
                 memory_limits=MemoryLimits(spec.outputs.memory_limits),
                 config_digest=digest(spec.config_text),

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from orchestrator.core.cell import Point
 from orchestrator.core.portion import Portion
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
-from orchestrator.ledger.ledger import Ledger, StorageFull
+from orchestrator.ledger.ledger import Ledger, StorageFull, StorageWaitError
 from orchestrator.scheduling.scheduler import DEATHS, Scheduler
 from orchestrator.testing import (
     BACKEND_CHECKS,
@@ -105,20 +106,21 @@ def test_failed_cells_are_run_again_only_when_asked(tmp_path: Path) -> None:
     assert set(ledger.table()["status"].to_pylist()) == {"completed"}
 
 
-def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_that_takes_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, refused = Ledger(tmp_path / "ledger"), [3]
     written, waits = ledger.append, []
 
     def append(results) -> None:
         refused[0] -= 1
         if refused[0] >= 0:
-            raise StorageFull("the disk is full")
+            raise StorageFull("the disk is full") if refused[0] else StorageWaitError("nobody answers")
         written(results)
 
     monkeypatch.setattr(ledger, "append", append)
-    monkeypatch.setattr("orchestrator.driver.run_cells.FULL_EVERY", 0.01)
-    run_cells(WORK, ledger, InlineBackend(make_evaluator=plane_evaluator), hooks=Hooks(on_full=waits.append))
-    assert len(waits) == 3
+    monkeypatch.setattr("orchestrator.driver.run_cells.RETRY_EVERY", 0.01)
+    hooks = Hooks(on_wait=lambda error: waits.append(error.until), on_written=lambda: waits.append("it works"))
+    run_cells(WORK, ledger, InlineBackend(make_evaluator=plane_evaluator), hooks=hooks)
+    assert waits == ["there is room", "its store answers", "it works"]
     assert ledger.table().num_rows == 24
 
 
@@ -162,6 +164,13 @@ def test_workers_plan_with_their_share_of_threads_at_normal_priority(ray_backend
     found = records_by_cell(plan_all(ray_backend, WORK[:1]))
     assert {record.threads for record in found.values()} == {max(1, len(os.sched_getaffinity(0)) // 2)}
     assert json.loads(next(iter(found.values())).versions)["ray"]
+
+
+@pytest.mark.usefixtures("ray_backend")
+def test_what_ray_says_of_lost_nodes_is_not_printed_between_our_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"lines": ["The node has been marked dead"], "pid": "raylet", "is_err": False}
+    ray._private.worker.print_to_stdstream(told, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("ray_backend")

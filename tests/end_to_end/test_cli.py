@@ -16,6 +16,7 @@ from rich.console import Console
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point
+from orchestrator.ledger import parts
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import SCHEMA, SCHEMA_VERSION, VERSION_KEY
 from orchestrator.workers.backend import evaluated
@@ -111,7 +112,7 @@ def test_a_dry_run_says_what_is_new_and_changes_nothing(finished, model, capsys)
     before = sorted(path for path in folder.rglob("*"))
     code, text, _ = run(capsys, "sweep", "--dry-run", *GRID, f"world_models={model}", f"output={folder}", "seeds=5")
     assert code == 0
-    assert "2 points x 5 seeds = 10 cells" in text
+    assert "2 points x 5 seeds from 0 = 10 cells" in text
     assert "6 cells in about 2 batches of up to 3 rows on 1 workers" in text
     assert "from cells in the ledger" in text
     assert sorted(path for path in folder.rglob("*")) == before
@@ -162,7 +163,7 @@ def test_a_sweep_over_modes_is_two_points(model, tmp_path, capsys):
     words = ("sweep", "--dry-run", *GRID, f"world_models={model}", f"output={tmp_path}", "mode=open_loop,mpc:5")
     code, text, _ = run(capsys, *words)
     assert code == 0
-    assert "4 points x 2 seeds = 8 cells" in text
+    assert "4 points x 2 seeds from 0 = 8 cells" in text
 
 
 def test_models_lists_cards(model, capsys):
@@ -252,9 +253,11 @@ def test_a_ledger_of_a_newer_schema_is_refused_and_kept(model, tmp_path, capsys)
     outputs = Outputs(tmp_path)
     outputs.ledger.mkdir(parents=True)
     newer = SCHEMA.with_metadata({VERSION_KEY: str(SCHEMA_VERSION + 1).encode()})
-    part = outputs.ledger / "part-00000000-0a0a0a0a.parquet"
-    pq.write_table(newer.empty_table(), part)
-    before = part.read_bytes()
+    written = io.BytesIO()
+    pq.write_table(newer.empty_table(), written)
+    before = written.getvalue()
+    part = outputs.ledger / parts.name_of(before, 0)
+    part.write_bytes(before)
     code, _, err = run(capsys, "sweep", *GRID, f"world_models={model}", f"output={tmp_path}")
     assert code == 2
     assert f"newer than {SCHEMA_VERSION}" in err

@@ -110,8 +110,8 @@ def test_no_process_escapes():
 
 def test_without_postgresql_one_sentence_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.services.postgresql_programs", lambda: None)
-    monkeypatch.setattr("benchmarks.rehearsal.adopt_orphans", lambda: None)
-    monkeypatch.setattr("benchmarks.rehearsal.end_descendants", lambda: None)
+    monkeypatch.setattr("benchmarks.verdict.adopt_orphans", lambda: None)
+    monkeypatch.setattr("benchmarks.verdict.end_descendants", lambda: None)
     monkeypatch.setattr("benchmarks.rehearsal.undisturbed", lambda stage: ["true"])
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -281,7 +281,7 @@ def test_a_dry_run_makes_no_list_of_cells(model: Path, tmp_path: Path, monkeypat
     words = (*GRID, "seeds=500000", f"world_models={model}", f"output={tmp_path}/out", "backend=inline")
     assert main(["sweep", "--dry-run", *words]) == 0
     printed = capsys.readouterr().out
-    assert "2 points x 500000 seeds = 1000000 cells" in printed
+    assert "2 points x 500000 seeds from 0 = 1000000 cells" in printed
     assert "1000000 cells in about 15626 batches of up to 64 rows on 1 workers" in printed
     assert "unknown: the ledger has no timed cell of gd, grasp yet" in printed
     assert "tracking MLflow at sqlite:" in printed

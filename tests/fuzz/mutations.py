@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
+import yaml
+
 Mutation = Callable[[bytes, Random], bytes]
 
 ODD_VALUES: tuple[Any, ...] = (
@@ -59,6 +61,18 @@ def change_field(data: bytes, random: Random) -> bytes:
     _spoil(random.choice(holders), random)
     spoilt = json.dumps(content).encode("utf-8", "replace")
     return spoilt if whole is not None else b"\n".join([*lines[:number], spoilt, *lines[number + 1 :]]) + b"\n"
+
+
+def change_yaml(data: bytes, random: Random) -> bytes:
+    """A YAML file with a field of another value, without one, or with one more; its header stays."""
+    content = yaml.safe_load(data)
+    holders = [content, *(held for held in _walk(content) if isinstance(held, dict | list) and held)]
+    for _ in range(random.choice((1, 1, 2))):
+        holder = random.choice(holders)
+        if holder:
+            _spoil(holder, random)
+    spoilt = yaml.safe_dump(content, allow_unicode=True, sort_keys=False).encode("utf-8", "replace")
+    return data.partition(b"\n")[0] + b"\n" + spoilt if data.startswith(b"#") else spoilt
 
 
 MUTATIONS: tuple[Mutation, ...] = (

@@ -22,6 +22,9 @@ REMEDIES = {
     errno.EDQUOT: "free some of your quota and run again; what was recorded is kept",
     errno.EROFS: "choose a folder that can be written to",
     errno.EACCES: "choose a folder that you may write to",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.ELOOP: "its links lead in a circle; choose another folder",
 }
 """The remedy for an error of the system, by its number."""
 

@@ -117,6 +117,10 @@ def _refusal(kind: Any, error: ValidationError, where: Callable[[str], str]) -> 
         example = context["example"]
         hint = f"give e.g. {example if '=' in example else f'{key}={example}'}"
         return UserError(f"{key} {shown(value)} is not {context['expected']}: {hint}{source}.")
+    if fault["type"] == "list_type":
+        return UserError(
+            f"{key} {shown(value)} is not a list of groups of keys: give it in a file, or as [{{KEY:VALUE}}]{source}."
+        )
     return not_a_group(kind, key, value, source)
 
 

@@ -143,7 +143,7 @@ def test_settings_may_be_given_together_and_taken_out() -> None:
         (["seeds=2000000000"], "is not a number of seeds, at most 1000000"),
         (["seeds=range(1000000000000)"], "has more than 1000000 values"),
         (["seeds=shuffle(range(1000000000000))"], "has more than 1000000 values"),
-        (["horizons=100000000"], "at most 10000:"),
+        (["horizons=100000000"], "is not a positive number of steps up to 10000"),
         (["max_rows=1e23"], "max_rows 1e+23 is not a whole number from 1 to"),
         (["max_rows=true"], "max_rows true is not a whole number"),
         (["max_rows='64'"], "max_rows '64' is not a whole number"),
@@ -234,6 +234,11 @@ def test_grasp_config_shows_every_key_with_its_source(command: str, capsys: pyte
     assert top >= {"output", *({"tasks", "planners", "seeds"} if issubclass(COMMANDS[command], GridConfig) else ())}
     assert "conf/" in text
     yaml.safe_load(text.partition("\n\n")[0])
+
+
+def test_grasp_config_tune_shows_the_space_that_the_study_would_search(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "tune", "planner=cem"]) == 0
+    assert "conf/space/cem.yaml" in capsys.readouterr().out
 
 
 def test_grasp_config_names_file_override_rule_and_tuned_file(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,7 @@ BAD = {
         "faster names gd on tiny at horizon 10 twice"
     ),
     "sensitivity.noise [0]": "sensitivity.noise is 0: give a number above 0.",
-    "tuning.trials 0": "tuning.trials 0 is not a whole number >= 1",
+    "tuning.trials 0": "tuning has trials 0: give a whole number above 0",
     "hours 0.001": "more than hours=0.001: give fewer trials, tests or seeds, or a larger hours=.",
 }
 
