@@ -77,7 +77,7 @@ class Room:
             (self.root / "cwd" / each.name).symlink_to(each)
 
     def left(self) -> list[str]:
-        """What lies in them besides the links."""
+        """The files that lie in them besides the links."""
         own = (path for path in self.root.rglob("*") if not path.is_symlink())
         return sorted({str(path.relative_to(self.root)) for path in own} - {"cwd", "home", "tmp", *_REPORTS})
 

@@ -42,7 +42,7 @@ PLACES = ("output", "storage", "out", "page", "optuna.storage")
 
 @dataclass
 class Found:
-    """What fuzzed command lines did."""
+    """The results of fuzzed command lines."""
 
     ends: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ def shared(folder: Path) -> Path:
 
 
 def faults(line: Line, ended: Ended, room: Room) -> list[str]:
-    """What a command line did wrong."""
+    """The fault of a command line."""
     found = list(ended.notes)
     if ended.signal:
         found.append(f"ended by signal {ended.signal} ({CPU_SECONDS} s of processor time, or {SECONDS} s)")
@@ -109,7 +109,7 @@ def _within(path: Path, places: Iterable[Path]) -> bool:
 
 
 def look(line: Line) -> Look:
-    """What a child does after its command line: it composes the same words again, and compares with what was typed."""
+    """The work of a child after its command line: it composes the same words again, and compares with what was typed."""
 
     def compare(code: int | None, out: str) -> list[str]:
         if code not in (None, 0) or not line.command or not line.given:
