@@ -80,7 +80,7 @@ def _in_addresses(text: str) -> Iterator[str]:
 
 
 def _unclear(text: str) -> Iterator[str]:
-    """What follows the scheme of addresses in which it is unknown where the password ends."""
+    """The rest of each address whose password has no clear end."""
     for scheme, rest in addresses(text):
         if rest.count("@") > 1 or re.search(r"[?#]", rest[: user_info_end(scheme, rest)]):
             yield rest

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.core.messages import mask_text, mask_token, mask_uri, mask_values, mask_words, visible
-from orchestrator.core.secrets import Secrets, one_line
+from orchestrator.core.secrets import Secrets, one_line, variable_in
 
 LATTER = "nt3d-x7"
 PASSWORDS = [f"pl4{between}{LATTER}" for between in " '\"\\/@%\n\té墙#?[:&=,"] + [
@@ -95,3 +95,20 @@ def test_masks_of_addresses() -> None:
 
 def test_control_characters_do_not_reach_a_terminal() -> None:
     assert visible("a\x1b[31mb\x07\x9b\u202ec\nd\t墙") == "a\\x1b[31mb\\x07\\x9b\\u202ec\nd\t墙"
+
+
+def test_an_error_quotes_no_secret_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "planted-1/é planted-2")
+    for quoted in ("planted-1/é planted-2", "planted-1%2F%C3%A9%20planted-2", "planted-1/Ã© planted-2", "planted-2"):
+        assert "planted" not in one_line(ValueError(f"refused {quoted}"))
+
+
+def test_a_library_that_quotes_a_part_of_a_password_shows_nothing() -> None:
+    secrets = Secrets.of(["http://me:planted-1 '\"\\planted-2@h.example.org:5000"], {})
+    assert secrets.scrub("Host 'me:planted-1 \\'\"' at h.example.org") == "Host 'me:*** \\'\"' at h.example.org"
+
+
+def test_a_text_with_the_secret_of_a_variable_names_the_variable() -> None:
+    environment = {"A_TOKEN": "planted-1", "SHORT_TOKEN": "smoke", "NAME": "planted-2"}
+    assert variable_in("run-planted-1", environment) == "A_TOKEN"
+    assert variable_in("smoke planted-2", environment) is None

@@ -173,6 +173,7 @@ def test_a_refusal_by_the_store_is_one_sentence(bucket: Bucket, monkeypatch: pyt
         ("s3://key:secret@bucket/x", "given with credentials: leave them out and set AWS_ACCESS_KEY_ID"),
         ("hdfs://name/x", "hdfs://name/x is not a valid storage: give a folder, or a URI that begins with file://, s3://"),
         ("s3:///x", "names no bucket: give e.g. s3://bucket/folder"),
+        ("file://me:secret@h/x", "'file://h/x' names a host, and file:// means this machine: give file:///FOLDER"),
     ],
 )
 def test_uris_that_are_not_storage_are_refused_without_their_secrets(uri: str, said: str) -> None:

@@ -181,7 +181,7 @@ def calling_archive(base: Base, file: Path, port: int) -> dict[str, object]:
 
 
 def test_nothing_of_it_is_followed(
-    base: Base, folder: Path, tmp_path: Path, listener: tuple[int, list[object]], monkeypatch: pytest.MonkeyPatch
+    base: Base, tmp_path: Path, listener: tuple[int, list[object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its tracking server, its object store, its Ray cluster and its output folder stay unknown to every command."""
     port, calls = listener
@@ -194,7 +194,8 @@ def test_nothing_of_it_is_followed(
     }
     for name, value in credentials.items():
         monkeypatch.setenv(name, value)
-    file, output = tmp_path / "x.zip", f"output={folder}"
+    file, folder = tmp_path / "x.zip", tmp_path / "outputs"
+    output = f"output={folder}"
     config = calling_archive(base, file, port)
     assert main(["import", str(file), output]) == 0
     kept = yaml.safe_load((folder / "sweeps" / "few" / "config.yaml").read_text())
@@ -213,6 +214,7 @@ def test_nothing_of_it_is_followed(
         assert main([*words, output]) == 0
     assert served.read_text() == outputs.tracking_uri
     assert calls == []
+    assert {one.name for one in tmp_path.iterdir()} == {"x.zip", "outputs"}
     texts = [one.read_bytes() for one in folder.rglob("*") if one.is_file()]
     assert not [text for text in texts if b"planted" in text or f":{port}".encode() in text]
 

@@ -97,6 +97,17 @@ def test_interpolation_works_in_every_value(monkeypatch: pytest.MonkeyPatch) -> 
     assert (found.config.seeds, found.config.output, found.config.max_rows) == ((0, 1, 2), Path("/tmp/2025_11"), 3)
 
 
+@pytest.mark.parametrize("word", ["name=${oc.env:A_TOKEN}", "name=a-planted-1", "planners.gd.settings.odd=[x,planted-1]"])
+def test_a_secret_of_the_environment_becomes_no_name(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "planted-1")
+    assert main(["sweep", "--dry-run", *SMOKE, word]) == 2
+    error = capsys.readouterr().err
+    assert "holds the secret of the environment variable A_TOKEN" in error
+    assert "planted" not in error
+
+
 def test_settings_may_be_given_together_and_taken_out() -> None:
     found = compose(SweepConfig, [*SMOKE, "planners.gd.settings={iterations: 4, lr: 0.5}"])
     assert found.forced == {"gd": {"iterations": 4, "lr": 0.5}}

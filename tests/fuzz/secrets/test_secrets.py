@@ -8,14 +8,14 @@ from random import Random
 
 import pytest
 
-from tests.fuzz.secret_search import Planted, hits, spellings
-from tests.fuzz.secret_ways import ways
-from tests.fuzz.secrets import leaks, repeating_server, swept
+from tests.fuzz.secrets.giving import leaks, repeating_server, swept
+from tests.fuzz.secrets.search import Planted, hits, spellings
+from tests.fuzz.secrets.ways import ways
 
 PLANTED = Planted.of(Random(0))
 QUICK = [name for name, way in ways(PLANTED).items() if not way.slow and not way.process]
 PLANNED = ["library fails"]
-MOST = 20
+MOST = 10
 """Quick ways of a test run; all are tried by hand."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from tests.fuzz.secret_search import Planted
+from tests.fuzz.secrets.search import Planted
 
 CLOSED = "127.0.0.1:9"
 """A host and port at which nobody answers."""

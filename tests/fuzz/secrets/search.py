@@ -46,7 +46,7 @@ class Planted:
 
     @property
     def needles(self) -> list[str]:
-        """What must be found nowhere: the parts and the spellings of all three."""
+        """Texts to search for: the parts and the spellings of all three."""
         found = [needle for each in (self.password, self.token, self.key) for needle in (*_parts(each), *spellings(each))]
         return list(dict.fromkeys(found))
 
