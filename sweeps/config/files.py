@@ -39,7 +39,8 @@ def check_files(extra: Path) -> None:
             file.stem not in ours.get(group, ()),
             f"config {str(file)!r} has the name of a {group} of ours, which would be used instead: give it another name.",
         )
-        load_yaml(file, "config")
+        body = load_yaml(file, "config")
+        require(body is None or isinstance(body, dict), f"config {str(file)!r} is not a group of keys: write lines KEY: VALUE.")
         require(
             file.read_bytes()[:2] not in (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb"),
             f"config {str(file)!r} begins with a byte order mark, which Hydra does not read: save it as UTF-8 without one.",

@@ -175,7 +175,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
 def with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
     """The overrides, with the space named like the planner unless they give one."""
     given = assignments(overrides, TuneConfig)
-    if any(each.key == "space" for each in given):
+    if any(each.key == "space" and each.value is not None for each in given):
         return list(overrides)
     planners = [each.value for each in given if each.key == "planner"]
     label = planners[-1] if planners else "grasp"

@@ -51,6 +51,14 @@ def test_what_was_found_is_refused_in_one_sentence(words: list[str], sentence: s
     assert ended.said.count("\n") == 1
 
 
+def test_a_config_that_is_one_value_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "mine.yaml").write_text("7", encoding="utf-8")
+    ended = run(["config", "backend=mine", "--conf", str(tmp_path)])
+    file = tmp_path / "backend" / "mine.yaml"
+    assert ended.said == f"grasp: config '{file}' is not a group of keys: write lines KEY: VALUE.\n"
+
+
 @pytest.mark.parametrize(
     "content",
     [
