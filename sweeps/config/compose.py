@@ -8,6 +8,7 @@ rules (`Composed.forced`).
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -241,7 +242,9 @@ def _change(config: DictConfig, each: Assignment, kind: type[Config]) -> None:
 def _resolved(config: DictConfig, kind: type[Config]) -> dict[str, Any]:
     """The values in plain containers; what an interpolation gives is read by the rules of overrides, unless it is a text."""
     try:
-        raw, plain = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # `${oc.deprecated:key}` warns
+            raw, plain = (OmegaConf.to_container(config, resolve=resolve) for resolve in (False, True))
     except OmegaConfBaseException as error:
         raise _unresolved(error) from error
     return cast("dict[str, Any]", _decoded(raw, plain, kind, ""))

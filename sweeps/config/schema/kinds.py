@@ -50,6 +50,10 @@ class Kind:
             raise PydanticCustomError("kind", "{expected}", {"expected": self.expected, "example": self.example}) from error
 
 
+def _one(what: str) -> str:
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
+
+
 def whole(low: int, high: int = MANY, example: int | None = None, null: bool = False) -> Kind:
     """A whole number from `low` to `high`."""
 
@@ -80,7 +84,7 @@ def number(
         return float(value)
 
     bounds = f"{'>' if above else '>='} {low:g}" + ("" if high == math.inf else f" and <= {high:g}")
-    return Kind(f"a {what} {bounds}{' or null' if null else ''}", accept, example, optional=null)
+    return Kind(f"{_one(what)} {bounds}{' or null' if null else ''}", accept, example, optional=null)
 
 
 def seconds(example: int | float) -> Kind:
@@ -107,7 +111,7 @@ def text(what: str = "text", example: str = "TEXT", null: bool = False) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"a {what} (in a file, put it in quotes)", accept, example, text=True, optional=null)
+    return Kind(f"{_one(what)} (in a file, put it in quotes)", accept, example, text=True, optional=null)
 
 
 def folder(example: str = "FOLDER", null: bool = False) -> Kind:
@@ -157,7 +161,7 @@ def folder_name(what: str, null: bool = False) -> Kind:
             raise ValueError
         return file_name(what, value)
 
-    return Kind(f"a {what} (in a file, put it in quotes)", accept, "NAME", text=True, optional=null)
+    return Kind(f"{_one(what)} (in a file, put it in quotes)", accept, "NAME", text=True, optional=null)
 
 
 def one_of(what: str, names: Collection[str]) -> Kind:
@@ -168,7 +172,7 @@ def one_of(what: str, names: Collection[str]) -> Kind:
             raise UnknownNameError(what, value, names)
         return str(value)
 
-    return Kind(f"a {what}", accept, text=True)
+    return Kind(f"{_one(what)}", accept, text=True)
 
 
 def axis(of: Callable[[Any], object], text: bool = False, null: bool = False) -> Kind:
@@ -191,7 +195,7 @@ def texts(what: str, null: bool = False, example: str = "[A,B]") -> Kind:
             found.append(each)
         return tuple(found)
 
-    return Kind(f"a {what} or a list of them (in a file, put each in quotes)", accept, example, text=True, listed=True)
+    return Kind(f"{_one(what)} or a list of them (in a file, put each in quotes)", accept, example, text=True, listed=True)
 
 
 def scalar() -> Kind:

@@ -77,9 +77,9 @@ def refusing() -> Iterator[str]:
     [
         ("tracking.uri=htp://tracking:5000", "unknown scheme of tracking.uri 'htp': did you mean 'http'"),
         ("tracking.uri=tracking:5000", "has no scheme: give e.g. http://tracking:5000"),
-        ("tracking.enabled=perhaps", "tracking.enabled 'perhaps' is neither true nor false"),
+        ("tracking.enabled=perhaps", "tracking.enabled 'perhaps' is not true or false"),
         ("tracking.url=http://tracking", "unknown config key 'tracking.url': did you mean 'tracking.uri'"),
-        ("tracking.experiment=''", "tracking.experiment is empty"),
+        ("tracking.experiment=''", "tracking.experiment '' is not an experiment's name"),
     ],
 )
 def test_a_wrong_address_is_one_sentence_before_anything_is_planned(capsys, model, tmp_path, word, sentence):
@@ -209,6 +209,6 @@ def test_ui_says_where_a_server_is(capsys, tmp_path):
 
 
 def test_an_override_that_cannot_be_read_is_shown_without_its_password(capsys, model, tmp_path):
-    code, _, said = sweep(capsys, model, tmp_path, "tracking.uri=http://me:sec,ret{@tracking")
+    code, _, said = sweep(capsys, model, tmp_path, "planners.gd.settings.lr=http://me:sec,ret{@tracking")
     assert code == 2
     assert "sec,ret" not in said
