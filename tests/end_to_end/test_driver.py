@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from orchestrator.core.cell import Named, Point
 from orchestrator.core.portion import Portion
 from orchestrator.driver.join_requests import JoinRequest, JoinRequests
 from orchestrator.driver.status import Status, StatusWriter, WorkerStatus
@@ -21,7 +22,7 @@ from orchestrator.scheduling.durations import DurationModel
 from orchestrator.testing import plane_point, quick_result
 from orchestrator.workers.backend import InlineBackend
 from sweeps.cli.main import main
-from sweeps.config.grid import Grid
+from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.config.saved_sweep import read_saved
 from sweeps.console.display import LINE_EVERY, View
@@ -153,7 +154,7 @@ def test_two_sweeps_share_a_run_and_each_gets_its_table(model: Path, tmp_path: P
     code, printed, said = run(capsys, "sweep", "--conf", conf, "sweep=one,two", "tracking.enabled=false", *words)
     assert code == 0, said
     assert ledger_rows(tmp_path / "out") == 5
-    assert "sweep one and sweep two: 5 cells, 5 to plan" in printed
+    assert "sweep one (3 seeds from 0) and sweep two (5 seeds from 0): 5 cells, 5 to plan" in printed
     for name in ("one", "two"):
         assert (tmp_path / "out" / "sweeps" / name / "report.csv").exists()
         assert json.loads((tmp_path / "out" / "sweeps" / name / "status.json").read_text(encoding="utf-8"))["state"] == "done"
@@ -204,7 +205,8 @@ def test_progress_as_json_lines_or_not_at_all(model: Path, tmp_path: Path, capsy
 
 
 def test_another_grid_of_the_same_name_is_reported_and_kept(tmp_path: Path) -> None:
-    outputs, grid = Outputs(tmp_path), Grid("s", (), (0, 1, 2))
+    point = Point(Named.of("wall"), "wall", "digest", Named.of("gd"), 10)
+    outputs, grid = Outputs(tmp_path), Grid("s", (Entry("wall", "gd", "px", point),), (0, 1, 2))
     assert outputs.save(grid, "a: 1") is None
     assert outputs.save(grid, "a: 2") is None
     said = outputs.save(replace(grid, seeds=(1, 2, 3, 4)), "a: 3")
@@ -214,7 +216,7 @@ def test_another_grid_of_the_same_name_is_reported_and_kept(tmp_path: Path) -> N
     assert outputs.load("s").seeds == (1, 2, 3, 4)
 
 
-def test_requests_are_taken_once_and_nonsense_is_removed(tmp_path: Path) -> None:
+def test_requests_are_taken_once_and_nonsense_is_set_aside(tmp_path: Path) -> None:
     join_requests = JoinRequests(tmp_path / "inbox")
     assert join_requests.take() == []
     join_requests.submit(JoinRequest("one"))
@@ -222,7 +224,7 @@ def test_requests_are_taken_once_and_nonsense_is_removed(tmp_path: Path) -> None
     (tmp_path / "inbox" / "x.json").write_text("[]", encoding="utf-8")
     assert {request.sweep for _, request in join_requests.take()} == {"one", "two"}
     assert join_requests.take() == []
-    assert not list((tmp_path / "inbox").iterdir())
+    assert [file.name for file in (tmp_path / "inbox").iterdir()] == ["x.json.spoilt-1"]
     request_id = join_requests.submit(JoinRequest("three"))
     assert join_requests.is_pending(request_id)
     assert join_requests.refusal(request_id) is None
@@ -231,7 +233,7 @@ def test_requests_are_taken_once_and_nonsense_is_removed(tmp_path: Path) -> None
     assert not join_requests.is_pending(request_id)
     assert join_requests.refusal(request_id) == "no such model"
     join_requests.withdraw(request_id)
-    assert not list((tmp_path / "inbox").iterdir())
+    assert [file.name for file in (tmp_path / "inbox").iterdir()] == ["x.json.spoilt-1"]
 
 
 def test_status_survives_its_file(tmp_path: Path) -> None:
