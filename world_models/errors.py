@@ -22,7 +22,7 @@ def brief(value: object) -> str:
     """A number or text for a sentence, at most about 60 characters: a number too large for a float by its first digits."""
     if isinstance(value, int) and abs(value) >= 10**300:
         return f"about 10^{round((abs(value).bit_length() - 1) * 0.30103)}" if value > 0 else "below -10^300"
-    text = repr(value)
+    text = f"{value:g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -251,6 +251,7 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import from_table
 from tests.orchestrator.tracking.test_tracking_faults import CELLS
 from tests.support.tracking_bench import Bench
+from world_models.files.writing import write_error
 uri, folder, through = sys.argv[1:]
 bench = Bench(uri, Path(folder), Path(folder), "driver", through=through)
 tracker = bench.background(CELLS, CELLS)
@@ -313,7 +314,7 @@ def test_an_outbox_that_cannot_be_written_stops_neither_sweep_nor_tracking(tmp_p
     bench.outbox.root.mkdir()
 
     def full(record: object) -> str:
-        raise OSError(28, "No space left on device")
+        raise write_error(bench.outbox.root, OSError(28, "No space left on device"))
 
     bench.outbox.add = full  # pyright: ignore[reportAttributeAccessIssue]
     assert swept(bench).finish() is None
