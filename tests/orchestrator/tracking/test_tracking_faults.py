@@ -21,6 +21,7 @@ from orchestrator.tracking.background_tracker import BackgroundTracker
 from orchestrator.tracking.mlflow_store import UnavailableError
 from tests.support.proxy import FaultyProxy
 from tests.support.tracking_bench import Bench, cells_of
+from world_models.files.writing import write_error
 
 HORIZONS, SEEDS = (4, 6, 8), range(3)
 CELLS = cells_of(HORIZONS, SEEDS)
