@@ -37,6 +37,7 @@ from sweeps.running.progress import Tally
 from sweeps.running.second_driver import RequestedSweeps
 from sweeps.running.status_view import Heartbeat, status
 from tests.support.small_sweeps import GRID, ROOT, grasp_command, start_grasp, tiny_model, until
+from world_models.files.reading import to_json
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,8 @@ def saved(name: str, model: Path, folder: Path, *words: str) -> Grid:
 
 def said_by(name: str, holder: Holder | None, state: str = "planning") -> Status:
     host, pid = (holder.host, holder.pid) if holder is not None else ("elsewhere", 1)
-    return Status((name,), host, pid, state, 1, 65.0, 8, 2, 3, 0, 1.0)
+    process = holder.process if holder is not None else None
+    return Status((name,), host, pid, state, 1, 65.0, 8, 2, 3, 0, 1.0, process=process)
 
 
 def test_a_signal_is_heard_whatever_the_main_thread_holds() -> None:
@@ -179,9 +181,9 @@ def test_a_name_is_free_again_when_the_driver_that_had_it_is_dead(model: Path, t
     words = ["sweep", *GRID, "name=old", "seeds=3", f"world_models={model}", f"output={tmp_path}"]
     ledger = Ledger(Outputs(tmp_path).ledger)
     with ledger.writer():
-        file.write_text(said_by("old", None).to_json(), encoding="utf-8")
+        file.write_text(to_json(said_by("old", None)), encoding="utf-8")
         assert _sentence(words).endswith("or let it plan this sweep too with --join.")
-        file.write_text(said_by("old", ledger.holder()).to_json(), encoding="utf-8")
+        file.write_text(to_json(said_by("old", ledger.holder())), encoding="utf-8")
         assert "a sweep named old is running with another grid" in _sentence(words)
 
 
@@ -205,19 +207,19 @@ def test_status_distinguishes_a_sweeps_own_driver_from_others(model: Path, tmp_p
         return stream.getvalue()
 
     assert "0/4 cells are in the ledger" in shown()
-    file.write_text(said_by("s", None).to_json(), encoding="utf-8")
+    file.write_text(to_json(said_by("s", None)), encoding="utf-8")
     ledger = Ledger(outputs.ledger)
     with ledger.writer():
         holder = ledger.holder()
         text = shown()
         assert "its driver (host elsewhere, pid 1) is gone without a word, after 1 min 5 s; it was planning" in text
         assert f"another driver writes to the ledger now ({holder}): with --join" in text
-        file.write_text(said_by("s", holder).to_json(), encoding="utf-8")
+        file.write_text(to_json(said_by("s", holder)), encoding="utf-8")
         assert "sweep s: planning on" in shown()
         assert "5/8 cells  2 were there" in shown()
-        file.write_text(said_by("s", holder).to_json()[:40], encoding="utf-8")
-        assert "another version of grasp-orchestrator wrote it" in shown()
-        file.write_text(said_by("s", None).to_json(), encoding="utf-8")
+        file.write_text(to_json(said_by("s", holder))[:40], encoding="utf-8")
+        assert "is not a driver's status" in shown()
+        file.write_text(to_json(said_by("s", None)), encoding="utf-8")
         saved("t", model, tmp_path, "seeds=3")
         assert "sweep s: 5/8 cells, its driver died planning" in shown(None)
     assert "the same `grasp sweep` goes on with it" in shown()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.secrets import Secrets
 from orchestrator.tracking.mlflow_store import MlflowStore, UnavailableError
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.console.log_file import LogFile, log_to
@@ -106,7 +107,7 @@ def test_a_log_that_cannot_be_written_prints_nothing(disk: Path, fill: Path, cap
     before = logger.handlers
     try:
         for file in (disk / "log.txt", disk / "filler" / "log.txt"):
-            log_to(file)
+            log_to(file, Secrets())
             for _ in range(3):
                 logger.warning("tracking: %s", "https://user:hunter2@host/x")
         assert [type(handler) for handler in logger.handlers] == [LogFile]
@@ -116,7 +117,7 @@ def test_a_log_that_cannot_be_written_prints_nothing(disk: Path, fill: Path, cap
 
 
 def test_a_log_has_no_password(tmp_path: Path) -> None:
-    handler = LogFile(tmp_path / "log.txt")
+    handler = LogFile(tmp_path / "log.txt", Secrets())
     handler.emit(logging.LogRecord("orchestrator", logging.WARNING, "", 1, "at %s: 墙", ("https://user:hunter2@host/x",), None))
     handler.close()
     said = (tmp_path / "log.txt").read_text(encoding="utf-8")
