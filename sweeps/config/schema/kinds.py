@@ -46,7 +46,7 @@ class Kind:
             return self.accept(value)
         except UserError:
             raise
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise PydanticCustomError("kind", "{expected}", {"expected": self.expected, "example": self.example}) from error
 
 

@@ -145,6 +145,7 @@ def test_settings_may_be_given_together_and_taken_out() -> None:
         (["seeds=shuffle(range(1000000000000))"], "has more than 1000000 values"),
         (["horizons=100000000"], "is not a positive number of steps up to 10000"),
         (["max_rows=1e23"], "max_rows 1e+23 is not a whole number from 1 to"),
+        ([f"target_seconds={10**400}"], "is not a number of seconds"),
         (["max_rows=true"], "max_rows true is not a whole number"),
         (["max_rows='64'"], "max_rows '64' is not a whole number"),
         (["target_seconds=.inf"], "target_seconds"),
