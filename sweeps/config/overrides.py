@@ -31,8 +31,8 @@ ALIASES = {
 """Singular keys that people type where a grid wants lists."""
 
 _KEY = re.compile(r"[^\s=@:,'\"\[\]{}()$\\]+")
-_LIST = re.compile(r"[^'\"{}()\\$\[\]]*")
-"""A list of plain texts, without quotes and brackets of its own."""
+_LIST = re.compile(r"(?P<bracket>\[)?(?P<texts>[^'\"{}()\\$\[\]]*)(?(bracket)\])")
+"""A plain text, or a list of them in brackets or with commas, without quotes and brackets of their own."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def _assignment(word: str, kind: Any) -> Assignment:
     if expected is not None and expected.text and not expected.listed:
         return Assignment(word, given, key, _typed_text(word, raw, expected.optional))
     listed = key in kind.GROUPS or (expected is not None and expected.listed)
-    if listed and _LIST.fullmatch(raw.removeprefix("[").removesuffix("]")):
-        return Assignment(word, given, key, _texts(raw))
+    if listed and (plain := _LIST.fullmatch(raw)):
+        return Assignment(word, given, key, _texts(plain))
     value = _value(_parsed(word), given)
     if given in ALIASES and key != given and not isinstance(value, list):
         value = [value]  # `seed=7` is seed 7, whereas `seeds=7` is seven seeds
@@ -130,12 +130,11 @@ def _typed_text(word: str, raw: str, optional: bool) -> str | None:
     return raw
 
 
-def _texts(raw: str) -> object:
+def _texts(plain: re.Match[str]) -> object:
     """A text, or the list of the texts between commas, each as it was typed."""
-    listed = raw.startswith("[") or "," in raw
-    inner = raw.removeprefix("[").removesuffix("]")
-    found = [None if part == "null" else part for part in (each.strip() for each in inner.split(","))] if inner.strip() else []
-    return found if listed else found[0] if found else ""
+    parts = [part.strip() for part in plain["texts"].split(",")] if plain["texts"].strip() else []
+    found = [None if part == "null" else part for part in parts]
+    return found if plain["bracket"] or len(found) > 1 else found[0] if found else ""
 
 
 def _parsed(word: str) -> Override:

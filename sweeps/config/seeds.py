@@ -40,6 +40,6 @@ def _with_part(key: str, value: object, name: str, each: Assignment) -> object:
     if value is None:
         return {name: each.value}
     raise UserError(
-        f"{each.word!r} does not go with {key}={str(value)[:40].replace(' ', '')}, which is a list: "
+        f"{mask_token(each.word)!r} does not go with {key}={str(value)[:40].replace(' ', '')}, which is a list: "
         f"give {key}={{start:100,count:2}}, or the list alone."
     )

@@ -92,6 +92,7 @@ class _Reader(yaml.SafeLoader):
         """Nodes below and including a composed node, by its identity."""
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        """The next node, after its depth, its keys and what its aliases repeat were checked."""
         alias, event = self.check_event(yaml.AliasEvent), self.peek_event()
         self._depth += 1
         if self._depth > MAX_DEPTH:
@@ -138,6 +139,7 @@ class _Reader(yaml.SafeLoader):
             seen.add(key)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        """The value of a node; a ConstructorError names one that has none."""
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, OverflowError, TypeError, LookupError, AttributeError) as error:  # e.g. the date 2025-13-45
