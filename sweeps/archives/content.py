@@ -11,6 +11,7 @@ import yaml
 
 from orchestrator.core.cell import Scalar
 from sweeps.archives.members import REMEDY, refused
+from sweeps.config.axes import MAX_SEED, MOST_CELLS, MOST_POINTS
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.saved_sweep import WHAT, SavedSweep
 from world_models.errors import UserError
@@ -20,15 +21,10 @@ from world_models.files.yaml_reading import YamlError, load_yaml
 
 FORMAT = "grasp-sweep-1"
 """Format that an archive's manifest names."""
-MOST_POINTS = 100_000
-"""Most points of a grid that is imported."""
-MOST_CELLS = 10**8
-"""Most cells of a grid that is imported, planned or not."""
 OWN_KEYS = ("backend", "optuna", "output", "storage", "tracking")
 """Keys of a config that say where things go: those of an archive are never followed."""
 
 _LONGEST_LABEL = 500
-_HIGHEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def _grid_fault(grid: Grid) -> str | None:
     """The first value of a grid that no sweep makes, though it is of the right type, in a few words; None for a sound grid."""
     if len(grid.entries) > MOST_POINTS or len(grid.entries) * len(grid.seeds) > MOST_CELLS:
         return f"its grid has {len(grid.entries)} points and {len(grid.seeds)} seeds"
-    if max(grid.seeds) > _HIGHEST_SEED:
+    if max(grid.seeds) > MAX_SEED:
         return f"its grid has the seed {max(grid.seeds)}"
     faults = ((number, _entry_fault(entry)) for number, entry in enumerate(grid.entries))
     return next((f"point {number} of its grid {fault}" for number, fault in faults if fault is not None), None)
@@ -108,7 +104,7 @@ def _entry_fault(entry: Entry) -> str | None:
             return f"has the text {value[:40]!r}, which is neither a label nor a setting"
     if not all(0 < version < 2**31 for version in (point.algorithm_version, point.task_version, point.loader_version)):
         return "has a version that is not a whole number > 0"
-    if point.noise_seed is not None and not 0 <= point.noise_seed <= _HIGHEST_SEED:
+    if point.noise_seed is not None and not 0 <= point.noise_seed <= MAX_SEED:
         return f"has noise seed {point.noise_seed}"
     return None
 

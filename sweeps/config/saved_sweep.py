@@ -8,12 +8,10 @@ from pathlib import Path
 from orchestrator.core.cell import replan_every
 from sweeps.config.grid import Entry, Grid
 from world_models.files.reading import Count, read_json
+from world_models.tasks.base import LONGEST_HORIZON
 
 WHAT = "a sweep saved by this version"
 """The words for what such a file holds."""
-
-LONGEST_HORIZON = 1_000_000
-"""Environment steps; the steps of a plan are written out in memory."""
 
 
 @dataclass(frozen=True)
