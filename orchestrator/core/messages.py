@@ -13,9 +13,14 @@ HIDDEN = "***"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
 """URI schemes are short; without a limit, a long line of letters takes minutes to search."""
 _START = re.compile(_SCHEME)
-_URI = re.compile(rf"{_SCHEME}\S*")
+_URI = re.compile(rf"({_SCHEME}\S*)")
 _SPACED = re.compile(rf"{_SCHEME}[^\s/?#@:]*:(?!\d{{1,5}}\b)[^/?#@]{{0,200}}@\S*")
 """An address whose password has spaces: the user's colon is followed by more than a port, and an `@` comes later."""
+_LOOSE = re.compile(
+    r"(?:(?<=//)[\w.%+-]{1,100}:(?P<after_slashes>[^@/]{1,200})"
+    r"|(?<![\w.%+-])[\w.%+-]{1,100}:(?P<password>[^\s@/'\",:]{1,200}))@(?!sha256:)(?=[\w\[])"
+)
+"""User and password of an address whose scheme is missing or misspelt, e.g. `//me:secret@host`."""
 _PLACEHOLDERS = ("USER", "USER:PASSWORD")
 """User and password in our own sentences."""
 _SENSITIVE = re.compile(r"(?i)pass(word|wd)?$|pwd$|token|secret|credential|api_?key|access_?key|ssl_?key|signature$|^sig$")
@@ -87,7 +92,12 @@ def mask_text(text: str) -> str:
     """The text with every address, `password=...` and authorization in it masked, for error messages and files."""
     text = _SPACED.sub(lambda found: mask_uri(found[0]), text) if "@" in text else text
     text = _URI.sub(lambda found: mask_uri(found[0]), text)
+    text = "".join(part if _URI.fullmatch(part) else _masked_loosely(part) for part in _URI.split(text))
     return _HEADER.sub(rf"\1 {HIDDEN}", _PAIR.sub(rf"\1{HIDDEN}", text))
+
+
+def _masked_loosely(text: str) -> str:
+    return _LOOSE.sub(lambda found: found[0] if found[0][:-1] in _PLACEHOLDERS else f"{HIDDEN}@", text)
 
 
 def visible(text: str) -> str:
@@ -101,6 +111,12 @@ def texts_in(value: object) -> Iterator[str]:
         yield value
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
         yield from texts_in(item)
+
+
+def loose_passwords(text: str) -> list[str]:
+    """Passwords before an `@` that no scheme precedes."""
+    found = (each for each in _LOOSE.finditer(_URI.sub(" ", text)) if each[0][:-1] not in _PLACEHOLDERS)
+    return [each["after_slashes"] or each["password"] for each in found]
 
 
 def addresses(text: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus, unquote
 
-from orchestrator.core.messages import HIDDEN, addresses, is_sensitive, mask_text, user_info_end
+from orchestrator.core.messages import HIDDEN, addresses, is_sensitive, loose_passwords, mask_text, user_info_end
 
 _SHORTEST, _SHORTEST_VARIABLE, _SHORTEST_IN_VALUES = 3, 6, 8
 """Characters of a secret; variables also hold words such as `true`."""
@@ -61,6 +61,7 @@ def variable_in(text: str, environment: Mapping[str, str]) -> str | None:
 
 def _in_addresses(text: str) -> Iterator[str]:
     """Passwords, tokens that stand alone before the `@`, keys of object stores, and secret query parameters."""
+    yield from loose_passwords(text)
     for scheme, rest in addresses(text):
         end = user_info_end(scheme, rest)
         user, colon, password = rest[: max(0, end - 1)].partition(":")

@@ -41,9 +41,10 @@ def _plain(config: DictConfig, key: str) -> object:
     try:
         found = OmegaConf.select(config, key)
         was_text = OmegaConf.is_interpolation(config, key) and isinstance(found, str)
+        plain = OmegaConf.to_container(found, resolve=True) if isinstance(found, Container) else found
     except OmegaConfBaseException as error:
         raise _unresolved(error) from error
-    return _read(found) if was_text else OmegaConf.to_container(found, resolve=True) if isinstance(found, Container) else found
+    return _read(found) if was_text else plain
 
 
 def _read(text: str) -> object:
@@ -55,7 +56,7 @@ def _read(text: str) -> object:
 
 
 def _unresolved(error: OmegaConfBaseException) -> UserError:
-    sentence = mask_text(" ".join(str(error).split())[:300])
+    sentence = mask_text(" ".join(str(error).partition("full_key:")[0].split())[:300])
     return UserError(f"the config cannot be resolved ({sentence}): fix what stands in ${{...}}.")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from orchestrator.core.cell import Scalar
-from orchestrator.core.messages import mask_values
+from orchestrator.core.messages import mask_values, texts_in
 from sweeps.config.compose import Composed
 from sweeps.config.grid import PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.config.schema.configs import GridConfig
@@ -69,9 +69,10 @@ def settings_with_sources(
 
 
 def _flow(value: object) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()
+    style = '"' if any("\n" in text for text in texts_in(value)) else None
+    text = yaml.safe_dump(value, default_style=style, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()
     return text.removesuffix("\n...").strip()
 
 
 def _with_source(text: str, source: str) -> str:
-    return f"{text:{COLUMN}} # {source}" if source else text
+    return f"{text:{COLUMN}} # {' '.join(source.split())}" if source else text

@@ -1,5 +1,6 @@
 """Masks of passwords and keys: in addresses of any shape, and wherever a known secret is quoted."""
 
+import json
 import shlex
 
 import pytest
@@ -78,6 +79,8 @@ def test_secrets_of_the_environment_are_known_and_other_variables_are_not() -> N
         "see http://tracking:5000/a@b, sqlite:////tmp/mlflow.db or file:///x",
         "MLflow at http://10.0.0.1:5000 cannot be reached; write to me@example.org",
         "iterations=3 is no token, and neither is [1, 2]",
+        "see models:/push_t@best, image:tag@sha256:0a1b, git@example.org:a/b.git, 12:30@ and //HOST:PORT/x",
+        "give //USER:PASSWORD@HOST",
     ],
 )
 def test_sentences_without_a_secret_stay_as_they_are(text: str) -> None:
@@ -91,6 +94,27 @@ def test_masks_of_addresses() -> None:
     assert mask_uri("http://[unclosed") == "http://***"
     assert mask_text("password=hunter2-x and Authorization: Bearer abcdefgh123") == "password=*** and Authorization: Bearer ***"
     assert one_line(ValueError("no\nhttp://me:secret@h")) == "ValueError: no http://h"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "me:planted-1@localhost:1/x",
+        "//me:planted-1@[::1]/x",
+        "http//me:planted-1@localhost:1/x",
+        "http:/me:planted-1@host",
+        "http:/me:planted-1\\@host",
+        "htt\"://me:a planted-1@host",
+        "http'//me:planted-1@localhost",
+    ],
+)
+def test_a_password_is_masked_where_the_scheme_is_missing_or_misspelt(address: str) -> None:
+    for token in (address, f"tracking.uri={address}", f"'{address}'", f"lr={address} seeds=4"):
+        assert "planted-1" not in mask_text(token)
+        assert "planted-1" not in mask_token(token)
+        secrets = Secrets.of([token], {})
+        for quoted in (token, repr(token), ascii(token), json.dumps(token)):
+            assert "planted-1" not in secrets.scrub(f"cannot use {quoted}")
 
 
 def test_control_characters_do_not_reach_a_terminal() -> None:

@@ -171,6 +171,7 @@ def test_settings_may_be_given_together_and_taken_out() -> None:
         (["horizons=["], "cannot read 'horizons=['"),
         (["planners.gd.settings.lr=a[b"], "quote it twice"),
         (["planners.gd.settings.lr=${oc.env:NO_SUCH}"], "Environment variable 'NO_SUCH' not found"),
+        (["seed=${hydra:runtime.cwd}"], "HydraConfig was not set): fix what stands in"),
         (["output=${x}"], "Interpolation key 'x' not found"),
         (["name=.."], "sweep name '..' is not a file name"),
         (["name=."], "sweep name '.' is not a file name"),
@@ -238,6 +239,13 @@ def test_grasp_config_shows_every_key_with_its_source(command: str, capsys: pyte
     assert top >= {"output", *({"tasks", "planners", "seeds"} if issubclass(COMMANDS[command], GridConfig) else ())}
     assert "conf/" in text
     yaml.safe_load(text.partition("\n\n")[0])
+
+
+def test_grasp_config_of_a_text_of_two_lines_is_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "sweep", "goal_costs=a\nb", "planners.grasp.settings.noise_schedule='c\nd'"]) == 0
+    values = yaml.safe_load(capsys.readouterr().out.partition("\n\n")[0])
+    assert values["goal_costs"] == "a\nb"
+    assert values["planners"]["grasp"]["settings"]["noise_schedule"] == "c\nd"
 
 
 def test_grasp_config_tune_shows_the_space_that_the_study_would_search(capsys: pytest.CaptureFixture[str]) -> None:
