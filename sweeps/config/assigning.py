@@ -40,11 +40,11 @@ def _plain(config: DictConfig, key: str) -> object:
     """A key's resolved value in plain containers."""
     try:
         found = OmegaConf.select(config, key)
-        was_text = OmegaConf.is_interpolation(config, key) and isinstance(found, str)
+        interpolated = OmegaConf.is_interpolation(config, key)
         plain = OmegaConf.to_container(found, resolve=True) if isinstance(found, Container) else found
     except OmegaConfBaseException as error:
         raise _unresolved(error) from error
-    return _read(found) if was_text else plain
+    return _read(found) if interpolated and isinstance(found, str) else plain
 
 
 def _read(text: str) -> object:

@@ -70,7 +70,9 @@ def settings_with_sources(
 
 def _flow(value: object) -> str:
     style = '"' if any("\n" in text for text in texts_in(value)) else None
-    text = yaml.safe_dump(value, default_style=style, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False).strip()
+    text = yaml.safe_dump(
+        value, default_style=style, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False
+    ).strip()
     return text.removesuffix("\n...").strip()
 
 

@@ -104,7 +104,7 @@ def test_masks_of_addresses() -> None:
         "http//me:planted-1@localhost:1/x",
         "http:/me:planted-1@host",
         "http:/me:planted-1\\@host",
-        "htt\"://me:a planted-1@host",
+        'htt"://me:a planted-1@host',
         "http'//me:planted-1@localhost",
     ],
 )
