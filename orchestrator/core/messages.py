@@ -43,6 +43,8 @@ def mask_uri(uri: str) -> str:
     end = user_info_end(scheme, rest)
     if rest[: max(0, end - 1)] in _PLACEHOLDERS:
         return uri
+    if misplaced_password(rest):
+        return scheme + HIDDEN
     first = rest.find("@")
     if re.search(r"[/?#]", rest[first:end]) or re.search(r"[?#]", rest[:end]):
         return scheme + HIDDEN  # either the password has such characters, or an `@` stands in the path or query
@@ -60,6 +62,14 @@ def user_info_end(scheme: str, rest: str) -> int:
     in_path = scheme.lower() in ("http://", "https://") and "@" not in authority and (":" not in authority or port.isdigit())
     in_path = in_path and "@" not in _query_of(rest)
     return 0 if in_path else rest.rfind("@") + 1
+
+
+def misplaced_password(rest: str) -> str:
+    """The text where the port of an address without `@` should be, if it cannot be one: a password; else empty."""
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host, _, port = authority.partition(":")
+    misplaced = host and port and "@" not in rest and not host.startswith("[") and not re.fullmatch(r"\d+\W*|PORT\W*", port)
+    return port if misplaced else ""
 
 
 def _query_of(rest: str) -> str:

@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus, unquote
 
-from orchestrator.core.messages import HIDDEN, addresses, is_sensitive, loose_passwords, mask_text, user_info_end
+from orchestrator.core.messages import (
+    HIDDEN,
+    addresses,
+    is_sensitive,
+    loose_passwords,
+    mask_text,
+    misplaced_password,
+    user_info_end,
+)
 
 _SHORTEST, _SHORTEST_VARIABLE, _SHORTEST_IN_VALUES = 3, 6, 8
 """Characters of a secret; variables also hold words such as `true`."""
@@ -68,6 +76,8 @@ def _in_addresses(text: str) -> Iterator[str]:
         odd = re.search(r"[?#]", rest[:end]) is not None
         if password:
             yield password
+        if misplaced := misplaced_password(rest):
+            yield misplaced
         if (
             user
             and not odd

@@ -81,6 +81,7 @@ def test_secrets_of_the_environment_are_known_and_other_variables_are_not() -> N
         "iterations=3 is no token, and neither is [1, 2]",
         "see models:/push_t@best, image:tag@sha256:0a1b, git@example.org:a/b.git, 12:30@ and //HOST:PORT/x",
         "give //USER:PASSWORD@HOST",
+        "Ray at ray://head:10001, see http://[::1]:5000/x, (http://tracking:5000), s3://bucket/a:b and http://h:5000.",
     ],
 )
 def test_sentences_without_a_secret_stay_as_they_are(text: str) -> None:
@@ -106,6 +107,7 @@ def test_masks_of_addresses() -> None:
         "http:/me:planted-1\\@host",
         'htt"://me:a planted-1@host',
         "http'//me:planted-1@localhost",
+        "http://me:planted-1host/a b",
     ],
 )
 def test_a_password_is_masked_where_the_scheme_is_missing_or_misspelt(address: str) -> None:
