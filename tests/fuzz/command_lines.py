@@ -26,6 +26,7 @@ import yaml
 from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.schema.configs import COMMANDS
+from sweeps.tuning.spec import with_space
 from tests.fuzz.children import CPU_SECONDS, SECONDS, Ended, Look, Room, run
 from tests.fuzz.grammar import Line, Word, line
 from tests.fuzz.keys import options
@@ -139,7 +140,8 @@ def _composed(line: Line, words: Iterable[str]) -> dict[str, object] | None:
     """The values that a line with other words would be run with; None if it would be refused."""
     model = [f"world_model={line.words[1]}"] if line.words[0] == "train" else []
     try:
-        return compose(COMMANDS[line.command], [*model, *words], line.conf).masked
+        given = with_space(list(words), line.conf) if line.command == "tune" else words
+        return compose(COMMANDS[line.command], [*model, *given], line.conf).masked
     except UserError:
         return None
 
