@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from orchestrator.core.cell import Scalar
-from orchestrator.core.messages import mask_values, texts_in
+from orchestrator.core.messages import mask_values, texts_in, visible
 from sweeps.config.compose import Composed
 from sweeps.config.grid import PlannerEntry, SweepSpec, TaskEntry, spec_of
 from sweeps.config.schema.configs import GridConfig
@@ -77,4 +77,4 @@ def _flow(value: object) -> str:
 
 
 def _with_source(text: str, source: str) -> str:
-    return f"{text:{COLUMN}} # {' '.join(source.split())}" if source else text
+    return f"{text:{COLUMN}} # {visible(' '.join(source.split()))}" if source else text

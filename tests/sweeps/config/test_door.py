@@ -248,6 +248,13 @@ def test_grasp_config_of_a_text_of_two_lines_is_yaml(capsys: pytest.CaptureFixtu
     assert values["planners"]["grasp"]["settings"]["noise_schedule"] == "c\nd"
 
 
+def test_grasp_config_spells_control_characters_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "tracking.experiment=\x1b[2J"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert yaml.safe_load(text.partition("\n\n")[0])["tracking"]["experiment"] == "\x1b[2J"
+
+
 def test_grasp_config_tune_shows_the_space_that_the_study_would_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "tune", "planner=cem"]) == 0
     assert "conf/space/cem.yaml" in capsys.readouterr().out
