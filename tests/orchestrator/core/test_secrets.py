@@ -108,6 +108,8 @@ def test_masks_of_addresses() -> None:
         'htt"://me:a planted-1@host',
         "http'//me:planted-1@localhost",
         "http://me:planted-1host/a b",
+        "http:/{/me:planted-1@",
+        "http:(//me:planted-1@",
     ],
 )
 def test_a_password_is_masked_where_the_scheme_is_missing_or_misspelt(address: str) -> None:
