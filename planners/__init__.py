@@ -20,10 +20,12 @@ from planners.methods.icem import ICEM, ICEMSettings
 from planners.methods.latco import LatCo, LatCoSettings
 from planners.methods.mppi import MPPI, MPPISettings
 from planners.methods.random_shooting import RandomShooting, RandomShootingSettings
+from planners.plugin_kinds import PlannerKind, kind_of
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import check_problems
 from planners.settings import Scalar, Setting, Settings
-from world_models.errors import UnknownNameError, require
+from world_models.errors import require
+from world_models.plugins import PLUGINS, Kind
 
 PLANNERS: Mapping[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
     "grasp": (GraspSettings, GRASP),
@@ -34,14 +36,27 @@ PLANNERS: Mapping[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
     "latco": (LatCoSettings, LatCo),
     "random_shooting": (RandomShootingSettings, RandomShooting),
 }
-"""Settings class and planner class by planner name."""
+"""Settings class and planner class of our planners by name."""
+
+
+def planner_kind(name: str) -> PlannerKind:
+    """Settings class and maker of the planner called `name`, one of ours or a plug-in.
+
+    Raises UserError for an unknown name and for a plug-in that is not a planner.
+    """
+    if name in PLANNERS:
+        return PLANNERS[name]
+    return kind_of(PLUGINS.demand(Kind.PLANNER, name, PLANNERS))
+
+
+def knows_planner(name: str) -> bool:
+    """Whether a planner is one of ours or a plug-in that may be imported here."""
+    return name in PLANNERS or PLUGINS.find(Kind.PLANNER, name) is not None
 
 
 def planner_settings(name: str, settings: Mapping[str, Setting] | None = None) -> Settings:
     """Typed settings of the planner called `name`; raises UserError for an unknown name or setting, or a value out of range."""
-    if name not in PLANNERS:
-        raise UnknownNameError("planner", name, PLANNERS)
-    return PLANNERS[name][0].of(name, settings or {})
+    return planner_kind(name)[0].of(name, settings or {})
 
 
 @overload
@@ -51,12 +66,14 @@ def make_planner(planner: str, settings: Mapping[str, Setting] | None = None) ->
 def make_planner(planner: str | Settings, settings: Mapping[str, Setting] | None = None) -> Planner:
     """The planner that typed settings belong to, or the one called by a name, with a mapping of settings.
 
-    Raises UserError for settings of no planner in `PLANNERS`, an unknown name or setting, or a value out of range.
+    Raises UserError for settings of no planner of ours, an unknown name or setting, or a value out of range.
     """
-    typed = planner if isinstance(planner, Settings) else planner_settings(planner, settings)
-    found = [made for kind, made in PLANNERS.values() if kind is type(typed)]
-    require(bool(found), f"{type(typed).__name__} are settings of no known planner: register it in planners.PLANNERS.")
-    return found[0](typed)
+    if isinstance(planner, str):
+        kind, make = planner_kind(planner)
+        return make(kind.of(planner, settings or {}))
+    found = [made for kind, made in PLANNERS.values() if kind is type(planner)]
+    require(bool(found), f"{type(planner).__name__} are settings of no planner of ours: build your planner with them itself.")
+    return found[0](planner)
 
 
 def full_settings(name: str, settings: Mapping[str, Scalar] | None = None) -> dict[str, Scalar]:
@@ -66,23 +83,17 @@ def full_settings(name: str, settings: Mapping[str, Scalar] | None = None) -> di
 
 def setting_kinds(name: str) -> dict[str, str]:
     """Kinds of a planner's settings: `count`, `number`, `flag` or `choice`; UnknownNameError for an unknown planner."""
-    if name not in PLANNERS:
-        raise UnknownNameError("planner", name, PLANNERS)
-    return {field.name: str(field.metadata["kind"]) for field in fields(PLANNERS[name][0])}
+    return {field.name: str(field.metadata["kind"]) for field in fields(planner_kind(name)[0])}
 
 
 def check_setting(name: str, setting: str, value: Scalar) -> None:
     """Raise UserError unless one setting of a planner may have a value, whatever the others are."""
-    if name not in PLANNERS:
-        raise UnknownNameError("planner", name, PLANNERS)
-    PLANNERS[name][0].check_one(name, setting, value)
+    planner_kind(name)[0].check_one(name, setting, value)
 
 
 def row_settings(name: str) -> frozenset[str]:
     """Settings of a planner that may differ between the rows of one batch."""
-    if name not in PLANNERS:
-        raise UnknownNameError("planner", name, PLANNERS)
-    return frozenset(field.name for field in fields(PLANNERS[name][0]) if field.metadata.get("by_row"))
+    return frozenset(field.name for field in fields(planner_kind(name)[0]) if field.metadata.get("by_row"))
 
 
 def stacked_settings(name: str, rows: Sequence[Mapping[str, Setting]]) -> dict[str, Setting]:
@@ -125,7 +136,9 @@ __all__ = [
     "check_problems",
     "check_setting",
     "full_settings",
+    "knows_planner",
     "make_planner",
+    "planner_kind",
     "planner_settings",
     "row_settings",
     "setting_kinds",

@@ -20,9 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from planners import PLANNERS
+from planners import PLANNERS, planner_kind
 from planners.settings import Scalar
-from world_models.errors import UnknownNameError
 
 FROZEN = Path(__file__).with_name("frozen_defaults.json")
 """The defaults that ids are made with; `python -m tests.golden.make_identities` adds what it lacks."""
@@ -40,15 +39,13 @@ class FrozenDefaults:
 
 def algorithm_version(name: str) -> int:
     """The version of a planner's algorithm, as its settings class says it; UnknownNameError for an unknown planner."""
-    if name not in PLANNERS:
-        raise UnknownNameError("planner", name, PLANNERS)
-    return PLANNERS[name][0].algorithm_version
+    return planner_kind(name)[0].algorithm_version
 
 
 def identity_settings(name: str, version: int, settings: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """The settings that enter an id, of a planner that was run in a version of its algorithm.
 
-    Of a planner that is neither registered nor in the file nothing is known: all settings that are given enter it.
+    Of a planner that is not ours, such as a plug-in, all settings that are given enter it.
     """
     frozen = _frozen().get((name, version), FrozenDefaults())
     defaults = {**_declared(name), **frozen.unless_default}
@@ -60,7 +57,7 @@ def identity_settings(name: str, version: int, settings: Mapping[str, Scalar]) -
 
 
 def _declared(name: str) -> Mapping[str, Scalar]:
-    """The defaults of a planner's settings class; none for an unknown planner."""
+    """The defaults of a planner's settings class; none for one that is not ours."""
     return {one.name: cast(Scalar, one.default) for one in fields(PLANNERS[name][0])} if name in PLANNERS else {}
 
 

@@ -69,7 +69,7 @@ def test_settings_of_no_planner_are_refused() -> None:
     class OtherSettings(GDSettings):
         pass
 
-    with pytest.raises(UserError, match="OtherSettings are settings of no known planner"):
+    with pytest.raises(UserError, match="OtherSettings are settings of no planner of ours"):
         make_planner(OtherSettings())
 
 

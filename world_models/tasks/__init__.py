@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from world_models.errors import UnknownNameError, UserError
+from world_models.errors import UserError
+from world_models.plugins import PLUGINS, Kind, require_members
 from world_models.tasks.base import Problem, Rollout, Task, execute
 
 
@@ -25,17 +26,23 @@ def _push_t(**settings: object) -> Task:
 
 
 TASKS: dict[str, Callable[..., Task]] = {"wall": _wall, "point_maze": _point_maze, "push_t": _push_t}
-"""Task constructors by name; simulators are imported on first use."""
+"""Constructors of our tasks by name; simulators are imported on first use."""
 
 
 def make_task(name: str, **settings: object) -> Task:
-    """The task called `name` with the given settings; raises UserError for an unknown name or setting."""
-    if name not in TASKS:
-        raise UnknownNameError("task", name, TASKS)
+    """The task called `name`, one of ours or a plug-in, with the given settings.
+
+    Raises UserError for an unknown name or setting, and for a plug-in that is not a task.
+    """
+    plugin = None if name in TASKS else PLUGINS.demand(Kind.TASK, name, TASKS)
+    maker: Callable[..., Task] = TASKS[name] if plugin is None else plugin.value
     try:
-        return TASKS[name](**settings)
+        made = maker(**settings)
     except TypeError as error:
         raise UserError(f"task {name!r} does not take these settings ({error}).") from error
+    if plugin is not None:
+        require_members(f"task {name!r} of {plugin.home}", made, Task)
+    return made
 
 
 __all__ = ["TASKS", "Problem", "Rollout", "Task", "execute", "make_task"]
