@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from orchestrator.core.frozen import frozen, thawed
 from planners.identity import identity_settings
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -83,22 +84,26 @@ def planned_steps(mode: str, horizon: int) -> int:
 
 @dataclass(frozen=True)
 class Named:
-    """A registry name with its settings, e.g. task `wall` with kind and speed. Settings are sorted pairs: hashable."""
+    """A registry name with its settings, e.g. task `wall` with kind and speed. Settings are sorted pairs: hashable.
+
+    A list among the settings is kept as a tuple, and a mapping as a `FrozenMapping`.
+    """
 
     name: str
-    settings: tuple[tuple[str, Scalar], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", tuple(sorted(self.settings, key=lambda pair: pair[0])))
+        pairs = sorted(self.settings, key=lambda pair: pair[0])
+        object.__setattr__(self, "settings", tuple((name, frozen(value)) for name, value in pairs))
 
     @staticmethod
-    def of(name: str, settings: Mapping[str, Scalar] | None = None) -> Named:
+    def of(name: str, settings: Mapping[str, Any] | None = None) -> Named:
         """The name with the settings in a mapping."""
         return Named(name, tuple((settings or {}).items()))
 
-    def as_dict(self) -> dict[str, Scalar]:
-        """The settings as a mapping."""
-        return dict(self.settings)
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as a mapping of plain values."""
+        return {name: thawed(value) for name, value in self.settings}
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,8 @@ class Point:
     """Version of what makes a model of the checkpoint's format."""
     noise_seed: int | None = None
     """Which noise the problems are planned with; None: each problem's seed is that of its noise, too."""
+    code: tuple[tuple[str, str], ...] = ()
+    """Version or digest of the code of each plug-in that takes part, by its kind: `task`, `planner` or `goal_cost`."""
 
     @cached_property
     def point_id(self) -> str:
@@ -138,7 +145,8 @@ class Point:
         """The point in the plain values of `asdict` or JSON."""
         named = {key: Named(raw[key]["name"], tuple((k, v) for k, v in raw[key]["settings"])) for key in ("task", "planner")}
         weight = float(raw.get("disagreement", 0.0))  # whole floats may have become integers
-        return Point(**{**raw, **named, "disagreement": weight})
+        code = tuple((kind, code) for kind, code in raw.get("code", ()))
+        return Point(**{**raw, **named, "disagreement": weight, "code": code})
 
     def cell(self, seed: int) -> Cell:
         """The point's cell for a seed."""
@@ -182,13 +190,13 @@ def identity_of(point: Point) -> dict[str, object]:
 
     Always in it: the task with its settings, the model's content digest, the planner with the settings that
     `planners.identity.identity_settings` gives, the horizon and the execution mode. In it where it is not the default: the goal
-    cost, the disagreement, the noise seed, and the versions of algorithm, task and loader.
+    cost, the disagreement, the noise seed, the versions of algorithm, task and loader, and the code of plug-ins.
 
     Never in it, only recorded (`orchestrator.ledger.records`): the model's name, how tables call task and planner, the kernel
     and precision that were used, versions of simulators and libraries, device, threads, host, revision and config.
 
     Reserved for what is to come, by the same rule: `protocol` (how problems are posed and plans executed), `history` (what of
-    the past a model sees), `dataset` (digest and split of recorded problems) and `code` (of a plug-in: version or digest).
+    the past a model sees) and `dataset` (digest and split of recorded problems).
     """
     settings = identity_settings(point.planner.name, point.algorithm_version, point.planner.as_dict())
     identity: dict[str, object] = {
@@ -205,6 +213,7 @@ def identity_of(point: Point) -> dict[str, object]:
         "algorithm_version": (point.algorithm_version, 1),
         "task_version": (point.task_version, 1),
         "loader_version": (point.loader_version, 1),
+        "code": (dict(point.code), {}),
     }
     return identity | {name: value for name, (value, default) in unless_default.items() if value != default}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from orchestrator.core.cell import Point, Scalar, digest
-from planners import PLANNERS, row_settings, stacked_settings
+from planners import knows_planner, row_settings, stacked_settings
 from planners.settings import Setting
 
 
@@ -15,7 +15,7 @@ from planners.settings import Setting
 def kind_of(point: Point) -> str:
     """The point's kind: points of one kind have task, world model, horizon, mode and all settings that must agree in common."""
     # Nothing is known about the settings of a planner that only the evaluator can make, so all must agree.
-    by_row = row_settings(point.planner.name) if point.planner.name in PLANNERS else ()
+    by_row = row_settings(point.planner.name) if knows_planner(point.planner.name) else ()
     # None selects another algorithm, so rows with None and rows with a number do not mix.
     settings = {name: (value is None) if name in by_row else value for name, value in point.planner.settings}
     execution = [point.mode, point.goal_cost, point.disagreement]

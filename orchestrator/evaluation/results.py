@@ -187,6 +187,7 @@ def _identity(cell: Cell) -> dict:
         "task_version": point.task_version,
         "loader_version": point.loader_version,
         "noise_seed": point.noise_seed,
+        "code": canonical(dict(point.code)) if point.code else None,
         "seed": cell.seed,
     }
 

@@ -21,7 +21,7 @@ LAST_WITHOUT_VERSIONS = 4
 
 POINT_COLUMNS = (
     *("task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *("goal_cost", "disagreement", "algorithm_version", "task_version", "loader_version", "noise_seed"),
+    *("goal_cost", "disagreement", "algorithm_version", "task_version", "loader_version", "noise_seed", "code"),
 )
 """Columns that say which point a record is of."""
 
@@ -42,6 +42,7 @@ def point_of(row: Mapping[str, Any]) -> Point:
         task_version=row["task_version"] or 1,
         loader_version=row["loader_version"] or 1,
         noise_seed=row["noise_seed"],
+        code=tuple(sorted(json.loads(row["code"]).items())) if row["code"] else (),
     )
 
 

@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from planners.base import PlanStatus
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of `SCHEMA`; a ledger part of a newer one is refused, columns that an older one lacks are null.
 
 2 added `goal_cost` and `disagreement`, and `model_success` may be null; 3 added `worker_seconds` and `attempts`; 4 added
-`costs` and `distances`; 5 added `algorithm_version`, `task_version`, `loader_version`, `noise_seed`, `kernel` and `precision`.
+`costs` and `distances`; 5 added `algorithm_version`, `task_version`, `loader_version`, `noise_seed`, `kernel` and `precision`;
+6 added `code`.
 """
 
 ADDED = {
@@ -22,6 +23,7 @@ ADDED = {
     **dict.fromkeys(("worker_seconds", "attempts"), 3),
     **dict.fromkeys(("costs", "distances"), 4),
     **dict.fromkeys(("algorithm_version", "task_version", "loader_version", "noise_seed", "kernel", "precision"), 5),
+    "code": 6,
 }
 """The schema version that added a column; 1 for all others."""
 
@@ -52,6 +54,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("task_version", pa.int32(), True),
     ("loader_version", pa.int32(), True),
     ("noise_seed", pa.int64(), True),
+    ("code", pa.string(), True),
     ("seed", pa.int64(), False),
     ("status", pa.string(), False),
     ("error", pa.string(), True),
@@ -123,6 +126,8 @@ class CellResult:
     """Version of the loader of the model's checkpoint format."""
     noise_seed: int | None
     """Which noise the problem was planned with; None: that of its own seed."""
+    code: str | None
+    """Version or digest of the code of each plug-in by its kind, as a JSON object; None: none took part."""
     seed: int
     status: str
     """One of `STATUSES`."""

@@ -16,13 +16,14 @@ from orchestrator.artifacts.drawing import Drawing, Drawn, draw
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Named, Point, check_mode, replan_every
 from orchestrator.core.mixing import planner_settings
+from orchestrator.core.plugin_code import check_code
 from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.execution import numpy_of, plan_and_execute
 from orchestrator.evaluation.results import BatchResult, ExecutedBatch, ResourceUse, records_of, shares_of
 from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.ledger.records import CellResult
 from orchestrator.workers.devices import MemoryMeter, check_device
-from planners import PLANNERS, full_settings
+from planners import full_settings, knows_planner
 from planners import make_planner as _make_planner
 from planners.base import Planner
 from planners.identity import algorithm_version
@@ -79,6 +80,7 @@ def _check_versions(point: Point, task: Task, card: Mapping[str, object]) -> Non
         f"task {point.task.name}": (point.task_version, task.version),
         f"the loader of world model {point.model}": (point.loader_version, loader_version(card)),
     }
+    check_code(point.code, point.task.name, point.planner.name, point.goal_cost)
     for what, (asked, here) in found.items():
         require(asked == here, f"the cells are of version {asked} of {what}, and here is version {here}: run the sweep anew.")
 
@@ -143,6 +145,8 @@ class Evaluator:
 
     def _executed(self, batch: Batch) -> ExecutedBatch:
         point = batch.point
+        for each in {cell.point for cell in batch.cells if cell.point.code}:
+            check_code(each.code, each.task.name, each.planner.name, each.goal_cost)
         task = self._task(point.task)
         loaded = self._model(point)
         problems = tuple(self._problem(point, seed) for seed in batch.seeds)
@@ -194,7 +198,7 @@ class Evaluator:
 def _arithmetic(point: Point, loaded: LoadedModel) -> Arithmetic:
     """The kernel and precision of the model under the point's planner; full precision unless the planner chooses."""
     name, model = point.planner.name, loaded.model
-    settings = full_settings(name, point.planner.as_dict()) if name in PLANNERS else point.planner.as_dict()
+    settings = full_settings(name, point.planner.as_dict()) if knows_planner(name) else point.planner.as_dict()
     with matmul_precision(str(settings.get("precision", "highest")), model.device):
         return arithmetic_of(model, model.device, model.dtype)
 

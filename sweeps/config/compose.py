@@ -26,6 +26,7 @@ from orchestrator.core.messages import mask_text, mask_token, mask_values
 from orchestrator.core.secrets import variable_in
 from sweeps.config.assigning import assign, resolved
 from sweeps.config.files import CONF, SECTIONS, check_files, groups, header_faults
+from sweeps.config.options import with_plugins
 from sweeps.config.overrides import Assignment, assignments, override_text
 from sweeps.config.schema.check import has_key, typed, unknown_key
 from sweeps.config.schema.configs import Config
@@ -132,7 +133,7 @@ def _split(
     """The choices of files, in Hydra's words, and the other assignments. Raises UserError for an unknown option or key."""
     choices: list[str] = []
     changes: list[Assignment] = []
-    for each in given:
+    for each in with_plugins(given, kind, known):
         if each.key in kind.GROUPS and not isinstance(each.value, Mapping) and not each.removed:
             if each.value is None and each.key in _MAY_BE_NULL:
                 continue
@@ -187,7 +188,7 @@ def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment], kind
             continue
         if each.removed or not isinstance(entries, Mapping):
             continue
-        chosen = [name for name, entry in entries.items() if isinstance(entry, Mapping) and entry.get("name")]
+        chosen = [name for name, entry in entries.items() if _is_chosen(entry)]
         require(
             label in chosen,
             f"{mask_token(each.word)!r} changes {group} {label!r}, but only {', '.join(chosen)} is chosen: "
@@ -242,9 +243,14 @@ def _leaves(each: Assignment) -> list[list[str]]:
     return found
 
 
-def _has_rules(entry: object) -> bool:
+def _has_rules(entry: Any) -> bool:
     """Whether an entry is a planner whose rules, if any, can be added to; the schema refuses others."""
-    return isinstance(entry, dict) and bool(entry.get("name")) and isinstance(entry.get("overrides"), list | None)
+    return _is_chosen(entry) and isinstance(entry.get("overrides"), list | None)
+
+
+def _is_chosen(entry: Any) -> bool:
+    """Whether an entry is a task or planner, and not only changes to one that is not chosen."""
+    return isinstance(entry, Mapping) and bool(entry.get("name") or entry.get("target"))
 
 
 def _with_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> object:

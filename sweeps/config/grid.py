@@ -12,15 +12,18 @@ import numpy as np
 
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
 from orchestrator.core.messages import visible
+from orchestrator.core.plugin_code import Code
 from orchestrator.core.portion import Portion, lacking, merged
 from orchestrator.ledger.ledger import Ledger
 from sweeps.config.axes import MOST_CELLS, MOST_POINTS
 from sweeps.config.compose import Composed
 from sweeps.config.files import groups
+from sweeps.config.plugin_names import admitted, name_or_target
 from sweeps.config.schema.configs import GridConfig
 from sweeps.config.schema.sections import PlannerConfig, TaskConfig
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import file_name
+from world_models.plugins import Kind
 
 E = TypeVar("E", TaskConfig, PlannerConfig)
 
@@ -108,6 +111,8 @@ class Lookups:
     """Version of a task."""
     loader_version: Callable[[str], int]
     """Version of a model's loader."""
+    code: Callable[[str, str, str | None], Code] = lambda task, planner, goal_cost: ()
+    """The code of the plug-ins among a task, a planner and a goal cost, by their names."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,7 @@ class SweepSpec:
                 task_version=task_version,
                 loader_version=loader_version,
                 noise_seed=variant.noise_seed,
+                code=lookups.code(task.task.name, settings.name, goal_cost),
             )
             label = " ".join([planner.label, *point_words(point)])
             entry = Entry(task.label, label, unit, point)
@@ -235,14 +241,16 @@ def spec_of(composed: Composed[Any], extra: Path | None = None) -> SweepSpec:
     known = groups(extra)
     tasks = _selected("task", config.tasks, known["task"])
     planners = _selected("planner", config.planners, known["planner"])
+    models = tuple(admitted(Kind.WORLD_MODEL, model, extra) for model in config.world_models)
+    goal_costs = tuple(cost and admitted(Kind.GOAL_COST, cost, extra) for cost in config.goal_costs)
     require(config.name is not None, "the sweep has no name: give one with name=NAME.")
     return SweepSpec(
         str(config.name),
-        tuple(_task_entry(label, entry, config) for label, entry in tasks.items()),
-        tuple(_planner_entry(label, entry, composed.forced.get(label, {})) for label, entry in planners.items()),
+        tuple(_task_entry(label, entry, models, config.horizons, extra) for label, entry in tasks.items()),
+        tuple(_planner_entry(label, entry, composed.forced.get(label, {}), extra) for label, entry in planners.items()),
         config.seeds,
         config.mode,
-        config.goal_costs,
+        goal_costs,
         config.disagreement,
         config.noise_seeds,
     )
@@ -252,27 +260,31 @@ def _selected(kind: str, entries: Mapping[str, E], known: Collection[str]) -> di
     """The entries with a name; one without a name changes settings of an option that this sweep does not select."""
     for label, entry in entries.items():
         file_name(f"{kind} label", label)
-        if not entry.name and label not in known:
+        if not (entry.name or entry.target) and label not in known:
             raise UnknownNameError(kind, label, known)
-    named = {label: entry for label, entry in entries.items() if entry.name}
+    named = {label: entry for label, entry in entries.items() if entry.name or entry.target}
     require(bool(named), f"the grid is empty: it has no {kind}; give some, e.g. {kind}={','.join(sorted(known)[:2])}.")
     return named
 
 
-def _task_entry(label: str, entry: TaskConfig, config: GridConfig) -> TaskEntry:
-    models = config.world_models or entry.world_model
-    horizons = entry.horizons if config.horizons is None else config.horizons
+def _task_entry(
+    label: str, entry: TaskConfig, given: tuple[str, ...], horizons: tuple[int, ...] | None, extra: Path | None
+) -> TaskEntry:
+    name = name_or_target(Kind.TASK, f"tasks.{label}", entry.name, entry.target, extra)
+    models = given or tuple(admitted(Kind.WORLD_MODEL, model, extra) for model in entry.world_model)
+    horizons = entry.horizons if horizons is None else horizons
     require(bool(models), f"the grid is empty: task {label!r} has no world model; set tasks.{label}.world_model.")
     for model in models:
         words = f"world model {model!r} has control characters: give its name, or rename its folder."
         require(visible(model) == model and "\n" not in model, words)
     require(bool(horizons), f"the grid is empty: task {label!r} has no horizon; give some, e.g. horizons=[25,50].")
-    return TaskEntry(label, Named.of(str(entry.name), entry.settings), models, horizons)
+    return TaskEntry(label, Named.of(str(name), entry.settings), models, horizons)
 
 
-def _planner_entry(label: str, entry: PlannerConfig, forced: Mapping[str, Scalar]) -> PlannerEntry:
+def _planner_entry(label: str, entry: PlannerConfig, forced: Mapping[str, Scalar], extra: Path | None) -> PlannerEntry:
+    name = name_or_target(Kind.PLANNER, f"planners.{label}", entry.name, entry.target, extra)
     rules = (Rule(tuple(rule.settings.items()), rule.task, rule.horizon, rule.file, rule.source) for rule in entry.overrides)
-    return PlannerEntry(label, Named.of(str(entry.name), entry.settings), tuple(rules), tuple(forced.items()))
+    return PlannerEntry(label, Named.of(str(name), entry.settings), tuple(rules), tuple(forced.items()))
 
 
 def missing_of(grids: Sequence[Grid], ledger: Ledger, retry_failed: bool) -> list[Portion]:

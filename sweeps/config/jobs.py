@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from orchestrator.core.cell import Named
 from orchestrator.core.messages import texts_in
+from orchestrator.core.plugin_code import code_of
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.workers.backend import Backend, InlineBackend, inline_threads
 from orchestrator.workers.evaluator import check_point
@@ -106,6 +107,7 @@ def lookups() -> Lookups:
         algorithm_version=algorithm_version,
         task_version=task_version,
         loader_version=lambda model: loader_version(card(model)[0]),
+        code=code_of,
     )
 
 

@@ -100,7 +100,10 @@ def _assignment(word: str, kind: Any) -> Assignment:
 def _full_key(given: str, kind: Any) -> str:
     """The full key behind a shorthand."""
     if kind is TrainConfig:
-        return f"world_model.{given}" if given.split(".")[0] in ("train", "task") else given
+        first, _, rest = given.partition(".")
+        if first == "task" and rest and rest.partition(".")[0] not in ("name", "target", "settings"):
+            return f"world_model.task.settings.{rest}"
+        return f"world_model.{given}" if first in ("train", "task") else given
     return ALIASES.get(given, given)
 
 

@@ -18,11 +18,13 @@ from orchestrator.core.messages import mask_token
 from sweeps.config.compose import compose
 from sweeps.config.files import groups
 from sweeps.config.outputs import Outputs
+from sweeps.config.plugin_names import name_or_target
 from sweeps.config.schema.configs import TrainConfig
 from sweeps.console.terminal import say, show
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.files.names import inside
+from world_models.plugins import Kind
 from world_models.tasks import Task, make_task
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import TrainSettings, train
@@ -87,9 +89,11 @@ class TrainJob:
 def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
     config = compose(TrainConfig, [f"world_model={name}", *overrides], conf).config
     outputs, model = Outputs.of(config), config.world_model
+    task = name_or_target(Kind.TASK, "world_model.task", model.task.name, model.task.target, conf)
+    require(task is not None, "the world model has no task: give task.name=NAME, or task.target=package.module:Name.")
     return TrainJob(
         model.name,
-        make_task(model.task.name, **model.task.settings),
+        make_task(str(task), **model.task.settings),
         _settings(model.kind, model.train),
         inside(config.out or outputs.models, model.name),
         outputs.data,

@@ -15,6 +15,8 @@ from orchestrator.core.messages import mask_uri
 from world_models.errors import UnknownNameError, UserError
 from world_models.files.names import file_name
 
+DEEPEST = 8
+"""Levels of lists and mappings within a setting."""
 MANY = 10**9
 """Upper bound of whole numbers that have no lower one of their own."""
 
@@ -196,6 +198,24 @@ def texts(what: str, null: bool = False, example: str = "[A,B]") -> Kind:
         return tuple(found)
 
     return Kind(f"{_one(what)} or a list of them (in a file, put each in quotes)", accept, example, text=True, listed=True)
+
+
+def plain() -> Kind:
+    """A setting of a task: a number, text, flag or null, or a list or mapping of them."""
+
+    def accept(value: object) -> object:
+        _check_plain(value, DEEPEST)
+        return value
+
+    return Kind("a setting: a number, a word, or a list or mapping of them", accept, "1")
+
+
+def _check_plain(value: object, depth: int) -> None:
+    if depth < 0 or not (value is None or isinstance(value, bool | int | float | str | list | dict)):
+        raise ValueError
+    items = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        _check_plain(item, depth - 1)
 
 
 def scalar() -> Kind:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from orchestrator.artifacts.selection import REASONS, ArtifactSelection
 from orchestrator.core.cell import Scalar
 from sweeps.config.axes import horizons_of
-from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, scalar, text, texts, whole
+from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, plain, scalar, text, texts, whole
 from world_models.tasks.base import LONGEST_HORIZON
 
 STRICT = ConfigDict(extra="forbid")
@@ -21,13 +21,19 @@ Settings = dict[str, Annotated[Scalar, scalar()]]
 """Settings by name; their own names and bounds are the planner's or the task's."""
 
 
+TaskSettings = dict[str, Annotated[object, plain()]]
+"""Settings of a task, some of which may be lists and mappings."""
+
+
 @dataclass(frozen=True)
 class TaskConfig:
-    """A task of the grid; without a `name`, only changes to a task that another config selects."""
+    """A task of the grid; without a `name` or `target`, only changes to a task that another config selects."""
 
     __pydantic_config__ = STRICT
     name: Annotated[str | None, text("task's name", "wall", null=True)] = None
-    settings: Settings = field(default_factory=dict)
+    target: Annotated[str | None, text("target", "package.module:Name", null=True)] = None
+    """A task of the user's own, in place of the name of one."""
+    settings: TaskSettings = field(default_factory=dict)
     world_model: Annotated[tuple[str, ...], texts("world model", null=True)] = ()
     horizons: Annotated[tuple[int, ...], axis(horizons_of)] = ()
     """Environment steps."""
@@ -50,10 +56,12 @@ class RuleConfig:
 
 @dataclass(frozen=True)
 class PlannerConfig:
-    """A planner of the grid, with rules that apply in order; without a `name`, only changes to one that is selected."""
+    """A planner of the grid, with rules that apply in order; without a name or target, only changes to a selected one."""
 
     __pydantic_config__ = STRICT
     name: Annotated[str | None, text("planner's name", "grasp", null=True)] = None
+    target: Annotated[str | None, text("target", "package.module:Name", null=True)] = None
+    """A planner of the user's own, in place of the name of one."""
     settings: Settings = field(default_factory=dict)
     overrides: list[RuleConfig] = field(default_factory=list)
 
@@ -125,8 +133,10 @@ class ModelTaskConfig:
     """The task that a world model learns."""
 
     __pydantic_config__ = STRICT
-    name: Annotated[str, text("task's name", "wall")]
-    settings: Settings = field(default_factory=dict)
+    name: Annotated[str | None, text("task's name", "wall", null=True)] = None
+    target: Annotated[str | None, text("target", "package.module:Name", null=True)] = None
+    """A task of the user's own, in place of the name of one."""
+    settings: TaskSettings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
