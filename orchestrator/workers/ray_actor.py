@@ -22,6 +22,7 @@ from orchestrator.workers.backend import MakeEvaluator, WorkerView, attempt
 from orchestrator.workers.devices import device_memory, is_broken, keep_to_share
 from orchestrator.workers.evaluator import BatchResult
 from orchestrator.workers.ray_cluster import Need, Node
+from world_models.plugins import PLUGINS, Parcel, pack, unpack
 
 SETTLE = 20.0
 """Seconds that Ray may take to report the outcome of a dead actor's calls."""
@@ -42,8 +43,11 @@ class Hello:
 class PlanningActor:
     """An actor that keeps an evaluator, and so its loaded world models, as long as it lives."""
 
-    def __init__(self, make_evaluator: MakeEvaluator, device: str, threads: int, share: float) -> None:
-        """`share` is the part of a GPU that it may use."""
+    def __init__(
+        self, make_evaluator: MakeEvaluator, device: str, threads: int, share: float, plugins: tuple[Parcel, ...] = ()
+    ) -> None:
+        """`share` is the part of a GPU that it may use. Raises UserError for a plug-in that is missing or another here."""
+        unpack(plugins, PLUGINS)
         torch.set_num_threads(threads)
         keep_to_share(device, share)
         self._device = device
@@ -80,7 +84,7 @@ def start_actor(make_evaluator: MakeEvaluator, need: Need) -> Any:
         options["memory"] = need.memory
     if need.labels:
         options["label_selector"] = dict(need.labels)
-    return remote.options(**options).remote(make_evaluator, need.device, need.threads, need.gpus)
+    return remote.options(**options).remote(make_evaluator, need.device, need.threads, need.gpus, pack(PLUGINS))
 
 
 def last_words(node_id: str, errors: str, error: Exception) -> str:

@@ -6,7 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 from orchestrator.core.cell import Scalar
-from world_models.errors import UnknownNameError, require
+from planners.settings import LARGEST_NUMBER
+from world_models.errors import UnknownNameError, brief, require
+
+MOST = 1_000_000
+"""Largest count in a study."""
 
 
 def mapping(where: str, raw: object, known: Collection[str] | None = None) -> Mapping[str, object]:
@@ -36,19 +40,19 @@ def text(where: str, raw: Mapping[str, object], key: str, known: Collection[str]
 
 
 def positive_integer(where: str, raw: Mapping[str, object], key: str) -> int:
-    """The whole number above 0 at `key`; UserError otherwise."""
+    """The whole number from 1 to `MOST` at `key`; UserError otherwise."""
     value = raw.get(key)
     require(
-        isinstance(value, int) and not isinstance(value, bool) and value > 0,
-        f"{where} has {key} {value!r}: give a whole number above 0.",
+        isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST,
+        f"{where} has {key} {brief(value)}: give a whole number above 0, at most {MOST}.",
     )
     return cast(int, value)
 
 
 def positive_number(where: str, value: object) -> float:
-    """`value` if it is a number above 0; UserError otherwise."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
-    require(sound, f"{where} is {value!r}: give a number above 0.")
+    """`value` if it is a number above 0 and at most 1e9; UserError otherwise."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= LARGEST_NUMBER
+    require(sound, f"{where} is {brief(value)}: give a number above 0, at most {LARGEST_NUMBER:g}.")
     return float(cast(float, value))
 
 

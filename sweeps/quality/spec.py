@@ -14,7 +14,8 @@ from sweeps.config.files import groups
 from sweeps.config.outputs import Outputs
 from sweeps.config.schema.configs import QualityConfig
 from sweeps.quality.fields import entries, mapping, positive_integer, positive_number, settings, string_list, text
-from world_models.errors import UserError, require
+from world_models.errors import UserError, brief, require
+from world_models.tasks.base import LONGEST_HORIZON
 
 GRASP = "grasp"
 """The planner that all others are compared with."""
@@ -206,10 +207,14 @@ def _planners(
     }
 
 
+def _is_horizon(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LONGEST_HORIZON
+
+
 def _test(where: str, raw: Mapping[str, object], tasks: tuple[str, ...]) -> HeldOutTest:
     horizons = raw.get("horizons")
-    sound = isinstance(horizons, list) and bool(horizons) and all(isinstance(h, int) and h > 0 for h in horizons)
-    require(sound, f"{where} has horizons {horizons!r}: give a list of whole numbers above 0, e.g. [25, 50].")
+    sound = isinstance(horizons, list) and bool(horizons) and all(_is_horizon(each) for each in horizons)
+    require(sound, f"{where} has horizons {brief(horizons)}: give a list of whole numbers above 0, e.g. [25, 50].")
     assert isinstance(horizons, list)
     mode, equal = str(raw.get("mode", OPEN_LOOP)), raw.get("equal_seconds", False)
     replan_every(mode)

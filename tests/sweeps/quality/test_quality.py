@@ -97,8 +97,10 @@ BAD = {
     "faster [{task: tiny, horizon: 10, than: gd, share: 0.5}, {task: tiny, horizon: 10, than: gd, share: 0.2}]": (
         "faster names gd on tiny at horizon 10 twice"
     ),
-    "sensitivity.noise [0]": "sensitivity.noise is 0: give a number above 0.",
+    "sensitivity.noise [0]": "sensitivity.noise is 0: give a number above 0",
     "tuning.trials 0": "tuning has trials 0: give a whole number above 0",
+    f"tuning.trials {10**400}": "tuning has trials about 10^400: give a whole number above 0, at most 1000000.",
+    f"sensitivity.noise [{10**400}]": "sensitivity.noise is about 10^400: give a number above 0, at most 1e+09.",
     "hours 0.001": "more than hours=0.001: give fewer trials, tests or seeds, or a larger hours=.",
 }
 
@@ -121,7 +123,7 @@ def wrong(change: str) -> str:
     return yaml.safe_dump(study, sort_keys=False)
 
 
-@pytest.mark.parametrize(("change", "said"), BAD.items())
+@pytest.mark.parametrize(("change", "said"), BAD.items(), ids=[change[:60] for change in BAD])
 def test_a_study_that_cannot_be_is_refused_in_one_sentence(change, said, tmp_path, capsys):
     conf = tiny_study(tmp_path, "# @package _global_\n" + wrong(change))
     assert main(words(conf, tmp_path / "out")) == 2
