@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from world_models.errors import UserError, require
@@ -18,6 +19,13 @@ def admitted(kind: Kind, text: str, extra: Path | None) -> str:
         return text
     folders = (Path.cwd(), *(() if extra is None else (extra,)))
     return PLUGINS.admit(kind, text, folders).text
+
+
+def admit_for_all(texts: Sequence[str]) -> None:
+    """Let targets that the user named beside a command be imported, whatever they are. Raises UserError for a bad one."""
+    for text in texts:
+        for kind in Kind:
+            PLUGINS.admit(kind, text)
 
 
 def name_or_target(kind: Kind, where: str, name: str | None, target: str | None, extra: Path | None) -> str | None:

@@ -34,6 +34,13 @@ def add_conf(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conf", type=Path, metavar="FOLDER", help="your own configs, laid out like sweeps/conf")
 
 
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names code of the user's own."""
+    parser.add_argument(
+        "--plugin", action="append", default=[], metavar="TARGET", help="code of yours that may be imported; may be repeated"
+    )
+
+
 def add_views(parser: argparse.ArgumentParser) -> None:
     """Add the options for how progress is shown."""
     views = parser.add_mutually_exclusive_group()

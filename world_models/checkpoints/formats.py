@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from world_models.checkpoints.plugin_models import PLUGIN
 from world_models.errors import UnknownNameError
 from world_models.parts import ENSEMBLE, PREFIX, Card, Parts, Tensors, model_config
 
@@ -60,6 +61,8 @@ def loader_version(card: Card) -> int:
 
     Raises UnknownNameError for a format that is not known.
     """
+    if card.get("format") == PLUGIN:
+        return 1
     name = known_format(card)
     own = FORMATS[name].version
     return own + loader_version(model_config(card)["member"]) - 1 if name == ENSEMBLE else own

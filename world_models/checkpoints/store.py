@@ -13,16 +13,18 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialise_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from world_models.base import Decode, GoalCost, WorldModel
 from world_models.checkpoints.formats import assemble, known_format
-from world_models.errors import UnknownNameError, UserError
+from world_models.checkpoints.plugin_models import PLUGIN, PluginModel, find_plugin_model, plugin_goal_cost, plugin_parts
+from world_models.errors import UserError
 from world_models.files.reading import read_json
 from world_models.files.writing import write_file
 from world_models.models.ensemble import check_price, priced
 from world_models.models.mlp import ResidualMLP
-from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX
+from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Parts
+from world_models.plugins import PLUGINS, Kind
 from world_models.sensors import STATE, Sensors
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -57,14 +59,14 @@ class LoadedModel:
     """All goal costs of the model, by name."""
 
     def with_goal_cost(self, name: str | None, disagreement: float = 0.0) -> LoadedModel:
-        """The same model with another of its goal costs (None: its own), and a price on an ensemble's disagreement.
+        """The same model with another of its goal costs (None: its own) or a plug-in's, and a price on disagreement.
 
-        Raises UnknownNameError for a goal cost that it lacks, UserError for a `disagreement` if it is not an ensemble.
+        Raises UnknownNameError for a goal cost that nobody has, UserError for a `disagreement` if it is not an ensemble.
         """
         check_goal_cost(self.card, name, disagreement)
-        if name is not None and name not in self.goal_costs:
-            raise UnknownNameError(f"goal cost of world model {self.name!r}", name, self.goal_costs)
-        selected = self.goal_cost if name is None else self.goal_costs[name]
+        selected = self.goal_cost if name is None else self.goal_costs.get(name) or plugin_goal_cost(name, self.goal_costs)
+        if isinstance(selected, nn.Module):
+            selected.to(device=self.model.device, dtype=self.model.dtype).requires_grad_(False).eval()
         return replace(self, goal_cost=priced(selected, disagreement) if disagreement else selected)
 
 
@@ -82,11 +84,14 @@ def resolve(name_or_path: str) -> Path:
         raise UserError(
             f"{name_or_path} is not a checkpoint folder: it needs card.json and model.safetensors, which `grasp train` writes."
         )
-    raise UnknownNameError("world model", name_or_path, zoo_names())
+    PLUGINS.demand(Kind.WORLD_MODEL, name_or_path, zoo_names())
+    raise UserError(f"world model {name_or_path!r} is a plug-in, which is in no folder: name a checkpoint's.")
 
 
 def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
-    """Card and content digest, without building the model (the driver needs them for cell ids)."""
+    """Card and content digest, without building the model (the driver needs them for cell ids); a plug-in's is built."""
+    if (plugin := _plugin_of(name_or_path)) is not None:
+        return plugin.card, plugin.digest
     folder = resolve(name_or_path)
     try:
         card = read_json(folder / "card.json", dict[str, object], "a model's card", "train or copy the model again", CARD_BYTES)
@@ -118,8 +123,10 @@ def content_digest(card: Mapping[str, object], weights: bytes) -> str:
 
 
 def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Load a checkpoint; raises UserError for an unknown name, or a truncated or foreign file."""
+    """Load a checkpoint, or make a plug-in's model; raises UserError for an unknown name, or a truncated or foreign file."""
     card, digest = read_card(name_or_path)
+    if card["format"] == PLUGIN:
+        return _ready(name_or_path, plugin_parts(name_or_path), card, digest, device, dtype)
     folder = resolve(name_or_path)
     try:
         parts = assemble(card, parse_tensors(_read_weights(folder)))
@@ -128,10 +135,23 @@ def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dty
         raise UserError(
             f"{folder / 'model.safetensors'} is truncated or does not fit its card ({reason}): copy it again."
         ) from error
+    return _ready(folder.name, parts, card, digest, device, dtype)
+
+
+def _ready(
+    name: str, parts: Parts, card: Mapping[str, object], digest: str, device: torch.device | str, dtype: torch.dtype
+) -> LoadedModel:
+    """The parts on a device, without gradients."""
     for module in parts.modules():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
     goal_cost = parts.goal_costs[parts.default_goal_cost]
-    return LoadedModel(folder.name, parts.model, goal_cost, parts.decode, card, digest, parts.sensors, parts.goal_costs)
+    return LoadedModel(name, parts.model, goal_cost, parts.decode, card, digest, parts.sensors, parts.goal_costs)
+
+
+def _plugin_of(name: str) -> PluginModel | None:
+    """The plug-in's model of a name that is neither in the zoo nor a folder; None without one."""
+    is_folder = any((folder / "card.json").is_file() for folder in (ZOO / name, Path(name)))
+    return None if is_folder else find_plugin_model(name)
 
 
 def read_tensors(name_or_path: str) -> dict[str, Tensor]:
@@ -185,7 +205,7 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
     known = card.get("goal_costs", STATE_GOAL_COSTS)
     assert isinstance(known, list | tuple)
     if name is not None and name not in known:
-        raise UnknownNameError(f"goal cost of world model {card.get('name')!r}", name, known)
+        plugin_goal_cost(name, known)
     check_price(disagreement)
     if disagreement != 0.0 and card.get("format") != ENSEMBLE:
         raise UserError(
@@ -195,7 +215,10 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
 
 
 def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action_size: int) -> None:
-    """Raise UserError unless a model's card fits a task's dynamics and model-step action size."""
+    """Raise UserError unless a model's card fits a task's dynamics and model-step action size.
+
+    Of a plug-in's model only the action size is known.
+    """
     config = card["model"]
     assert isinstance(config, Mapping)
     size = config["action_dim"] * config["action_block"]
@@ -205,8 +228,8 @@ def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action
             f"world model {name!r} takes actions of size {size}, and the task's model step has {action_size} "
             "(action size x action_block): choose the model that was trained on this task."
         )
-    trained = card["dynamics"]
-    if trained != dict(dynamics):
+    trained = card.get("dynamics")
+    if card["format"] != PLUGIN and trained != dict(dynamics):
         raise UserError(
             f"world model {name!r} was trained on {_words(trained)}, not on {_words(dynamics)}: "
             "choose the task settings that it was trained on, or train a model."
