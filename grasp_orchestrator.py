@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orchestrator import Backend, Ledger
     from planners import PLANNERS, Planner, Settings, make_planner
-    from sweeps import Agreement, Planned, Study, Sweep, load_study, load_sweep, plan, sweep, tune
+    from sweeps import Agreement, Planned, Study, Sweep, load_study, load_sweep, plan, register, sweep, tune
     from world_models import TASKS, Task, UserError, WorldModel, make_task
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "make_planner",
     "make_task",
     "plan",
+    "register",
     "sweep",
     "tune",
 ]
@@ -50,7 +51,7 @@ __all__ = [
 _PACKAGES = {
     "orchestrator": ("Backend", "Ledger"),
     "planners": ("PLANNERS", "Planner", "Settings", "make_planner"),
-    "sweeps": ("Agreement", "Planned", "Study", "Sweep", "load_study", "load_sweep", "plan", "sweep", "tune"),
+    "sweeps": ("Agreement", "Planned", "Study", "Sweep", "load_study", "load_sweep", "plan", "register", "sweep", "tune"),
     "world_models": ("TASKS", "Task", "UserError", "WorldModel", "make_task"),
 }
 """Which package each name comes from."""

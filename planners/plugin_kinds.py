@@ -44,7 +44,7 @@ def _settings_class(value: Any, name: str) -> type[Settings]:
     if "settings" not in known:
         return _without(value)
     field = known["settings"]
-    made = field.default_factory is not dataclasses.MISSING
+    made = callable(field.default_factory)  # a class that travelled by value has a MISSING of its own
     default = field.default_factory() if made else field.default  # pyright: ignore[reportCallIssue]
     if not isinstance(default, Settings):
         raise UserError(

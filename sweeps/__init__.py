@@ -14,16 +14,18 @@ from world_models.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sweeps.api.plan import Planned, plan
+    from sweeps.api.registering import register
     from sweeps.api.study import Study, load_study, tune
     from sweeps.api.sweep import Sweep, load_sweep, sweep
     from sweeps.running.rerun import Agreement
 
-__all__ = ["Agreement", "Planned", "Study", "Sweep", "load_study", "load_sweep", "plan", "sweep", "tune"]
+__all__ = ["Agreement", "Planned", "Study", "Sweep", "load_study", "load_sweep", "plan", "register", "sweep", "tune"]
 
 __getattr__, __dir__ = lazy_names(
     "sweeps",
     {
         "api.plan": ("Planned", "plan"),
+        "api.registering": ("register",),
         "api.study": ("Study", "load_study", "tune"),
         "api.sweep": ("Sweep", "load_sweep", "sweep"),
         "running.rerun": ("Agreement",),

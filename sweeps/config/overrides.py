@@ -54,6 +54,16 @@ def assignments(words: Sequence[str], kind: Any) -> list[Assignment]:
     return [_assignment(word, kind) for word in words]
 
 
+def plain_values(words: Sequence[str]) -> dict[str, object]:
+    """The values of `key=value` words that belong to no config, by their keys. Raises UserError for one that cannot be read."""
+    found: dict[str, object] = {}
+    for word in words:
+        key = word.partition("=")[0]
+        _check_key(word, key, key)
+        found[key] = _value(_parsed(word), key)
+    return found
+
+
 def override_text(value: object) -> str:
     """The value written in Hydra's grammar, as in an override."""
     if isinstance(value, list | tuple):

@@ -6,6 +6,7 @@ promise that is broken. `MODEL_CHECKS` and `TASK_CHECKS` are the single checks, 
 
 from __future__ import annotations
 
+from world_models.testing.goal_costs import GOAL_COST_CHECKS, GoalCostCase, check_goal_cost
 from world_models.testing.models import (
     MODEL_CHECKS,
     ModelCase,
@@ -23,11 +24,14 @@ from world_models.testing.tasks import (
 )
 
 __all__ = [
+    "GOAL_COST_CHECKS",
     "MODEL_CHECKS",
     "TASK_CHECKS",
+    "GoalCostCase",
     "ModelCase",
     "Observe",
     "TaskCase",
+    "check_goal_cost",
     "check_problems_elsewhere",
     "check_task",
     "check_world_model",
