@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 
-class FrozenMapping(Mapping[str, object]):
-    """A mapping of frozen values, which never changes and is hashable; equal to any mapping with the same items."""
+class FrozenMapping(dict[str, Any]):
+    """A mapping of frozen values that never changes and is hashable. It is a `dict`, so that every library can write it."""
 
-    def __init__(self, items: Mapping[str, object]) -> None:
-        self._items = {str(key): frozen(items[key]) for key in sorted(items, key=str)}
+    def __init__(self, items: Any = ()) -> None:
+        plain = dict(items)
+        super().__init__({str(key): frozen(plain[key]) for key in sorted(plain, key=str)})
 
-    def __getitem__(self, key: str) -> object:
-        return self._items[key]
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return hash(tuple(self.items()))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+    def __reduce__(self) -> tuple[type[FrozenMapping], tuple[dict[str, Any]]]:
+        return FrozenMapping, (dict(self),)
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def _refused(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a frozen mapping does not change")
 
-    def __hash__(self) -> int:
-        return hash(tuple(self._items.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-    def __deepcopy__(self, memo: object) -> FrozenMapping:
-        return self
+    __setitem__ = __delitem__ = update = pop = popitem = clear = setdefault = __ior__ = _refused  # pyright: ignore
 
 
 def frozen(value: object) -> object:

@@ -16,6 +16,7 @@ from orchestrator.scheduling.memory_limits import MemoryLimits
 from sweeps.config.axes import seeds_text
 from sweeps.config.jobs import SweepJob, backend_words, limits_of, make_backend
 from sweeps.console.terminal import roughly, say
+from sweeps.running.changed_code import changed_code
 from sweeps.running.tracking import tracking_store_of
 
 DEVICES = ("cuda", "cpu")
@@ -44,6 +45,8 @@ def say_plan(
         console,
         f"  new      {count(missing)} cells in {batches} on {workers} workers, {backend_words(jobs[0].config.backend)}",
     )
+    for sentence in changed_code(missing, ledger):
+        say(console, f"           {sentence}")
     say(console, f"  memory   {dry_run.memory}")
     say(console, f"  time     {_time(missing, dry_run, durations, workers)}")
     outputs = jobs[0].outputs

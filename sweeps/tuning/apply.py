@@ -93,6 +93,10 @@ def _target(name: str, folder: Path, report: StudyReport) -> _Target:
 
 def _candidate_of(report: StudyReport, trial: int | None) -> Candidate:
     candidates = [candidate for candidate in report["candidates"] if candidate["trial"] is not None]
+    require(
+        bool(candidates),
+        f"study {report['study']} has no trial that was judged on held-out problems: run grasp tune again, with more trials.",
+    )
     if trial is None:
         require(
             len(report["objectives"]) == 1 or len(candidates) == 1,

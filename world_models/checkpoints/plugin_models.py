@@ -49,9 +49,8 @@ def make_parts(plugin: Plugin) -> Parts:
         made = plugin.value()
     except Exception as error:
         raise UserError(f"{what} cannot be made ({_first_line(error)}): mend it.") from error
-    parts = made if isinstance(made, Parts) else Parts(made, {"state": SquaredDistance()}, "state", None)
-    require_members(what, parts.model, WorldModel)
-    return parts
+    require_members(what, made.model if isinstance(made, Parts) else made, WorldModel)
+    return made if isinstance(made, Parts) else Parts(made, {"state": SquaredDistance()}, "state", None)
 
 
 def plugin_parts(name: str) -> Parts:

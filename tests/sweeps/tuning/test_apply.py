@@ -116,6 +116,17 @@ def test_another_studys_winner_goes_beside_the_first(ended, tmp_path, capsys):
     assert "wall-10.yaml exists already" in capsys.readouterr().err
 
 
+def test_a_study_without_a_judged_trial_is_refused(ended, tmp_path, capsys):
+    folder, _ = ended
+    shutil.copytree(folder / "studies", tmp_path / "out" / "studies")
+    file = tmp_path / "out" / "studies" / "cheap" / "winner.json"
+    report = json.loads(file.read_text(encoding="utf-8"))
+    report["candidates"] = [{**report["candidates"][0], "trial": None}]
+    file.write_text(json.dumps(report), encoding="utf-8")
+    assert main(["tune", "apply", "cheap", "--conf", str(tmp_path / "conf"), f"output={tmp_path / 'out'}"]) == 2
+    assert "study cheap has no trial that was judged on held-out problems: run grasp tune again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("rounded", "said"),
     [
