@@ -67,6 +67,8 @@ class RowCost:
     """The best finite plan so far, within the bounds."""
     best_cost: float
     evaluations: int
+    scale: float = 1.0
+    """Factor on the costs that the solver sees."""
     failed: bool = False
     """Whether any cost was not finite."""
     trace: list[float] = field(default_factory=list)
@@ -75,9 +77,9 @@ class RowCost:
     """Model steps at each check."""
 
     @staticmethod
-    def of(model: WorldModel, problem: ModelProblems, start: Float[Tensor, "1 time action"]) -> RowCost:
+    def of(model: WorldModel, problem: ModelProblems, start: Float[Tensor, "1 time action"], scale: float) -> RowCost:
         """The cost object of a problem, with the start as the first check."""
-        cost = RowCost(model, problem, start, torch.inf, 0)
+        cost = RowCost(model, problem, start, torch.inf, 0, scale)
         cost.check(start, final_cost(model, problem, start), problem.steps)
         return cost
 
@@ -90,14 +92,14 @@ class RowCost:
         return self.get_cost(info_dict, action_candidates)
 
     def get_cost(self, info_dict: dict, action_candidates: Tensor) -> Float[Tensor, "1 candidates"]:
-        """Goal costs of the candidates' rolled-out last states; the info adds nothing."""
+        """Scaled goal costs of the candidates' rolled-out last states; the info adds nothing."""
         plans = torch.clamp(action_candidates.to(self.problem.goal), self.problem.low, self.problem.high)
         cost = sampled_costs(self.model, self.problem, plans)
         with torch.no_grad():
             ranked = torch.where(torch.isfinite(cost[0]), cost[0], torch.inf)
             best = ranked.argmin()
             self.check(plans[:, best].detach(), ranked[best].detach()[None], plans.shape[1] * self.problem.steps)
-        return cost
+        return cost * self.scale
 
     def check(self, plan: Float[Tensor, "1 time action"], cost: Float[Tensor, "1"], spent: int) -> None:
         """Record a plan, its cost, and the model steps that it took to find it."""
@@ -122,8 +124,12 @@ class HostSolver:
     keep: str = "returned"
     """The plan that is kept: the one that the solver returns, as its host executes it (`returned`), or the best candidate that
     it asked for (`best`), as our planners keep. Bounds hold in both."""
+    scale: float = 1.0
+    """Factor on the costs that the solver sees, for temperatures and rates that refer to the host's units: its objectives sum
+    over the features of a state where ours average, so that their number makes up for it. Plans have our costs all the same."""
 
     def __post_init__(self) -> None:
+        require(self.scale > 0, f"scale {self.scale:g} is not positive: give 1, or the number of state features.")
         sentence = f"keep {self.keep!r} is neither 'returned' nor 'best': give one of them."
         require(self.keep in ("returned", "best"), sentence)
 
@@ -152,7 +158,7 @@ class HostSolver:
         self, model: WorldModel, problem: ModelProblems, seed: int, first: Float[Tensor, "1 time action"], warm: bool
     ) -> Plans:
         """The plan of one problem."""
-        cost = RowCost.of(model, problem, first)
+        cost = RowCost.of(model, problem, first, self.scale)
         solver = self.make(cost, seed)
         solver.configure(action_space=_space(problem), n_envs=1, config=SolverConfig(problem.steps, problem.steps))
         info: dict[str, Tensor] = {"state": problem.context.last, "goal": problem.goal}

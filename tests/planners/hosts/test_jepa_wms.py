@@ -17,7 +17,7 @@ from world_models.base import Context, SquaredDistance
 from world_models.errors import UserError
 
 SIDE, DEEP, BODY = 2, 3, 2
-SHORT = {"iterations": 12, "sync_every": 5, "sync_steps": 3, "init_noise": 0.1}
+SHORT = {"iterations": 8, "sync_every": 4, "sync_steps": 2, "init_noise": 0.1}
 
 
 class Latents(dict):

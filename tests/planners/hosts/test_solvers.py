@@ -119,6 +119,23 @@ def test_settings_make_a_planner_for_sweeps() -> None:
     assert (few.evaluations < many.evaluations).all()
 
 
+def test_a_scale_is_seen_by_the_solver_and_not_in_the_plans() -> None:
+    model = WORLDS["mlp"](F64)
+    problems = take(problems_for(model), [0])
+    seen: list[Tensor] = []
+
+    class Watched(CEM):
+        def solve(self, info_dict: dict, init_action: Tensor | None = None) -> dict:
+            null = torch.zeros(1, 1, self.horizon, self.action_dim, dtype=F64)
+            seen.append(self.cost.get_cost(info_dict, null)[0, 0])
+            return super().solve(info_dict, init_action)
+
+    one, scaled = (HostSolver(lambda cost, seed: Watched(cost), scale=scale).plan(model, problems, [1]) for scale in (1.0, 7.0))
+    torch.testing.assert_close(seen[1], 7 * seen[0])
+    assert torch.equal(one.actions, scaled.actions)
+    assert torch.equal(one.cost, scaled.cost)
+
+
 def test_a_start_is_the_solvers_initial_plan() -> None:
     model = WORLDS["mlp"](F64)
     problems = problems_for(model)
@@ -158,3 +175,5 @@ def test_refusals() -> None:
         HostSolver(lambda cost, seed: Short(cost)).plan(model, problems, [1, 2, 3])
     with pytest.raises(UserError, match="keep 'last' is neither"):
         HostSolver(cem, keep="last")
+    with pytest.raises(UserError, match="scale 0 is not positive"):
+        HostSolver(cem, scale=0.0)

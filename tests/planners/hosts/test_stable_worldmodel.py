@@ -33,7 +33,7 @@ from tests.planners.hosts.stand_ins import (
 from world_models.base import Context, SquaredDistance, rollout
 from world_models.errors import UserError
 
-SHORT = {"iterations": 12, "sync_every": 5, "sync_steps": 3, "init_noise": 0.1}
+SHORT = {"iterations": 8, "sync_every": 4, "sync_steps": 2, "init_noise": 0.1}
 SOLVERS = {
     "grasp": swm.GraspSolver,
     "latco": swm.LatCoSolver,
