@@ -2,8 +2,8 @@
 
 `plans = make_planner("grasp", {"iterations": 300}).plan(model, problems, seeds)`
 
-The names in `__all__` are public, and so are those of `planners.testing`. Everything else is private by convention: it may
-move or change from one version to the next.
+The names in `__all__` are public, and so are those of `planners.testing` and the solvers in `planners.hosts`. Everything else
+is private by convention: it may move or change from one version to the next.
 """
 
 from __future__ import annotations
