@@ -49,7 +49,7 @@ class Asked:
 
 
 def kind_of_target(plugin: Plugin) -> Kind:
-    """What a target is, by what it has. Raises UserError where that does not tell."""
+    """The kind of a target, by what it has. Raises UserError where that does not tell."""
     value = plugin.value
     members = set(dir(value))
     if "plan" in members:
