@@ -37,6 +37,8 @@ from world_models.checkpoints.store import ZOO
 from world_models.errors import UserError
 
 CODES = (0, 1, 2, 130, 143)
+OUTPUTS = ("models", "data", "sweeps", "studies", "ledger", "artifacts", "outbox", "plans", "mlflow.db", "mlartifacts")
+"""Entries of an output folder, for one that is a folder which other things are in, too."""
 PLACES = ("output", "storage", "out", "page", "optuna.storage")
 """Keys that say where a command may write."""
 
@@ -101,7 +103,9 @@ def allowed(line: Line, room: Room) -> list[Path]:
             texts.append(after)
     named = [text.replace("${oc.env:FUZZ_NUMBER}", "3").replace("${oc.env:FUZZ_LIST}", "[1,2]") for text in texts if text]
     paths = [Path(home, text[2:]) if text.startswith("~/") else Path(cwd, text) for text in named]
-    return [Path(os.path.normpath(path)) for path in paths if Path(os.path.normpath(path)) not in (room.root, cwd, home)]
+    found = [Path(os.path.normpath(path)) for path in paths]
+    shared = (room.root, cwd, home)
+    return [each for path in found for each in ([path / name for name in OUTPUTS] if path in shared else [path])]
 
 
 def _within(path: Path, places: Iterable[Path]) -> bool:
