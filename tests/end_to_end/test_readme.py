@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from planners import PLANNERS
 from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.config.schema.configs import SweepConfig
-from world_models.tasks import TASKS, Task, execute
+from tests.support.plugins import clean_plugins
+from world_models.tasks import Task, execute
 from world_models.tasks.base import pose_of
 
 QUICK_PIXELS = {
@@ -84,7 +84,7 @@ def test_the_sweep_is_a_grid(conf):
 
 
 def test_the_task_keeps_the_contract(module):
-    task = module("world_models/tasks/glide.py").Glide()
+    task = module("glide.py").Glide()
     assert isinstance(task, Task)
     problems = [task.problem(seed, 20) for seed in range(8)]
     assert execute(task, problems, np.stack([p.reference_actions for p in problems])).success.all()
@@ -94,20 +94,41 @@ def test_the_task_keeps_the_contract(module):
 
 
 def test_the_model_is_planned_with_as_it_is(module):
-    assert module("my_model.py").plans.actions.shape == (8, 30, 2)
+    scope: dict[str, object] = {"__name__": "__main__"}
+    exec(compile(FILES["my_model.py"], "my_model.py", "exec"), scope)
+    assert scope["plans"].actions.shape == (8, 30, 2)
 
 
-def test_the_task_is_learnt_and_planned_with_the_new_planner(conf, module, monkeypatch, capsys):
-    climbing = module("planners/climbing.py")
-    monkeypatch.setitem(TASKS, "glide", module("world_models/tasks/glide.py").Glide)
-    monkeypatch.setitem(PLANNERS, "climbing", (climbing.ClimbingSettings, climbing.Climbing))
+@pytest.fixture
+def home(conf, monkeypatch):
+    """The folder of the examples' files, in which commands are typed."""
+    for path, text in FILES.items():
+        if path.endswith(".py"):
+            (conf.parent / path).write_text(text, encoding="utf-8")
     monkeypatch.chdir(conf.parent)
+    with clean_plugins():
+        yield conf.parent
+
+
+def test_files_are_named_where_names_are_asked_for(home, capsys):
+    words = ["task=./glide.py:Glide", "world_model=./my_model.py:Ice", "planner=gd,./climbing.py:Climbing", "horizons=[20]"]
+    quick = [
+        "planners.Climbing.settings.samples=20",
+        "planners.Climbing.settings.iterations=3",
+        "planners.gd.settings.iterations=3",
+    ]
+    off = ["backend=inline", "tracking.enabled=false", "artifacts.cells=[]", "seeds=2"]
+    assert main(["sweep", "--quiet", *words, *quick, *off]) == 0
+    assert re.search(r"Glide +20 +Climbing", capsys.readouterr().out)
+
+
+def test_the_task_is_learnt_and_planned_with_the_new_planner(home, conf, capsys):
     assert main(["train", "glide", "--conf", str(conf), "train.trajectories=50", "train.fit.steps=[60,20]"]) == 0
     assert main(["plan", "--conf", str(conf), "task=glide", "planner=climbing", "seed=1"]) == 0
     said = capsys.readouterr().out
     assert "climbing: iterations 20, samples 200, else defaults" in said
     assert (conf.parent / "outputs" / "plans" / "glide-climbing-H20-seed1.gif").is_file()
-    recipe = {"name": "glide_pixels", "kind": "jepa", "task": {"name": "glide", "settings": {}}, "train": QUICK_PIXELS}
+    recipe = {"name": "glide_pixels", "kind": "jepa", "task": {"target": "./glide.py:Glide"}, "train": QUICK_PIXELS}
     (conf / "world_model" / "glide_pixels.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     assert main(["train", "glide_pixels", "--conf", str(conf), f"out={conf.parent}/models"]) == 0
     model = f"world_model={conf.parent}/models/glide_pixels"
