@@ -11,7 +11,7 @@ from typing import Any
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from orchestrator.core.cell import Scalar
-from orchestrator.core.messages import mask_uri
+from orchestrator.core.messages import mask_uri, texts_in
 from world_models.errors import UnknownNameError, UserError
 from world_models.files.names import file_name
 
@@ -45,6 +45,8 @@ class Kind:
         if value is None and self.optional:
             return None
         try:
+            for each in texts_in(value):
+                each.encode()  # bytes that are not UTF-8 cannot be written to a config
             return self.accept(value)
         except UserError:
             raise
