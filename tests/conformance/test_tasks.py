@@ -36,10 +36,10 @@ CASES = {
         f"gymnasium-{name}": case("gymnasium", {"id": name, **settings}, horizon)
         for name, horizon, settings in (
             ("Pendulum-v1", 20, {}),
-            ("MountainCarContinuous-v0", 40, {}),
+            ("MountainCarContinuous-v0", 20, {}),
             ("MountainCar-v0", 40, {"state": "replay"}),
             ("CartPole-v1", 20, {}),
-            ("Reacher-v5", 20, {"action_block": 2}),
+            ("Reacher-v5", 24, {"action_block": 2}),
         )
     },
 }

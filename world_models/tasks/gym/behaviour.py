@@ -12,14 +12,16 @@ BEHAVIOURS = ("random", "smooth", "hold")
 """Independent actions, actions that drift (correlation 0.9 over a step), and actions held for a while."""
 SPREAD = 0.7
 """Standard deviation of drifting actions, before they are clipped."""
+WEAKEST = 0.05
+"""Smallest scale of training behaviour; half of it is scaled, evenly on a logarithmic scale."""
 LONGEST_HOLD = 25
 """Most steps for which an action is held."""
 
 
 def behave(
-    rng: np.random.Generator, kind: str, actions: Actions, count: int, length: int
+    rng: np.random.Generator, kind: str, actions: Actions, count: int, length: int, strength: float = 1.0
 ) -> Float[np.ndarray, "count length action"]:
-    """Actions of a behaviour; of discrete ones, the class taken has 1 and all others have -1."""
+    """Actions of a behaviour, scaled by its strength; of discrete ones, the class taken has 1 and all others have -1."""
     shape = (count, length, actions.size)
     match kind:
         case "smooth":
@@ -30,7 +32,7 @@ def behave(
             values = rng.uniform(-1.0, 1.0, shape)
     if actions.kind == "discrete":
         return np.where(np.arange(actions.size) == values.argmax(-1)[..., None], 1.0, -1.0)
-    return values
+    return strength * values
 
 
 def _held(
@@ -57,8 +59,8 @@ def varied(rng: np.random.Generator, actions: Actions, count: int, length: int) 
     if actions.kind == "discrete":
         between = _with_largest(rng.uniform(-1.0, 1.0, result.shape), result.argmax(-1)[..., None])
         return np.where(np.arange(count)[:, None, None] % 2 == 0, between, result)
-    weak = rng.random((count, 1, 1)) < 0.25
-    return np.where(weak, result * rng.uniform(0.1, 1.0, (count, 1, 1)), result)
+    weak = rng.random((count, 1, 1)) < 0.5
+    return np.where(weak, result * WEAKEST ** rng.random((count, 1, 1)), result)
 
 
 def _with_largest(

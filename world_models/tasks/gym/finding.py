@@ -23,7 +23,7 @@ from world_models.tasks.gym.keepers import (
     declared_callables,
     mujoco_buffers,
 )
-from world_models.tasks.gym.making import make_env
+from world_models.tasks.gym.making import make_env, reason
 from world_models.tasks.gym.packing import Form, PackingError, form_of, pack
 from world_models.tasks.gym.simulator import TOLERANCE, Interface, Simulator, quiet
 from world_models.tasks.gym.spaces import actions_of, observation_of
@@ -68,9 +68,7 @@ def simulator_of(source: Source) -> tuple[Simulator, str]:
     found = found_state(source)
     env = make_env(source.name, source.kwargs)
     interface = interface_of(source, env)
-    with quiet():
-        env.reset(seed=0)
-        return Simulator(env, interface, found.make(env, interface)), found.kind
+    return Simulator(env, interface, found.make(env, interface)), found.kind
 
 
 def interface_of(source: Source, env: Any, keys: tuple[str, ...] | None = None) -> Interface:
@@ -88,9 +86,16 @@ def found_state(source: Source) -> Found:
     for found in _candidates(source, env):
         try:
             error = _error(found, env, other, interface, min(CHECKED_STEPS, source.longest))
-        except PackingError as reason:
-            errors[found.kind] = str(reason)
+        except PackingError as refusal:
+            errors[found.kind] = str(refusal)
             continue
+        except UserError:
+            raise
+        except Exception as failure:
+            raise UserError(
+                f"{source.name} fails when its states are taken by {found.kind} ({reason(failure)}): mend the environment, or "
+                "choose another state."
+            ) from failure
         if error == 0.0:
             return found
         errors[found.kind] = f"off by {error:.2g}"

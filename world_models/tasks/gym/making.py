@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
+import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -21,7 +24,7 @@ HOMES = {
 
 
 def make_env(name: str, kwargs: str) -> Any:
-    """The environment, with pictures where it has them. `kwargs` is JSON text. Raises UserError where it cannot be made."""
+    """The environment, reset, with pictures where it has them; `kwargs` is JSON text. Raises UserError where it cannot."""
     gymnasium = gymnasium_package()
     _import_home(name)
     given: dict[str, Any] = {"disable_env_checker": True, "max_episode_steps": -1, **json.loads(kwargs)}
@@ -31,15 +34,23 @@ def make_env(name: str, kwargs: str) -> Any:
             if "render_mode" not in given:
                 modes = _modes(gymnasium, name)
                 given |= {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
-            return gymnasium.make(name, **given)
+            env = gymnasium.make(name, **given)
+            env.reset(seed=0)
+            return env
         except UserError:
             raise
         except Exception as error:
-            said = " ".join(str(error).split())
             raise UserError(
-                f"environment {name!r} with kwargs {brief(kwargs)} cannot be made ({type(error).__name__}: {said[:300]}): "
+                f"environment {name!r} with kwargs {brief(kwargs)} cannot be made ({reason(error)}): "
                 f"{_hint(gymnasium, name, error)}."
             ) from error
+
+
+def reason(error: Exception) -> str:
+    """An error of an environment in one line: its class, and its message or the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    said = " ".join(str(error).split()) or (frames[-1].line if frames else "") or "no message"
+    return f"{type(error).__name__}: {said[:300]}"
 
 
 def gymnasium_package() -> Any:
@@ -86,7 +97,8 @@ def _import_home(name: str) -> None:
         if ":" not in name and name.startswith(beginnings):
             if importlib.util.find_spec(package) is None:
                 raise UserError(f"environment {name!r} needs the package {package}: pip install {package.replace('_', '-')}.")
-            import_module(package)
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                import_module(package)
 
 
 def _modes(gymnasium: Any, name: str) -> tuple[str, ...]:
@@ -107,6 +119,8 @@ def _spec_after_import(gymnasium: Any, name: str) -> Any:
 def _hint(gymnasium: Any, name: str, error: Exception) -> str:
     from difflib import get_close_matches
 
+    if isinstance(error, AssertionError):
+        return "check its id and kwargs, and that its packages fit each other's versions"
     if isinstance(error, gymnasium.error.DependencyNotInstalled | ImportError):
         return "install the package that it names"
     if isinstance(error, gymnasium.error.UnregisteredEnv):

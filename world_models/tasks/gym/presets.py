@@ -16,6 +16,8 @@ class Preset:
     tolerance: tuple[float, ...]
     """Largest error of each of them."""
     behaviour: str = "smooth"
+    strength: float = 1.0
+    """Scale of the behaviour's actions."""
     keys: tuple[str, ...] | None = None
 
 
@@ -37,6 +39,8 @@ _PUSHER = (
     *(f"{part}_{axis}_m" for part in ("tips_arm", "object", "goal") for axis in "xyz"),
 )
 _BALL = ("ball_x_m", "ball_y_m", "ball_x_m_s", "ball_y_m_s")
+_ANT = ("body_x_m", "body_y_m")
+_PUSH_T = ("agent_x_px", "agent_y_px", "block_x_px", "block_y_px", "block_rad")
 _FETCH = ("gripper_x_m", "gripper_y_m", "gripper_z_m", "object_x_m", "object_y_m", "object_z_m")
 _CART = ("cart_m", "cart_m_s", "pole_rad", "pole_rad_s")
 
@@ -46,9 +50,12 @@ PRESETS: dict[str, Preset] = {
     "MountainCar": Preset(("car_position", "car_speed"), ("car_position",), (0.05,), "hold"),
     "CartPole": Preset(_CART, ("cart_m", "pole_rad"), (0.05, 0.05), "hold"),
     "InvertedPendulum": Preset(("cart_m", "pole_rad", "cart_m_s", "pole_rad_s"), ("cart_m", "pole_rad"), (0.05, 0.1), "smooth"),
-    "Reacher": Preset(_REACHER, ("fingertip_x_m", "fingertip_y_m"), (0.02, 0.02)),
+    "Reacher": Preset(_REACHER, ("fingertip_x_m", "fingertip_y_m"), (0.015, 0.015), strength=0.2),
     "Pusher": Preset(_PUSHER, ("tips_arm_x_m", "tips_arm_y_m", "tips_arm_z_m"), (0.05, 0.05, 0.05)),
     "PointMaze": Preset(_BALL, ("ball_x_m", "ball_y_m"), (0.3, 0.3), "hold"),
+    "pointmaze": Preset(_BALL[:2], _BALL[:2], (0.5, 0.5), "hold"),
+    "AntMaze": Preset(_ANT, _ANT, (0.5, 0.5), keys=("achieved_goal", "observation")),
+    "PushT": Preset(_PUSH_T, ("block_x_px", "block_y_px"), (20.0, 20.0)),
     "FetchReach": Preset(_FETCH[:3], _FETCH[:3], (0.03, 0.03, 0.03)),
     "FetchPush": Preset(_FETCH, _FETCH[:3], (0.03, 0.03, 0.03)),
 }
@@ -57,5 +64,5 @@ PRESETS: dict[str, Preset] = {
 
 def preset_of(name: str) -> Preset | None:
     """The preset of an id, with or without its module and version; None if there is none."""
-    plain = name.rpartition(":")[2].partition("-")[0].partition("_")[0]
+    plain = name.rpartition(":")[2].rpartition("/")[2].partition("-")[0].partition("_")[0]
     return PRESETS.get(plain)

@@ -21,12 +21,16 @@ Drawn = tuple[Float[np.ndarray, " state"], Float[np.ndarray, " state"], Float[np
 
 
 def draw_problem(
-    simulator: Simulator, behaviour: str, rng: np.random.Generator, horizon: int, is_apart: IsApart
+    simulator: Simulator, behaviour: tuple[str, float], rng: np.random.Generator, horizon: int, is_apart: IsApart
 ) -> Drawn | None:
-    """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is."""
+    """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is.
+
+    `behaviour` is its kind and the scale of its actions.
+    """
+    kind, strength = behaviour
     for _ in range(DRAWS):
         start = simulator.reset(int(rng.integers(2**31 - 1)))
-        actions = behave(rng, behaviour, simulator.interface.actions, 1, horizon)[0]
+        actions = behave(rng, kind, simulator.interface.actions, 1, horizon, strength)[0]
         goal = simulator.run(start, actions)[-1]
         if is_apart(goal, start) and is_apart(goal, simulator.run(start, np.zeros_like(actions))[-1]):
             return start, goal, actions

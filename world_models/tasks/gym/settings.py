@@ -32,6 +32,7 @@ def normalised(given: Mapping[str, Any]) -> dict[str, Any]:
     if preset is not None:
         defaults: dict[str, Any] = {
             "keys": preset.keys,
+            "strength": preset.strength,
         }
         if settings["features"] is None and not of_verdict:
             defaults |= {"features": preset.features}
@@ -39,6 +40,7 @@ def normalised(given: Mapping[str, Any]) -> dict[str, Any]:
         settings |= {key: value for key, value in defaults.items() if settings[key] is None}
     if of_verdict and settings["features"] is None:
         settings |= {"features": (VERDICT,), "tolerance": (0.5,)}
+    settings["strength"] = 1.0 if settings["strength"] is None else settings["strength"]
     if settings["behaviour"] == AUTO:
         settings["behaviour"] = preset.behaviour if preset is not None else "smooth"
     settings["features"] = _tuple("features", settings["features"])
@@ -56,6 +58,9 @@ def _check(settings: Mapping[str, Any]) -> None:
     check_block(settings["action_block"])
     away, longest, success = settings["away"], settings["longest"], settings["success"]
     require(_is_number(away) and away >= 0, f"away {brief(away)} is not a number of tolerances: give 0 or more, such as 2.")
+    strength = settings["strength"]
+    right = _is_number(strength) and 0 < strength <= 1
+    require(right, f"strength {brief(strength)} is not a number above 0, up to 1: give the scale of the behaviour's actions.")
     whole = isinstance(longest, int) and not isinstance(longest, bool) and 1 <= longest <= LONGEST
     require(whole, f"longest {brief(longest)} is not a whole number of replayed steps from 1 to {LONGEST}: give such as 500.")
     known = (isinstance(success, str) and bool(success)) or callable(success)

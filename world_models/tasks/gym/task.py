@@ -18,7 +18,7 @@ from world_models.tasks.base import Problem, check_horizon
 from world_models.tasks.gym.behaviour import varied
 from world_models.tasks.gym.finding import Source, simulator_of
 from world_models.tasks.gym.keepers import mujoco_buffers
-from world_models.tasks.gym.making import renders
+from world_models.tasks.gym.making import reason, renders
 from world_models.tasks.gym.pictures import bars, square
 from world_models.tasks.gym.presets import preset_of
 from world_models.tasks.gym.problems import DRAWS, draw_problem
@@ -52,6 +52,8 @@ class GymTask:
     """Distance of poses and goals; None: Euclidean, each feature divided by its tolerance."""
     behaviour: str = AUTO
     """`random`, `smooth` or `hold`: behaviour that leads to goals; `auto`: the preset's, or `smooth`."""
+    strength: float | None = None
+    """Scale of that behaviour's actions if they are a box, up to 1; None: the preset's, or 1."""
     away: float = 2.0
     """Least distance of a goal from its start and from where null actions end."""
     keys: tuple[str, ...] | None = None
@@ -163,7 +165,7 @@ class GymTask:
     @property
     def _problem_key(self) -> tuple[str, ...]:
         """Text of the settings that problems depend on."""
-        settings = [self.features, self.tolerance, self.keys, self.behaviour, self.away, self.source.verdict]
+        settings = [self.features, self.tolerance, self.keys, self.behaviour, self.strength, self.away, self.source.verdict]
         return (self.name, self.id, str(self.kwargs), json.dumps(settings))
 
     def problem(self, seed: int, horizon: int) -> Problem:
@@ -173,7 +175,7 @@ class GymTask:
         """
         check_horizon(horizon, self.action_block)
         rng = stable_rng(*self._problem_key, horizon, seed)
-        drawn = draw_problem(self.simulator, self.behaviour, rng, horizon, self._is_apart)
+        drawn = draw_problem(self.simulator, (self.behaviour, self.strength or 1.0), rng, horizon, self._is_apart)
         if drawn is None:
             raise UserError(
                 f"none of {DRAWS} trajectories of {horizon} steps with behaviour {self.behaviour!r} ends in a state of "
@@ -300,9 +302,8 @@ def _picture(task: GymTask, state: Float[np.ndarray, " state"], size: int) -> UI
     except UserError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
         raise UserError(
-            f"environment {task.id} cannot be drawn ({type(error).__name__}: {said}): install what its pictures need, and for "
+            f"environment {task.id} cannot be drawn ({reason(error)}): install what its pictures need, and for "
             "MuJoCo set MUJOCO_GL to egl or osmesa."
         ) from error
     return square(frame, size, task.id)
