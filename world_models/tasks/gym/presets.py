@@ -50,7 +50,7 @@ PRESETS: dict[str, Preset] = {
     "MountainCar": Preset(("car_position", "car_speed"), ("car_position",), (0.05,), "hold"),
     "CartPole": Preset(_CART, ("cart_m", "pole_rad"), (0.05, 0.05), "hold"),
     "InvertedPendulum": Preset(("cart_m", "pole_rad", "cart_m_s", "pole_rad_s"), ("cart_m", "pole_rad"), (0.05, 0.1), "smooth"),
-    "Reacher": Preset(_REACHER, ("fingertip_x_m", "fingertip_y_m"), (0.015, 0.015), strength=0.2),
+    "Reacher": Preset(_REACHER, ("fingertip_x_m", "fingertip_y_m"), (0.02, 0.02), strength=0.2),
     "Pusher": Preset(_PUSHER, ("tips_arm_x_m", "tips_arm_y_m", "tips_arm_z_m"), (0.05, 0.05, 0.05)),
     "PointMaze": Preset(_BALL, ("ball_x_m", "ball_y_m"), (0.3, 0.3), "hold"),
     "pointmaze": Preset(_BALL[:2], _BALL[:2], (0.5, 0.5), "hold"),

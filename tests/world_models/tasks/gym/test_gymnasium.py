@@ -128,6 +128,7 @@ BAD = {
     "behaviour": ({"id": "Pendulum-v1", "behaviour": "smoth"}, "did you mean 'smooth'"),
     "away": ({"id": "Pendulum-v1", "away": "far"}, "not a number of tolerances"),
     "success": ({"id": "Pendulum-v1", "success": 3}, "neither 'tolerance'"),
+    "strength": ({"id": "Pendulum-v1", "strength": 2}, "strength 2 is not a number above 0, up to 1"),
     "info": ({"id": "Pendulum-v1", "success": "is_success"}, "gives no 'is_success' in info"),
     "one function": ({"id": "Pendulum-v1", "get_state": get_body}, "belong together"),
     "keys": ({"id": "Pendulum-v1", "keys": ["observation"]}, "leave them out"),
@@ -169,6 +170,14 @@ def test_actions_are_scaled_to_their_bounds_and_classes_are_the_largest_value() 
     assert classes.size == 3
     plans = ([0.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.1, 0.1, 0.2], [0.5, -1.0, 0.5])
     assert [classes.of(np.array(plan)) for plan in plans] == [5, 6, 7, 5]
+
+
+def test_strength_scales_the_actions_that_lead_to_goals() -> None:
+    strong, weak = made_up("Cart", tolerance=0.001), made_up("Cart", tolerance=0.001, strength=0.1)
+    assert np.abs(strong.problem(0, 20).reference_actions).max() > 0.5
+    assert np.abs(weak.problem(0, 20).reference_actions).max() <= 0.1
+    assert weak.dynamics == strong.dynamics
+    assert weak != strong
 
 
 @pytest.mark.parametrize("kind", BEHAVIOURS)
