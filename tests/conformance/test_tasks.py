@@ -32,6 +32,16 @@ CASES = {
     # pymunk warm-starts contacts from the step before, which is not part of the simulator state.
     "push_t": case("push_t", {}, 20, continuation=0.5),
     "push_t-5": case("push_t", {"action_block": 5}, 25, continuation=0.5),
+    **{
+        f"gymnasium-{name}": case("gymnasium", {"id": name, **settings}, horizon)
+        for name, horizon, settings in (
+            ("Pendulum-v1", 20, {}),
+            ("MountainCarContinuous-v0", 20, {}),
+            ("MountainCar-v0", 40, {"state": "replay"}),
+            ("CartPole-v1", 20, {}),
+            ("Reacher-v5", 24, {"action_block": 2}),
+        )
+    },
 }
 
 

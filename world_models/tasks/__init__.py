@@ -25,7 +25,18 @@ def _push_t(**settings: object) -> Task:
     return PushT(**settings)  # pyright: ignore[reportArgumentType]
 
 
-TASKS: dict[str, Callable[..., Task]] = {"wall": _wall, "point_maze": _point_maze, "push_t": _push_t}
+def _gymnasium(**settings: object) -> Task:
+    from world_models.tasks.gym import gym_task
+
+    return gym_task(**settings)
+
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "wall": _wall,
+    "point_maze": _point_maze,
+    "push_t": _push_t,
+    "gymnasium": _gymnasium,
+}
 """Constructors of our tasks by name; simulators are imported on first use."""
 
 

@@ -15,6 +15,8 @@ LIMITS = {
     "wall": ("position_px", {"1": 0.03, "50": 0.4, "100": 0.8}),
     "wall_slow": ("position_px", {"1": 0.02, "50": 0.3, "100": 0.7}),
     "push_t": ("block_px", {"1": 1.5, "20": 10.0, "50": 30.0}),
+    "pendulum": ("distance_tolerances", {"1": 0.02, "20": 0.2, "50": 0.8}),
+    "reacher": ("distance_tolerances", {"1": 0.2, "20": 0.8, "50": 1.6}),
 }
 """Limits of the mean open-loop error, by number of environment steps."""
 
@@ -99,4 +101,4 @@ def test_action_gradients_agree_with_finite_differences(name):
 
 def test_the_zoo_holds_a_model_for_every_task():
     names = {checkpoints.read_card(name)[0]["dynamics"]["name"] for name in checkpoints.zoo_names()}
-    assert names == {"wall", "point_maze", "push_t"}
+    assert names == {"wall", "point_maze", "push_t", "gymnasium"}

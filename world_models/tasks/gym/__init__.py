@@ -1,0 +1,5 @@
+"""Any Gymnasium environment as a task."""
+
+from world_models.tasks.gym.task import GymTask, VisibleGymTask, gym_task
+
+__all__ = ["GymTask", "VisibleGymTask", "gym_task"]

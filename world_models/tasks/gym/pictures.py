@@ -1,0 +1,33 @@
+"""Images of an environment's states: its own, made square, or its features as bars where it draws none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from world_models.errors import UserError
+from world_models.tasks.drawing import AGENT, WALL, Canvas
+
+
+def square(frame: Any, size: int, name: str) -> UInt8[np.ndarray, "size size 3"]:
+    """The middle square of an environment's frame in another size. Raises UserError for what is not a picture."""
+    picture: Any = np.asarray(frame) if frame is not None else np.empty(0)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise UserError(f"environment {name} renders no RGB picture of bytes: choose a model of states for it.")
+    side = min(picture.shape[:2])
+    top, left = ((length - side) // 2 for length in picture.shape[:2])
+    image = Image.fromarray(np.ascontiguousarray(picture[top : top + side, left : left + side]))
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.uint8).copy()
+
+
+def bars(features: Float[np.ndarray, " observation"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The features as bars from the middle line, up to the edges for large values; as many as can be told apart."""
+    shown = np.tanh(features[: max(1, size // 3)])
+    canvas = Canvas(size, (0.0, 1.05, float(len(shown)), -1.05))
+    canvas.box(0.0, 0.01, float(len(shown)), -0.01, WALL)
+    for i, value in enumerate(shown.tolist()):
+        canvas.box(i + 0.15, value, i + 0.85, 0.0, AGENT)
+    return canvas.array()
