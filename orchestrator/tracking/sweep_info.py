@@ -13,6 +13,7 @@ from jaxtyping import Int64
 from pydantic import Field
 
 from orchestrator.core.portion import Portion
+from world_models.files.names import file_name
 
 MOST_SEEDS = 10_000_000
 """Most seeds of a group in a record: they are written out in memory."""
@@ -50,6 +51,8 @@ class SavedGroup:
             raise ValueError(f"there are more than {MOST_SEEDS} seeds")
         if any(first + count > 2**63 for first, count in self.seeds):
             raise ValueError("a seed does not fit into 64 bits")
+        for point in self.points:
+            file_name("point", point)  # its pictures are in a folder of this name
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -53,6 +54,8 @@ class _Plain:
         """Do nothing."""
 
 
+_log = logging.getLogger(__name__)
+
 PHYSICS, INTEGRATION = "physics", "integration"
 """Parts of MuJoCo's state: the physics with the solver's warm start and moving frames, or all that integration reads."""
 
@@ -65,6 +68,8 @@ class MujocoKeeper(_Plain):
         import mujoco
 
         self._mujoco: Any = mujoco
+        # Else MuJoCo writes a file into the current folder.
+        self._mujoco.set_mju_user_warning(_log.warning)
         found = mujoco_buffers(env)
         require(found is not None, f"{_name(env)} keeps no MuJoCo model: choose another state than mujoco.")
         assert found is not None

@@ -13,14 +13,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any
 
-from world_models.errors import UserError, brief
+from world_models.errors import UserError, brief, require
 
 HOMES = {
     "gymnasium_robotics": ("AdroitHand", "AntMaze", "Fetch", "FrankaKitchen", "Hand", "PointMaze", "MaMuJoCo"),
     "gym_pusht": ("gym_pusht/",),
     "ogbench": ("antmaze-", "antsoccer-", "cube-", "humanoidmaze-", "pointmaze-", "puzzle-", "scene-", "visual-"),
 }
-"""Packages that register ids when they are imported, by the beginnings of the ids. Others: `id: module:Name-v0`."""
+"""Packages that register ids when they are imported, by the beginnings of the ids."""
 
 
 def make_env(name: str, kwargs: str) -> Any:
@@ -64,6 +64,12 @@ def environment_id(name: object) -> str:
     """The id as text. Raises UserError for what is not one."""
     if not isinstance(name, str) or not name.strip():
         raise UserError(f"id {brief(name)} is not a Gymnasium id: give one such as Pendulum-v1.")
+    # A record or an archive may hold the id, and code is imported only where the user names it.
+    require(
+        ":" not in name,
+        f"id {brief(name)} names a module, which an id may not: import it in a file of yours, with a function that returns "
+        "world_models.tasks.gym.gym_task(id=..., **settings), and give that as task=./FILE.py:FUNCTION.",
+    )
     return name
 
 
@@ -94,7 +100,7 @@ def renders(env: Any, uses_mujoco: bool) -> bool:
 
 def _import_home(name: str) -> None:
     for package, beginnings in HOMES.items():
-        if ":" not in name and name.startswith(beginnings):
+        if name.startswith(beginnings):
             if importlib.util.find_spec(package) is None:
                 raise UserError(f"environment {name!r} needs the package {package}: pip install {package.replace('_', '-')}.")
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
@@ -103,17 +109,10 @@ def _import_home(name: str) -> None:
 
 def _modes(gymnasium: Any, name: str) -> tuple[str, ...]:
     """Ways of rendering that the environment's class names."""
-    spec = gymnasium.spec(name) if ":" not in name else _spec_after_import(gymnasium, name)
-    entry = spec.entry_point
+    entry = gymnasium.spec(name).entry_point
     creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     metadata = getattr(creator, "metadata", None)
     return tuple(metadata.get("render_modes", ())) if isinstance(metadata, Mapping) else ()
-
-
-def _spec_after_import(gymnasium: Any, name: str) -> Any:
-    module, _, plain = name.partition(":")
-    import_module(module)
-    return gymnasium.spec(plain)
 
 
 def _hint(gymnasium: Any, name: str, error: Exception) -> str:
@@ -125,5 +124,5 @@ def _hint(gymnasium: Any, name: str, error: Exception) -> str:
         return "install the package that it names"
     if isinstance(error, gymnasium.error.UnregisteredEnv):
         near = get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.6)
-        return f"did you mean {' or '.join(near)}" if near else "give a registered id, or module:id to import its module first"
+        return f"did you mean {' or '.join(near)}" if near else "give a registered id"
     return "check its id and kwargs"

@@ -39,7 +39,7 @@ class GymTask:
     """
 
     id: str = ""
-    """The environment's id, such as `Pendulum-v1`, or `module:id`."""
+    """The environment's id, such as `Pendulum-v1`."""
     kwargs: Mapping[str, object] | str | None = None
     """Keyword arguments of the environment; kept as JSON text."""
     features: tuple[int | str, ...] | None = None

@@ -116,7 +116,7 @@ def test_environments_that_cannot_be_driven_are_refused_in_a_sentence(name: str)
 BAD = {
     "id": ({"id": "Pendulm-v1"}, "did you mean Pendulum-v1"),
     "no id": ({}, "not a Gymnasium id"),
-    "module": ({"id": "no_such_module:Thing-v0"}, "no_such_module"),
+    "module": ({"id": "no_such_module:Thing-v0"}, "names a module, which an id may not"),
     "kwargs": ({"id": "Pendulum-v1", "kwargs": {"mass": 2}}, "check its id and kwargs"),
     "kwargs list": ({"id": "Pendulum-v1", "kwargs": [1]}, "mapping of names"),
     "no preset": ({"id": "Acrobot-v1"}, "no preset for Acrobot-v1"),
