@@ -19,7 +19,18 @@ from orchestrator.core.surroundings import environment_of_children
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the packages: a checkout, or site-packages."""
 
-LIBRARIES = ("torch", "numpy", "pyarrow", "ray", "pymunk", "mujoco", "gymnasium-robotics", "gym-pusht", "grasp-orchestrator")
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "pyarrow",
+    "ray",
+    "pymunk",
+    "mujoco",
+    "gymnasium",
+    "gymnasium-robotics",
+    "gym-pusht",
+    "grasp-orchestrator",
+)
 """Distributions that results depend on."""
 
 

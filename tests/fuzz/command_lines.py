@@ -94,7 +94,7 @@ def faults(line: Line, ended: Ended, room: Room) -> list[str]:
 def allowed(line: Line, room: Room) -> list[Path]:
     """Where a command line may write, by its words."""
     cwd, home = room.root / "cwd", room.root / "home"
-    texts = ["outputs", *(f"{each}.grasp.zip" for each in ("smoke", "short"))]
+    texts = ["outputs", *(f"{each}.grasp.zip" for each in ("smoke", "short", "short-held-out"))]
     for word, after in zip(line.words, (*line.words[1:], ""), strict=True):
         key, equals, raw = word.partition("=")
         if equals and key.lstrip("+") in PLACES:

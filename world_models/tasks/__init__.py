@@ -49,7 +49,7 @@ def make_task(name: str, **settings: object) -> Task:
     maker: Callable[..., Task] = TASKS[name] if plugin is None else plugin.value
     try:
         made = maker(**settings)
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise UserError(f"task {name!r} does not take these settings ({error}).") from error
     if plugin is not None:
         require_members(f"task {name!r} of {plugin.home}", made, Task)

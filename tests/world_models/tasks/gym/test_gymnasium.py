@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import pickle
 from typing import Any
@@ -17,6 +18,7 @@ from world_models.tasks.base import Visible
 from world_models.tasks.gym import GymTask
 from world_models.tasks.gym.behaviour import BEHAVIOURS, behave, varied
 from world_models.tasks.gym.packing import PackingError, form_of, pack, unpack
+from world_models.tasks.gym.presets import PRESETS
 from world_models.tasks.gym.spaces import Actions
 
 register()
@@ -280,3 +282,14 @@ def test_values_of_numbers_are_packed_and_unpacked(value: Any) -> None:
 def test_values_that_float64_cannot_hold_are_refused(value: Any) -> None:
     with pytest.raises(PackingError):
         pack(value, form_of(value))
+
+
+def test_presets_are_those_of_this_version() -> None:
+    """They decide what a problem is, and only the task's version is in a cell's id: a change of one raises it."""
+    known = hashlib.sha256(repr(sorted(PRESETS.items())).encode()).hexdigest()[:16]
+    assert (task_of("Pendulum-v1").version, known) == (1, "c5feea4dd908a014")
+
+
+def test_a_setting_that_no_float_holds_is_refused() -> None:
+    with pytest.raises(UserError, match="task 'wall' does not take these settings .int too large"):
+        make_task("wall", speed=10**400)
