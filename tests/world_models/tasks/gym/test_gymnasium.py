@@ -291,5 +291,5 @@ def test_presets_are_those_of_this_version() -> None:
 
 
 def test_a_setting_that_no_float_holds_is_refused() -> None:
-    with pytest.raises(UserError, match="task 'wall' does not take these settings .int too large"):
+    with pytest.raises(UserError, match=r"task 'wall' does not take these settings .int too large"):
         make_task("wall", speed=10**400)
