@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,7 +116,21 @@ def _values(entry: Entry) -> Iterator[Scalar]:
     for named in (point.task, point.planner):
         yield named.name
         for key, value in named.settings:
-            yield from (key, value)
+            yield from (key, *_scalars(value))
+    for kind, code in point.code:
+        yield from (kind, code)
+
+
+def _scalars(value: object) -> Iterator[Scalar]:
+    """The numbers and texts of a setting, which may be a list or mapping."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (key, *_scalars(item))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _scalars(item)
+    else:
+        yield value  # pyright: ignore[reportReturnType]
 
 
 def _manifest_fault(manifest: Manifest, grid: Grid) -> str | None:
