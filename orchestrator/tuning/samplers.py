@@ -12,7 +12,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 
 from orchestrator.tuning.search_space import Space
-from world_models.errors import UnknownNameError, require
+from world_models.errors import UserError, require
+from world_models.plugins import PLUGINS, Kind
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,10 @@ SAMPLERS = ("tpe", "random", "cmaes", "gp", "nsga2", "nsga3")
 
 
 def make_sampler(sampling: Sampling, space: Space, objectives: int, salt: str) -> BaseSampler:
-    """A new sampler, not shared between studies or between the drivers of one study."""
+    """A new sampler, not shared between studies or between the drivers of one study.
+
+    Raises UserError for a plug-in that is not a sampler, and for one that does not take several objectives.
+    """
     seed = int.from_bytes(hashlib.blake2b(f"{sampling.seed}/{salt}".encode(), digest_size=4).digest(), "little")
     if sampling.sampler in ("cmaes",):
         require(objectives == 1, f"sampler {sampling.sampler} takes one objective, not {objectives}: choose tpe or nsga2.")
@@ -41,10 +45,24 @@ def make_sampler(sampling: Sampling, space: Space, objectives: int, salt: str) -
         "nsga2": lambda: NSGAIISampler(seed=seed, population_size=max(4, sampling.startup)),
         "nsga3": lambda: NSGAIIISampler(seed=seed, population_size=max(4, sampling.startup)),
     }
-    if sampling.sampler not in makers:
-        raise UnknownNameError("sampler", sampling.sampler, makers)
     with calm():
-        return makers[sampling.sampler]()
+        return makers[sampling.sampler]() if sampling.sampler in makers else _plugin_sampler(sampling.sampler, seed)
+
+
+def _plugin_sampler(name: str, seed: int) -> BaseSampler:
+    """A sampler of a user's own: a class or function that is called with a seed. Raises UserError for anything else."""
+    plugin = PLUGINS.demand(Kind.SAMPLER, name, SAMPLERS)
+    try:
+        made = plugin.value(seed)
+    except TypeError as error:
+        raise UserError(
+            f"sampler {name!r} of {plugin.home} cannot be made ({error}): let it take one argument, a seed."
+        ) from error
+    require(
+        isinstance(made, BaseSampler),
+        f"sampler {name!r} of {plugin.home} is {type(made).__name__}, not one of optuna.samplers.BaseSampler.",
+    )
+    return made
 
 
 @contextmanager

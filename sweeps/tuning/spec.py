@@ -23,10 +23,12 @@ from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
 from sweeps.config.jobs import check_grid, lookups
 from sweeps.config.outputs import Outputs, storage_of
 from sweeps.config.overrides import assignments
+from sweeps.config.plugin_names import admitted
 from sweeps.config.schema.configs import SamplerConfig, TuneConfig
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UserError, require
 from world_models.files.names import file_name, inside
 from world_models.files.yaml_reading import load_yaml
+from world_models.plugins import PLUGINS, Kind, is_target, read_label
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     forced, searched = dict(planner.forced), config.space or {}
     space = space_of({name: value for name, value in searched.items() if name not in forced}, planner.planner.name)
     seed_split = SeedSplit(spec.seeds, config.choice_seeds, config.held_out)
-    sampling = _sampling(config.sampler)
+    sampling = _sampling(config.sampler, conf)
     pruning = Pruning(config.pruning.enabled, config.pruning.p_value, config.pruning.warm_up)
     objectives, bounds = _objectives(config.objectives), _bounds(config.constraints or {})
     timed = any(each.name == "seconds" for each in (*objectives, *(bound.objective for bound in bounds)))
@@ -181,6 +183,7 @@ def with_space(overrides: Sequence[str], conf: Path | None) -> list[str]:
     label = planners[-1] if planners else "grasp"
     label = label[0] if isinstance(label, list) and len(label) == 1 else label
     known = groups(conf)["space"]
+    label = read_label(str(label)) if is_target(label) else label
     name = label if label in known else _kind_of(str(label), conf)
     return [f"space={name}", *overrides] if name in known else list(overrides)
 
@@ -210,10 +213,11 @@ def _bounds(limits: Mapping[str, float]) -> tuple[Bound, ...]:
     return tuple(Bound(objective(name), limit) for name, limit in limits.items())
 
 
-def _sampling(config: SamplerConfig) -> Sampling:
-    if config.name not in SAMPLERS:
-        raise UnknownNameError("sampler", config.name, SAMPLERS)
-    return Sampling(config.name, config.seed, config.startup)
+def _sampling(config: SamplerConfig, conf: Path | None) -> Sampling:
+    name = admitted(Kind.SAMPLER, config.name, conf)
+    if name not in SAMPLERS:
+        PLUGINS.demand(Kind.SAMPLER, name, SAMPLERS)
+    return Sampling(name, config.seed, config.startup)
 
 
 def _starts(starts: Mapping[str, Mapping[str, Scalar]], planner: str) -> dict[str, dict[str, Scalar]]:
