@@ -46,8 +46,8 @@ def mask_uri(uri: str) -> str:
     if misplaced_password(rest):
         return scheme + HIDDEN
     first = rest.find("@")
-    if re.search(r"[/?#]", rest[first:end]) or re.search(r"[?#]", rest[:end]):
-        return scheme + HIDDEN  # either the password has such characters, or an `@` stands in the path or query
+    if re.search(r"[/?#]", rest[first:end]) or re.search(r"[?#]", rest[:end]) or rest.count("@") > 1:
+        return scheme + HIDDEN  # the password has such characters, or an `@` stands in the host, path or query
     try:
         parts = urlsplit(scheme + rest[end:])
     except ValueError:  # not a URI after all, e.g. an unclosed bracket instead of a host

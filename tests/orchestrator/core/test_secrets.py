@@ -92,6 +92,7 @@ def test_masks_of_addresses() -> None:
     assert mask_uri("postgresql://me:secret@db:5432/mlflow") == "postgresql://db:5432/mlflow"
     assert mask_uri("http://me:se/cret@tracking:5000") == "http://tracking:5000"
     assert mask_uri("http://h:5000/#token=x") == "http://h:5000/"
+    assert mask_uri("http://me:se@cret@127.0.0.1:se@cret") == "http://***"
     assert mask_uri("http://[unclosed") == "http://***"
     assert mask_text("password=hunter2-x and Authorization: Bearer abcdefgh123") == "password=*** and Authorization: Bearer ***"
     assert one_line(ValueError("no\nhttp://me:secret@h")) == "ValueError: no http://h"
