@@ -33,6 +33,9 @@ class SavedSweep:
             if not 0 < point.horizon <= LONGEST_HORIZON or point.disagreement < 0:
                 raise ValueError(f"horizon {point.horizon} or disagreement {point.disagreement} is out of range")
             replan_every(point.mode)
+            for name, value in point.planner.settings:
+                if isinstance(value, tuple | dict):
+                    raise ValueError(f"the planner's setting {name} is not one number or word")
         if len({entry.point.point_id for entry in self.entries}) < len(self.entries):
             raise ValueError("it has a point twice")
 
