@@ -66,7 +66,7 @@ def user_info_end(scheme: str, rest: str) -> int:
 
 def misplaced_password(rest: str) -> str:
     """The text where the port of an address without `@` should be, if it cannot be one: a password; else empty."""
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    authority = re.split(r"[/?#\s]", rest, maxsplit=1)[0]
     host, _, port = authority.partition(":")
     misplaced = host and port and "@" not in rest and not host.startswith("[") and not re.fullmatch(r"\d+\W*|PORT\W*", port)
     return port if misplaced else ""

@@ -25,7 +25,7 @@ from world_models.checkpoints.formats import assemble
 from world_models.errors import UserError, require
 from world_models.files.names import file_name, inside
 from world_models.sensors import Sensors
-from world_models.tasks import TASKS, Task, make_task
+from world_models.tasks import COMPLETE, Task, make_task
 from world_models.tasks.base import Visible
 
 SUBCOMMANDS = (["inspect"], ["import"])
@@ -90,7 +90,7 @@ def inspect(console: Console, path: Path) -> int:
     fits = Table(title="fits", title_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     for column in ("task", "sizes fit", "with"):
         fits.add_column(column)
-    for name in TASKS:
+    for name in COMPLETE:
         problem, block = misfit(found, make_task(name))
         fits.add_row(name, "yes" if problem is None else "no", f"action_block={block}" if problem is None else problem)
     show(console, fits)
@@ -204,7 +204,7 @@ def _value(text: str) -> object:
 def _task(found: Found, name: str | None, settings: Mapping[str, object]) -> Task:
     """The task of that name; its `action_block` is the one that the checkpoint's sizes imply unless `settings` has another."""
     if name is None:
-        fitting = [task for task in TASKS if misfit(found, make_task(task))[0] is None]
+        fitting = [task for task in COMPLETE if misfit(found, make_task(task))[0] is None]
         raise UserError(f"{found.path} needs a task: give --task ({' or '.join(fitting) or 'none of ours fits its sizes'}).")
     _, block = misfit(found, make_task(name, **{**settings, "action_block": 1}))
     return make_task(name, **{"action_block": block, **settings})

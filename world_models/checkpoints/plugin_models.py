@@ -7,7 +7,7 @@ called once on the driver, for the card, and once in each worker.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,9 +16,9 @@ from safetensors.torch import save as serialise_tensors
 from torch import nn
 
 from world_models.base import GoalCost, SquaredDistance, WorldModel
-from world_models.errors import UserError, require
+from world_models.errors import UnknownNameError, UserError, require
 from world_models.parts import PREFIX, Parts
-from world_models.plugins import PLUGINS, Kind, Plugin, require_members
+from world_models.plugins import PLUGINS, Kind, Plugin, is_target, require_members
 
 PLUGIN = f"{PREFIX}plugin/1"
 """Format on the card of a model that is in no file."""
@@ -58,11 +58,14 @@ def plugin_parts(name: str) -> Parts:
     return make_parts(PLUGINS.demand(Kind.WORLD_MODEL, name, ()))
 
 
-def plugin_goal_cost(name: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> GoalCost:
+def plugin_goal_cost(name: str, known: Iterable[str], model: object = None) -> GoalCost:
     """A goal cost of a user's own: a function of states and goals, or a class whose objects are one.
 
     Raises UserError for a name that is neither known nor a plug-in's, and for a plug-in that is not a goal cost.
     """
+    what = "goal cost" if model is None else f"goal cost of world model {model!r}"
+    if PLUGINS.find(Kind.GOAL_COST, name) is None and not is_target(name):
+        raise UnknownNameError(what, name, {*known, *PLUGINS.names(Kind.GOAL_COST)})
     plugin = PLUGINS.demand(Kind.GOAL_COST, name, known)
     try:
         made = plugin.value() if isinstance(plugin.value, type) else plugin.value

@@ -205,7 +205,7 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
     known = card.get("goal_costs", STATE_GOAL_COSTS)
     assert isinstance(known, list | tuple)
     if name is not None and name not in known:
-        plugin_goal_cost(name, known)
+        plugin_goal_cost(name, known, card.get("name"))
     check_price(disagreement)
     if disagreement != 0.0 and card.get("format") != ENSEMBLE:
         raise UserError(

@@ -169,5 +169,5 @@ def _entry_points(kind: Kind) -> tuple[Offer, ...]:
     )
 
 
-def _owner(point: metadata.EntryPoint) -> str:
+def _owner(point: Any) -> str:  # of importlib.metadata, or of its backport where that is installed
     return point.dist.name if point.dist is not None else "package"

@@ -39,6 +39,9 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 """Constructors of our tasks by name; simulators are imported on first use."""
 
+COMPLETE = tuple(name for name in TASKS if name != "gymnasium")
+"""Our tasks that can be made without settings."""
+
 
 def make_task(name: str, **settings: object) -> Task:
     """The task called `name`, one of ours or a plug-in, with the given settings.
@@ -56,4 +59,4 @@ def make_task(name: str, **settings: object) -> Task:
     return made
 
 
-__all__ = ["TASKS", "Problem", "Rollout", "Task", "execute", "make_task"]
+__all__ = ["COMPLETE", "TASKS", "Problem", "Rollout", "Task", "execute", "make_task"]

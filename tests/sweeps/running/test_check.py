@@ -53,4 +53,4 @@ def test_check_takes_a_folder_that_is_there(capsys: pytest.CaptureFixture[str], 
     code, said = run(capsys, "check", f"output={tmp_path / 'none'}")
     assert (code, "there is no folder" in said) == (2, True)
     code, said = run(capsys, "check", "smoke")
-    assert (code, "takes no name, but 'smoke'" in said) == (2, True)
+    assert (code, "'smoke' is neither a target nor the name of a plug-in" in said) == (2, True)
