@@ -5,6 +5,7 @@ stable-worldmodel's models over one embedding per picture (LeWM, PLDM) and over 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
@@ -56,13 +57,10 @@ class PatchNetwork(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class HostDynamics:
-    """The properties that all models of hosts share."""
+class HostNetwork:
+    """A host's network, with its place and type."""
 
     network: Any
-    action_dim: int
-    state_shape: tuple[int, ...]
-    history: int
 
     @property
     def device(self) -> torch.device:
@@ -74,21 +72,30 @@ class HostDynamics:
         """Floating-point type of the parameters."""
         return next(self.network.parameters()).dtype
 
+
+@dataclass(frozen=True, eq=False)
+class HostDynamics(HostNetwork, ABC):
+    """A host's network as a world model; subclasses say what its frames are, and what follows them."""
+
+    action_dim: int
+    state_shape: tuple[int, ...]
+    history: int
+
     def encode(self, observation: Mapping[str, Any]) -> Float[Tensor, "batch *state"]:
         """States of the last frames of a host's info."""
         return self.frames(observation)[:, -1]
 
+    @abstractmethod
     def frames(self, info: Mapping[str, Any]) -> Float[Tensor, "batch seen *state"]:
         """States of all frames of a host's info."""
-        raise NotImplementedError
 
     def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
         """The next state after each window of h states, of which the first may be absent, and the actions in them."""
         return step_by_length(states, actions, self.following)
 
+    @abstractmethod
     def following(self, states: Tensor, actions: Tensor) -> Tensor:
         """The next state after each window of states that are all there."""
-        raise NotImplementedError
 
 
 class EmbeddingDynamics(HostDynamics):

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from planners.base import ModelProblems
 from planners.hosts.contexts import context_of
-from planners.hosts.dynamics import EmbeddingDynamics, EmbeddingNetwork
+from planners.hosts.dynamics import EmbeddingDynamics, EmbeddingNetwork, HostNetwork
 from planners.hosts.goal_costs import in_our_units
 from planners.hosts.infos import Info, goal_inputs, past_actions, rows_of, with_candidates
-from planners.hosts.solver import HostedPlanner, HostProblems
+from planners.hosts.solver import HostedPlanner, HostProblems, solvers_of
 from world_models.errors import require
 
 HISTORY = 3
@@ -39,21 +39,10 @@ class LeWMNetwork(EmbeddingNetwork, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ModelSource:
-    """A model of le-wm as a source of problems."""
+class ModelSource(HostNetwork):
+    """A model of le-wm, a `LeWMNetwork`, as a source of problems."""
 
-    network: LeWMNetwork
     history: int | None
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.network.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return next(self.network.parameters()).dtype
 
     def problems(self, info: Info, steps: int, low: Tensor, high: Tensor, lifted: bool) -> HostProblems:
         """Problems in the host's model, whose steps serve all planners."""
@@ -93,43 +82,4 @@ class Solver(HostedPlanner):
         super().__init__(ModelSource(model, history), **options)
 
 
-class GraspSolver(Solver):
-    """GRASP as a solver."""
-
-    planner = "grasp"
-
-
-class LatCoSolver(Solver):
-    """LatCo as a solver."""
-
-    planner = "latco"
-
-
-class GDSolver(Solver):
-    """Gradient descent through the rollout as a solver."""
-
-    planner = "gd"
-
-
-class CEMSolver(Solver):
-    """Our cross-entropy method as a solver."""
-
-    planner = "cem"
-
-
-class ICEMSolver(Solver):
-    """Our iCEM as a solver."""
-
-    planner = "icem"
-
-
-class MPPISolver(Solver):
-    """Our MPPI as a solver."""
-
-    planner = "mppi"
-
-
-class RandomShootingSolver(Solver):
-    """Random shooting as a solver."""
-
-    planner = "random_shooting"
+GraspSolver, LatCoSolver, GDSolver, CEMSolver, ICEMSolver, MPPISolver, RandomShootingSolver = solvers_of(Solver)

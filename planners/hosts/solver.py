@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -189,3 +189,26 @@ def _compare(ours: Float[Tensor, " batch"], theirs: Float[Tensor, " batch"], pla
             "objective reads more than the last state, so set whole_plans=True and plan with gd, cem, icem, mppi or "
             "random_shooting."
         )
+
+
+FAMILY = {
+    "GraspSolver": "grasp",
+    "LatCoSolver": "latco",
+    "GDSolver": "gd",
+    "CEMSolver": "cem",
+    "ICEMSolver": "icem",
+    "MPPISolver": "mppi",
+    "RandomShootingSolver": "random_shooting",
+}
+"""Our planners by the name of their solver class, the same for every host."""
+
+H = TypeVar("H", bound=HostedPlanner)
+
+
+def solvers_of(base: type[H]) -> tuple[type[H], ...]:
+    """A subclass of a host's `base` for each planner, in the order of `FAMILY`, to be imported from the module of `base`."""
+    made: list[type[H]] = []
+    for name, planner in FAMILY.items():
+        names = {"planner": planner, "__module__": base.__module__, "__doc__": f"Our planner {planner} as a solver."}
+        made.append(cast("type[H]", type(name, (base,), names)))
+    return tuple(made)

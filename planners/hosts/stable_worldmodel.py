@@ -19,7 +19,7 @@ from planners.hosts.contexts import context_of
 from planners.hosts.dynamics import EmbeddingDynamics, EmbeddingNetwork, HostDynamics, PatchDynamics, PatchNetwork
 from planners.hosts.goal_costs import ActionsSoFar, Costable, Score, in_our_units, plan_cost_problems
 from planners.hosts.infos import Info, past_actions, with_candidates
-from planners.hosts.solver import HostedPlanner, HostProblems
+from planners.hosts.solver import HostedPlanner, HostProblems, solvers_of
 from world_models.errors import UserError, require
 
 
@@ -145,43 +145,4 @@ class Solver(HostedPlanner):
         super().__init__(CostSource(cost, None if whole_plans else Evaluator.of(cost), history), **options)
 
 
-class GraspSolver(Solver):
-    """GRASP as a solver."""
-
-    planner = "grasp"
-
-
-class LatCoSolver(Solver):
-    """LatCo as a solver."""
-
-    planner = "latco"
-
-
-class GDSolver(Solver):
-    """Gradient descent through the rollout as a solver."""
-
-    planner = "gd"
-
-
-class CEMSolver(Solver):
-    """Our cross-entropy method as a solver."""
-
-    planner = "cem"
-
-
-class ICEMSolver(Solver):
-    """Our iCEM as a solver."""
-
-    planner = "icem"
-
-
-class MPPISolver(Solver):
-    """Our MPPI as a solver."""
-
-    planner = "mppi"
-
-
-class RandomShootingSolver(Solver):
-    """Random shooting as a solver."""
-
-    planner = "random_shooting"
+GraspSolver, LatCoSolver, GDSolver, CEMSolver, ICEMSolver, MPPISolver, RandomShootingSolver = solvers_of(Solver)

@@ -5,20 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from planners import PLANNERS
+from world_models.checkpoints.store import zoo_names
 from world_models.errors import UserError, require
 from world_models.plugins import PLUGINS, Kind, is_target
+from world_models.tasks import TASKS
+
+OURS = {Kind.TASK: lambda: TASKS, Kind.PLANNER: lambda: PLANNERS, Kind.WORLD_MODEL: zoo_names}
+"""The names of ours by kind."""
+
+
+def is_ours(kind: Kind, name: str) -> bool:
+    """Whether a name is one of ours."""
+    return kind in OURS and name in OURS[kind]()
 
 
 def admitted(kind: Kind, text: str, extra: Path | None) -> str:
     """The name by which what the user named is found: that of a target, which may be imported from now on, or the text itself.
 
     A file is looked for below the current folder, then below that of the user's configs. Raises UserError for one that is not
-    there, and for two of one name.
+    there, for two of one name, and for a name of ours that an installed package offers too.
     """
     if not is_target(text):
+        refuse_clash(kind, text)
         return text
     folders = (Path.cwd(), *(() if extra is None else (extra,)))
     return PLUGINS.admit(kind, text, folders).text
+
+
+def refuse_clash(kind: Kind, name: str) -> None:
+    """Raise UserError for a name of ours that an installed package offers too, naming both homes."""
+    other = next((offer for offer in PLUGINS.listed() if (offer.kind, offer.name) == (kind, name)), None)
+    if other is not None and is_ours(kind, name):
+        raise UserError(
+            f"two {kind.value}s are called {name!r}, one of grasp-orchestrator and one of {other.home}: rename that one, or "
+            "uninstall its package."
+        )
 
 
 def admit_for_all(texts: Sequence[str]) -> None:

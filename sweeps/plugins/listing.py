@@ -10,30 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.core.messages import visible
-from planners import PLANNERS
-from sweeps.config.plugin_names import admitted
+from sweeps.config.plugin_names import OURS, admitted, refuse_clash
 from sweeps.console.terminal import say, show
 from sweeps.plugins.conformance import Asked, Verdict, plugin_of, verdicts
-from world_models.checkpoints.store import zoo_names
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.plugins import PLUGINS, Kind
-from world_models.tasks import TASKS
-
-OURS = {Kind.TASK: lambda: TASKS, Kind.PLANNER: lambda: PLANNERS, Kind.WORLD_MODEL: zoo_names}
-"""The names of ours by kind."""
-
-
-def refuse_clashes() -> None:
-    """Raise UserError for an installed plug-in that has the name of one of ours, or of another: both homes are named."""
-    homes: dict[tuple[Kind, str], str] = {}
-    for offer in PLUGINS.listed():
-        ours = offer.name in OURS[offer.kind]() if offer.kind in OURS else False
-        other = "grasp-orchestrator" if ours else homes.setdefault((offer.kind, offer.name), offer.home)
-        if other != offer.home:
-            raise UserError(
-                f"two {offer.kind.value}s are called {offer.name!r}, one of {other} and one of {offer.home}: rename one, or "
-                "uninstall its package."
-            )
 
 
 def plugins(console: Console, with_suites: bool) -> int:
@@ -56,7 +37,8 @@ def plugins(console: Console, with_suites: bool) -> int:
             broken = broken or failed
         table.add_row(*(escape(visible(cell)) for cell in row))
     show(console, table)
-    refuse_clashes()
+    for offer in offers:
+        refuse_clash(offer.kind, offer.name)
     return int(broken)
 
 

@@ -80,7 +80,7 @@ class Registry:
         if module == "__main__":
             self.found.pop((kind, name), None)  # a notebook's cell may be run again
             self.offers.pop((kind, name), None)
-            self.offer(Offer(kind, name, "this session", None, value))
+            self.offer(Offer(kind, name, "this process", None, value))
             return
         file = getattr(sys.modules.get(module), "__file__", None)
         self.offer(Offer(kind, name, str(file or f"module {module}"), Target(module, str(value.__qualname__))))

@@ -85,6 +85,7 @@ class Declaring(Hiding):
 class Judging(Cart):
     """A cart that tells in info whether it is right of a hidden line, which each reset draws anew."""
 
+    lines: tuple[Any, ...] = ()
     observation_space = Dict(
         {
             "observation": Box(-np.inf, np.inf, (2,)),
@@ -94,7 +95,7 @@ class Judging(Cart):
     )
 
     def observed(self) -> Any:
-        if not hasattr(self, "lines") or self.speed == 0.0:
+        if not self.lines or self.speed == 0.0:
             self.lines = ("hidden", float(self.np_random.uniform(-1, 1)))
         here, line = np.array([self.position, self.speed]), np.array([self.lines[1]])
         return {"observation": here, "desired_goal": line, "picture": np.zeros((64, 64, 3), np.uint8)}
