@@ -24,6 +24,8 @@ _SHORTEST, _SHORTEST_VARIABLE, _SHORTEST_IN_VALUES = 3, 6, 8
 """Characters of a secret; variables also hold words such as `true`."""
 _WHOLE_QUERY = re.compile(r"[?&;#]([\w.-]+)=([^&]+)")
 """Here a value may have spaces and quotes."""
+_PLACES = re.compile(r"(?i)^(OLD)?PWD$|_(FILE|PATH|DIR|DIRECTORY)$")
+"""Variables that say where something is; shells set the first two."""
 _QUERY = re.compile(r"[?&;#]([\w.-]+)=([^&;#\s'\"}\])]+)")
 
 
@@ -41,7 +43,7 @@ class Secrets:
         found = {secret for text in texts for secret in _in_addresses(text)}
         for name, value in environment.items():
             found.update(_in_addresses(value))
-            if is_sensitive(name) and len(value) >= _SHORTEST_VARIABLE and "/" not in value[:1]:
+            if len(value) >= _SHORTEST_VARIABLE and _is_secret(name, value):
                 found.add(value)
         unclear = {rest for text in (*texts, *environment.values()) for rest in _unclear(text)}
         spellings = {each for secret in found | unclear for each in _spellings(secret) if len(each) >= _SHORTEST}
@@ -63,8 +65,14 @@ def one_line(error: BaseException) -> str:
 
 def variable_in(text: str, environment: Mapping[str, str]) -> str | None:
     """The name of a variable of the environment whose secret stands in the text; None without one."""
-    held = ((name, value) for name, value in environment.items() if is_sensitive(name) and len(value) >= _SHORTEST_IN_VALUES)
-    return next((name for name, value in held if value in text), None)
+    held = (name for name, value in environment.items() if len(value) >= _SHORTEST_IN_VALUES and value in text)
+    return next((name for name in held if _is_secret(name, environment[name])), None)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether a variable holds a secret itself, not the folder one is in or the file that a secret is kept in."""
+    is_place = _PLACES.search(name) is not None or (value.startswith("/") and os.path.exists(value))  # noqa: PTH110
+    return is_sensitive(name) and not is_place
 
 
 def _in_addresses(text: str) -> Iterator[str]:

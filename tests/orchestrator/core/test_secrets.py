@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -141,3 +142,21 @@ def test_a_text_with_the_secret_of_a_variable_names_the_variable() -> None:
     environment = {"A_TOKEN": "planted-1", "SHORT_TOKEN": "smoke", "NAME": "planted-2"}
     assert variable_in("run-planted-1", environment) == "A_TOKEN"
     assert variable_in("smoke planted-2", environment) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["PWD", "OLDPWD", "AWS_WEB_IDENTITY_TOKEN_FILE", "RAY_AUTH_TOKEN_PATH", "CREDENTIALS_DIRECTORY"]
+)
+def test_the_place_of_a_secret_is_none(name: str) -> None:
+    """A shell that changed its folder puts the one it left into OLDPWD, and the output folder lies below it."""
+    environment = {name: "/home/somebody"}
+    assert variable_in("/home/somebody/outputs", environment) is None
+    assert Secrets.of((), environment).scrub("/home/somebody/outputs") == "/home/somebody/outputs"
+
+
+def test_a_variable_with_a_file_is_told_from_a_secret_that_begins_with_a_slash(tmp_path: Path) -> None:
+    environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path), "AWS_SECRET_ACCESS_KEY": "/planted+1/abc"}
+    secrets = Secrets.of((), environment)
+    assert secrets.scrub(f"{tmp_path} /planted+1/abc") == f"{tmp_path} ***"
+    assert variable_in(f"{tmp_path}/x", environment) is None
+    assert variable_in("/planted+1/abc", environment) == "AWS_SECRET_ACCESS_KEY"
