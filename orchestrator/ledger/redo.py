@@ -30,10 +30,9 @@ class Redo:
             return lacking(portions, ledger.finished_seeds(include_failed=not self.failed))
         points = {portion.point.point_id for portion in portions}
         table = ledger.table(points, ["point_id", "seed", "status", "finished_at"])
-        kept = pc.greater_equal(table["finished_at"], pa.scalar(self.before, pa.timestamp("us", tz="UTC")))
+        table = table.filter(pc.field("finished_at") >= pa.scalar(self.before, pa.timestamp("us", tz="UTC")))
         if self.failed:
-            kept = pc.and_(kept, pa.array(~is_failed(table["status"])))
-        table = table.filter(kept)
+            table = table.filter(pa.array(~is_failed(table["status"])))
         codes, names = coded(table["point_id"])
         seeds = table["seed"].to_numpy()
         return lacking(portions, {name: np.unique(seeds[codes == code]) for code, name in enumerate(names)})
