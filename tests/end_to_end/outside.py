@@ -53,9 +53,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def grasp(environment: Path, cwd: Path, *words: str, code: int = 0) -> str:
+def grasp(environment: Path, cwd: Path, *words: str, code: int = 0, **variables: str) -> str:
     """The output of a command typed in a folder, with nothing of this process's paths."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    kept = variables | {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     command = [environment / "bin" / "grasp", *words]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=kept, timeout=400, check=False)
     assert done.returncode == code, done.stdout + done.stderr
