@@ -17,7 +17,7 @@ _URI = re.compile(rf"({_SCHEME}\S*)")
 _SPACED = re.compile(rf"{_SCHEME}[^\s/?#@:]*:(?!\d{{1,5}}\b)[^/?#@]{{0,200}}@\S*")
 """An address whose password has spaces: the user's colon is followed by more than a port, and an `@` comes later."""
 _LOOSE = re.compile(
-    r"(?:(?<=//)[\w.%+-]{1,100}:(?P<after_slashes>[^@/]{1,200})@"
+    r"(?:(?<=//)[\w.%+-]{0,100}:(?P<after_slashes>[^@/]{1,200})@"
     r"|(?<![\w.%+-])[A-Za-z_][\w.%+-]{0,100}:(?P<password>[^\s@/'\",:]{1,200})@(?!sha256:))"
 )
 """User and password of an address whose scheme is missing or misspelt, e.g. `//me:secret@host`."""

@@ -103,6 +103,8 @@ def test_masks_of_addresses() -> None:
     "address",
     [
         "me:planted-1@localhost:1/x",
+        ",://:planted-1@localhost:1/x",
+        "//:planted-1@localhost",
         "//me:planted-1@[::1]/x",
         "http//me:planted-1@localhost:1/x",
         "http:/me:planted-1@host",
