@@ -169,12 +169,7 @@ def _reason(error: Exception) -> str:
 def _value(override: Override, key: str) -> object:
     """The override's value in plain types; sweeps are lists."""
     if not override.is_sweep_override():
-        found = override.value()
-        plain = found is None or isinstance(found, bool | int | float | str | list | dict)
-        require(
-            plain, f"{mask_token(str(override.input_line))!r} extends a list, which means nothing here: give the whole list."
-        )
-        return found
+        return _plain(override.value(), override, key)
     sentence = f"{mask_token(str(override.input_line))!r} is not a list of values: write {key}=[1,2,3]."
     require(override.is_discrete_sweep(), sentence)
     many = f"{mask_token(str(override.input_line))!r} has more than {MAX_VALUES} values: give fewer."
@@ -185,7 +180,21 @@ def _value(override: Override, key: str) -> object:
             require(len(numbers) <= MAX_VALUES, many)  # before Hydra shuffles them
         for item in override.sweep_iterator():
             require(len(found) < MAX_VALUES, many)
-            found.append(item)
+            found.append(_plain(item, override, key))
     except (HydraException, ValueError, ArithmeticError) as error:
         raise (error if isinstance(error, UserError) else UserError(sentence)) from error
     return found
+
+
+def _plain(value: object, override: Override, key: str) -> object:
+    """The value if it is of plain types all through. Raises UserError for functions within lists and mappings."""
+    word = mask_token(str(override.input_line))
+    given = value is None or isinstance(value, bool | int | float | str | list | dict)
+    require(given, f"{word!r} extends a list, which means nothing here: give the whole list.")
+    for item in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
+        require(
+            item is None or isinstance(item, bool | int | float | str | list | dict),
+            f"{word!r} has one of Hydra's functions within a list or mapping: write its values out, such as {key}=[0,1,2].",
+        )
+        _plain(item, override, key)
+    return value

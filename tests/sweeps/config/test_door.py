@@ -168,6 +168,12 @@ def test_settings_may_be_given_together_and_taken_out() -> None:
         (["planner=[gd"], "cannot read 'planner=[gd'"),
         (["planner=gd]"], "cannot read 'planner=gd]'"),
         (["mode=[open_loop"], "cannot read 'mode=[open_loop'"),
+        (
+            ["seeds=[range(3)]"],
+            "'seeds=[range(3)]' has one of Hydra's functions within a list or mapping: write its values out",
+        ),
+        (["horizons=10,[choice(1,2)]"], "has one of Hydra's functions within a list"),
+        (["planners.gd.settings.lr=[{a: interval(0,1)}]"], "has one of Hydra's functions within a list"),
         (["horizons=["], "cannot read 'horizons=['"),
         (["planners.gd.settings.lr=a[b"], "quote it twice"),
         (["planners.gd.settings.lr=${oc.env:NO_SUCH}"], "Environment variable 'NO_SUCH' not found"),
