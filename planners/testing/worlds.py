@@ -105,6 +105,70 @@ class Cliff(LinearQuadratic):
         return torch.where(strong, torch.nan, super().step(states, actions))
 
 
+@dataclass(frozen=True)
+class Chances:
+    """A finite decision process whose states are the chances of being in each place; a class moves places to places.
+
+    Classes lead from place to place by a random table, so a relaxed action leads to chances in between, and the last place is
+    the goal's. Two environment steps make one model step.
+    """
+
+    dtype: torch.dtype = torch.float64
+    places: int = 12
+    classes: int = 3
+    history: int = 1
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """A chance per place."""
+        return (self.places,)
+
+    @property
+    def action_dim(self) -> int:
+        """The classes of two environment steps."""
+        return 2 * self.classes
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    @property
+    def moves(self) -> Float[Tensor, "class place place"]:
+        """Chances of the places after each class, for each place before."""
+        table = torch.randint(self.places, (self.classes, self.places), generator=torch.Generator().manual_seed(3))
+        return torch.nn.functional.one_hot(table, self.places).to(self.dtype)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """States are the observations."""
+        return observation
+
+    def step(self, states: Float[Tensor, "n 1 place"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n place"]:
+        """Chances after both environment steps."""
+        place, moves = states[:, 0], self.moves
+        for shares in ((actions[:, 0] + 1) / 2).split(self.classes, 1):
+            place = torch.einsum("np,nc,cpq->nq", place, shares, moves)
+        return place
+
+    def problems(self, batch: int = 3, steps: int = 3) -> ModelProblems:
+        """Problems with a place of its own as each start, and others as goals."""
+        eye = torch.eye(self.places, dtype=self.dtype)
+        high = torch.ones(self.action_dim, dtype=self.dtype)
+        goal = eye[[(5 * row + 7) % self.places for row in range(batch)]]
+        start = eye[[row % self.places for row in range(batch)]]
+        return ModelProblems(Context.at(self, start), goal, steps, -high, high, PlaceCost(), self.classes)
+
+
+@dataclass(frozen=True)
+class PlaceCost:
+    """Distance of the mean place to the goal's, where places are random points of the plane."""
+
+    def __call__(self, states: Float[Tensor, "n place"], goals: Float[Tensor, "n place"]) -> Float[Tensor, " n"]:
+        """The squared distance."""
+        points = torch.randn(states.shape[1], 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        return ((states - goals) @ points.to(states)).square().sum(1)
+
+
 def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:
     """An untrained residual network of four features and two actions."""
     torch.manual_seed(seed)
@@ -134,5 +198,4 @@ def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float
 
 def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:
     """Problems by index, in that order."""
-    context = Context(problems.context.states[rows], problems.context.actions[rows])
-    return ModelProblems(context, problems.goal[rows], problems.steps, problems.low, problems.high, problems.goal_cost)
+    return problems.rows(torch.tensor(rows, dtype=torch.int64))
