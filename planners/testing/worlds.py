@@ -107,21 +107,21 @@ class Cliff(LinearQuadratic):
 
 @dataclass(frozen=True)
 class Chances:
-    """A finite decision process whose states are the chances of being in each place; a class moves places to places.
+    """A finite decision process whose states are the chances of being at each site.
 
-    Classes lead from place to place by a random table, so a relaxed action leads to chances in between, and the last place is
-    the goal's. Two environment steps make one model step.
+    A class leads from each site to another by a random table, so a relaxed action leads to chances in between. Two environment
+    steps make one model step.
     """
 
     dtype: torch.dtype = torch.float64
-    places: int = 12
+    sites: int = 12
     classes: int = 3
     history: int = 1
 
     @property
     def state_shape(self) -> tuple[int, ...]:
-        """A chance per place."""
-        return (self.places,)
+        """A chance per site."""
+        return (self.sites,)
 
     @property
     def action_dim(self) -> int:
@@ -134,36 +134,36 @@ class Chances:
         return torch.device("cpu")
 
     @property
-    def moves(self) -> Float[Tensor, "class place place"]:
-        """Chances of the places after each class, for each place before."""
-        table = torch.randint(self.places, (self.classes, self.places), generator=torch.Generator().manual_seed(3))
-        return torch.nn.functional.one_hot(table, self.places).to(self.dtype)
+    def leads(self) -> Float[Tensor, "class site site"]:
+        """Chances of the sites after each class, for each site before."""
+        table = torch.randint(self.sites, (self.classes, self.sites), generator=torch.Generator().manual_seed(3))
+        return torch.nn.functional.one_hot(table, self.sites).to(self.dtype)
 
     def encode(self, observation: Tensor) -> Tensor:
         """States are the observations."""
         return observation
 
-    def step(self, states: Float[Tensor, "n 1 place"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n place"]:
+    def step(self, states: Float[Tensor, "n 1 site"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n site"]:
         """Chances after both environment steps."""
-        place, moves = states[:, 0], self.moves
+        site, leads = states[:, 0], self.leads
         for shares in ((actions[:, 0] + 1) / 2).split(self.classes, 1):
-            place = torch.einsum("np,nc,cpq->nq", place, shares, moves)
-        return place
+            site = torch.einsum("np,nc,cpq->nq", site, shares, leads)
+        return site
 
     def problems(self, batch: int = 3, steps: int = 3) -> ModelProblems:
-        """Problems with a place of its own as each start, and others as goals."""
-        eye = torch.eye(self.places, dtype=self.dtype)
+        """Problems with a site of its own as each start, and others as goals."""
+        eye = torch.eye(self.sites, dtype=self.dtype)
         high = torch.ones(self.action_dim, dtype=self.dtype)
-        goal = eye[[(5 * row + 7) % self.places for row in range(batch)]]
-        start = eye[[row % self.places for row in range(batch)]]
-        return ModelProblems(Context.at(self, start), goal, steps, -high, high, PlaceCost(), self.classes)
+        goal = eye[[(5 * row + 7) % self.sites for row in range(batch)]]
+        start = eye[[row % self.sites for row in range(batch)]]
+        return ModelProblems(Context.at(self, start), goal, steps, -high, high, SiteCost(), self.classes)
 
 
 @dataclass(frozen=True)
-class PlaceCost:
-    """Distance of the mean place to the goal's, where places are random points of the plane."""
+class SiteCost:
+    """Squared distance of the mean position to the goal's, where sites are random points of the plane."""
 
-    def __call__(self, states: Float[Tensor, "n place"], goals: Float[Tensor, "n place"]) -> Float[Tensor, " n"]:
+    def __call__(self, states: Float[Tensor, "n site"], goals: Float[Tensor, "n site"]) -> Float[Tensor, " n"]:
         """The squared distance."""
         points = torch.randn(states.shape[1], 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
         return ((states - goals) @ points.to(states)).square().sum(1)

@@ -28,7 +28,7 @@ SCRIPTED = {
         "tolerance": [0.1, 0.5, 0.05, 0.5],
     }
 }
-"""Settings of tasks by the model whose training data come from a script; they are no part of the dynamics."""
+"""Settings of tasks whose training data come from a script, by model: a card has the settings of the dynamics only."""
 STATE_MODELS = [name for name in checkpoints.zoo_names() if "sensors" not in checkpoints.read_card(name)[0]]
 """State models; models of pictures are tested in tests/world_models/checkpoints/test_zoo_pixels.py."""
 

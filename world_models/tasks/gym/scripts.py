@@ -21,7 +21,7 @@ _FARTHEST = 1.5
 _SLIPS = 0.3
 """Largest share of CartPole's steps that are taken at random."""
 _BLIND = 4
-"""Of trajectories with a script, every so many-th goes on blindly."""
+"""One in so many trajectories goes on blindly from where the script leads."""
 
 
 def balance_cart_pole(rng: np.random.Generator) -> Policy:
