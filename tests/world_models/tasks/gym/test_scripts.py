@@ -30,7 +30,7 @@ def towards(rng: np.random.Generator) -> Policy:
 
 
 def test_only_planning_balances_the_pole() -> None:
-    task, horizon, count = cart_pole(), 50, 32
+    task, horizon, count = cart_pole(), 50, 16
     problems = [task.problem(seed, horizon) for seed in range(100, 100 + count)]
     references = np.stack([problem.reference_actions for problem in problems])
     assert execute(task, problems, references).success.all()
