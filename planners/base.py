@@ -49,6 +49,12 @@ class ModelProblems:
     low: Float[Tensor, " action"]
     high: Float[Tensor, " action"]
     goal_cost: GoalCost
+    classes: int | None = None
+    """Number of classes of an environment step's action; None if actions are a box.
+
+    An action `[action]` has `classes` values for each environment step of a model step: `high` for the class that is taken and
+    `low` for the others. Plans are made of such actions. The bounds are the same finite numbers for all values.
+    """
 
     @property
     def batch(self) -> int:

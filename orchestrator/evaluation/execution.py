@@ -17,10 +17,12 @@ from torch import Tensor
 
 from orchestrator.evaluation.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
+from planners.classes import executable
 from planners.search.initialisers import linear
 from world_models.base import Context, WorldModel, rollout
 from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
+from world_models.tasks.base import classes_of
 
 _SEVERITY = (PlanStatus.REACHED, PlanStatus.COMPLETED, PlanStatus.OUT_OF_BUDGET, PlanStatus.NON_FINITE)
 """Statuses from best to worst."""
@@ -76,6 +78,7 @@ def plan_and_execute(
         start = None if plans is None else _left_of(plans, taken, loaded.model, posed)
         began = time.perf_counter()
         plans = planner.plan(loaded.model, posed, [planning_seed(seed, number) for seed in seeds], start=start)
+        plans = executable(loaded.model, posed, plans)
         # Copying to the host waits for the device, so the time includes all of the planning.
         planned = numpy_of(plans.actions)
         seconds += time.perf_counter() - began
@@ -139,6 +142,7 @@ def _posed(
         low=-bound,
         high=bound,
         goal_cost=loaded.goal_cost,
+        classes=classes_of(task),
     )
 
 

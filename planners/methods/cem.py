@@ -1,8 +1,13 @@
-"""CEM: the cross-entropy method over action sequences (Rubinstein 1999), batched over problems."""
+"""CEM: the cross-entropy method over action sequences (Rubinstein 1999), batched over problems.
+
+Where actions are classes, the mean holds the share of each class in each step: plans are drawn by these shares, and the elites'
+frequencies are the next ones.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,7 +18,7 @@ from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
 from planners.updates.refiner import Refiner
-from planners.updates.sampling import elites_of, evaluate_plans
+from planners.updates.sampling import drawn, elites_of, evaluate_plans, first_mean, middle
 from world_models.errors import require
 
 
@@ -21,13 +26,15 @@ from world_models.errors import require
 class CEMSettings(SearchSettings):
     """CEM's hyperparameters, in normalised action units."""
 
+    draws_classes: ClassVar[bool] = True
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
     """Plans drawn per iteration; one of them is the mean itself."""
     elites: int = count(30)
     std: Number = number(1.0, positive=True)
-    """Initial standard deviation of every action."""
+    """Initial standard deviation of every action. Of classes, how far the first shares are from the start's actions."""
     min_std: Number = number(0.0)
+    """Least standard deviation. Of classes, the share that is drawn uniformly, at least 0.02."""
     momentum: Number = number(0.0, high=1.0)
     """Weight of the old mean and standard deviation in the new ones."""
 
@@ -48,7 +55,7 @@ class CEMSearch:
 
     def __init__(self, settings: CEMSettings, run: Run) -> None:
         self._run = run
-        self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self.actions: Float[Tensor, "batch time action"] = first_mean(run, settings.std)
         self._settings = settings.to(self.actions.device)
         self._std = torch.ones_like(self.actions) * per_row(settings.std, self.actions)
         shape = (settings.samples, *self.actions.shape[1:])
@@ -57,8 +64,8 @@ class CEMSearch:
     def step(self, iteration: int) -> None:
         """Draw plans, roll them out, and fit the distribution to the best."""
         settings = self._settings
-        plans = torch.addcmul(self.actions.unsqueeze(1), self._noise.at(iteration), self._std.unsqueeze(1))
-        plans[:, 0] = self.actions
+        plans = drawn(self.actions, self._std, self._noise.at(iteration), 0.0, self._run.classes, settings.min_std)
+        plans[:, 0] = middle(self._run, self.actions)
         elites = elites_of(plans, evaluate_plans(self._run, plans), settings.elites)
         self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)
 
@@ -105,8 +112,8 @@ class Resampling(Refiner):
         """Draw plans around the actions, roll them out, and fit mean and standard deviation to the best."""
         device_rows = slice(None) if rows is None else rows.to(actions.device)
         mean, std = actions[device_rows], self._std[device_rows]
-        plans = torch.addcmul(mean.unsqueeze(1), self._noise.at(self._rounds, rows), std.unsqueeze(1))
-        plans[:, 0] = mean
+        plans = drawn(mean, std, self._noise.at(self._rounds, rows), classes=self._run.classes)
+        plans[:, 0] = middle(self._run, mean)
         elites = elites_of(plans, evaluate_plans(self._run, plans, rows), self._elites)
         actions[device_rows], self._std[device_rows] = refit(mean, std, elites, 0.0, 0.0)
         self._rounds[slice(None) if rows is None else rows] += 1

@@ -44,7 +44,7 @@ class Descent(Refiner):
         cost, gradient = final_cost_gradient(run.model, problems, before)
         run.spend(problems.steps, rows)
         run.record(before, cost, rows)
-        self._optimizer.update(actions, gradient, rows)
+        self._optimizer.update(actions, run.tangent(gradient), rows)
         run.project(actions)
 
     def keep(self, rows: Rows) -> None:

@@ -210,7 +210,7 @@ class GraspSearch:
         )
         run.spend(problems.steps, rows)
         self._state_optimizer.update(self.states, found[0], rows)
-        self._action_optimizer.update(self.actions, found[1], rows)
+        self._action_optimizer.update(self.actions, run.tangent(found[1]), rows)
         run.project(self.actions)
         if any_positive(settings.noise):
             sigma = self._sigma(clock)

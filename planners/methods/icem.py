@@ -1,12 +1,14 @@
 """iCEM: the cross-entropy method made sample-efficient (Pinneri et al. 2020, arXiv 2008.06389), batched over problems.
 
 It adds to CEM: noise that is coloured over time, elites that stay candidates in the next iteration, a shrinking number of
-samples, and the mean as a candidate of the last iteration.
+samples, and the mean as a candidate of the last iteration. Where actions are classes, noise that is coloured over time makes
+them stick: neighbouring steps draw the same class more often, each by its own shares.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,13 +19,14 @@ from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
-from planners.updates.sampling import drawn, evaluate_plans, ranked_elites
+from planners.updates.sampling import drawn, evaluate_plans, first_mean, middle, ranked_elites
 
 
 @dataclass(frozen=True)
 class ICEMSettings(SearchSettings):
     """iCEM's hyperparameters, in normalised action units."""
 
+    draws_classes: ClassVar[bool] = True
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
     """Plans drawn in the first iteration."""
@@ -31,10 +34,12 @@ class ICEMSettings(SearchSettings):
     shrink: float = number(1.05, low=1.0, by_row=False)
     """Iteration i draws samples / shrink^i plans, but at least twice the number of elites (and never more than `samples`)."""
     std: Number = number(1.0, positive=True)
-    """Initial standard deviation of every action."""
+    """Initial standard deviation of every action. Of classes, how far the first shares are from the start's actions."""
     min_std: Number = number(0.0)
+    """Least standard deviation. Of classes, the share that is drawn uniformly, at least 0.02."""
     noise_exponent: Number = number(1.0)
-    """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
+    """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk. Of classes, the higher, the longer they
+    stick; where the environment asks for fast changes, as balancing does, 0 is best."""
     kept_elites: Number = number(0.3, high=1.0)
     """Fraction of the elites that stay candidates in the next iteration; they are not rolled out again."""
     momentum: Number = number(0.1, high=1.0)
@@ -55,7 +60,7 @@ class ICEMSearch:
 
     def __init__(self, settings: ICEMSettings, run: Run) -> None:
         self._run = run
-        self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self.actions: Float[Tensor, "batch time action"] = first_mean(run, settings.std)
         self._settings = settings.to(self.actions.device)
         self._std = torch.ones_like(self.actions) * per_row(self._settings.std, self.actions)
         self._elites = self.actions.new_empty(len(self.actions), 0, *self.actions.shape[1:])
@@ -67,8 +72,9 @@ class ICEMSearch:
         """Draw plans, roll them out, and fit the distribution to the best of them and of the kept elites."""
         settings = self._settings
         white = self._noise.at(iteration)[:, : settings.samples_at(iteration)]
-        plans = drawn(self.actions, self._std, white, settings.noise_exponent)
-        plans[:, 0] = torch.where(self._last(iteration), self.actions, plans[:, 0])
+        classes = self._run.classes
+        plans = drawn(self.actions, self._std, white, settings.noise_exponent, classes, settings.min_std)
+        plans[:, 0] = torch.where(self._last(iteration), middle(self._run, self.actions), plans[:, 0])
         cost = torch.cat([self._elite_costs, evaluate_plans(self._run, plans)], 1)
         elites, elite_costs = ranked_elites(torch.cat([self._elites, plans], 1), cost, settings.elites)
         self.actions, self._std = refit(self.actions, self._std, elites, settings.momentum, settings.min_std)

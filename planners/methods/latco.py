@@ -72,7 +72,7 @@ class LatCoSearch:
         )
         run.spend(run.problems.steps)
         self._state_optimizer.update(self.states, gradients[0])
-        self._action_optimizer.update(self.actions, gradients[1])
+        self._action_optimizer.update(self.actions, run.tangent(gradients[1]))
         run.project(self.actions)
         for rows in _due(settings.update_every, iteration, len(self.actions)):
             self._update(rows)

@@ -1,8 +1,13 @@
-"""MPPI: model predictive path integral control (Williams et al. 2017, arXiv 1707.02342) as a planner, batched over problems."""
+"""MPPI: model predictive path integral control (Williams et al. 2017, arXiv 1707.02342) as a planner, batched over problems.
+
+Where actions are classes, the mean holds the share of each class in each step: plans are drawn by these shares, and the plans'
+weighted frequencies are the next ones.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -12,13 +17,14 @@ from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
 from planners.settings import Count, Number, count, number, per_row
-from planners.updates.sampling import drawn, evaluate_plans
+from planners.updates.sampling import drawn, evaluate_plans, first_mean, middle
 
 
 @dataclass(frozen=True)
 class MPPISettings(SearchSettings):
     """MPPI's hyperparameters, in normalised action units."""
 
+    draws_classes: ClassVar[bool] = True
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
     """Plans drawn per iteration; one of them is the mean itself."""
@@ -26,11 +32,12 @@ class MPPISettings(SearchSettings):
     """Temperature relative to the gap between an iteration's median and best cost: small values follow the best plan, large
     ones average over all."""
     std: Number = number(1.0, positive=True)
-    """Standard deviation of every action in the first iteration."""
+    """Standard deviation of every action in the first iteration. Of classes, how far the first shares are from the start's
+    actions."""
     std_decay: Number = number(0.85, high=1.0, positive=True)
-    """Factor on the standard deviation after each iteration: below 1 the plan converges."""
+    """Factor on the standard deviation after each iteration: below 1 the plan converges. Shares of classes do without."""
     noise_exponent: Number = number(1.0)
-    """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk."""
+    """Noise power falls with frequency as f^-exponent: 0 is white, 2 a random walk. Classes are drawn independently."""
 
 
 class MPPISearch:
@@ -38,7 +45,7 @@ class MPPISearch:
 
     def __init__(self, settings: MPPISettings, run: Run) -> None:
         self._run = run
-        self.actions: Float[Tensor, "batch time action"] = run.start.actions.clone()
+        self.actions: Float[Tensor, "batch time action"] = first_mean(run, settings.std)
         self._settings = settings.to(self.actions.device)
         self._noise = RowNoise(run.seeds, "samples", (settings.samples, *self.actions.shape[1:]), self.actions)
 
@@ -46,8 +53,10 @@ class MPPISearch:
         """Draw plans, roll them out, and take their mean, weighted by cost."""
         settings = self._settings
         std = torch.ones_like(self.actions) * per_row(settings.std * settings.std_decay**iteration, self.actions)
-        plans = drawn(self.actions, std, self._noise.at(iteration), settings.noise_exponent)
-        plans[:, 0] = self.actions
+        # Classes that stick for a while, as coloured noise makes them, kept far fewer poles upright than independent ones.
+        classes = self._run.classes
+        plans = drawn(self.actions, std, self._noise.at(iteration), 0.0 if classes else settings.noise_exponent, classes)
+        plans[:, 0] = middle(self._run, self.actions)
         weights = path_weights(evaluate_plans(self._run, plans), per_row(settings.temperature, plans[:, :, 0, 0]))
         # Not a matrix product: it rounds the weights, which then do not sum to one, and a mean of plans at a bound would lie
         # beyond it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,7 @@ _FAR = 20.0
 class RandomShootingSettings(SearchSettings):
     """Random shooting's hyperparameters, in normalised action units."""
 
+    draws_classes: ClassVar[bool] = True
     iterations: Count = count(30, by_row=True)
     samples: int = count(300)
     """Plans drawn per iteration."""
@@ -47,8 +49,13 @@ class RandomShootingSearch:
 
     def step(self, iteration: int) -> None:
         """Draw plans and roll them out; the run keeps the best."""
-        problems, noise = self._run.problems, self._noise.at(iteration)
-        evaluate_plans(self._run, spread(noise, self._centre, problems.low, problems.high, self._settings.std))
+        run, noise = self._run, self._noise.at(iteration)
+        problems = run.problems
+        if run.classes is not None:
+            plans = run.classes.drawn(self._centre, noise, 1.0)
+        else:
+            plans = spread(noise, self._centre, problems.low, problems.high, self._settings.std)
+        evaluate_plans(run, plans)
 
     def keep(self, rows: Rows) -> None:
         """Keep only these rows."""

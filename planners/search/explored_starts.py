@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planners.base import ModelProblems
+from planners.classes import Classes
 from planners.search.initialisers import null_actions
 from planners.search.noise import RowNoise
 from planners.search.rollout_tree import ExploreSettings, Tree, take
@@ -70,6 +71,8 @@ def _best(model: WorldModel, problems: ModelProblems, tree: Tree, branches: int)
     nodes = tree.cost[:, : tree.size].topk(count, dim=1, largest=False).indices
     way, depth = tree.path_to(nodes), take(tree.depth, nodes)
     plans = torch.stack(_completions(problems, way, depth), 2).flatten(1, 2)
+    if (classes := Classes.of(problems)) is not None:
+        plans = classes.rounded(plans)
     context = Context(*(_repeat(part, plans.shape[1]) for part in (problems.context.states, problems.context.actions)))
     states = rollout(model, context, plans.flatten(0, 1))
     cost = problems.goal_cost(states[:, -1], _repeat(problems.goal, plans.shape[1])).view(plans.shape[:2])

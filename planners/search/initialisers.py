@@ -7,12 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems, Start
+from planners.classes import Classes
 from world_models.base import WorldModel, rollout
 
 
 def null_actions(problems: ModelProblems, action_dim: int) -> Float[Tensor, "batch time action"]:
-    """Zero actions, clamped to the bounds where these exclude zero."""
+    """Zero actions, clamped to the bounds where these exclude zero; of classes, all in equal shares."""
     zeros = problems.goal.new_zeros(problems.batch, problems.steps, action_dim)
+    if (classes := Classes.of(problems)) is not None:
+        classes.project(zeros)
     return torch.clamp(zeros, problems.low, problems.high)
 
 

@@ -142,8 +142,8 @@ class _Loop:
     def _check_start(self, rows: Rows | None) -> None:
         """Record the start itself, before the search adds noise to it: no plan is worse than its start."""
         run = self._run
-        actions = run.start.actions if rows is None else run.start.actions[rows.to(run.start.actions.device)]
-        run.record(actions, final_cost(run.model, run.problems_of(rows), actions), rows)
+        actions = run.rounded(run.start.actions if rows is None else run.start.actions[rows.to(run.start.actions.device)])
+        run.record_rounded(actions, final_cost(run.model, run.problems_of(rows), actions), rows)
         run.spend(run.problems.steps, rows)
 
     def _check_last(self, rows: Rows) -> None:
@@ -151,10 +151,10 @@ class _Loop:
         run, last_cost = self._run, self._last_cost
         is_all = len(rows) == len(run.rows)
         device_rows = rows.to(last_cost.device)
-        actions = self._search.actions if is_all else self._search.actions[device_rows]
+        actions = run.rounded(self._search.actions if is_all else self._search.actions[device_rows])
         cost = final_cost(run.model, run.problems if is_all else run.problems.rows(device_rows), actions)
         run.spend(run.problems.steps, rows)
-        run.record(actions, cost, rows)
+        run.record_rounded(actions, cost, rows)
         last_cost[run.rows[rows].to(last_cost.device)] = cost
 
     def _ended(self, problems: Int[Tensor, " problems"]) -> Ended:

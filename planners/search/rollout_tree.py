@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planners.base import ModelProblems
+from planners.classes import Classes
 from planners.settings import Settings, count, number
 from world_models.base import WorldModel
 
@@ -58,6 +59,7 @@ class Tree:
     def __init__(self, model: WorldModel, problems: ModelProblems, settings: ExploreSettings) -> None:
         batch, like = problems.batch, problems.goal
         self._model, self._problems, self.settings = model, problems, settings
+        self._classes = Classes.of(problems)
         self.capacity = 1 + settings.rounds * settings.nodes
         self.size = 1
         self.evaluations = 0
@@ -145,7 +147,12 @@ class Tree:
             self._density[rows, : new.start] += near[:, :, : new.start].sum(1)
 
     def action(self, push: Float[Tensor, "*nodes action"]) -> Float[Tensor, "*nodes action"]:
-        """Actions for pushes: around the middle of the bounds in halves of their range, or around zero without bounds."""
+        """Actions for pushes: around the middle of the bounds in halves of their range, or around zero without bounds.
+
+        Of classes, the one with the strongest push is taken.
+        """
+        if self._classes is not None:
+            return self._classes.likeliest(push)
         low, high = self._problems.low, self._problems.high
         bounded = torch.isfinite(low) & torch.isfinite(high)
         half = torch.where(bounded, (high - low) / 2, 1.0)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -34,6 +34,8 @@ _TREE = ExploreSettings()
 class SearchSettings(Settings):
     """Settings that every built-in planner has."""
 
+    draws_classes: ClassVar[bool] = False
+    """Whether the planner draws classes where actions are such; the others relax them, and round what they find."""
     iterations: Count = count(300, by_row=True)
     restarts: int = count(1, high=10_000)
     """Rows per problem, planned in parallel with independent noise; the best rolled-out plan of all is kept."""

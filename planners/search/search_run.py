@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from planners.base import ModelProblems, Start
+from planners.classes import Classes
+from planners.objectives import final_cost
 from planners.search.initialisers import linear
 from world_models.base import WorldModel
 from world_models.errors import require
@@ -59,8 +61,10 @@ class Run:
         self.all_problems = self.problems = problems
         self.seeds = tuple(seeds)
         self.start = start
+        self.classes = Classes.of(problems)
+        """The classes of actions, which `start` and the iterates of a search relax; None if actions are a box."""
         batch, device = problems.batch, problems.goal.device
-        self.best_actions = start.actions.clone()
+        self.best_actions = self.rounded(start.actions).clone()
         self.best_cost = problems.goal.new_full((batch,), torch.inf)
         self.failed = torch.zeros(batch, dtype=torch.bool, device=device)
         self.evaluations = torch.zeros(batch, dtype=torch.int64)
@@ -78,8 +82,20 @@ class Run:
     ) -> None:
         """Record a check: plans and their rolled-out goal costs. Better plans are kept; a non-finite cost marks its row failed.
 
+        Where actions are classes, the plans that are kept are rounded, and rolled out for their own costs, which is counted.
         `rows` are the indices among the searched rows, None for all.
         """
+        if self.classes is not None:
+            actions, relaxed = self.rounded(actions), cost
+            rolled_out = final_cost(self.model, self.problems_of(rows), actions)
+            cost = torch.where(torch.isfinite(relaxed), rolled_out, relaxed)
+            self.spend(self.problems.steps, rows)
+        self.record_rounded(actions, cost, rows)
+
+    def record_rounded(
+        self, actions: Float[Tensor, "batch time action"], cost: Float[Tensor, " batch"], rows: Rows | None = None
+    ) -> None:
+        """Record a check of plans that are `rounded` already, with their own costs."""
         indices = self._device_rows if rows is None else self._device_rows[rows.to(self._device_rows.device)]
         finite, best = torch.isfinite(cost), self.best_cost[indices]
         better = finite & (cost < best)
@@ -110,8 +126,18 @@ class Run:
         self.clock[slice(None) if rows is None else rows] += 1
 
     def project(self, actions: Float[Tensor, "*batch time action"]) -> None:
-        """Clamp actions to the bounds, in place."""
+        """Clamp actions to the bounds, in place; of classes, to shares that sum to 1."""
+        if self.classes is not None:
+            self.classes.project(actions)
         actions.clamp_(self.problems.low, self.problems.high)
+
+    def rounded(self, actions: Float[Tensor, "*batch time action"]) -> Float[Tensor, "*batch time action"]:
+        """Actions as they can be executed: the same, or the classes that relaxed ones stand for."""
+        return actions if self.classes is None else self.classes.rounded(actions)
+
+    def tangent(self, gradient: Float[Tensor, "*batch action"]) -> Float[Tensor, "*batch action"]:
+        """The part of gradients with respect to actions that `project` leaves: all, or that along the shares of classes."""
+        return gradient if self.classes is None else self.classes.tangent(gradient)
 
     def join(self, others: Run) -> None:
         """Append the rows of a fresh run with the same model."""
@@ -166,11 +192,24 @@ def check_problems(model: WorldModel, problems: ModelProblems, seeds: Sequence[i
     sizes = f"action bounds of shapes {bounds[0]} and {bounds[1]} for a model with actions of size {model.action_dim}."
     require(bounds == ((model.action_dim,), (model.action_dim,)), sizes)
     require(bool((problems.low <= problems.high).all()), f"lower bounds {problems.low.tolist()} exceed the upper ones.")
+    if problems.classes is not None:
+        _check_classes(problems, problems.classes)
     if start is not None:
         shapes = tuple(start.actions.shape), tuple(start.states.shape)
         wanted = (batch, problems.steps, model.action_dim), (batch, problems.steps - 1, *model.state_shape)
         sentence = f"a start of shapes {shapes[0]} and {shapes[1]} for plans of shapes {wanted[0]} and {wanted[1]}."
         require(shapes == wanted, sentence)
+
+
+def _check_classes(problems: ModelProblems, classes: int) -> None:
+    """Raise UserError unless actions of classes have a group of values for each environment step, between the same bounds."""
+    size, low, high = len(problems.low), problems.low, problems.high
+    sentence = (
+        f"{classes} classes for actions of size {size}: give at least 2, and a group of as many values per environment step."
+    )
+    require(classes >= 2 and size % classes == 0, sentence)
+    same = bool((low == low[0]).all() and (high == high[0]).all() and low[0] < high[0] and torch.isfinite(high - low).all())
+    require(same, f"bounds {low.tolist()} and {high.tolist()} for classes: give the same two finite numbers for all values.")
 
 
 def begin(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start | None = None) -> Run:
@@ -183,4 +222,6 @@ def begin(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], star
     if start is None:
         start = linear(model, problems)
     inside = torch.clamp(start.actions, problems.low, problems.high)
+    if (classes := Classes.of(problems)) is not None:
+        classes.project(inside)
     return Run(model, problems, seeds, Start(inside, start.states.clone()))

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from planners.testing.planners import ON_EVERY_WORLD, PLANNER_CHECKS, SHORT, PlannerCase, check_planner
-from planners.testing.worlds import WORLDS, Cliff, Counting, Patches, Wrapped, problems_for, small_mlp, take
+from planners.testing.worlds import WORLDS, Chances, Cliff, Counting, Patches, Wrapped, problems_for, small_mlp, take
 
 __all__ = [
     "ON_EVERY_WORLD",
     "PLANNER_CHECKS",
     "SHORT",
     "WORLDS",
+    "Chances",
     "Cliff",
     "Counting",
     "Patches",

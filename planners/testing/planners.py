@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from planners import make_planner
 from planners.base import ModelProblems, Planner, Plans, PlanStatus
+from planners.classes import executable
 from planners.settings import Scalar
-from planners.testing.worlds import WORLDS, Counting, problems_for, small_mlp, take
+from planners.testing.worlds import WORLDS, Chances, Counting, problems_for, small_mlp, take
 from world_models.base import Context, WorldModel, rollout
 from world_models.models.analytic import LinearQuadratic
 from world_models.testing import refuses
@@ -44,6 +45,8 @@ class PlannerCase:
     """A short run improves on every initial plan, and not only on some."""
     finds_corners: bool = True
     """A thorough run finds a plan that lies in a corner of the bounds."""
+    knows_classes: bool = True
+    """Where actions are classes, the planner returns such; other planners' plans are rounded before they are executed."""
 
     @staticmethod
     def named(name: str) -> PlannerCase:
@@ -59,7 +62,8 @@ class PlannerCase:
 
     def plan(self, model: WorldModel, problems: ModelProblems, seeds: list[int], **changes: Scalar) -> Plans:
         """A short run, with some settings changed."""
-        return self.make(changes).plan(model, problems, seeds)
+        plans = self.make(changes).plan(model, problems, seeds)
+        return plans if self.knows_classes else executable(model, problems, plans)
 
 
 def check_planner(planner: str | Planner | PlannerCase) -> None:
@@ -172,6 +176,33 @@ def bounds_need_not_hold_zero(case: PlannerCase, world: str) -> None:
     _check_bounds(case.plan(model, problems, SEEDS), problems)
 
 
+def plans_of_classes_are_classes(case: PlannerCase, world: str) -> None:
+    """Where actions are classes, a plan takes one class in each step, and its cost is that of these classes."""
+    model = Chances()
+    problems = model.problems()
+    done = case.plan(model, problems, SEEDS)
+    taken = done.actions.unflatten(2, (-1, model.classes))
+    sentence = "a plan has actions that are not classes: the upper bound for one of them, and the lower bound for the others"
+    assert ((taken == 1).sum(3) == 1).all(), sentence
+    assert ((taken == -1).sum(3) == model.classes - 1).all(), sentence
+    _close(done.states, rollout(model, problems.context, done.actions), "states are not the rollout of the classes")
+    _close(done.cost, problems.goal_cost(done.states[:, -1], problems.goal), "cost is not that of the classes")
+    if case.knows_classes:
+        assert (done.cost <= done.last_cost + TOLERANCE[DOUBLE]).all(), "the last iterate is better than the best"
+
+
+def batches_and_seeds_of_classes_are_kept_apart(case: PlannerCase, world: str) -> None:
+    """A problem whose actions are classes has the same plan alone and in a batch, and the same for the same seed."""
+    model = Chances()
+    problems = model.problems(4)
+    together, again = (case.plan(model, problems, [7, 8, 9, 10]) for _ in range(2))
+    alone = case.plan(model, take(problems, [2]), [9])
+    assert torch.equal(together.actions, again.actions), "the same seeds give other plans"
+    assert torch.equal(alone.actions[0], together.actions[2]), "a problem has another plan alone than in a batch"
+    assert alone.evaluations[0] == together.evaluations[2], "a problem takes other model steps alone than in a batch"
+    _close(alone.last_cost[0], together.last_cost[2], "a problem has another last cost alone than in a batch")
+
+
 def the_model_is_left_as_it_was(case: PlannerCase, world: str) -> None:
     """Neither parameters nor their gradients change, and plans carry no graph."""
     for frozen in (True, False):
@@ -248,6 +279,8 @@ PLANNER_CHECKS: tuple[Check, ...] = (
     evaluations_are_the_model_steps_taken,
     a_broken_row_leaves_its_neighbours_bit_for_bit,
     problems_that_do_not_fit_are_refused,
+    plans_of_classes_are_classes,
+    batches_and_seeds_of_classes_are_kept_apart,
 )
 """Each takes a case and the name of a world, and raises AssertionError."""
 

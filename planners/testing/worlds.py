@@ -105,6 +105,70 @@ class Cliff(LinearQuadratic):
         return torch.where(strong, torch.nan, super().step(states, actions))
 
 
+@dataclass(frozen=True)
+class Chances:
+    """A finite decision process whose states are the chances of being at each site.
+
+    A class leads from each site to another by a random table, so a relaxed action leads to chances in between. Two environment
+    steps make one model step.
+    """
+
+    dtype: torch.dtype = torch.float64
+    sites: int = 12
+    classes: int = 3
+    history: int = 1
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """A chance per site."""
+        return (self.sites,)
+
+    @property
+    def action_dim(self) -> int:
+        """The classes of two environment steps."""
+        return 2 * self.classes
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    @property
+    def leads(self) -> Float[Tensor, "class site site"]:
+        """Chances of the sites after each class, for each site before."""
+        table = torch.randint(self.sites, (self.classes, self.sites), generator=torch.Generator().manual_seed(3))
+        return torch.nn.functional.one_hot(table, self.sites).to(self.dtype)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """States are the observations."""
+        return observation
+
+    def step(self, states: Float[Tensor, "n 1 site"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n site"]:
+        """Chances after both environment steps."""
+        site, leads = states[:, 0], self.leads
+        for shares in ((actions[:, 0] + 1) / 2).split(self.classes, 1):
+            site = torch.einsum("np,nc,cpq->nq", site, shares, leads)
+        return site
+
+    def problems(self, batch: int = 3, steps: int = 3) -> ModelProblems:
+        """Problems with a site of its own as each start, and others as goals."""
+        eye = torch.eye(self.sites, dtype=self.dtype)
+        high = torch.ones(self.action_dim, dtype=self.dtype)
+        goal = eye[[(5 * row + 7) % self.sites for row in range(batch)]]
+        start = eye[[row % self.sites for row in range(batch)]]
+        return ModelProblems(Context.at(self, start), goal, steps, -high, high, SiteCost(), self.classes)
+
+
+@dataclass(frozen=True)
+class SiteCost:
+    """Squared distance of the mean position to the goal's, where sites are random points of the plane."""
+
+    def __call__(self, states: Float[Tensor, "n site"], goals: Float[Tensor, "n site"]) -> Float[Tensor, " n"]:
+        """The squared distance."""
+        points = torch.randn(states.shape[1], 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        return ((states - goals) @ points.to(states)).square().sum(1)
+
+
 def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:
     """An untrained residual network of four features and two actions."""
     torch.manual_seed(seed)
@@ -134,5 +198,4 @@ def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float
 
 def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:
     """Problems by index, in that order."""
-    context = Context(problems.context.states[rows], problems.context.actions[rows])
-    return ModelProblems(context, problems.goal[rows], problems.steps, problems.low, problems.high, problems.goal_cost)
+    return problems.rows(torch.tensor(rows, dtype=torch.int64))

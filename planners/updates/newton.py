@@ -215,7 +215,8 @@ class LevenbergMarquardt(Refiner):
         """
         self._linearise(problems, actions, rows)
         device_rows = rows.to(actions.device)
-        jacobian, gradient, hessian = self._jacobian[device_rows], self._gradient[device_rows], self._hessian[device_rows]
+        jacobian, gradient = self._run.tangent(self._jacobian[device_rows]), self._gradient[device_rows]
+        hessian = self._hessian[device_rows]
         flat = (jacobian * _free(problems, actions, jacobian, gradient).unsqueeze(1)).flatten(2).double()
         system = hessian.double() @ flat @ flat.mT
         scale = system.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(torch.float32).tiny)

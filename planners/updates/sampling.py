@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from planners.classes import Classes
 from planners.objectives import sampled_costs
 from planners.search.search_run import Rows, Run
 from planners.settings import Number, any_positive, per_row
@@ -38,24 +39,47 @@ def drawn(
     mean: Float[Tensor, "batch time action"],
     std: Float[Tensor, "batch time action"],
     white: Float[Tensor, "batch samples time action"],
-    noise_exponent: Number,
+    noise_exponent: Number = 0.0,
+    classes: Classes | None = None,
+    uniform: Number = 0.0,
 ) -> Float[Tensor, "batch samples time action"]:
-    """Plans mean + std * noise, where the noise is `white` coloured by each row's `noise_exponent`."""
+    """Plans mean + std * noise, where the noise is `white` coloured by each row's `noise_exponent`.
+
+    Where actions are `classes`, `mean` holds their shares, by which they are drawn; `uniform` of them are spread over all.
+    """
     noise = coloured(white, per_row(noise_exponent, white)) if any_positive(noise_exponent) else white
+    if classes is not None:
+        return classes.drawn(mean, noise, uniform)
     return torch.addcmul(mean.unsqueeze(1), noise, std.unsqueeze(1))
+
+
+def middle(run: Run, mean: Float[Tensor, "batch time action"]) -> Float[Tensor, "batch time action"]:
+    """The plan in the middle of a distribution: its mean; where actions are classes, the likeliest of them."""
+    return mean if run.classes is None else run.classes.likeliest(mean)
+
+
+def first_mean(run: Run, std: Number) -> Float[Tensor, "batch time action"]:
+    """The mean that sampling begins with: the start's actions; where they are classes, shares that lean towards them."""
+    actions = run.start.actions
+    return actions.clone() if run.classes is None else run.classes.softened(actions, std)
 
 
 def evaluate_plans(
     run: Run, plans: Float[Tensor, "batch samples time action"], rows: Rows | None = None
 ) -> Float[Tensor, "batch samples"]:
-    """Rolled-out costs of plans, which are clamped in place; infinite if not finite. The run records each row's best plan."""
+    """Rolled-out costs of plans, infinite if not finite. The run records each row's best plan.
+
+    Plans are clamped, and where actions are classes they are rounded, in place.
+    """
     run.project(plans)
+    if run.classes is not None:
+        plans.copy_(run.rounded(plans))
     problems = run.problems if rows is None else run.problems.rows(rows.to(plans.device))
     cost = sampled_costs(run.model, problems, plans)
     run.spend(plans.shape[1] * problems.steps, rows)
     ranked = torch.where(torch.isfinite(cost), cost, torch.inf)
     best = ranked.argmin(1)
-    run.record(plans[torch.arange(len(best), device=best.device), best], ranked.amin(1), rows)
+    run.record_rounded(plans[torch.arange(len(best), device=best.device), best], ranked.amin(1), rows)
     return ranked
 
 

@@ -18,6 +18,7 @@ from world_models.errors import UserError
 from world_models.files.names import file_name
 from world_models.files.reading import SpoiltFileError, read_json
 from world_models.files.yaml_reading import YamlError, load_yaml
+from world_models.tasks.gym.spaces import MOST_CLASSES
 
 FORMAT = "grasp-sweep-1"
 """Format that an archive's manifest names."""
@@ -104,6 +105,8 @@ def _entry_fault(entry: Entry) -> str | None:
             return f"has the text {value[:40]!r}, which is neither a label nor a setting"
     if not all(0 < version < 2**31 for version in (point.algorithm_version, point.task_version, point.loader_version)):
         return "has a version that is not a whole number > 0"
+    if entry.classes is not None and not 2 <= entry.classes <= MOST_CLASSES:
+        return f"has actions of {entry.classes} classes"
     if point.noise_seed is not None and not 0 <= point.noise_seed <= MAX_SEED:
         return f"has noise seed {point.noise_seed}"
     return None

@@ -92,6 +92,8 @@ class Entry:
     unit: str
     """Unit of the task's distance."""
     point: Point
+    classes: int | None = None
+    """Number of classes of the task's actions; None if they are a box."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ class Lookups:
     """Version of a model's loader."""
     code: Callable[[str, str, str | None], Code] = lambda task, planner, goal_cost: ()
     """The code of the plug-ins among a task, a planner and a goal cost, by their names."""
+    classes: Callable[[Named], int | None] = lambda task: None
+    """Number of classes of a task's actions; None if they are a box."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +167,15 @@ class SweepSpec:
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
         }
-        tasks = {task.label: (lookups.distance_unit(task.task), lookups.task_version(task.task)) for task in self.tasks}
+        tasks = {
+            task.label: (lookups.distance_unit(task.task), lookups.task_version(task.task), lookups.classes(task.task))
+            for task in self.tasks
+        }
         entries: dict[str, Entry] = {}
         for task, model, horizon, variant, planner in self._combinations():
             settings = _full_settings(planner, task, horizon, lookups)
             goal_cost = None if variant.goal_cost == lookups.own_goal_cost(model) else variant.goal_cost
-            (digest, loader_version), (unit, task_version) = models[model], tasks[task.label]
+            (digest, loader_version), (unit, task_version, classes) = models[model], tasks[task.label]
             point = Point(
                 task=task.task,
                 model=model,
@@ -185,7 +192,7 @@ class SweepSpec:
                 code=lookups.code(task.task.name, settings.name, goal_cost),
             )
             label = " ".join([planner.label, *point_words(point)])
-            entry = Entry(task.label, label, unit, point)
+            entry = Entry(task.label, label, unit, point, classes)
             other = entries.setdefault(point.point_id, entry)
             if other is not entry:
                 raise UserError(

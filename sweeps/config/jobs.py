@@ -25,6 +25,7 @@ from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import own_goal_cost, read_card
 from world_models.errors import require
 from world_models.tasks import make_task
+from world_models.tasks.base import classes_of
 
 SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "even_batches", "grace_seconds", "artifacts")
 """Keys whose values the sweeps of one run must share."""
@@ -106,6 +107,7 @@ def lookups() -> Lookups:
         own_goal_cost=lambda model: own_goal_cost(card(model)[0]),
         algorithm_version=algorithm_version,
         task_version=task_version,
+        classes=lambda task: classes_of(make_task(task.name, **task.as_dict())),
         loader_version=lambda model: loader_version(card(model)[0]),
         code=code_of,
     )

@@ -115,7 +115,7 @@ def _planner_checks(name: str, asked: Asked) -> Iterator[Check]:
     def made(changes: Mapping[str, Scalar]) -> Any:
         return make(settings_class.of(name, {**short, **{key: value for key, value in changes.items() if key in known}}))
 
-    case = PlannerCase(made, {"iterations": 60}, improves_every_row=False, finds_corners=False)
+    case = PlannerCase(made, {"iterations": 60}, improves_every_row=False, finds_corners=False, knows_classes=False)
     for check in PLANNER_CHECKS:
         for world in WORLDS if check in ON_EVERY_WORLD else ("mlp",):
             yield f"{_promise(check)} ({world})", lambda check=check, world=world: check(case, world)

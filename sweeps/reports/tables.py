@@ -12,6 +12,7 @@ from rich.table import Table
 
 from sweeps.analysis.comparison import LEVEL
 from sweeps.analysis.rows import MeasuredPoint, Row
+from sweeps.reports.notes import notes_of
 
 WIDTH = 132
 """Largest width of the table, in characters."""
@@ -28,7 +29,7 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
     several_models = _several_models(rows)
     references = {row.reference for row in rows if row.reference}
     incomplete = any(row.failed or row.missing for row in rows)
-    caption = "\n".join([CAPTION, *mixed_note(rows)])
+    caption = "\n".join([CAPTION, *notes_of(rows)])
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)
     if several_models:
@@ -62,12 +63,6 @@ def versus_heading(rows: Sequence[Row]) -> str:
     return f"vs {references.pop()}" if len(references) == 1 else "vs first"
 
 
-def mixed_note(rows: Iterable[Row]) -> list[str]:
-    """A line on what the points marked with a star mix; none if no point is marked."""
-    words = list(dict.fromkeys(word for row in rows for word in row.mixed))
-    return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
-
-
 def fields_of(row: MeasuredPoint) -> dict[str, str]:
     """The cells of a point's row as text."""
     versus = ""
@@ -98,7 +93,7 @@ def headline(rows: Sequence[Row]) -> str:
             f"| {fields['task']} | {fields['horizon']} | {fields['planner']} | {share} | {fields['n']} | {fields['seconds']} "
             f"| {fields['versus']} |"
         )
-    return "\n".join([*lines, *(f"\n{note}" for note in mixed_note(rows))])
+    return "\n".join([*lines, *(f"\n{note}" for note in notes_of(rows))])
 
 
 def to_text(rows: Sequence[Row], title: str) -> str:
@@ -146,7 +141,7 @@ def to_latex(rows: Sequence[Row], title: str) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(title)}. {_tex(' '.join([_paper_caption(rows), *mixed_note(rows)]))}}}",
+        rf"\caption{{{_tex(title)}. {_tex(' '.join([_paper_caption(rows), *notes_of(rows)]))}}}",
         rf"\begin{{tabular}}{{l{'l' if models else ''}rlrrrl}}",
         r"\toprule",
         " & ".join(columns) + r" \\",

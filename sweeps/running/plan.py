@@ -22,6 +22,7 @@ from sweeps.config.grid import Entry, Grid
 from sweeps.config.jobs import Job, read_job
 from sweeps.config.schema.configs import PlanConfig
 from sweeps.console.terminal import say, show
+from sweeps.reports.notes import class_handling
 from world_models.errors import require
 from world_models.files.names import inside
 from world_models.files.writing import write_file
@@ -106,6 +107,7 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
         ("world model", f"{point.model} ({point.model_digest})"),
         ("planner", f"{entry.planner}: {_words(point.planner)}"),
+        *((("actions", f"{entry.classes} classes, {class_handling(point.planner.name)}"),) if entry.classes else ()),
         ("in the simulator", f"{_verdict(result.success)}{steps}"),
         (
             "distance",

@@ -33,12 +33,13 @@ CASES = {
     "push_t": case("push_t", {}, 20, continuation=0.5),
     "push_t-5": case("push_t", {"action_block": 5}, 25, continuation=0.5),
     **{
-        f"gymnasium-{name}": case("gymnasium", {"id": name, **settings}, horizon)
+        f"gymnasium-{name}{'-scripted' * ('behaviour' in settings)}": case("gymnasium", {"id": name, **settings}, horizon)
         for name, horizon, settings in (
             ("Pendulum-v1", 20, {}),
             ("MountainCarContinuous-v0", 20, {}),
             ("MountainCar-v0", 40, {"state": "replay"}),
             ("CartPole-v1", 20, {}),
+            ("CartPole-v1", 40, {"behaviour": "scripted", "tolerance": 0.05}),
             ("Reacher-v5", 24, {"action_block": 2}),
         )
     },

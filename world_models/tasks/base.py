@@ -15,6 +15,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UserError, brief, require
 
+BOX, DISCRETE = "box", "discrete"
+"""Kinds of actions."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -189,6 +192,24 @@ class Drawable(Protocol):
     def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
         """The moving points of a pose as (x, y) fractions of `render`'s width and height, y downwards."""
         ...
+
+
+@runtime_checkable
+class ActionKind(Protocol):
+    """A task that says of which kind its actions are; those of a task without this property are a box."""
+
+    @property
+    def action_kind(self) -> str:
+        """`box`: any values in [-1, 1]; `discrete`: one of `action_dim` classes, 1 for the one taken and -1 for the others.
+
+        Plans for discrete actions are made of such actions, and of any other values the first largest counts.
+        """
+        ...
+
+
+def classes_of(task: Task) -> int | None:
+    """Number of classes of a task's actions; None if they are a box."""
+    return task.action_dim if isinstance(task, ActionKind) and task.action_kind == DISCRETE else None
 
 
 def pose_of(task: Task, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch pose"]:

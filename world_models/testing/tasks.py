@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from world_models.tasks import Problem, Task, execute
-from world_models.tasks.base import pose_of
+from world_models.tasks.base import classes_of, pose_of
 from world_models.testing.refusals import refuses
 
 SEEDS = range(4)
@@ -285,6 +285,21 @@ def behaviour_is_simulated_broad_and_drawn_from_its_generator(case: TaskCase) ->
     assert (asked <= seen.max(0) + slack).all(), "problems lie where behaviour does not go"
 
 
+def actions_that_are_classes_are_executed_as_such(case: TaskCase) -> None:
+    """Where actions are classes, behaviour takes one in each step, and other values act as the class they stand for."""
+    task, count = case.task, classes_of(case.task)
+    if count is None:
+        return
+    _, sampled = task.sample(np.random.default_rng(0), 8, 10)
+    for actions in (case.references, sampled):
+        taken = np.where(np.arange(count) == actions.argmax(-1)[..., None], 1.0, -1.0)
+        assert np.array_equal(actions, taken), "an action of behaviour is not a class: 1 for one of them, -1 for the others"
+    plans = case.random_actions
+    taken = np.where(np.arange(count) == plans.argmax(-1)[..., None], 1.0, -1.0)
+    as_observed, as_taken = (task.observe(task.simulate(case.starts, each)) for each in (plans, taken))
+    assert np.array_equal(as_observed, as_taken), "values do not lead where the class leads that is largest in them"
+
+
 def tasks_are_values_that_pickle_small(case: TaskCase) -> None:
     """Tasks travel to workers, and equal ones are the same."""
     packed = pickle.dumps(case.task)
@@ -315,6 +330,7 @@ TASK_CHECKS: tuple[Callable[[TaskCase], None], ...] = (
     senseless_action_blocks_are_refused,
     plans_must_fit_their_problems,
     behaviour_is_simulated_broad_and_drawn_from_its_generator,
+    actions_that_are_classes_are_executed_as_such,
     tasks_are_values_that_pickle_small,
 )
 """Each takes a case and raises AssertionError."""

@@ -53,7 +53,7 @@ def best(changes: Mapping[str, Any]) -> HostSolver:
     return HostSolver(returned(changes).make, keep="best")
 
 
-CASE = PlannerCase(returned, {"iterations": 40, "samples": 60}, improves_every_row=False)
+CASE = PlannerCase(returned, {"iterations": 40, "samples": 60}, improves_every_row=False, knows_classes=False)
 
 
 @pytest.mark.parametrize("check", PLANNER_CHECKS, ids=lambda check: check.__name__)

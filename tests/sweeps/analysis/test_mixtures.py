@@ -13,7 +13,8 @@ from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from sweeps.analysis.summary import summary_of
 from sweeps.reports.html_report import html_report
-from sweeps.reports.tables import headline, mixed_note, to_csv, to_latex, to_text
+from sweeps.reports.notes import mixed_note
+from sweeps.reports.tables import headline, to_csv, to_latex, to_text
 from tests.support.made_up_review import grid_of
 
 GRID = grid_of(2, {"wall": (50,)})

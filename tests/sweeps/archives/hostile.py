@@ -271,6 +271,7 @@ KINDS: dict[str, Callable[[Base], bytes]] = {
     "setting not finite": point(planner={"name": "gd", "settings": [["lr", float("inf")]]}),
     "setting a list": point(planner={"name": "gd", "settings": [["lr", [1]]]}),
     "version 0": point(task_version=0),
+    "one class": entry(classes=1),
     "label with ESC": entry(planner="gd\x1b[2J"),
     "label with a line break": entry(task="wall\nx"),
     "label that is long": entry(unit="p" * 1000),

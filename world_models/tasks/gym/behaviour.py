@@ -6,14 +6,19 @@ import numpy as np
 from jaxtyping import Float
 
 from world_models.seeding import smooth_noise
+from world_models.tasks.base import DISCRETE
 from world_models.tasks.gym.spaces import Actions
 
 BEHAVIOURS = ("random", "smooth", "hold")
-"""Independent actions, actions that drift (correlation 0.9 over a step), and actions held for a while."""
+"""Blind behaviour: independent actions, actions that drift (correlation 0.9 over a step), and actions held for a while."""
+SCRIPTED = "scripted"
+"""Name of behaviour that sees what is observed (`scripts.py`)."""
 SPREAD = 0.7
 """Standard deviation of drifting actions, before they are clipped."""
 WEAKEST = 0.05
 """Smallest scale of training behaviour; half of it is scaled, evenly on a logarithmic scale."""
+WARM_UP = 50
+"""Most steps before the start of training behaviour."""
 LONGEST_HOLD = 25
 """Most steps for which an action is held."""
 
@@ -21,7 +26,7 @@ LONGEST_HOLD = 25
 def behave(
     rng: np.random.Generator, kind: str, actions: Actions, count: int, length: int, strength: float = 1.0
 ) -> Float[np.ndarray, "count length action"]:
-    """Actions of a behaviour, scaled by its strength; of discrete ones, the class taken has 1 and all others have -1."""
+    """Actions of a blind behaviour, scaled by its strength; of classes, the one taken has 1 and all others have -1."""
     shape = (count, length, actions.size)
     match kind:
         case "smooth":
@@ -30,9 +35,7 @@ def behave(
             values = _held(rng, rng.uniform(-1.0, 1.0, shape))
         case _:
             values = rng.uniform(-1.0, 1.0, shape)
-    if actions.kind == "discrete":
-        return np.where(np.arange(actions.size) == values.argmax(-1)[..., None], 1.0, -1.0)
-    return strength * values
+    return actions.taken(values) if actions.kind == DISCRETE else strength * values
 
 
 def _held(
@@ -51,24 +54,12 @@ def _held(
 
 
 def varied(rng: np.random.Generator, actions: Actions, count: int, length: int) -> Float[np.ndarray, "count length action"]:
-    """Training behaviour: every kind in turn, weak and strong; every other row of discrete ones has values in between."""
+    """Training behaviour: every kind in turn; of a box, weak and strong."""
     result = np.empty((count, length, actions.size))
     for i, kind in enumerate(BEHAVIOURS):
         rows = slice(i, None, len(BEHAVIOURS))
         result[rows] = behave(rng, kind, actions, len(result[rows]), length)
-    if actions.kind == "discrete":
-        between = _with_largest(rng.uniform(-1.0, 1.0, result.shape), result.argmax(-1)[..., None])
-        return np.where(np.arange(count)[:, None, None] % 2 == 0, between, result)
+    if actions.kind == DISCRETE:
+        return result
     weak = rng.random((count, 1, 1)) < 0.5
     return np.where(weak, result * WEAKEST ** rng.random((count, 1, 1)), result)
-
-
-def _with_largest(
-    values: Float[np.ndarray, "count length action"], taken: np.ndarray
-) -> Float[np.ndarray, "count length action"]:
-    """The values with the largest swapped to the index that was taken, `[count, length, 1]`."""
-    top = values.argmax(-1)[..., None]
-    largest, other = np.take_along_axis(values, top, -1), np.take_along_axis(values, taken, -1)
-    np.put_along_axis(values, top, other, -1)
-    np.put_along_axis(values, taken, largest, -1)
-    return values

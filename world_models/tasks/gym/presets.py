@@ -64,5 +64,9 @@ PRESETS: dict[str, Preset] = {
 
 def preset_of(name: str) -> Preset | None:
     """The preset of an id, with or without its module and version; None if there is none."""
-    plain = name.rpartition(":")[2].rpartition("/")[2].partition("-")[0].partition("_")[0]
-    return PRESETS.get(plain)
+    return PRESETS.get(plain_name(name))
+
+
+def plain_name(name: str) -> str:
+    """The beginning of an id, without its module, namespace, variant and version."""
+    return name.rpartition(":")[2].rpartition("/")[2].partition("-")[0].partition("_")[0]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from world_models.tasks.gym.behaviour import behave
 from world_models.tasks.gym.simulator import Simulator
 
 DRAWS = 200
@@ -20,18 +19,19 @@ Drawn = tuple[Float[np.ndarray, " state"], Float[np.ndarray, " state"], Float[np
 """Start, goal, and actions that lead from one to the other."""
 
 
-def draw_problem(
-    simulator: Simulator, behaviour: tuple[str, float], rng: np.random.Generator, horizon: int, is_apart: IsApart
-) -> Drawn | None:
-    """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is.
+Behave = Callable[
+    [np.random.Generator, Float[np.ndarray, " state"]],
+    tuple[Float[np.ndarray, "time_plus_one state"], Float[np.ndarray, "time action"]],
+]
+"""Behaviour from a state: the states before and after each action, and the actions."""
 
-    `behaviour` is its kind and the scale of its actions.
-    """
-    kind, strength = behaviour
+
+def draw_problem(simulator: Simulator, behave: Behave, rng: np.random.Generator, is_apart: IsApart) -> Drawn | None:
+    """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is."""
     for _ in range(DRAWS):
         start = simulator.reset(int(rng.integers(2**31 - 1)))
-        actions = behave(rng, kind, simulator.interface.actions, 1, horizon, strength)[0]
-        goal = simulator.run(start, actions)[-1]
+        states, actions = behave(rng, start)
+        goal = states[-1]
         if is_apart(goal, start) and is_apart(goal, simulator.run(start, np.zeros_like(actions))[-1]):
             return start, goal, actions
     return None

@@ -10,10 +10,11 @@ import numpy as np
 
 from world_models.errors import UnknownNameError, UserError, brief, require
 from world_models.tasks.base import check_block
-from world_models.tasks.gym.behaviour import BEHAVIOURS
+from world_models.tasks.gym.behaviour import BEHAVIOURS, SCRIPTED
 from world_models.tasks.gym.finding import STATES
 from world_models.tasks.gym.making import environment_id, kwargs_text
 from world_models.tasks.gym.presets import preset_of
+from world_models.tasks.gym.scripts import SCRIPTS, script_of
 from world_models.tasks.gym.simulator import TERMINATED, TOLERANCE, VERDICT
 
 AUTO = "auto"
@@ -51,8 +52,7 @@ def normalised(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(settings: Mapping[str, Any]) -> None:
-    if settings["behaviour"] not in BEHAVIOURS:
-        raise UnknownNameError("behaviour of task gymnasium", settings["behaviour"], (AUTO, *BEHAVIOURS))
+    _check_behaviour(settings["id"], settings["behaviour"])
     if settings["state"] not in STATES:
         raise UnknownNameError("state of task gymnasium", settings["state"], STATES)
     check_block(settings["action_block"])
@@ -72,6 +72,18 @@ def _check(settings: Mapping[str, Any]) -> None:
     for function in (*pair, settings["distance_by"]):
         require(function is None or callable(function), f"{brief(function)} is not a function: give one from Python, or none.")
     require((pair[0] is None) == (pair[1] is None), "get_state and set_state belong together: give both or none.")
+
+
+def _check_behaviour(name: str, behaviour: object) -> None:
+    if callable(behaviour):
+        return
+    if behaviour not in (*BEHAVIOURS, SCRIPTED):
+        raise UnknownNameError("behaviour of task gymnasium", str(behaviour), (AUTO, *BEHAVIOURS, SCRIPTED))
+    require(
+        behaviour != SCRIPTED or script_of(name) is not None,
+        f"{name} has no script of ours, as {', '.join(sorted(SCRIPTS))} has: give behaviour a function from Python, which "
+        "takes a random generator and returns a policy of what is observed.",
+    )
 
 
 def tolerances(name: str, count: int, given: float | tuple[float, ...] | None) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,9 @@ TOLERANCE, TERMINATED = "tolerance", "terminated"
 """Success tests that need no key of `info`."""
 VERDICT = "success"
 """Name of the feature that holds the environment's own verdict."""
+
+Policy = Callable[[Float[np.ndarray, " observation"]], Float[np.ndarray, " action"]]
+"""Gives the values in [-1, 1] of the next action; of classes, the first largest is taken."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,21 @@ class Simulator:
                 self.keeper.note(action)
                 result[t + 1, self.size :] = self.keeper.save()
         return result
+
+    def follow(
+        self, state: Float[np.ndarray, " state"], policy: Policy, length: int
+    ) -> tuple[Float[np.ndarray, "time_plus_one state"], Float[np.ndarray, "time action"]]:
+        """States before and after each action of a policy, and these actions, which lead through the same states in `run`."""
+        states, actions = np.empty((length + 1, len(state))), np.empty((length, self.interface.actions.size))
+        states[0] = state
+        with quiet():
+            self.keeper.restore(state[self.size :])
+            for t in range(length):
+                action = actions[t] = self.interface.actions.taken(policy(states[t, : self.size]))
+                states[t + 1, : self.size] = self.step(action)
+                self.keeper.note(action)
+                states[t + 1, self.size :] = self.keeper.save()
+        return states, actions
 
     def step(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " observation"]:
         """Features after one action; the end of an episode is passed over."""

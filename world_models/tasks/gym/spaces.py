@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.tasks.base import BOX, DISCRETE
 
 GOALS = ("achieved_goal", "desired_goal")
 """Keys of a goal environment's observation that are left out unless they are asked for."""
@@ -76,10 +77,16 @@ class Actions:
 
     def of(self, action: Float[np.ndarray, " action"]) -> Any:
         """The environment's action for values in [-1, 1]; a discrete one is the first class of largest value."""
-        if self.kind == "discrete":
+        if self.kind == DISCRETE:
             return self.first + int(np.argmax(action))
         values = self.low + 0.5 * (action.reshape(self.low.shape) + 1.0) * (self.high - self.low)
         return np.clip(values, self.low, self.high).astype(self.low.dtype)
+
+    def taken(self, values: Float[np.ndarray, "*batch action"]) -> Float[np.ndarray, "*batch action"]:
+        """The action that values stand for: clipped to [-1, 1], or 1 for the class that is taken and -1 for the others."""
+        if self.kind == DISCRETE:
+            return np.where(np.arange(self.size) == np.argmax(values, -1)[..., None], 1.0, -1.0)
+        return np.clip(np.asarray(values, dtype=np.float64), -1.0, 1.0)
 
 
 def actions_of(env: str, space: Any) -> Actions:
@@ -91,7 +98,7 @@ def actions_of(env: str, space: Any) -> Actions:
             1 < int(space.n) <= MOST_CLASSES,
             f"{env} has {space.n} actions: this task takes 2 to {MOST_CLASSES}, one value per class.",
         )
-        return Actions("discrete", int(space.n), first=int(space.start))
+        return Actions(DISCRETE, int(space.n), first=int(space.start))
     require(
         isinstance(space, Box) and np.issubdtype(space.dtype, np.floating),
         f"{env} takes actions in {_brief(space)}: this task takes a bounded Box of floats or a Discrete space, so wrap the "
@@ -103,7 +110,7 @@ def actions_of(env: str, space: Any) -> Actions:
         f"{env} takes actions without finite bounds ({_brief(space)}): give them bounds, such as with gymnasium's "
         "RescaleAction or a Box with finite low and high.",
     )
-    return Actions("box", int(np.prod(space.shape)), space.low, space.high)
+    return Actions(BOX, int(np.prod(space.shape)), space.low, space.high)
 
 
 def _brief(space: object) -> str:

@@ -14,20 +14,18 @@ from jaxtyping import Bool, Float, UInt8
 
 from world_models.errors import UserError
 from world_models.seeding import stable_rng
-from world_models.tasks.base import Problem, check_horizon
-from world_models.tasks.gym.behaviour import varied
+from world_models.tasks.base import BOX, Problem, check_horizon
+from world_models.tasks.gym.behaviour import SCRIPTED, WARM_UP, behave, varied
 from world_models.tasks.gym.finding import Source, simulator_of
 from world_models.tasks.gym.keepers import mujoco_buffers
 from world_models.tasks.gym.making import reason, renders
 from world_models.tasks.gym.pictures import bars, square
 from world_models.tasks.gym.presets import preset_of
 from world_models.tasks.gym.problems import DRAWS, draw_problem
+from world_models.tasks.gym.scripts import Script, script_of, scripted
 from world_models.tasks.gym.settings import AUTO, normalised, tolerances
 from world_models.tasks.gym.simulator import TOLERANCE, VERDICT, Simulator
 from world_models.tasks.gym.spaces import feature_indices
-
-WARM_UP = 50
-"""Most steps before the start of training behaviour."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,9 @@ class GymTask:
     """Success test: `tolerance` (a distance of at most 1), `terminated`, a key of `info`, or a function of poses and goals."""
     distance_by: Callable[[Any, Any], Any] | None = None
     """Distance of poses and goals; None: Euclidean, each feature divided by its tolerance."""
-    behaviour: str = AUTO
-    """`random`, `smooth` or `hold`: behaviour that leads to goals; `auto`: the preset's, or `smooth`."""
+    behaviour: str | Script = AUTO
+    """Behaviour that leads to goals: `random`, `smooth` or `hold`; `scripted` (our policy for the environment), or a function
+    that takes a random generator and returns a policy, a function of what is observed; `auto`: the preset's, or `smooth`."""
     strength: float | None = None
     """Scale of that behaviour's actions if they are a box, up to 1; None: the preset's, or 1."""
     away: float = 2.0
@@ -70,7 +69,6 @@ class GymTask:
     """`set_state(env, state)` restores them."""
 
     name = "gymnasium"
-    version = 1
     distance_unit = "tolerances"
 
     def __post_init__(self) -> None:
@@ -100,6 +98,11 @@ class GymTask:
     def state_kind(self) -> str:
         """How states are taken: `mujoco`, `attribute`, `callables` or `replay`."""
         return self._found[1]
+
+    @property
+    def version(self) -> int:
+        """1; 2 of discrete actions, which in version 1 were planned as a box."""
+        return 1 if self.action_kind == BOX else 2
 
     @property
     def action_kind(self) -> str:
@@ -165,7 +168,10 @@ class GymTask:
     @property
     def _problem_key(self) -> tuple[str, ...]:
         """Text of the settings that problems depend on."""
-        settings = [self.features, self.tolerance, self.keys, self.behaviour, self.strength, self.away, self.source.verdict]
+        behaviour = self.behaviour
+        if callable(behaviour):
+            behaviour = f"{behaviour.__module__}:{behaviour.__qualname__}"
+        settings = [self.features, self.tolerance, self.keys, behaviour, self.strength, self.away, self.source.verdict]
         return (self.name, self.id, str(self.kwargs), json.dumps(settings))
 
     def problem(self, seed: int, horizon: int) -> Problem:
@@ -175,15 +181,32 @@ class GymTask:
         """
         check_horizon(horizon, self.action_block)
         rng = stable_rng(*self._problem_key, horizon, seed)
-        drawn = draw_problem(self.simulator, (self.behaviour, self.strength or 1.0), rng, horizon, self._is_apart)
+        drawn = draw_problem(self.simulator, lambda rng, start: self._behave(rng, start, horizon), rng, self._is_apart)
+        kind = SCRIPTED if self._script is not None else str(self.behaviour)
         if drawn is None:
             raise UserError(
-                f"none of {DRAWS} trajectories of {horizon} steps with behaviour {self.behaviour!r} ends in a state of "
+                f"none of {DRAWS} trajectories of {horizon} steps with behaviour {kind!r} ends in a state of "
                 f"{self.id} that is a goal, {self.away:g} tolerances from its start and from where null actions end: choose "
                 "another horizon or behaviour, a smaller tolerance or a smaller away."
             )
         start, goal, actions = drawn
-        return Problem(seed, horizon, self.behaviour, start, goal, actions)
+        return Problem(seed, horizon, kind, start, goal, actions)
+
+    @property
+    def _script(self) -> Script | None:
+        """The script of scripted behaviour; None for blind behaviour."""
+        if isinstance(self.behaviour, str):
+            return script_of(self.id) if self.behaviour == SCRIPTED else None
+        return self.behaviour
+
+    def _behave(
+        self, rng: np.random.Generator, start: Float[np.ndarray, " state"], length: int
+    ) -> tuple[Float[np.ndarray, "time_plus_one state"], Float[np.ndarray, "time action"]]:
+        """States and actions of the behaviour that leads to goals."""
+        if self._script is not None:
+            return self.simulator.follow(start, self._script(rng), length)
+        actions = behave(rng, str(self.behaviour), self.simulator.interface.actions, 1, length, self.strength or 1.0)[0]
+        return self.simulator.run(start, actions), actions
 
     def _is_apart(self, goal: Float[np.ndarray, " state"], other: Float[np.ndarray, " state"]) -> bool:
         """Whether the goal is one, and another state neither reaches it nor is nearer than `away`."""
@@ -243,7 +266,12 @@ class GymTask:
     def sample(
         self, rng: np.random.Generator, count: int, length: int
     ) -> tuple[Float[np.ndarray, "count time_plus_one state"], Float[np.ndarray, "count length action"]]:
-        """Behaviour of all kinds, weak and strong, from resets and, in every other row, from states after one."""
+        """Behaviour of all kinds, weak and strong, from resets and, in every other row, from states after one.
+
+        With a script, three of four rows follow it, and the others go on blindly from where it leads.
+        """
+        if self._script is not None:
+            return scripted(self.simulator, self._script, rng, count, length)
         simulator = self.simulator
         starts = np.stack([simulator.reset(int(seed)) for seed in rng.integers(2**31 - 1, size=count)])
         warm_up = varied(rng, simulator.interface.actions, count, WARM_UP)

@@ -1,0 +1,45 @@
+"""Notes below a table: what its points mix, and how planners treat actions that are classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from planners import PLANNERS
+from planners.search.search_planner import SearchSettings
+from sweeps.analysis.rows import Row
+from sweeps.config.grid import Entry
+
+
+def notes_of(rows: Sequence[Row]) -> list[str]:
+    """All notes on a table's rows, a line each."""
+    return [*mixed_note(rows), *class_notes(row.entry for row in rows)]
+
+
+def mixed_note(rows: Iterable[Row]) -> list[str]:
+    """A line on what the points marked with a star mix; none if no point is marked."""
+    words = list(dict.fromkeys(word for row in rows for word in row.mixed))
+    return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
+
+
+def class_notes(entries: Iterable[Entry]) -> list[str]:
+    """A line for each task whose actions are classes: which planners draw them, and which relax and round them."""
+    planners: dict[tuple[str, int], dict[str, list[str]]] = {}
+    for entry in entries:
+        if entry.classes is not None:
+            labels = planners.setdefault((entry.task, entry.classes), {}).setdefault(
+                class_handling(entry.point.planner.name), []
+            )
+            labels += [entry.planner] if entry.planner not in labels else []
+    notes = []
+    for (task, count), found in planners.items():
+        words = "; ".join(f"{how} by {', '.join(labels)}" for how, labels in found.items())
+        notes.append(f"{task}: actions are {count} classes, {words}.")
+    return notes
+
+
+def class_handling(planner: str) -> str:
+    """How a planner treats actions that are classes, in words, by its name."""
+    kind = PLANNERS[planner][0] if planner in PLANNERS else None
+    if kind is None or not issubclass(kind, SearchSettings):
+        return "rounded after planning"
+    return "drawn as classes" if kind.draws_classes else "relaxed and rounded"
