@@ -6,21 +6,23 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from world_models.errors import UserError
 from world_models.tasks.drawing import AGENT, WALL, Canvas
 
 
 def square(frame: Any, size: int, name: str) -> UInt8[np.ndarray, "size size 3"]:
-    """The middle square of an environment's frame in another size. Raises UserError for what is not a picture."""
+    """An environment's frame in another size, all of it, on a square of its corner's colour.
+
+    Raises UserError for what is not a picture.
+    """
     picture: Any = np.asarray(frame) if frame is not None else np.empty(0)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise UserError(f"environment {name} renders no RGB picture of bytes: choose a model of states for it.")
-    side = min(picture.shape[:2])
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    image = Image.fromarray(np.ascontiguousarray(picture[top : top + side, left : left + side]))
-    return np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.uint8).copy()
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    corner = tuple(int(value) for value in picture[0, 0])
+    return np.asarray(ImageOps.pad(image, (size, size), Image.Resampling.BOX, color=corner), dtype=np.uint8).copy()
 
 
 def bars(features: Float[np.ndarray, " observation"], size: int) -> UInt8[np.ndarray, "size size 3"]:

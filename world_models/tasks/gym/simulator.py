@@ -30,6 +30,8 @@ class Interface:
     actions: Actions
     verdict: str = TOLERANCE
     """`terminated` or a key of `info` that becomes the last feature; `tolerance` if neither does."""
+    picture: str | None = None
+    """Key of the observed pictures, or `observation` where nothing else is observed; None if they are rendered."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -38,7 +40,7 @@ class Interface:
 
     def features(self, observed: Any, terminated: bool, info: Mapping[str, Any]) -> Float[np.ndarray, " observation"]:
         """The features after a step. Raises UserError where `info` lacks the verdict's key."""
-        features = self.observation.of(observed)
+        features = self.observation.of(observed, info)
         if self.verdict == TOLERANCE:
             return features
         if self.verdict != TERMINATED and self.verdict not in info:
@@ -90,6 +92,9 @@ class Simulator:
         """The environment's picture of a state."""
         with quiet():
             self.keeper.restore(state[self.size :])
+            picture, seen = self.interface.picture, self.env.seen
+            if picture is not None:
+                return seen[picture] if isinstance(seen, Mapping) else seen
             self.keeper.show()
             return self.env.render()
 

@@ -68,6 +68,10 @@ class GymTask:
     """`get_state(env)` gives numbers, arrays, or lists and mappings of them."""
     set_state: Callable[[Any, Any], object] | None = None
     """`set_state(env, state)` restores them."""
+    picture: str | None = None
+    """Key of the observed pictures (`observation` if there is none), of states by replay; None: those that are rendered."""
+    info: tuple[str, ...] | None = None
+    """Keys of `info` whose numbers are observed features too."""
 
     name = "gymnasium"
     version = 1
@@ -85,7 +89,10 @@ class GymTask:
     def source(self) -> Source:
         """Everything that determines the environment and how its states are taken."""
         verdict = self.success if isinstance(self.success, str) else TOLERANCE
-        return Source(self.id, str(self.kwargs), self.keys, verdict, self.state, self.longest, self.get_state, self.set_state)
+        functions = (self.get_state, self.set_state)
+        return Source(
+            self.id, str(self.kwargs), self.keys, verdict, self.state, self.longest, *functions, self.picture, self.info
+        )
 
     @cached_property
     def _found(self) -> tuple[Simulator, str]:
@@ -121,7 +128,8 @@ class GymTask:
         """Names of the observed features: the preset's, or the key and an index."""
         names = self.simulator.interface.names
         preset = preset_of(self.id)
-        own = preset.names[: len(names)] if preset is not None and self.keys == preset.keys else ()
+        known = preset is not None and self.keys == preset.keys and self.info is None
+        own = preset.names[: len(names)] if preset is not None and known else ()
         return own + names[len(own) :]
 
     @cached_property
@@ -160,12 +168,15 @@ class GymTask:
         settings |= {"kwargs": json.loads(str(self.kwargs))} if self.kwargs != "{}" else {}
         settings |= {"keys": list(self.keys)} if self.keys is not None else {}
         settings |= {"success": self.success} if self._has_verdict else {}
+        settings |= {"picture": self.picture} if self.picture is not None else {}
+        settings |= {"info": list(self.info)} if self.info is not None else {}
         return settings
 
     @property
     def _problem_key(self) -> tuple[str, ...]:
         """Text of the settings that problems depend on."""
         settings = [self.features, self.tolerance, self.keys, self.behaviour, self.strength, self.away, self.source.verdict]
+        settings += [self.info] if self.info is not None else []
         return (self.name, self.id, str(self.kwargs), json.dumps(settings))
 
     def problem(self, seed: int, horizon: int) -> Problem:
@@ -289,7 +300,9 @@ def gym_task(**settings: Any) -> GymTask:
 
 
 def can_render(task: GymTask) -> bool:
-    """Whether the environment draws pictures in this process."""
+    """Whether the environment draws pictures in this process, or observes them."""
+    if task.picture is not None:
+        return True
     env = task.simulator.env
     return renders(env, mujoco_buffers(env) is not None)
 

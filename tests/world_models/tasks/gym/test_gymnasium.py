@@ -54,6 +54,7 @@ MEANS = {
     "InvertedPendulum-v5": ("mujoco", {}),
     "MadeUp/Cart-v0": ("attribute", GOAL),
     "MadeUp/SeededNoise-v0": ("replay", GOAL),
+    "MadeUp/SharedStart-v0": ("attribute", GOAL),
     "MadeUp/Hiding-v0": ("replay", GOAL),
     "MadeUp/Declaring-v0": ("callables", GOAL),
     "MadeUp/Hiding-v0 by functions": ("callables", {**GOAL, **OWN}),

@@ -1,0 +1,73 @@
+"""What is done about environments of other packages whose results depend on more than `reset(seed)` and the actions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+
+class Driven(gymnasium.Wrapper):
+    """An environment that knows how it came to its state, and whose reset seeds what some environments draw from besides.
+
+    Some draw their start from the generators that numpy and Python share (OGBench's cubes), where Gymnasium's seed does not
+    reach: they are seeded for the reset, and given back unchanged.
+    """
+
+    seen: Any = None
+    """The last observation."""
+    begun: int | None = None
+    """Seed of the last reset."""
+    steps = 0
+    """Steps since then."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset with a seed."""
+        self.begun, self.steps = None, 0
+        with _shared_generators(seed):
+            self.seen, info = self.env.reset(seed=seed, options=options)
+        self.begun = seed
+        return self.seen, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take an action."""
+        self.steps += 1
+        self.seen, reward, terminated, truncated, info = self.env.step(action)
+        return self.seen, reward, terminated, truncated, info
+
+
+@contextmanager
+def _shared_generators(seed: int | None) -> Iterator[None]:
+    """Within it, numpy's and Python's shared generators are as after seeding; without a seed they are left alone."""
+    if seed is None:
+        yield
+        return
+    ours, theirs = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(theirs)
+
+
+def mend_joint_types() -> None:
+    """Let gymnasium-robotics compare MuJoCo's joint types as numbers, within its own helpers.
+
+    They ask whether a number is `in` a pair of types. MuJoCo's types have stopped to equal numbers of numpy there, so that every
+    Fetch and Hand environment fails on an assertion (gymnasium-robotics 1.4.2 with MuJoCo 3.17 and 4.0).
+    """
+    mujoco: Any = import_module("mujoco")
+    types = mujoco.mjtJoint
+    if np.int32(int(types.mjJNT_SLIDE)) in (types.mjJNT_SLIDE,):
+        return
+    helpers: Any = import_module("gymnasium_robotics.utils.mujoco_utils")
+    plain = SimpleNamespace(**{name: int(value) for name, value in types.__members__.items()})
+    helpers.mujoco = SimpleNamespace(**{**vars(mujoco), "mjtJoint": plain})
