@@ -40,6 +40,7 @@ CASES = {
             ("MountainCar-v0", 40, {"state": "replay"}),
             ("CartPole-v1", 20, {}),
             ("Reacher-v5", 24, {"action_block": 2}),
+            ("PointMaze_UMaze-v3", 24, {}),
         )
     },
 }

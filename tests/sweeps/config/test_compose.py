@@ -1,5 +1,6 @@
 """Configs: shipped ones compose and are valid, overrides take effect, mistakes get one sentence."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -16,12 +17,17 @@ from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import TrainSettings
 
 
+def made_here(names: tuple[str, ...]) -> list[str]:
+    """Names of configs whose packages are installed; OGBench is not among those that the tests install."""
+    return [name for name in names if not name.startswith("ogbench") or importlib.util.find_spec("ogbench")]
+
+
 def test_every_shipped_task_names_a_task_and_settings_that_exist():
-    for label in groups()["task"]:
+    for label in made_here(groups()["task"]):
         entry = compose(SweepConfig, [f"task=[{label}]"]).config.tasks[label]
         task = make_task(entry.name, **entry.settings)
         assert all(horizon % task.action_block == 0 for horizon in entry.horizons)
-        assert entry.world_model[0] in groups()["world_model"]
+        assert Path(entry.world_model[0]).name in groups()["world_model"]
 
 
 def test_every_shipped_planner_and_each_of_its_rules_holds_valid_settings():
@@ -41,7 +47,7 @@ def test_every_rule_of_a_planner_is_for_a_task_that_exists():
 
 
 def test_every_shipped_model_config_is_trainable():
-    for name in groups()["world_model"]:
+    for name in made_here(groups()["world_model"]):
         config = compose(TrainConfig, [f"world_model={name}"]).config.world_model
         assert config.name == name
         make_task(config.task.name, **config.task.settings)
