@@ -26,7 +26,7 @@ from world_models.tasks.gym.keepers import (
 from world_models.tasks.gym.making import make_env, reason
 from world_models.tasks.gym.packing import Form, PackingError, form_of, pack
 from world_models.tasks.gym.simulator import TOLERANCE, Interface, Simulator, quiet
-from world_models.tasks.gym.spaces import actions_of, check_picture, observation_of, told_of
+from world_models.tasks.gym.spaces import actions_of, check_picture, info_numbers, observation_of
 
 STATES = ("auto", "mujoco", "attribute", "callables", "replay")
 """Ways of taking states; `auto` takes the first that is exact."""
@@ -78,8 +78,8 @@ def interface_of(source: Source, env: Any, keys: tuple[str, ...] | None = None) 
     with quiet():
         observed, taken = env.observation_space, env.action_space
         info = env.reset(seed=0)[1] if source.info else {}
-    told = told_of(source.name, info, source.info or ())
-    observation = observation_of(source.name, observed, keys or source.keys, told, source.verdict != TOLERANCE)
+    numbers = info_numbers(source.name, info, source.info or ())
+    observation = observation_of(source.name, observed, keys or source.keys, numbers, source.verdict != TOLERANCE)
     if source.picture is not None:
         check_picture(source.name, observed, source.picture)
     return Interface(source.name, observation, actions_of(source.name, taken), source.verdict, source.picture)

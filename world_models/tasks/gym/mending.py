@@ -1,4 +1,4 @@
-"""What is done about environments of other packages whose results depend on more than `reset(seed)` and the actions."""
+"""A wrapper around every environment that is driven, and a mend of one package of environments."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import numpy as np
 
 
 class Driven(gymnasium.Wrapper):
-    """An environment that knows how it came to its state, and whose reset seeds what some environments draw from besides.
+    """An environment that knows how it came to its state, and whose reset depends on its seed alone where that can be had.
 
-    Some draw their start from the generators that numpy and Python share (OGBench's cubes), where Gymnasium's seed does not
-    reach: they are seeded for the reset, and given back unchanged.
+    Some environments draw their start from the generators that NumPy and Python share (OGBench's cubes), where Gymnasium's seed
+    does not reach: those are seeded for the reset, and given back unchanged. Some keep an action over a reset and draw it
+    (gym-pusht): numbers that stand where nothing stood after the first reset are removed.
     """
 
     seen: Any = None
@@ -26,12 +27,20 @@ class Driven(gymnasium.Wrapper):
     """Seed of the last reset."""
     steps = 0
     """Steps since then."""
+    empty: tuple[str, ...] | None = None
+    """Attributes of the unwrapped environment that held nothing after the first reset."""
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset with a seed."""
         self.begun, self.steps = None, 0
         with _shared_generators(seed):
             self.seen, info = self.env.reset(seed=seed, options=options)
+        held = vars(self.env.unwrapped)
+        if self.empty is None:
+            self.empty = tuple(name for name, value in held.items() if value is None)
+        for name in self.empty:
+            if isinstance(held.get(name), np.ndarray | np.generic | int | float):
+                held[name] = None
         self.begun = seed
         return self.seen, info
 
@@ -61,8 +70,8 @@ def _shared_generators(seed: int | None) -> Iterator[None]:
 def mend_joint_types() -> None:
     """Let gymnasium-robotics compare MuJoCo's joint types as numbers, within its own helpers.
 
-    They ask whether a number is `in` a pair of types. MuJoCo's types have stopped to equal numbers of numpy there, so that every
-    Fetch and Hand environment fails on an assertion (gymnasium-robotics 1.4.2 with MuJoCo 3.17 and 4.0).
+    They ask whether a number is in a pair of types, and MuJoCo's types no longer equal NumPy's numbers: without this, every
+    Fetch and Hand environment fails in an assertion (gymnasium-robotics 1.4.2 with MuJoCo 3.17 and 4.0).
     """
     mujoco: Any = import_module("mujoco")
     types = mujoco.mjtJoint

@@ -26,10 +26,16 @@ def square(frame: Any, size: int, name: str) -> UInt8[np.ndarray, "size size 3"]
 
 
 def bars(features: Float[np.ndarray, " observation"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The features as bars from the middle line, up to the edges for large values; as many as can be told apart."""
-    shown = np.tanh(features[: max(1, size // 3)])
+    """The features as bars from the middle line, up to the edges for large values; as many as can be told apart.
+
+    A mark on each bar goes up and down as the value grows, so that large values can be told apart too.
+    """
+    features = features[: max(1, size // 3)]
+    shown = np.tanh(features)
     canvas = Canvas(size, (0.0, 1.05, float(len(shown)), -1.05))
     canvas.box(0.0, 0.01, float(len(shown)), -0.01, WALL)
     for i, value in enumerate(shown.tolist()):
         canvas.box(i + 0.15, value, i + 0.85, 0.0, AGENT)
+    for i, mark in enumerate(np.sin(features).tolist()):
+        canvas.box(i + 0.3, mark + 0.03, i + 0.7, mark - 0.03, WALL)
     return canvas.array()

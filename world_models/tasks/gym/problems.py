@@ -13,6 +13,9 @@ from world_models.tasks.gym.simulator import Simulator
 DRAWS = 200
 """Trajectories drawn before a horizon is refused."""
 
+WARM_UP = 50
+"""Most steps before a start, of training behaviour and where every reset gives the same state."""
+
 IsApart = Callable[[Float[np.ndarray, " state"], Float[np.ndarray, " state"]], bool]
 """Whether a state is a goal, and another one is far enough from it."""
 
@@ -25,12 +28,15 @@ def draw_problem(
 ) -> Drawn | None:
     """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is.
 
-    `behaviour` is its kind and the scale of its actions.
+    `behaviour` is its kind and the scale of its actions. Where every reset gives the same state (FetchReach), the start is
+    where some steps of it lead.
     """
-    kind, strength = behaviour
+    (kind, strength), taken = behaviour, simulator.interface.actions
     for _ in range(DRAWS):
         start = simulator.reset(int(rng.integers(2**31 - 1)))
-        actions = behave(rng, kind, simulator.interface.actions, 1, horizon, strength)[0]
+        if not simulator.varies:
+            start = simulator.run(start, behave(rng, kind, taken, 1, int(rng.integers(1, WARM_UP + 1)), strength)[0])[-1]
+        actions = behave(rng, kind, taken, 1, horizon, strength)[0]
         goal = simulator.run(start, actions)[-1]
         if is_apart(goal, start) and is_apart(goal, simulator.run(start, np.zeros_like(actions))[-1]):
             return start, goal, actions

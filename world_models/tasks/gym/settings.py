@@ -14,6 +14,7 @@ from world_models.tasks.gym.behaviour import BEHAVIOURS
 from world_models.tasks.gym.finding import STATES
 from world_models.tasks.gym.making import environment_id, kwargs_text
 from world_models.tasks.gym.presets import preset_of
+from world_models.tasks.gym.processes import MOST_PROCESSES
 from world_models.tasks.gym.simulator import TERMINATED, TOLERANCE, VERDICT
 
 AUTO = "auto"
@@ -57,6 +58,11 @@ def _check(settings: Mapping[str, Any]) -> None:
     if settings["state"] not in STATES:
         raise UnknownNameError("state of task gymnasium", settings["state"], STATES)
     check_block(settings["action_block"])
+    several = settings["processes"]
+    whole = isinstance(several, int) and not isinstance(several, bool) and 1 <= several <= MOST_PROCESSES
+    require(
+        whole, f"processes {brief(several)} is not a whole number from 1 to {MOST_PROCESSES}: give 1 to simulate in this one."
+    )
     picture = settings["picture"]
     require(
         picture is None or (isinstance(picture, str) and bool(picture)),

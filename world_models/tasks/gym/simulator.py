@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,11 @@ class Simulator:
         self.keeper.begin(seed)
         verdict = {} if self.interface.verdict in (TOLERANCE, TERMINATED) else {self.interface.verdict: False}
         return np.concatenate([self.interface.features(observed, False, {**verdict, **info}), self.keeper.save()])
+
+    @cached_property
+    def varies(self) -> bool:
+        """Whether resets with different seeds give different states."""
+        return not np.array_equal(self.reset(1), self.reset(2))
 
     def run(
         self, state: Float[np.ndarray, " state"], actions: Float[np.ndarray, "time action"]

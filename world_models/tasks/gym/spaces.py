@@ -23,7 +23,7 @@ MOST_CLASSES = 1024
 class Observation:
     """Flattened observations of an environment: a box (`keys` is None), or the boxes of a dict in the order of `keys`.
 
-    Numbers that it tells in info come after them.
+    Numbers of its `info` come after them.
     """
 
     keys: tuple[str, ...] | None
@@ -32,29 +32,29 @@ class Observation:
     info: tuple[str, ...] = ()
 
     def of(self, observed: Any, info: Mapping[str, Any]) -> Float[np.ndarray, " observation"]:
-        """The features of what the environment observed and told."""
+        """The features of what the environment observed, and its numbers of `info`."""
         parts = [observed] if self.keys is None else [observed[key] for key in self.keys]
         parts += [info[key] for key in self.info]
         return np.concatenate([np.asarray(part, dtype=np.float64).reshape(-1) for part in parts] or [np.empty(0)])
 
 
 def observation_of(
-    env: str, space: Any, keys: tuple[str, ...] | None, told: Mapping[str, Any] | None = None, verdict: bool = False
+    env: str, space: Any, keys: tuple[str, ...] | None, numbers: Mapping[str, Any] | None = None, verdict: bool = False
 ) -> Observation:
-    """How to flatten observations of a space and the numbers that are `told` in info.
+    """How to flatten observations of a space and `numbers`, those that stand in info.
 
     With those, or with a `verdict` as a feature, an image is left out, and without is refused. Raises UserError for spaces and
     keys that are not boxes.
     """
     from gymnasium.spaces import Box, Dict
 
-    told = {} if told is None else told
-    extra = tuple(f"{key}_{i:d}" for key, value in told.items() for i in range(np.size(value)))
+    numbers = {} if numbers is None else numbers
+    extra = tuple(f"{key}_{i:d}" for key, value in numbers.items() for i in range(np.size(value)))
     if isinstance(space, Box):
         require(keys is None, f"keys {list(keys or ())} are given, but {env} observes a box without keys: leave them out.")
-        if (told or verdict) and _is_image(space):
-            return Observation((), extra, tuple(told))
-        return Observation(None, _named(env, "observation", space) + extra, tuple(told))
+        if (numbers or verdict) and _is_image(space):
+            return Observation((), extra, tuple(numbers))
+        return Observation(None, _named(env, "observation", space) + extra, tuple(numbers))
     require(
         isinstance(space, Dict),
         f"{env} observes {_brief(space)}: this task takes a Box or a Dict of boxes, so wrap the environment to observe one.",
@@ -65,10 +65,10 @@ def observation_of(
             raise UnknownNameError(f"observation key of {env}", key, boxes)
     kept = keys or tuple(key for key in boxes if key not in GOALS and not _is_image(boxes[key]))
     require(
-        bool(kept or told or verdict),
+        bool(kept or numbers or verdict),
         f"{env} observes no box of numbers besides its goals: give keys, some of {sorted(boxes)}.",
     )
-    return Observation(kept, tuple(name for key in kept for name in _named(env, key, boxes[key])) + extra, tuple(told))
+    return Observation(kept, tuple(name for key in kept for name in _named(env, key, boxes[key])) + extra, tuple(numbers))
 
 
 def check_picture(env: str, space: Any, key: str) -> None:
@@ -86,7 +86,7 @@ def check_picture(env: str, space: Any, key: str) -> None:
     )
 
 
-def told_of(env: str, info: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def info_numbers(env: str, info: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """Numbers that an environment tells in info after a reset. Raises UserError for other names and values."""
     for name in names:
         if name not in info:

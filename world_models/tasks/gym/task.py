@@ -21,13 +21,11 @@ from world_models.tasks.gym.keepers import mujoco_buffers
 from world_models.tasks.gym.making import reason, renders
 from world_models.tasks.gym.pictures import bars, square
 from world_models.tasks.gym.presets import preset_of
-from world_models.tasks.gym.problems import DRAWS, draw_problem
+from world_models.tasks.gym.problems import DRAWS, WARM_UP, draw_problem
+from world_models.tasks.gym.processes import Helpers
 from world_models.tasks.gym.settings import AUTO, normalised, tolerances
 from world_models.tasks.gym.simulator import TOLERANCE, VERDICT, Simulator
 from world_models.tasks.gym.spaces import feature_indices
-
-WARM_UP = 50
-"""Most steps before the start of training behaviour."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,8 @@ class GymTask:
     """Key of the observed pictures (`observation` if there is none), of states by replay; None: those that are rendered."""
     info: tuple[str, ...] | None = None
     """Keys of `info` whose numbers are observed features too."""
+    processes: int = 1
+    """Processes that simulate a batch; the results are the same, and a cell's id does not depend on it."""
 
     name = "gymnasium"
     version = 1
@@ -205,7 +205,22 @@ class GymTask:
     def simulate(
         self, states: Float[np.ndarray, "batch state"], actions: Float[np.ndarray, "batch time action"]
     ) -> Float[np.ndarray, "batch time_plus_one state"]:
-        """States before and after each action, row after row in one environment; replays are exact."""
+        """States before and after each action, row after row in an environment of each process; replays are exact."""
+        if self.processes > 1 and len(states) > 1:
+            return self._helpers.simulate(states, actions, self._simulate_here)
+        return self._simulate_here(states, actions)
+
+    @property
+    def _helpers(self) -> Helpers:
+        """The other processes, started when there are none."""
+        held = vars(self)
+        if "helpers" not in held or not held["helpers"].end.alive:
+            held["helpers"] = Helpers(dataclasses.replace(self, processes=1), self.processes - 1)
+        return held["helpers"]
+
+    def _simulate_here(
+        self, states: Float[np.ndarray, "batch state"], actions: Float[np.ndarray, "batch time action"]
+    ) -> Float[np.ndarray, "batch time_plus_one state"]:
         result = np.empty((len(states), actions.shape[1] + 1, states.shape[1]))
         for row, (start, plan) in enumerate(zip(states, actions, strict=True)):
             result[row] = self.simulator.run(start, plan)

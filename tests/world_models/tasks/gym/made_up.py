@@ -147,6 +147,15 @@ class SharedStart(Cart):
         return self.observed(), {}
 
 
+class FixedStart(Cart):
+    """A cart that begins where it always begins."""
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.position = 0.25
+        return self.observed(), {}
+
+
 class Filmed(Image):
     """A cart seen as a picture, a white column where it is, whose position and mass are told in info."""
 
@@ -175,6 +184,7 @@ class FilmedToo(Filmed):
 
 KINDS = (
     SharedStart,
+    FixedStart,
     Filmed,
     FilmedToo,
     Cart,

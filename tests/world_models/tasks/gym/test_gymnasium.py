@@ -183,6 +183,14 @@ def test_strength_scales_the_actions_that_lead_to_goals() -> None:
     assert weak != strong
 
 
+def test_problems_of_an_environment_that_begins_alike_start_apart() -> None:
+    task = made_up("FixedStart")
+    starts = {task.problem(seed, 20).start.tobytes() for seed in range(6)}
+    assert len(starts) == 6
+    assert not task.simulator.varies
+    assert made_up("Cart").simulator.varies
+
+
 @pytest.mark.parametrize("kind", BEHAVIOURS)
 def test_discrete_behaviour_takes_every_class(kind: str) -> None:
     actions = behave(np.random.default_rng(0), kind, Actions("discrete", 3), 20, 50)
