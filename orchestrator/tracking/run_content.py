@@ -23,7 +23,11 @@ Row = Mapping[str, Any]
 """A ledger row."""
 
 SEED_METRICS = ("success", "distance", "model_success", "model_distance", "steps_to_success")
-"""Metrics logged once per seed that has not failed, at step = seed, unless None. Seconds belong to a batch, not to a seed."""
+"""Columns logged as metrics `seed/COLUMN`, once per seed that has not failed, at step = seed, unless None.
+
+MLflow shows a metric's last step, so the value of a single seed must not have the name of the point's. Seconds belong to a
+batch, not to a seed.
+"""
 
 TABLE_COLUMNS = (
     *("seed", "problem_kind", "status", "success", "distance", "start_distance", "model_success", "model_distance"),
@@ -87,7 +91,7 @@ class PointContent:
     def seed_metrics(self) -> list[Metric]:
         """Metrics of single cells, at step = seed."""
         return [
-            Metric(key, float(row[key]), row["seed"], milliseconds(row["finished_at"]))
+            Metric(f"seed/{key}", float(row[key]), row["seed"], milliseconds(row["finished_at"]))
             for row in ran(self.rows)
             for key in SEED_METRICS
             if row[key] is not None

@@ -299,8 +299,8 @@ class Tracker:
             tags |= point.tags
             if run.finished:
                 self._store.set_status(run.run_id, "RUNNING")
-            # All metrics of a seed are in one request: if `success` is there, so are the others.
-            known = self._store.logged(run.run_id, "success")
+            # All metrics of a seed are in one request: if `seed/success` is there, so are the others.
+            known = self._store.logged(run.run_id, "seed/success")
             metrics = [metric for metric in metrics if (metric.step, metric.timestamp) not in known]
         children[point.point_id] = replace(run, finished=False)
         params = {key: value for key, value in point.params.items() if key not in run.params}

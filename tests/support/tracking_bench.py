@@ -90,8 +90,8 @@ class Bench:
             assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
             assert run.data.params["planner.iterations"] == "60"
             distances = {row["seed"]: row["distance"] for row in rows if row["horizon"] == horizon}
-            assert self.history(run, "distance") == {seed: distances[seed] for seed in seeds}
-            assert set(self.history(run, "success")) == set(seeds)
+            assert self.history(run, "seed/distance") == {seed: distances[seed] for seed in seeds}
+            assert set(self.history(run, "seed/success")) == set(seeds)
             assert run.data.metrics["cells"] == len(seeds)
             assert self.files(run) in (["cells.json"], ["cells.json", "images", "rollout"])
 

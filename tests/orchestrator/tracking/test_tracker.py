@@ -20,6 +20,7 @@ from orchestrator.core.portion import by_point
 from orchestrator.driver.run_cells import Hooks
 from orchestrator.evaluation.wilson_interval import wilson
 from orchestrator.ledger.records import from_table, to_table
+from orchestrator.ledger.redo import Redo
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.testing import RAISING, Faulty, plane_point
@@ -65,10 +66,10 @@ def test_a_sweep_is_a_parent_with_one_child_per_point(bench: Bench, tmp_path: Pa
     assert {"task": "plane", "planner": "gd", "model": "plane", "kind": "free"}.items() <= child.data.tags.items()
     assert child.data.params["planner.iterations"] == "60"
     assert child.info.status == "FINISHED"
-    assert bench.history(child, "success") == {0: 1.0, 1: 1.0, 2: 1.0}
+    assert bench.history(child, "seed/success") == {0: 1.0, 1: 1.0, 2: 1.0}
     rows = {row["seed"]: row for row in bench.ledger.table().to_pylist() if row["horizon"] == 8}
-    assert bench.history(child, "distance") == {seed: row["distance"] for seed, row in rows.items()}
-    assert bench.history(child, "steps_to_success") == {seed: row["steps_to_success"] for seed, row in rows.items()}
+    assert bench.history(child, "seed/distance") == {seed: row["distance"] for seed, row in rows.items()}
+    assert bench.history(child, "seed/steps_to_success") == {seed: row["steps_to_success"] for seed, row in rows.items()}
     assert child.data.metrics["success_low"] == pytest.approx(wilson(3, 3)[0])
 
 
@@ -163,7 +164,7 @@ def test_more_seeds_add_only_those(bench: Bench) -> None:
     bench.sync()
     assert {h: bench.child(h).info.run_id for h in (4, 8)} == first
     assert len(bench.runs("sweep")) == 1
-    assert set(bench.history(bench.child(4), "success")) == set(range(5))
+    assert set(bench.history(bench.child(4), "seed/success")) == set(range(5))
     assert bench.child(4).data.metrics["cells"] == 5
     assert bench.child(8).data.to_dictionary() == untouched.to_dictionary()
 
@@ -185,7 +186,9 @@ def test_a_sync_that_is_interrupted_is_completed_by_the_next(bench: Bench, monke
     bench.sync()
     assert len(bench.runs("sweep")) == 1
     assert len(bench.runs("point")) == 2
-    assert all(set(bench.history(run, key)) == {0, 1, 2} for run in bench.runs("point") for key in ("success", "distance"))
+    assert all(
+        set(bench.history(run, key)) == {0, 1, 2} for run in bench.runs("point") for key in ("seed/success", "seed/distance")
+    )
 
 
 def test_failed_cells_are_tracked_and_replaced(bench: Bench) -> None:
@@ -194,11 +197,11 @@ def test_failed_cells_are_tracked_and_replaced(bench: Bench) -> None:
     bench.sync()
     logged = bench.child(4).data.metrics
     assert (logged["failed"], logged["cells"], logged["success_rate"]) == (1.0, 2.0, 1.0), "an error counts in no rate"
-    assert set(bench.history(bench.child(4), "success")) == {0}
-    bench.plan(cells, retry_failed=True)
+    assert set(bench.history(bench.child(4), "seed/success")) == {0}
+    bench.plan(cells, redo=Redo(failed=True))
     bench.sync()
     run = bench.child(4)
-    assert run.data.metrics["success"] == 1.0
+    assert run.data.metrics["seed/success"] == 1.0
     assert [r["status"] for r in bench.ledger.table().to_pylist()] == ["completed", "completed"]
 
 
@@ -260,9 +263,9 @@ def test_a_point_with_thousands_of_seeds_is_tracked_in_parts_and_goes_on_where_i
             bench.tracker.sync(INFO, table, bench.artifacts)
     assert bench.tracker.sync(INFO, table, bench.artifacts) == []
     run = bench.child(4)
-    for key in ("success", "distance"):
+    for key in ("seed/success", "seed/distance"):
         assert set(bench.history(run, key)) == set(range(count))
-    assert bench.history(run, "distance")[2499] == 0.25 * 2499
+    assert bench.history(run, "seed/distance")[2499] == 0.25 * 2499
     assert bench.files(run) == ["cells.json", "cells.parquet", "images", "rollout"]
     shown = json.loads(
         Path(bench.client.download_artifacts(run.info.run_id, "cells.json", str(tmp_path))).read_text(encoding="utf-8")
