@@ -6,18 +6,20 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.utils import seeding
 
 
 class Driven(gymnasium.Wrapper):
     """An environment that knows how it came to its state, and whose reset depends on its seed alone where that can be had.
 
-    Some environments draw their start from the generators that NumPy and Python share (OGBench's cubes), where Gymnasium's seed
-    does not reach: those are seeded for the reset, and given back unchanged. Some keep an action over a reset and draw it
+    Some environments draw their start from the generators that NumPy and Python share, or from their action space (OGBench's
+    cubes from both), where Gymnasium's seed does not reach: those are seeded for the reset, and given back unchanged. Some keep an action over a reset and draw it
     (gym-pusht): numbers that stand where nothing stood after the first reset are removed.
     """
 
@@ -33,7 +35,7 @@ class Driven(gymnasium.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset with a seed."""
         self.begun, self.steps = None, 0
-        with _shared_generators(seed):
+        with _seeded(self.env, seed):
             self.seen, info = self.env.reset(seed=seed, options=options)
         held = vars(self.env.unwrapped)
         if self.empty is None:
@@ -52,17 +54,29 @@ class Driven(gymnasium.Wrapper):
 
 
 @contextmanager
-def _shared_generators(seed: int | None) -> Iterator[None]:
-    """Within it, numpy's and Python's shared generators are as after seeding; without a seed they are left alone."""
+def _seeded(env: Any, seed: int | None) -> Iterator[None]:
+    """Within it, the generators that NumPy and Python share are as after seeding, and so are those of the environment's spaces.
+
+    Spaces that are made within it get seeds one after another. Without a seed all are left alone.
+    """
     if seed is None:
         yield
         return
-    ours, theirs = random.getstate(), np.random.get_state()
+    ours, theirs, make = random.getstate(), np.random.get_state(), seeding.np_random
+    later = count()
+
+    def seeded(given: int | None = None) -> Any:
+        """A generator, which has a seed of its own where none is given."""
+        return make(int(np.random.SeedSequence([seed, next(later)]).generate_state(1)[0]) if given is None else given)
+
     random.seed(seed)
     np.random.seed(seed % 2**32)
+    seeding.np_random = seeded
     try:
+        env.unwrapped.action_space.seed(seed)
         yield
     finally:
+        seeding.np_random = make
         random.setstate(ours)
         np.random.set_state(theirs)
 

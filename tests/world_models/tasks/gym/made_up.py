@@ -139,11 +139,23 @@ class Image(Cart):
 
 
 class SharedStart(Cart):
-    """A cart whose start is drawn from numpy's and Python's shared generators."""
+    """A cart whose start is drawn from NumPy's and Python's shared generators, and from spaces old and new."""
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
         super().reset(seed=seed)
-        self.position = float(np.random.uniform(-1, 1)) + random.random()
+        drawn = [float(space.sample()[0]) for space in (self.action_space, Box(-1, 1, (1,)), Box(-1, 1, (1,)))]
+        self.position = float(np.random.uniform(-1, 1)) + random.random() + sum(drawn)
+        return self.observed(), {}
+
+
+class LooseStart(Cart):
+    """A cart whose start is drawn from a generator that no seed reaches."""
+
+    loose = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.position = float(self.loose.uniform(-1, 1))
         return self.observed(), {}
 
 
@@ -185,6 +197,7 @@ class FilmedToo(Filmed):
 KINDS = (
     SharedStart,
     FixedStart,
+    LooseStart,
     Filmed,
     FilmedToo,
     Cart,
