@@ -19,8 +19,9 @@ class Driven(gymnasium.Wrapper):
     """An environment that knows how it came to its state, and whose reset depends on its seed alone where that can be had.
 
     Some environments draw their start from the generators that NumPy and Python share, or from their action space (OGBench's
-    cubes from both), where Gymnasium's seed does not reach: those are seeded for the reset, and given back unchanged. Some keep an action over a reset and draw it
-    (gym-pusht): numbers that stand where nothing stood after the first reset are removed.
+    cubes from both), where Gymnasium's seed does not reach: those are seeded for the reset, and given back unchanged. Some
+    keep an action over a reset and draw it (gym-pusht): numbers that stand where nothing stood after the first reset are
+    removed.
     """
 
     seen: Any = None

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -80,8 +81,7 @@ def test_helpers_end_with_the_task_and_with_a_process_that_is_killed() -> None:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 a process is no file of ours
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
 
