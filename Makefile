@@ -33,8 +33,9 @@ test: $(STAMP)  ## run the tests (about 20 minutes on 2 cores)
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Into a folder of its own, which a study that was cut off before does not change. The rehearsal's verdict is the last line.
-test-long: $(STAMP)  ## the long checks: a package of a user's own, the quick study of planning quality, the rehearsal (20 minutes)
+test-long: $(STAMP)  ## the long checks: packages of a user's own and of environments, the quick study of planning quality, the rehearsal (25 minutes)
 	@.venv/bin/python -m pytest tests/end_to_end/outside.py tests/end_to_end/outside_nodes.py
+	@.venv/bin/python -m pytest --timeout 1800 -rs tests/end_to_end/environments.py
 	@rm -rf outputs/test-long
 	@.venv/bin/grasp quality planning_quality=quick output=outputs/test-long
 	@test -s outputs/test-long/quality/planning-quality.md

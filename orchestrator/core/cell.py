@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.core.frozen import frozen, thawed
 from planners.identity import identity_settings
+from world_models import tasks
 from world_models.errors import UnknownNameError, UserError, require
 
 Scalar = bool | int | float | str | None
@@ -188,9 +189,10 @@ class Cell:
 def identity_of(point: Point) -> dict[str, object]:
     """The canonical form of a point, whose digest is its id. What is absent has its default, and adds nothing.
 
-    Always in it: the task with its settings, the model's content digest, the planner with the settings that
-    `planners.identity.identity_settings` gives, the horizon and the execution mode. In it where it is not the default: the goal
-    cost, the disagreement, the noise seed, the versions of algorithm, task and loader, and the code of plug-ins.
+    Always in it: the task with its settings but those that only make it faster (`world_models.tasks.SPEED`), the model's
+    content digest, the planner with the settings that `planners.identity.identity_settings` gives, the horizon and the
+    execution mode. In it where it is not the default: the goal cost, the disagreement, the noise seed, the versions of
+    algorithm, task and loader, and the code of plug-ins.
 
     Never in it, only recorded (`orchestrator.ledger.records`): the model's name, how tables call task and planner, the kernel
     and precision that were used, versions of simulators and libraries, device, threads, host, revision and config.
@@ -200,7 +202,9 @@ def identity_of(point: Point) -> dict[str, object]:
     """
     settings = identity_settings(point.planner.name, point.algorithm_version, point.planner.as_dict())
     identity: dict[str, object] = {
-        "task": vars(point.task),
+        "task": vars(
+            Named(point.task.name, tuple(tasks.identity_settings(point.task.name, dict(point.task.settings)).items()))
+        ),
         "model_digest": point.model_digest,
         "planner": vars(Named.of(point.planner.name, settings)),
         "horizon": point.horizon,

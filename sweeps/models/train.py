@@ -59,14 +59,15 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
 
 
 def train_models(which: str, overrides: Sequence[str], console: Console, conf: Path | None = None) -> int:
-    """Train one model of `conf/world_model`, or `all`; UserError names an unknown one."""
+    """Train one model of `conf/world_model`, or `all` that belong to the zoo; UserError names an unknown one."""
     known = groups(conf)["world_model"]
     if which != "all" and which not in known:
         raise UnknownNameError("world model", which, ("all", *known))
     for word in overrides:
         sentence = f"{mask_token(word)!r} names a model beside {which}: give grasp train MODEL alone."
         require(word.partition("=")[0].lstrip("+~") != "world_model", sentence)
-    jobs = [_read(name, overrides, conf) for name in (known if which == "all" else (which,))]
+    configs = [_read(name, overrides, conf) for name in (known if which == "all" else (which,))]
+    jobs = [_job(config, conf) for config in configs if which != "all" or config.world_model.zoo]
     for job in jobs:
         Outputs(job.folder.parent).prepare()
     for job in jobs:
@@ -86,8 +87,11 @@ class TrainJob:
     data: Path
 
 
-def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
-    config = compose(TrainConfig, [f"world_model={name}", *overrides], conf).config
+def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainConfig:
+    return compose(TrainConfig, [f"world_model={name}", *overrides], conf).config
+
+
+def _job(config: TrainConfig, conf: Path | None) -> TrainJob:
     outputs, model = Outputs.of(config), config.world_model
     task = name_or_target(Kind.TASK, "world_model.task", model.task.name, model.task.target, conf)
     require(task is not None, "the world model has no task: give task.name=NAME, or task.target=package.module:Name.")

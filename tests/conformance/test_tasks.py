@@ -41,6 +41,7 @@ CASES = {
             ("CartPole-v1", 20, {}),
             ("CartPole-v1", 40, {"behaviour": "scripted", "tolerance": 0.05}),
             ("Reacher-v5", 24, {"action_block": 2}),
+            ("PointMaze_UMaze-v3", 24, {}),
         )
     },
 }

@@ -24,7 +24,7 @@ from world_models.files.writing import write_file
 from world_models.models.ensemble import check_price, priced
 from world_models.models.mlp import ResidualMLP
 from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Parts
-from world_models.plugins import PLUGINS, Kind
+from world_models.plugins import PLUGINS, Kind, is_target
 from world_models.sensors import STATE, Sensors
 
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -83,6 +83,11 @@ def resolve(name_or_path: str) -> Path:
     if Path(name_or_path).exists():
         raise UserError(
             f"{name_or_path} is not a checkpoint folder: it needs card.json and model.safetensors, which `grasp train` writes."
+        )
+    if "/" in name_or_path and not is_target(name_or_path):
+        raise UserError(
+            f"there is no world model in {name_or_path}: train one (`grasp train {Path(name_or_path).name}`, if "
+            f"conf/world_model has that name), or give another folder or one of {', '.join(zoo_names())}."
         )
     PLUGINS.demand(Kind.WORLD_MODEL, name_or_path, zoo_names())
     raise UserError(f"world model {name_or_path!r} is a plug-in, which is in no folder: name a checkpoint's.")

@@ -1,6 +1,6 @@
 """The task registry: `make_task("push_t", action_block=5)`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from world_models.errors import UserError
 from world_models.plugins import PLUGINS, Kind, require_members
@@ -43,6 +43,15 @@ COMPLETE = tuple(name for name in TASKS if name != "gymnasium")
 """Our tasks that can be made without settings."""
 
 
+SPEED = {"gymnasium": ("processes",)}
+"""Settings of our tasks by which they are only faster: they are in no cell's id."""
+
+
+def identity_settings(name: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings of a task that enter a cell's id."""
+    return {key: value for key, value in settings.items() if key not in SPEED.get(name, ())}
+
+
 def make_task(name: str, **settings: object) -> Task:
     """The task called `name`, one of ours or a plug-in, with the given settings.
 
@@ -59,4 +68,4 @@ def make_task(name: str, **settings: object) -> Task:
     return made
 
 
-__all__ = ["COMPLETE", "TASKS", "Problem", "Rollout", "Task", "execute", "make_task"]
+__all__ = ["COMPLETE", "SPEED", "TASKS", "Problem", "Rollout", "Task", "execute", "identity_settings", "make_task"]

@@ -35,6 +35,8 @@ class TaskCase:
     """Largest difference of poses; 0 means bit for bit."""
     remake: Callable[..., Task] | None = None
     """Makes the task anew with some settings changed; None for a dataclass, which is made by its class."""
+    trajectories: int = 32
+    """Trajectories of 20 steps of training behaviour that have to cover the problems; more where contacts are rare."""
 
     def changed(self, **changes: object) -> Task:
         """The task, made anew, with some settings changed."""
@@ -267,18 +269,18 @@ def plans_must_fit_their_problems(case: TaskCase) -> None:
 
 def behaviour_is_simulated_broad_and_drawn_from_its_generator(case: TaskCase) -> None:
     """Training data are real, are repeatable, and cover the problems."""
-    task = case.task
-    states, actions = task.sample(np.random.default_rng(0), 32, 20)
-    again, other = task.sample(np.random.default_rng(0), 32, 20), task.sample(np.random.default_rng(1), 32, 20)
+    task, count = case.task, case.trajectories
+    states, actions = task.sample(np.random.default_rng(0), count, 20)
+    again, other = task.sample(np.random.default_rng(0), count, 20), task.sample(np.random.default_rng(1), count, 20)
     assert np.array_equal(states, again[0]), "behaviour gives other states when it is drawn again"
     assert np.array_equal(actions, again[1]), "behaviour gives other actions when it is drawn again"
     assert not np.array_equal(actions, other[1]), "behaviour does not depend on its generator"
-    assert states.shape == (32, 21, case.starts.shape[1]), f"behaviour has states of shape {states.shape}"
-    assert actions.shape == (32, 20, task.action_dim), f"behaviour has actions of shape {actions.shape}"
+    assert states.shape == (count, 21, case.starts.shape[1]), f"behaviour has states of shape {states.shape}"
+    assert actions.shape == (count, 20, task.action_dim), f"behaviour has actions of shape {actions.shape}"
     assert np.abs(actions).max() <= 1.0, "actions of behaviour leave their bounds [-1, 1]"
     assert np.array_equal(task.simulate(states[:, 0], actions), states), "states of behaviour are not what its actions do"
     assert (actions.std((0, 1)) > 0.15).all(), "actions of behaviour hardly vary"
-    seen = pose_of(task, states).reshape(32 * 21, -1)
+    seen = pose_of(task, states).reshape(count * 21, -1)
     asked = pose_of(task, task.simulate(case.starts, case.references))
     slack = 0.1 * (seen.max(0) - seen.min(0))
     assert (asked >= seen.min(0) - slack).all(), "problems lie where behaviour does not go"

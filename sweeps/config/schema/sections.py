@@ -147,4 +147,6 @@ class WorldModelConfig:
     name: Annotated[str, folder_name("model's name")]
     task: ModelTaskConfig
     kind: Annotated[str, text("kind of world model", "mlp")] = "mlp"
+    zoo: Annotated[bool, flag()] = True
+    """Whether `grasp train all` trains it."""
     train: dict[str, object] = field(default_factory=dict)

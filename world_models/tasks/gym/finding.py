@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from world_models.errors import UserError
+from world_models.errors import UserError, require
 from world_models.seeding import stable_rng
 from world_models.tasks.gym.keepers import (
     INTEGRATION,
@@ -26,7 +26,7 @@ from world_models.tasks.gym.keepers import (
 from world_models.tasks.gym.making import make_env, reason
 from world_models.tasks.gym.packing import Form, PackingError, form_of, pack
 from world_models.tasks.gym.simulator import TOLERANCE, Interface, Simulator, quiet
-from world_models.tasks.gym.spaces import actions_of, observation_of
+from world_models.tasks.gym.spaces import actions_of, check_picture, info_numbers, observation_of
 
 STATES = ("auto", "mujoco", "attribute", "callables", "replay")
 """Ways of taking states; `auto` takes the first that is exact."""
@@ -51,6 +51,8 @@ class Source:
     longest: int
     get_state: Callable[[Any], Any] | None = None
     set_state: Callable[[Any, Any], object] | None = None
+    picture: str | None = None
+    info: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,14 @@ def simulator_of(source: Source) -> tuple[Simulator, str]:
 
 def interface_of(source: Source, env: Any, keys: tuple[str, ...] | None = None) -> Interface:
     """How an environment is read and driven. Raises UserError for spaces that this task does not take."""
-    observation = observation_of(source.name, env.observation_space, keys or source.keys)
-    return Interface(source.name, observation, actions_of(source.name, env.action_space), source.verdict)
+    with quiet():
+        observed, taken = env.observation_space, env.action_space
+        info = env.reset(seed=0)[1] if source.info else {}
+    numbers = info_numbers(source.name, info, source.info or ())
+    observation = observation_of(source.name, observed, keys or source.keys, numbers, source.verdict != TOLERANCE)
+    if source.picture is not None:
+        check_picture(source.name, observed, source.picture)
+    return Interface(source.name, observation, actions_of(source.name, taken), source.verdict, source.picture)
 
 
 @lru_cache(maxsize=32)
@@ -106,19 +114,34 @@ def _compared_keys(source: Source, env: Any) -> tuple[str, ...] | None:
     """Keys that must be restored: those that are observed, and all vectors where the environment judges by what it hides."""
     from gymnasium.spaces import Box, Dict
 
-    if source.verdict == TOLERANCE or not isinstance(env.observation_space, Dict):
+    with quiet():
+        space = env.observation_space
+    if source.verdict == TOLERANCE or not isinstance(space, Dict):
         return source.keys
-    spaces = env.observation_space.spaces
+    spaces = space.spaces
     return tuple(key for key, box in spaces.items() if isinstance(box, Box) and len(box.shape) == 1)
 
 
 def _candidates(source: Source, env: Any) -> Iterator[Found]:
     """The ways that were asked for, the best first."""
-    wanted = STATES[1:] if source.state == "auto" else (source.state,)
     auto = source.state == "auto"
+    wanted = STATES[1:] if auto else (source.state,)
+    if source.picture is not None:
+        # An observation comes of a reset or a step only.
+        require(
+            auto or source.state == "replay",
+            f"the pictures that {source.name} observes as {source.picture!r} are had by replay only, not by state "
+            f"{source.state}: choose state auto, or leave `picture` out for those that it renders.",
+        )
+        wanted = ("replay",)
     if "mujoco" in wanted and (not auto or mujoco_buffers(env) is not None):
-        for parts, forward in ((PHYSICS, False), (INTEGRATION, False), (INTEGRATION, True)):
-            yield Found("mujoco", lambda e, _, p=parts, f=forward: MujocoKeeper(e, p, f))
+        for how in (
+            (PHYSICS, False, False),
+            (INTEGRATION, False, False),
+            (INTEGRATION, True, False),
+            (INTEGRATION, True, True),
+        ):
+            yield Found("mujoco", lambda e, _, how=how: MujocoKeeper(e, *how))
     given = (source.get_state, source.set_state) if source.get_state and source.set_state else None
     if given is not None and "callables" in wanted:
         yield Found("callables", lambda e, _: CallableKeeper(e, *given))
@@ -181,7 +204,9 @@ def _error(found: Found, env: Any, other: Any, interface: Interface, steps: int)
         there = Simulator(other, interface, found.make(other, interface))
     actions = _actions(interface.actions.size, steps)
     start = here.reset(11)
-    worst = 0.0
+    # Another environment begins in the same state, whatever it did before.
+    there.run(there.reset(23), actions[:3])
+    worst = float(np.abs(there.reset(11) - start).max(initial=0.0))
     with quiet():
         states = [start]
         for action in actions:

@@ -58,13 +58,18 @@ _log = logging.getLogger(__name__)
 
 PHYSICS, INTEGRATION = "physics", "integration"
 """Parts of MuJoCo's state: the physics with the solver's warm start and moving frames, or all that integration reads."""
+FRAMES = ("xpos", "xquat", "xmat", "site_xpos", "site_xmat")
+"""Positions of bodies and sites. After a step they are those before its last part, and some environments steer by them."""
 
 
 class MujocoKeeper(_Plain):
     """MuJoCo's time, positions, velocities, activations, warm start and moving frames, read from its buffers."""
 
-    def __init__(self, env: Any, parts: str = PHYSICS, forward: bool = False) -> None:
-        """`forward` computes what depends on the state once it is restored, which some environments read before a step."""
+    def __init__(self, env: Any, parts: str = PHYSICS, forward: bool = False, frames: bool = False) -> None:
+        """`forward` computes what depends on the state once it is restored, which some environments read before a step.
+
+        With `frames` the positions of bodies and sites are kept as well.
+        """
         import mujoco
 
         self._mujoco: Any = mujoco
@@ -78,19 +83,24 @@ class MujocoKeeper(_Plain):
         spec = int(physics if parts == PHYSICS else of.mjSTATE_INTEGRATION)
         self._env, (self._model, self._data), self._spec, self._forward = env, found, spec, forward
         self._size = int(self._mujoco.mj_stateSize(self._model, spec))
+        self._frames = [getattr(self._data, name) for name in FRAMES] if frames else []
 
     def save(self) -> Float[np.ndarray, " snapshot"]:
         """The chosen parts of the state."""
         snapshot = np.empty(self._size)
         self._mujoco.mj_getState(self._model, self._data, snapshot, self._spec)
-        return snapshot
+        return np.concatenate([snapshot, *(frame.ravel() for frame in self._frames)])
 
     def restore(self, snapshot: Float[np.ndarray, " snapshot"]) -> None:
         """Reset, and set the chosen parts."""
         self._env.reset(seed=RESET_SEED)
-        self._mujoco.mj_setState(self._model, self._data, np.ascontiguousarray(snapshot), self._spec)
+        self._mujoco.mj_setState(self._model, self._data, np.ascontiguousarray(snapshot[: self._size]), self._spec)
         if self._forward:
             self.show()
+        first = self._size
+        for frame in self._frames:
+            frame[:] = snapshot[first : first + frame.size].reshape(frame.shape)
+            first += frame.size
 
     def show(self) -> None:
         """Compute positions of bodies, for drawing."""
@@ -159,7 +169,10 @@ class ReplayKeeper(_Plain):
     """The seed of the reset and the actions so far: states are restored by playing them again."""
 
     def __init__(self, env: Any, step: Callable[[Float[np.ndarray, " action"]], object], size: int, longest: int) -> None:
-        """`step` takes an action in [-1, 1] with `size` values; `longest` is the most actions that a state holds."""
+        """`step` takes an action in [-1, 1] with `size` values; `longest` is the most actions that a state holds.
+
+        `env` is a `Driven` one, which tells how it came to its state.
+        """
         self._env, self._step, self._size, self._longest = env, step, size, longest
         self._seed = 0
         self._actions: list[np.ndarray] = []
@@ -186,10 +199,15 @@ class ReplayKeeper(_Plain):
         return snapshot
 
     def restore(self, snapshot: Float[np.ndarray, " snapshot"]) -> None:
-        """Reset with the seed, and take the actions again."""
-        self.begin(int(snapshot[0]))
-        self._env.reset(seed=self._seed)
-        for action in snapshot[2:].reshape(-1, self._size)[: int(snapshot[1])]:
+        """Reset with the seed and take the actions again, or only those that come after the ones taken just before."""
+        seed, actions = int(snapshot[0]), snapshot[2:].reshape(-1, self._size)[: int(snapshot[1])]
+        taken = len(self._actions)
+        here = (self._env.begun, self._env.steps) == (seed, taken) and seed == self._seed
+        if not (here and np.array_equal(np.array(self._actions).reshape(-1, self._size), actions[:taken])):
+            self.begin(seed)
+            self._env.reset(seed=seed)
+            taken = 0
+        for action in actions[taken:]:
             self._step(action)
             self.note(action)
 

@@ -34,7 +34,7 @@ def make_env(name: str, kwargs: str) -> Any:
             if "render_mode" not in given:
                 modes = _modes(gymnasium, name)
                 given |= {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
-            env = gymnasium.make(name, **given)
+            env = import_module("world_models.tasks.gym.mending").Driven(gymnasium.make(name, **given))
             env.reset(seed=0)
             return env
         except UserError:
@@ -105,6 +105,8 @@ def _import_home(name: str) -> None:
                 raise UserError(f"environment {name!r} needs the package {package}: pip install {package.replace('_', '-')}.")
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 import_module(package)
+                if package == "gymnasium_robotics":
+                    import_module("world_models.tasks.gym.mending").mend_joint_types()
 
 
 def _modes(gymnasium: Any, name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from world_models.tasks.gym.behaviour import WARM_UP
 from world_models.tasks.gym.simulator import Simulator
 
 DRAWS = 200
@@ -20,17 +21,24 @@ Drawn = tuple[Float[np.ndarray, " state"], Float[np.ndarray, " state"], Float[np
 
 
 Behave = Callable[
-    [np.random.Generator, Float[np.ndarray, " state"]],
+    [np.random.Generator, Float[np.ndarray, " state"], int],
     tuple[Float[np.ndarray, "time_plus_one state"], Float[np.ndarray, "time action"]],
 ]
-"""Behaviour from a state: the states before and after each action, and the actions."""
+"""Behaviour from a state over some steps: the states before and after each action, and the actions."""
 
 
-def draw_problem(simulator: Simulator, behave: Behave, rng: np.random.Generator, is_apart: IsApart) -> Drawn | None:
-    """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is."""
+def draw_problem(
+    simulator: Simulator, behave: Behave, rng: np.random.Generator, horizon: int, is_apart: IsApart
+) -> Drawn | None:
+    """A trajectory whose end is apart from its start and from where null actions end; None if none of `DRAWS` is.
+
+    Where every reset gives the same state (FetchReach), the start is where some steps of the behaviour lead.
+    """
     for _ in range(DRAWS):
         start = simulator.reset(int(rng.integers(2**31 - 1)))
-        states, actions = behave(rng, start)
+        if not simulator.varies:
+            start = behave(rng, start, int(rng.integers(1, WARM_UP + 1)))[0][-1]
+        states, actions = behave(rng, start, horizon)
         goal = states[-1]
         if is_apart(goal, start) and is_apart(goal, simulator.run(start, np.zeros_like(actions))[-1]):
             return start, goal, actions

@@ -14,6 +14,7 @@ from world_models.tasks.gym.behaviour import BEHAVIOURS, SCRIPTED
 from world_models.tasks.gym.finding import STATES
 from world_models.tasks.gym.making import environment_id, kwargs_text
 from world_models.tasks.gym.presets import preset_of
+from world_models.tasks.gym.processes import MOST_PROCESSES
 from world_models.tasks.gym.scripts import SCRIPTS, script_of
 from world_models.tasks.gym.simulator import TERMINATED, TOLERANCE, VERDICT
 
@@ -46,6 +47,7 @@ def normalised(given: Mapping[str, Any]) -> dict[str, Any]:
         settings["behaviour"] = preset.behaviour if preset is not None else "smooth"
     settings["features"] = _tuple("features", settings["features"])
     settings["keys"] = _tuple("keys", settings["keys"])
+    settings["info"] = _tuple("info", settings["info"])
     settings["tolerance"] = _numbers("tolerance", settings["tolerance"])
     _check(settings)
     return settings
@@ -56,6 +58,16 @@ def _check(settings: Mapping[str, Any]) -> None:
     if settings["state"] not in STATES:
         raise UnknownNameError("state of task gymnasium", settings["state"], STATES)
     check_block(settings["action_block"])
+    several = settings["processes"]
+    whole = isinstance(several, int) and not isinstance(several, bool) and 1 <= several <= MOST_PROCESSES
+    require(
+        whole, f"processes {brief(several)} is not a whole number from 1 to {MOST_PROCESSES}: give 1 to simulate in this one."
+    )
+    picture = settings["picture"]
+    require(
+        picture is None or (isinstance(picture, str) and bool(picture)),
+        f"picture {brief(picture)} is not the key of an observed picture: give one, or `observation` if there is no key.",
+    )
     away, longest, success = settings["away"], settings["longest"], settings["success"]
     require(_is_number(away) and away >= 0, f"away {brief(away)} is not a number of tolerances: give 0 or more, such as 2.")
     strength = settings["strength"]

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Interface:
     actions: Actions
     verdict: str = TOLERANCE
     """`terminated` or a key of `info` that becomes the last feature; `tolerance` if neither does."""
+    picture: str | None = None
+    """Key of the observed pictures, or `observation` where nothing else is observed; None if they are rendered."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,7 +44,7 @@ class Interface:
 
     def features(self, observed: Any, terminated: bool, info: Mapping[str, Any]) -> Float[np.ndarray, " observation"]:
         """The features after a step. Raises UserError where `info` lacks the verdict's key."""
-        features = self.observation.of(observed)
+        features = self.observation.of(observed, info)
         if self.verdict == TOLERANCE:
             return features
         if self.verdict != TERMINATED and self.verdict not in info:
@@ -67,6 +70,11 @@ class Simulator:
         self.keeper.begin(seed)
         verdict = {} if self.interface.verdict in (TOLERANCE, TERMINATED) else {self.interface.verdict: False}
         return np.concatenate([self.interface.features(observed, False, {**verdict, **info}), self.keeper.save()])
+
+    @cached_property
+    def varies(self) -> bool:
+        """Whether resets with different seeds give different states."""
+        return not np.array_equal(self.reset(1), self.reset(2))
 
     def run(
         self, state: Float[np.ndarray, " state"], actions: Float[np.ndarray, "time action"]
@@ -108,6 +116,9 @@ class Simulator:
         """The environment's picture of a state."""
         with quiet():
             self.keeper.restore(state[self.size :])
+            picture, seen = self.interface.picture, self.env.seen
+            if picture is not None:
+                return seen[picture] if isinstance(seen, Mapping) else seen
             self.keeper.show()
             return self.env.render()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UnknownNameError, UserError, brief, require
 from world_models.tasks.base import BOX, DISCRETE
 
 GOALS = ("achieved_goal", "desired_goal")
@@ -21,26 +22,40 @@ MOST_CLASSES = 1024
 
 @dataclass(frozen=True)
 class Observation:
-    """Flattened observations of an environment: a box (`keys` is empty), or the boxes of a dict in the order of `keys`."""
+    """Flattened observations of an environment: a box (`keys` is None), or the boxes of a dict in the order of `keys`.
 
-    keys: tuple[str, ...]
+    Numbers of its `info` come after them.
+    """
+
+    keys: tuple[str, ...] | None
     names: tuple[str, ...]
     """One name per feature, such as `observation_3`."""
+    info: tuple[str, ...] = ()
 
-    def of(self, observed: Any) -> Float[np.ndarray, " observation"]:
-        """The features of what the environment observed."""
-        if not self.keys:
-            return np.asarray(observed, dtype=np.float64).reshape(-1)
-        return np.concatenate([np.asarray(observed[key], dtype=np.float64).reshape(-1) for key in self.keys])
+    def of(self, observed: Any, info: Mapping[str, Any]) -> Float[np.ndarray, " observation"]:
+        """The features of what the environment observed, and its numbers of `info`."""
+        parts = [observed] if self.keys is None else [observed[key] for key in self.keys]
+        parts += [info[key] for key in self.info]
+        return np.concatenate([np.asarray(part, dtype=np.float64).reshape(-1) for part in parts] or [np.empty(0)])
 
 
-def observation_of(env: str, space: Any, keys: tuple[str, ...] | None) -> Observation:
-    """How to flatten observations of a space. Raises UserError for spaces and keys that are not boxes, and for images."""
+def observation_of(
+    env: str, space: Any, keys: tuple[str, ...] | None, numbers: Mapping[str, Any] | None = None, verdict: bool = False
+) -> Observation:
+    """How to flatten observations of a space and `numbers`, those that stand in info.
+
+    With those, or with a `verdict` as a feature, an image is left out, and without is refused. Raises UserError for spaces and
+    keys that are not boxes.
+    """
     from gymnasium.spaces import Box, Dict
 
+    numbers = {} if numbers is None else numbers
+    extra = tuple(f"{key}_{i:d}" for key, value in numbers.items() for i in range(np.size(value)))
     if isinstance(space, Box):
         require(keys is None, f"keys {list(keys or ())} are given, but {env} observes a box without keys: leave them out.")
-        return Observation((), _named(env, "observation", space))
+        if (numbers or verdict) and _is_image(space):
+            return Observation((), extra, tuple(numbers))
+        return Observation(None, _named(env, "observation", space) + extra, tuple(numbers))
     require(
         isinstance(space, Dict),
         f"{env} observes {_brief(space)}: this task takes a Box or a Dict of boxes, so wrap the environment to observe one.",
@@ -49,16 +64,57 @@ def observation_of(env: str, space: Any, keys: tuple[str, ...] | None) -> Observ
     for key in keys or ():
         if key not in boxes:
             raise UnknownNameError(f"observation key of {env}", key, boxes)
-    kept = keys or tuple(key for key in boxes if key not in GOALS and np.prod(boxes[key].shape) <= MOST_FEATURES)
-    require(bool(kept), f"{env} observes no box of numbers besides its goals: give keys, some of {sorted(boxes)}.")
-    return Observation(kept, tuple(name for key in kept for name in _named(env, key, boxes[key])))
+    kept = keys or tuple(key for key in boxes if key not in GOALS and not _is_image(boxes[key]))
+    require(
+        bool(kept or numbers or verdict),
+        f"{env} observes no box of numbers besides its goals: give keys, some of {sorted(boxes)}.",
+    )
+    return Observation(kept, tuple(name for key in kept for name in _named(env, key, boxes[key])) + extra, tuple(numbers))
+
+
+def check_picture(env: str, space: Any, key: str) -> None:
+    """Raise UserError unless the observation called `key`, or the only one, is an RGB picture of bytes."""
+    from gymnasium.spaces import Box, Dict
+
+    boxes = dict(space.spaces) if isinstance(space, Dict) else {"observation": space}
+    if key not in boxes:
+        raise UnknownNameError(f"picture of {env}", key, boxes)
+    box = boxes[key]
+    require(
+        isinstance(box, Box) and _is_picture(box),
+        f"{env} observes {_brief(box)} as {key!r}, which is not an RGB picture of bytes [height, width, 3]: leave `picture` "
+        "out for those that it renders.",
+    )
+
+
+def info_numbers(env: str, info: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Numbers that an environment tells in info after a reset. Raises UserError for other names and values."""
+    for name in names:
+        if name not in info:
+            raise UnknownNameError(f"key in info of {env}", name, info)
+        numbers = np.asarray(info[name])
+        require(
+            numbers.dtype.kind in "bifu" and numbers.size <= MOST_FEATURES,
+            f"{env} tells {brief(info[name])} as {name!r} in info, which is not at most {MOST_FEATURES} numbers: "
+            f"give another of {sorted(info)}.",
+        )
+    return {name: info[name] for name in names}
+
+
+def _is_image(box: Any) -> bool:
+    return int(np.prod(box.shape)) > MOST_FEATURES or _is_picture(box)
+
+
+def _is_picture(box: Any) -> bool:
+    return len(box.shape) == 3 and box.shape[2] == 3 and box.dtype == np.uint8
 
 
 def _named(env: str, key: str, box: Any) -> tuple[str, ...]:
     size = int(np.prod(box.shape))
     require(
-        size <= MOST_FEATURES,
-        f"{env} observes {size} numbers as {key!r}, an image: choose an observation of at most {MOST_FEATURES}.",
+        not _is_image(box),
+        f"{env} observes {size} numbers as {key!r}, an image: give `picture: {key}`, and `info` with the keys of info "
+        "that hold numbers in which its goal is reached.",
     )
     return tuple(f"{key}_{i:d}" for i in range(size))
 
@@ -87,6 +143,20 @@ class Actions:
         if self.kind == DISCRETE:
             return np.where(np.arange(self.size) == np.argmax(values, -1)[..., None], 1.0, -1.0)
         return np.clip(np.asarray(values, dtype=np.float64), -1.0, 1.0)
+
+    def normalised(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
+        """Values in [-1, 1] for recorded actions of the environment; a class is 1, the others -1.
+
+        Raises UserError for a recorded class that there is none of.
+        """
+        if self.kind == DISCRETE:
+            classes = recorded.reshape(len(recorded)).astype(np.int64) - self.first
+            odd = classes[(classes < 0) | (classes >= self.size)]
+            last = self.first + self.size - 1
+            require(not len(odd), f"recorded action {odd[:1] + self.first} is not one of the classes {self.first} to {last}.")
+            return np.where(np.arange(self.size) == classes[:, None], 1.0, -1.0)
+        low, high = (np.asarray(bound, np.float64).reshape(-1) for bound in (self.low, self.high))
+        return (recorded.reshape(len(recorded), -1).astype(np.float64) - low) / (high - low) * 2.0 - 1.0
 
 
 def actions_of(env: str, space: Any) -> Actions:

@@ -10,18 +10,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from world_models.errors import UserError
 from world_models.seeding import stable_rng
 from world_models.tasks.base import BOX, Problem, check_horizon
 from world_models.tasks.gym.behaviour import SCRIPTED, WARM_UP, behave, varied
 from world_models.tasks.gym.finding import Source, simulator_of
-from world_models.tasks.gym.keepers import mujoco_buffers
-from world_models.tasks.gym.making import reason, renders
-from world_models.tasks.gym.pictures import bars, square
+from world_models.tasks.gym.pictures import bars, can_render, picture_of
 from world_models.tasks.gym.presets import preset_of
 from world_models.tasks.gym.problems import DRAWS, draw_problem
+from world_models.tasks.gym.processes import Helpers
 from world_models.tasks.gym.scripts import Script, script_of, scripted
 from world_models.tasks.gym.settings import AUTO, normalised, tolerances
 from world_models.tasks.gym.simulator import TOLERANCE, VERDICT, Simulator
@@ -67,6 +66,12 @@ class GymTask:
     """`get_state(env)` gives numbers, arrays, or lists and mappings of them."""
     set_state: Callable[[Any, Any], object] | None = None
     """`set_state(env, state)` restores them."""
+    picture: str | None = None
+    """Key of the observed pictures (`observation` if there is none), of states by replay; None: those that are rendered."""
+    info: tuple[str, ...] | None = None
+    """Keys of `info` whose numbers are observed features too."""
+    processes: int = 1
+    """Processes that simulate a batch; the results are the same, and a cell's id does not depend on it."""
 
     name = "gymnasium"
     distance_unit = "tolerances"
@@ -83,7 +88,10 @@ class GymTask:
     def source(self) -> Source:
         """Everything that determines the environment and how its states are taken."""
         verdict = self.success if isinstance(self.success, str) else TOLERANCE
-        return Source(self.id, str(self.kwargs), self.keys, verdict, self.state, self.longest, self.get_state, self.set_state)
+        functions = (self.get_state, self.set_state)
+        return Source(
+            self.id, str(self.kwargs), self.keys, verdict, self.state, self.longest, *functions, self.picture, self.info
+        )
 
     @cached_property
     def _found(self) -> tuple[Simulator, str]:
@@ -124,7 +132,8 @@ class GymTask:
         """Names of the observed features: the preset's, or the key and an index."""
         names = self.simulator.interface.names
         preset = preset_of(self.id)
-        own = preset.names[: len(names)] if preset is not None and self.keys == preset.keys else ()
+        known = preset is not None and self.keys == preset.keys and self.info is None
+        own = preset.names[: len(names)] if preset is not None and known else ()
         return own + names[len(own) :]
 
     @cached_property
@@ -163,6 +172,8 @@ class GymTask:
         settings |= {"kwargs": json.loads(str(self.kwargs))} if self.kwargs != "{}" else {}
         settings |= {"keys": list(self.keys)} if self.keys is not None else {}
         settings |= {"success": self.success} if self._has_verdict else {}
+        settings |= {"picture": self.picture} if self.picture is not None else {}
+        settings |= {"info": list(self.info)} if self.info is not None else {}
         return settings
 
     @property
@@ -172,6 +183,7 @@ class GymTask:
         if callable(behaviour):
             behaviour = f"{behaviour.__module__}:{behaviour.__qualname__}"
         settings = [self.features, self.tolerance, self.keys, behaviour, self.strength, self.away, self.source.verdict]
+        settings += [self.info] if self.info is not None else []
         return (self.name, self.id, str(self.kwargs), json.dumps(settings))
 
     def problem(self, seed: int, horizon: int) -> Problem:
@@ -181,7 +193,7 @@ class GymTask:
         """
         check_horizon(horizon, self.action_block)
         rng = stable_rng(*self._problem_key, horizon, seed)
-        drawn = draw_problem(self.simulator, lambda rng, start: self._behave(rng, start, horizon), rng, self._is_apart)
+        drawn = draw_problem(self.simulator, self._behave, rng, horizon, self._is_apart)
         kind = SCRIPTED if self._script is not None else str(self.behaviour)
         if drawn is None:
             raise UserError(
@@ -217,7 +229,22 @@ class GymTask:
     def simulate(
         self, states: Float[np.ndarray, "batch state"], actions: Float[np.ndarray, "batch time action"]
     ) -> Float[np.ndarray, "batch time_plus_one state"]:
-        """States before and after each action, row after row in one environment; replays are exact."""
+        """States before and after each action, row after row in an environment of each process; replays are exact."""
+        if self.processes > 1 and len(states) > 1:
+            return self._helpers.simulate(states, actions, self._simulate_here)
+        return self._simulate_here(states, actions)
+
+    @property
+    def _helpers(self) -> Helpers:
+        """The other processes, started when there are none."""
+        held = vars(self)
+        if "helpers" not in held or not held["helpers"].end.alive:
+            held["helpers"] = Helpers(dataclasses.replace(self, processes=1), self.processes - 1)
+        return held["helpers"]
+
+    def _simulate_here(
+        self, states: Float[np.ndarray, "batch state"], actions: Float[np.ndarray, "batch time action"]
+    ) -> Float[np.ndarray, "batch time_plus_one state"]:
         result = np.empty((len(states), actions.shape[1] + 1, states.shape[1]))
         for row, (start, plan) in enumerate(zip(states, actions, strict=True)):
             result[row] = self.simulator.run(start, plan)
@@ -226,6 +253,10 @@ class GymTask:
     def observe(self, states: Float[np.ndarray, "*batch state"]) -> Float[np.ndarray, "*batch observation"]:
         """The environment's own observations, which are part of the states."""
         return states[..., : self.observation_dim]
+
+    def normalise(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
+        """The task's actions for recorded ones of the environment, in its units or classes."""
+        return self.simulator.interface.actions.normalised(recorded)
 
     def pose(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch pose"]:
         """The features in which the goal is reached, and the environment's verdict where it tells success."""
@@ -257,11 +288,16 @@ class GymTask:
         errors = {name if "_" in name else f"{name}_error": np.abs(poses - goals)[..., i] for i, name in enumerate(names[:8])}
         return {"distance_tolerances": self.distance(poses, goals), **errors}
 
+    @property
+    def can_render(self) -> bool:
+        """Whether the environment draws pictures in this process, or observes them."""
+        return self.picture is not None or can_render(self.simulator)
+
     def render(self, state: Float[np.ndarray, " state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """The environment's picture of a state, or its features as bars where it draws none in this process."""
-        if not can_render(self):
+        if not self.can_render:
             return bars(self.observe(state), size)
-        return _picture(self, state, size)
+        return picture_of(self.simulator, state, size, self.id)
 
     def sample(
         self, rng: np.random.Generator, count: int, length: int
@@ -279,59 +315,3 @@ class GymTask:
             starts[row] = simulator.run(starts[row], warm_up[row, : steps * (row % 2)])[-1]
         actions = varied(rng, simulator.interface.actions, count, length)
         return self.simulate(starts, actions), actions
-
-
-@dataclass(frozen=True)
-class VisibleGymTask(GymTask):
-    """A Gymnasium task whose environment draws pictures."""
-
-    @property
-    def proprioception_dim(self) -> int:
-        """Number of observed features."""
-        return self.observation_dim
-
-    def pixels(self, states: Float[np.ndarray, "n state"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
-        """The environment's pictures of states, made square."""
-        return (
-            np.stack([_picture(self, state, size) for state in states]) if len(states) else np.empty((0, size, size, 3), "u1")
-        )
-
-    def proprioception(self, states: Float[np.ndarray, "*batch state"]) -> Float[np.ndarray, "*batch observation"]:
-        """The observed features."""
-        return self.observe(states)
-
-
-def gym_task(**settings: Any) -> GymTask:
-    """The task of an environment, with pictures where it draws them in this process.
-
-    Raises UserError, at once, for bad values and environments that cannot be driven, TypeError for unknown settings.
-    """
-    known = {field.name: field.default for field in dataclasses.fields(GymTask)}
-    unknown = sorted(settings.keys() - known.keys())
-    if unknown:
-        raise TypeError(f"it has no {', '.join(unknown)}; it has {', '.join(known)}")
-    settings = normalised({**known, **settings})
-    task = GymTask(**settings)
-    task.goal_tolerance  # noqa: B018 the environment is made, and features and tolerance are checked
-    return VisibleGymTask(**settings) if can_render(task) else task
-
-
-def can_render(task: GymTask) -> bool:
-    """Whether the environment draws pictures in this process."""
-    env = task.simulator.env
-    return renders(env, mujoco_buffers(env) is not None)
-
-
-def _picture(task: GymTask, state: Float[np.ndarray, " state"], size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The environment's picture of a state. Raises UserError where it cannot be drawn."""
-    simulator = task.simulator
-    try:
-        frame = simulator.show(state)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"environment {task.id} cannot be drawn ({reason(error)}): install what its pictures need, and for "
-            "MuJoCo set MUJOCO_GL to egl or osmesa."
-        ) from error
-    return square(frame, size, task.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import gymnasium
@@ -137,7 +138,80 @@ class Image(Cart):
         return np.zeros((64, 64, 3), np.uint8)
 
 
-KINDS = (Cart, SeededNoise, LooseNoise, Hiding, Declaring, Judging, Skewed, Unbounded, Several, Choosing, Image)
+class SharedStart(Cart):
+    """A cart whose start is drawn from NumPy's and Python's shared generators, and from spaces old and new."""
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        drawn = [float(space.sample()[0]) for space in (self.action_space, Box(-1, 1, (1,)), Box(-1, 1, (1,)))]
+        self.position = float(np.random.uniform(-1, 1)) + random.random() + sum(drawn)
+        return self.observed(), {}
+
+
+class LooseStart(Cart):
+    """A cart whose start is drawn from a generator that no seed reaches."""
+
+    loose = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.position = float(self.loose.uniform(-1, 1))
+        return self.observed(), {}
+
+
+class FixedStart(Cart):
+    """A cart that begins where it always begins."""
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        super().reset(seed=seed)
+        self.position = 0.25
+        return self.observed(), {}
+
+
+class Filmed(Image):
+    """A cart seen as a picture, a white column where it is, whose position and mass are told in info."""
+
+    observation_space = Box(0, 255, (32, 32, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[Any, dict]:
+        return super().reset(seed=seed)[0], self.info()
+
+    def observed(self) -> Any:
+        picture = np.zeros((32, 32, 3), np.uint8)
+        picture[:, int(np.clip(16 + 10 * self.position, 0, 31))] = 255
+        return picture
+
+    def info(self) -> dict:
+        return {"where": np.array([self.position, self.speed]), "maker": "us"}
+
+
+class FilmedToo(Filmed):
+    """The same with a vector beside the picture."""
+
+    observation_space = Dict({"camera": Filmed.observation_space, "wheel": Box(-9, 9, (1,), np.float64)})
+
+    def observed(self) -> Any:
+        return {"camera": super().observed(), "wheel": np.array([np.sin(9 * self.position)])}
+
+
+KINDS = (
+    SharedStart,
+    FixedStart,
+    LooseStart,
+    Filmed,
+    FilmedToo,
+    Cart,
+    SeededNoise,
+    LooseNoise,
+    Hiding,
+    Declaring,
+    Judging,
+    Skewed,
+    Unbounded,
+    Several,
+    Choosing,
+    Image,
+)
 
 
 def register() -> None:

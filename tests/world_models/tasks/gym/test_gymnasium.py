@@ -54,6 +54,7 @@ MEANS = {
     "InvertedPendulum-v5": ("mujoco", {}),
     "MadeUp/Cart-v0": ("attribute", GOAL),
     "MadeUp/SeededNoise-v0": ("replay", GOAL),
+    "MadeUp/SharedStart-v0": ("attribute", GOAL),
     "MadeUp/Hiding-v0": ("replay", GOAL),
     "MadeUp/Declaring-v0": ("callables", GOAL),
     "MadeUp/Hiding-v0 by functions": ("callables", {**GOAL, **OWN}),
@@ -95,6 +96,7 @@ def test_replay_and_functions_agree_and_replay_ends_where_it_says(name: str) -> 
 
 REFUSED = {
     "LooseNoise": ({}, r"cannot be restored exactly \(attribute: off by .*replay: off by .*reset\(seed\)"),
+    "LooseStart": ({}, r"cannot be restored exactly \(attribute: off by .*replay: off by .*reset\(seed\)"),
     "Hiding": ({"state": "attribute"}, "no attribute of numbers"),
     "SeededNoise": ({"state": "attribute"}, r"attribute: off by .*choose state auto"),
     "Cart": ({"state": "mujoco"}, "keeps no MuJoCo model"),
@@ -180,6 +182,14 @@ def test_strength_scales_the_actions_that_lead_to_goals() -> None:
     assert np.abs(weak.problem(0, 20).reference_actions).max() <= 0.1
     assert weak.dynamics == strong.dynamics
     assert weak != strong
+
+
+def test_problems_of_an_environment_that_begins_alike_start_apart() -> None:
+    task = made_up("FixedStart")
+    starts = {task.problem(seed, 20).start.tobytes() for seed in range(6)}
+    assert len(starts) == 6
+    assert not task.simulator.varies
+    assert made_up("Cart").simulator.varies
 
 
 @pytest.mark.parametrize("kind", BEHAVIOURS)
