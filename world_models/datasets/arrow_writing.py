@@ -172,18 +172,15 @@ class _Part:
         self._sink = pa.OSFile(str(self._temporary), "wb")
         self._writer = ipc.new_file(self._sink, schema)
         self._waiting: list[Mapping[str, np.ndarray]] = []
-        self._waiting_rows = self._rows = 0
+        self._waiting_rows = self._rows = self.bytes = 0
         self.lengths: list[int] = []
         self.open_ended: list[bool] = []
         self.digests: list[str] = []
 
-    @property
-    def bytes(self) -> int:
-        return self._sink.tell()
-
     def append(self, rows: Mapping[str, np.ndarray], count: int) -> None:
         self._waiting.append({name: np.array(values) for name, values in rows.items()})
         self._waiting_rows += count
+        self.bytes += sum(values.nbytes for values in rows.values())
         self._rows += count
         if self._waiting_rows >= self._batch_rows:
             self._write(self._waiting_rows // self._batch_rows)

@@ -49,6 +49,15 @@ class ColumnReader(Protocol):
         ...
 
 
+@runtime_checkable
+class FlatColumn(Protocol):
+    """A column whose episodes can be read together, since all rows are kept in one sequence."""
+
+    def read_flat(self, begin: int, end: int) -> np.ndarray:
+        """Rows `begin` to `end - 1` of the whole sequence."""
+        ...
+
+
 def windows_one_by_one(
     reader: ColumnReader, episodes: Int[np.ndarray, " n"], starts: Int[np.ndarray, " n"], rows: int
 ) -> np.ndarray:
@@ -69,7 +78,12 @@ class FlatReader:
     def read(self, episode: int, start: int, stop: int) -> np.ndarray:
         """The rows."""
         begin = int(self.offsets[episode])
-        return self._shaped(np.asarray(self.array.get()[begin + start : begin + stop]))
+        return self.read_flat(begin + start, begin + stop)
+
+    def read_flat(self, begin: int, end: int) -> np.ndarray:
+        """The rows of the whole sequence."""
+        found = np.asarray(self.array.get()[begin:end])
+        return found.reshape(len(found), *self.column.shape).astype(self.column.dtype, copy=False)
 
     def read_windows(self, episodes: Int[np.ndarray, " n"], starts: Int[np.ndarray, " n"], rows: int) -> np.ndarray:
         """The windows, gathered at once from an array in memory or a mapped one."""
@@ -79,9 +93,6 @@ class FlatReader:
         begins = self.offsets[episodes] + starts
         found = array[begins[:, None] + np.arange(rows)]
         return found.reshape(len(begins), rows, *self.column.shape).astype(self.column.dtype, copy=False)
-
-    def _shaped(self, found: np.ndarray) -> np.ndarray:
-        return found.reshape(len(found), *self.column.shape).astype(self.column.dtype, copy=False)
 
 
 @dataclass(frozen=True)

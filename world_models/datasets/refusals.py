@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +29,9 @@ READ_ERRORS = (
     RecursionError,
     AssertionError,
     pa.ArrowException,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
 )
 """Errors that libraries raise over damaged files."""
 

@@ -222,6 +222,10 @@ class BatchReader:
         begin = int(self.offsets[episode])
         return self._rows(self.batches.get(), begin + start, begin + stop)
 
+    def read_flat(self, begin: int, end: int) -> np.ndarray:
+        """The rows of the whole sequence, copied."""
+        return self._rows(self.batches.get(), begin, end)
+
     def read_windows(self, episodes: Int[np.ndarray, " n"], starts: Int[np.ndarray, " n"], rows: int) -> np.ndarray:
         """The windows: of each, its rows are copied from the batch in which they are."""
         held = self.batches.get()

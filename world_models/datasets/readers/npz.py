@@ -34,7 +34,7 @@ MAX_BYTES = 256 * 2**30
 """Bytes that the arrays of a file may have when they are unpacked."""
 MAX_RATIO = 200
 """How many times as large as the file its arrays may be, once they exceed `FREE_BYTES`: what is beyond is a zip bomb."""
-FREE_BYTES = 256 * 2**20
+FREE_BYTES = 64 * 2**20
 IN_MEMORY = 256 * 2**20
 """Bytes of a compressed array that is kept in memory; a larger one is unpacked into a temporary file."""
 
