@@ -40,10 +40,19 @@ class Reader:
 
 READERS: Mapping[str, Reader] = {
     "arrow": Reader("arrow", "open_arrow", "our own form, a folder of mapped Arrow files"),
-    "hdf5": Reader("hdf5_flat", "open_flat", "HDF5 with one array per column (stable-worldmodel, D4RL)"),
+    "hdf5": Reader("hdf5_flat", "open_flat", "HDF5 with one array per column (stable-worldmodel)", "recognise_lengths"),
+    "d4rl": Reader("hdf5_flat", "open_flat", "D4RL's HDF5", "recognise_marks"),
     "minari": Reader("minari", "open_minari", "Minari, in HDF5, Arrow or Parquet"),
     "robomimic": Reader("robomimic", "open_robomimic", "robomimic's HDF5"),
+    "lerobot": Reader("lerobot", "open_lerobot", "LeRobot 2.0 to 3.0, Parquet and videos"),
+    "zarr": Reader("zarr_groups", "open_zarr", "diffusion policy's zarr"),
+    "lance": Reader("lance", "open_lance", "Lance tables (stable-worldmodel)"),
+    "dino-wm": Reader("dino_wm", "open_dino_wm", "DINO-WM's folders of tensors and videos"),
     "npz": Reader("npz", "open_npz", "NumPy's npz with one row per step (OGBench)"),
+    "folder": Reader("swm_folder", "open_folder", "stable-worldmodel's folders of npz, videos and pictures"),
+    "collected": Reader("collected", "open_collected", "trajectories that grasp train collects"),
+    "mapping": Reader("plain", "open_plain", "files of one's own, described in YAML", "is_mapping"),
+    "parquet": Reader("plain", "open_plain", "Parquet with a number of the episode on each row"),
 }
 """Our kinds by name, in the order in which they are tried."""
 

@@ -7,31 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.world_models.datasets.values import CODEC, LENGTHS, held, jpeg, values
+from tests.world_models.datasets.with_videos import dino_wm, lerobot_table, lerobot_v2, lerobot_v3, swm_folder
 from world_models.datasets import open_dataset
 from world_models.testing.datasets import DatasetCase
-
-LENGTHS = (7, 5, 12)
-
-
-def values(lengths: tuple[int, ...] = LENGTHS, size: int = 16) -> list[dict[str, np.ndarray]]:
-    """Episodes of random observations [rows, 4], actions [rows, 2] and pictures [rows, size, size, 3]."""
-    rng, episodes = np.random.default_rng(0), []
-    for length in lengths:
-        shade = np.linspace(0, 255, size)[None, :, None] * np.ones((length, 1, size))
-        picture = np.stack([shade, 255 - shade, np.full_like(shade, 20.0) + 10 * np.arange(length)[:, None, None]], -1)
-        episodes.append(
-            {
-                "observation": rng.normal(size=(length, 4)).astype(np.float32),
-                "action": rng.uniform(-1, 1, (length, 2)).astype(np.float32),
-                "pixels": picture.astype(np.uint8),
-            }
-        )
-    return episodes
-
-
-def held(episodes: list[dict[str, np.ndarray]], **names: str) -> dict[str, list[np.ndarray]]:
-    """The values under the names of a format: `actions="action"`; dots stand for slashes in names."""
-    return {name.replace("__", "/"): [episode[key] for episode in episodes] for name, key in names.items()}
 
 
 def arrow(folder: Path) -> DatasetCase:
@@ -159,6 +138,80 @@ def minari(folder: Path, data_format: str, pictures: bool = False) -> DatasetCas
     return DatasetCase(lambda: open_dataset(folder / "made"), held(episodes, **names), {"observations/camera": 8.0})
 
 
+def diffusion_policy(folder: Path, version: int) -> DatasetCase:
+    import zarr
+
+    episodes = values()
+    root = zarr.open_group(str(folder / "made"), mode="w", zarr_format=version)
+    for name, key in (("img", "pixels"), ("state", "observation"), ("action", "action")):
+        array = np.concatenate([episode[key] for episode in episodes])
+        made = root.create_array(f"data/{name}", shape=array.shape, dtype=array.dtype, chunks=(5, *array.shape[1:]))
+        made[:] = array
+    root.create_array("meta/episode_ends", data=np.cumsum(LENGTHS))
+    truth = held(episodes, img="pixels", state="observation", action="action")
+    return DatasetCase(lambda: open_dataset(folder / "made"), truth)
+
+
+def lance(folder: Path) -> DatasetCase:
+    import lance as library
+    import pyarrow as pa
+
+    episodes = values()
+
+    def listed(key: str, size: int) -> pa.Array:
+        flat = np.concatenate([episode[key] for episode in episodes]).reshape(-1)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), size)
+
+    table = pa.table(
+        {
+            "episode_idx": pa.array(np.repeat(np.arange(3), LENGTHS).astype(np.int32)),
+            "step_idx": pa.array(np.concatenate([np.arange(n) for n in LENGTHS]).astype(np.int32)),
+            "observation": listed("observation", 4),
+            "action": listed("action", 2),
+            "pixels": pa.array([jpeg(frame) for episode in episodes for frame in episode["pixels"]], pa.binary()),
+        }
+    )
+    library.write_dataset(table, str(folder / "made" / "pusht.lance"), max_rows_per_file=10)
+    truth = held(episodes, observation="observation", action="action", pixels="pixels")
+    return DatasetCase(lambda: open_dataset(folder / "made"), truth, CODEC)
+
+
+def collected(folder: Path) -> DatasetCase:
+    """The writer of `grasp train`; its trajectories have one length."""
+    from world_models.training.data import Dataset
+
+    episodes = values((7, 7, 7))
+    observations = np.stack([episode["observation"] for episode in episodes])
+    actions = np.stack([episode["action"][:-1] for episode in episodes])
+    Dataset(observations, actions).write(folder / "made.parquet")
+    return DatasetCase(
+        lambda: open_dataset(folder / "made.parquet"), {"observation": list(observations), "action": list(actions)}
+    )
+
+
+def parquet(folder: Path) -> DatasetCase:
+    import pyarrow.parquet as pq
+
+    episodes = values()
+    (folder / "made").mkdir()
+    pq.write_table(lerobot_table(episodes[:1]), folder / "made" / "a.parquet", row_group_size=3)
+    pq.write_table(lerobot_table(episodes[1:], 1), folder / "made" / "b.parquet")
+    truth = {"action": [e["action"] for e in episodes], "observation.state": [e["observation"] for e in episodes]}
+    return DatasetCase(lambda: open_dataset(folder / "made"), truth)
+
+
+def mapping(folder: Path) -> DatasetCase:
+    episodes, root = values(), folder / "made"
+    root.mkdir()
+    np.save(root / "act.npy", np.concatenate([episode["action"] for episode in episodes]))
+    np.savez(root / "rest.npz", q=np.concatenate([e["observation"] for e in episodes]), n=np.array(LENGTHS))
+    (root / "made.yaml").write_text(
+        "files: [act.npy, rest.npz]\nepisodes: {lengths: n}\ncolumns:\n"
+        "  action: {from: act, unit: N, features: [x, y]}\n  pose: {from: q, role: state}\n"
+    )
+    return DatasetCase(lambda: open_dataset(root / "made.yaml"), held(episodes, action="action", pose="observation"))
+
+
 MAKERS: dict[str, Callable[[Path], DatasetCase]] = {
     "arrow": arrow,
     "hdf5": swm,
@@ -166,6 +219,18 @@ MAKERS: dict[str, Callable[[Path], DatasetCase]] = {
     "robomimic": robomimic,
     "npz": ogbench,
     "npz, stored": stored_npz,
+    "lerobot, 2.1": lerobot_v2,
+    "lerobot, 3.0": lerobot_v3,
+    "zarr, 2": lambda folder: diffusion_policy(folder, 2),
+    "zarr, 3": lambda folder: diffusion_policy(folder, 3),
+    "lance": lance,
+    "dino-wm, videos": lambda folder: dino_wm(folder, video=True),
+    "dino-wm, tensors": lambda folder: dino_wm(folder, video=False),
+    "folder, videos": lambda folder: swm_folder(folder, video=True),
+    "folder, pictures": lambda folder: swm_folder(folder, video=False),
+    "collected": collected,
+    "parquet": parquet,
+    "mapping": mapping,
     "minari": lambda folder: minari(folder, "hdf5"),
     "minari, arrow": lambda folder: minari(folder, "arrow"),
     "minari, parquet": lambda folder: minari(folder, "parquet"),

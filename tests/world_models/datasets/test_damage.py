@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.world_models.datasets.made import LENGTHS, MAKERS
+from tests.world_models.datasets.made import MAKERS
+from tests.world_models.datasets.values import LENGTHS
 from world_models.datasets import DatasetError, open_dataset
 from world_models.datasets.arrow_writing import ArrowWriter
 from world_models.errors import UserError
@@ -26,7 +27,15 @@ def read_all(path: Path) -> int:
     return sum(len(data.episode(episode)) for episode in range(len(data.lengths)))
 
 
+def path_of(folder: Path) -> Path:
+    """The file or folder to open in a folder in which a small dataset was made."""
+    (made,) = folder.glob("made*")
+    described = made / "made.yaml"
+    return described if described.is_file() else made
+
+
 def largest(path: Path) -> Path:
+    path = path.parent if path.suffix == ".yaml" else path
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return max(files, key=lambda file: file.stat().st_size)
 
@@ -34,14 +43,17 @@ def largest(path: Path) -> Path:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
     MAKERS[kind](tmp_path)
-    (made,) = tmp_path.glob("made*")
-    file = largest(made)
+    made = path_of(tmp_path)
+    file, digest = largest(made), open_dataset(made).digest(full=True)
     whole = file.read_bytes()
     for share in (0.0, 0.3, 0.7, 0.97):
         file.write_bytes(whole[: int(share * len(whole))])
-        with pytest.raises(UserError) as refusal:
-            read_all(made)
-        sentence = str(refusal.value)
+        sentence = refusal_of(made)
+        if sentence is None:  # the end of a video has no frames
+            assert file.suffix == ".mp4"
+            assert share > 0.9
+            assert open_dataset(made).digest(full=True) == digest
+            continue
         assert tmp_path.name in sentence
         assert "\n" not in sentence
         assert len(sentence) < 600
@@ -50,7 +62,7 @@ def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_flipped_bytes_are_refused_or_change_values_only(kind: str, tmp_path: Path) -> None:
     MAKERS[kind](tmp_path)
-    (made,) = tmp_path.glob("made*")
+    made = path_of(tmp_path)
     file = largest(made)
     whole, rng = file.read_bytes(), np.random.default_rng(0)
     for _ in range(12):

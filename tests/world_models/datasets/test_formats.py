@@ -10,7 +10,8 @@ from tempfile import mkdtemp
 import pytest
 
 from tests.world_models.datasets.elsewhere import total_of_windows
-from tests.world_models.datasets.made import LENGTHS, MAKERS
+from tests.world_models.datasets.made import MAKERS
+from tests.world_models.datasets.values import LENGTHS
 from world_models.datasets import Episodes, Role, columns_with, open_dataset
 from world_models.testing.datasets import DATASET_CHECKS, DatasetCase
 
@@ -31,11 +32,11 @@ def test_kind_lengths_and_roles_are_found(kind: str) -> None:
     data = made(kind).open()
     assert isinstance(data, Episodes)
     assert data.kind == kind.partition(",")[0]
-    assert data.lengths.tolist() == list(LENGTHS)
+    assert data.lengths.tolist() == ([7, 7, 7] if kind == "collected" else list(LENGTHS))
     (action,) = columns_with(data, Role.ACTION)
     assert data.columns[action].transition
     assert data.columns[action].shape == (2,)
-    assert bool(data.open_ended.all()) == (data.kind == "minari")
+    assert bool(data.open_ended.all()) == (data.kind in ("minari", "collected"))
 
 
 def test_what_the_files_say_of_themselves_becomes_facts_and_notes() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -100,7 +100,7 @@ def open_arrow(place: Place) -> Recording:
             raise DatasetError(f"{place.named(rows_file(part))} {words}: copy the dataset again.")
     columns = {info.name: column_from(info) for info in manifest.columns}
     index = index_of_lengths(lengths, place.text, open_ended=open_ended)
-    batches = PerProcess(partial(MappedBatches, place, manifest))
+    batches: PerProcess[Batches] = PerProcess(partial(MappedBatches, place, manifest))
     readers = {name: BatchReader(batches, index.offsets, k, column) for k, (name, column) in enumerate(columns.items())}
     return Recording("arrow", place.text, index, columns, readers, FileDigest(place), manifest.facts, manifest.notes)
 
@@ -150,6 +150,18 @@ def _episodes(place: Place, manifest: Manifest) -> tuple[Int[np.ndarray, " episo
                 f"{info.episodes} of {info.rows} are expected: copy the dataset again."
             )
     return np.concatenate(lengths), np.concatenate(ended)
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Rows in batches, such as record batches or row groups."""
+
+    firsts: np.ndarray
+    """First row of each batch, and the number of all rows."""
+
+    def arrays(self, batch: int) -> list[Any]:
+        """The columns of a batch, `[rows, *shape]`."""
+        ...
 
 
 class MappedBatches:
@@ -209,9 +221,9 @@ def _values(array: pa.Array, rows: int, info: ColumnInfo) -> np.ndarray:
 
 @dataclass(frozen=True)
 class BatchReader:
-    """A column of mapped record batches."""
+    """A column of rows in batches."""
 
-    batches: PerProcess[MappedBatches]
+    batches: PerProcess[Batches]
     offsets: Int[np.ndarray, " episodes"]
     number: int
     """Place of the column in each batch."""
@@ -243,7 +255,7 @@ class BatchReader:
                 found[k] = self._rows(held, int(begins[k]), int(begins[k]) + rows)
         return found
 
-    def _rows(self, held: MappedBatches, begin: int, end: int) -> np.ndarray:
+    def _rows(self, held: Batches, begin: int, end: int) -> np.ndarray:
         found = np.empty((end - begin, *self.column.shape), self.column.dtype)
         at = begin
         while at < end:

@@ -20,12 +20,17 @@ from world_models.datasets.recording import Recording
 from world_models.datasets.refusals import reading
 
 
-def recognise(place: Place) -> bool:
-    """Whether an HDF5 file has lengths of episodes, or marks at their ends."""
+def recognise_lengths(place: Place) -> bool:
+    """Whether an HDF5 file has lengths of episodes."""
+    return is_hdf5(place.local) and "ep_len" in H5File(local_path(place, "hdf5")).names()
+
+
+def recognise_marks(place: Place) -> bool:
+    """Whether an HDF5 file has actions, and marks at the ends of episodes."""
     if not is_hdf5(place.local):
         return False
-    names = H5File(local_path(place, "hdf5")).names()
-    return "ep_len" in names or ("actions" in names and ("terminals" in names or "timeouts" in names))
+    names = H5File(local_path(place, "d4rl")).names()
+    return "actions" in names and ("terminals" in names or "timeouts" in names)
 
 
 def open_flat(place: Place) -> Recording:
@@ -40,6 +45,8 @@ def open_flat(place: Place) -> Recording:
             offsets = opened.array("ep_offset")[:] if "ep_offset" in leaves else None
             index = index_of_lengths(np.asarray(opened.array("ep_len")[:]), str(path), offsets)
         else:
+            if not {"terminals", "timeouts"} & set(leaves):
+                raise DatasetError(f"{path} has neither ep_len nor terminals, which tell its episodes: name another kind.")
             marks = [np.asarray(opened.array(n)[:]).astype(bool) for n in ("terminals", "timeouts") if n in leaves]
             if len({len(mark) for mark in marks}) > 1:
                 raise DatasetError(f"{path}: terminals and timeouts have different numbers of rows: copy it again.")
