@@ -112,5 +112,5 @@ def _head(place: Place) -> bytes:
 
 
 def _listing(place: Place) -> str:
-    names = [name for name, _ in place.files()[:1000]]
+    names = [name for name, _ in place.children()]
     return f"it holds {', '.join(sorted(names)[:5]) or 'no files'}{' and more' if len(names) > 5 else ''}"

@@ -46,6 +46,12 @@ class Place:
         prefix = path.rstrip("/") + "/"
         return [(info.path.removeprefix(prefix), info.size) for info in infos if info.type is fs.FileType.File]
 
+    def children(self, name: str = "", most: int = 1000) -> list[tuple[str, bool]]:
+        """Names of the files (True) and folders (False) right below the place, or a folder in it; at most some of them."""
+        store, path = _opened(self.text)
+        infos = store.get_file_info(fs.FileSelector(_joined(path, name)))
+        return [(info.base_name, info.type is fs.FileType.File) for info in infos[:most]]
+
     def size(self, name: str = "") -> int | None:
         """Bytes of a file below the place; None if there is none."""
         info = self._info(name)

@@ -206,3 +206,42 @@ def test_only_arrow_and_parquet_are_read_from_an_address() -> None:
 
     with pytest.raises(UserError, match="a dataset of the kind npz is read from a disk"):
         open_npz(Place("s3://bucket/x.npz"))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "u1", "<i8"])
+@pytest.mark.parametrize("chunk", [1, 4, 7])
+def test_mapped_chunks_hold_what_hdf5_reads(dtype: str, chunk: int, tmp_path: Path) -> None:
+    import h5py
+
+    from world_models.datasets.readers.hdf5_chunks import ChunkedArray
+
+    truth = np.random.default_rng(0).integers(0, 99, (53, 2, 3)).astype(dtype)
+    with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+        for name in ("a", "b"):  # their chunks lie between each other
+            file.create_dataset(name, (0, 2, 3), dtype, maxshape=(None, 2, 3), chunks=(chunk, 2, 3))
+        for begin in range(0, 53, 10):
+            for name in ("a", "b"):
+                file[name].resize(min(begin + 10, 53), axis=0)
+                file[name][begin:] = truth[begin : begin + 10]
+    with h5py.File(tmp_path / "x.h5", "r") as file:
+        array = ChunkedArray(file["b"], tmp_path / "x.h5")
+        for _ in range(2):
+            for begin, end in [(0, 53), (3, 3), (8, 12), (52, 53), (10, 20), (0, 1)]:
+                assert np.array_equal(array[begin:end], truth[begin:end])
+        assert array._mapped is not None
+
+
+def test_compressed_or_missing_chunks_are_left_to_hdf5(tmp_path: Path) -> None:
+    import h5py
+
+    from world_models.datasets.readers.hdf5_chunks import ChunkedArray
+
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("packed", data=np.arange(40.0), chunks=(1,), compression="gzip")
+        file.create_dataset("partly", (40,), "f4", chunks=(1,))[:20] = 1
+    with h5py.File(tmp_path / "x.h5", "r") as file:
+        for name in ("packed", "partly"):
+            array = ChunkedArray(file[name], tmp_path / "x.h5")
+            for _ in range(3):
+                assert np.array_equal(array[5:30], file[name][5:30])
+            assert array._mapped is None

@@ -34,7 +34,9 @@ HELD = 8
 def recognise(place: Place) -> bool:
     """Whether a folder has `states.pth` and actions."""
     path = place.local
-    return path is not None and (path / "states.pth").is_file() and any(inside(path, f"{name}.pth").is_file() for name in ACTIONS)
+    return (
+        path is not None and (path / "states.pth").is_file() and any(inside(path, f"{name}.pth").is_file() for name in ACTIONS)
+    )
 
 
 def open_dino_wm(place: Place) -> Recording:
@@ -121,11 +123,12 @@ class PictureTensors:
 
     def episode(self, episode: int) -> np.ndarray:
         """The pictures of an episode."""
-        if episode not in self._held:
-            self._held[episode] = tensor_of(inside(self._folder, f"episode_{episode:03d}.pth"))
+        held = self._held.get(episode)
+        if held is None:
+            held = self._held[episode] = tensor_of(inside(self._folder, f"episode_{episode:03d}.pth"))
             while len(self._held) > HELD:
                 self._held.popitem(last=False)
-        return self._held[episode]
+        return held
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from world_models.datasets.base import Column, DatasetError
 from world_models.datasets.columns import PerProcess, windows_one_by_one
+from world_models.datasets.readers.hdf5_chunks import ChunkedArray
 from world_models.datasets.refusals import library, reading
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -105,7 +106,8 @@ class FlatArray:
 
     def __call__(self) -> Any:
         """The array of this process."""
-        return self.file.get().array(self.name)
+        opened = self.file.get()
+        return ChunkedArray(opened.array(self.name), opened.path)
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,9 @@ def _columns(
         if len(array) == index.lengths[0] - 1:
             columns[name] = column_of(name, columns[name].shape, columns[name].dtype, transition=True)
             readers[name] = PaddedReader(readers[name], index.lengths, index.open_ended, columns[name])
+        elif len(array) != index.lengths[0] and name.startswith("infos/"):
+            del columns[name], readers[name]
+            notes.append(f"Column {name!r} has {len(array)} values in episode 0 and is left out: one per row is read.")
         elif len(array) != index.lengths[0]:
             raise DatasetError(f"{opened.path}, episode 0: column {name!r} has {len(array)} rows: copy the dataset again.")
     return columns, readers, tuple(notes)

@@ -71,14 +71,15 @@ class EpisodeTables:
 
     def columns(self, episode: int) -> dict[str, pa.Array]:
         """The columns of an episode, those of structures by their paths."""
-        if episode not in self._held:
+        held = self._held.get(episode)
+        if held is None:
             file = self._file(episode)
             with reading(str(file)):
                 table = pq.read_table(file) if file.suffix == ".parquet" else ipc.open_file(pa.memory_map(str(file))).read_all()
-                self._held[episode] = dict(_leaves(table))
+                held = self._held[episode] = dict(_leaves(table))
             while len(self._held) > HELD:
                 self._held.popitem(last=False)
-        return self._held[episode]
+        return held
 
     def _file(self, episode: int) -> Path:
         folder = inside(self._folder, f"{episode:d}")

@@ -41,6 +41,8 @@ from world_models.errors import UnknownNameError, brief
 from world_models.files.yaml_reading import load_yaml
 
 IDS = ("episode_index", "episode_idx", "ep_idx", "episode_id", "episode")
+SEARCHED = 20
+"""Folders below a folder in which Parquet files are looked for."""
 WAYS = {"ids": index_of_ids, "ends": index_of_ends, "lengths": index_of_lengths, "dones": index_of_dones}
 KEYS = ("files", "episodes", "columns")
 ENTRY_KEYS = ("from", "role", "unit", "features")
@@ -58,7 +60,13 @@ class Entry:
 
 def recognise(place: Place) -> bool:
     """Whether a place is a Parquet file, or a folder of Parquet files."""
-    return is_parquet(place) if place.is_file else bool(_parquet_files(place))
+    if place.is_file:
+        return is_parquet(place)
+    here = place.children()
+    folders = [name for name, is_file in here if not is_file][:SEARCHED]
+    return any(name.endswith(".parquet") for name, _ in here) or any(
+        name.endswith(".parquet") for folder in folders for name, _ in place.children(folder)
+    )
 
 
 def is_mapping(place: Place) -> bool:
