@@ -46,11 +46,12 @@ def test_inspect_for_programs(npz: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_inspect_says_what_is_wrong_and_leaves_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     actions = np.zeros((6, 2))
     actions[1, 1] = np.nan
-    np.savez(tmp_path / "x.npz", actions=actions, episode_ends=np.array([3, 3, 6]))
+    np.savez(tmp_path / "x.npz", actions=actions, episode_ends=np.array([3, 3, 6]), **{"força ⚙": np.ones(6)})
     assert main(["data", "inspect", str(tmp_path / "x.npz")]) == 1
     said = capsys.readouterr().out
     assert "wrong: episode 0, row 1: 'actions' is nan" in said
     assert "wrong: episode 1 is empty" in said
+    assert "força ⚙" in said
 
 
 def test_convert_writes_our_own_form(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

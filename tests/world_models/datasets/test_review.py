@@ -104,7 +104,7 @@ def test_uses_are_told_by_the_columns() -> None:
     assert "no column is an action" in next(uses(from_arrays({"x": np.zeros((5, 2))}, [5])))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(1, 400), st.integers(0, 99))
 def test_blocks_hold_all_rows_in_order(lengths: list[int], most: int, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(sum(lengths), 2))
@@ -115,7 +115,7 @@ def test_blocks_hold_all_rows_in_order(lengths: list[int], most: int, seed: int)
     assert np.array_equal(np.concatenate([b.values["x"] for b in found] or [values]), values)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(2, 50), st.integers(0, 99), st.floats(-1e6, 1e6), st.booleans())
 def test_statistics_are_those_of_numpy(rows: int, seed: int, shift: float, odd: bool) -> None:
     x = np.random.default_rng(seed).normal(size=(rows, 3)) + shift

@@ -13,7 +13,7 @@ from world_models.errors import UserError
 LENGTHS = st.lists(st.integers(0, 30), min_size=1, max_size=20).filter(lambda lengths: max(lengths) >= 4)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(LENGTHS, st.integers(1, 4), st.integers(0, 2**63))
 def test_an_epoch_has_every_window_once(lengths: list[int], rows: int, seed: int) -> None:
     windows = Windows(np.array(lengths), rows, seed)
@@ -23,7 +23,7 @@ def test_an_epoch_has_every_window_once(lengths: list[int], rows: int, seed: int
         assert sorted(zip(episodes.tolist(), starts.tolist(), strict=True)) == sorted(every)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(LENGTHS, st.integers(0, 9), st.permutations(range(12)))
 def test_a_window_does_not_depend_on_the_others(lengths: list[int], seed: int, order: list[int]) -> None:
     numbers = np.array(order) * 7
@@ -68,7 +68,7 @@ def test_batches_are_the_same_with_any_number_of_threads_and_from_any_beginning(
     assert all((np.diff(batch["x"], axis=1) == 1).all() for batch in one)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 300), st.floats(0, 0.99), st.integers(0, 5))
 def test_a_split_holds_every_episode_once(count: int, share: float, seed: int) -> None:
     training, validation = split_episodes(count, share, seed)
