@@ -15,12 +15,14 @@ from world_models.lazy import lazy_names
 if TYPE_CHECKING:
     from world_models.base import Context, GoalCost, PixelObservation, SquaredDistance, WorldModel, lifted_step, rollout
     from world_models.checkpoints.store import LoadedModel, load, save, zoo_names
+    from world_models.datasets import Episodes, open_dataset
     from world_models.errors import UnknownNameError, UserError
     from world_models.tasks import TASKS, Problem, Rollout, Task, execute, make_task
 
 __all__ = [
     "TASKS",
     "Context",
+    "Episodes",
     "GoalCost",
     "LoadedModel",
     "PixelObservation",
@@ -35,6 +37,7 @@ __all__ = [
     "lifted_step",
     "load",
     "make_task",
+    "open_dataset",
     "rollout",
     "save",
     "zoo_names",
@@ -45,6 +48,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "base": ("Context", "GoalCost", "PixelObservation", "SquaredDistance", "WorldModel", "lifted_step", "rollout"),
         "checkpoints.store": ("LoadedModel", "load", "save", "zoo_names"),
+        "datasets": ("Episodes", "open_dataset"),
         "errors": ("UnknownNameError", "UserError"),
         "tasks": ("TASKS", "Problem", "Rollout", "Task", "execute", "make_task"),
     },

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from planners import PLANNERS
 from world_models.checkpoints.store import zoo_names
+from world_models.datasets.opening import READERS
 from world_models.errors import UserError, require
 from world_models.plugins import PLUGINS, Kind, is_target
 from world_models.tasks import TASKS
 
-OURS = {Kind.TASK: lambda: TASKS, Kind.PLANNER: lambda: PLANNERS, Kind.WORLD_MODEL: zoo_names}
+OURS = {
+    Kind.TASK: lambda: TASKS,
+    Kind.PLANNER: lambda: PLANNERS,
+    Kind.WORLD_MODEL: zoo_names,
+    Kind.DATASET: lambda: READERS,
+}
 """The names of ours by kind."""
 
 

@@ -44,7 +44,7 @@ def plugins(console: Console, with_suites: bool) -> int:
 
 def _suite_word(kind: Kind, name: str) -> tuple[str, bool]:
     """How a plug-in's suite ended, in a few words, and whether a promise is broken."""
-    if kind is Kind.SAMPLER:
+    if kind in (Kind.SAMPLER, Kind.DATASET):
         return "no suite", False
     try:
         found = list(verdicts(kind, name, Asked({})))

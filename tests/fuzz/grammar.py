@@ -114,6 +114,10 @@ def _without_config(verb: str, random: Random) -> Line:
             *(("import", "weights.pt", "--name", "x", "--task", "wall"), ("--action-mean", random.choice(NUMBERS)), ("model",)),
         ),
         "check": (("--set-aside",),),
+        "data": (
+            *(("inspect", "weights.pt"), ("inspect", random.choice(PATHS), "--json"), ("inspect", "model", "kind=hdf5")),
+            *(("convert", random.choice(PATHS), "out=x"), ("convert", "weights.pt", "columns=[a]"), ("split",)),
+        ),
         "ui": (("--port", random.choice(NUMBERS)), ("--optuna",)),
     }
     extra = random.choice(some[verb]) if verb in some and random.random() < 0.6 else ()

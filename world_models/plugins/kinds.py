@@ -13,6 +13,7 @@ class Kind(Enum):
     GOAL_COST = "goal cost"
     PLANNER = "planner"
     SAMPLER = "sampler"
+    DATASET = "dataset"
 
     @property
     def key(self) -> str:

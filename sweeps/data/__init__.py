@@ -1,0 +1,1 @@
+"""`grasp data`: datasets are inspected and converted."""
