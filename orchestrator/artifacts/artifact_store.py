@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -43,6 +43,8 @@ class DrawnCell:
 
     cell: SelectedCell
     files: tuple[str, ...]
+    plan: str = ""
+    """A digest of the actions drawn; empty where an older version drew them."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,18 @@ class ArtifactManifest:
 
     def as_json(self) -> dict[str, object]:
         """Plain values, for the digest and the file."""
-        cells = [{"seed": d.cell.seed, "reasons": [*d.cell.reasons], "files": [*d.files]} for d in self.cells]
+        cells = [_as_json(drawn) for drawn in self.cells]
         return {"video": self.video, "steps": [*self.steps], "cells": cells, "troubles": [*self.troubles]}
+
+    def without(self, seeds: Collection[int]) -> ArtifactManifest:
+        """The manifest without some cells."""
+        return replace(self, cells=tuple(drawn for drawn in self.cells if drawn.cell.seed not in seeds))
 
     @staticmethod
     def of(data: bytes, where: str = "") -> ArtifactManifest:
         """The manifest in a file's contents. Raises SpoiltFileError for anything else."""
         saved = parse_json(data, _SavedManifest, "a manifest of drawn cells", "they are drawn again", where)
-        cells = tuple(DrawnCell(SelectedCell(cell.seed, cell.reasons), cell.files) for cell in saved.cells)
+        cells = tuple(DrawnCell(SelectedCell(cell.seed, cell.reasons), cell.files, cell.plan) for cell in saved.cells)
         return ArtifactManifest(cells, saved.video, saved.steps, saved.troubles)
 
 
@@ -86,6 +92,7 @@ class _SavedCell:
     seed: Count
     reasons: tuple[Literal["best", "median", "worst", "first_failure"], ...]
     files: tuple[Annotated[str, AfterValidator(lambda name: file_name("file", name))], ...]
+    plan: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,27 @@ class ArtifactStore:
         for artifact in drawn.artifacts:
             self._storage.write(f"{point_id}/{artifact.name}", artifact.data)
         names = set(self._storage.names(point_id))
-        cells = tuple(DrawnCell(cell, _files(cell.seed, drawing.kinds, names)) for cell in drawing.selected)
-        manifest = ArtifactManifest(cells, drawing.video, drawing.steps, drawn.troubles)
+        before = self.manifest(point_id) if SELECTION_FILE in names else None
+        plans = {known.cell.seed: known.plan for known in before.cells} if before is not None else {}
+        plans |= {job.seed: digest([*job.actions]) for job in drawing.jobs}
+        cells = tuple(
+            DrawnCell(cell, _files(cell.seed, drawing.kinds, names), plans.get(cell.seed, "")) for cell in drawing.selected
+        )
+        self._write(point_id, ArtifactManifest(cells, drawing.video, drawing.steps, drawn.troubles))
+
+    def forget(self, point_id: str, seeds: Iterable[int]) -> None:
+        """Remove the files of some cells, which are about to be planned anew. Raises StorageError if the storage fails."""
+        forgotten = set(seeds)
+        names = self._storage.names(point_id)
+        manifest = self.manifest(point_id) if SELECTION_FILE in names else None
+        if manifest is not None and not forgotten.isdisjoint(cell.seed for cell in manifest.selected):
+            self._write(point_id, manifest.without(forgotten))  # first, since it must not name a file that is gone
+        for name in names:
+            stem = name.partition(".")[0]
+            if stem.isdigit() and int(stem) in forgotten:
+                self._storage.remove(f"{point_id}/{name}")
+
+    def _write(self, point_id: str, manifest: ArtifactManifest) -> None:
         self._storage.write(f"{point_id}/{SELECTION_FILE}", (json.dumps(manifest.as_json(), indent=1) + "\n").encode())
 
     def lacking(self, portions: Iterable[Portion], ledger: Ledger, selection: ArtifactSelection) -> Iterator[Drawing]:
@@ -164,6 +190,11 @@ class ArtifactStore:
             return None
         kinds = kinds_of(video)
         return tuple(RenderJob(c.seed, ()) for c in selected if len(_files(c.seed, kinds, names)) < len(kinds))
+
+
+def _as_json(drawn: DrawnCell) -> dict[str, object]:
+    plain = {"seed": drawn.cell.seed, "reasons": [*drawn.cell.reasons], "files": [*drawn.files]}
+    return {**plain, "plan": drawn.plan} if drawn.plan else plain  # so that older manifests keep their digest
 
 
 def _files(seed: int, kinds: Sequence[str], names: set[str]) -> tuple[str, ...]:

@@ -59,7 +59,12 @@ def git_revision() -> str:
     """
     if not (ROOT / ".git").exists():
         return os.environ.get("GRASP_REVISION") or "unknown"
-    said = git(ROOT, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    return revision_of(ROOT)
+
+
+def revision_of(root: Path) -> str:
+    """The commit of a checkout, with `-dirty` if a tracked file was changed; "unknown" without one."""
+    said = git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return (said or b"").decode().strip() or "unknown"
 
 

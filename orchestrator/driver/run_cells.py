@@ -16,6 +16,7 @@ from orchestrator.core.portion import Portion, count, lacking
 from orchestrator.core.provenance import git_revision
 from orchestrator.ledger.ledger import Ledger, StorageWaitError
 from orchestrator.ledger.records import stamped
+from orchestrator.ledger.redo import Redo
 from orchestrator.ledger.seal import DamagedPartError
 from orchestrator.scheduling.drawing_queue import DrawingQueue
 from orchestrator.scheduling.durations import DurationModel, Durations
@@ -89,14 +90,15 @@ def run_cells(
     artifacts: Path | str | None = None,
     durations: Durations | None = None,
     memory_limits: MemoryLimits | None = None,
-    retry_failed: bool = False,
+    redo: Redo | None = None,
     config_digest: str = "",
     selection: ArtifactSelection | None = None,
 ) -> RunSummary:
     """Plan the cells that the ledger lacks, then draw missing artifacts. Each result is durable before `hooks.on_result`.
 
-    `artifacts` is the folder or URI for files of the cells that `selection` picks from each point. The backend is not used if
-    nothing is missing. State lives on disk: call this again to continue a killed run.
+    `artifacts` is the folder or URI for files of the cells that `selection` picks from each point, and `redo` says which
+    recorded cells are planned once more. The backend is not used if nothing is missing. State lives on disk: call this again
+    to continue a killed run.
     """
     began = time.perf_counter()
     hooks, revision = hooks or Hooks(), git_revision()
@@ -104,7 +106,9 @@ def run_cells(
     planning = 0.0
     renderer = _Renderer([*portions], ledger, artifacts, selection or ArtifactSelection(), hooks)
     with ledger.writer():
-        missing = lacking(portions, ledger.finished_seeds(include_failed=not retry_failed))
+        missing = (redo or Redo()).missing(portions, ledger)
+        if redo is not None and redo.before is not None:
+            renderer.forget(missing)
 
         def more() -> Iterable[Portion]:
             added = [] if hooks.more is None else list(hooks.more())
@@ -150,6 +154,14 @@ class _Renderer:
                 yield drawing
         except DamagedPartError as error:  # everything is planned by now, and a later run can draw it
             _log.warning("not everything is drawn: %s", error)
+
+    def forget(self, portions: Sequence[Portion]) -> None:
+        """Remove the files of cells that are about to be planned anew, so that none outlives its plan."""
+        if self.artifacts is None:
+            return
+        artifact_store = ArtifactStore(open_storage(self.artifacts))
+        for portion in portions:
+            artifact_store.forget(portion.point.point_id, portion.seeds.tolist())
 
     def keep(self, drawn: Drawn) -> None:
         """Store a finished drawing durably."""

@@ -157,7 +157,7 @@ class Ledger:
     def table(
         self, points: Collection[str] | None = None, columns: Sequence[str] | None = None, latest: int | None = None
     ) -> pa.Table:
-        """Records of the points with these ids (None: all points), one per cell: its first that did not fail, else its latest.
+        """Records of the points with these ids (None: all points), one per cell: the latest that did not fail, else the latest.
 
         `latest` restricts it to the last parts that together hold so many rows.
 

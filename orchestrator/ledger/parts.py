@@ -187,7 +187,7 @@ def _columns(part: _PartFile, groups: Sequence[int] | None, names: Sequence[str]
 
 
 def each_once(table: pa.Table) -> pa.Table:
-    """One row per cell: its first that did not fail, else its latest. `table` has point_id, seed and status."""
+    """One row per cell: the latest that did not fail, else the latest. `table` has point_id, seed and status."""
     rows = table.num_rows
     point, _ = coded(table["point_id"])
     seed = table["seed"].to_numpy()
@@ -199,10 +199,10 @@ def each_once(table: pa.Table) -> pa.Table:
         return table
     starts = np.flatnonzero(new)
     failed = is_failed(table["status"])[order]
-    first_good = np.minimum.reduceat(np.where(failed, rows, np.arange(rows)), starts)
+    last_good = np.maximum.reduceat(np.where(failed, -1, np.arange(rows)), starts)
     latest = np.append(starts[1:], rows) - 1
     keep = np.zeros(rows, bool)
-    keep[order[np.where(first_good < rows, first_good, latest)]] = True
+    keep[order[np.where(last_good >= 0, last_good, latest)]] = True
     return table.filter(pa.array(keep))
 
 

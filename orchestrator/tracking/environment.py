@@ -12,19 +12,17 @@ import torch
 
 from orchestrator.core.messages import mask_text
 from orchestrator.core.process import host
-from orchestrator.core.provenance import ROOT, device_name, git, git_revision
-from orchestrator.core.secret_scan import publishable_diff
+from orchestrator.core.provenance import ROOT, device_name, git_revision
+from orchestrator.core.repositories import diff_of, repositories
 from orchestrator.core.secrets import Secrets
 from orchestrator.core.surroundings import cpus_here
 from world_models.files.writing import WriteError, write_file
 
-DIFF_LIMIT = 500_000
-"""Most characters of a diff that are kept."""
-
 
 def write_environment(folder: Path, command: str) -> list[Path]:
     """Write the files to `folder`, which is created, and return their paths; none if the disk fails."""
-    texts = {"command.txt": command, "environment.txt": describe(), "git.diff": git_diff()}
+    own = {f"{number}-{each.name}.diff": each.diff for number, each in enumerate(repositories(), 1)}
+    texts = {"command.txt": command, "environment.txt": describe(), "git.diff": git_diff(), **own}
     files, secrets = [], Secrets.of((), os.environ)
     try:
         for name, text in texts.items():
@@ -44,16 +42,12 @@ def git_diff(root: Path = ROOT) -> str:
     """Uncommitted changes of the checkout, without secrets and key files; a sentence if there are none."""
     if not (root / ".git").exists():
         return "# not a git checkout"
-    changes = git(root, "-c", "core.quotepath=off", "diff", "--no-color", "--no-ext-diff", "HEAD")
-    if changes is None:
-        return "# git could not say what was changed"
-    text = changes.decode(errors="replace")
-    more = f"\n# cut here: {len(text) - DIFF_LIMIT} characters more" if len(text) > DIFF_LIMIT else ""
-    return publishable_diff(text[:DIFF_LIMIT]) + more or "# nothing was changed"
+    return diff_of(root)
 
 
 def _machine() -> Iterator[str]:
     yield f"revision: {git_revision()}"
+    yield from (each.sentence for each in repositories())
     yield f"python: {platform.python_version()}"
     yield f"system: {platform.platform()}"
     yield f"host: {host()}"

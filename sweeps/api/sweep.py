@@ -18,7 +18,7 @@ from sweeps.config.outputs import Outputs, outputs_of
 from sweeps.console.signals import STOPPED
 from sweeps.reports.tables import fields_of
 from sweeps.running.rerun import Agreement, find, plan_again
-from sweeps.running.sweep import SweepOptions, run_sweeps
+from sweeps.running.sweep import SweepOptions, redo_of, run_sweeps
 from world_models.errors import UserError, require
 
 
@@ -27,6 +27,7 @@ def sweep(
     output: str | PathLike[str] | None = None,
     quiet: bool = False,
     retry_failed: bool = False,
+    replan: bool = False,
     conf: str | PathLike[str] | None = None,
     **keys: object,
 ) -> Sweep:
@@ -34,7 +35,8 @@ def sweep(
 
     `words` are overrides as the command line takes them, `keys` the same as keywords: `"seeds=4"` is `seeds=4`. Progress and
     the table are printed as by `grasp sweep`, unless `quiet`. `output` is the folder of everything that is written (default:
-    `outputs`), `conf` a folder with configs of your own; `retry_failed` plans cells again that failed before.
+    `outputs`), `conf` a folder with configs of your own; `retry_failed` plans cells again that failed before,
+    `replan` all of them, and the new records take the old ones' place.
 
     Raises UserError, in one sentence, for invalid input. The first Ctrl-C (or a notebook's stop button) lets the
     cells in flight finish, a second stops at once; both end in KeyboardInterrupt, finished cells are in the ledger, and the
@@ -51,7 +53,7 @@ def sweep(
     names = " and ".join(job.grid.name for job in jobs)
     require(len(jobs) == 1, f"grasp.sweep plans one sweep, but {names} are {len(jobs)}: call it once per sweep.")
     console, view = console_and_view(quiet)
-    options = SweepOptions(retry_failed=retry_failed, view=view)
+    options = SweepOptions(redo=redo_of(retry_failed, replan, None), view=view)
     if run_sweeps(jobs, overrides, console, options, call_text("sweep", overrides)) in STOPPED:
         raise KeyboardInterrupt
     return Sweep(jobs[0].grid, jobs[0].outputs)

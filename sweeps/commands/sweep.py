@@ -21,6 +21,7 @@ examples
   grasp sweep --conf my_conf sweep=mine                 my_conf/sweep/mine.yaml
   grasp sweep sweep=h50,h100                            two sweeps on one pool, each cell once, a table for each
   grasp sweep --join sweep=h100                         while a driver is running: it plans these cells as well
+  grasp sweep --replan task=wall                        plan these cells anew, for example with another version of a library
   grasp sweep backend.address=auto                      on the Ray cluster that this machine belongs to
 
 Ctrl-C waits for the batches in flight and prints how to go on; a second one stops at once. Nothing recorded is ever lost.
@@ -32,6 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would run and how long it would take")
     parser.add_argument("--retry-failed", action="store_true", help="plan cells that failed before once more")
+    parser.add_argument(
+        "--replan", action="store_true", help="plan finished cells anew; a new record takes the old one's place"
+    )
+    parser.add_argument("--before", metavar="TIME", help="with --replan: only cells that finished before this time (ISO 8601)")
     parser.add_argument("--join", action="store_true", help="if a driver is already running, have it plan this sweep as well")
     add_views(parser)
 
@@ -41,10 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from sweeps.console.display import View
-    from sweeps.running.sweep import SweepOptions, sweep
+    from sweeps.running.sweep import SweepOptions, redo_of, sweep
 
     view = View.QUIET if arguments.quiet else View.JSON if arguments.json else View.LIVE
-    options = SweepOptions(arguments.dry_run, arguments.retry_failed, arguments.join, view)
+    redo = redo_of(arguments.retry_failed, arguments.replan, arguments.before)
+    options = SweepOptions(arguments.dry_run, redo, arguments.join, view)
     return sweep(arguments.overrides, Console(stderr=view is View.JSON), arguments.conf, options)
 
 

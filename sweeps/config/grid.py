@@ -13,8 +13,9 @@ import numpy as np
 from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
 from orchestrator.core.messages import visible
 from orchestrator.core.plugin_code import Code
-from orchestrator.core.portion import Portion, lacking, merged
+from orchestrator.core.portion import Portion, merged
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.redo import Redo
 from sweeps.config.axes import MOST_CELLS, MOST_POINTS
 from sweeps.config.compose import Composed
 from sweeps.config.files import groups
@@ -287,7 +288,7 @@ def _planner_entry(label: str, entry: PlannerConfig, forced: Mapping[str, Scalar
     return PlannerEntry(label, Named.of(str(name), entry.settings), tuple(rules), tuple(forced.items()))
 
 
-def missing_of(grids: Sequence[Grid], ledger: Ledger, retry_failed: bool) -> list[Portion]:
-    """The cells of the grids that the ledger lacks, each once."""
+def missing_of(grids: Sequence[Grid], ledger: Ledger, redo: Redo | None = None) -> list[Portion]:
+    """The cells of the grids that the ledger lacks or that `redo` names, each once."""
     portions = merged(portion for grid in grids for portion in grid.portions())
-    return lacking(portions, ledger.finished_seeds(include_failed=not retry_failed))
+    return (redo or Redo()).missing(portions, ledger)

@@ -112,7 +112,7 @@ def _measure(spec: DiagnosisSpec, console: Console) -> tuple[tuple[CurvatureRow,
 def _ablate(spec: DiagnosisSpec, console: Console) -> tuple[Row, ...]:
     """Plan the ablation's cells that the ledger lacks; return the rows of its table."""
     grid, ledger, durations = spec.grid, Ledger(spec.outputs.ledger), DurationModel()
-    missing = missing_of([grid], ledger, retry_failed=False)
+    missing = missing_of([grid], ledger)
     if missing:
         durations.learn_from(ledger)
         tally = Tally(missing, labels_of([grid]), durations)

@@ -153,7 +153,7 @@ def _missing_groups(stages: Stages, wanted: Sequence[SweepPlan]) -> list[CellGro
         return [each for plan in wanted for each in _cell_groups(spec, plan)]
     entries = {entry.point.point_id: entry for grid in grids for entry in grid.entries}
     groups = []
-    for portion in missing_of(grids, stages.ledger, retry_failed=False):
+    for portion in missing_of(grids, stages.ledger):
         entry = entries[portion.point.point_id]
         label = entry.planner.split(" ")[0]
         kind = label if label in spec.planners else GRASP

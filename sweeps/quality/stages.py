@@ -123,13 +123,13 @@ class Stages:
         for plan in wanted:
             conf_files.write_sweep(self.folder, plan)
         grids = [grid for _, grid in made]
-        if missing_of(grids, self.ledger, retry_failed=False) or (artifacts is FAILURES_DRAWN and self._undrawn(grids)):
+        if missing_of(grids, self.ledger) or (artifacts is FAILURES_DRAWN and self._undrawn(grids)):
             self._stage(what, f"{sum(plan.cells for plan in wanted)} cells in {len(wanted)} sweeps")
             names = ",".join(plan.name for plan in wanted)
             overrides = [f"sweep=[{names}]", *shared_overrides(self.spec), *artifacts, "even_batches=true"]
             _go_on(sweep(overrides, self.console, self.folder, SweepOptions(view=self.view)))
             require(
-                not missing_of(grids, self.ledger, retry_failed=False),
+                not missing_of(grids, self.ledger),
                 f"{what}: the ledger still lacks cells; run grasp quality again.",
             )
         return made

@@ -75,7 +75,7 @@ def _say_missing(outputs: Outputs, ledger: Ledger, console: Console) -> None:
     """Say which sweeps lack cells now."""
     for name in outputs.names():
         try:
-            missing = count(missing_of([outputs.load(name)], ledger, retry_failed=False))
+            missing = count(missing_of([outputs.load(name)], ledger))
         except UserError:
             continue
         if missing:

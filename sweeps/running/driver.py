@@ -14,6 +14,7 @@ from orchestrator.core.portion import Portion, count
 from orchestrator.driver.run_cells import Hooks, RunSummary, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.redo import Redo
 from orchestrator.scheduling.durations import DurationModel
 from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Scheduler
@@ -39,7 +40,7 @@ class Driver:
     ledger: Ledger
     console: Console
     view: View = View.LIVE
-    retry_failed: bool = False
+    redo: Redo = field(default_factory=Redo)
     trackers: Sequence[SweepTracking] = ()
     durations: DurationModel = field(default_factory=DurationModel)
     stop: Stop = field(default_factory=Stop)
@@ -80,7 +81,7 @@ class Driver:
                     artifacts=self.outputs.artifacts,
                     durations=self.durations,
                     memory_limits=MemoryLimits(self.outputs.memory_limits),
-                    retry_failed=self.retry_failed,
+                    redo=self.redo,
                     config_digest=digest(self.jobs[0].config_text),
                     selection=config.artifacts.selection,
                 )

@@ -83,7 +83,7 @@ class SecondDriver:
         doubts = list(request_ids)
         while missing:
             holder, looked = self._holder(), time.monotonic()
-            missing = missing_of(self._grids, self._ledger, retry_failed=False)
+            missing = missing_of(self._grids, self._ledger)
             took = time.monotonic() - looked
             if holder is None:
                 if missing:
@@ -151,7 +151,7 @@ class RequestedSweeps:
             try:
                 grid = self._outputs.load(request.sweep)
                 check_grid(grid)
-                fresh = missing_of([grid], self._ledger, retry_failed=False)
+                fresh = missing_of([grid], self._ledger)
             except UserError as error:
                 self._join_requests.refuse(request_id, str(error))
                 self._on_refusal(f"a sweep that asked to join was left out: {error}")

@@ -114,7 +114,7 @@ def _page(snapshot: StatusSnapshot, outputs: Outputs, others: bool, heartbeat: H
 def _without_driver(snapshot: StatusSnapshot, outputs: Outputs) -> list[str]:
     """Lines about a sweep whose driver died, or that never had one."""
     grid, driver_status = outputs.load(snapshot.sweep), snapshot.driver_status
-    total, left = count(grid.portions()), count(missing_of([grid], Ledger(outputs.ledger), retry_failed=False))
+    total, left = count(grid.portions()), count(missing_of([grid], Ledger(outputs.ledger)))
     lines = [f"sweep {snapshot.sweep}: {total - left}/{total} cells are in the ledger"]
     if driver_status is not None:
         driver = f"host {driver_status.host}, pid {driver_status.pid}"

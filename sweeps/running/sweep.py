@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from orchestrator.core.portion import Portion, count, merged
 from orchestrator.core.secrets import Secrets
 from orchestrator.driver.run_cells import RunSummary
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.redo import Redo
 from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.axes import seeds_text
@@ -30,7 +32,7 @@ from sweeps.running.driver import Driver
 from sweeps.running.dry_run import say_plan
 from sweeps.running.second_driver import SecondDriver
 from sweeps.running.tracking import SweepTracking
-from world_models.errors import require
+from world_models.errors import UserError, require
 
 
 @dataclass(frozen=True)
@@ -38,15 +40,31 @@ class SweepOptions:
     """The options of `grasp sweep`."""
 
     dry_run: bool = False
-    retry_failed: bool = False
+    redo: Redo = field(default_factory=Redo)
     join: bool = False
     view: View = View.LIVE
 
     @property
     def to_resume(self) -> list[str]:
         """Options that a command needs to go on with the same run."""
-        given = {"--retry-failed": self.retry_failed, "--join": self.join}
-        return [option for option, chosen in given.items() if chosen]
+        given = {"--retry-failed": self.redo.failed, "--join": self.join}
+        anew = [] if self.redo.before is None else ["--replan", "--before", self.redo.before.isoformat(timespec="seconds")]
+        return [*(option for option, chosen in given.items() if chosen), *anew]
+
+
+def redo_of(failed: bool, replan: bool, before: str | None) -> Redo:
+    """The recorded cells to plan once more: failed ones, and with `replan` those that finished before a time (default: now).
+
+    Raises UserError for a text that is not a time; one without a time zone is in UTC.
+    """
+    require(replan or before is None, f"--before {before} goes with --replan: add it, or leave --before out.")
+    if not replan:
+        return Redo(failed)
+    try:
+        moment = datetime.now(UTC) if before is None else datetime.fromisoformat(before)
+    except ValueError as error:
+        raise UserError(f"--before {before!r} is not a time: give one such as 2026-11-30T18:00:00.") from error
+    return Redo(failed, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def sweep(overrides: Sequence[str], console: Console, conf: Path | None = None, options: SweepOptions | None = None) -> int:
@@ -62,15 +80,15 @@ def run_sweeps(
 ) -> int:
     """The same for sweeps that are composed already; records and words quote `overrides` and the command that `goes_on`."""
     require(
-        not (options.join and options.retry_failed),
-        "--join and --retry-failed do not go together: wait for the other driver, then plan failed cells again.",
+        not options.join or options.redo == Redo(),
+        "--join does not go with --retry-failed or --replan: wait for the other driver, then plan cells again.",
     )
     outputs, ledger = jobs[0].outputs, Ledger(jobs[0].outputs.ledger)
     if not options.dry_run:
         outputs.prepare()
     grids = [job.grid for job in jobs]
     portions = merged(portion for grid in grids for portion in grid.portions())
-    missing = missing_of(grids, ledger, options.retry_failed)
+    missing = missing_of(grids, ledger, options.redo)
     if options.dry_run:
         say_plan(jobs, portions, missing, ledger, console)
         return 0
@@ -90,14 +108,14 @@ def run_sweeps(
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
-        driver = Driver(jobs, ledger, console, options.view, options.retry_failed, trackers=trackers, resume_command=goes_on)
+        driver = Driver(jobs, ledger, console, options.view, options.redo, trackers=trackers, resume_command=goes_on)
         try:
             if missing or undrawn:
                 return _close(driver, _plan(driver, portions, missing), console)
         except HeldError:
             if not options.join and missing:
                 raise
-            missing = missing_of(grids, ledger, retry_failed=False)  # another driver was quicker: join that one
+            missing = missing_of(grids, ledger)  # another driver was quicker: join that one
             undrawn = False  # the other driver draws
     names = ", ".join(grid.name for grid in grids)
     say(console, f"sweep {names}: all {count(portions)} cells are in the ledger, nothing to plan")
@@ -135,6 +153,8 @@ def _close(driver: Driver, summary: RunSummary, console: Console) -> int:
         f"in {duration(summary.seconds)}, {summary.skipped} were already there; "
         f"files in {driver.outputs.root / 'sweeps'}; pictures and runs: grasp ui",
     )
+    if driver.redo.before is not None and summary.failed:
+        say(console, f"{summary.failed} cells failed when they were planned anew: where there are earlier results, those stand")
     if summary.left:
         say(console, f"stopped with {summary.left} cells to go; go on with: {driver.resume_command}")
         return driver.stop.code

@@ -143,7 +143,7 @@ def _judge_rounded(
 
 def _plan(run: StudyRun, grids: Sequence[Grid], what: str, overrides: Sequence[str], console: Console) -> bool:
     """Plan the cells of the grids that the ledger lacks, one sweep per grid; False if stopped."""
-    missing = missing_of(grids, run.ledger, retry_failed=False)
+    missing = missing_of(grids, run.ledger)
     if not missing:
         return True
     spec = run.spec

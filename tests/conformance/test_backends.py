@@ -13,6 +13,7 @@ from orchestrator.core.portion import Portion
 from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger, StorageFull, StorageWaitError
+from orchestrator.ledger.redo import Redo
 from orchestrator.scheduling.scheduler import DEATHS, Scheduler
 from orchestrator.testing import (
     BACKEND_CHECKS,
@@ -101,7 +102,7 @@ def test_failed_cells_are_run_again_only_when_asked(tmp_path: Path) -> None:
     broken = run_cells(work, ledger, backend(Faulty(str(tmp_path))))
     assert (broken.computed, broken.failed) == (2, 1)
     assert run_cells(work, ledger, backend(plane_evaluator)).computed == 0
-    mended = run_cells(work, ledger, backend(plane_evaluator), retry_failed=True)
+    mended = run_cells(work, ledger, backend(plane_evaluator), redo=Redo(failed=True))
     assert (mended.computed, mended.skipped, mended.failed) == (1, 1, 0)
     assert set(ledger.table()["status"].to_pylist()) == {"completed"}
 

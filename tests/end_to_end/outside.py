@@ -5,6 +5,7 @@ Not collected by itself, because it takes minutes: `make test-long` runs it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -53,9 +54,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def grasp(environment: Path, cwd: Path, *words: str, code: int = 0) -> str:
+def grasp(environment: Path, cwd: Path, *words: str, code: int = 0, **variables: str) -> str:
     """The output of a command typed in a folder, with nothing of this process's paths."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    kept = variables | {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     command = [environment / "bin" / "grasp", *words]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=kept, timeout=400, check=False)
     assert done.returncode == code, done.stdout + done.stderr
@@ -113,3 +114,74 @@ def test_it_is_tuned_with_its_own_space(environment: Path, home: Path) -> None:
     own = ("task=glide", "world_model=ice", "planner=climbing", "planner.iterations=2", "planner.samples=10", "name=short")
     said = grasp(environment, home, "tune", "--conf", "conf", *own, *small, "tracking.enabled=false")
     assert "short" in said
+
+
+RECIPE = """\
+name: learned_ice
+task: {name: glide, settings: {}}
+train: {trajectories: 60, length: 30, width: 32, fit: {unrolls: [1, 4], steps: [120, 40]}}
+"""
+
+
+def test_its_dynamics_are_learned_and_planned_with(environment: Path, home: Path) -> None:
+    recipe = home / "conf" / "world_model" / "learned_ice.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE, encoding="utf-8")
+    grasp(environment, home, "train", "learned_ice", "--conf", "conf")
+    model = home / "outputs" / "models" / "learned_ice"
+    assert (model / "card.json").is_file()
+    said = grasp(environment, home, "sweep", "task=glide", f"world_model={model}", "planner=climbing", *QUICK, "backend=inline")
+    assert "climbing" in said
+
+
+CELLS = (
+    """import grasp_orchestrator as grasp
+from dataclasses import dataclass
+import numpy as np
+from world_models.tasks.simple import SimpleTask
+from planners.methods.random_shooting import RandomShooting
+
+@grasp.register("task", "slide")
+@dataclass(frozen=True)
+class Slide(SimpleTask):
+    name, action_dim, observation_dim = "slide", 2, 4
+    tolerance = (0.2, 0.2, np.inf, np.inf)
+    def start(self, rng):
+        return np.concatenate([rng.uniform(-2, 2, 2), rng.normal(0, 0.1, 2)])
+    def step(self, states, actions):
+        velocity = 0.95 * states[:, 2:] + 0.02 * actions
+        return np.concatenate([states[:, :2] + velocity, velocity], 1)
+
+@grasp.register("planner", "shooting")
+class Shooting(RandomShooting):
+    pass
+""",
+    """found = grasp.sweep(
+    "horizons=[20]", "seeds=2", "tracking.enabled=false", "artifacts.cells=[]", "backend.num_workers=2",
+    "planners.shooting.settings.samples=20", task="slide", world_model="ice", planner="shooting", quiet=True,
+)
+frame = found.cells()
+assert list(frame["status"]) == ["completed"] * 2, frame
+print("planned by", set(frame["planner"]))
+""",
+)
+"""A notebook with a task and a planner of its own, and a world model of an installed package."""
+
+
+def test_a_notebook_s_own_classes_are_planned_with_on_ray(
+    environment: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    kernel = home / "jupyter" / "kernels" / "outside" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    command = [str(environment / "bin" / "python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel.write_text(json.dumps({"argv": command, "display_name": "outside", "language": "python"}), encoding="utf-8")
+    monkeypatch.setenv("JUPYTER_PATH", str(home / "jupyter"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+    resources = {"metadata": {"path": str(home)}}
+    NotebookClient(notebook, kernel_name="outside", timeout=280, resources=resources).execute()
+    said = "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
+    assert "planned by {'shooting'}" in said

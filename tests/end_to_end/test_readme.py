@@ -14,7 +14,7 @@ from sweeps.cli.main import main
 from sweeps.config.compose import compose
 from sweeps.config.grid import spec_of
 from sweeps.config.schema.configs import SweepConfig
-from tests.support.plugins import clean_plugins
+from tests.support.plugins import GLIDER, clean_plugins
 from world_models.tasks import Task, execute
 from world_models.tasks.base import pose_of
 
@@ -141,3 +141,15 @@ def test_configs_of_the_examples_are_yaml():
     for path, text in FILES.items():
         if path.endswith(".yaml"):
             assert yaml.safe_load(text)
+
+
+def test_the_lines_of_code_that_a_user_writes_are_counted():
+    """Formatted, without blank lines, of the package that ships as an example."""
+    files = {name: (GLIDER / f"{name}.py").read_text(encoding="utf-8") for name in ("tasks", "models", "costs", "planners")}
+    counted = {name: sum(1 for line in text.splitlines() if line.strip()) for name, text in files.items()}
+    said = re.search(r"(\d+) for the task, (\d+) for the world\s+model, (\d+) for the goal cost, (\d+) for the planner", PAGES)
+    assert said is not None
+    assert [int(number) for number in said.groups()] == [*counted.values()]
+    assert counted["tasks"] < 40
+    assert counted["planners"] < 40
+    assert counted["models"] < 60

@@ -84,16 +84,16 @@ def test_a_failed_cell_that_succeeded_later_is_one_record_in_what_is_merged(tmp_
     (name,) = [path.name for path in tmp_path.glob("*.parquet")]
     assert pq.read_table(tmp_path / name).num_rows == 2
     assert Ledger(tmp_path).table().sort_by("seed") == before
-    assert [(row["status"], row["host"] == "later") for row in before.to_pylist()] == [("completed", False), ("failed", True)]
+    assert [(row["status"], row["host"] == "later") for row in before.to_pylist()] == [("completed", True), ("failed", True)]
     assert ledger.finished_seeds(include_failed=False)[point.point_id].tolist() == [0]
 
 
 def by_hand(rows: list[dict]) -> list[int]:
-    """The rows that count: the first of each cell that did not fail, else its last."""
+    """The rows that count: the last of each cell that did not fail, else its last."""
     best: dict[tuple, int] = {}
     for number, row in enumerate(rows):
         key = row["point_id"], row["seed"]
-        if key not in best or rows[best[key]]["status"] == "failed":
+        if key not in best or rows[best[key]]["status"] == "failed" or row["status"] != "failed":
             best[key] = number
     return sorted(best.values())
 

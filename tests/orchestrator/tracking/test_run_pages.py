@@ -1,22 +1,26 @@
 """Pages of sweeps and points besides the numbers: descriptions, inputs, environment, the table of points."""
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestrator.core.repositories import DIFF_LIMIT, repositories
 from orchestrator.ledger.records import to_table
 from orchestrator.testing import plane_point, quick_result
-from orchestrator.tracking.environment import DIFF_LIMIT, describe, git_diff, write_environment
+from orchestrator.tracking.environment import describe, git_diff, write_environment
 from orchestrator.tracking.model_inputs import inputs_of
 from orchestrator.tracking.run_pages import COLUMNS, point_page, view_key
 from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
+from tests.support.plugins import CLIMBING, clean_plugins
 from tests.support.tracking_bench import INFO, Bench, cells_of
 from world_models.files.reading import parse_json
+from world_models.plugins import PLUGINS, Kind
 
 
 def rows(**changes: object) -> list[dict]:
@@ -75,6 +79,28 @@ def test_the_environment_names_versions_and_hardware(tmp_path: Path) -> None:
     said = describe()
     assert all(word in said for word in ("python: 3.", "torch: ", "cores: ", "numpy=="))
     assert write_environment(Path("/proc/nothing"), "grasp sweep") == []
+
+
+def test_the_repository_of_a_users_own_code_is_recorded_beside_ours(tmp_path: Path) -> None:
+    repository, loose = tmp_path / "my-planners", tmp_path / "loose"
+    for folder in (repository / "src", loose):
+        folder.mkdir(parents=True)
+        (folder / f"{folder.name}_climb.py").write_text(CLIMBING, encoding="utf-8")
+    commit = ["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "first"]
+    for words in (["init", "-q"], ["add", "."], commit):
+        subprocess.run(["git", "-C", str(repository), *words], check=True)
+    (repository / "src" / "src_climb.py").write_text(f"{CLIMBING}# postgresql://me:secret@db/runs\n", encoding="utf-8")
+    with clean_plugins():
+        for file in (repository / "src" / "src_climb.py", loose / "loose_climb.py"):
+            PLUGINS.demand(Kind.PLANNER, PLUGINS.admit(Kind.PLANNER, f"{file}:Climbing").text, ())
+        (found,) = repositories()
+        assert re.fullmatch(r"revision of my-planners: [0-9a-f]{40}-dirty \(planner \S+ [0-9a-f]{16}\)", found.sentence)
+        assert found.sentence in describe().splitlines()
+        files = write_environment(tmp_path / "new", "grasp sweep")
+    text = files[-1].read_text(encoding="utf-8")
+    assert files[-1].name == "1-my-planners.diff"
+    assert "+# postgresql://db/runs" in text
+    assert "secret" not in text
 
 
 def test_records_of_earlier_versions_are_read() -> None:

@@ -20,6 +20,7 @@ from orchestrator.core.portion import by_point
 from orchestrator.driver.run_cells import Hooks
 from orchestrator.evaluation.wilson_interval import wilson
 from orchestrator.ledger.records import from_table, to_table
+from orchestrator.ledger.redo import Redo
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.testing import RAISING, Faulty, plane_point
@@ -195,7 +196,7 @@ def test_failed_cells_are_tracked_and_replaced(bench: Bench) -> None:
     logged = bench.child(4).data.metrics
     assert (logged["failed"], logged["cells"], logged["success_rate"]) == (1.0, 2.0, 1.0), "an error counts in no rate"
     assert set(bench.history(bench.child(4), "success")) == {0}
-    bench.plan(cells, retry_failed=True)
+    bench.plan(cells, redo=Redo(failed=True))
     bench.sync()
     run = bench.child(4)
     assert run.data.metrics["success"] == 1.0
