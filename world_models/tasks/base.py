@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from world_models.errors import UserError, brief, require
 
@@ -189,6 +189,22 @@ class Drawable(Protocol):
     def on_picture(self, poses: Float[np.ndarray, "*batch pose"]) -> Float[np.ndarray, "*batch points 2"]:
         """The moving points of a pose as (x, y) fractions of `render`'s width and height, y downwards."""
         ...
+
+
+@runtime_checkable
+class RecordedActions(Protocol):
+    """A task whose environment takes actions in other units than [-1, 1], as recorded data have them."""
+
+    def normalise(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
+        """The task's actions for recorded ones of its environment."""
+        ...
+
+
+def normalised_actions(task: Task, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
+    """Recorded actions of a task's environment as the task takes them, `[n, action]` in [-1, 1]."""
+    if isinstance(task, RecordedActions):
+        return task.normalise(recorded)
+    return recorded.reshape(len(recorded), -1).astype(np.float64)
 
 
 def pose_of(task: Task, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch pose"]:

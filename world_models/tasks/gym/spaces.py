@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from world_models.errors import UnknownNameError, UserError, require
 
@@ -80,6 +80,20 @@ class Actions:
             return self.first + int(np.argmax(action))
         values = self.low + 0.5 * (action.reshape(self.low.shape) + 1.0) * (self.high - self.low)
         return np.clip(values, self.low, self.high).astype(self.low.dtype)
+
+    def normalised(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
+        """Values in [-1, 1] for recorded actions of the environment; a class is 1, the others -1.
+
+        Raises UserError for a recorded class that there is none of.
+        """
+        if self.kind == "discrete":
+            classes = recorded.reshape(len(recorded)).astype(np.int64) - self.first
+            odd = classes[(classes < 0) | (classes >= self.size)]
+            last = self.first + self.size - 1
+            require(not len(odd), f"recorded action {odd[:1] + self.first} is not one of the classes {self.first} to {last}.")
+            return np.where(np.arange(self.size) == classes[:, None], 1.0, -1.0)
+        low, high = (np.asarray(bound, np.float64).reshape(-1) for bound in (self.low, self.high))
+        return (recorded.reshape(len(recorded), -1).astype(np.float64) - low) / (high - low) * 2.0 - 1.0
 
 
 def actions_of(env: str, space: Any) -> Actions:

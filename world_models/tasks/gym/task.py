@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from world_models.errors import UserError
 from world_models.seeding import stable_rng
@@ -203,6 +203,10 @@ class GymTask:
     def observe(self, states: Float[np.ndarray, "*batch state"]) -> Float[np.ndarray, "*batch observation"]:
         """The environment's own observations, which are part of the states."""
         return states[..., : self.observation_dim]
+
+    def normalise(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
+        """The task's actions for recorded ones of the environment, in its units or classes."""
+        return self.simulator.interface.actions.normalised(recorded)
 
     def pose(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch pose"]:
         """The features in which the goal is reached, and the environment's verdict where it tells success."""
