@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -63,12 +64,23 @@ class FitSettings:
 
 def new_model(data: Dataset, config: MLPConfig, seed: int) -> ResidualMLP:
     """An untrained model with the data's normalisation."""
-    torch.manual_seed(seed)
-    model = ResidualMLP(config)
     observations = torch.from_numpy(data.observations)
     change = observations[:, config.action_block :] - observations[:, : -config.action_block]
     mean, std = observations.mean((0, 1)), observations.std((0, 1)).clamp_min(1e-6)
-    model.set_normalisation(mean, std, change.std((0, 1)).clamp_min(1e-6))
+    return scaled_model(config, seed, mean, std, change.std((0, 1)).clamp_min(1e-6))
+
+
+def scaled_model(
+    config: MLPConfig,
+    seed: int,
+    mean: Float[Tensor, " observation"],
+    std: Float[Tensor, " observation"],
+    change: Float[Tensor, " observation"],
+) -> ResidualMLP:
+    """An untrained model for observations of this mean and deviation; `change` is the deviation of a model step's change."""
+    torch.manual_seed(seed)
+    model = ResidualMLP(config)
+    model.set_normalisation(mean, std, change)
     return model
 
 
@@ -140,14 +152,34 @@ def fit(
     save_every: int = 1000,
 ) -> ResidualMLP:
     """Train `model` on `data`; the run is saved to `resume_from` every `save_every` steps, and resumes from there."""
-    model = model.to(device)
     source = Windows(data, model.config.action_block, device, settings.seed, settings.abrupt_share)
 
     def make(step: int) -> WindowBatch:
         return source.draw(step, settings.batch_size, settings.unroll_at(step))
 
+    return fit_batches(model, make, settings, device, resume_from, progress, save_every)
+
+
+def fit_batches(
+    model: ResidualMLP,
+    make: Callable[[int], WindowBatch],
+    settings: FitSettings,
+    device: torch.device,
+    resume_from: Path | None = None,
+    progress: Progress | None = None,
+    save_every: int = 1000,
+    about: str = "",
+    prefetch: bool = False,
+) -> ResidualMLP:
+    """Train `model` on the batches that `make` gives for each gradient step; with `prefetch`, a thread makes them ahead.
+
+    `about` is everything else that determines the run, as for `fit`.
+    """
+    model = model.to(device)
+
     def loss(batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, ""]:
-        return unrolled_loss(model, *batch, settings.beta)
+        observations, actions = (part.to(device) for part in batch)
+        return unrolled_loss(model, observations, actions, settings.beta)
 
     total = sum(settings.steps)
     loop = LoopSettings(
@@ -166,10 +198,10 @@ def fit(
         make,
         loss,
         loop,
-        about=repr(asdict(settings)),
+        about=repr(asdict(settings)) + about,
         warm_up=0.05,
         schedule_steps=total,
-        prefetch=False,
+        prefetch=prefetch,
         report_every=100,
     )
     run_stage(stage, resume_from, progress)

@@ -1,0 +1,1 @@
+"""Training from recorded datasets, without a simulator."""

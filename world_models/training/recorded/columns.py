@@ -1,0 +1,101 @@
+"""The columns of a dataset that a task's state model learns from: observations and actions as the task has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from world_models.datasets import Episodes, Role, columns_with
+from world_models.errors import UnknownNameError, UserError, require
+from world_models.tasks import Task
+from world_models.tasks.base import RecordedActions, normalised_actions
+
+SLACK = 1e-3
+"""How far beyond the bounds a recorded action may be, which rounding explains."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns are observations and actions of a task."""
+
+    task: Task
+    observation: tuple[str, ...]
+    """Joined in this order."""
+    action: str
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return [*self.observation, self.action]
+
+    def observations(self, values: dict[str, np.ndarray], lead: int) -> Float[np.ndarray, "*rows observation"]:
+        """The task's observations, float32; the columns' values have `lead` axes before those of one row."""
+        parts = [values[name].reshape(*values[name].shape[:lead], -1) for name in self.observation]
+        return np.concatenate(parts, axis=-1).astype(np.float32)
+
+    def actions(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
+        """The task's actions, float32, of recorded ones with `lead` axes before those of one row.
+
+        Raises UserError for actions outside of the task's bounds.
+        """
+        flat = normalised_actions(self.task, recorded.reshape(-1, *recorded.shape[lead:]))
+        worst = float(np.abs(flat).max()) if flat.size else 0.0
+        require(
+            worst <= 1.0 + SLACK,
+            f"column {self.action!r} has actions {worst:.4g} times as large as task {self.task.name} takes: give data whose "
+            "actions are in the environment's units and bounds.",
+        )
+        return np.clip(flat, -1.0, 1.0).astype(np.float32).reshape(*recorded.shape[:lead], self.task.action_dim)
+
+
+def columns_for(task: Task, data: Episodes, observation: Sequence[str] | None = None, action: str | None = None) -> Columns:
+    """The columns that were named, else those whose role and size fit the task.
+
+    Raises UserError where none fit, naming the dataset's columns and their sizes.
+    """
+    for name in (*(observation or ()), *((action,) if action else ())):
+        if name not in data.columns:
+            raise UnknownNameError(f"column of {data.path}", name, data.columns)
+    seen = tuple(observation or ()) or _observed(task, data)
+    size = sum(_size(data, name) for name in seen)
+    if not seen or size != task.observation_dim:
+        raise UserError(
+            f"{data.path} has no columns for the {task.observation_dim} observed features of task {task.name}: it has "
+            f"{_described(data)}; name them with recorded.observation=[...]."
+        )
+    taken = action or _acted(task, data)
+    return Columns(task, seen, taken)
+
+
+def _observed(task: Task, data: Episodes) -> tuple[str, ...]:
+    """One column of the right size, or all observation columns together."""
+    for role in (Role.OBSERVATION, Role.STATE):
+        names = columns_with(data, role)
+        for name in names:
+            if _size(data, name) == task.observation_dim:
+                return (name,)
+        if names and sum(_size(data, name) for name in names) == task.observation_dim:
+            return tuple(names)
+    return ()
+
+
+def _acted(task: Task, data: Episodes) -> str:
+    names = columns_with(data, Role.ACTION)
+    fitting = [name for name in names if _size(data, name) == task.action_dim or isinstance(task, RecordedActions)]
+    if len(fitting) != 1:
+        raise UserError(
+            f"{data.path} has {len(fitting)} columns for the {task.action_dim} action values of task {task.name}: it has "
+            f"{_described(data)}; name one with recorded.action=NAME."
+        )
+    return fitting[0]
+
+
+def _size(data: Episodes, name: str) -> int:
+    return int(np.prod(data.columns[name].shape, dtype=np.int64))
+
+
+def _described(data: Episodes) -> str:
+    return ", ".join(f"{name} {list(column.shape)}" for name, column in data.columns.items()) or "none"
