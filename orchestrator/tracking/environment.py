@@ -15,8 +15,8 @@ from orchestrator.core.process import host
 from orchestrator.core.provenance import ROOT, device_name, git, git_revision
 from orchestrator.core.secret_scan import publishable_diff
 from orchestrator.core.secrets import Secrets
-from orchestrator.core.surroundings import cpus_here
 from world_models.files.writing import WriteError, write_file
+from world_models.processors import cpus_here
 
 DIFF_LIMIT = 500_000
 """Most characters of a diff that are kept."""
