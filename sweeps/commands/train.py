@@ -13,6 +13,7 @@ resumes where it was.
 examples
   grasp train wall                                      to outputs/models/wall
   grasp train all out=world_models/zoo                  every model that ships with the package
+  grasp train pendulum data=recorded.h5                 from recorded episodes, without a simulator (docs/data.md)
   grasp train push_t train.trajectories=500 out=/tmp/models
 """
 

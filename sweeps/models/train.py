@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sweeps.config.files import groups
 from sweeps.config.outputs import Outputs
 from sweeps.config.plugin_names import name_or_target
 from sweeps.config.schema.configs import TrainConfig
+from sweeps.config.schema.sections import RecordedConfig
 from sweeps.console.terminal import say, show
 from sweeps.models.machine import Machine, machine_of
 from world_models.checkpoints.store import read_card, zoo_names
@@ -30,6 +32,7 @@ from world_models.plugins import Kind
 from world_models.tasks import Task, make_task
 from world_models.training.loop import Progress
 from world_models.training.pixel_settings import PixelTrainSettings
+from world_models.training.recorded.train import RecordedData, train_recorded
 from world_models.training.train import TrainJob as Job
 from world_models.training.train import TrainSettings, train, train_apart
 from world_models.training.train_pixels import train_pixels
@@ -149,8 +152,8 @@ def _train(job: TrainJob, console: Console) -> None:
 
 def _train_on(machine: Machine, job: TrainJob, progress: Progress) -> None:
     """Train a model here, or let a cluster do it: an ensemble of state models by its members, any other model as a whole."""
-    recipe: Callable[..., Path] = train if isinstance(job.settings, TrainSettings) else train_pixels
-    if machine.is_remote and (recipe is train_pixels or job.settings.ensemble == 1):
+    recipe = _recipe(job)
+    if machine.is_remote and (recipe is not train or job.settings.ensemble == 1):
         whole = Job(recipe, job.name, job.task, job.settings, job.folder, machine.allocation, job.data)
         train_apart([whole], machine.pool, lambda _, *said: progress(*said))
         return
@@ -158,6 +161,20 @@ def _train_on(machine: Machine, job: TrainJob, progress: Progress) -> None:
     # This process may lack the cluster's GPUs; its own part of an ensemble is small.
     with (replace(machine.allocation, device="cpu") if machine.is_remote else machine.allocation).used():
         recipe(job.name, job.task, job.settings, job.folder, progress, device, job.data, machine.pool)
+
+
+def _recipe(job: TrainJob) -> Callable[..., Path]:
+    """The training of a model: of states or pictures, and from a simulator or a dataset."""
+    path, chosen = job.config.data, job.config.recorded
+    require(path is not None or chosen == RecordedConfig(), "recorded.* is about a dataset, and none is given: add data=PATH.")
+    if path is None:
+        return train if isinstance(job.settings, TrainSettings) else train_pixels
+    require(
+        isinstance(job.settings, TrainSettings),
+        f"{job.name} is learned from pictures, and only models of states are trained from a dataset: leave data out.",
+    )
+    recorded = RecordedData(path, chosen.kind, chosen.observation, chosen.action, chosen.validation, chosen.seed)
+    return partial(train_recorded, recorded=recorded)
 
 
 def _mapping(value: object) -> dict[str, Any]:

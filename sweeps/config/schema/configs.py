@@ -21,6 +21,7 @@ from sweeps.config.schema.sections import (
     InlineConfig,
     PlannerConfig,
     RayBackendConfig,
+    RecordedConfig,
     Settings,
     TaskConfig,
     TrackingConfig,
@@ -184,6 +185,9 @@ class TrainConfig:
     """Threads of each process; none: an even share of the processors that may be used."""
     precision: Annotated[str, one_of("precision", PRECISIONS)] = "highest"
     backend: BackendConfig = field(default_factory=InlineConfig)
+    data: Annotated[str | None, text("dataset", "pusht_expert.h5", null=True)] = None
+    """A recorded dataset to learn from; None: data are collected in the simulator."""
+    recorded: RecordedConfig = field(default_factory=RecordedConfig)
     world_model: WorldModelConfig
 
 

@@ -129,6 +129,21 @@ class ArtifactsConfig:
 
 
 @dataclass(frozen=True)
+class RecordedConfig:
+    """How a recorded dataset is used in training."""
+
+    __pydantic_config__ = STRICT
+    kind: Annotated[str | None, text("kind of dataset", "hdf5", null=True)] = None
+    """None: found by its content."""
+    observation: Annotated[tuple[str, ...], texts("column", null=True)] = ()
+    """Columns that make up the observation; none: found by role and size."""
+    action: Annotated[str | None, text("column", "action", null=True)] = None
+    validation: Annotated[float, number(0, 0.9, example="0.1", what="share of the episodes")] = 0.1
+    seed: Annotated[int, whole(0)] = 0
+    """Seed of the split."""
+
+
+@dataclass(frozen=True)
 class ModelTaskConfig:
     """The task that a world model learns."""
 

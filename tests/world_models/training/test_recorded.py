@@ -89,7 +89,7 @@ def test_a_model_is_learned_without_a_simulator_and_its_card_says_from_what(
 ) -> None:
     task = make_task("wall")
     monkeypatch.setattr(type(task), "simulate", lambda *_: pytest.fail("the simulator ran"))
-    folder = train_recorded("w", task, SETTINGS, RecordedData(str(wall[0])), tmp_path / "w")
+    folder = train_recorded("w", task, SETTINGS, tmp_path / "w", recorded=RecordedData(str(wall[0])))
     card, _ = read_card(str(folder))
     assert card["dynamics"] == task.dynamics
     assert card["data"]["digest"] == open_dataset(str(wall[0])).digest()
@@ -107,10 +107,10 @@ def test_an_interrupted_training_ends_in_the_same_weights(wall: tuple[Path, np.n
         if done >= total:
             raise KeyboardInterrupt
 
-    whole = train_recorded("w", task, quick, data, tmp_path / "whole")
+    whole = train_recorded("w", task, quick, tmp_path / "whole", recorded=data)
     with pytest.raises(KeyboardInterrupt):
-        train_recorded("w", task, quick, data, tmp_path / "cut", progress=stop)
-    again = train_recorded("w", task, quick, data, tmp_path / "cut")
+        train_recorded("w", task, quick, tmp_path / "cut", progress=stop, recorded=data)
+    again = train_recorded("w", task, quick, tmp_path / "cut", recorded=data)
     assert (whole / "model.safetensors").read_bytes() == (again / "model.safetensors").read_bytes()
 
 

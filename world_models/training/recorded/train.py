@@ -19,6 +19,7 @@ from world_models.training.assess import goal_cost_rank_correlation, goal_weight
 from world_models.training.data import Dataset
 from world_models.training.fit_states import WindowBatch, fit_batches, scaled_model
 from world_models.training.loop import Progress
+from world_models.training.machine.pools import Pool
 from world_models.training.recorded.columns import Columns, columns_for
 from world_models.training.recorded.source import Source
 from world_models.training.train import TrainSettings
@@ -49,15 +50,19 @@ def train_recorded(
     name: str,
     task: Task,
     settings: TrainSettings,
-    recorded: RecordedData,
     out: Path,
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
+    data_folder: Path | None = None,
+    pool: Pool | None = None,
+    *,
+    recorded: RecordedData,
 ) -> Path:
     """Train the world model `name` of `task` from a dataset into the checkpoint folder `out` and return it.
 
     Observations and actions come from the dataset alone; the task tells their sizes, units and success test. An interrupted
-    run resumes where it last saved. Raises UserError for a dataset that does not fit, and for an ensemble.
+    run resumes where it last saved. Nothing is collected, so `data_folder` and `pool`, which every recipe of training takes,
+    are not used. Raises UserError for a dataset that does not fit, and for an ensemble.
     """
     require(settings.ensemble == 1, f"an ensemble of {settings.ensemble} is not trained from data: set train.ensemble=1.")
     out.mkdir(parents=True, exist_ok=True)
