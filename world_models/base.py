@@ -243,6 +243,50 @@ class LiftedModel(Protocol):
         ...
 
 
+@runtime_checkable
+class CarryingModel(Protocol):
+    """A world model whose states carry more than goal costs judge: a recurrent model's memory, an ensemble's disagreement."""
+
+    def adapt_goal_cost(self, base: GoalCost) -> GoalCost:
+        """A goal cost of this model's states, from one of the part that is judged."""
+        ...
+
+
+def adapted_goal_cost(model: WorldModel, base: GoalCost) -> GoalCost:
+    """A goal cost of a model's states from one of the part that is judged, which for most models is all of a state."""
+    return model.adapt_goal_cost(base) if isinstance(model, CarryingModel) else base
+
+
+@runtime_checkable
+class RememberingModel(Protocol):
+    """A world model whose states remember more than the last h observations show, such as a recurrent one's."""
+
+    def observed(
+        self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"], seen: Float[Tensor, "n *state"]
+    ) -> Float[Tensor, "n *state"]:
+        """The state after a window, given the encoding `seen` of what was observed then."""
+        ...
+
+
+def remembered(
+    model: WorldModel, encoded: Float[Tensor, "batch length *state"], actions: Float[Tensor, "batch past action"]
+) -> Float[Tensor, "batch length *state"]:
+    """The states along a path of encoded observations and the actions between them: those with the model's memory of it.
+
+    For a model that is not a `RememberingModel` they are the encoded ones.
+    """
+    if not isinstance(model, RememberingModel):
+        return encoded
+    context = Context.at(model, encoded[:, 0])
+    states, past = context.states, context.actions
+    found = [encoded[:, 0]]
+    for t in range(actions.shape[1]):
+        window = torch.cat([past, actions[:, t : t + 1]], 1)
+        found.append(model.observed(states, window, encoded[:, t + 1]))
+        states, past = torch.cat([states[:, 1:], found[-1].unsqueeze(1)], 1), window[:, 1:]
+    return torch.stack(found, 1)
+
+
 def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:
     """All windows of h consecutive entries along time, `length - h + 1` of them."""
     if h == 1:

@@ -60,14 +60,23 @@ class Sensors:
     def encode(
         self, model: WorldModel, task: Task, states: Float[np.ndarray, "n simulator_state"]
     ) -> Float[Tensor, "n *state"]:
-        """Model states of simulator states, without gradients and in full precision, because planners start from them."""
+        """Model states of simulator states, without gradients and in full precision, because planners start from them.
+
+        Raises UserError for a model that makes states of another shape or type than it says.
+        """
         at_once = len(states) if self.kind == "state" else PICTURES_AT_ONCE
         with torch.no_grad(), matmul_precision("highest", model.device):
             parts = [
                 model.encode(self.observe(task, states[first : first + at_once], model.device, model.dtype))
                 for first in range(0, len(states), max(at_once, 1))
             ]
-        return torch.cat(parts)
+        encoded, shape = torch.cat(parts), (len(states), *model.state_shape)
+        require(
+            tuple(encoded.shape) == shape and encoded.dtype == model.dtype,
+            f"{type(model).__name__} encodes states {tuple(encoded.shape)} in {encoded.dtype}, not {shape} in {model.dtype}: "
+            f"let its state_shape and dtype fit what it makes of observations of task {task.name!r}.",
+        )
+        return encoded
 
     def check(self, task: Task, name: object) -> None:
         """Raise UserError unless the task has the images and proprioception that the model called `name` takes."""

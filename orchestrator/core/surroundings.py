@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import os
 import re
-import sys
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
+
+from world_models.processors import allowed_cpus, cpus_here
 
 KEPT_FOR_MLFLOW = (
     *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_AUTH"),
@@ -50,7 +50,7 @@ def settle(environment: MutableMapping[str, str]) -> None:
     for name in _TEMPORARY:
         if name in environment and not _is_usable(environment[name]):
             del environment[name]
-    if cpus_here() < _allowed():
+    if cpus_here() < allowed_cpus():
         environment.setdefault("OMP_NUM_THREADS", str(cpus_here()))
     if "OMP_WAIT_POLICY" not in environment:
         # Threads that wait for each other in long loops take the processors from those that they wait for.
@@ -70,30 +70,6 @@ def environment_of_children(variables: Mapping[str, str] | None = None) -> dict[
     environment = dict(os.environ)
     settle(environment)
     return environment | dict(variables or {})
-
-
-def cpus_here(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Number of processors that this process may use: by its affinity, its container's quota and its Slurm task's share."""
-    limits = [_allowed(), *_quota(control_groups)]
-    share = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    if share.isdecimal():
-        limits.append(int(share))
-    return max(1, min(limits))
-
-
-def _allowed() -> int:
-    """Processors that this process may be put on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _quota(control_groups: Path) -> Iterator[int]:
-    """Processors that a container may use, by its control group of version 2 or 1; none without a limit."""
-    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        with suppress(OSError, ValueError):
-            text = " ".join((control_groups / file).read_text(encoding="ascii") for file in files)
-            quota, period = map(int, text.split())
-            if quota > 0 and period > 0:
-                yield math.ceil(quota / period)
 
 
 def _is_count(text: str) -> bool:

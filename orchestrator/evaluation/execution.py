@@ -18,7 +18,7 @@ from torch import Tensor
 from orchestrator.evaluation.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
 from planners.search.initialisers import linear
-from world_models.base import Context, WorldModel, rollout
+from world_models.base import Context, RememberingModel, WorldModel, remembered, rollout
 from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 
@@ -148,9 +148,13 @@ def _context(
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
 ) -> Context:
-    """The last `history` states, a model step apart, and the actions between them; before the start everything stood still."""
+    """The last `history` states, a model step apart, and the actions between them; before the start everything stood still.
+
+    A model that remembers more than those sees everything since the start.
+    """
     model = loaded.model
-    seen = states[:, :: task.action_block][:, -model.history :]
+    whole = states[:, :: task.action_block]
+    seen = whole if isinstance(model, RememberingModel) else whole[:, -model.history :]
     batch, known = seen.shape[:2]
     encoded = loaded.sensors.encode(model, task, seen.reshape(batch * known, -1)).unflatten(0, (batch, known))
     still = Context.at(model, encoded[:, 0])
@@ -158,7 +162,12 @@ def _context(
         return still
     taken = actions.reshape(batch, -1, model.action_dim)[:, 1 - known :]
     past = torch.as_tensor(taken, dtype=model.dtype, device=model.device)
-    return Context(torch.cat([still.states[:, known:], encoded], 1), torch.cat([still.actions[:, known - 1 :], past], 1))
+    with torch.no_grad():
+        path = remembered(model, encoded, past)
+    return Context(
+        torch.cat([still.states, path[:, 1:]], 1)[:, -model.history :],
+        torch.cat([still.actions, past], 1)[:, past.shape[1] :],
+    )
 
 
 def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblems) -> Start:

@@ -15,8 +15,8 @@ from orchestrator.core.process import host
 from orchestrator.core.provenance import ROOT, device_name, git_revision
 from orchestrator.core.repositories import diff_of, repositories
 from orchestrator.core.secrets import Secrets
-from orchestrator.core.surroundings import cpus_here
 from world_models.files.writing import WriteError, write_file
+from world_models.processors import cpus_here
 
 
 def write_environment(folder: Path, command: str) -> list[Path]:

@@ -16,7 +16,6 @@ from orchestrator.core.batch import Batch
 from orchestrator.core.process import host
 from orchestrator.core.provenance import Provenance
 from orchestrator.core.secrets import one_line
-from orchestrator.core.surroundings import cpus_here
 from orchestrator.evaluation.results import BatchFailure, failed_batch
 from orchestrator.ledger.records import CellResult
 from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
@@ -24,6 +23,7 @@ from orchestrator.workers.devices import check_device, device_memory, is_broken,
 from orchestrator.workers.evaluator import BatchResult, Evaluator
 from planners import PlannerMemoryError
 from world_models.errors import UserError
+from world_models.processors import cpus_here
 
 _log = logging.getLogger(__name__)
 

@@ -23,9 +23,10 @@ from ray._raylet import AuthenticationTokenLoader, Config  # pyright: ignore[rep
 
 from orchestrator.core.provenance import ROOT
 from orchestrator.core.secrets import one_line
-from orchestrator.core.surroundings import cpus_here, environment_of_children
+from orchestrator.core.surroundings import environment_of_children
 from world_models.errors import UserError
 from world_models.files.names import inside
+from world_models.processors import cpus_here
 
 _OBJECT_STORE = 256 * 1024**2
 """Size of Ray's object store in bytes: results and artifacts are small."""

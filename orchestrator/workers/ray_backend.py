@@ -20,7 +20,6 @@ import ray.exceptions
 from orchestrator.artifacts.drawing import Drawn
 from orchestrator.core.batch import Assignment
 from orchestrator.core.secrets import one_line
-from orchestrator.core.surroundings import cpus_here
 from orchestrator.evaluation.results import BatchFailure
 from orchestrator.scheduling.scheduler import AvailableWorker, Scheduler
 from orchestrator.workers.backend import MakeEvaluator, WorkerView
@@ -39,6 +38,7 @@ from orchestrator.workers.ray_cluster import (
     wanted,
 )
 from world_models.errors import UserError
+from world_models.processors import cpus_here
 
 __all__ = ["RayBackend", "RayConfig"]
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from orchestrator.core.messages import mask_token
@@ -21,17 +22,21 @@ from sweeps.config.outputs import Outputs
 from sweeps.config.plugin_names import name_or_target
 from sweeps.config.schema.configs import TrainConfig
 from sweeps.console.terminal import say, show
+from sweeps.models.machine import Machine, machine_of
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.files.names import inside
 from world_models.plugins import Kind
 from world_models.tasks import Task, make_task
+from world_models.training.loop import Progress
 from world_models.training.pixel_settings import PixelTrainSettings
-from world_models.training.train import TrainSettings, train
+from world_models.training.train import TrainJob as Job
+from world_models.training.train import TrainSettings, train, train_apart
 from world_models.training.train_pixels import train_pixels
 
 STEPS = ("1", "10", "20", "50", "100")
 """Columns of the open-loop error: environment steps."""
+_log = logging.getLogger(__name__)
 
 
 def models(console: Console, paths: Sequence[str] = ()) -> int:
@@ -84,6 +89,8 @@ class TrainJob:
     settings: TrainSettings | PixelTrainSettings
     folder: Path
     data: Path
+    config: TrainConfig
+    """Where it is trained, and with what."""
 
 
 def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
@@ -97,6 +104,7 @@ def _read(name: str, overrides: Sequence[str], conf: Path | None) -> TrainJob:
         _settings(model.kind, model.train),
         inside(config.out or outputs.models, model.name),
         outputs.data,
+        config,
     )
 
 
@@ -117,7 +125,7 @@ def _train(job: TrainJob, console: Console) -> None:
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with ProgressBar(*columns, console=console, disable=not console.is_terminal) as bar:
         handle = bar.add_task(job.name, total=None)
         reported: set[tuple[str, int]] = set()
 
@@ -130,11 +138,22 @@ def _train(job: TrainJob, console: Console) -> None:
                 reported.add(tenth)
                 say(console, f"{job.name}: {stage} {done}/{total}{shown}")
 
-        if isinstance(job.settings, TrainSettings):
-            train(job.name, job.task, job.settings, job.folder, progress, data_folder=job.data)
-        else:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            train_pixels(job.name, job.task, job.settings, job.folder, progress, device, job.data)
+        with machine_of(job.config, job.settings.ensemble) as machine:
+            _log.info("training %s %s", job.name, machine.words)
+            _train_on(machine, job, progress)
+
+
+def _train_on(machine: Machine, job: TrainJob, progress: Progress) -> None:
+    """Train a model here, or let a cluster do it: an ensemble of state models by its members, any other model as a whole."""
+    recipe: Callable[..., Path] = train if isinstance(job.settings, TrainSettings) else train_pixels
+    if machine.is_remote and (recipe is train_pixels or job.settings.ensemble == 1):
+        whole = Job(recipe, job.name, job.task, job.settings, job.folder, machine.allocation, job.data)
+        train_apart([whole], machine.pool, lambda _, *said: progress(*said))
+        return
+    device = str(machine.allocation.place)
+    # This process may lack the cluster's GPUs; its own part of an ensemble is small.
+    with (replace(machine.allocation, device="cpu") if machine.is_remote else machine.allocation).used():
+        recipe(job.name, job.task, job.settings, job.folder, progress, device, job.data, machine.pool)
 
 
 def _mapping(value: object) -> dict[str, Any]:

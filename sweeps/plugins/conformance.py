@@ -5,17 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from planners import planner_kind
 from planners.settings import Scalar
 from planners.testing import ON_EVERY_WORLD, PLANNER_CHECKS, WORLDS, PlannerCase
 from world_models.base import WorldModel
+from world_models.checkpoints.exported.model import exported_parts, read_exported
+from world_models.checkpoints.foreign_models import moved
 from world_models.checkpoints.plugin_models import plugin_goal_cost, plugin_parts
 from world_models.errors import UserError, require
+from world_models.models.ensemble import Ensemble
+from world_models.models.recurrent import HiddenState
 from world_models.parts import Parts
 from world_models.plugins import PLUGINS, Kind, Plugin
 from world_models.tasks import make_task
@@ -122,7 +126,18 @@ def _planner_checks(name: str, asked: Asked) -> Iterator[Check]:
 
 
 def _model_checks(name: str, asked: Asked) -> Iterator[Check]:
-    case = ModelCase(lambda dtype: _model(name, dtype), _observe(plugin_parts(name), asked))
+    return _checks_of_parts(f"world model {name!r}", lambda: plugin_parts(name), asked)
+
+
+def archive_verdicts(path: Path, asked: Asked) -> Iterator[Verdict]:
+    """The verdict on each promise of a model in an archive. Raises UserError for one that cannot be loaded."""
+    files = read_exported(path)
+    for promise, check in _checks_of_parts(f"world model {path}", lambda: exported_parts(files), asked):
+        yield Verdict(promise, _fault(check))
+
+
+def _checks_of_parts(what: str, make: Callable[[], Parts], asked: Asked) -> Iterator[Check]:
+    case = ModelCase(lambda dtype: moved(what, make(), "cpu", dtype).model, _observe(make(), asked))
     return ((_promise(check), lambda check=check: check(case)) for check in MODEL_CHECKS)
 
 
@@ -131,16 +146,17 @@ def _goal_cost_checks(name: str, asked: Asked) -> Iterator[Check]:
     return ((_promise(check), lambda check=check: check(case)) for check in GOAL_COST_CHECKS)
 
 
-def _model(name: str, dtype: torch.dtype) -> WorldModel:
-    model = plugin_parts(name).model
-    return model.to(dtype).requires_grad_(False).eval() if isinstance(model, nn.Module) else model
-
-
 def _observe(parts: Parts, asked: Asked) -> Observe:
     if parts.sensors.kind == "pixels":
         return pixel_observations(parts.sensors.size, parts.sensors.proprioception)
-    shape = parts.model.state_shape
-    return vectors(asked.observation or torch.Size(shape).numel())
+    return vectors(asked.observation or _features(parts.model))
+
+
+def _features(model: WorldModel) -> int:
+    """The likely number of observed features: those of a state, without what our own wrappers add to it."""
+    if isinstance(model, Ensemble):
+        return _features(model.models[0])
+    return model.features if isinstance(model, HiddenState) else torch.Size(model.state_shape).numel()
 
 
 def _parameters(value: Any) -> list[inspect.Parameter]:

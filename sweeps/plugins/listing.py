@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,7 +13,8 @@ from rich.table import Table
 from orchestrator.core.messages import visible
 from sweeps.config.plugin_names import OURS, admitted, refuse_clash
 from sweeps.console.terminal import say, show
-from sweeps.plugins.conformance import Asked, Verdict, plugin_of, verdicts
+from sweeps.plugins.conformance import Asked, Verdict, archive_verdicts, plugin_of, verdicts
+from world_models.checkpoints.exported.archive import is_archive
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.plugins import PLUGINS, Kind
 
@@ -59,6 +61,9 @@ def check_plugin(text: str, settings: Mapping[str, object], console: Console) ->
     given = dict(settings)
     kind = _kind(given.pop("kind", None))
     asked = Asked(given, _count("horizon", given.pop("horizon", 20)), _optional("observation", given.pop("observation", None)))
+    if is_archive(text):
+        say(console, f"world model {text}")
+        return _printed(archive_verdicts(Path(text), asked), console)
     names = {admitted(each, text, None) for each in ([kind] if kind is not None else list(Kind))}
     found, plugin = plugin_of(kind, text, names.pop())
     say(console, f"{found.value} {plugin.name} of {plugin.home}, code {plugin.code}")

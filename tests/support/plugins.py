@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from world_models.plugins import PLUGINS
+import pytest
+
+from world_models.checkpoints.store import LoadedModel, load
+from world_models.plugins import PLUGINS, Kind
 
 GLIDER = Path(__file__).parents[2] / "examples" / "outside" / "glider"
 """The package of a user's own that ships as an example."""
+OWN_MODELS = Path(__file__).parents[2] / "examples" / "own_models"
+"""Files with a world model of a user's own."""
 
 
 @contextmanager
@@ -31,3 +36,13 @@ def clean_plugins() -> Iterator[None]:
 
 CLIMBING = (GLIDER / "planners.py").read_text(encoding="utf-8")
 """The source of a planner of a user's own."""
+
+
+@contextmanager
+def own_model(target: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedModel]:
+    """A model of `examples/own_models`, named by its path, with the example's task beside it."""
+    with clean_plugins():
+        monkeypatch.syspath_prepend(str(GLIDER.parent))
+        PLUGINS.admit(Kind.TASK, "glider.tasks:Glide")
+        name = PLUGINS.admit(Kind.WORLD_MODEL, f"{OWN_MODELS / target}").text
+        yield load(name)

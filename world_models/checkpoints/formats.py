@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from world_models.checkpoints.exported.model import EXPORTED
 from world_models.checkpoints.plugin_models import PLUGIN
 from world_models.errors import UnknownNameError
 from world_models.parts import ENSEMBLE, PREFIX, Card, Parts, Tensors, model_config
@@ -35,6 +36,9 @@ FORMATS: Mapping[str, Format] = {
 }
 """Formats by their names on cards."""
 
+OUTSIDE: Mapping[str, int] = {PLUGIN: 1, EXPORTED: 1}
+"""Loader versions of the formats of models that are in no checkpoint of ours."""
+
 
 def assemble(card: Card, tensors: Tensors) -> Parts:
     """The parts of a checkpoint of any known format.
@@ -61,8 +65,8 @@ def loader_version(card: Card) -> int:
 
     Raises UnknownNameError for a format that is not known.
     """
-    if card.get("format") == PLUGIN:
-        return 1
+    if (outside := OUTSIDE.get(str(card.get("format")))) is not None:
+        return outside
     name = known_format(card)
     own = FORMATS[name].version
     return own + loader_version(model_config(card)["member"]) - 1 if name == ENSEMBLE else own

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import save as serialise_tensors
 from torch import nn
 
-from world_models.base import GoalCost, SquaredDistance, WorldModel
+from world_models.base import GoalCost, SquaredDistance, WorldModel, adapted_goal_cost
+from world_models.checkpoints.foreign_models import check_weights, first_line
 from world_models.errors import UnknownNameError, UserError, require
+from world_models.models.ensemble import Ensemble
 from world_models.parts import PREFIX, Parts
 from world_models.plugins import PLUGINS, Kind, Plugin, is_target, require_members
 
@@ -48,14 +50,28 @@ def make_parts(plugin: Plugin) -> Parts:
     try:
         made = plugin.value()
     except Exception as error:
-        raise UserError(f"{what} cannot be made ({_first_line(error)}): mend it.") from error
+        raise UserError(f"{what} cannot be made ({first_line(error)}): mend it.") from error
     require_members(what, made.model if isinstance(made, Parts) else made, WorldModel)
-    return made if isinstance(made, Parts) else Parts(made, {"state": SquaredDistance()}, "state", None)
+    parts = (
+        made if isinstance(made, Parts) else Parts(made, {"state": adapted_goal_cost(made, SquaredDistance())}, "state", None)
+    )
+    check_weights(what, parts)
+    return parts
 
 
 def plugin_parts(name: str) -> Parts:
-    """A new model of a plug-in's name, which is known."""
-    return make_parts(PLUGINS.demand(Kind.WORLD_MODEL, name, ()))
+    """A new model of a plug-in's name, which is known.
+
+    Raises UserError for one whose weights are not those of the model that `find_plugin_model` has described.
+    """
+    plugin = PLUGINS.demand(Kind.WORLD_MODEL, name, ())
+    parts = make_parts(plugin)
+    require(
+        _digest(plugin, parts) == _described(plugin).digest,
+        f"world model {plugin.name!r} of {plugin.home} has other weights each time it is made: load them from a file, or draw "
+        "them from a torch.Generator with a fixed seed.",
+    )
+    return parts
 
 
 def plugin_goal_cost(name: str, known: Iterable[str], model: object = None) -> GoalCost:
@@ -86,6 +102,7 @@ def _described(plugin: Plugin) -> PluginModel:
         "goal_costs": sorted(parts.goal_costs),
         "goal_cost": parts.default_goal_cost,
         "sensors": parts.sensors.as_card(),
+        "ensemble": isinstance(model, Ensemble),
         "plugin": {"home": plugin.home, "code": plugin.code},
     }
     return PluginModel(parts, card, _digest(plugin, parts))
@@ -102,7 +119,3 @@ def _digest(plugin: Plugin, parts: Parts) -> str:
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     """Parameters and buffers on the CPU, each with memory of its own, as files need them."""
     return {name: value.detach().cpu().clone().contiguous() for name, value in module.state_dict().items()}
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300]

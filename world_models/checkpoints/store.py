@@ -15,8 +15,11 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
 
-from world_models.base import Decode, GoalCost, WorldModel
-from world_models.checkpoints.formats import assemble, known_format
+from world_models.base import Decode, GoalCost, WorldModel, adapted_goal_cost
+from world_models.checkpoints.exported.archive import is_archive
+from world_models.checkpoints.exported.model import exported_parts, read_exported
+from world_models.checkpoints.foreign_models import moved
+from world_models.checkpoints.formats import OUTSIDE, assemble, known_format
 from world_models.checkpoints.plugin_models import PLUGIN, PluginModel, find_plugin_model, plugin_goal_cost, plugin_parts
 from world_models.errors import UserError
 from world_models.files.reading import read_json
@@ -64,7 +67,10 @@ class LoadedModel:
         Raises UnknownNameError for a goal cost that nobody has, UserError for a `disagreement` if it is not an ensemble.
         """
         check_goal_cost(self.card, name, disagreement)
-        selected = self.goal_cost if name is None else self.goal_costs.get(name) or plugin_goal_cost(name, self.goal_costs)
+        selected = self.goal_cost if name is None else self.goal_costs.get(name)
+        if selected is None:
+            assert name is not None
+            selected = adapted_goal_cost(self.model, plugin_goal_cost(name, self.goal_costs))
         if isinstance(selected, nn.Module):
             selected.to(device=self.model.device, dtype=self.model.dtype).requires_grad_(False).eval()
         return replace(self, goal_cost=priced(selected, disagreement) if disagreement else selected)
@@ -90,6 +96,9 @@ def resolve(name_or_path: str) -> Path:
 
 def read_card(name_or_path: str) -> tuple[Mapping[str, object], str]:
     """Card and content digest, without building the model (the driver needs them for cell ids); a plug-in's is built."""
+    if is_archive(name_or_path):
+        files = read_exported(Path(name_or_path))
+        return files.card, files.digest
     if (plugin := _plugin_of(name_or_path)) is not None:
         return plugin.card, plugin.digest
     folder = resolve(name_or_path)
@@ -123,10 +132,18 @@ def content_digest(card: Mapping[str, object], weights: bytes) -> str:
 
 
 def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Load a checkpoint, or make a plug-in's model; raises UserError for an unknown name, or a truncated or foreign file."""
+    """Load a checkpoint or an archive, or make a plug-in's model.
+
+    Raises UserError for an unknown name, a truncated or foreign file, and a plug-in's or archive's model that cannot be moved.
+    """
+    if is_archive(name_or_path):
+        files = read_exported(Path(name_or_path))
+        parts = moved(f"world model {name_or_path}", exported_parts(files), device, dtype)
+        return _loaded(files.path.stem, parts, files.card, files.digest)
     card, digest = read_card(name_or_path)
     if card["format"] == PLUGIN:
-        return _ready(name_or_path, plugin_parts(name_or_path), card, digest, device, dtype)
+        parts = moved(f"world model {name_or_path!r}", plugin_parts(name_or_path), device, dtype)
+        return _loaded(name_or_path, parts, card, digest)
     folder = resolve(name_or_path)
     try:
         parts = assemble(card, parse_tensors(_read_weights(folder)))
@@ -135,15 +152,12 @@ def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dty
         raise UserError(
             f"{folder / 'model.safetensors'} is truncated or does not fit its card ({reason}): copy it again."
         ) from error
-    return _ready(folder.name, parts, card, digest, device, dtype)
-
-
-def _ready(
-    name: str, parts: Parts, card: Mapping[str, object], digest: str, device: torch.device | str, dtype: torch.dtype
-) -> LoadedModel:
-    """The parts on a device, without gradients."""
     for module in parts.modules():
         module.to(device=device, dtype=dtype).requires_grad_(False).eval()
+    return _loaded(folder.name, parts, card, digest)
+
+
+def _loaded(name: str, parts: Parts, card: Mapping[str, object], digest: str) -> LoadedModel:
     goal_cost = parts.goal_costs[parts.default_goal_cost]
     return LoadedModel(name, parts.model, goal_cost, parts.decode, card, digest, parts.sensors, parts.goal_costs)
 
@@ -207,7 +221,7 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
     if name is not None and name not in known:
         plugin_goal_cost(name, known, card.get("name"))
     check_price(disagreement)
-    if disagreement != 0.0 and card.get("format") != ENSEMBLE:
+    if disagreement != 0.0 and card.get("format") != ENSEMBLE and not card.get("ensemble"):
         raise UserError(
             f"disagreement {disagreement:g} needs an ensemble, and world model {card.get('name')!r} is not one: train one with "
             "train.ensemble=5, or leave it out."
@@ -217,7 +231,7 @@ def check_goal_cost(card: Mapping[str, object], name: str | None, disagreement: 
 def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action_size: int) -> None:
     """Raise UserError unless a model's card fits a task's dynamics and model-step action size.
 
-    Of a plug-in's model only the action size is known.
+    Of a plug-in's model, or an archive's, only the action size is known.
     """
     config = card["model"]
     assert isinstance(config, Mapping)
@@ -229,7 +243,7 @@ def check_fit(card: Mapping[str, object], dynamics: Mapping[str, object], action
             "(action size x action_block): choose the model that was trained on this task."
         )
     trained = card.get("dynamics")
-    if card["format"] != PLUGIN and trained != dict(dynamics):
+    if card["format"] not in OUTSIDE and trained != dict(dynamics):
         raise UserError(
             f"world model {name!r} was trained on {_words(trained)}, not on {_words(dynamics)}: "
             "choose the task settings that it was trained on, or train a model."

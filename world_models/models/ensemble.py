@@ -24,6 +24,7 @@ from world_models.base import (
     QuadraticCost,
     Vjp,
     WorldModel,
+    adapted_goal_cost,
     serial_rollout,
     step_pullback,
     step_vjp,
@@ -121,6 +122,10 @@ class Ensemble(nn.Module):
         seen = self.member_states(states)
         predictions = torch.stack([model.step(seen, actions).flatten(1) for model in self.models])
         return _combine(predictions, states[:, -1, -1], self.change_scale).states
+
+    def adapt_goal_cost(self, base: GoalCost) -> EnsembleCost:
+        """A goal cost of members' states as one of the ensemble's."""
+        return ensemble_cost(adapted_goal_cost(self.models[0], base), self.member_shape)
 
     def step_pullback(
         self, states: Float[Tensor, "n h features"], actions: Float[Tensor, "n h action"]

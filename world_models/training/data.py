@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from jaxtyping import Float
 from world_models.errors import UserError
 from world_models.files.names import inside
 from world_models.files.writing import whole_file
+from world_models.processors import cpus_here
 from world_models.tasks import Task
+from world_models.training.machine.pools import received, sent
 
 CHUNK = 50
 """Trajectories drawn by one random generator, so that the data do not depend on the number of processes."""
@@ -80,12 +81,16 @@ class Dataset:
 def collect(
     task: Task, trajectories: int, length: int, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> Dataset:
-    """Run the task's training behaviour in its simulator, on all cores; the result depends only on the arguments."""
+    """Run the task's training behaviour in its simulator, on all processors that this process may use.
+
+    The result depends only on the arguments. Raises UserError for a task that cannot be sent to other processes.
+    """
     chunks = range(-(-trajectories // CHUNK))
     sizes = [min(CHUNK, trajectories - CHUNK * chunk) for chunk in chunks]
     parts = []
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        runs = pool.map(_run, [task] * len(sizes), sizes, [length] * len(sizes), [(seed, chunk) for chunk in chunks])
+    content = sent(task, f"task {task.name!r}")
+    with ProcessPoolExecutor(min(cpus_here(), len(sizes)), mp_context=get_context("spawn")) as pool:
+        runs = pool.map(_run, [content] * len(sizes), sizes, [length] * len(sizes), [(seed, chunk) for chunk in chunks])
         for part in runs:
             parts.append(part)
             if progress is not None:
@@ -107,8 +112,9 @@ def collect_cached(
 
 
 def _run(
-    task: Task, count: int, length: int, seed: tuple[int, int]
+    content: bytes, count: int, length: int, seed: tuple[int, int]
 ) -> tuple[Float[np.ndarray, "count time_plus_one observation"], Float[np.ndarray, "count time action"]]:
+    task: Task = received(content)
     states, actions = task.sample(np.random.default_rng([*seed, 0xDA7A]), count, length)
     return task.observe(states).astype(np.float32), actions.astype(np.float32)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,9 +23,11 @@ from torch import Tensor
 
 from world_models.errors import UserError, require
 from world_models.files.writing import whole_file
+from world_models.processors import cpus_here
 from world_models.tasks import Task
 from world_models.tasks.base import Visible
 from world_models.training.data import CHUNK
+from world_models.training.machine.pools import received, sent
 
 LARGEST = 256
 """Largest side of an image, px: a pixel's index has to fit 16 bits."""
@@ -136,7 +137,7 @@ def collect_frames(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> Frames:
-    """Run and render the task's training behaviour on all cores; cached in `folder` under a name derived from the arguments."""
+    """Run and render the task's training behaviour; cached in `folder` under a name derived from the arguments."""
     seen = visible(task)
     require(0 < size <= LARGEST, f"image size {size} must be between 1 and {LARGEST} px.")
     key = json.dumps([dict(task.dynamics), trajectories, length, seed, size, "frames"], sort_keys=True, default=str)
@@ -170,9 +171,10 @@ def _collect(
     background = background_of(task, size)
     count = len(sizes)
     parts: list[Frames] = []
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    content = sent(task, f"task {task.name!r}")
+    with ProcessPoolExecutor(min(cpus_here(), count), mp_context=get_context("spawn")) as pool:
         seeds = [(seed, chunk) for chunk in range(count)]
-        for part in pool.map(_run, [task] * count, sizes, [length] * count, seeds, [background] * count):
+        for part in pool.map(_run, [content] * count, sizes, [length] * count, seeds, [background] * count):
             parts.append(part)
             if progress is not None:
                 progress(len(parts), count)
@@ -188,7 +190,8 @@ def _collect(
     )
 
 
-def _run(task: VisibleTask, count: int, length: int, seed: tuple[int, int], background: UInt8[np.ndarray, "area 3"]) -> Frames:
+def _run(content: bytes, count: int, length: int, seed: tuple[int, int], background: UInt8[np.ndarray, "area 3"]) -> Frames:
+    task: VisibleTask = received(content)
     # The same generator as in data.py: state models and pixel models of a task learn from the same behaviour.
     states, actions = task.sample(np.random.default_rng([*seed, 0xDA7A]), count, length)
     flat = states.reshape(-1, states.shape[2])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import torch
 
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
 from world_models.errors import require
+from world_models.files.names import inside
+from world_models.files.writing import write_file
 from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.parts import Parts
 from world_models.tasks import Task
@@ -21,6 +25,8 @@ from world_models.training.assess import goal_cost_rank_correlation, goal_weight
 from world_models.training.data import Dataset, collect_cached
 from world_models.training.fit_states import FitSettings, fit, new_model
 from world_models.training.loop import Progress
+from world_models.training.machine.allocation import Allocation
+from world_models.training.machine.pools import Pool, Report, Series
 from world_models.training.settings_of import settings_of
 
 HELD_OUT_SEED = 1_000_003
@@ -77,22 +83,20 @@ def train(
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
     data_folder: Path | None = None,
+    pool: Pool | None = None,
 ) -> Path:
     """Train the world model `name` of `task` into the checkpoint folder `out` and return it.
 
     An interrupted run resumes where it last saved (`out/resume.pt`). `progress(stage, done, total, loss)` is called now
-    and then.
+    and then. The members of an ensemble are trained by `pool`, without which they are trained here, one after another.
     """
     if settings.ensemble > 1:
-        return _train_ensemble(name, task, settings, out, progress, device, data_folder or out.parent / "data")
+        folder = data_folder or out.parent / "data"
+        return _train_ensemble(name, task, settings, out, progress, device, folder, pool or Series())
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     folder = data_folder or out.parent / "data"
-
-    def collected(done: int, total: int) -> None:
-        if progress is not None:
-            progress("collect", done, total, float("nan"))
-
+    collected = _collected(progress)
     data = collect_cached(task, settings.trajectories, settings.length, settings.data_seed, folder, collected)
     held_out = held_out_data(task, folder, collected)
     collect_seconds = time.monotonic() - started
@@ -125,16 +129,22 @@ def _train_ensemble(
     progress: Progress | None,
     device: torch.device | str,
     data_folder: Path,
+    pool: Pool,
 ) -> Path:
-    """Train the members one after another in separate folders, and combine them; finished members are not trained again."""
+    """Train the members in separate folders, and combine them; finished members are not trained again."""
     started = time.monotonic()
-    folders = []
-    for k in range(settings.ensemble):
-        own = replace(settings, ensemble=1, fit=replace(settings.fit, seed=settings.fit.seed + k))
-        folder = out / "members" / f"{k:d}"
-        if not _is_trained(folder, task, own):
-            train(name, task, own, folder, _of_member(progress, k, settings.ensemble), device, data_folder)
-        folders.append(folder)
+    members = [
+        replace(settings, ensemble=1, fit=replace(settings.fit, seed=settings.fit.seed + k)) for k in range(settings.ensemble)
+    ]
+    folders = [out / "members" / f"{k:d}" for k in range(settings.ensemble)]
+    missing = [k for k in range(settings.ensemble) if not _is_trained(folders[k], task, members[k])]
+    if missing:
+        # The members read the data that this makes, and do not all collect them.
+        collect_cached(task, settings.trajectories, settings.length, settings.data_seed, data_folder, _collected(progress))
+        held_out_data(task, data_folder, _collected(progress))
+    own = Allocation.current(device)
+    jobs = [TrainJob(train, name, task, members[k], folders[k], own, data_folder) for k in missing]
+    train_apart(jobs, pool, _of_member(progress, missing, settings.ensemble))
     held_out = held_out_data(task, data_folder)
 
     def described(parts: Parts) -> Mapping[str, object]:
@@ -165,10 +175,66 @@ def _is_trained(folder: Path, task: Task, settings: TrainSettings) -> bool:
     return [card["training"], card["dynamics"]] == json.loads(json.dumps([asdict(settings), dict(task.dynamics)]))
 
 
-def _of_member(progress: Progress | None, member: int, count: int) -> Progress | None:
+def _of_member(progress: Progress | None, members: Sequence[int], count: int) -> Report | None:
     if progress is None:
         return None
-    return lambda stage, done, total, loss: progress(f"{stage} {member + 1} of {count}", done, total, loss)
+    return lambda job, stage, done, total, loss: progress(f"{stage} {members[job] + 1} of {count}", done, total, loss)
+
+
+def _collected(progress: Progress | None) -> Callable[[int, int], None]:
+    def collected(done: int, total: int) -> None:
+        if progress is not None:
+            progress("collect", done, total, float("nan"))
+
+    return collected
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One model to train, wherever a pool does it."""
+
+    train: Callable[..., Path]
+    """`train`, or the function of another recipe with the same arguments."""
+    name: str
+    task: Task
+    settings: object
+    """The recipe's settings."""
+    folder: Path
+    allocation: Allocation
+    data_folder: Path
+    mark: str = ""
+    """Name of a file beside the folder, by which another machine recognises that it has the same disk."""
+
+
+def train_apart(jobs: Sequence[TrainJob], pool: Pool, report: Report | None = None) -> None:
+    """Train single models by a pool; their checkpoints are in their folders then, on this machine."""
+    for job in jobs:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+    marks = {job.folder.parent: inside(job.folder.parent, f"training-{uuid4().hex}") for job in jobs}
+    try:
+        for mark in marks.values():
+            mark.touch()
+        marked = [replace(job, mark=marks[job.folder.parent].name) for job in jobs]
+        for job, files in zip(jobs, pool.run(train_job, marked, report), strict=True):
+            for file, content in sorted(files.items(), reverse=True):  # the card is last, as ever
+                write_file(inside(job.folder, file), content)
+    finally:
+        for mark in marks.values():
+            mark.unlink(missing_ok=True)
+
+
+def train_job(job: TrainJob, progress: Progress) -> Mapping[str, bytes]:
+    """Train a job's model, in a folder of this machine's own if it does not have the job's; the files of its checkpoint.
+
+    Files are empty where the folder is the job's own.
+    """
+    with job.allocation.used() as device:
+        if (job.folder.parent / job.mark).exists():
+            job.train(job.name, job.task, job.settings, job.folder, progress, device, job.data_folder)
+            return {}
+        with TemporaryDirectory() as own:
+            made = job.train(job.name, job.task, job.settings, Path(own) / job.name, progress, device)
+            return {file: (made / file).read_bytes() for file in ("model.safetensors", "card.json")}
 
 
 def held_out_data(task: Task, folder: Path, progress: Callable[[int, int], None] | None = None) -> Dataset:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from world_models.base import GoalCost, SquaredDistance
 from world_models.checkpoints import store as checkpoints
@@ -29,11 +30,14 @@ from world_models.training.align import align
 from world_models.training.encoder_stage import EncoderStage
 from world_models.training.frames import Frames, collect_frames
 from world_models.training.latent_stages import (
+    PredictorSettings,
     fit_probe,
     predictor_stage,
     temporal_stage,
 )
 from world_models.training.loop import LoopReport, Progress, Stage, run_stage
+from world_models.training.machine.allocation import Allocation
+from world_models.training.machine.pools import Pool, Series
 from world_models.training.pixel_card import encode_frames, pixel_card
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.train import HELD_OUT_SEED
@@ -52,11 +56,13 @@ def train_pixels(
     progress: Progress | None = None,
     device: torch.device | str = "cpu",
     data_folder: Path | None = None,
+    pool: Pool | None = None,
 ) -> Path:
     """Train the pixel model `name` of `task` into the checkpoint folder `out` and return it.
 
     An interrupted or killed run resumes where it last saved (`out/resume-*.pt`). `progress(stage, done, total, loss)` is called
-    now and then.
+    now and then. The predictors of an ensemble are trained by `pool`, which has to be on this machine; without one they are
+    trained here, one after another.
     """
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -72,7 +78,7 @@ def train_pixels(
     frames = collect(settings.trajectories, settings.data_seed)
     held_out = collect(HELD_OUT, HELD_OUT_SEED)
     collect_seconds = time.monotonic() - began
-    trainer = PixelTrainer(task, settings, torch.device(device), out, progress)
+    trainer = PixelTrainer(task, settings, torch.device(device), out, progress, pool)
     trained = trainer.train(frames)
     earlier = sum(report.earlier for report in trainer.reports.values())
     facts = {
@@ -140,13 +146,41 @@ def _save_ensemble(
         return combine(out, name, members, scale, lambda parts: {**facts, **describe(parts)})
 
 
+@dataclass(frozen=True)
+class PredictorJob:
+    """One predictor to train on frozen latents."""
+
+    name: str
+    model: JEPA
+    data: States
+    settings: PredictorSettings
+    about: str
+    saved: Path | None
+    allocation: Allocation
+
+
+def train_predictor(job: PredictorJob, progress: Progress) -> tuple[Mapping[str, Tensor], LoopReport]:
+    """Train a job's predictor; the state of its model and the report."""
+    stage = replace(predictor_stage(job.model, job.data, job.settings, job.about), name=job.name)
+    with job.allocation.used():
+        report = run_stage(stage, job.saved, progress)
+    return job.model.state_dict(), report
+
+
 class PixelTrainer:
     """Runner of the stages, each of which resumes where it last saved."""
 
     def __init__(
-        self, task: Task, settings: PixelTrainSettings, device: torch.device, folder: Path | None, progress: Progress | None
+        self,
+        task: Task,
+        settings: PixelTrainSettings,
+        device: torch.device,
+        folder: Path | None,
+        progress: Progress | None,
+        pool: Pool | None = None,
     ) -> None:
         self.task, self.settings, self.device, self.folder, self.progress = task, settings, device, folder, progress
+        self._pool = pool or Series()
         self.reports: dict[str, LoopReport] = {}
         """Report of each stage."""
 
@@ -186,11 +220,23 @@ class PixelTrainer:
             other = deepcopy(model)
             other.predictor = Predictor(model.config).to(self.device)
             models.append(other)
+        jobs = []
         for k, each in enumerate(models):
             settings = replace(self.settings.predictor, seed=self.settings.predictor.seed + k)
             name = "predictor" if k == 0 else f"predictor-{k + 1}"
-            self._run(replace(predictor_stage(each, data, settings, about), name=name))
+            allocation = Allocation.current(self.device)
+            jobs.append(PredictorJob(name, each, data, settings, about, self._saved(name), allocation))
+        for job, (trained, report) in zip(jobs, self._pool.run(train_predictor, jobs, self._report), strict=True):
+            job.model.load_state_dict(trained)
+            self.reports[job.name] = report
         return [each.requires_grad_(False).eval() for each in models]
+
+    def _report(self, job: int, stage: str, done: int, total: int, loss: float) -> None:
+        if self.progress is not None:
+            self.progress(stage, done, total, loss)
+
+    def _saved(self, name: str) -> Path | None:
+        return None if self.folder is None else inside(self.folder, f"resume-{name}.pt")
 
     def encoder(self, frames: Frames) -> JEPA:
         """Run the first stage; the returned model's predictor is not fully trained."""
@@ -209,8 +255,7 @@ class PixelTrainer:
         return model
 
     def _run(self, stage: Stage) -> None:
-        saved = None if self.folder is None else inside(self.folder, f"resume-{stage.name}.pt")
-        self.reports[stage.name] = run_stage(stage, saved, self.progress)
+        self.reports[stage.name] = run_stage(stage, self._saved(stage.name), self.progress)
 
 
 def _digest(model: JEPA) -> str:

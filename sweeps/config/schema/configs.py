@@ -27,6 +27,7 @@ from sweeps.config.schema.sections import (
     VideoConfig,
     WorldModelConfig,
 )
+from world_models.precision import PRECISIONS
 
 MAX_ROWS = 1_000_000
 """Most rows of a batch."""
@@ -173,10 +174,16 @@ class TrainConfig:
     """The config of `grasp train`."""
 
     FILE: ClassVar[str] = "train"
-    GROUPS: ClassVar[tuple[str, ...]] = ("world_model",)
+    GROUPS: ClassVar[tuple[str, ...]] = ("world_model", "backend")
     __pydantic_config__ = STRICT
     output: Annotated[Path, folder()] = Path("outputs")
     out: Annotated[Path | None, folder(null=True)] = None
+    device: Annotated[str | None, text("device", "cuda", null=True)] = None
+    """None: a GPU where there is one, otherwise the CPU."""
+    threads: Annotated[int | None, whole(1, 10_000, null=True)] = None
+    """Threads of each process; none: an even share of the processors that may be used."""
+    precision: Annotated[str, one_of("precision", PRECISIONS)] = "highest"
+    backend: BackendConfig = field(default_factory=InlineConfig)
     world_model: WorldModelConfig
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.provenance import ROOT, git
-from orchestrator.core.surroundings import cpus_here, environment_of_children, settle
+from orchestrator.core.surroundings import environment_of_children, settle
+from world_models.processors import cpus_here
 
 FOREIGN = {
     "GIT_DIR": "/elsewhere/.git",

@@ -1,0 +1,1 @@
+"""World models in archives of `torch.jit` and `torch.export`, used as they are; nothing in them is unpickled or imported."""

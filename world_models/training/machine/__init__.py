@@ -1,0 +1,1 @@
+"""Training's share of a machine: device, threads and precision, and the processes that train or collect side by side."""
