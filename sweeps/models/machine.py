@@ -17,10 +17,10 @@ from world_models.training.machine.pools import Pool, Processes, Series
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and with what a model is trained."""
+    """The devices and processes that train a model."""
 
     allocation: Allocation
-    """Of each job."""
+    """Allocation of each job."""
     pool: Pool
     is_remote: bool
     """Whether jobs run on a cluster."""

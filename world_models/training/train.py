@@ -16,6 +16,7 @@ import torch
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
 from world_models.errors import require
+from world_models.files.names import inside
 from world_models.files.writing import write_file
 from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.parts import Parts
@@ -209,14 +210,14 @@ def train_apart(jobs: Sequence[TrainJob], pool: Pool, report: Report | None = No
     """Train single models by a pool; their checkpoints are in their folders then, on this machine."""
     for job in jobs:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
-    marks = {job.folder.parent: job.folder.parent / f".{uuid4().hex}" for job in jobs}
+    marks = {job.folder.parent: inside(job.folder.parent, f"training-{uuid4().hex}") for job in jobs}
     try:
         for mark in marks.values():
             mark.touch()
         marked = [replace(job, mark=marks[job.folder.parent].name) for job in jobs]
         for job, files in zip(jobs, pool.run(train_job, marked, report), strict=True):
             for file, content in sorted(files.items(), reverse=True):  # the card is last, as ever
-                write_file(job.folder / file, content)
+                write_file(inside(job.folder, file), content)
     finally:
         for mark in marks.values():
             mark.unlink(missing_ok=True)

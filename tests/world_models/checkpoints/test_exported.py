@@ -34,6 +34,8 @@ class Rich(nn.Module):
         self.conv = nn.Conv1d(2, 3, 2)
         self.register_buffer("scale", torch.tensor([1.0, 2.0, 0.5, 1.5]))
 
+    scale: Tensor
+
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         older, newer = states.unbind(1)
         pushed = self.conv(actions.transpose(1, 2)).amax(2)
@@ -163,7 +165,7 @@ class Reader(nn.Module):
         self.weight = torch.ones(1)
 
     @torch.jit.export
-    def __getstate__(self) -> Tensor:
+    def __getstate__(self) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.weight
 
     @torch.jit.export

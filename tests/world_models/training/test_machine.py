@@ -24,7 +24,7 @@ from world_models.training.machine.allocation import Allocation
 from world_models.training.machine.pools import Processes, Report, Series, Work
 from world_models.training.train import TrainJob, TrainSettings, train, train_apart
 
-TINY = {"trajectories": 50, "length": 20, "width": 16, "depth": 1, "ensemble": 2}
+TINY: dict[str, object] = {"trajectories": 50, "length": 20, "width": 16, "depth": 1, "ensemble": 2}
 TINY["fit"] = {"unrolls": [1, 2], "steps": [40, 20], "batch_size": 32}
 WALL = make_task("wall")
 SETTINGS = TrainSettings.of(TINY)

@@ -1,4 +1,4 @@
-"""What training may use of the machine."""
+"""The share of the machine that training may use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Allocation:
     threads: int | None = None
     """Threads of torch; None: as they are."""
     precision: str = "highest"
-    """Of matrix products, one of `world_models.precision.PRECISIONS`."""
+    """Precision of matrix products, one of `world_models.precision.PRECISIONS`."""
 
     @staticmethod
     def current(device: torch.device | str) -> Allocation:
