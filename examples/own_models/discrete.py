@@ -11,6 +11,9 @@ REACH = torch.tensor([5.0, 5.0, 0.5, 0.5])  # m and m/step
 class Nearest(torch.nn.Module):
     """Logits of the codes by their distance from numbers."""
 
+    values: torch.Tensor
+    width: torch.Tensor
+
     def __init__(self):
         super().__init__()
         self.register_buffer("values", REACH[:, None] * torch.linspace(-1, 1, CODES))  # [4, codes]

@@ -23,7 +23,7 @@ def main(folder: Path):
     program = torch.export.export(Step().eval(), inputs, dynamic_shapes=({0: rows}, {0: rows}))
     torch.export.save(program, folder / "exported.pt2")
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        torch.jit.trace(Step().eval(), inputs).save(str(folder / "script.pt"))
+        torch.jit.save(torch.jit.trace(Step().eval(), inputs), str(folder / "script.pt"))
     for name in ("exported.yaml", "script.yaml"):
         (folder / name).write_text("state: [4]\naction: 2\n", encoding="utf-8")
 

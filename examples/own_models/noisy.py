@@ -9,6 +9,7 @@ from world_models.parts import Parts
 
 class Noisy(torch.nn.Module):
     state_shape, action_dim, history = (4,), 2, 1
+    draw: torch.Tensor
 
     def __init__(self, draw):
         super().__init__()
