@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from orchestrator.core.cell import Scalar
 from planners import check_setting, setting_kinds
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UnknownNameError, UserError, brief, require
 
 SettingCondition = tuple[tuple[str, tuple[Scalar, ...]], ...]
 """Other settings of the space, with the values that they must have."""
@@ -170,8 +170,8 @@ def _range(where: str, name: str, raw: Mapping[str, object], whole: bool, when: 
     bounds = []
     for end in ("low", "high"):
         value = raw.get(end)
-        valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        require(valid, f"{where}.{end} {value!r} is not a finite number: a range has low and high.")
+        valid = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        require(valid, f"{where}.{end} {brief(value)} is not a finite number: a range has low and high.")
         assert isinstance(value, int | float)
         require(
             not whole or float(value).is_integer(),

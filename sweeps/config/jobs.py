@@ -81,6 +81,7 @@ def read_jobs(overrides: Sequence[str], conf: Path | None) -> list[Job[SweepConf
 
 def check_grid(grid: Grid) -> None:
     """Raise UserError unless every point can be planned here: its model is known, fits, and has the expected digest."""
+    require(bool(grid.seeds), f"sweep {grid.name} has no seeds: give seeds=16 for 16 problems, or a list of them.")
     known_card = cache(read_card)
     for entry in grid.entries:
         check_point(entry.point, read_card=known_card)

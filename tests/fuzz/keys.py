@@ -77,7 +77,11 @@ def _walk(kind: Any, prefix: str) -> Iterator[Key]:
         for section in sections:
             yield from _walk(section, f"{prefix}{name}.")
         takes = {str: "text", Path: "text", int: "int", float: "float", bool: "bool", tuple: "list"}
-        plain = [takes[base] for each in members if (base := typing.get_origin(each) or each) in takes]
+        plain = [
+            takes[base]
+            for each in members
+            if (base := typing.get_origin(each) or each) in takes and str not in typing.get_args(each)
+        ]
         yield Key(prefix + name, plain[0] if len(plain) == 1 and not sections else "", type(None) in members)
 
 

@@ -41,6 +41,7 @@ def test_settings_come_after_those_that_they_depend_on():
         ({"noise": {"low": 0.0}}, "space.noise.high None is not a finite number"),
         ({"noise": {"low": 0.0, "high": float("inf")}}, "space.noise.high inf is not a finite number"),
         ({"noise": {"low": -1.0, "high": 1.0}}, "noise -1 is negative"),
+        ({"noise": {"low": 0.0, "high": 10**400}}, "is not a finite number"),
         ({"noise": {"low": True, "high": 1.0}}, "space.noise.low True is not a finite number"),
         ({"noise": 0.5}, "space.noise 0.5 is not a range"),
         ({"noise": {"low": 0.0, "high": 1.0, "log": "yes"}}, "space.noise.log 'yes' is neither true nor false"),

@@ -280,3 +280,11 @@ def test_grasp_config_names_file_override_rule_and_tuned_file(capsys: pytest.Cap
         line.startswith("noise_schedule: linear # rule 1 of conf/planner/grasp.yaml") or "wall-50.yaml" in line
         for line in lines
     )
+
+
+def test_a_sweep_without_seeds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweep").mkdir()
+    body = "# @package _global_\ndefaults:\n- override /task: [wall]\n- override /planner: [gd]\nname: mine\nhorizons: [10]\n"
+    (tmp_path / "sweep" / "mine.yaml").write_text(body, encoding="utf-8")
+    assert main(["sweep", "--dry-run", "--conf", str(tmp_path), "sweep=mine", "tracking.enabled=false"]) == 2
+    assert "sweep mine has no seeds: give seeds=16" in capsys.readouterr().err
