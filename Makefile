@@ -34,7 +34,7 @@ test: $(STAMP)  ## run the tests (about 20 minutes on 2 cores)
 
 # Into a folder of its own, which a study that was cut off before does not change. The rehearsal's verdict is the last line.
 test-long: $(STAMP)  ## the long checks: packages of a user's own and of environments, the quick study of planning quality, the rehearsal (25 minutes)
-	@.venv/bin/python -m pytest tests/end_to_end/outside.py tests/end_to_end/outside_nodes.py
+	@.venv/bin/python -m pytest tests/end_to_end/outside.py tests/end_to_end/own_models.py tests/end_to_end/outside_nodes.py
 	@.venv/bin/python -m pytest --timeout 1800 -rs tests/end_to_end/environments.py
 	@rm -rf outputs/test-long
 	@.venv/bin/grasp quality planning_quality=quick output=outputs/test-long

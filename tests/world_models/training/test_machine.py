@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -94,32 +93,33 @@ def test_another_machine_sends_the_checkpoint(tmp_path: Path, data: Path) -> Non
 
 
 NOTEBOOK = """
-import json, sys
-from dataclasses import dataclass
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
+import sys
+sys.path.insert(0, sys.argv[1])
 from glider.tasks import Glide
+from world_models.training.data import collect
 from world_models.training.machine.pools import Processes
-from world_models.training.train import TrainSettings, train
 
 class Slower(Glide):  # defined in a cell: no module has it
     name = "slower"
     def simulate(self, states, actions):
         return super().simulate(states, 0.5 * actions)
 
-settings = TrainSettings.of(json.loads(sys.argv[3]))
-print(train("m", Slower(), settings, Path(sys.argv[1]), pool=Processes(2)))
+def work(job, progress):
+    return collect(job, 50, 20, 0).digest
+
+print(collect(Slower(), 50, 20, 0).digest, *Processes(1).run(work, [Slower()]))
 """
 
 
-def test_a_class_of_a_cell_is_trained_on_in_processes(tmp_path: Path) -> None:
+def test_a_class_of_a_cell_reaches_the_processes_of_training() -> None:
     """As in a notebook, `__main__` has no file here, so that no process could import it."""
     example = Path(__file__).parents[3] / "examples" / "outside"
-    words = [sys.executable, "-c", NOTEBOOK, str(tmp_path / "m"), str(example), json.dumps(TINY)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    words = [sys.executable, "-c", NOTEBOOK, str(example)]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert checkpoints.load(str(tmp_path / "m")).card["dynamics"] == {"name": "slower", "action_block": 1}
+    here, there = done.stdout.split()
+    assert here == there
 
 
 def test_a_task_that_cannot_be_sent_is_refused_in_a_sentence() -> None:
