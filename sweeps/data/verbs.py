@@ -15,31 +15,50 @@ from sweeps.config.plugin_names import admit_for_all, admitted
 from sweeps.console.command import names_among
 from sweeps.console.terminal import emit, say
 from sweeps.data.inspection import as_json, print_inspection
+from sweeps.data.split import write_split
+from sweeps.data.stats import print_statistics, statistics_json
+from sweeps.data.view import view_episode
 from world_models.datasets import Episodes, open_dataset
+from world_models.datasets.base import named_columns
 from world_models.datasets.conversion import convert
 from world_models.datasets.findings import review
+from world_models.datasets.statistics import statistics
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.plugins import Kind
 
-VERBS = ("inspect", "convert")
+WORDS = {
+    "inspect": (),
+    "stats": ("columns",),
+    "view": ("episode", "out"),
+    "split": ("validation", "seed", "out"),
+    "convert": ("out", "columns"),
+}
+"""Words of each verb besides `kind`."""
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the verb. Raises UserError for an unknown one, and for words that it does not take."""
-    if arguments.verb not in VERBS:
-        raise UnknownNameError("verb of grasp data", arguments.verb, VERBS)
+    if arguments.verb not in WORDS:
+        raise UnknownNameError("verb of grasp data", arguments.verb, WORDS)
     if stray := names_among(arguments.words):
         raise UserError(f"grasp data {arguments.verb} takes one path, and not {stray[0]!r} as well: give one.")
     words = plain_values(arguments.words)
-    known = {"kind"} | ({"out", "columns"} if arguments.verb == "convert" else set())
+    known = ("kind", *WORDS[arguments.verb])
     for key in words:
         if key not in known:
             raise UnknownNameError(f"word of grasp data {arguments.verb}", key, known)
     admit_for_all(arguments.plugin)
     data = _opened(arguments.path, words.get("kind"))
     console = Console()
-    if arguments.verb == "convert":
-        return _convert(data, words, console)
+    match arguments.verb:
+        case "convert":
+            return _convert(data, words, console)
+        case "stats":
+            return _stats(data, _columns(words), arguments.json, console)
+        case "split":
+            return write_split(data, words.get("validation", 0.1), words.get("seed", 0), words.get("out"), console)
+        case "view":
+            return view_episode(data, words.get("episode", 0), words.get("out"), console)
     return _inspect(data, arguments.frames, arguments.json, console)
 
 
@@ -57,12 +76,25 @@ def _inspect(data: Episodes, frames: bool, json: bool, console: Console) -> int:
     return int(bool(found.faults))
 
 
+def _stats(data: Episodes, columns: list[str] | None, json: bool, console: Console) -> int:
+    found = statistics(data, None if columns is None else named_columns(data, columns))
+    if json:
+        emit(statistics_json(data, found))
+    else:
+        print_statistics(data, found, console)
+    return 0
+
+
+def _columns(words: dict[str, object]) -> list[str] | None:
+    columns = words.get("columns")
+    return None if columns is None else [str(name) for name in (columns if isinstance(columns, list) else [columns])]
+
+
 def _convert(data: Episodes, words: dict[str, object], console: Console) -> int:
-    out, columns = words.get("out"), words.get("columns")
+    out = words.get("out")
     require(out is not None, "grasp data convert needs a folder to write to: give out=FOLDER.")
-    names = None if columns is None else [str(name) for name in (columns if isinstance(columns, list) else [columns])]
     with _bar(console) as bar:
-        done = convert(data, Path(str(out)), names, bar)
+        done = convert(data, Path(str(out)), _columns(words), bar)
     before = f", {done.resumed} of them in an earlier run" if done.resumed else ""
     say(console, f"{done.folder} holds {done.episodes} episodes{before}; each was read back and compared.")
     say(console, f"full digest {done.digest}, the same as that of the columns of {data.path}")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sweeps.cli.main import main
+from world_models.datasets import open_dataset, split_episodes
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ def test_convert_writes_our_own_form(npz: Path, tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["inspekt", "x.npz"], "unknown verb of grasp data 'inspekt': did you mean 'inspect'?"),
+        (["inspekt", "x.npz"], "unknown verb of grasp data 'inspekt': did you mean 'inspect'"),
         (["inspect", "none.npz"], "none.npz does not exist"),
         (["inspect", "x.npz", "out=y"], "unknown word of grasp data inspect 'out'"),
         (["inspect", "x.npz", "y.npz"], "takes one path, and not 'y.npz'"),
@@ -82,3 +84,64 @@ def test_refusals(
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
+
+
+def test_stats_has_a_line_per_feature(npz: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.load(npz)["actions"]
+    used = np.delete(values, [9, 19, 29], axis=0)  # nothing follows the last row of an episode
+    assert main(["data", "stats", str(npz), "columns=[actions]"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("actions")]
+    assert [line[:5] for line in lines] == [["actions", "0", "-", "27", "0"], ["actions", "1", "-", "27", "0"]]
+    assert [float(line[7]) for line in lines] == pytest.approx(used.mean(0).tolist(), rel=1e-3)
+    assert main(["data", "stats", str(npz), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["actions"]["std"] == pytest.approx(used.std(0).tolist(), rel=1e-4)
+    assert set(found) >= {"observations", "actions"}
+
+
+def test_split_writes_the_split_of_training(npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "split.json"
+    assert main(["data", "split", str(npz), "validation=0.34", "seed=5", f"out={out}"]) == 0
+    assert "2 episodes (20 rows) for training, 1 episodes (10 rows) for validation" in capsys.readouterr().out
+    found = json.loads(out.read_text(encoding="utf-8"))
+    training, validation = split_episodes(3, 0.34, 5)
+    assert (found["training"], found["validation"]) == (training.tolist(), validation.tolist())
+    assert found["digest"] == open_dataset(str(npz)).digest()
+
+
+def test_view_draws_curves_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = np.zeros((12, 20, 24, 3), np.uint8)
+    frames[np.arange(12), 5, np.arange(12)] = 255
+    state = np.arange(24, dtype=np.float32).reshape(12, 2)
+    np.savez(tmp_path / "x.npz", pixels=frames, state=state, actions=state, terminals=np.arange(12) % 6 == 5)
+    assert main(["data", "view", str(tmp_path / "x.npz"), "episode=1", f"out={tmp_path / 'view'}"]) == 0
+    assert "6 pictures of pixels" in capsys.readouterr().out
+    with Image.open(tmp_path / "view" / "episode-1-pixels.gif") as film:
+        assert (getattr(film, "n_frames", 1), film.size) == (6, (24, 20))
+    with Image.open(tmp_path / "view" / "episode-1.png") as curves:
+        assert curves.size[0] > 500
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("view",), "needs a folder to write to: give out=FOLDER"),
+        (("view", "episode=7", "out=OUT"), "has no episode 7: it has 3, numbered from 0"),
+        (("view", "episode=a", "out=OUT"), "episode 'a' is not a number of an episode"),
+        (("split",), "needs a file to write to: give out=FILE.json"),
+        (("split", "validation=2", "out=OUT"), "a share of 2.0 for validation is not between 0 and 1"),
+        (("split", "seed=-1", "out=OUT"), "seed -1 is not a whole number from 0 on"),
+        (("stats", "columns=[force]"), "force"),
+        (("stats", "out=OUT"), "unknown word of grasp data stats 'out'"),
+        (("draw",), "unknown verb of grasp data 'draw'"),
+    ],
+)
+def test_words_that_make_no_sense_are_refused(
+    words: tuple[str, ...], says: str, npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, *rest = (word.replace("OUT", str(tmp_path / "out")) for word in words)
+    assert main(["data", verb, str(npz), *rest]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
