@@ -32,10 +32,11 @@ exec "$@"
 
 
 def can_hide() -> bool:
-    """Whether this process may make a mount namespace."""
+    """Whether this process may hide folders and rename the host for others that it starts."""
     if shutil.which("unshare") is None:
         return False
-    return subprocess.run(["unshare", "--mount", "--uts", "true"], capture_output=True, check=False).returncode == 0
+    tried = ["unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", "mount -t tmpfs none /mnt && hostname x"]
+    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
