@@ -1,4 +1,4 @@
-"""A recurrent model: it observes where the puck is, and remembers how fast it moves."""
+"""A recurrent model: it sees how fast the puck moves at the start, then only where it is, and remembers the rest."""
 
 import torch
 
@@ -8,8 +8,13 @@ from world_models.parts import Parts
 
 
 class Places(torch.nn.Module):
-    def forward(self, observation):  # [n, 4] -> [n, 2]: the velocity is not observed
+    def forward(self, observation):  # [n, 4] -> [n, 2]
         return observation[:, :2]
+
+
+class Velocities(torch.nn.Module):
+    def forward(self, observation):  # [n, 4] -> [n, 2]: of a problem's start
+        return observation[:, 2:]
 
 
 class Cell(torch.nn.Module):
@@ -23,6 +28,6 @@ class Cell(torch.nn.Module):
 
 
 def load():
-    model = HiddenState(Cell(), features=2, action_dim=2, hidden=2, encoder=Places())
+    model = HiddenState(Cell(), features=2, action_dim=2, hidden=2, encoder=Places(), start=Velocities())
     decode = torch.nn.Identity()  # features and velocity are the observation
     return Parts(model, {"state": model.adapt_goal_cost(SquaredDistance())}, "state", decode)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from planners import planner_kind
 from planners.settings import Scalar
@@ -156,7 +157,9 @@ def _features(model: WorldModel) -> int:
     """The likely number of observed features: those of a state, without what our own wrappers add to it."""
     if isinstance(model, Ensemble):
         return _features(model.models[0])
-    return model.features if isinstance(model, HiddenState) else torch.Size(model.state_shape).numel()
+    if isinstance(model, HiddenState) and isinstance(model.encoder, nn.Identity):
+        return model.features
+    return torch.Size(model.state_shape).numel()
 
 
 def _parameters(value: Any) -> list[inspect.Parameter]:

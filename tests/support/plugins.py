@@ -44,5 +44,10 @@ def own_model(target: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedMo
     with clean_plugins():
         monkeypatch.syspath_prepend(str(GLIDER.parent))
         PLUGINS.admit(Kind.TASK, "glider.tasks:Glide")
-        name = PLUGINS.admit(Kind.WORLD_MODEL, f"{OWN_MODELS / target}").text
-        yield load(name)
+        admitted = PLUGINS.admit(Kind.WORLD_MODEL, f"{OWN_MODELS / target}")
+        try:
+            yield load(admitted.text)
+        finally:
+            # They are in folders of the repository, whose modules `clean_plugins` keeps.
+            for name in [name for name in sys.modules if name.partition(".")[0] in ("glider", admitted.top)]:
+                del sys.modules[name]

@@ -22,17 +22,27 @@ class HiddenState(nn.Module):
 
     `cell(features, action, hidden)`, `[n, features]`, `[n, action]` and `[n, hidden]`, returns the next features and the next
     hidden state. `encoder(observation)` makes the features, `[n, features]`; without one they are the state observation.
+    A problem's start has the hidden state `start(observation)`, or without that `initial`, which is zero if nothing sets it.
     Lifted planners treat hidden states as virtual states like any others: a plan's dynamics are satisfied when both parts are.
 
     Raises UserError for sizes below 1.
     """
 
-    def __init__(self, cell: nn.Module, features: int, action_dim: int, hidden: int, encoder: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        cell: nn.Module,
+        features: int,
+        action_dim: int,
+        hidden: int,
+        encoder: nn.Module | None = None,
+        start: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         for name, size in (("features", features), ("action_dim", action_dim), ("hidden", hidden)):
             require(size >= 1, f"{name} {size} is below 1: give the number of them.")
         self.cell = cell
         self.encoder = nn.Identity() if encoder is None else encoder
+        self.start = start
         self.features, self.action_dim = features, action_dim
         self.initial = nn.Parameter(torch.zeros(hidden))
 
@@ -54,9 +64,10 @@ class HiddenState(nn.Module):
         return self.initial.dtype
 
     def encode(self, observation: Any) -> Float[Tensor, "batch both"]:
-        """The features of observations, with the initial hidden state."""
+        """The features of observations, with the hidden state of a start."""
         features = self.encoder(observation)
-        return torch.cat([features, self.initial.expand(len(features), -1)], 1)
+        hidden = self.initial.expand(len(features), -1) if self.start is None else self.start(observation)
+        return torch.cat([features, hidden], 1)
 
     def step(self, states: Float[Tensor, "n 1 both"], actions: Float[Tensor, "n 1 action"]) -> Float[Tensor, "n both"]:
         """The next features and the next hidden state."""
