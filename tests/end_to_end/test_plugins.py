@@ -119,7 +119,7 @@ def test_bad_targets_are_one_sentence(word: str, said: str, home: Path, capsys: 
 def test_settings_may_be_lists_and_mappings(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A task with nested settings is planned, recorded, resumed and reported."""
     text = (home / "glider/tasks.py").read_text(encoding="utf-8")
-    field = "action_block: int = 1"
+    field = "class Glide(SimpleTask):"
     (home / "nested.py").write_text(text.replace(field, f"{field}\n    kwargs: object = None"), encoding="utf-8")
     own = ["task=./nested.py:Glide", "task.kwargs={a:[1,2.5],b:{c:true,d:null}}", "world_model=glider.models:ice", "planner=gd"]
     command = [*WORDS, *own, "planner.iterations=2", *QUICK]
