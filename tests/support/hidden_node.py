@@ -41,7 +41,10 @@ def can_hide() -> bool:
 
 @contextmanager
 def two_nodes(environment: Path, hidden: Path, folder: Path) -> Iterator[dict[str, str]]:
-    """Variables that lead to a cluster with one CPU a node, of an environment's own Ray; logs and sessions lie in `folder`."""
+    """Variables that lead to a cluster of an environment's own Ray, of which only the second node plans.
+
+    Its logs and sessions lie in `folder`.
+    """
     folder.mkdir()
     (folder / "token").write_text(secrets.token_hex(32), encoding="utf-8")
     address = f"{HEAD}:{free_port()}"
@@ -54,13 +57,13 @@ def two_nodes(environment: Path, hidden: Path, folder: Path) -> Iterator[dict[st
         "ROOT": str(ROOT),
         "NAME": NAME,
     }
-    ray = [environment / "bin" / "python", "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1"]
+    ray = [environment / "bin" / "python", "-m", "ray.scripts.scripts", "start", "--block"]
     ray += ["--disable-usage-stats", "--dashboard-agent-listen-port", str(free_port()), "--temp-dir"]
-    head = [*ray, folder / "1", "--head", "--port", address.rpartition(":")[2], "--node-ip-address", HEAD]
+    head = [*ray, folder / "1", "--num-cpus", "0", "--head", "--port", address.rpartition(":")[2], "--node-ip-address", HEAD]
     head += ["--include-dashboard", "false", "--ray-client-server-port", str(free_port())]
     unshared = ["unshare", "--mount", "--uts", "--propagation", "private", "bash", "-c", _HIDE, "bash"]
     ray[ray.index("--temp-dir") - 1] = str(free_port())
-    second = [*unshared, *ray, folder / "2", "--address", address, "--node-ip-address", SECOND]
+    second = [*unshared, *ray, folder / "2", "--num-cpus", "2", "--address", address, "--node-ip-address", SECOND]
     nodes: list[subprocess.Popen[bytes]] = []
     try:
         for number, (command, extra) in enumerate(((head, {}), (second, there)), 1):
