@@ -76,7 +76,7 @@ def tracked(uri: str, sweep: str, found: list[Row]) -> Iterator[str]:
         yield f"MLflow has {points.total()} runs of {len(points)} points, the ledger {len(wanted)} points"
     for run in below:
         rows = {row["seed"]: row["success"] for row in found if row["point_id"] == run.data.tags.get("grasp.point_id")}
-        logged = [(metric.step, bool(metric.value)) for metric in client.get_metric_history(run.info.run_id, "success")]
+        logged = [(metric.step, bool(metric.value)) for metric in client.get_metric_history(run.info.run_id, "seed/success")]
         if sorted(logged) != sorted(rows.items()):
             yield f"run {run.info.run_name!r} has {len(logged)} successes logged, the ledger {len(rows)} or others"
 
