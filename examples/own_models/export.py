@@ -18,6 +18,7 @@ class Step(torch.nn.Module):
 
 
 def main(folder: Path):
+    """Write the same step as both kinds of archive, each with its signature."""
     inputs = torch.zeros(3, 1, 4), torch.zeros(3, 1, 2)
     rows = torch.export.Dim("rows")
     program = torch.export.export(Step().eval(), inputs, dynamic_shapes=({0: rows}, {0: rows}))

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.dataset as ds
 import pytest
 
 from sweeps.cli.main import main
-from tests.support.plugins import GLIDER, OWN_MODELS, clean_plugins
+from tests.support.own_models import FILES, WORDS, home, records
 
-FILES = ("history.py:Smoothed", "pictures.py:load", "noisy.py:load", "recurrent.py:load", "discrete.py:load")
-ARCHIVES = ("exported.pt2", "script.pt")
-WORDS = ["sweep", "--quiet", "horizons=[20]", "seeds=2", "tracking.enabled=false", "artifacts.cells=[]", "goal_cost=state"]
-MODELS = ",".join((*(f"./{file}" for file in FILES), *ARCHIVES))
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of a user's own, in which commands are typed, with the examples' task and models."""
-    shutil.copytree(GLIDER, tmp_path / "glider")
-    for file in OWN_MODELS.glob("*.py"):
-        shutil.copy(file, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    with clean_plugins():
-        yield tmp_path
-
-
-def archives(home: Path) -> None:
-    """Written by another process, whose modules they do not need."""
-    environment = {**os.environ, "PYTHONPATH": ""}
-    subprocess.run([sys.executable, "export.py", "."], cwd=home, env=environment, check=True, capture_output=True)
-
-
-def records() -> list[dict]:
-    columns = ["model", "planner", "success", "status", "error", "distance"]
-    return ds.dataset("outputs/ledger", format="parquet", exclude_invalid_files=True).to_table(columns=columns).to_pylist()
+__all__ = ["home"]
 
 
 @pytest.mark.parametrize("file", FILES)

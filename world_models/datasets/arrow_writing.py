@@ -178,6 +178,7 @@ class _Part:
         self.digests: list[str] = []
 
     def append(self, rows: Mapping[str, np.ndarray], count: int) -> None:
+        """Take `count` rows, which are written when there are enough for a batch."""
         self._waiting.append({name: np.array(values) for name, values in rows.items()})
         self._waiting_rows += count
         self.bytes += sum(values.nbytes for values in rows.values())
@@ -186,6 +187,7 @@ class _Part:
             self._write(self._waiting_rows // self._batch_rows)
 
     def close(self) -> PartInfo:
+        """Write the rest and the part's index, and return what the part holds."""
         if self._waiting_rows:
             self._write(-(-self._waiting_rows // self._batch_rows))
         self._writer.close()

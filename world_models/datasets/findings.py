@@ -120,6 +120,7 @@ class _Rows:
         self._seen: dict[str, int] = {}
 
     def look_at(self, block: Block) -> None:
+        """Check a block, which follows the one before."""
         for column in self._columns:
             self._odd_values(block, column)
             if column.role in MARKS:

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from world_models.errors import require
+from world_models.models.network import Placed
 
 
-class DiscreteLatents(nn.Module):
+class DiscreteLatents(Placed):
     """A model of categorical latents as a `WorldModel` of history 1, whose states are embeddings, `(variables, size)`.
 
     `codebook` `[codes, size]`, or `[variables, codes, size]` with embeddings of their own for every variable, embeds codes.
@@ -56,16 +57,6 @@ class DiscreteLatents(nn.Module):
     def state_shape(self) -> tuple[int, ...]:
         """`(variables, size)`."""
         return (len(self.codebook), self.codebook.shape[2])
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.codebook.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of states and actions."""
-        return self.codebook.dtype
 
     def encode(self, observation: Any) -> Float[Tensor, "batch variables size"]:
         """Embeddings of the latents of observations."""

@@ -1,4 +1,4 @@
-"""Base class of the learned world models: the properties that follow from their configuration and parameters."""
+"""Base classes of world models: the properties that follow from their parameters and their configuration."""
 
 from __future__ import annotations
 
@@ -26,7 +26,21 @@ class ModelConfig(Protocol):
 Config = TypeVar("Config", bound=ModelConfig)
 
 
-class Network(nn.Module, Generic[Config]):
+class Placed(nn.Module):
+    """A module whose device and type are those of its first parameter."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the parameters, and of states and actions."""
+        return next(self.parameters()).dtype
+
+
+class Network(Placed, Generic[Config]):
     """A module with a configuration; subclasses add `state_shape`, `encode` and `step` to become a `WorldModel`."""
 
     def __init__(self, config: Config) -> None:
@@ -42,13 +56,3 @@ class Network(nn.Module, Generic[Config]):
     def history(self) -> int:
         """1: the state is Markov. Models that see several states override it."""
         return 1
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return next(self.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of the parameters."""
-        return next(self.parameters()).dtype

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from world_models.base import Decode, GoalCost, QuadraticCost
 from world_models.errors import require
+from world_models.models.network import Placed
 
 
-class HiddenState(nn.Module):
+class HiddenState(Placed):
     """A recurrent cell as a `WorldModel` of history 1, whose states are `(features + hidden,)`.
 
     `cell(features, action, hidden)`, `[n, features]`, `[n, action]` and `[n, hidden]`, returns the next features and the next
@@ -52,16 +53,6 @@ class HiddenState(nn.Module):
     def state_shape(self) -> tuple[int, ...]:
         """`(features + hidden,)`."""
         return (self.features + len(self.initial),)
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.initial.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating-point type of states and actions."""
-        return self.initial.dtype
 
     def encode(self, observation: Any) -> Float[Tensor, "batch both"]:
         """The features of observations, with the hidden state of a start."""

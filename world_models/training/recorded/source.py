@@ -63,7 +63,9 @@ class Source:
 
     def draw(self, step: int, batch: int, unroll: int, seed: int, abrupt_share: float) -> WindowBatch:
         """The windows of a gradient step, `unroll` model steps long; they depend on the step's number alone."""
-        windows = self.windows(unroll, seed)
+        if (unroll, seed) not in self._sequences:
+            self._sequences[unroll, seed] = self.windows(unroll, seed)
+        windows = self._sequences[unroll, seed]
         episodes, starts = windows.at(np.arange(step * batch, (step + 1) * batch))
         count = round(abrupt_share * batch)
         if count and len(self.abrupt):
@@ -76,6 +78,11 @@ class Source:
             starts[:count] = np.where(fits, begun, starts[:count])
         observations, actions = self.read(episodes, starts, unroll)
         return torch.from_numpy(observations[:, :: self.block]), torch.from_numpy(actions).reshape(batch, unroll, -1)
+
+    @cached_property
+    def _sequences(self) -> dict[tuple[int, int], Windows]:
+        """Sequences that batches are drawn from, by steps and seed: making one takes a pass over all episodes."""
+        return {}
 
     @cached_property
     def scale(self) -> Scale:
