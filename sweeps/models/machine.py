@@ -46,8 +46,10 @@ def machine_of(config: TrainConfig, members: int) -> Iterator[Machine]:
     require(
         own is None or config.device in (None, own), f"device {config.device!r} and backend.device {own!r} differ: give one."
     )
-    allocation = Allocation(config.device or own, config.threads or backend.threads, config.precision)
-    check_device(str(allocation.place))
+    asked = config.device or own
+    if asked is not None:
+        check_device(asked)
+    allocation = Allocation(asked, config.threads or backend.threads, config.precision)
     yield _here(allocation, members)
 
 

@@ -49,6 +49,8 @@ def test_a_recorded_file_becomes_a_model_that_is_planned_with(
         (("wall", "data=nowhere.h5"), "nowhere.h5"),
         (("push_t", "data=PATH"), "has no columns for the"),
         (("wall", "data=PATH", "recorded.action=force"), "unknown column"),
+        (("wall", "device=gpu9"), "device 'gpu9' is unknown: give cpu, cuda or cuda:N"),
+        (("wall", "backend.device=meta"), "device 'meta' is not supported: give cpu, cuda or cuda:N"),
         (("wall", "data=PATH", "train.ensemble=2"), "an ensemble of 2 is not trained from data"),
     ],
 )

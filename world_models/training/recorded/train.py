@@ -82,7 +82,7 @@ def train_recorded(
     def make(step: int) -> WindowBatch:
         return source.draw(step, fit.batch_size, fit.unroll_at(step), fit.seed, fit.abrupt_share)
 
-    resume, about = out / "resume.pt", repr((digest, columns.names, asdict(recorded)))
+    resume, about = out / "resume.pt", repr((digest, columns.names, recorded.validation, recorded.seed))
     model = scaled_model(config, fit.seed, *scale)
     model = fit_batches(model, make, fit, torch.device(device), resume, progress, about=about, prefetch=True)
     weights = goal_weights(task, model)
