@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.core.messages import visible
+from orchestrator.core.messages import mask_uri, visible
 from sweeps.console.terminal import say, show
 from world_models.datasets import Episodes, Role
 from world_models.datasets.findings import Review, uses
@@ -58,7 +58,7 @@ def as_json(data: Episodes, found: Review) -> dict[str, Any]:
     """The same as JSON values."""
     lengths = data.lengths
     return {
-        "path": data.path,
+        "path": mask_uri(data.path),
         "kind": data.kind,
         "digest": data.digest(),
         "episodes": len(lengths),

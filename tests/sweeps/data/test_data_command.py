@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from sweeps.cli.main import main
-from world_models.datasets import open_dataset, split_episodes
+from sweeps.data.inspection import as_json
+from world_models.datasets import from_arrays, open_dataset, split_episodes
+from world_models.datasets.findings import review
 
 
 @pytest.fixture
@@ -43,6 +46,11 @@ def test_inspect_for_programs(npz: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert found["columns"]["actions"]["transition"] is True
     assert found["wrong"] == []
     assert found["lengths"] == {"min": 10, "max": 10}
+
+
+def test_an_address_is_described_without_its_password() -> None:
+    data = replace(from_arrays({"actions": np.zeros((3, 2))}, [3]), path="s3://me:planted-1@bucket/x")
+    assert as_json(data, review(data))["path"] == "s3://bucket/x"
 
 
 def test_inspect_says_what_is_wrong_and_leaves_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
