@@ -52,6 +52,10 @@ def reading(where: str) -> Iterator[None]:
         yield
     except READ_ERRORS as error:
         raise damaged(where, error) from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of a library written in Rust; its class cannot be imported
+            raise
+        raise damaged(where, error) from error
 
 
 def library(name: str, kind: str, package: str = "") -> Any:

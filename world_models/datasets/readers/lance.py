@@ -23,6 +23,9 @@ from world_models.datasets.refusals import library, reading
 
 IDS = ("episode_idx", "episode_index", "ep_idx", "episode_id")
 
+MAGIC = b"LANC"
+"""The last bytes of every file of a table."""
+
 
 def recognise(place: Place) -> bool:
     """Whether a folder is a Lance table, or holds one."""
@@ -36,6 +39,7 @@ def open_lance(place: Place) -> Recording:
         raise DatasetError(f"{place.text} holds no Lance table: give the folder NAME.lance.")
     opened = PerProcess(partial(open_table, path))
     with reading(str(path)):
+        check_manifests(path)
         table = opened.get()
         schema = table.schema
         ids = next((name for name in IDS if name in schema.names), None)
@@ -53,6 +57,16 @@ def open_lance(place: Place) -> Recording:
                 columns[field.name] = column
                 readers[field.name] = LanceReader(opened, index, column, pa.types.is_binary(field.type), str(path))
     return Recording("lance", place.text, index, columns, readers, FileDigest(Place(str(path))), {}, tuple(notes))
+
+
+def check_manifests(path: Path) -> None:
+    """Raise DatasetError for a truncated manifest, over which the library would end the thread and say so on the screen."""
+    for file in sorted((path / "_versions").glob("*.manifest")):
+        with file.open("rb") as stream:
+            size = stream.seek(0, 2)
+            stream.seek(max(size - len(MAGIC), 0))
+            if size < 16 or stream.read() != MAGIC:
+                raise DatasetError(f"{file} is truncated, for it does not end as a manifest does: copy the dataset again.")
 
 
 def open_table(path: Path) -> Any:

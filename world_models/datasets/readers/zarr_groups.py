@@ -53,7 +53,10 @@ class ZarrFolder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._group = library("zarr", "zarr").open_group(str(path), mode="r")
+        zarr = library("zarr", "zarr")
+        from world_models.datasets.readers.zarr_store import CheckedStore
+
+        self._group = zarr.open_group(CheckedStore.of(path), mode="r")
 
     def array(self, name: str) -> Any:
         """An array by its path."""
