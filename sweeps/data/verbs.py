@@ -17,7 +17,6 @@ from sweeps.console.terminal import emit, say
 from sweeps.data.inspection import as_json, print_inspection
 from sweeps.data.split import write_split
 from sweeps.data.stats import print_statistics, statistics_json
-from sweeps.data.view import view_episode
 from world_models.datasets import Episodes, open_dataset
 from world_models.datasets.base import named_columns
 from world_models.datasets.conversion import convert
@@ -58,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         case "split":
             return write_split(data, words.get("validation", 0.1), words.get("seed", 0), words.get("out"), console)
         case "view":
+            from sweeps.data.view import view_episode  # matplotlib, only where a picture is drawn
+
             return view_episode(data, words.get("episode", 0), words.get("out"), console)
     return _inspect(data, arguments.frames, arguments.json, console)
 

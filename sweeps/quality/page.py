@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.quality import figures as quality_figures
 from sweeps.quality import results as results_file
 from sweeps.quality.caveats import caveats
 from sweeps.quality.opening import by_condition, opening
@@ -65,6 +64,8 @@ def build(results: Results, folder: Path) -> Path:
 
     UserError if the folder cannot be written to or worst.yaml is not a list of sentences.
     """
+    from sweeps.quality import figures as quality_figures  # matplotlib, only where a picture is drawn
+
     assets = folder / ASSETS
     try:
         assets.mkdir(parents=True, exist_ok=True)

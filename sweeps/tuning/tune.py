@@ -23,7 +23,6 @@ from sweeps.reports.tables import headline
 from sweeps.running.driver import Driver
 from sweeps.running.tracking import SweepTracking, tracking_store_of
 from sweeps.tuning import report as tune_report
-from sweeps.tuning.figures import draw
 from sweeps.tuning.progress import refused_words
 from sweeps.tuning.rounding import RoundedSettings, label_of, to_round, with_rounded
 from sweeps.tuning.spec import StudySpec, read_study
@@ -83,6 +82,8 @@ def _conclude(run: StudyRun, tracking: StudyTracking, overrides: Sequence[str], 
     tune_report.show(spec, verdict, console)
     objectives = spec.definition.objectives
     front = [view.number for view in candidates.values()]
+    from sweeps.tuning.figures import draw  # matplotlib, only where a picture is drawn
+
     pictures = draw(folder, views, spec.space, objectives, run.study.importances(), front)
     tables = [folder / name for name in ("report.txt", WINNER, "held_out.json")]
     tracking.finish(views, [*pictures, *tables], tune_report.headline(spec, verdict))

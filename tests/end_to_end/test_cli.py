@@ -1,6 +1,7 @@
 """The command line through its real entry: sweeps that grow, bad input in one sentence, Ctrl-C, live lines."""
 
 import io
+import os
 import re
 import socket
 import subprocess
@@ -82,6 +83,16 @@ def test_help_is_quick_and_every_verb_teaches_with_examples(capsys):
 
 def test_help_imports_nothing_heavy():
     assert not imported_by("--help") & {"torch", "ray", "mlflow", "hydra"}
+
+
+@pytest.mark.parametrize("words", [("quality", "planning_quality=quick", "--dry-run"), ("data", "inspect", "nowhere")])
+def test_what_draws_nothing_does_not_have_matplotlib_write_its_cache_of_fonts(words, tmp_path):
+    home = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    command = [sys.executable, "-m", "sweeps", *words, f"output={tmp_path / 'out'}"]
+    environment = {**os.environ, **home, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "Traceback" not in ended.stderr
+    assert not [path for path in tmp_path.rglob("*") if "matplotlib" in path.name]
 
 
 def test_a_sweep_prints_a_table_and_writes_its_files(finished):
