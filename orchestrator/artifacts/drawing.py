@@ -17,7 +17,7 @@ from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.artifacts.trajectory import trajectory
 from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
 from orchestrator.core.secrets import one_line
-from orchestrator.evaluation.execution import numpy_of, predicted_states
+from orchestrator.evaluation.execution import numpy_of, past_of, predicted_states
 from world_models.checkpoints.store import LoadedModel
 from world_models.tasks import Problem, Rollout, Task, execute
 from world_models.tasks.base import pose_of
@@ -158,7 +158,8 @@ def _expectations(
     """The model's predictions from the start on; None if its states cannot be decoded."""
     if loaded.decode is None:
         return None
-    states = predicted_states(task, loaded, rollout.states, actions, replan_every(point.mode))
+    past = past_of(problems, task.action_block)
+    states = predicted_states(task, loaded, rollout.states, actions, replan_every(point.mode), past)
     poses = task.pose(numpy_of(loaded.decode(states.flatten(0, 1))).reshape(*states.shape[:2], -1))
     goals = pose_of(task, np.stack([problem.goal for problem in problems]))[:, None]
     distance = task.distance(poses, np.broadcast_to(goals, poses.shape))

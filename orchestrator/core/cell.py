@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.core.frozen import frozen, thawed
 from planners.identity import identity_settings
 from world_models import tasks
+from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UnknownNameError, UserError, require
 
 Scalar = bool | int | float | str | None
@@ -135,6 +136,8 @@ class Point:
     """Which noise the problems are planned with; None: each problem's seed is that of its noise, too."""
     code: tuple[tuple[str, str], ...] = ()
     """Version or digest of the code of each plug-in that takes part, by its kind: `task`, `planner` or `goal_cost`."""
+    problems: RecordedProblems | None = None
+    """The dataset whose rows are the problems; None: those that the task draws."""
 
     @cached_property
     def point_id(self) -> str:
@@ -147,7 +150,10 @@ class Point:
         named = {key: Named(raw[key]["name"], tuple((k, v) for k, v in raw[key]["settings"])) for key in ("task", "planner")}
         weight = float(raw.get("disagreement", 0.0))  # whole floats may have become integers
         code = tuple((kind, code) for kind, code in raw.get("code", ()))
-        return Point(**{**raw, **named, "disagreement": weight, "code": code})
+        problems = raw.get("problems")
+        return Point(
+            **{**raw, **named, "disagreement": weight, "code": code, "problems": problems and recorded_problems(problems)}
+        )
 
     def cell(self, seed: int) -> Cell:
         """The point's cell for a seed."""
@@ -186,19 +192,24 @@ class Cell:
         return Cell(Point.of_plain(raw["point"]), raw["seed"])
 
 
+def recorded_problems(raw: Mapping[str, Any]) -> RecordedProblems:
+    """The recorded problems in the plain values of `asdict` or JSON."""
+    return RecordedProblems(**{**raw, "observation": tuple(raw.get("observation", ()))})
+
+
 def identity_of(point: Point) -> dict[str, object]:
     """The canonical form of a point, whose digest is its id. What is absent has its default, and adds nothing.
 
     Always in it: the task with its settings but those that only make it faster (`world_models.tasks.SPEED`), the model's
     content digest, the planner with the settings that `planners.identity.identity_settings` gives, the horizon and the
     execution mode. In it where it is not the default: the goal cost, the disagreement, the noise seed, the versions of
-    algorithm, task and loader, and the code of plug-ins.
+    algorithm, task and loader, the code of plug-ins, and the digest and split of recorded problems (`dataset`).
 
     Never in it, only recorded (`orchestrator.ledger.records`): the model's name, how tables call task and planner, the kernel
     and precision that were used, versions of simulators and libraries, device, threads, host, revision and config.
 
-    Reserved for what is to come, by the same rule: `protocol` (how problems are posed and plans executed), `history` (what of
-    the past a model sees) and `dataset` (digest and split of recorded problems).
+    Reserved for what is to come, by the same rule: `protocol` (how problems are posed and plans executed) and `history` (what
+    of the past a model sees).
     """
     settings = identity_settings(point.planner.name, point.algorithm_version, point.planner.as_dict())
     identity: dict[str, object] = {
@@ -218,6 +229,7 @@ def identity_of(point: Point) -> dict[str, object]:
         "task_version": (point.task_version, 1),
         "loader_version": (point.loader_version, 1),
         "code": (dict(point.code), {}),
+        "dataset": (point.problems and point.problems.identity(point.horizon), None),
     }
     return identity | {name: value for name, (value, default) in unless_default.items() if value != default}
 

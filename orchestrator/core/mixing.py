@@ -20,6 +20,7 @@ def kind_of(point: Point) -> str:
     settings = {name: (value is None) if name in by_row else value for name, value in point.planner.settings}
     execution = [point.mode, point.goal_cost, point.disagreement]
     task = [point.task.name, point.task.as_dict()]
+    task += [] if point.problems is None else [point.problems.identity(point.horizon)]
     return digest([task, point.model_digest, point.horizon, execution, point.planner.name, settings], 12)
 
 

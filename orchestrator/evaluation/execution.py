@@ -68,13 +68,14 @@ def plan_and_execute(
     starts = np.stack([problem.start for problem in problems])
     goal = loaded.sensors.encode(loaded.model, task, np.stack([problem.goal for problem in problems]))
     actions, states = np.empty((len(problems), 0, task.action_dim)), starts[:, None]
+    past = past_of(problems, block)
     plans, taken, seconds = None, 0, 0.0
     parts: list[tuple[Plans, int]] = []
     for number, done in enumerate(range(0, horizon, stride)):
         if done:
             # Simulated from the start, because a simulator may hold more than its states, such as Push-T's contacts.
             states = task.simulate(starts, np.clip(actions, -1.0, 1.0))
-        posed = _posed(task, loaded, states, actions, goal, (horizon - done) // block)
+        posed = _posed(task, loaded, past, states, actions, goal, (horizon - done) // block)
         start = None if plans is None else _left_of(plans, taken, loaded.model, posed)
         began = time.perf_counter()
         plans = planner.plan(loaded.model, posed, [planning_seed(seed, number) for seed in seeds], start=start)
@@ -95,8 +96,9 @@ def predicted_states(
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
     replan_every: int | None = None,
+    past: Past | None = None,
 ) -> Float[Tensor, "batch model_time *state"]:
-    """The model's states s_1..s_T for executed actions and the simulator states that they led to.
+    """The model's states s_1..s_T for executed actions and the simulator states that they led to, after the problems' `past`.
 
     The model sees what the planner saw: the start, and for a replanned cell the states up to each replan. The result equals
     the `predicted` of its execution, without planning.
@@ -105,10 +107,36 @@ def predicted_states(
     stride = horizon if replan_every is None else replan_every
     parts = []
     for done in range(0, horizon, stride):
-        context = _context(loaded, task, states[:, : done + 1], actions[:, :done])
+        context = _context(loaded, task, past, states[:, : done + 1], actions[:, :done])
         taken = actions[:, done : done + stride].reshape(len(actions), -1, block * task.action_dim)
         parts.append(rollout(model, context, torch.as_tensor(taken, dtype=model.dtype, device=model.device)))
     return torch.cat(parts, 1)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The simulator's states before the starts of a batch of problems, and the actions from there to the starts."""
+
+    states: Float[np.ndarray, "batch past simulator_state"]
+    """A model step apart."""
+    actions: Float[np.ndarray, "batch past_steps action"]
+
+
+def past_of(problems: Sequence[Problem], block: int) -> Past | None:
+    """The past of problems, as long as the longest: before the others' nothing moved. None if none has a past."""
+    known = [0 if problem.past_states is None else len(problem.past_states) for problem in problems]
+    longest = max(known)
+    if not longest:
+        return None
+    states, actions = [], []
+    for problem, count in zip(problems, known, strict=True):
+        path, taken = problem.start[None], np.zeros((0, problem.reference_actions.shape[1]))
+        if problem.past_states is not None and problem.past_actions is not None:
+            path, taken = np.concatenate([problem.past_states, path]), problem.past_actions
+        missing = longest - count
+        states.append(np.concatenate([np.repeat(path[:1], missing, 0), path[:-1]]))
+        actions.append(np.concatenate([np.zeros((missing * block, taken.shape[1])), taken]))
+    return Past(np.stack(states), np.stack(actions))
 
 
 def planning_seed(seed: int, number: int) -> int:
@@ -127,6 +155,7 @@ def numpy_of(tensor: Tensor) -> np.ndarray:
 def _posed(
     task: Task,
     loaded: LoadedModel,
+    past: Past | None,
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
     goal: Float[Tensor, "batch *state"],
@@ -136,7 +165,7 @@ def _posed(
     model = loaded.model
     bound = torch.ones(model.action_dim, dtype=model.dtype, device=model.device)
     return ModelProblems(
-        context=_context(loaded, task, states, actions),
+        context=_context(loaded, task, past, states, actions),
         goal=goal,
         steps=steps,
         low=-bound,
@@ -149,28 +178,31 @@ def _posed(
 def _context(
     loaded: LoadedModel,
     task: Task,
+    past: Past | None,
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
 ) -> Context:
-    """The last `history` states, a model step apart, and the actions between them; before the start everything stood still.
+    """The last `history` states, a model step apart, and the actions between them; before the past everything stood still.
 
     A model that remembers more than those sees everything since the start.
     """
     model = loaded.model
     whole = states[:, :: task.action_block]
+    if past is not None:
+        whole, actions = np.concatenate([past.states, whole], 1), np.concatenate([past.actions, actions], 1)
     seen = whole if isinstance(model, RememberingModel) else whole[:, -model.history :]
     batch, known = seen.shape[:2]
     encoded = loaded.sensors.encode(model, task, seen.reshape(batch * known, -1)).unflatten(0, (batch, known))
     still = Context.at(model, encoded[:, 0])
     if known == 1:
         return still
-    taken = actions.reshape(batch, -1, model.action_dim)[:, 1 - known :]
-    past = torch.as_tensor(taken, dtype=model.dtype, device=model.device)
+    recent = actions.reshape(batch, -1, model.action_dim)[:, 1 - known :]
+    taken = torch.as_tensor(recent, dtype=model.dtype, device=model.device)
     with torch.no_grad():
-        path = remembered(model, encoded, past)
+        path = remembered(model, encoded, taken)
     return Context(
         torch.cat([still.states, path[:, 1:]], 1)[:, -model.history :],
-        torch.cat([still.actions, past], 1)[:, past.shape[1] :],
+        torch.cat([still.actions, taken], 1)[:, taken.shape[1] :],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -188,6 +188,7 @@ def _identity(cell: Cell) -> dict:
         "loader_version": point.loader_version,
         "noise_seed": point.noise_seed,
         "code": canonical(dict(point.code)) if point.code else None,
+        "problems": None if point.problems is None else canonical(asdict(point.problems)),
         "seed": cell.seed,
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.core.cell import Named, Point, cell_id_of
+from orchestrator.core.cell import Named, Point, cell_id_of, recorded_problems
 from orchestrator.ledger.seal import DamagedPartError
 
 LAST_WITHOUT_VERSIONS = 4
@@ -21,7 +21,7 @@ LAST_WITHOUT_VERSIONS = 4
 
 POINT_COLUMNS = (
     *("task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *("goal_cost", "disagreement", "algorithm_version", "task_version", "loader_version", "noise_seed", "code"),
+    *("goal_cost", "disagreement", "algorithm_version", "task_version", "loader_version", "noise_seed", "code", "problems"),
 )
 """Columns that say which point a record is of."""
 
@@ -43,6 +43,7 @@ def point_of(row: Mapping[str, Any]) -> Point:
         loader_version=row["loader_version"] or 1,
         noise_seed=row["noise_seed"],
         code=tuple(sorted(json.loads(row["code"]).items())) if row["code"] else (),
+        problems=recorded_problems(json.loads(row["problems"])) if row["problems"] else None,
     )
 
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from planners.base import PlanStatus
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Version of `SCHEMA`; a ledger part of a newer one is refused, columns that an older one lacks are null.
 
 2 added `goal_cost` and `disagreement`, and `model_success` may be null; 3 added `worker_seconds` and `attempts`; 4 added
 `costs` and `distances`; 5 added `algorithm_version`, `task_version`, `loader_version`, `noise_seed`, `kernel` and `precision`;
-6 added `code`.
+6 added `code`; 7 added `problems`.
 """
 
 ADDED = {
@@ -24,6 +24,7 @@ ADDED = {
     **dict.fromkeys(("costs", "distances"), 4),
     **dict.fromkeys(("algorithm_version", "task_version", "loader_version", "noise_seed", "kernel", "precision"), 5),
     "code": 6,
+    "problems": 7,
 }
 """The schema version that added a column; 1 for all others."""
 
@@ -55,6 +56,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("loader_version", pa.int32(), True),
     ("noise_seed", pa.int64(), True),
     ("code", pa.string(), True),
+    ("problems", pa.string(), True),
     ("seed", pa.int64(), False),
     ("status", pa.string(), False),
     ("error", pa.string(), True),
@@ -128,6 +130,8 @@ class CellResult:
     """Which noise the problem was planned with; None: that of its own seed."""
     code: str | None
     """Version or digest of the code of each plug-in by its kind, as a JSON object; None: none took part."""
+    problems: str | None
+    """The dataset whose rows are the problems, as a JSON object; None: the task drew them."""
     seed: int
     status: str
     """One of `STATUSES`."""

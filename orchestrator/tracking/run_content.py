@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
@@ -37,7 +38,8 @@ TABLE_COLUMNS = (
 
 POINT_COLUMNS = (
     *("point_id", "task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *("goal_cost", "disagreement", "noise_seed", "algorithm_version", "git_revision", "batch_seconds", "finished_at"),
+    *("goal_cost", "disagreement", "noise_seed", "algorithm_version", "problems"),
+    *("git_revision", "batch_seconds", "finished_at"),
     *TABLE_COLUMNS,
 )
 """Ledger columns that `contents` reads."""
@@ -132,6 +134,8 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
         params["disagreement"] = str(first["disagreement"])
     if first["noise_seed"] is not None:
         params["noise_seed"] = str(first["noise_seed"])
+    if first["problems"] is not None:
+        params |= {f"problems.{key}": str(value) for key, value in json.loads(first["problems"]).items() if value is not None}
     if (first["algorithm_version"] or 1) != 1:
         params["algorithm_version"] = str(first["algorithm_version"])
     for group in ("task", "planner"):
@@ -141,6 +145,7 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
     words = [first["task"], first["planner"], f"H{first['horizon']}", *([] if first["mode"] == OPEN_LOOP else [first["mode"]])]
     words += [first["goal_cost"]] if first["goal_cost"] else []
     words += [] if first["noise_seed"] is None else [f"noise {first['noise_seed']}"]
+    words += [] if first["problems"] is None else [f"rows of {Path(json.loads(first['problems'])['path']).name}"]
     name = " · ".join(words)
     finished = [[row["seed"], (row["finished_at"] - _EPOCH) // timedelta(microseconds=1)] for row in rows]
     cells_digest = _digest(np.array(finished, np.int64))

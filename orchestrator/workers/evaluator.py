@@ -31,6 +31,9 @@ from planners.settings import Setting
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import LoadedModel
+from world_models.datasets.problems.drawing import RecordedSource
+from world_models.datasets.problems.leakage import check_not_trained_on
+from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError, require
 from world_models.precision import Arithmetic, arithmetic_of, matmul_precision
 from world_models.sensors import Sensors
@@ -59,7 +62,7 @@ def check_point(
     read_card: ReadCard = checkpoints.read_card,
 ) -> None:
     """Raise UserError unless the point can be planned: its task, planner, settings, horizon, mode and model are valid."""
-    task = _task_with_problems(make_task, point.task, point.horizon)
+    task = _task_with_problems(make_task, point.task, point.horizon, drawn=point.problems is None)
     check_mode(point.mode, point.horizon, task.action_block)
     make_planner(point.planner.name, point.planner.as_dict())
     card, digest = read_card(point.model)
@@ -67,6 +70,8 @@ def check_point(
     checkpoints.check_fit(card, task.dynamics, task.action_dim * task.action_block)
     checkpoints.check_goal_cost(card, point.goal_cost, point.disagreement)
     Sensors.of(card).check(task, card.get("name"))
+    if point.problems is not None:
+        check_not_trained_on(card, point.problems)
     require(
         digest == point.model_digest,
         f"the world model {point.model} has digest {digest}, not {point.model_digest}: it has changed; run again.",
@@ -86,11 +91,15 @@ def _check_versions(point: Point, task: Task, card: Mapping[str, object]) -> Non
 
 
 @cache
-def _task_with_problems(make_task: MakeTask, named: Named, horizon: int) -> Task:
-    """The task, checked to have a problem at this horizon; cached, because a sweep asks for the same tasks many times."""
+def _task_with_problems(make_task: MakeTask, named: Named, horizon: int, drawn: bool) -> Task:
+    """The task, checked to have a problem at this horizon if it draws them.
+
+    Cached, because a sweep asks for the same tasks many times.
+    """
     task = make_task(named.name, **named.as_dict())
     check_horizon(horizon, task.action_block)
-    task.problem(0, horizon)
+    if drawn:
+        task.problem(0, horizon)
     return task
 
 
@@ -117,7 +126,8 @@ class Evaluator:
         self._loading = 0.0
         """Total seconds spent on loading models."""
         self._tasks: dict[Named, Task] = {}
-        self._problems: dict[tuple[Named, int, int], Problem] = {}
+        self._problems: dict[tuple[object, ...], Problem] = {}
+        self._sources: dict[tuple[Named, int, RecordedProblems], RecordedSource] = {}
 
     def evaluate(self, batch: Batch) -> BatchResult:
         """Evaluate a batch, with one record per cell. Raises what the task, the model and the planner raise."""
@@ -130,8 +140,9 @@ class Evaluator:
         """Draw recorded cells. Raises what the task and the model raise."""
         began, loaded = time.perf_counter(), self._loading
         point = drawing.point
-        problems = [self._problem(point, job.seed) for job in drawing.jobs]
-        files, troubles = draw(drawing, self._task(point.task), self._model(point), problems)
+        loaded_model = self._model(point)
+        problems = [self._problem(point, job.seed, loaded_model.model.history) for job in drawing.jobs]
+        files, troubles = draw(drawing, self._task(point.task), loaded_model, problems)
         seconds = time.perf_counter() - began - (self._loading - loaded)
         return Drawn(drawing, tuple(files), tuple(troubles), seconds)
 
@@ -149,7 +160,7 @@ class Evaluator:
             check_code(each.code, each.task.name, each.planner.name, each.goal_cost)
         task = self._task(point.task)
         loaded = self._model(point)
-        problems = tuple(self._problem(point, seed) for seed in batch.seeds)
+        problems = tuple(self._problem(point, seed, loaded.model.history) for seed in batch.seeds)
         planner = self._make_planner(point.planner.name, planner_settings([cell.point for cell in batch.cells]))
         execution = plan_and_execute(task, loaded, planner, problems, batch.planner_seeds, replan_every(point.mode))
         return ExecutedBatch(
@@ -161,14 +172,27 @@ class Evaluator:
             arithmetic=_arithmetic(point, loaded),
         )
 
-    def _problem(self, point: Point, seed: int) -> Problem:
-        """The problem of a seed, cached because planners share it and a detour around a wall takes 0.2 s to draw."""
-        key = point.task, point.horizon, seed
+    def _problem(self, point: Point, seed: int, history: int) -> Problem:
+        """The problem of a seed, cached because planners share it and a detour around a wall takes 0.2 s to draw.
+
+        A recorded one has the states before its start that a model of some `history` sees.
+        """
+        recorded = point.problems
+        key = point.task, point.horizon, seed, recorded, None if recorded is None else history
         if key not in self._problems:
             if len(self._problems) >= PROBLEMS:
                 self._problems.clear()
-            self._problems[key] = self._task(point.task).problem(seed, point.horizon)
+            if recorded is None:
+                self._problems[key] = self._task(point.task).problem(seed, point.horizon)
+            else:
+                self._problems[key] = self._source(point, recorded).problem(seed, history - 1)
         return self._problems[key]
+
+    def _source(self, point: Point, recorded: RecordedProblems) -> RecordedSource:
+        key = point.task, point.horizon, recorded
+        if key not in self._sources:
+            self._sources[key] = RecordedSource.open(self._task(point.task), recorded, point.horizon)
+        return self._sources[key]
 
     def _task(self, named: Named) -> Task:
         if named not in self._tasks:

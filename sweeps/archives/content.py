@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -122,6 +122,9 @@ def _values(entry: Entry) -> Iterator[Scalar]:
             yield from (key, *_scalars(value))
     for kind, code in point.code:
         yield from (kind, code)
+    if point.problems is not None:
+        for value in asdict(point.problems).values():
+            yield from _scalars(value)
 
 
 def _scalars(value: object) -> Iterator[Scalar]:

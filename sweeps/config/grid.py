@@ -22,6 +22,7 @@ from sweeps.config.files import groups
 from sweeps.config.plugin_names import admitted, name_or_target
 from sweeps.config.schema.configs import GridConfig
 from sweeps.config.schema.sections import PlannerConfig, TaskConfig
+from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import file_name
 from world_models.plugins import Kind
@@ -94,6 +95,8 @@ class Entry:
     point: Point
     classes: int | None = None
     """Number of classes of the task's actions; None if they are a box."""
+    trained_on: int = 0
+    """Number of the recorded problems' episodes that the world model was trained on."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class Lookups:
     """The code of the plug-ins among a task, a planner and a goal cost, by their names."""
     classes: Callable[[Named], int | None] = lambda task: None
     """Number of classes of a task's actions; None if they are a box."""
+    trained_on: Callable[[str, RecordedProblems], int] = lambda model, problems: 0
+    """Number of episodes of recorded problems that a model was trained on."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ class SweepSpec:
     """Weights of an ensemble's disagreement in the goal cost."""
     noise_seeds: tuple[int | None, ...] = (None,)
     """Seeds of the planners' noise; None is each problem's own seed."""
+    problems: RecordedProblems | None = None
+    """The dataset whose rows are the problems; None: each task draws its own."""
 
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
@@ -190,9 +197,11 @@ class SweepSpec:
                 loader_version=loader_version,
                 noise_seed=variant.noise_seed,
                 code=lookups.code(task.task.name, settings.name, goal_cost),
+                problems=self.problems,
             )
             label = " ".join([planner.label, *point_words(point)])
-            entry = Entry(task.label, label, unit, point, classes)
+            leaked = 0 if self.problems is None else lookups.trained_on(model, self.problems)
+            entry = Entry(task.label, label, unit, point, classes, leaked)
             other = entries.setdefault(point.point_id, entry)
             if other is not entry:
                 raise UserError(
@@ -240,8 +249,8 @@ class Grid:
         return [cell for portion in self.portions() for cell in portion.cells()]
 
 
-def spec_of(composed: Composed[Any], extra: Path | None = None) -> SweepSpec:
-    """The sweep that a composed config of a grid describes.
+def spec_of(composed: Composed[Any], extra: Path | None = None, problems: RecordedProblems | None = None) -> SweepSpec:
+    """The sweep that a composed config of a grid describes, with the recorded problems that were found for it.
 
     Raises UserError for an empty grid, duplicate values, and unknown names.
     """
@@ -261,6 +270,7 @@ def spec_of(composed: Composed[Any], extra: Path | None = None) -> SweepSpec:
         goal_costs,
         config.disagreement,
         config.noise_seeds,
+        problems,
     )
 
 

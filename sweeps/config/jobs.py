@@ -19,6 +19,7 @@ from planners.identity import algorithm_version
 from sweeps.config.compose import compose, several
 from sweeps.config.grid import Grid, Lookups, spec_of
 from sweeps.config.outputs import Outputs
+from sweeps.config.problems import check_recorded, recorded_problems, trained_on
 from sweeps.config.schema.configs import PlanConfig, RunConfig, SweepConfig, TuneConfig
 from sweeps.config.schema.sections import BackendConfig, InlineConfig
 from world_models.checkpoints.formats import loader_version
@@ -52,7 +53,7 @@ SweepJob = Job[SweepConfig] | Job[TuneConfig]
 def read_job(kind: type[C], overrides: Sequence[str], conf: Path | None) -> Job[C]:
     """Compose, expand and check a sweep before anything runs; UserError names what is wrong."""
     composed = compose(kind, overrides, conf)
-    spec = spec_of(composed, conf)
+    spec = spec_of(composed, conf, recorded_problems(composed.config.problems, conf))
     grid = spec.expand(lookups())
     check_grid(grid)
     return Job(grid, Outputs.of(composed.config), composed.config, composed.text, tuple(texts_in(composed.values)))
@@ -86,8 +87,10 @@ def check_grid(grid: Grid) -> None:
     for entry in grid.entries:
         check_point(entry.point, read_card=known_card)
     # A horizon too short for the task's kind of problem would fail every cell: making one problem of each reports it at once.
-    for task, horizon in dict.fromkeys((entry.point.task, entry.point.horizon) for entry in grid.entries):
+    drawn = (entry.point for entry in grid.entries if entry.point.problems is None)
+    for task, horizon in dict.fromkeys((point.task, point.horizon) for point in drawn):
         make_task(task.name, **task.as_dict()).problem(grid.seeds[0], horizon)
+    check_recorded(grid)
 
 
 def lookups() -> Lookups:
@@ -111,6 +114,7 @@ def lookups() -> Lookups:
         classes=lambda task: classes_of(make_task(task.name, **task.as_dict())),
         loader_version=lambda model: loader_version(card(model)[0]),
         code=code_of,
+        trained_on=cache(trained_on),
     )
 
 

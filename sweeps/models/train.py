@@ -39,6 +39,8 @@ from world_models.training.train_pixels import train_pixels
 
 STEPS = ("1", "10", "20", "50", "100")
 """Columns of the open-loop error: environment steps."""
+UNCLEAR = "?"
+"""Mark of an error that the card does not tell."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,15 +56,21 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
         table.add_column(step, justify="right")
     table.add_column("goal rank corr.", justify="right")
     table.add_column("trained in", justify="right")
+    unclear = []
     for name in names:
         card, _ = read_card(name)
         errors: Mapping[str, Any] = _mapping(card.get("open_loop_error"))
         for i, (part, by_step) in enumerate(errors.items() or [("-", {})]):
-            row = [_error(by_step.get(step)) for step in STEPS]
+            row = [_error(by_step.get(step)) if isinstance(by_step, Mapping) else UNCLEAR for step in STEPS]
+            unclear += [name] if UNCLEAR in row else []
             facts = [_rank(card), _seconds(card)] if i == 0 else ["", ""]
             head = [name, str(_mapping(card.get("dynamics")).get("name", "-"))] if i == 0 else ["", ""]
             table.add_row(*head, part, *row, *facts, end_section=i + 1 == len(errors))
     show(console, table)
+    for name in dict.fromkeys(unclear):
+        say(
+            console, f"{UNCLEAR}: the card of {name} has errors that are not pairs of numbers; train it again, or copy it again."
+        )
     return 0
 
 
@@ -182,10 +190,12 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _error(entry: object) -> str:
-    values = _mapping(entry)
-    if not values:
+    if entry is None:
         return "-"
-    model, still = values["model"], values["persistence"]
+    values = _mapping(entry)
+    model, still = values.get("model"), values.get("persistence")
+    if not isinstance(model, int | float) or not isinstance(still, int | float):
+        return UNCLEAR
     if not still:
         return f"{model:.3g}"
     share = model / still
@@ -196,7 +206,7 @@ def _rank(card: Mapping[str, object]) -> str:
     """Rank correlation of the model's own goal cost, over all distances, as text."""
     value = card.get("goal_cost_rank_correlation")
     if isinstance(value, Mapping):
-        value = _mapping(value.get(card.get("goal_cost"))).get("all")
+        value = _mapping(value.get(str(card.get("goal_cost")))).get("all")
     return f"{value:.3f}" if isinstance(value, float) else "-"
 
 

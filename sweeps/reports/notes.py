@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from planners import PLANNERS
 from planners.search.search_planner import SearchSettings
@@ -12,13 +13,32 @@ from sweeps.config.grid import Entry
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
     """All notes on a table's rows, a line each."""
-    return [*mixed_note(rows), *class_notes(row.entry for row in rows)]
+    entries = [row.entry for row in rows]
+    return [*mixed_note(rows), *class_notes(entries), *problem_notes(entries)]
 
 
 def mixed_note(rows: Iterable[Row]) -> list[str]:
     """A line on what the points marked with a star mix; none if no point is marked."""
     words = list(dict.fromkeys(word for row in rows for word in row.mixed))
     return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
+
+
+def problem_notes(entries: Iterable[Entry]) -> list[str]:
+    """A line for each dataset whose rows are the problems, and one for each model that was trained on them."""
+    notes = []
+    for entry in entries:
+        problems, point = entry.point.problems, entry.point
+        if problems is None:
+            continue
+        apart = "" if problems.manifest else f" {problems.distance(point.horizon)} steps apart, list {problems.seed},"
+        which = "listed in a file" if problems.manifest else f"of {problems.split} episodes"
+        notes.append(f"problems at H{point.horizon}: rows of {Path(problems.path).name} ({problems.digest}),{apart} {which}.")
+        if entry.trained_on:
+            notes.append(
+                f"{point.model} was trained on {entry.trained_on} of the episodes that its problems are of: its success is not "
+                "that on new data."
+            )
+    return list(dict.fromkeys(notes))
 
 
 def class_notes(entries: Iterable[Entry]) -> list[str]:

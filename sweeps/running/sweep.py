@@ -22,6 +22,7 @@ from orchestrator.storage.opening import open_storage
 from sweeps.config.axes import seeds_text
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import SweepJob, backend_words, read_jobs
+from sweeps.config.problems import manifests, recorded_parts, repeated_words
 from sweeps.console.display import View
 from sweeps.console.log_file import log_to
 from sweeps.console.resuming import resume_command
@@ -33,6 +34,8 @@ from sweeps.running.dry_run import say_plan
 from sweeps.running.second_driver import SecondDriver
 from sweeps.running.tracking import SweepTracking
 from world_models.errors import UserError, require
+from world_models.files.names import inside
+from world_models.files.writing import write_file
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def run_sweeps(
         changed = outputs.save(job.grid, job.config_text)
         if changed:
             say(console, changed)
+        _say_recorded(job, console)
     given = [*overrides, *(text for job in jobs for text in job.addresses)]
     log_to(outputs.sweep(grids[0].name) / "log.txt", Secrets.of(given, os.environ))
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
@@ -120,6 +124,14 @@ def run_sweeps(
     names = ", ".join(grid.name for grid in grids)
     say(console, f"sweep {names}: all {count(portions)} cells are in the ledger, nothing to plan")
     return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
+
+
+def _say_recorded(job: SweepJob, console: Console) -> None:
+    """Write the lists of recorded problems, and say how well the simulator repeats what was recorded."""
+    for name, text in manifests(job.grid):
+        write_file(inside(job.outputs.sweep(job.grid.name), name), text)
+    for part in recorded_parts(job.grid):
+        say(console, repeated_words(part, job.grid.seeds))
 
 
 def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool:

@@ -142,6 +142,16 @@ class Episodes(Protocol):
         ...
 
 
+@runtime_checkable
+class SeededEpisodes(Protocol):
+    """A dataset that knows the seeds of the resets with which its episodes began."""
+
+    @property
+    def reset_seeds(self) -> tuple[int | None, ...]:
+        """The seed of each episode, None where it is not known; empty if none is."""
+        ...
+
+
 def columns_with(data: Episodes, role: Role) -> list[str]:
     """Names of the columns with a role, in their order."""
     return [name for name, column in data.columns.items() if column.role is role]

@@ -45,7 +45,7 @@ READERS: Mapping[str, Reader] = {
     "minari": Reader("minari", "open_minari", "Minari, in HDF5, Arrow or Parquet"),
     "robomimic": Reader("robomimic", "open_robomimic", "robomimic's HDF5"),
     "lerobot": Reader("lerobot", "open_lerobot", "LeRobot 2.0 to 3.0, Parquet and videos"),
-    "zarr": Reader("zarr_groups", "open_zarr", "diffusion policy's zarr"),
+    "zarr": Reader("zarr_folders.groups", "open_zarr", "diffusion policy's zarr"),
     "lance": Reader("lance", "open_lance", "Lance tables (stable-worldmodel)"),
     "dino-wm": Reader("dino_wm", "open_dino_wm", "DINO-WM's folders of tensors and videos"),
     "npz": Reader("npz", "open_npz", "NumPy's npz with one row per step (OGBench)"),

@@ -29,6 +29,8 @@ class Recording:
     """Computes the digest of the files."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reset_seeds: tuple[int | None, ...] = ()
+    """Seeds of the resets with which episodes began (`SeededEpisodes`)."""
 
     @property
     def lengths(self) -> Int[np.ndarray, " episodes"]:

@@ -21,7 +21,11 @@ BOX, DISCRETE = "box", "discrete"
 
 @dataclass(frozen=True)
 class Problem:
-    """One planning problem, reachable by construction: `reference_actions` lead from `start` to `goal`."""
+    """One planning problem, reachable by construction: `reference_actions` lead from `start` to `goal`.
+
+    A problem from recorded rows may have fewer or more of them than its horizon, and be only as reachable as the simulator
+    repeats what was recorded.
+    """
 
     seed: int
     horizon: int
@@ -29,6 +33,10 @@ class Problem:
     start: Float[np.ndarray, " simulator_state"]
     goal: Float[np.ndarray, " simulator_state"]
     reference_actions: Float[np.ndarray, "time action"]
+    past_states: Float[np.ndarray, "past simulator_state"] | None = None
+    """States before the start, a model step apart, the oldest first; None: nothing is known of them, which is like rest."""
+    past_actions: Float[np.ndarray, "past_steps action"] | None = None
+    """The actions that led from the first of them to the start."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +226,31 @@ class RecordedActions(Protocol):
 
     def normalise(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
         """The task's actions for recorded ones of its environment."""
+        ...
+
+
+@runtime_checkable
+class RestoresRows(Protocol):
+    """A task that makes simulator states of recorded rows; one without it can if what it observes is its state."""
+
+    @property
+    def restored_from(self) -> str:
+        """The columns that it takes, in words."""
+        ...
+
+    def recorded_states(
+        self, columns: Mapping[str, Shaped[np.ndarray, "n *shape"]], observations: Float[np.ndarray, "n observation"] | None
+    ) -> Float[np.ndarray, "n simulator_state"] | None:
+        """States of rows with these columns, and the task's observations if they have them; None if these are not enough."""
+        ...
+
+
+@runtime_checkable
+class ResetSeeds(Protocol):
+    """A task whose episodes begin with a seeded reset of an environment."""
+
+    def reset_state(self, seed: int) -> Float[np.ndarray, " simulator_state"]:
+        """The state after a reset with a seed."""
         ...
 
 

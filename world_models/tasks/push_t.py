@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
 from world_models.errors import UserError
 from world_models.tasks.base import Problem, check_block, check_horizon, wrap_angle
 from world_models.tasks.push_t_behaviour import Pusher, random_actions
-from world_models.tasks.push_t_shapes import ARENA, CENTRE, block_centre, pictures
+from world_models.tasks.push_t_shapes import ARENA, CENTRE, block_centre, pictures, states_of_rows
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -151,6 +152,19 @@ class PushT:
         right, down = states[..., 0] - centre[..., 0], states[..., 1] - centre[..., 1]
         derived = np.stack([cos, sin, cos * right + sin * down, cos * down - sin * right], -1)
         return np.concatenate([states[..., :4], centre, derived], -1)
+
+    @property
+    def restored_from(self) -> str:
+        """Columns that determine a state, in words."""
+        return (
+            "a column `state` of agent x, y, block x, y, angle and, if recorded, the agent's vx, vy, or the task's observations"
+        )
+
+    def recorded_states(
+        self, columns: Mapping[str, Shaped[np.ndarray, "n *shape"]], observations: Float[np.ndarray, "n 10"] | None
+    ) -> Float[np.ndarray, "n simulator_state"] | None:
+        """States of recorded rows, of a block at rest unless `simulator_state` has its velocities."""
+        return states_of_rows(columns, observations)
 
     def pose(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch pose"]:
         """Agent x, y, block x, y (px), block angle (rad)."""

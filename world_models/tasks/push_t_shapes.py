@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from world_models.tasks.drawing import Canvas, Colour
 from world_models.tasks.raster import Shape, disc, draw, rotated_boxes
@@ -28,6 +31,32 @@ def block_centre(states: Float[np.ndarray, "*batch simulator_state"]) -> Float[n
     """Centre of gravity of the block, px."""
     cos, sin = np.cos(states[..., 6]), np.sin(states[..., 6])
     return np.stack([states[..., 4] - CENTRE[1] * sin, states[..., 5] + CENTRE[1] * cos], -1)
+
+
+def states_of_rows(
+    columns: Mapping[str, Shaped[np.ndarray, "n *shape"]], observations: Float[np.ndarray, "n 10"] | None
+) -> Float[np.ndarray, "n simulator_state"] | None:
+    """States of recorded rows: whole, or of agent x, y, block x, y, angle (gym-pusht), or those with vx, vy of the agent.
+
+    Where only observations are recorded, their block is put where its centre and angle say. Its velocities are then 0.
+    """
+    for name, values in columns.items():
+        if values.ndim == 2 and re.split(r"[/.]", name)[-1] in ("simulator_state", "state", "states"):
+            if values.shape[1] == 10:
+                return values.astype(np.float64)
+            if values.shape[1] in (5, 7):
+                velocity = values[:, 5:] if values.shape[1] == 7 else np.zeros((len(values), 2))
+                return _at_rest(values[:, :2], velocity, values[:, 2:4], values[:, 4])
+    if observations is None:
+        return None
+    angle = np.arctan2(observations[:, 7], observations[:, 6])
+    offset = block_centre(_at_rest(observations[:, :2], observations[:, 2:4], np.zeros((len(angle), 2)), angle))
+    return _at_rest(observations[:, :2], observations[:, 2:4], observations[:, 4:6] - offset, angle)
+
+
+def _at_rest(agent: np.ndarray, velocity: np.ndarray, block: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """States whose block does not move."""
+    return np.concatenate([agent, velocity, block, angle[:, None], np.zeros((len(angle), 3))], axis=1).astype(np.float64)
 
 
 def pictures(states: Float[np.ndarray, "n simulator_state"], size: int) -> UInt8[np.ndarray, "n size size 3"]:

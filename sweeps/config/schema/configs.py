@@ -20,6 +20,7 @@ from sweeps.config.schema.sections import (
     BackendConfig,
     InlineConfig,
     PlannerConfig,
+    ProblemsConfig,
     RayBackendConfig,
     RecordedConfig,
     Settings,
@@ -62,6 +63,7 @@ class RunConfig(GridConfig):
     """The further keys of every config whose cells go to a ledger."""
 
     storage: Annotated[str | None, location("s3://bucket/folder")] = None
+    problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     max_rows: Annotated[int, whole(1, MAX_ROWS, 64)] = 64
     target_seconds: Annotated[float, seconds(60)] = 60.0
     even_batches: Annotated[bool, flag()] = False
@@ -84,6 +86,7 @@ class PlanConfig(GridConfig):
     """The config of `grasp plan`."""
 
     FILE = "plan"
+    problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     device: Annotated[str, text("device", "cpu")] = "cpu"
     artifacts: VideoConfig = field(default_factory=VideoConfig)
 

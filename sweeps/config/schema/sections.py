@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field
 from orchestrator.artifacts.selection import REASONS, ArtifactSelection
 from orchestrator.core.cell import Scalar
 from sweeps.config.axes import horizons_of
-from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, plain, scalar, text, texts, whole
+from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, one_of, plain, scalar, text, texts, whole
+from world_models.datasets.problems.settings import SPLITS, VALIDATION
 from world_models.tasks.base import LONGEST_HORIZON
 
 STRICT = ConfigDict(extra="forbid")
@@ -141,6 +142,37 @@ class RecordedConfig:
     validation: Annotated[float, number(0, 0.9, example="0.1", what="share of the episodes")] = 0.1
     seed: Annotated[int, whole(0)] = 0
     """Seed of the split."""
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """How recorded problems are drawn."""
+
+    __pydantic_config__ = STRICT
+    rows: Annotated[int | None, whole(1, example=50, null=True)] = None
+    """Length of the list; none: as many as there are."""
+    seed: Annotated[int, whole(0, example=42)] = 42
+
+
+@dataclass(frozen=True)
+class ProblemsConfig:
+    """Problems that are rows of a recorded dataset; without `data`, the task draws them."""
+
+    __pydantic_config__ = STRICT
+    data: Annotated[str | None, text("dataset", "pusht_expert.h5", null=True)] = None
+    kind: Annotated[str | None, text("kind of dataset", "hdf5", null=True)] = None
+    """None: found by its content."""
+    split: Annotated[str, one_of("split of a dataset", SPLITS)] = VALIDATION
+    validation: Annotated[float, number(0, 0.9, example="0.1", what="share of the episodes")] = 0.1
+    split_seed: Annotated[int, whole(0)] = 0
+    offset: Annotated[int | None, whole(1, LONGEST_HORIZON, 25, null=True)] = None
+    """Rows from start to goal; none: the horizon."""
+    draw: DrawConfig = field(default_factory=DrawConfig)
+    manifest: Annotated[str | None, text("list of problems", "problems.csv", null=True)] = None
+    history: Annotated[bool, flag()] = True
+    observation: Annotated[tuple[str, ...], texts("column", null=True)] = ()
+    action: Annotated[str | None, text("column", "action", null=True)] = None
+    trained_on: Annotated[bool, flag()] = False
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.cell import Cell, Named, Point, canonical, check_mode, planned_steps, replan_every
+from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError
 
 POINT = Point(Named.of("wall", {"speed": 2.0, "kind": "deep"}), "wall", "abc", Named.of("gd", {"lr": 0.1, "sync": None}), 50)
+
+ROWS = RecordedProblems("pusht.h5", "0123")
+OTHER_ROWS = {
+    "digest": "4567",
+    "split": "training",
+    "validation": 0.2,
+    "split_seed": 1,
+    "offset": 25,
+    "seed": 43,
+    "history": False,
+    "observation": ("state",),
+    "action": "rel_action",
+    "manifest_digest": "89ab",
+}
 
 scalars = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), st.text())
 settings_of = st.dictionaries(st.text(min_size=1, max_size=8), scalars, max_size=5)
@@ -49,6 +64,8 @@ def test_id_changes_with_every_field_that_determines_the_result() -> None:
         replace(POINT, algorithm_version=2),
         replace(POINT, task_version=2),
         replace(POINT, loader_version=2),
+        replace(POINT, problems=ROWS),
+        *(replace(POINT, problems=replace(ROWS, **{name: value})) for name, value in OTHER_ROWS.items()),
     ]
     cells = [variant.cell(seed) for variant in variants for seed in (0, 1)]
     assert len({cell.cell_id for cell in cells}) == len(cells)
@@ -61,6 +78,21 @@ def test_id_does_not_depend_on_the_models_name_or_the_order_of_settings() -> Non
     assert shuffled == POINT
     assert shuffled.point_id == POINT.point_id
     assert Named.of("wall", {"a": 1, "b": 2}) == Named.of("wall", {"b": 2, "a": 1})
+
+
+def test_id_depends_on_recorded_rows_and_not_on_where_they_are_or_how_many_are_listed() -> None:
+    point = replace(POINT, problems=ROWS)
+    moved = replace(ROWS, path="elsewhere/pusht.h5", kind="hdf5", rows=50, offset=point.horizon, trained_on=True)
+    assert replace(POINT, problems=moved).point_id == point.point_id
+    listed = replace(ROWS, manifest="list.csv", manifest_digest="89ab")
+    assert (
+        replace(POINT, problems=replace(listed, manifest="moved.json", seed=1, split="all")).point_id
+        == replace(POINT, problems=listed).point_id
+    )
+    whole, half = (replace(point, problems=replace(ROWS, split="all", validation=share)) for share in (0.1, 0.5))
+    assert whole.point_id == half.point_id, "without a split its share does not matter"
+    cell = replace(point, problems=replace(ROWS, observation=("a", "b"))).cell(3)
+    assert Cell.from_json(cell.to_json()) == cell
 
 
 def test_whole_floats_are_integers_but_booleans_are_not() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.evaluation.execution import Execution, plan_and_execute, planning_seed
+from orchestrator.evaluation.execution import Execution, past_of, plan_and_execute, planning_seed, predicted_states
 from orchestrator.testing import DIGEST, Plane, PlaneModel, load_plane
 from planners import ModelProblems, Plans, PlanStatus, Start, make_planner
 from planners.base import Planner
@@ -205,6 +205,32 @@ def test_a_replanning_sees_the_last_states_a_model_step_apart_and_the_actions_be
     for number, posed in enumerate(watched.problems):
         assert torch.equal(posed.context.states, padded[:, number : number + history].float())
         assert torch.equal(posed.context.actions, taken[:, number : number + history - 1])
+
+
+@pytest.mark.parametrize("history", [1, 2, 3])
+def test_a_plan_sees_the_rows_before_its_start_and_rest_before_those(history: int) -> None:
+    task = Plane(2)
+    model = Drifting(block=2, history=history)
+    loaded = LoadedModel("long", model, SquaredDistance(), lambda states: states, {}, DIGEST)
+    problems, rng = drawn(task, 3, horizon=6), np.random.default_rng(0)
+    whole = []
+    for row, known in enumerate((0, 1, 2)):
+        past = rng.normal(size=(known, 2))
+        acted = rng.uniform(-1, 1, (2 * known, 2))
+        problems[row] = replace(problems[row], past_states=past, past_actions=acted)
+        rest = history - 1 - known
+        begin = past[0] if known else problems[row].start
+        states = np.stack([*[begin] * max(rest, 0), *past, problems[row].start])[-history:]
+        actions = np.concatenate([np.zeros((2 * max(rest, 0), 2)), acted]).reshape(-1, 4)
+        whole.append((states, actions[len(actions) + 1 - history :]))
+    watched = Watched(make_planner("cem", QUICK["cem"]))
+    done = run(task, loaded, watched, problems, 4)
+    context = watched.problems[0].context
+    assert torch.equal(context.states, torch.as_tensor(np.stack([states for states, _ in whole])).float())
+    assert torch.equal(context.actions, torch.as_tensor(np.stack([actions for _, actions in whole])).float())
+    past = past_of(problems, 2)
+    again = predicted_states(task, loaded, done.rollout.states, done.actions, 4, past)
+    assert torch.equal(again, done.predicted)
 
 
 @pytest.mark.parametrize(("name", "horizon"), [("push_t", 25), ("wall", 30), ("point_maze", 40)])

@@ -15,7 +15,7 @@ from orchestrator.core.portion import Portion, lacking
 from orchestrator.ledger.identity import point_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parts import name_of
-from orchestrator.ledger.records import VERSION_KEY, from_table
+from orchestrator.ledger.records import SCHEMA_VERSION, VERSION_KEY, from_table
 from orchestrator.testing import plane_point
 from planners import full_settings
 from tests.golden.make_identities import points
@@ -92,7 +92,7 @@ def test_merging_writes_the_present_ids(tmp_path: Path) -> None:
         ledger.append(replace(record, seed=record.seed + 10, cell_id=f"new-{i}") for i, record in enumerate(before))
         ledger.compact()
     (part,) = tmp_path.glob("*.parquet")
-    assert pq.read_schema(part).metadata[VERSION_KEY] == b"6"
+    assert pq.read_schema(part).metadata[VERSION_KEY] == str(SCHEMA_VERSION).encode()
     ids = set(pq.read_table(part, columns=["point_id"])["point_id"].to_pylist())
     assert ids == {present(horizon).point_id for horizon in HORIZONS}
     assert [record for record in from_table(Ledger(tmp_path).table()) if record.seed < SEEDS] == before

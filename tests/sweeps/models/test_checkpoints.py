@@ -3,8 +3,11 @@
 import json
 import os
 import pickle
+import shutil
 import struct
 import zipfile
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -298,3 +301,24 @@ def test_a_damaged_config_is_refused(tmp_path, capsys):
     for text in ("[" * 100_000, "{", "[1]"):
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
         assert "config.json" in refused(capsys, "inspect", str(tmp_path / "weights.pt"))
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        1e308,
+        "far",
+        {"position_px": "far"},
+        {"position_px": {"1": {}}},
+        {"position_px": {"1": {"model": "1", "persistence": 2}}},
+    ],
+)
+def test_errors_of_a_card_that_are_no_pairs_of_numbers_are_marked(errors, tmp_path, capsys):
+    zoo = Path(str(files("world_models") / "zoo" / "wall"))
+    shutil.copytree(zoo, tmp_path / "wall")
+    card = json.loads((tmp_path / "wall/card.json").read_text())
+    changed = {**card, "open_loop_error": errors, "goal_cost_rank_correlation": {"state": 1}}
+    (tmp_path / "wall/card.json").write_text(json.dumps(changed))
+    assert main(["models", str(tmp_path / "wall")]) == 0
+    out = capsys.readouterr().out
+    assert ("?: the card of" in " ".join(out.split())) == isinstance(errors, dict)

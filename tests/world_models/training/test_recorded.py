@@ -11,11 +11,11 @@ import pytest
 
 from world_models.checkpoints.store import read_card
 from world_models.datasets import from_arrays, open_dataset, split_episodes
+from world_models.datasets.problems.columns import columns_for
 from world_models.errors import UserError
 from world_models.tasks import make_task
 from world_models.training.data import Dataset, collect
 from world_models.training.fit_states import FitSettings, abrupt_changes
-from world_models.training.recorded.columns import columns_for
 from world_models.training.recorded.source import Source
 from world_models.training.recorded.train import RecordedData, train_recorded
 from world_models.training.train import TrainSettings

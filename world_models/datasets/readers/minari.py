@@ -80,7 +80,14 @@ def _open_hdf5(home: Place, place: Place, facts: Mapping[str, Any]) -> Recording
         steps = [int(opened.file[group].attrs["total_steps"]) for group in groups]
         index = index_of_lengths(np.array(steps, np.int64) + 1, str(path), open_ended=True)
         columns, readers, notes = _columns(opened, file, groups, index)
-    return Recording("minari", place.text, index, columns, readers, FileDigest(home), facts, notes)
+        seeds = tuple(seed_of(dict(opened.file[group].attrs)) for group in groups)
+    return Recording("minari", place.text, index, columns, readers, FileDigest(home), facts, notes, seeds)
+
+
+def seed_of(about: Mapping[str, Any]) -> int | None:
+    """The seed of an episode's reset in what is said about it; None if there is none."""
+    found = about.get("seed")
+    return int(found) if isinstance(found, int | np.integer) and not isinstance(found, bool) else None
 
 
 def _groups(opened: H5File, expected: int) -> tuple[str, ...]:

@@ -23,7 +23,9 @@ from world_models.datasets.pictures import EncodedReader, is_picture, picture_sh
 from world_models.datasets.places import Place, local_path
 from world_models.datasets.recording import Recording
 from world_models.datasets.refusals import reading
+from world_models.errors import UserError
 from world_models.files.names import inside
+from world_models.files.reading import read_json
 
 HELD = 64
 """Episodes that are kept open."""
@@ -50,7 +52,8 @@ def open_minari_arrow(home: Place, place: Place, facts: Mapping[str, Any]) -> Re
                 notes.append(f"Column {name!r} is {array.type} and is left out: only numbers are read.")
             else:
                 columns[name], readers[name] = made
-    return Recording("minari", place.text, index, columns, readers, FileDigest(home), facts, tuple(notes))
+        seeds = tuple(tables.get().seed(episode) for episode in range(count))
+    return Recording("minari", place.text, index, columns, readers, FileDigest(home), facts, tuple(notes), seeds)
 
 
 class EpisodeTables:
@@ -68,6 +71,15 @@ class EpisodeTables:
         with pa.memory_map(str(file)) as source:
             found = ipc.open_file(source)
             return sum(found.get_batch(k).num_rows for k in range(found.num_record_batches))
+
+    def seed(self, episode: int) -> int | None:
+        """The seed of an episode's reset; None if it is not known."""
+        file = self._file(episode).parent / "metadata.json"
+        try:
+            found = read_json(file, dict[str, Any], "an episode's metadata", "copy the dataset again").get("seed")
+        except (FileNotFoundError, UserError):
+            return None
+        return found if isinstance(found, int) else None
 
     def columns(self, episode: int) -> dict[str, pa.Array]:
         """The columns of an episode, those of structures by their paths."""

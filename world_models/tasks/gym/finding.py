@@ -12,7 +12,10 @@ from jaxtyping import Float
 
 from world_models.errors import UserError, require
 from world_models.seeding import stable_rng
-from world_models.tasks.gym.keepers import (
+from world_models.tasks.gym.making import make_env, reason
+from world_models.tasks.gym.simulator import TOLERANCE, Interface, Simulator, quiet
+from world_models.tasks.gym.spaces import actions_of, check_picture, info_numbers, observation_of
+from world_models.tasks.gym.states.keepers import (
     INTEGRATION,
     PHYSICS,
     AttributeKeeper,
@@ -23,10 +26,7 @@ from world_models.tasks.gym.keepers import (
     declared_callables,
     mujoco_buffers,
 )
-from world_models.tasks.gym.making import make_env, reason
-from world_models.tasks.gym.packing import Form, PackingError, form_of, pack
-from world_models.tasks.gym.simulator import TOLERANCE, Interface, Simulator, quiet
-from world_models.tasks.gym.spaces import actions_of, check_picture, info_numbers, observation_of
+from world_models.tasks.gym.states.packing import Form, PackingError, form_of, pack
 
 STATES = ("auto", "mujoco", "attribute", "callables", "replay")
 """Ways of taking states; `auto` takes the first that is exact."""

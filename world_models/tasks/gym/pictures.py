@@ -10,9 +10,9 @@ from PIL import Image, ImageOps
 
 from world_models.errors import UserError
 from world_models.tasks.drawing import AGENT, WALL, Canvas
-from world_models.tasks.gym.keepers import mujoco_buffers
 from world_models.tasks.gym.making import reason, renders
 from world_models.tasks.gym.simulator import Simulator
+from world_models.tasks.gym.states.keepers import mujoco_buffers
 
 
 def square(frame: Any, size: int, name: str) -> UInt8[np.ndarray, "size size 3"]:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from world_models.errors import UserError
-from world_models.tasks.gym.keepers import Keeper
 from world_models.tasks.gym.spaces import Actions, Observation
+from world_models.tasks.gym.states.keepers import Keeper
 
 TOLERANCE, TERMINATED = "tolerance", "terminated"
 """Success tests that need no key of `info`."""

@@ -21,6 +21,7 @@ from world_models.tasks.gym.pictures import bars, can_render, picture_of
 from world_models.tasks.gym.presets import preset_of
 from world_models.tasks.gym.problems import DRAWS, draw_problem
 from world_models.tasks.gym.processes import Helpers
+from world_models.tasks.gym.recorded import RESTORED_FROM, Rows, states_of_rows
 from world_models.tasks.gym.scripts import Script, script_of, scripted
 from world_models.tasks.gym.settings import AUTO, normalised, tolerances
 from world_models.tasks.gym.simulator import TOLERANCE, VERDICT, Simulator
@@ -257,6 +258,21 @@ class GymTask:
     def normalise(self, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:
         """The task's actions for recorded ones of the environment, in its units or classes."""
         return self.simulator.interface.actions.normalised(recorded)
+
+    @property
+    def restored_from(self) -> str:
+        """Columns that determine a state, in words."""
+        return RESTORED_FROM
+
+    def recorded_states(
+        self, columns: Rows, observations: Float[np.ndarray, "n observation"] | None
+    ) -> Float[np.ndarray, "n state"] | None:
+        """States of recorded rows; None if their columns do not determine them."""
+        return states_of_rows(self.simulator, self.id, columns, observations)
+
+    def reset_state(self, seed: int) -> Float[np.ndarray, " state"]:
+        """The state after a reset with a seed."""
+        return self.simulator.reset(seed)
 
     def pose(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch pose"]:
         """The features in which the goal is reached, and the environment's verdict where it tells success."""

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 
 from world_models.datasets import Column, Episodes, Windows, from_arrays
 from world_models.datasets.blocks import blocks
+from world_models.datasets.problems.columns import Columns
 from world_models.datasets.statistics import Moments
 from world_models.errors import require
 from world_models.seeding import step_seed
 from world_models.training.fit_states import ABRUPT, WindowBatch
-from world_models.training.recorded.columns import Columns
 
 IN_MEMORY = 2**30
 """Most bytes of columns that are held in memory."""

@@ -12,6 +12,7 @@ import torch
 
 from world_models.checkpoints import store as checkpoints
 from world_models.datasets import Episodes, open_dataset, split_episodes
+from world_models.datasets.problems.columns import Columns, columns_for
 from world_models.errors import require
 from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.tasks import Task
@@ -20,7 +21,6 @@ from world_models.training.data import Dataset
 from world_models.training.fit_states import WindowBatch, fit_batches, scaled_model
 from world_models.training.loop import Progress
 from world_models.training.machine.pools import Pool
-from world_models.training.recorded.columns import Columns, columns_for
 from world_models.training.recorded.source import Source
 from world_models.training.train import TrainSettings
 

@@ -17,9 +17,9 @@ from world_models.tasks import execute, make_task
 from world_models.tasks.base import Visible
 from world_models.tasks.gym import GymTask
 from world_models.tasks.gym.behaviour import BEHAVIOURS, behave, varied
-from world_models.tasks.gym.packing import PackingError, form_of, pack, unpack
 from world_models.tasks.gym.presets import PRESETS
 from world_models.tasks.gym.spaces import Actions
+from world_models.tasks.gym.states.packing import PackingError, form_of, pack, unpack
 
 register()
 GOAL: dict[str, Any] = {"features": [0], "tolerance": 0.05}

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from world_models.errors import UserError, require
-from world_models.tasks.gym.packing import Form, PackingError, form_of, pack, unpack
+from world_models.tasks.gym.states.packing import Form, PackingError, form_of, pack, unpack
 
 RESET_SEED = 0
 """Seed of the resets before a state is restored: whatever the state leaves out is then the same for all."""

@@ -54,7 +54,7 @@ class ZarrFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
         zarr = library("zarr", "zarr")
-        from world_models.datasets.readers.zarr_store import CheckedStore
+        from world_models.datasets.readers.zarr_folders.store import CheckedStore
 
         self._group = zarr.open_group(CheckedStore.of(path), mode="r")
 

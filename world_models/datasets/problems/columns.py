@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Num
 
 from world_models.datasets import Episodes, Role, columns_with
 from world_models.errors import UnknownNameError, UserError, require
@@ -15,6 +15,28 @@ from world_models.tasks.base import RecordedActions, normalised_actions
 
 SLACK = 1e-3
 """How far beyond the bounds a recorded action may be, which rounding explains."""
+
+
+@dataclass(frozen=True)
+class ActionColumn:
+    """The column of a task's actions."""
+
+    task: Task
+    name: str
+
+    def values(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
+        """The task's actions, float32, of recorded ones with `lead` axes before those of one row.
+
+        Raises UserError for actions outside of the task's bounds.
+        """
+        flat = normalised_actions(self.task, recorded.reshape(-1, *recorded.shape[lead:]))
+        worst = float(np.abs(flat).max()) if flat.size else 0.0
+        require(
+            worst <= 1.0 + SLACK,
+            f"column {self.name!r} has actions {worst:.4g} times as large as task {self.task.name} takes: give data whose "
+            "actions are in the environment's units and bounds.",
+        )
+        return np.clip(flat, -1.0, 1.0).astype(np.float32).reshape(*recorded.shape[:lead], self.task.action_dim)
 
 
 @dataclass(frozen=True)
@@ -33,44 +55,50 @@ class Columns:
 
     def observations(self, values: dict[str, np.ndarray], lead: int) -> Float[np.ndarray, "*rows observation"]:
         """The task's observations, float32; the columns' values have `lead` axes before those of one row."""
+        return self.joined(values, lead).astype(np.float32)
+
+    def joined(self, values: dict[str, np.ndarray], lead: int) -> Num[np.ndarray, "*rows observation"]:
+        """The task's observations as they were recorded."""
         parts = [values[name].reshape(*values[name].shape[:lead], -1) for name in self.observation]
-        return np.concatenate(parts, axis=-1).astype(np.float32)
+        return np.concatenate(parts, axis=-1)
 
     def actions(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
-        """The task's actions, float32, of recorded ones with `lead` axes before those of one row.
-
-        Raises UserError for actions outside of the task's bounds.
-        """
-        flat = normalised_actions(self.task, recorded.reshape(-1, *recorded.shape[lead:]))
-        worst = float(np.abs(flat).max()) if flat.size else 0.0
-        require(
-            worst <= 1.0 + SLACK,
-            f"column {self.action!r} has actions {worst:.4g} times as large as task {self.task.name} takes: give data whose "
-            "actions are in the environment's units and bounds.",
-        )
-        return np.clip(flat, -1.0, 1.0).astype(np.float32).reshape(*recorded.shape[:lead], self.task.action_dim)
+        """The task's actions. Raises what `ActionColumn.values` raises."""
+        return ActionColumn(self.task, self.action).values(recorded, lead)
 
 
-def columns_for(task: Task, data: Episodes, observation: Sequence[str] | None = None, action: str | None = None) -> Columns:
+def columns_for(
+    task: Task,
+    data: Episodes,
+    observation: Sequence[str] | None = None,
+    action: str | None = None,
+    section: str = "recorded",
+) -> Columns:
     """The columns that were named, else those whose role and size fit the task.
 
-    Raises UserError where none fit, naming the dataset's columns and their sizes.
+    Raises UserError where none fit, naming the dataset's columns, their sizes, and the section of the config that names others.
     """
-    for name in (*(observation or ()), *((action,) if action else ())):
+    for name in observation or ():
         if name not in data.columns:
             raise UnknownNameError(f"column of {data.path}", name, data.columns)
-    seen = tuple(observation or ()) or _observed(task, data)
+    seen = tuple(observation or ()) or observed(task, data)
     size = sum(_size(data, name) for name in seen)
     if not seen or size != task.observation_dim:
         raise UserError(
             f"{data.path} has no columns for the {task.observation_dim} observed features of task {task.name}: it has "
-            f"{_described(data)}; name them with recorded.observation=[...]."
+            f"{_described(data)}; name them with {section}.observation=[...]."
         )
-    taken = action or _acted(task, data)
-    return Columns(task, seen, taken)
+    return Columns(task, seen, action_column(task, data, action, section).name)
 
 
-def _observed(task: Task, data: Episodes) -> tuple[str, ...]:
+def action_column(task: Task, data: Episodes, name: str | None, section: str) -> ActionColumn:
+    """The column that is named, else the only one that fits. Raises UserError as `columns_for` does."""
+    if name is not None and name not in data.columns:
+        raise UnknownNameError(f"column of {data.path}", name, data.columns)
+    return ActionColumn(task, name or _acted(task, data, section))
+
+
+def observed(task: Task, data: Episodes) -> tuple[str, ...]:
     """One column of the right size, or all observation columns together."""
     for role in (Role.OBSERVATION, Role.STATE):
         names = columns_with(data, role)
@@ -82,13 +110,13 @@ def _observed(task: Task, data: Episodes) -> tuple[str, ...]:
     return ()
 
 
-def _acted(task: Task, data: Episodes) -> str:
+def _acted(task: Task, data: Episodes, section: str) -> str:
     names = columns_with(data, Role.ACTION)
     fitting = [name for name in names if _size(data, name) == task.action_dim or isinstance(task, RecordedActions)]
     if len(fitting) != 1:
         raise UserError(
             f"{data.path} has {len(fitting)} columns for the {task.action_dim} action values of task {task.name}: it has "
-            f"{_described(data)}; name one with recorded.action=NAME."
+            f"{_described(data)}; name one with {section}.action=NAME."
         )
     return fitting[0]
 

@@ -1,0 +1,114 @@
+"""The problems of a grid that are rows of a recorded dataset: found, checked, listed and described."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.core.cell import Named
+from orchestrator.core.messages import mask_uri
+from sweeps.config.grid import Grid
+from sweeps.config.plugin_names import admitted
+from sweeps.config.schema.sections import ProblemsConfig
+from world_models.checkpoints.store import read_card
+from world_models.datasets import open_dataset
+from world_models.datasets.problems.drawing import RecordedSource
+from world_models.datasets.problems.leakage import trained_episodes
+from world_models.datasets.problems.rows import as_csv, read_manifest
+from world_models.datasets.problems.settings import RecordedProblems
+from world_models.errors import require
+from world_models.plugins import Kind
+from world_models.tasks import make_task
+from world_models.tasks.base import pose_of
+
+REPLAYED = 16
+"""Most problems of a task and horizon whose recorded actions are executed to see how well the simulator repeats them."""
+
+
+def recorded_problems(config: ProblemsConfig, conf: Path | None = None) -> RecordedProblems | None:
+    """The dataset and list that a config describes; None if it names none.
+
+    Raises UserError for keys without a dataset, an address with a password, and what cannot be opened.
+    """
+    if config.data is None:
+        require(config == ProblemsConfig(), "problems.* is about a dataset, and none is given: add problems.data=PATH.")
+        return None
+    require(
+        mask_uri(config.data) == config.data,
+        f"problems.data={mask_uri(config.data)} holds a password, which the ledger would keep: leave it out, and give it in "
+        "the environment of the workers.",
+    )
+    kind = None if config.kind is None else admitted(Kind.DATASET, config.kind, conf)
+    path = config.data if "://" in config.data else str(Path(config.data).resolve())
+    data = open_dataset(path, kind)
+    manifest = None if config.manifest is None else str(Path(config.manifest).resolve())
+    return RecordedProblems(
+        path,
+        data.digest(),
+        kind=kind,
+        split=config.split,
+        validation=config.validation,
+        split_seed=config.split_seed,
+        offset=config.offset,
+        seed=config.draw.seed,
+        rows=config.draw.rows,
+        history=config.history,
+        observation=config.observation,
+        action=config.action,
+        manifest=manifest,
+        manifest_digest=None if manifest is None else read_manifest(manifest, data.lengths).digest,
+        trained_on=config.trained_on,
+    )
+
+
+@dataclass(frozen=True)
+class RecordedPart:
+    """The recorded problems of one task and horizon of a grid."""
+
+    label: str
+    source: RecordedSource
+
+
+def recorded_parts(grid: Grid) -> Iterator[RecordedPart]:
+    """The tasks and horizons of a grid whose problems are recorded, with their datasets open."""
+    found: dict[tuple[Named, int, RecordedProblems], str] = {}
+    for entry in grid.entries:
+        if entry.point.problems is not None:
+            found.setdefault((entry.point.task, entry.point.horizon, entry.point.problems), entry.task)
+    for (task, horizon, problems), label in found.items():
+        yield RecordedPart(label, RecordedSource.open(make_task(task.name, **task.as_dict()), problems, horizon))
+
+
+def check_recorded(grid: Grid) -> None:
+    """Raise UserError unless each seed of a grid has its recorded problem, and the task can be put into the rows of one."""
+    for part in recorded_parts(grid):
+        part.source.problems.at(max(grid.seeds))
+        part.source.problem(grid.seeds[0])
+
+
+def manifests(grid: Grid) -> Iterator[tuple[str, str]]:
+    """A file name and content for each list of recorded problems that a grid plans; the seeds are in it."""
+    for part in recorded_parts(grid):
+        rows = ((seed, part.source.problems.at(seed)) for seed in grid.seeds)
+        yield f"problems-{part.label}-H{part.source.horizon}.csv", as_csv(rows)
+
+
+def repeated_words(part: RecordedPart, seeds: Sequence[int]) -> str:
+    """How far recorded actions lead the simulator, put into start rows, from the recorded goals; in one sentence."""
+    source, chosen = part.source, seeds[:REPLAYED]
+    problems = [source.problem(seed) for seed in chosen]
+    ends = [source.task.simulate(each.start[None], each.reference_actions[None])[0, -1] for each in problems]
+    poses, goals = pose_of(source.task, np.stack(ends)), pose_of(source.task, np.stack([each.goal for each in problems]))
+    reached, farthest = int(source.task.reached(poses, goals).sum()), float(source.task.distance(poses, goals).max())
+    return (
+        f"{part.label} H{source.horizon}: problems are rows of {source.data.path}; its actions lead the simulator to {reached} "
+        f"of {len(chosen)} recorded goals, and at most {farthest:.3g} {source.task.distance_unit} away from them"
+    )
+
+
+def trained_on(model: str, problems: RecordedProblems) -> int:
+    """Number of the problems' episodes that a model was trained on."""
+    return len(trained_episodes(read_card(model)[0], problems))

@@ -1,0 +1,1 @@
+"""Tests of problems from recorded rows."""

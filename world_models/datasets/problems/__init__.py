@@ -1,0 +1,1 @@
+"""Problems whose starts and goals are rows of recorded episodes."""

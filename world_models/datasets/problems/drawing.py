@@ -1,0 +1,134 @@
+"""Problems made of recorded rows: the simulator is put into the states of start and goal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from world_models.datasets.base import DatasetError, Episodes, Role, SeededEpisodes
+from world_models.datasets.opening import open_dataset
+from world_models.datasets.problems.columns import ActionColumn, Columns, action_column, columns_for, observed
+from world_models.datasets.problems.rows import ProblemList, ProblemRows, problem_list
+from world_models.datasets.problems.settings import RecordedProblems
+from world_models.errors import require
+from world_models.tasks.base import Problem, ResetSeeds, RestoresRows, Task
+
+SECTION = "problems"
+"""Section of the config in which columns are named."""
+KIND = "recorded"
+"""`Problem.kind` of such problems."""
+
+
+@dataclass(frozen=True)
+class RecordedSource:
+    """The problems of a task at a horizon, from a dataset; the same for everybody who opens it."""
+
+    task: Task
+    settings: RecordedProblems
+    horizon: int
+    data: Episodes
+
+    @staticmethod
+    def open(task: Task, settings: RecordedProblems, horizon: int) -> RecordedSource:
+        """Open the dataset. Raises UserError if its content is not what it was when the sweep was made."""
+        data = open_dataset(settings.path, settings.kind)
+        found = data.digest()
+        require(
+            found == settings.digest,
+            f"{data.path} has digest {found}, not {settings.digest}: it has changed since the sweep was made; run it anew.",
+        )
+        return RecordedSource(task, settings, horizon, data)
+
+    @cached_property
+    def problems(self) -> ProblemList:
+        """The rows of each problem."""
+        return problem_list(self.data, self.settings, self.horizon)
+
+    @cached_property
+    def action(self) -> ActionColumn:
+        """The column of the actions."""
+        return action_column(self.task, self.data, self.settings.action, SECTION)
+
+    @cached_property
+    def observed(self) -> Columns | None:
+        """The columns of the task's observations; None if there are none, and the task may do without."""
+        settings = self.settings
+        if not settings.observation and isinstance(self.task, RestoresRows) and not observed(self.task, self.data):
+            return None
+        return columns_for(self.task, self.data, settings.observation, self.action.name, SECTION)
+
+    def problem(self, seed: int, past: int = 0) -> Problem:
+        """Problem number `seed`, with up to `past` states before its start, a model step apart.
+
+        Raises UserError beyond the end of the list, and for rows into whose states the task cannot be put.
+        """
+        rows, block = self.problems.at(seed), self.task.action_block
+        known = min(past, rows.start // block) if self.settings.history else 0
+        first = rows.start - known * block
+        actions = self._actions(rows.episode, first, rows.goal)
+        states = self._states(rows, np.array([*range(first, rows.start + 1, block), rows.goal]))
+        return Problem(
+            seed,
+            self.horizon,
+            KIND,
+            start=states[known],
+            goal=states[-1],
+            reference_actions=actions[known * block :],
+            past_states=states[:known],
+            past_actions=actions[: known * block],
+        )
+
+    def _actions(self, episode: int, first: int, end: int) -> Float[np.ndarray, "time action"]:
+        name = self.action.name
+        recorded = self.data.rows(episode, first, end, [name])[name]
+        if not np.isfinite(recorded).all():
+            row = first + int(np.flatnonzero(~np.isfinite(recorded.reshape(len(recorded), -1)).all(1))[0])
+            where = f"{self.data.path}, episode {episode}, row {row}"
+            raise DatasetError(f"{where}: the action is not a number: choose another problems.draw.seed, or mend the dataset.")
+        return self.action.values(recorded, 1).astype(np.float64)
+
+    def _states(self, rows: ProblemRows, chosen: np.ndarray) -> Float[np.ndarray, "n state"]:
+        """Simulator states of some rows of an episode: from their columns, else by replaying the episode from its reset."""
+        values = self._values(rows.episode, chosen)
+        seen = None if self.observed is None else self.observed.joined(values, 1).astype(np.float64)
+        if isinstance(self.task, RestoresRows):
+            states = self.task.recorded_states(values, seen)
+        else:
+            states = seen if self._observations_are_states else None
+        if states is None:
+            states = self._replayed(rows.episode, chosen)
+        bad = np.flatnonzero(~np.isfinite(states).all(1))
+        if len(bad):
+            raise DatasetError(
+                f"{self.data.path}, episode {rows.episode}, row {int(chosen[bad[0]])}: the state is not a number: choose "
+                "another problems.draw.seed, or mend the dataset."
+            )
+        return states
+
+    def _values(self, episode: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """All columns but pictures of some rows."""
+        names = [name for name, column in self.data.columns.items() if column.role is not Role.PIXELS]
+        episodes = np.full(len(chosen), episode)
+        return {name: values[:, 0] for name, values in self.data.windows(episodes, chosen, 1, names).items()}
+
+    @cached_property
+    def _observations_are_states(self) -> bool:
+        """Whether the task observes its whole state as it is."""
+        example = self.task.sample(np.random.default_rng(0), 1, self.task.action_block)[0][0, 0]
+        seen = self.task.observe(example)
+        return seen.shape == example.shape and np.array_equal(seen, example)
+
+    def _replayed(self, episode: int, chosen: np.ndarray) -> Float[np.ndarray, "n state"]:
+        seeds = self.data.reset_seeds if isinstance(self.data, SeededEpisodes) else ()
+        seed = seeds[episode] if episode < len(seeds) else None
+        if seed is None or not isinstance(self.task, ResetSeeds):
+            needed = self.task.restored_from if isinstance(self.task, RestoresRows) else "a column of the simulator's states"
+            raise DatasetError(
+                f"task {self.task.name} cannot be put into the rows of {self.data.path}, which has "
+                f"{', '.join(self.data.columns)}: it takes {needed}; add such columns, or choose a dataset that has them."
+            )
+        actions = self._actions(episode, 0, int(chosen[-1]))
+        return self.task.simulate(self.task.reset_state(seed)[None], actions[None])[0][chosen]

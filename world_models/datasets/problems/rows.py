@@ -1,0 +1,168 @@
+"""The rows of problems: drawn from a seed, or listed in a file."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
+
+from world_models.datasets.base import Episodes
+from world_models.datasets.problems.settings import ALL, SPLITS, TRAINING, RecordedProblems
+from world_models.datasets.windows import Windows, split_episodes
+from world_models.errors import UnknownNameError, UserError, brief, require
+from world_models.files.reading import read_json, read_text
+
+FIELDS = ("episode", "start", "goal")
+WHAT, REMEDY = "a list of problems", f"give lines, or JSON objects, with {', '.join(FIELDS)}"
+
+
+@dataclass(frozen=True)
+class ProblemRows:
+    """The rows of one problem: both are of the same episode, and the goal comes later."""
+
+    episode: int
+    start: int
+    goal: int
+
+
+@runtime_checkable
+class ProblemList(Protocol):
+    """A list of problems that does not depend on who reads it, nor on how much of it is read."""
+
+    @property
+    def count(self) -> int:
+        """Its length."""
+        ...
+
+    def at(self, number: int) -> ProblemRows:
+        """The rows of a problem by its number. Raises UserError beyond the end."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnList:
+    """Problems drawn without repetition from all starts that have a goal, each as likely as any other."""
+
+    windows: Windows
+    rows: int | None
+    what: str
+    """The dataset and its split, for a refusal."""
+
+    @property
+    def count(self) -> int:
+        """Length of the list."""
+        return self.windows.count if self.rows is None else min(self.rows, self.windows.count)
+
+    def at(self, number: int) -> ProblemRows:
+        """The window with a number in the shuffled sequence, from its first to its last row."""
+        if number >= self.count:
+            raise UserError(
+                f"seed {number} asks for problem {number} of {self.what}, which has {self.count} of them: give seeds below "
+                f"{self.count}" + (", or a larger problems.draw.rows." if self.count < self.windows.count else ".")
+            )
+        episodes, starts = self.windows.at(np.array([number]))
+        return ProblemRows(int(episodes[0]), int(starts[0]), int(starts[0]) + self.windows.rows - 1)
+
+
+@dataclass(frozen=True)
+class ListedRows:
+    """Problems that a file lists."""
+
+    problems: tuple[ProblemRows, ...]
+    where: str
+
+    @property
+    def count(self) -> int:
+        """Number of problems in the file."""
+        return len(self.problems)
+
+    def at(self, number: int) -> ProblemRows:
+        """The problem of a line, from 0."""
+        if number >= self.count:
+            raise UserError(f"{self.where} lists {self.count} problems, and seed {number} is none of them: give lower seeds.")
+        return self.problems[number]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the rows."""
+        text = json.dumps([[each.episode, each.start, each.goal] for each in self.problems])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def problem_list(data: Episodes, settings: RecordedProblems, horizon: int) -> ProblemList:
+    """The list of a dataset. Raises UserError if no episode is long enough, and for a file whose rows it does not have."""
+    if settings.manifest is not None:
+        listed = read_manifest(settings.manifest, data.lengths)
+        require(
+            settings.manifest_digest in (None, listed.digest),
+            f"{settings.manifest} lists other problems than when the sweep was made: run the sweep anew.",
+        )
+        return listed
+    offset = settings.distance(horizon)
+    require(offset >= 1, f"problems.offset={offset} is not a number of rows from start to goal: give at least 1.")
+    episodes = episodes_of(settings, len(data.lengths))
+    what = f"{data.path} ({settings.split} episodes, {offset} rows from start to goal)"
+    longest = int(data.lengths[episodes].max(initial=0))
+    require(
+        longest > offset,
+        f"{what} has no problem: its longest episode has {longest} rows; give a shorter problems.offset or horizon.",
+    )
+    return DrawnList(Windows(data.lengths, offset + 1, settings.seed, episodes), settings.rows, what)
+
+
+def episodes_of(settings: RecordedProblems, count: int) -> Int[np.ndarray, " chosen"]:
+    """The episodes of a dataset's split, in rising order. Raises UserError for an unknown split."""
+    if settings.split not in SPLITS:
+        raise UnknownNameError("split of a dataset", settings.split, SPLITS)
+    if settings.split == ALL:
+        return np.arange(count)
+    training, validation = split_episodes(count, settings.validation, settings.split_seed)
+    return training if settings.split == TRAINING else validation
+
+
+def read_manifest(path: str | Path, lengths: Int[np.ndarray, " episodes"]) -> ListedRows:
+    """The problems of a JSON or CSV file with the fields `episode`, `start` and `goal`.
+
+    Raises UserError, naming the problem, for what is missing, not a number, or not in the dataset.
+    """
+    file = Path(path)
+    if file.suffix == ".json":
+        found: Sequence[ProblemRows] = read_json(file, list[ProblemRows], WHAT, REMEDY)
+    else:
+        lines = csv.DictReader(io.StringIO(read_text(file, WHAT, REMEDY)))
+        found = [_parsed(line, f"{file}, problem {number}") for number, line in enumerate(lines)]
+    require(bool(found), f"{file} lists no problems: {REMEDY}.")
+    for number, rows in enumerate(found):
+        where = f"{file}, problem {number}"
+        inside = 0 <= rows.episode < len(lengths)
+        require(inside, f"{where}: episode {rows.episode} is not one of the dataset's {len(lengths)}: {REMEDY}.")
+        most = int(lengths[rows.episode])
+        ordered = 0 <= rows.start < rows.goal < most
+        require(ordered, f"{where}: rows {rows.start} and {rows.goal} are not in order within the episode's {most}: {REMEDY}.")
+    return ListedRows(tuple(found), str(file))
+
+
+def _parsed(line: Mapping[str | None, object], where: str) -> ProblemRows:
+    try:
+        return ProblemRows(*(int(str(line[name])) for name in FIELDS))
+    except (KeyError, ValueError) as error:
+        held = ", ".join(f"{key} {value}" for key, value in line.items())
+        raise UserError(f"{where} has not all of the whole numbers {', '.join(FIELDS)} ({brief(held)}): {REMEDY}.") from error
+
+
+def as_csv(problems: Iterable[tuple[int, ProblemRows]]) -> str:
+    """A file for `read_manifest`, of problems with their seeds."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("seed", *FIELDS))
+    writer.writerows((seed, *astuple(rows)) for seed, rows in problems)
+    return out.getvalue()

@@ -1,0 +1,1 @@
+"""Zarr folders, whose chunks are checked before they are unpacked."""

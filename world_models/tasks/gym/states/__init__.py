@@ -1,0 +1,1 @@
+"""States of environments: taken, restored, packed, and made of recorded rows."""
