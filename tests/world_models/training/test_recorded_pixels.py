@@ -256,6 +256,16 @@ def test_proprioception_comes_from_a_named_column_of_its_size(tmp_path: Path) ->
     np.testing.assert_array_equal(read.proprioception.reshape(18, 2), felt[:, :2])
 
 
+def test_pictures_without_labels_for_the_probe_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "unlabelled.npz"
+    actions, ends = np.zeros((42, 2), "f4"), np.arange(42) % 21 == 20
+    np.savez(path, pixels=np.zeros((42, 8, 8, 3), "u1"), actions=actions, terminals=ends)
+    with pytest.raises(
+        UserError, match=r"no columns for the 2 observed features of task wall: it has pixels.*recorded\.observation="
+    ):
+        train_recorded_pixels("w", WALL, TINY, tmp_path / "w", recorded=RecordedData(str(path)))
+
+
 def test_trajectories_shorter_than_the_windows_are_refused(wall: tuple[Path, Frames], tmp_path: Path) -> None:
     short = replace(TINY, length=10)
     with pytest.raises(UserError, match=r"train\.length 10 is below the 20 environment steps of the longest window"):
