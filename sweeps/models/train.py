@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from world_models.tasks import Task, make_task
 from world_models.training.loop import Progress
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.recorded.train import RecordedData, train_recorded
+from world_models.training.recorded.train_pixels import train_recorded_pixels
 from world_models.training.train import TrainJob as Job
 from world_models.training.train import TrainSettings, train, train_apart
 from world_models.training.train_pixels import train_pixels
@@ -68,9 +69,7 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
             table.add_row(*head, part, *row, *facts, end_section=i + 1 == len(errors))
     show(console, table)
     for name in dict.fromkeys(unclear):
-        say(
-            console, f"{UNCLEAR}: the card of {name} has errors that are not pairs of numbers; train it again, or copy it again."
-        )
+        say(console, f"{UNCLEAR}: the card of {name} has errors that are not pairs of numbers; train it or copy it again.")
     return 0
 
 
@@ -177,12 +176,13 @@ def _recipe(job: TrainJob) -> Callable[..., Path]:
     require(path is not None or chosen == RecordedConfig(), "recorded.* is about a dataset, and none is given: add data=PATH.")
     if path is None:
         return train if isinstance(job.settings, TrainSettings) else train_pixels
+    recorded = RecordedData(path, **{field.name: getattr(chosen, field.name) for field in fields(chosen)})
+    by_states = isinstance(job.settings, TrainSettings)
     require(
-        isinstance(job.settings, TrainSettings),
-        f"{job.name} is learned from pictures, and only models of states are trained from a dataset: leave data out.",
+        not by_states or (chosen.pixels is None and chosen.proprioception is None),
+        f"{job.name} is a model of states: leave recorded.pixels and recorded.proprioception out.",
     )
-    recorded = RecordedData(path, chosen.kind, chosen.observation, chosen.action, chosen.validation, chosen.seed)
-    return partial(train_recorded, recorded=recorded)
+    return partial(train_recorded if by_states else train_recorded_pixels, recorded=recorded)
 
 
 def _mapping(value: object) -> dict[str, Any]:

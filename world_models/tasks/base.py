@@ -180,6 +180,17 @@ class Visible(Protocol):
 
 
 @runtime_checkable
+class ObservedProprioception(Protocol):
+    """A task that can tell its proprioception from state observations, as recorded data have them."""
+
+    def observed_proprioception(
+        self, observations: Float[np.ndarray, "*batch observation"]
+    ) -> Float[np.ndarray, "*batch proprioception"]:
+        """The proprioception of the states that look like this."""
+        ...
+
+
+@runtime_checkable
 class PathDistance(Protocol):
     """A task that can compute the length of the shortest path between two poses, for assessing goal costs."""
 

@@ -136,6 +136,10 @@ class PointMaze:
         """Position and velocity, m and m/s."""
         return states
 
+    def observed_proprioception(self, observations: Float[np.ndarray, "*batch 4"]) -> Float[np.ndarray, "*batch 4"]:
+        """Position and velocity, m and m/s, which are what is observed."""
+        return observations
+
     def pixels(self, states: Float[np.ndarray, "n 4"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
         """The maze from above, with a red dot (twice the ball's size) at the ball's position."""
         canvas = Canvas(size, self._extent, WALL)

@@ -203,6 +203,10 @@ class PushT:
         """The agent's position and velocity, px and px/s."""
         return states[..., :4]
 
+    def observed_proprioception(self, observations: Float[np.ndarray, "*batch observation"]) -> Float[np.ndarray, "*batch 4"]:
+        """The agent's position and velocity, px and px/s, which come first in an observation."""
+        return observations[..., :4]
+
     def pixels(self, states: Float[np.ndarray, "n simulator_state"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
         """Agent (blue disc) and block (grey T) from above."""
         return pictures(states, size)

@@ -181,6 +181,10 @@ class Wall:
         """The position, px."""
         return states
 
+    def observed_proprioception(self, observations: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
+        """The position, px, which is what is observed."""
+        return observations
+
     def pixels(self, states: Float[np.ndarray, "n 2"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
         """The arena from above, with border, wall and a red dot at the point's position."""
         canvas = Canvas(size, EXTENT, WALL)

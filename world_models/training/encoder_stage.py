@@ -13,7 +13,7 @@ from torch.nn import functional
 from world_models.base import windows
 from world_models.errors import UnknownNameError, require
 from world_models.models.jepa import JEPA
-from world_models.training.frames import Frames
+from world_models.training.frames import PictureData
 from world_models.training.loop import LoopSettings, Stage
 from world_models.training.regularisers import REGULARISERS
 from world_models.training.windows import PictureWindows, picture_windows
@@ -58,7 +58,7 @@ class EncoderSettings(LoopSettings):
 class EncoderStage(nn.Module):
     """The model and the auxiliary heads, which are dropped after the stage."""
 
-    def __init__(self, model: JEPA, frames: Frames, settings: EncoderSettings) -> None:
+    def __init__(self, model: JEPA, frames: PictureData, settings: EncoderSettings) -> None:
         super().__init__()
         self.model, self._frames, self._settings = model, frames, settings
         config = model.config
@@ -71,7 +71,7 @@ class EncoderStage(nn.Module):
         source = frames.proprioception if settings.labels == "proprioception" else frames.observations
         self.register_buffer("label_mean", torch.from_numpy(source.mean((0, 1))))
         self.register_buffer("label_std", torch.from_numpy(source.std((0, 1))).clamp_min(1e-6))
-        pictures = frames.pixels(np.linspace(0, len(frames.offsets) - 2, 512).astype(int)).float() / 255.0
+        pictures = frames.pixels(np.linspace(0, frames.count - 1, 512).astype(int)).float() / 255.0
         model.picture_mean.copy_(pictures.mean(0))
         model.picture_scale.copy_(CONTRAST / (pictures - model.picture_mean).std().clamp_min(1e-3))
         if not config.proprioception:

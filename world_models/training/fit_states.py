@@ -176,9 +176,22 @@ def fit_batches(
     `about` is everything else that determines the run, as for `fit`.
     """
     model = model.to(device)
+    run_stage(state_stage(model, make, settings, save_every, about, prefetch), resume_from, progress)
+    return model.requires_grad_(False)
+
+
+def state_stage(
+    model: ResidualMLP,
+    make: Callable[[int], WindowBatch],
+    settings: FitSettings,
+    save_every: int = 1000,
+    about: str = "",
+    prefetch: bool = False,
+) -> Stage:
+    """The stage of the training loop that `fit_batches` runs."""
 
     def loss(batch: WindowBatch, generator: torch.Generator) -> Float[Tensor, ""]:
-        observations, actions = (part.to(device) for part in batch)
+        observations, actions = (part.to(model.device) for part in batch)
         return unrolled_loss(model, observations, actions, settings.beta)
 
     total = sum(settings.steps)
@@ -192,7 +205,7 @@ def fit_batches(
         save_every=save_every,
         seed=settings.seed,
     )
-    stage = Stage(
+    return Stage(
         "train",
         model,
         make,
@@ -204,5 +217,3 @@ def fit_batches(
         prefetch=prefetch,
         report_every=100,
     )
-    run_stage(stage, resume_from, progress)
-    return model.requires_grad_(False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -34,24 +35,14 @@ LARGEST = 256
 
 
 @dataclass(frozen=True)
-class Frames:
+class PictureData(ABC):
     """Trajectories of images, actions and labels. Frame t of trajectory i is row i * (length + 1) + t."""
 
-    background: UInt8[np.ndarray, "area 3"]
-    offsets: Int[np.ndarray, " frames_plus_one"]
-    """Start of each frame's pixels among those stored."""
-    positions: UInt16[np.ndarray, " kept"]
-    colours: UInt8[np.ndarray, "kept 3"]
     actions: Float[np.ndarray, "trajectories time action"]
     """Environment actions."""
     observations: Float[np.ndarray, "trajectories time_plus_one observation"]
     """State observations, which are the labels of probes and cards."""
     proprioception: Float[np.ndarray, "trajectories time_plus_one feature"]
-
-    @property
-    def size(self) -> int:
-        """Side of the images, px."""
-        return round(len(self.background) ** 0.5)
 
     @property
     def trajectories(self) -> int:
@@ -62,6 +53,36 @@ class Frames:
     def length(self) -> int:
         """Environment steps of each trajectory."""
         return self.actions.shape[1]
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return self.trajectories * (self.length + 1)
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Digest of what is learned from."""
+
+    @abstractmethod
+    def pixels(self, frames: Int[np.ndarray, " n"]) -> UInt8[Tensor, "n size size 3"]:
+        """The images of some frames, by row number."""
+
+
+@dataclass(frozen=True)
+class Frames(PictureData):
+    """Simulated trajectories, whose images are kept by what differs from their common background."""
+
+    background: UInt8[np.ndarray, "area 3"]
+    offsets: Int[np.ndarray, " frames_plus_one"]
+    """Start of each frame's pixels among those stored."""
+    positions: UInt16[np.ndarray, " kept"]
+    colours: UInt8[np.ndarray, "kept 3"]
+
+    @property
+    def size(self) -> int:
+        """Side of the images, px."""
+        return round(len(self.background) ** 0.5)
 
     @property
     def digest(self) -> str:
@@ -113,13 +134,13 @@ class Frames:
             shape = (facts["trajectories"], facts["length"] + 1)
             kept = batch.column("positions")
             return Frames(
-                np.frombuffer(metadata[b"background"], np.uint8).reshape(-1, 3),
-                kept.offsets.to_numpy(),
-                kept.values.to_numpy(),
-                batch.column("colours").values.to_numpy().reshape(-1, 3),
-                _features(batch.column("action"), shape)[:, :-1],
-                _features(batch.column("observation"), shape),
-                _features(batch.column("proprioception"), shape),
+                actions=_features(batch.column("action"), shape)[:, :-1],
+                observations=_features(batch.column("observation"), shape),
+                proprioception=_features(batch.column("proprioception"), shape),
+                background=np.frombuffer(metadata[b"background"], np.uint8).reshape(-1, 3),
+                offsets=kept.offsets.to_numpy(),
+                positions=kept.values.to_numpy(),
+                colours=batch.column("colours").values.to_numpy().reshape(-1, 3),
             )
         # A damaged file makes Arrow and NumPy raise errors of many classes.
         except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, RecursionError) as error:
@@ -180,13 +201,13 @@ def _collect(
                 progress(len(parts), count)
     kept = np.concatenate([np.diff(part.offsets) for part in parts])
     return Frames(
-        background,
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)]),
-        np.concatenate([part.positions for part in parts]),
-        np.concatenate([part.colours for part in parts]),
-        np.concatenate([part.actions for part in parts]),
-        np.concatenate([part.observations for part in parts]),
-        np.concatenate([part.proprioception for part in parts]),
+        actions=np.concatenate([part.actions for part in parts]),
+        observations=np.concatenate([part.observations for part in parts]),
+        proprioception=np.concatenate([part.proprioception for part in parts]),
+        background=background,
+        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)]),
+        positions=np.concatenate([part.positions for part in parts]),
+        colours=np.concatenate([part.colours for part in parts]),
     )
 
 
@@ -205,13 +226,13 @@ def _run(content: bytes, count: int, length: int, seed: tuple[int, int], backgro
         colours.append(pictures[frame, position])
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(kept))])
     return Frames(
-        background,
-        offsets,
-        np.concatenate(positions),
-        np.concatenate(colours),
-        actions.astype(np.float32),
-        task.observe(states).astype(np.float32),
-        task.proprioception(states).astype(np.float32),
+        actions=actions.astype(np.float32),
+        observations=task.observe(states).astype(np.float32),
+        proprioception=task.proprioception(states).astype(np.float32),
+        background=background,
+        offsets=offsets,
+        positions=np.concatenate(positions),
+        colours=np.concatenate(colours),
     )
 
 

@@ -18,7 +18,7 @@ from world_models.tasks import Task
 from world_models.tasks.base import PathDistance
 from world_models.training.assess import STEPS
 from world_models.training.encoder_stage import about_labels
-from world_models.training.frames import Frames
+from world_models.training.frames import PictureData
 from world_models.training.windows import rows_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,13 @@ ENCODED_AT_ONCE = 64
 """Images per encoder call: three times as fast as a thousand, whose feature maps exceed a CPU's cache."""
 
 
-def pixel_card(parts: Parts, task: Task, settings: PixelTrainSettings, held_out: Frames) -> Mapping[str, object]:
+def pixel_card(
+    parts: Parts,
+    task: Task,
+    settings: PixelTrainSettings,
+    held_out: PictureData,
+    steps: tuple[int, ...] = (*STEPS, *EXTRA_STEPS),
+) -> Mapping[str, object]:
     """Entries of the card that are measured on held-out trajectories, and the labels used by each part."""
     states = encode_frames(parts.model, held_out)
     shaped = "observation" if settings.align else about_labels(settings.encoder)
@@ -41,13 +47,13 @@ def pixel_card(parts: Parts, task: Task, settings: PixelTrainSettings, held_out:
     assert parts.decode is not None, "pixel models have a probe"
     return {
         "labels": {"encoder": shaped, **{name: own[name] for name in parts.goal_costs}},
-        "open_loop_error": probe_errors(parts.model, parts.decode, task, held_out, states),
+        "open_loop_error": probe_errors(parts.model, parts.decode, task, held_out, states, steps),
         "goal_cost_rank_correlation": rank_correlations(parts.goal_costs, task, held_out.observations, states),
     }
 
 
 @torch.no_grad()
-def encode_frames(model: WorldModel, frames: Frames) -> Float[Tensor, "trajectories time_plus_one state"]:
+def encode_frames(model: WorldModel, frames: PictureData) -> Float[Tensor, "trajectories time_plus_one state"]:
     """States of all frames, on the model's device."""
     proprioception = torch.from_numpy(frames.proprioception.copy()).flatten(0, 1).to(model.device)
     parts = [
@@ -62,7 +68,7 @@ def probe_errors(
     model: WorldModel,
     probe: Decode,
     task: Task,
-    frames: Frames,
+    frames: PictureData,
     states: Float[Tensor, "trajectories time_plus_one state"],
     steps: tuple[int, ...] = (*STEPS, *EXTRA_STEPS),
 ) -> dict[str, dict[str, dict[str, float]]]:

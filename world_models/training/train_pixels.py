@@ -19,6 +19,7 @@ from torch import Tensor
 from world_models.base import GoalCost, SquaredDistance
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.ensemble_files import combine
+from world_models.errors import require
 from world_models.files.names import inside
 from world_models.models.jepa import JEPA, JEPAConfig, Predictor
 from world_models.models.probe import Probe, ProbeCost
@@ -28,7 +29,7 @@ from world_models.sensors import Sensors
 from world_models.tasks import Task
 from world_models.training.align import align
 from world_models.training.encoder_stage import EncoderStage
-from world_models.training.frames import Frames, collect_frames
+from world_models.training.frames import Frames, PictureData, collect_frames
 from world_models.training.latent_stages import (
     PredictorSettings,
     fit_probe,
@@ -79,19 +80,45 @@ def train_pixels(
     held_out = collect(HELD_OUT, HELD_OUT_SEED)
     collect_seconds = time.monotonic() - began
     trainer = PixelTrainer(task, settings, torch.device(device), out, progress, pool)
+    data = {"digest": frames.digest, "trajectories": frames.trajectories, "frames": frames.count}
+    return train_and_save(
+        name,
+        out,
+        trainer,
+        frames,
+        lambda parts: pixel_card(parts, task, settings, held_out),
+        data,
+        {"collect": collect_seconds},
+    )
+
+
+def train_and_save(
+    name: str,
+    out: Path,
+    trainer: PixelTrainer,
+    frames: PictureData,
+    describe: Callable[[Parts], Mapping[str, object]],
+    data: Mapping[str, object],
+    seconds: Mapping[str, float],
+) -> Path:
+    """Run all stages and write the checkpoint folder `out`, with what `describe` measures and `data` on its card.
+
+    `seconds` are those spent before, by what they were spent on.
+    """
+    began = time.monotonic()
     trained = trainer.train(frames)
-    earlier = sum(report.earlier for report in trainer.reports.values())
+    spent = time.monotonic() - began + sum(seconds.values()) + sum(report.earlier for report in trainer.reports.values())
     facts = {
-        "dynamics": dict(task.dynamics),
-        "training": asdict(settings),
-        "data": {"digest": frames.digest, "trajectories": frames.trajectories, "frames": frames.observations[..., 0].size},
-        "seconds": {"collect": round(collect_seconds, 1), "all": round(time.monotonic() - began + earlier, 1)},
+        "dynamics": dict(trainer.task.dynamics),
+        "training": asdict(trainer.settings),
+        "data": data,
+        "seconds": {**{part: round(value, 1) for part, value in seconds.items()}, "all": round(spent, 1)},
         "loss_curves": {stage: [round(loss, 5) for loss in report.curve] for stage, report in trainer.reports.items()},
     }
     if len(trained) == 1:
-        path = save(out, name, trained[0], {**facts, **pixel_card(trained[0].parts(), task, settings, held_out)})
+        path = save(out, name, trained[0], {**facts, **describe(trained[0].parts())})
     else:
-        path = _save_ensemble(out, name, trained, facts, lambda parts: pixel_card(parts, task, settings, held_out))
+        path = _save_ensemble(out, name, trained, facts, describe)
     for left in out.glob("resume-*.pt"):
         left.unlink()
     return path
@@ -184,7 +211,7 @@ class PixelTrainer:
         self.reports: dict[str, LoopReport] = {}
         """Report of each stage."""
 
-    def train(self, frames: Frames) -> tuple[TrainedPixels, ...]:
+    def train(self, frames: PictureData) -> tuple[TrainedPixels, ...]:
         """Run all stages; returns one model, or the members of an ensemble, which differ only in their predictors."""
         settings = self.settings
         model = self.encoder(frames)
@@ -238,7 +265,7 @@ class PixelTrainer:
     def _saved(self, name: str) -> Path | None:
         return None if self.folder is None else inside(self.folder, f"resume-{name}.pt")
 
-    def encoder(self, frames: Frames) -> JEPA:
+    def encoder(self, frames: PictureData) -> JEPA:
         """Run the first stage; the returned model's predictor is not fully trained."""
         settings, task = self.settings, self.task
         torch.manual_seed(settings.encoder.seed)
@@ -250,12 +277,23 @@ class PixelTrainer:
             "proprioception": senses,
         }
         model = JEPA(JEPAConfig(**{**settings.model, **sizes}))  # pyright: ignore[reportArgumentType]
+        _check_length(frames, model, settings)
         stage = EncoderStage(model, frames, settings.encoder).to(self.device)
         self._run(stage.stage(repr((frames.digest, asdict(model.config)))))
         return model
 
     def _run(self, stage: Stage) -> None:
         self.reports[stage.name] = run_stage(stage, self._saved(stage.name), self.progress)
+
+
+def _check_length(frames: PictureData, model: JEPA, settings: PixelTrainSettings) -> None:
+    """Raise UserError for trajectories that are shorter than the windows that are learned from."""
+    steps = max(*settings.predictor.unrolls, model.history - 1 + settings.encoder.unroll) * model.config.action_block
+    require(
+        frames.length >= steps,
+        f"train.length {frames.length} is below the {steps} environment steps of the longest window: raise it to {steps}, or "
+        "shorten train.predictor.unrolls and train.encoder.unroll.",
+    )
 
 
 def _digest(model: JEPA) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from world_models.models.temporal import Pairs
 from world_models.seeding import step_seed
-from world_models.training.frames import Frames
+from world_models.training.frames import PictureData
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PictureWindows:
     observations: Float[Tensor, "batch time observation"]
 
 
-def picture_windows(frames: Frames, block: int, times: int, batch: int, seed: int, step: int) -> PictureWindows:
+def picture_windows(frames: PictureData, block: int, times: int, batch: int, seed: int, step: int) -> PictureWindows:
     """The windows of a gradient step: `times` model steps of random trajectories, starting at random times."""
     rng = np.random.default_rng([seed, step])
     length = (times - 1) * block

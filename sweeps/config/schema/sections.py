@@ -139,6 +139,10 @@ class RecordedConfig:
     observation: Annotated[tuple[str, ...], texts("column", null=True)] = ()
     """Columns that make up the observation; none: found by role and size."""
     action: Annotated[str | None, text("column", "action", null=True)] = None
+    pixels: Annotated[str | None, text("column", "pixels", null=True)] = None
+    """Column of the pictures that a pixel model learns from; None: the only one."""
+    proprioception: Annotated[str | None, text("column", "proprio", null=True)] = None
+    """Column of a pixel model's proprioception; None: it is taken from the observation."""
     validation: Annotated[float, number(0, 0.9, example="0.1", what="share of the episodes")] = 0.1
     seed: Annotated[int, whole(0)] = 0
     """Seed of the split."""

@@ -32,6 +32,12 @@ class VisibleGymTask(GymTask):
         """The observed features."""
         return self.observe(states)
 
+    def observed_proprioception(
+        self, observations: Float[np.ndarray, "*batch observation"]
+    ) -> Float[np.ndarray, "*batch observation"]:
+        """The observed features."""
+        return observations
+
 
 def gym_task(**settings: Any) -> GymTask:
     """The task of an environment, with pictures where it draws them in this process.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 
 from world_models.checkpoints import store as checkpoints
 from world_models.datasets import Episodes, open_dataset, split_episodes
-from world_models.datasets.problems.columns import Columns, columns_for
+from world_models.datasets.problems.columns import columns_for
 from world_models.errors import require
 from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.tasks import Task
@@ -40,6 +40,10 @@ class RecordedData:
     observation: tuple[str, ...] = ()
     """Columns that make up the task's observation; none: found by role and size."""
     action: str | None = None
+    pixels: str | None = None
+    """Column of the pictures that a pixel model learns from; None: the only one."""
+    proprioception: str | None = None
+    """Column of a pixel model's proprioception; None: it is taken from the observation."""
     validation: float = 0.1
     """Share of the episodes that nothing is learned from, on which the card reports."""
     seed: int = 0
@@ -90,7 +94,7 @@ def train_recorded(
     card = {
         "dynamics": dict(task.dynamics),
         "training": asdict(settings),
-        "data": _described(data, digest, columns, recorded, len(training), len(validation)),
+        "data": described(data, digest, columns.names, recorded, len(training), len(validation)),
         "seconds": {"all": round(time.monotonic() - started, 1)},
         "open_loop_error": open_loop_errors(model, model.decode, task, judged, STEPS),
         "goal_cost_rank_correlation": goal_cost_rank_correlation(model, StateGoalCost(weights).to(model.device), task, judged),
@@ -109,15 +113,15 @@ def held_out_windows(source: Source) -> Dataset:
     return Dataset(observations, actions)
 
 
-def _described(
-    data: Episodes, digest: str, columns: Columns, recorded: RecordedData, training: int, validation: int
+def described(
+    data: Episodes, digest: str, columns: Sequence[str], recorded: RecordedData, training: int, validation: int
 ) -> Mapping[str, object]:
     """The card's entry on the data, from which it can be told which episodes the model was trained on."""
     return {
         "digest": digest,
         "kind": data.kind,
         "name": Path(data.path).name,
-        "columns": columns.names,
+        "columns": list(columns),
         "episodes": len(data.lengths),
         "training_episodes": training,
         "validation_episodes": validation,
