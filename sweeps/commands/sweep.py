@@ -18,6 +18,7 @@ examples
   grasp sweep planners.grasp.settings.iterations=200    one setting; it wins over conf/planner and conf/tuned
   grasp sweep mode=open_loop,mpc:10                     plans executed to the end, and replanned every 10 environment steps
   grasp sweep seeds.start=100 backend=inline            other problems, in this process, without Ray
+  grasp sweep problems.data=rows.h5 seeds=50            between rows of a recorded dataset (docs/data.md)
   grasp sweep --conf my_conf sweep=mine                 my_conf/sweep/mine.yaml
   grasp sweep sweep=h50,h100                            two sweeps on one pool, each cell once, a table for each
   grasp sweep --join sweep=h100                         while a driver is running: it plans these cells as well
