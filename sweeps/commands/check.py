@@ -12,9 +12,10 @@ Reads every file of an output folder, compares every part of its ledger with its
 0: all is sound, 1: something is damaged. With --set-aside, damaged parts of the ledger move to LEDGER/quarantine, where no
 command reads them; a sweep that is run again then plans their cells once more.
 
-With a target, or the name of an installed plug-in, runs the suite of what it is instead: a task, a world model, a goal cost or
-a planner, and says which promises hold. Other words are its settings, but for horizon=20 (of a task's problems), observation=4
-(features that a state model observes) and kind=task (where it cannot be told).
+With a target, or the name of an installed plug-in, runs the suite of what it is instead: a task, a world model, a goal cost, a
+planner or a reader of datasets, and says which promises hold. Other words are its settings, but for horizon=20 (of a task's
+problems), observation=4 (features that a state model observes), path=FILE (a small dataset to read) and kind=task (where it
+cannot be told).
 
 examples
   grasp check
@@ -22,6 +23,7 @@ examples
   grasp check --set-aside output=/data/run
   grasp check my_pkg.tasks:Glide horizon=40
   grasp check ./my_planner.py:Climbing samples=50
+  grasp check ./my_data.py:Mine path=rows.bin
 """
 
 

@@ -18,6 +18,7 @@ from world_models.base import WorldModel
 from world_models.checkpoints.exported.model import exported_parts, read_exported
 from world_models.checkpoints.foreign_models import moved
 from world_models.checkpoints.plugin_models import plugin_goal_cost, plugin_parts
+from world_models.datasets import open_dataset
 from world_models.errors import UserError, require
 from world_models.models.ensemble import Ensemble
 from world_models.models.recurrent import HiddenState
@@ -25,6 +26,7 @@ from world_models.parts import Parts
 from world_models.plugins import PLUGINS, Kind, Plugin
 from world_models.tasks import make_task
 from world_models.testing import MODEL_CHECKS, TASK_CHECKS, ModelCase, Observe, TaskCase, pixel_observations, vectors
+from world_models.testing.datasets import DATASET_CHECKS, DatasetCase
 from world_models.testing.goal_costs import GOAL_COST_CHECKS, GoalCostCase
 from world_models.testing.tasks import check_problems_elsewhere
 
@@ -51,6 +53,8 @@ class Asked:
     """Environment steps of a task's problems."""
     observation: int | None = None
     """Number of features that a state model observes; None: as many as its states have."""
+    path: str | None = None
+    """A small dataset that a reader of datasets reads."""
 
 
 def kind_of_target(plugin: Plugin) -> Kind:
@@ -83,6 +87,7 @@ def verdicts(kind: Kind, name: str, asked: Asked) -> Iterator[Verdict]:
         Kind.PLANNER: _planner_checks,
         Kind.WORLD_MODEL: _model_checks,
         Kind.GOAL_COST: _goal_cost_checks,
+        Kind.DATASET: _dataset_checks,
     }
     require(kind in makers, f"there is no suite for a {kind.value}: give a {', a '.join(each.value for each in makers)}.")
     for promise, check in makers[kind](name, asked):
@@ -145,6 +150,15 @@ def _checks_of_parts(what: str, make: Callable[[], Parts], asked: Asked) -> Iter
 def _goal_cost_checks(name: str, asked: Asked) -> Iterator[Check]:
     case = GoalCostCase(plugin_goal_cost(name, ()), asked.observation or 4)
     return ((_promise(check), lambda check=check: check(case)) for check in GOAL_COST_CHECKS)
+
+
+def _dataset_checks(name: str, asked: Asked) -> Iterator[Check]:
+    path = asked.path
+    if path is None:
+        raise UserError(f"the suite of dataset {name!r} reads a small dataset of its kind: give one with path=PATH.")
+    case = DatasetCase(lambda: open_dataset(path, name))
+    require(bool((case.open().lengths > 0).any()), f"{path} has no rows to try dataset {name!r} with: give another path.")
+    return ((_promise(check), lambda check=check: check(case)) for check in DATASET_CHECKS)
 
 
 def _observe(parts: Parts, asked: Asked) -> Observe:

@@ -59,8 +59,10 @@ def _suite_word(kind: Kind, name: str) -> tuple[str, bool]:
 def check_plugin(text: str, settings: Mapping[str, object], console: Console) -> int:
     """Run the suite of a target or of an installed plug-in, and say what is missing; 0 if every promise is kept, else 1."""
     given = dict(settings)
-    kind = _kind(given.pop("kind", None))
-    asked = Asked(given, _count("horizon", given.pop("horizon", 20)), _optional("observation", given.pop("observation", None)))
+    path = given.pop("path", None)
+    kind = _kind(given.pop("kind", None)) or (Kind.DATASET if path is not None else None)
+    horizon, observation = _count("horizon", given.pop("horizon", 20)), _optional("observation", given.pop("observation", None))
+    asked = Asked(given, horizon, observation, None if path is None else str(path))
     if is_archive(text):
         say(console, f"world model {text}")
         return _printed(archive_verdicts(Path(text), asked), console)

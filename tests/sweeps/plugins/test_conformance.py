@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sweeps.cli.main import main
@@ -69,6 +70,38 @@ def test_what_is_missing_or_broken_is_said(
     captured = capsys.readouterr()
     assert said in captured.out + captured.err
     assert captured.err.count("\n") <= 1
+
+
+DATASETS = """
+import numpy as np
+from dataclasses import replace
+from world_models.datasets import from_arrays
+def sound(path):
+    return from_arrays({"action": np.loadtxt(path, ndmin=2).astype("f4")}, [4, 6])
+def short(path):
+    return from_arrays({"action": np.loadtxt(path, ndmin=2).astype("f4")}, [4, 7])
+def unstable(path):
+    rng = np.random.default_rng()
+    return from_arrays({"action": rng.normal(size=(10, 2))}, [4, 6])
+def empty(path):
+    return from_arrays({"action": np.zeros((0, 2), "f4")}, [])
+"""
+
+
+def test_a_reader_of_datasets_is_tried_on_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plug_datasets.py").write_text(DATASETS, encoding="utf-8")
+    np.savetxt(tmp_path / "rows.txt", np.arange(20).reshape(10, 2))
+    path = f"path={tmp_path / 'rows.txt'}"
+    assert main(["check", f"{tmp_path}/plug_datasets.py:sound", path]) == 0
+    assert "all 8 promises hold" in capsys.readouterr().out
+    assert main(["check", f"{tmp_path}/plug_datasets.py:unstable", path]) == 1
+    assert "Both digests are 16 hex digits and the same each time: two openings have different" in capsys.readouterr().out
+    for name, words, said in (("short", [path], "has 10 rows"), ("empty", [path], "has no rows to try dataset")):
+        assert main(["check", f"{tmp_path}/plug_datasets.py:{name}", *words]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["check", f"{tmp_path}/plug_datasets.py:sound", "kind=dataset"]) == 2
+    assert "reads a small dataset of its kind: give one with path=PATH" in capsys.readouterr().err
+    assert main(["check", f"{tmp_path}/plug_datasets.py:sound", "path=nowhere"]) == 2
 
 
 def test_names_that_are_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
