@@ -4,8 +4,9 @@ Windows are of 16 rows at random. `windows_per_s`: three columns of numbers, our
 columns in stable-worldmodel's HDF5, one row per chunk. `frames_per_s`: mp4 of 64 px with a key frame every 12, by two threads;
 `frames_per_s_PX_gop_N`: other sizes and distances between key frames. `open_s`: opening of 100,000 episodes in our form.
 `statistics_s`: statistics of 10 million rows of 8 numbers in our form. `wait_share`: the larger one of the shares of its time
-that training of a state model and of a pixel model waits for batches from HDF5; both are beside it. The last line is a JSON
-object.
+that training of a state model and of a pixel model waits for batches from HDF5; both are beside it. `peak_mb`: most private
+memory, over all processes, while two stream windows of 20 GB that do not compress; null where less than 40 GB are free on the
+disk. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.data_memory import peak_mb
 from benchmarks.data_waiting import wait_shares
 from world_models.datasets import Episodes, Windows, batches, open_dataset
 from world_models.datasets.arrow_writing import write_arrow
@@ -52,6 +54,7 @@ def main() -> None:
             frames = ROWS * rate(open_dataset(folder / f"v{side}_{gop}"), threads=2, size=8, columns=["pixels"])
             found["frames_per_s" if (side, gop) == SIZES[0] else f"frames_per_s_{side}_gop_{gop}"] = frames
         found.update(wait_shares(folder))
+        found["peak_mb"] = peak_mb(folder)
         print(json.dumps(found))
 
 
