@@ -73,3 +73,4 @@ def _quieten_libraries() -> None:
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a label in Chinese is drawn as boxes
+    warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray forks, and its workers open tables of their own
