@@ -135,7 +135,9 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
     if first["noise_seed"] is not None:
         params["noise_seed"] = str(first["noise_seed"])
     if first["problems"] is not None:
-        params |= {f"problems.{key}": str(value) for key, value in json.loads(first["problems"]).items() if value is not None}
+        params |= {
+            f"problems.{key}": str(value) for key, value in json.loads(first["problems"]).items() if value not in (None, [])
+        }
     if (first["algorithm_version"] or 1) != 1:
         params["algorithm_version"] = str(first["algorithm_version"])
     for group in ("task", "planner"):

@@ -28,6 +28,7 @@ from planners import make_planner as _make_planner
 from planners.base import Planner
 from planners.identity import algorithm_version
 from planners.settings import Setting
+from world_models.base import RememberingModel
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import LoadedModel
@@ -141,7 +142,7 @@ class Evaluator:
         began, loaded = time.perf_counter(), self._loading
         point = drawing.point
         loaded_model = self._model(point)
-        problems = [self._problem(point, job.seed, loaded_model.model.history) for job in drawing.jobs]
+        problems = [self._problem(point, job.seed, _seen(loaded_model)) for job in drawing.jobs]
         files, troubles = draw(drawing, self._task(point.task), loaded_model, problems)
         seconds = time.perf_counter() - began - (self._loading - loaded)
         return Drawn(drawing, tuple(files), tuple(troubles), seconds)
@@ -160,7 +161,7 @@ class Evaluator:
             check_code(each.code, each.task.name, each.planner.name, each.goal_cost)
         task = self._task(point.task)
         loaded = self._model(point)
-        problems = tuple(self._problem(point, seed, loaded.model.history) for seed in batch.seeds)
+        problems = tuple(self._problem(point, seed, _seen(loaded)) for seed in batch.seeds)
         planner = self._make_planner(point.planner.name, planner_settings([cell.point for cell in batch.cells]))
         execution = plan_and_execute(task, loaded, planner, problems, batch.planner_seeds, replan_every(point.mode))
         return ExecutedBatch(
@@ -175,7 +176,7 @@ class Evaluator:
     def _problem(self, point: Point, seed: int, history: int) -> Problem:
         """The problem of a seed, cached because planners share it and a detour around a wall takes 0.2 s to draw.
 
-        A recorded one has the states before its start that a model of some `history` sees.
+        A recorded one has the states before its start that a model with some `history` sees.
         """
         recorded = point.problems
         key = point.task, point.horizon, seed, recorded, None if recorded is None else history
@@ -217,6 +218,11 @@ class Evaluator:
             for oldest in list(self._models)[: -self._keep]:
                 del self._models[oldest]
         return self._models[point.model_digest].with_goal_cost(point.goal_cost, point.disagreement)
+
+
+def _seen(loaded: LoadedModel) -> int:
+    """States that a model sees at once, the start among them; one that carries a memory along begins it at the start."""
+    return 1 if isinstance(loaded.model, RememberingModel) else loaded.model.history
 
 
 def _arithmetic(point: Point, loaded: LoadedModel) -> Arithmetic:

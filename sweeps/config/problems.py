@@ -12,18 +12,20 @@ from orchestrator.core.cell import Named
 from orchestrator.core.messages import mask_uri
 from sweeps.config.grid import Grid
 from sweeps.config.plugin_names import admitted
-from sweeps.config.schema.sections import ProblemsConfig
+from sweeps.config.schema.sections import DrawConfig, ProblemsConfig
 from world_models.checkpoints.store import read_card
-from world_models.datasets import open_dataset
+from world_models.datasets import Episodes, open_dataset
 from world_models.datasets.problems.drawing import RecordedSource
 from world_models.datasets.problems.leakage import trained_episodes
 from world_models.datasets.problems.rows import as_csv, read_manifest
 from world_models.datasets.problems.settings import RecordedProblems
-from world_models.errors import require
+from world_models.errors import UserError, require
 from world_models.plugins import Kind
 from world_models.tasks import make_task
 from world_models.tasks.base import pose_of
 
+CHECKED = 1_000
+"""Most problems of a task and horizon that are drawn before a sweep begins."""
 REPLAYED = 16
 """Most problems of a task and horizon whose recorded actions are executed to see how well the simulator repeats them."""
 
@@ -41,10 +43,16 @@ def recorded_problems(config: ProblemsConfig, conf: Path | None = None) -> Recor
         f"problems.data={mask_uri(config.data)} holds a password, which the ledger would keep: leave it out, and give it in "
         "the environment of the workers.",
     )
+    drawn = (config.split, config.offset, config.draw) != (ProblemsConfig.split, None, DrawConfig())
+    require(
+        config.manifest is None or not drawn,
+        f"problems.manifest={config.manifest} lists the problems, and problems.split, offset and draw say how to draw them: "
+        "give one or the other.",
+    )
     kind = None if config.kind is None else admitted(Kind.DATASET, config.kind, conf)
-    path = config.data if "://" in config.data else str(Path(config.data).resolve())
+    path = config.data if "://" in config.data else str(Path(config.data).absolute())
     data = open_dataset(path, kind)
-    manifest = None if config.manifest is None else str(Path(config.manifest).resolve())
+    manifest = None if config.manifest is None else str(Path(config.manifest).absolute())
     return RecordedProblems(
         path,
         data.digest(),
@@ -78,15 +86,23 @@ def recorded_parts(grid: Grid) -> Iterator[RecordedPart]:
     for entry in grid.entries:
         if entry.point.problems is not None:
             found.setdefault((entry.point.task, entry.point.horizon, entry.point.problems), entry.task)
+    opened: dict[RecordedProblems, Episodes] = {}
     for (task, horizon, problems), label in found.items():
-        yield RecordedPart(label, RecordedSource.open(make_task(task.name, **task.as_dict()), problems, horizon))
+        made = make_task(task.name, **task.as_dict())
+        source = RecordedSource.open(made, problems, horizon, opened.get(problems))
+        opened[problems] = source.data
+        yield RecordedPart(label, source)
 
 
-def check_recorded(grid: Grid) -> None:
-    """Raise UserError unless each seed of a grid has its recorded problem, and the task can be put into the rows of one."""
-    for part in recorded_parts(grid):
-        part.source.problems.at(max(grid.seeds))
-        part.source.problem(grid.seeds[0])
+def check_recorded(grid: Grid, key: str = "seeds") -> None:
+    """Raise UserError, which names the key of the seeds, unless each has a recorded problem that the task can be put into."""
+    try:
+        for part in recorded_parts(grid):
+            part.source.problems.at(max(grid.seeds))
+            for seed in grid.seeds[:CHECKED]:
+                part.source.problem(seed)
+    except UserError as error:
+        raise UserError(str(error) if key == "seeds" else f"{key}: {error}") from error
 
 
 def manifests(grid: Grid) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.core.cell import canonical
 from orchestrator.ledger.ledger import Ledger
 from sweeps.analysis.comparison import LEVEL, Comparison, Verdict, adjust, compare_cells
 from sweeps.analysis.intervals import Rate
@@ -30,7 +31,8 @@ SHARED = "same records"
 """The verdict on a point whose cells both sweeps have from the same run."""
 
 PointKey = tuple[str, ...]
-"""Key of a point in both sweeps: labels of task and planner, the horizon, and the model's name where a sweep has several."""
+"""Key of a point in both sweeps: labels of task and planner, the horizon, the list of recorded problems if they are, and the
+model's name where a sweep has several."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def comparison_rows(first: Side, second: Side) -> list[ComparisonRow]:
             break
     else:
         raise UserError(
-            f"sweeps {first.name} and {second.name} have no task, planner and horizon in common: "
+            f"sweeps {first.name} and {second.name} have no task, planner, horizon and list of problems in common: "
             f"{first.name} has {_examples(first)}, {second.name} has {_examples(second)}."
         )
     cells, others = first.cells(), second.cells()
@@ -196,7 +198,9 @@ def _verdicts(first: Side, second: Side) -> dict[Verdict, str]:
 
 
 def _key_of(entry: Entry, with_model: bool) -> PointKey:
-    key = entry.task, str(entry.point.horizon), entry.planner
+    problems = entry.point.problems
+    rows = () if problems is None else (canonical(problems.identity(entry.point.horizon)),)
+    key = entry.task, str(entry.point.horizon), entry.planner, *rows
     return (*key, entry.point.model) if with_model else key
 
 

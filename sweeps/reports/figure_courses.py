@@ -106,6 +106,8 @@ def _bands(rows: Sequence[Row], curves: Curves, title: str, x_label: str, y_labe
 
 def _band(axis: Axes, x: Float[np.ndarray, " samples"], values: np.ndarray, layout: Layout, planner: str) -> None:
     known = values[:, ~np.isnan(values).all(0)]
+    if not known.size:
+        return  # every problem starts at its goal, so no share of its distance is left
     low, middle, high = np.nanquantile(known, (0.25, 0.5, 0.75), axis=0)
     x = x[~np.isnan(values).all(0)]
     colour = layout.colour(planner)

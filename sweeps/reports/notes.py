@@ -35,8 +35,8 @@ def problem_notes(entries: Iterable[Entry]) -> list[str]:
         notes.append(f"problems at H{point.horizon}: rows of {Path(problems.path).name} ({problems.digest}),{apart} {which}.")
         if entry.trained_on:
             notes.append(
-                f"{point.model} was trained on {entry.trained_on} of the episodes that its problems are of: its success is not "
-                "that on new data."
+                f"{point.model} was trained on {entry.trained_on} of the episodes that its problems are drawn from: its "
+                "success is not that on new data."
             )
     return list(dict.fromkeys(notes))
 

@@ -22,6 +22,7 @@ from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.formats import loader_version
+from world_models.datasets.problems.drawing import RecordedSource
 from world_models.errors import UserError, require
 from world_models.tasks import make_task
 
@@ -105,6 +106,10 @@ def plan_again(record: CellResult) -> Agreement:
         f"world model {record.model} is another one now ({digest}, the cell was planned with {record.model_digest}): "
         "restore that model, or plan the cell anew with grasp plan.",
     )
+    recorded = cell.point.problems
+    if recorded is not None:  # else a dataset that has moved or changed would count as another plan
+        task = make_task(cell.point.task.name, **cell.point.task.as_dict())
+        RecordedSource.open(task, recorded, record.horizon).problem(cell.seed)
     device = "cuda" if record.device.startswith("cuda") and torch.cuda.is_available() else "cpu"
     result = evaluated(Evaluator(device), Batch.of(cell.point, (cell.seed,)), device)
     return Agreement(record, result.results[0])

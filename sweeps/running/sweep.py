@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ from sweeps.running.tracking import SweepTracking
 from world_models.errors import UserError, require
 from world_models.files.names import inside
 from world_models.files.writing import write_file
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,10 @@ def run_sweeps(
         changed = outputs.save(job.grid, job.config_text)
         if changed:
             say(console, changed)
-        _say_recorded(job, console)
     given = [*overrides, *(text for job in jobs for text in job.addresses)]
     log_to(outputs.sweep(grids[0].name) / "log.txt", Secrets.of(given, os.environ))
+    for job in jobs if missing else ():
+        _say_recorded(job, console)
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
@@ -131,7 +135,9 @@ def _say_recorded(job: SweepJob, console: Console) -> None:
     for name, text in manifests(job.grid):
         write_file(inside(job.outputs.sweep(job.grid.name), name), text)
     for part in recorded_parts(job.grid):
-        say(console, repeated_words(part, job.grid.seeds))
+        words = repeated_words(part, job.grid.seeds)
+        say(console, words)
+        _log.info(words)
 
 
 def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool:

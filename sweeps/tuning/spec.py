@@ -24,6 +24,7 @@ from sweeps.config.jobs import check_grid, lookups
 from sweeps.config.outputs import Outputs, storage_of
 from sweeps.config.overrides import assignments
 from sweeps.config.plugin_names import admitted
+from sweeps.config.problems import check_recorded, recorded_problems
 from sweeps.config.schema.configs import SamplerConfig, TuneConfig
 from world_models.errors import UserError, require
 from world_models.files.names import file_name, inside
@@ -127,7 +128,8 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     """Compose and check a study before anything runs; UserError names what is wrong."""
     composed = compose(TuneConfig, with_space(overrides, conf), conf)
     config = composed.config
-    spec = spec_of(replace(composed, config=replace(config, name=config.name or "study")), conf)
+    problems = recorded_problems(config.problems, conf)
+    spec = spec_of(replace(composed, config=replace(config, name=config.name or "study")), conf, problems)
     require(
         len(spec.planners) == 1,
         f"grasp tune takes one planner, not {len(spec.planners)}: give one of {', '.join(p.label for p in spec.planners)}.",
@@ -138,6 +140,8 @@ def read_study(overrides: Sequence[str], conf: Path | None) -> StudySpec:
     forced, searched = dict(planner.forced), config.space or {}
     space = space_of({name: value for name, value in searched.items() if name not in forced}, planner.planner.name)
     seed_split = SeedSplit(spec.seeds, config.choice_seeds, config.held_out)
+    for key, seeds in (("choice_seeds", seed_split.choice), ("held_out", seed_split.held_out)):
+        check_recorded(replace(grid, seeds=seeds), key)
     sampling = _sampling(config.sampler, conf)
     pruning = Pruning(config.pruning.enabled, config.pruning.p_value, config.pruning.warm_up)
     objectives, bounds = _objectives(config.objectives), _bounds(config.constraints or {})

@@ -95,7 +95,7 @@ def test_rows_that_a_model_has_learned_from_are_refused_unless_asked_for(
     assert "problems.trained_on=true" in refused
     assert main([*words, "problems.split=all", "problems.trained_on=true"]) == 0
     assert main(["report", "leak"]) == 0
-    assert "was trained on 18 of the episodes that its problems are of" in " ".join(capsys.readouterr().out.split())
+    assert "was trained on 18 of the episodes that its problems are drawn from" in " ".join(capsys.readouterr().out.split())
     assert main([*words, "name=held"]) == 0, "validation episodes are the default"
 
 
@@ -110,6 +110,8 @@ def test_rows_that_a_model_has_learned_from_are_refused_unless_asked_for(
         (["problems.data=PATH", "problems.action=act"], "did you mean 'action'"),
         (["problems.data=PATH", "problems.spilt=all"], "did you mean 'problems.split'"),
         (["problems.data=PATH", "problems.split=al"], "did you mean 'all'"),
+        (["problems.data=PATH", "problems.manifest=list.csv"], "list.csv does not exist"),
+        (["problems.data=PATH", "problems.manifest=list.csv", "problems.offset=3"], "give one or the other"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(
@@ -124,3 +126,45 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     assert sentence in said
     assert "secret" not in said
     assert not (tmp_path / "outputs").exists()
+
+
+STUDY = (
+    *("tune", "--quiet", "task=pendulum", "planner=gd", "horizons=[20]", "name=study", "trials=2", "top=1", "parallel=1"),
+    *("space={iterations: {low: 2, high: 3}}", "seeds={start: 0, count: 2}", "choice_seeds={start: 2, count: 2}"),
+    *("planners.gd.settings.attempts=1", "backend=inline", OFF, "problems.data=pendulum.h5", "problems.split=all"),
+)
+
+
+def test_a_study_is_judged_on_rows_and_lists_that_are_too_short_for_it_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(swm, tmp_path)
+    assert main([*STUDY, "held_out={start: 30000, count: 2}"]) == 2
+    assert "held_out: seed 30001 asks for problem 30001 of" in " ".join(capsys.readouterr().err.split())
+    assert main([*STUDY, "held_out={start: 4, count: 2}"]) == 0
+    assert {record["problem_kind"] for record in records(tmp_path / "outputs")} == {"recorded"}
+
+
+def test_sweeps_over_different_lists_are_not_compared_and_a_moved_dataset_is_no_other_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(swm, tmp_path)
+    words = ["sweep", "--quiet", *SWEEP, "seeds=2", "backend=inline", OFF, "problems.split=all", f"problems.data={path.name}"]
+    assert main([*words, "name=one"]) == 0
+    assert main([*words, "name=other", "problems.draw.seed=7"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    path.rename(tmp_path / "elsewhere/moved.h5")
+    moved = [*words[:-1], "problems.data=elsewhere/moved.h5"]
+    capsys.readouterr()
+    assert main([*moved, "name=again"]) == 0, "the same content has the same cells, wherever it lies"
+    assert len(records(tmp_path / "outputs")) == 4
+    assert main(["compare", "one", "again"]) == 0
+    assert main(["compare", "one", "other"]) == 2
+    assert "no task, planner, horizon and list of problems in common" in " ".join(capsys.readouterr().err.split())
+    cell = records(tmp_path / "outputs")[0]["cell_id"]
+    assert main(["rerun", cell]) == 2
+    assert "pendulum.h5 does not exist" in capsys.readouterr().err
+    (tmp_path / "elsewhere/moved.h5").rename(path)
+    assert main(["rerun", cell]) == 0

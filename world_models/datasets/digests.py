@@ -17,6 +17,8 @@ BLOCKS = 16
 """Blocks that are read of a file, the first and the last among them."""
 FILES = 64
 """Files of which blocks are read; of the others, names and sizes count."""
+WHOLE = 64 * 2**20
+"""Bytes up to which all files together are read whole."""
 READ_BYTES = 16 * 2**20
 """Bytes of all columns that are read at once."""
 
@@ -37,8 +39,12 @@ class FileDigest:
         content = hashlib.sha256()
         for name, size in files:
             content.update(f"{name}\0{size}\n".encode("utf-8", "surrogateescape"))
-        for name, size in _spaced(files, FILES):
+        whole = sum(size for _, size in files) <= WHOLE
+        for name, size in files if whole else _spaced(files, FILES):
             with self.place.open(name) as stream:
+                if whole:
+                    content.update(stream.read(size))
+                    continue
                 last = max(size - BLOCK, 0)
                 for begin in sorted({round(last * k / (BLOCKS - 1)) for k in range(BLOCKS)}):
                     stream.seek(begin)

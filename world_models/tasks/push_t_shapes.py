@@ -38,15 +38,17 @@ def states_of_rows(
 ) -> Float[np.ndarray, "n simulator_state"] | None:
     """States of recorded rows: whole, or of agent x, y, block x, y, angle (gym-pusht), or those with vx, vy of the agent.
 
-    Where only observations are recorded, their block is put where its centre and angle say. Its velocities are then 0.
+    Velocities that neither such a column nor the observations have are 0. Where only observations are recorded, the block is
+    put where its centre and angle say.
     """
+    rest = np.zeros((len(next(iter(columns.values()))), 2)) if columns else np.zeros((0, 2))
     for name, values in columns.items():
-        if values.ndim == 2 and re.split(r"[/.]", name)[-1] in ("simulator_state", "state", "states"):
-            if values.shape[1] == 10:
-                return values.astype(np.float64)
-            if values.shape[1] in (5, 7):
-                velocity = values[:, 5:] if values.shape[1] == 7 else np.zeros((len(values), 2))
-                return _at_rest(values[:, :2], velocity, values[:, 2:4], values[:, 4])
+        last, size = re.split(r"[/.]", name)[-1], values.reshape(len(values), -1).shape[1]
+        if last == "simulator_state" and size == 10:
+            return values.astype(np.float64)
+        if last in ("state", "states") and size in (5, 7):
+            known = rest if observations is None else observations[:, 2:4]
+            return _at_rest(values[:, :2], values[:, 5:] if size == 7 else known, values[:, 2:4], values[:, 4])
     if observations is None:
         return None
     angle = np.arctan2(observations[:, 7], observations[:, 6])

@@ -11,7 +11,7 @@ from jaxtyping import Float, Num
 from world_models.datasets import Episodes, Role, columns_with
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks import Task
-from world_models.tasks.base import RecordedActions, normalised_actions
+from world_models.tasks.base import classes_of, normalised_actions
 
 SLACK = 1e-3
 """How far beyond the bounds a recorded action may be, which rounding explains."""
@@ -29,7 +29,14 @@ class ActionColumn:
 
         Raises UserError for actions outside of the task's bounds.
         """
-        flat = normalised_actions(self.task, recorded.reshape(-1, *recorded.shape[lead:]))
+        rows = recorded.reshape(-1, *recorded.shape[lead:])
+        try:
+            flat = normalised_actions(self.task, rows).reshape(len(rows), self.task.action_dim)
+        except (ValueError, UserError) as error:
+            raise UserError(
+                f"column {self.name!r} has actions {list(rows.shape[1:])} that are none of task {self.task.name}, which takes "
+                f"{self.task.action_dim} values or classes ({error}): name another column."
+            ) from error
         worst = float(np.abs(flat).max()) if flat.size else 0.0
         require(
             worst <= 1.0 + SLACK,
@@ -112,7 +119,8 @@ def observed(task: Task, data: Episodes) -> tuple[str, ...]:
 
 def _acted(task: Task, data: Episodes, section: str) -> str:
     names = columns_with(data, Role.ACTION)
-    fitting = [name for name in names if _size(data, name) == task.action_dim or isinstance(task, RecordedActions)]
+    sizes = (task.action_dim,) if classes_of(task) is None else (1, task.action_dim)
+    fitting = [name for name in names if _size(data, name) in sizes]
     if len(fitting) != 1:
         raise UserError(
             f"{data.path} has {len(fitting)} columns for the {task.action_dim} action values of task {task.name}: it has "

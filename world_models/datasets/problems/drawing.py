@@ -18,6 +18,10 @@ from world_models.tasks.base import Problem, ResetSeeds, RestoresRows, Task
 
 SECTION = "problems"
 """Section of the config in which columns are named."""
+REPLAYED = 0.1
+"""How far, in tolerances of the goal, a replay may be from what was recorded."""
+ELSEWHERE = "choose other rows (problems.draw.seed), or mend the dataset"
+"""The remedy for rows that cannot be used."""
 KIND = "recorded"
 """`Problem.kind` of such problems."""
 
@@ -32,8 +36,10 @@ class RecordedSource:
     data: Episodes
 
     @staticmethod
-    def open(task: Task, settings: RecordedProblems, horizon: int) -> RecordedSource:
-        """Open the dataset. Raises UserError if its content is not what it was when the sweep was made."""
+    def open(task: Task, settings: RecordedProblems, horizon: int, opened: Episodes | None = None) -> RecordedSource:
+        """Open the dataset, unless it is `opened`. Raises UserError if its content is not that of when the sweep was made."""
+        if opened is not None:
+            return RecordedSource(task, settings, horizon, opened)
         data = open_dataset(settings.path, settings.kind)
         found = data.digest()
         require(
@@ -87,26 +93,29 @@ class RecordedSource:
         if not np.isfinite(recorded).all():
             row = first + int(np.flatnonzero(~np.isfinite(recorded.reshape(len(recorded), -1)).all(1))[0])
             where = f"{self.data.path}, episode {episode}, row {row}"
-            raise DatasetError(f"{where}: the action is not a number: choose another problems.draw.seed, or mend the dataset.")
+            raise DatasetError(f"{where}: the action is not a number: {ELSEWHERE}.")
         return self.action.values(recorded, 1).astype(np.float64)
 
     def _states(self, rows: ProblemRows, chosen: np.ndarray) -> Float[np.ndarray, "n state"]:
         """Simulator states of some rows of an episode: from their columns, else by replaying the episode from its reset."""
         values = self._values(rows.episode, chosen)
         seen = None if self.observed is None else self.observed.joined(values, 1).astype(np.float64)
+        if seen is not None:
+            self._check_finite(rows.episode, chosen, seen)
         if isinstance(self.task, RestoresRows):
             states = self.task.recorded_states(values, seen)
         else:
             states = seen if self._observations_are_states else None
         if states is None:
-            states = self._replayed(rows.episode, chosen)
-        bad = np.flatnonzero(~np.isfinite(states).all(1))
-        if len(bad):
-            raise DatasetError(
-                f"{self.data.path}, episode {rows.episode}, row {int(chosen[bad[0]])}: the state is not a number: choose "
-                "another problems.draw.seed, or mend the dataset."
-            )
+            states = self._replayed(rows.episode, chosen, seen)
+        self._check_finite(rows.episode, chosen, states)
         return states
+
+    def _check_finite(self, episode: int, chosen: np.ndarray, values: Float[np.ndarray, "n feature"]) -> None:
+        bad = np.flatnonzero(~np.isfinite(values).all(1))
+        if len(bad):
+            where = f"{self.data.path}, episode {episode}, row {int(chosen[bad[0]])}"
+            raise DatasetError(f"{where}: the state is not a number: {ELSEWHERE}.")
 
     def _values(self, episode: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
         """All columns but pictures of some rows."""
@@ -121,7 +130,10 @@ class RecordedSource:
         seen = self.task.observe(example)
         return seen.shape == example.shape and np.array_equal(seen, example)
 
-    def _replayed(self, episode: int, chosen: np.ndarray) -> Float[np.ndarray, "n state"]:
+    def _replayed(
+        self, episode: int, chosen: np.ndarray, seen: Float[np.ndarray, "n observation"] | None
+    ) -> Float[np.ndarray, "n state"]:
+        """States after the recorded actions from the episode's reset, which must be observed as they were recorded."""
         seeds = self.data.reset_seeds if isinstance(self.data, SeededEpisodes) else ()
         seed = seeds[episode] if episode < len(seeds) else None
         if seed is None or not isinstance(self.task, ResetSeeds):
@@ -131,4 +143,12 @@ class RecordedSource:
                 f"{', '.join(self.data.columns)}: it takes {needed}; add such columns, or choose a dataset that has them."
             )
         actions = self._actions(episode, 0, int(chosen[-1]))
-        return self.task.simulate(self.task.reset_state(seed)[None], actions[None])[0][chosen]
+        states = self.task.simulate(self.task.reset_state(seed)[None], actions[None])[0][chosen]
+        if seen is not None:
+            far = float((np.abs(self.task.observe(states) - seen) / self.task.goal_tolerance).max())
+            require(
+                far <= REPLAYED,
+                f"{self.data.path}, episode {episode}: replayed from its reset with seed {seed}, it ends {far:.3g} tolerances "
+                "from what was recorded: give the environment that was recorded.",
+            )
+        return states

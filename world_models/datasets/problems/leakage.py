@@ -35,5 +35,5 @@ def trained_episodes(card: Mapping[str, object], problems: RecordedProblems) -> 
         judged = episodes_of(problems, count)
     else:
         listed = read_manifest(problems.manifest, np.full(count, np.iinfo(np.int64).max))
-        judged = np.unique([rows.episode for rows in listed.problems])
+        judged = np.unique([rows.episode for rows in listed.problems.values()])
     return np.intersect1d(training, judged)

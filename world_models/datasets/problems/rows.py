@@ -74,10 +74,26 @@ class DrawnList:
 
 
 @dataclass(frozen=True)
+class _Listed:
+    """A problem as a file lists it."""
+
+    episode: int
+    start: int
+    goal: int
+    seed: int | None = None
+
+    @property
+    def rows(self) -> ProblemRows:
+        """Its rows."""
+        return ProblemRows(self.episode, self.start, self.goal)
+
+
+@dataclass(frozen=True)
 class ListedRows:
     """Problems that a file lists."""
 
-    problems: tuple[ProblemRows, ...]
+    problems: Mapping[int, ProblemRows]
+    """By seed: the file's own, else the number of the line."""
     where: str
 
     @property
@@ -86,15 +102,17 @@ class ListedRows:
         return len(self.problems)
 
     def at(self, number: int) -> ProblemRows:
-        """The problem of a line, from 0."""
-        if number >= self.count:
-            raise UserError(f"{self.where} lists {self.count} problems, and seed {number} is none of them: give lower seeds.")
+        """The problem of a seed."""
+        if number not in self.problems:
+            raise UserError(
+                f"{self.where} lists {self.count} problems, and seed {number} is none of them: give seeds that it lists."
+            )
         return self.problems[number]
 
     @cached_property
     def digest(self) -> str:
         """Digest of the rows."""
-        text = json.dumps([[each.episode, each.start, each.goal] for each in self.problems])
+        text = json.dumps([[seed, each.episode, each.start, each.goal] for seed, each in sorted(self.problems.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -111,6 +129,10 @@ def problem_list(data: Episodes, settings: RecordedProblems, horizon: int) -> Pr
     require(offset >= 1, f"problems.offset={offset} is not a number of rows from start to goal: give at least 1.")
     episodes = episodes_of(settings, len(data.lengths))
     what = f"{data.path} ({settings.split} episodes, {offset} rows from start to goal)"
+    require(
+        len(episodes) > 0,
+        f"{data.path} has no {settings.split} episodes: give a larger problems.validation, or problems.split=all.",
+    )
     longest = int(data.lengths[episodes].max(initial=0))
     require(
         longest > offset,
@@ -135,25 +157,38 @@ def read_manifest(path: str | Path, lengths: Int[np.ndarray, " episodes"]) -> Li
     Raises UserError, naming the problem, for what is missing, not a number, or not in the dataset.
     """
     file = Path(path)
-    if file.suffix == ".json":
-        found: Sequence[ProblemRows] = read_json(file, list[ProblemRows], WHAT, REMEDY)
-    else:
-        lines = csv.DictReader(io.StringIO(read_text(file, WHAT, REMEDY)))
-        found = [_parsed(line, f"{file}, problem {number}") for number, line in enumerate(lines)]
+    try:
+        found: Sequence[_Listed] = (
+            read_json(file, list[_Listed], WHAT, REMEDY) if file.suffix.lower() == ".json" else _lines(file)
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"the list of problems {file} does not exist: give the path of a CSV or JSON file.") from error
     require(bool(found), f"{file} lists no problems: {REMEDY}.")
-    for number, rows in enumerate(found):
+    for number, rows in enumerate(each.rows for each in found):
         where = f"{file}, problem {number}"
         inside = 0 <= rows.episode < len(lengths)
         require(inside, f"{where}: episode {rows.episode} is not one of the dataset's {len(lengths)}: {REMEDY}.")
         most = int(lengths[rows.episode])
         ordered = 0 <= rows.start < rows.goal < most
         require(ordered, f"{where}: rows {rows.start} and {rows.goal} are not in order within the episode's {most}: {REMEDY}.")
-    return ListedRows(tuple(found), str(file))
+    rows = {number if each.seed is None else each.seed: each.rows for number, each in enumerate(found)}
+    require(len(rows) == len(found), f"{file} lists a seed twice: give each one line.")
+    return ListedRows(rows, str(file))
 
 
-def _parsed(line: Mapping[str | None, object], where: str) -> ProblemRows:
+def _lines(file: Path) -> list[_Listed]:
+    text = read_text(file, WHAT, REMEDY).removeprefix("\ufeff")
     try:
-        return ProblemRows(*(int(str(line[name])) for name in FIELDS))
+        lines = list(csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    except csv.Error as error:
+        raise UserError(f"{file} is not {WHAT} ({error}): {REMEDY}.") from error
+    return [_parsed(line, f"{file}, problem {number}") for number, line in enumerate(lines)]
+
+
+def _parsed(line: Mapping[str | None, object], where: str) -> _Listed:
+    try:
+        episode, start, goal = (int(str(line[name])) for name in FIELDS)
+        return _Listed(episode, start, goal, int(str(line["seed"])) if line.get("seed") else None)
     except (KeyError, ValueError) as error:
         held = ", ".join(f"{key} {value}" for key, value in line.items())
         raise UserError(f"{where} has not all of the whole numbers {', '.join(FIELDS)} ({brief(held)}): {REMEDY}.") from error

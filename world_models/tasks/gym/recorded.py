@@ -40,10 +40,10 @@ def states_of_rows(
     simulator: Simulator, name: str, columns: Rows, observations: Float[np.ndarray, "n observation"] | None
 ) -> Float[np.ndarray, "n state"] | None:
     """States of rows; None if their columns do not determine them."""
-    size = simulator.size + len(simulator.keeper.save())
-    whole = _column(columns, "simulator_state", size)
-    if whole is not None:
-        return whole
+    if any(_last(key) == "simulator_state" for key in columns):
+        whole = _column(columns, "simulator_state", len(simulator.reset(RESET_SEED)))
+        if whole is not None:
+            return whole
     if observations is None:
         return None
     positions = _positions(simulator.env, columns)
@@ -58,9 +58,14 @@ def states_of_rows(
 def _column(columns: Rows, name: str, size: int) -> Float[np.ndarray, "n size"] | None:
     """The column whose name is, or ends in, a word, if it has the right size."""
     for key, values in columns.items():
-        if re.split(r"[/.]", key)[-1] == name and values.reshape(len(values), -1).shape[1] == size:
+        if _last(key) == name and values.reshape(len(values), -1).shape[1] == size:
             return values.reshape(len(values), -1).astype(np.float64)
     return None
+
+
+def _last(key: str) -> str:
+    """The last part of a column's path."""
+    return re.split(r"[/.]", key)[-1]
 
 
 def _positions(env: Any, columns: Rows) -> Sequence[Float[np.ndarray, "n size"]] | None:

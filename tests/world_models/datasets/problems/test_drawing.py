@@ -78,15 +78,22 @@ def test_push_t_is_put_into_the_state_column_of_upstream(tmp_path: Path) -> None
     swm = source(task, write_swm(tmp_path / "swm.h5", {"state": theirs, "action": actions}))
     gym_pusht = source(task, write_swm(tmp_path / "gym.h5", {"state": theirs[..., :5], "action": actions}))
     seen = source(task, write_swm(tmp_path / "seen.h5", {"observation": task.observe(states), "action": actions}))
+    both = {"observation": task.observe(states), "state": theirs[..., :5], "action": actions}
+    with_speed = source(task, write_swm(tmp_path / "both.h5", both))
+    named = source(
+        task, write_swm(tmp_path / "named.h5", {"state": task.observe(states), "action": actions}), observation=("state",)
+    )
     for seed in range(8):
         rows = whole.problems.at(seed)
         true, exact = states[rows.episode, rows.start], whole.problem(seed).start
         assert np.array_equal(exact, true)
         assert np.array_equal(swm.problem(seed).start[:7], true[:7])
         assert np.array_equal(gym_pusht.problem(seed).start[[0, 1, 4, 5, 6]], true[[0, 1, 4, 5, 6]])
-        turned = seen.problem(seed).start - true
-        np.testing.assert_allclose(turned[:6], 0, atol=1e-9)
-        np.testing.assert_allclose(np.sin(turned[6]), 0, atol=1e-9)
+        np.testing.assert_allclose(with_speed.problem(seed).start[:7], true[:7], atol=1e-9)
+        for problems in (seen, named):
+            turned = problems.problem(seed).start - true
+            np.testing.assert_allclose(turned[:6], 0, atol=1e-9)
+            np.testing.assert_allclose(np.sin(turned[6]), 0, atol=1e-9)
 
 
 def test_mujoco_is_put_into_positions_and_velocities(tmp_path: Path) -> None:
@@ -118,6 +125,9 @@ def test_mujoco_is_put_into_positions_and_velocities(tmp_path: Path) -> None:
         for problem in (by_columns.problem(seed), replayed.problem(seed)):
             end = task.simulate(problem.start[None], problem.reference_actions[None])[0, -1]
             np.testing.assert_allclose(task.observe(end), seen[rows.episode, rows.goal], atol=1e-5)
+    wrong = source(task, write_minari(tmp_path / "wrong", seen, acted, seeds=[100, 101, 102]))
+    with pytest.raises(UserError, match=r"replayed from its reset with seed 10\d, it ends .* from what was recorded"):
+        wrong.problem(0)
     unseeded = source(task, write_minari(tmp_path / "unseeded", seen, acted))
     with pytest.raises(UserError, match=r"cannot be put into the rows of .*: it takes simulator_state, observations with qpos"):
         unseeded.problem(0)
@@ -147,7 +157,22 @@ def test_a_changed_dataset_a_missing_column_and_values_that_are_no_numbers_are_r
     write_swm(path, {"observation": states, "action": np.full_like(actions, np.nan)})
     with pytest.raises(UserError, match=r"episode \d, row \d+: the action is not a number"):
         source(task, path).problem(0)
-    write_swm(path, {"observation": states[..., :1], "action": actions})
+    pendulum = make_task("gymnasium", id="Pendulum-v1")
+    swings, torques = behaved(pendulum, 3, 40)
+    one_bad = pendulum.observe(swings).copy()
+    one_bad[0] = np.nan
+    swinging = source(pendulum, write_swm(tmp_path / "bad.h5", {"observation": one_bad, "action": 2 * torques}))
+    bad = [seed for seed in range(20) if swinging.problems.at(seed).episode == 0]
+    good = [seed for seed in range(20) if seed not in bad]
+    with pytest.raises(UserError, match=r"episode 0, row \d+: the state is not a number"):
+        swinging.problem(bad[0])
+    swinging.problem(good[0])  # the row before leaves nothing behind
+    path = write_swm(tmp_path / "wide.h5", {"observation": pendulum.observe(swings), "action": np.tile(torques, 2)})
+    with pytest.raises(UserError, match=r"0 columns for the 1 action values of task gymnasium"):
+        source(pendulum, path).problem(0)
+    with pytest.raises(UserError, match=r"column 'action' has actions \[2\] that are none of task gymnasium, which takes 1"):
+        source(pendulum, path, action="action").problem(0)
+    path = write_swm(tmp_path / "narrow.h5", {"observation": states[..., :1], "action": actions})
     with pytest.raises(UserError, match=r"no columns for the 2 observed features of task wall.*problems.observation="):
         source(task, path).problem(0)
     with pytest.raises(UserError, match="did you mean 'observation'"):

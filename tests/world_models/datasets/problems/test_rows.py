@@ -90,6 +90,10 @@ def test_a_list_that_is_written_is_read(suffix: str, tmp_path: Path) -> None:
     (tmp_path / f"list{suffix}").write_text(text)
     found = read_manifest(tmp_path / f"list{suffix}", DATA.lengths)
     assert [found.at(number) for number in range(found.count)] == rows
+    with_seeds = "\ufeffseed, episode, start, goal\n7, 0, 1, 2\n3, 0, 5, 9\n"
+    (tmp_path / "seeds.CSV").write_text(with_seeds, encoding="utf-8")
+    seeded = read_manifest(tmp_path / "seeds.CSV", DATA.lengths)
+    assert (seeded.at(7), seeded.at(3)) == (ProblemRows(0, 1, 2), ProblemRows(0, 5, 9))
     other = read_manifest(tmp_path / f"list{suffix}", DATA.lengths)
     assert other.digest == found.digest
     given = replace(ALL, manifest=str(tmp_path / f"list{suffix}"), manifest_digest=found.digest)
@@ -107,6 +111,8 @@ REFUSED = {
     "episode,start,goal\n1,0,9\n0,five,6\n": "problem 1 has not all of the whole numbers episode, start, goal",
     "episode,start\n0,5\n": "problem 0 has not all of the whole numbers",
     "": "lists no problems: give lines",
+    "seed,episode,start,goal\n1,0,1,2\n1,0,2,3\n": "lists a seed twice",
+    "episode,start,goal\n" + "1" * 200_000: "field larger than field limit",
     "\0\1": "problem|no problems",
 }
 
@@ -117,6 +123,13 @@ def test_odd_lists_are_refused_in_a_sentence(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=REFUSED[text]) as refusal:
         read_manifest(tmp_path / "list.csv", DATA.lengths)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_list_that_is_not_there_and_a_split_without_episodes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"list\.csv does not exist: give the path"):
+        read_manifest(tmp_path / "list.csv", DATA.lengths)
+    with pytest.raises(UserError, match=r"has no validation episodes: give a larger .* or problems.split=all"):
+        problem_list(DATA, replace(ALL, split="validation", validation=0.0), 25)
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"episode": 0}]', '[{"episode": "0", "start": 1, "goal": 2}]'])
