@@ -30,7 +30,7 @@ from orchestrator.tuning.pruning import Pruning, RacePruner
 from orchestrator.tuning.samplers import Sampling, make_sampler
 from orchestrator.tuning.search_space import Known, Space
 from orchestrator.tuning.trials import CONFLICT, TrialView, is_refused, view_of
-from world_models.errors import UnknownNameError, UserError
+from world_models.errors import UnknownNameError, UserError, brief, require
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -108,6 +108,10 @@ class OptunaStudy:
         if stored is None:  # its creator died between two of its first writes
             self._study.set_user_attr("definition", own)
             return
+        require(
+            isinstance(stored, Mapping),
+            f"study {self.definition.name} in {self._where} has {brief(stored)} as its definition: choose another name=.",
+        )
         different = [key for key in {**stored, **own} if stored.get(key) != own.get(key)]
         if different:
             key = different[0]

@@ -44,6 +44,13 @@ def test_a_study_is_opened_again_with_its_trials(tmp_path):
     assert view.steps == {0: 0.5, 1: 0.25}
 
 
+@pytest.mark.parametrize("spoilt", ["text", 1, [1]])
+def test_a_study_whose_definition_is_spoilt_is_refused(tmp_path, spoilt):
+    open_study(tmp_path / "journal")._study.set_user_attr("definition", spoilt)
+    with pytest.raises(UserError, match="as its definition: choose another name="):
+        open_study(tmp_path / "journal")
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
