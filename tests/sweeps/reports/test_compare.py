@@ -97,7 +97,8 @@ def test_models_are_matched_by_name_if_there_are_several_and_with_each_other_oth
 
 def test_nothing_in_common_is_one_sentence() -> None:
     a = made("a", {entry("wall"): results_by_seed(1, 2)})
-    with pytest.raises(UserError, match="no task, planner and horizon in common: a has wall gd H10, b has push_t gd H10"):
+    apart = "horizon and list of problems in common: a has wall gd H10, b has push_t gd H10"
+    with pytest.raises(UserError, match=apart):
         comparison_rows(a, made("b", {entry("push_t"): results_by_seed(1, 2)}))
     with pytest.raises(UserError, match="no planned seed in common: a has seeds 0 to 1, b has seeds 100 to 101"):
         comparison_rows(a, made("b", {entry("wall"): results_by_seed(1, 2, start=100)}))
