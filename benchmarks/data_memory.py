@@ -36,13 +36,15 @@ def peak_mb(folder: Path, size: int = SIZE) -> int | None:
     write_arrow(path, _pictures(size))
     print(f"wrote {size / 1e9:.0f} GB in {time.perf_counter() - begin:.0f} s", flush=True)
     context = multiprocessing.get_context("spawn")
-    workers, ends = [], []
+    workers, ends, given = [], [], []
     for number in range(WORKERS):
         ours, theirs = context.Pipe(duplex=False)
         workers.append(context.Process(target=_stream, args=(str(path), number, theirs), daemon=True))
         ends.append(ours)
-    for worker in workers:
+        given.append(theirs)
+    for worker, end in zip(workers, given, strict=True):
         worker.start()
+        end.close()  # so that a worker that dies is noticed
     processes = [psutil.Process(), *(psutil.Process(worker.pid) for worker in workers)]
     peak = 0
     while any(worker.is_alive() for worker in workers):

@@ -19,11 +19,12 @@ from planners.identity import algorithm_version
 from sweeps.config.compose import compose, several
 from sweeps.config.grid import Grid, Lookups, spec_of
 from sweeps.config.outputs import Outputs
-from sweeps.config.problems import check_recorded, recorded_problems, trained_on
+from sweeps.config.problems import check_recorded, recorded_problems
 from sweeps.config.schema.configs import PlanConfig, RunConfig, SweepConfig, TuneConfig
 from sweeps.config.schema.sections import BackendConfig, InlineConfig
 from world_models.checkpoints.formats import loader_version
 from world_models.checkpoints.store import own_goal_cost, read_card
+from world_models.datasets.problems.leakage import trained_episodes
 from world_models.errors import require
 from world_models.tasks import make_task
 from world_models.tasks.base import classes_of
@@ -114,7 +115,7 @@ def lookups() -> Lookups:
         classes=lambda task: classes_of(make_task(task.name, **task.as_dict())),
         loader_version=lambda model: loader_version(card(model)[0]),
         code=code_of,
-        trained_on=cache(trained_on),
+        trained_on=cache(lambda model, problems: len(trained_episodes(card(model)[0], problems))),
     )
 
 

@@ -13,10 +13,8 @@ from orchestrator.core.messages import mask_uri
 from sweeps.config.grid import Grid
 from sweeps.config.plugin_names import admitted
 from sweeps.config.schema.sections import DrawConfig, ProblemsConfig
-from world_models.checkpoints.store import read_card
 from world_models.datasets import Episodes, open_dataset
 from world_models.datasets.problems.drawing import RecordedSource
-from world_models.datasets.problems.leakage import trained_episodes
 from world_models.datasets.problems.rows import as_csv, read_manifest
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError, require
@@ -105,11 +103,10 @@ def check_recorded(grid: Grid, key: str = "seeds") -> None:
         raise UserError(str(error) if key == "seeds" else f"{key}: {error}") from error
 
 
-def manifests(grid: Grid) -> Iterator[tuple[str, str]]:
-    """A file name and content for each list of recorded problems that a grid plans; the seeds are in it."""
-    for part in recorded_parts(grid):
-        rows = ((seed, part.source.problems.at(seed)) for seed in grid.seeds)
-        yield f"problems-{part.label}-H{part.source.horizon}.csv", as_csv(rows)
+def manifest(part: RecordedPart, seeds: Sequence[int]) -> tuple[str, str]:
+    """The name and content of the file that lists the problems of some seeds."""
+    rows = ((seed, part.source.problems.at(seed)) for seed in seeds)
+    return f"problems-{part.label}-H{part.source.horizon}.csv", as_csv(rows)
 
 
 def repeated_words(part: RecordedPart, seeds: Sequence[int]) -> str:
@@ -123,8 +120,3 @@ def repeated_words(part: RecordedPart, seeds: Sequence[int]) -> str:
         f"{part.label} H{source.horizon}: problems are rows of {source.data.path}; its actions lead the simulator to {reached} "
         f"of {len(chosen)} recorded goals, and at most {farthest:.3g} {source.task.distance_unit} away from them"
     )
-
-
-def trained_on(model: str, problems: RecordedProblems) -> int:
-    """Number of the problems' episodes that a model was trained on."""
-    return len(trained_episodes(read_card(model)[0], problems))

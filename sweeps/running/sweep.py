@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from orchestrator.storage.opening import open_storage
 from sweeps.config.axes import seeds_text
 from sweeps.config.grid import missing_of
 from sweeps.config.jobs import SweepJob, backend_words, read_jobs
-from sweeps.config.problems import manifests, recorded_parts, repeated_words
+from sweeps.config.problems import manifest, recorded_parts, repeated_words
 from sweeps.console.display import View
 from sweeps.console.log_file import log_to
 from sweeps.console.resuming import resume_command
@@ -112,7 +112,9 @@ def run_sweeps(
     given = [*overrides, *(text for job in jobs for text in job.addresses)]
     log_to(outputs.sweep(grids[0].name) / "log.txt", Secrets.of(given, os.environ))
     for job in jobs if missing else ():
-        _say_recorded(job, console)
+        for words in _list_recorded(job):
+            if options.view is View.LIVE:
+                say(console, words)
     undrawn = not missing and _undrawn(jobs[0], portions, ledger)
     while missing or undrawn:
         missing = second_driver.join(missing) if options.join and missing else missing
@@ -130,14 +132,14 @@ def run_sweeps(
     return max(_report_again(job, tracker, ledger, console) for job, tracker in zip(jobs, trackers, strict=True))
 
 
-def _say_recorded(job: SweepJob, console: Console) -> None:
-    """Write the lists of recorded problems, and say how well the simulator repeats what was recorded."""
-    for name, text in manifests(job.grid):
-        write_file(inside(job.outputs.sweep(job.grid.name), name), text)
+def _list_recorded(job: SweepJob) -> Iterator[str]:
+    """Write the lists of recorded problems; the results say how well the simulator repeats what was recorded."""
     for part in recorded_parts(job.grid):
+        name, text = manifest(part, job.grid.seeds)
+        write_file(inside(job.outputs.sweep(job.grid.name), name), text)
         words = repeated_words(part, job.grid.seeds)
-        say(console, words)
         _log.info(words)
+        yield words
 
 
 def _undrawn(job: SweepJob, portions: Sequence[Portion], ledger: Ledger) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,9 +95,13 @@ def test_rows_that_a_model_has_learned_from_are_refused_unless_asked_for(
     assert "was trained on 18 of the episodes" in refused
     assert "problems.trained_on=true" in refused
     assert main([*words, "problems.split=all", "problems.trained_on=true"]) == 0
+    capsys.readouterr()
+    assert main([*words, "name=held", "--json"]) == 0, "validation episodes are the default"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(json.loads(line) for line in lines), "nothing else is printed among the events"
     assert main(["report", "leak"]) == 0
     assert "was trained on 18 of the episodes that its problems are drawn from" in " ".join(capsys.readouterr().out.split())
-    assert main([*words, "name=held"]) == 0, "validation episodes are the default"
 
 
 @pytest.mark.parametrize(
