@@ -6,6 +6,7 @@ Actions are in `[-1, 1]`, the normalised action space in which planners work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -263,6 +264,11 @@ class ResetSeeds(Protocol):
     def reset_state(self, seed: int) -> Float[np.ndarray, " simulator_state"]:
         """The state after a reset with a seed."""
         ...
+
+
+def last_word(column: str) -> str:
+    """The last part of a recorded column's path: `state` of `obs/state`."""
+    return re.split(r"[/.]", column)[-1]
 
 
 def normalised_actions(task: Task, recorded: Shaped[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n action"]:

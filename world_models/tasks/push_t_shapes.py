@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
+from world_models.tasks.base import last_word
 from world_models.tasks.drawing import Canvas, Colour
 from world_models.tasks.raster import Shape, disc, draw, rotated_boxes
 
@@ -43,7 +43,7 @@ def states_of_rows(
     """
     rest = np.zeros((len(next(iter(columns.values()))), 2)) if columns else np.zeros((0, 2))
     for name, values in columns.items():
-        last, size = re.split(r"[/.]", name)[-1], values.reshape(len(values), -1).shape[1]
+        last, size = last_word(name), values.reshape(len(values), -1).shape[1]
         if last == "simulator_state" and size == 10:
             return values.astype(np.float64)
         if last in ("state", "states") and size in (5, 7):

@@ -79,7 +79,7 @@ class EpisodeTables:
             found = read_json(file, dict[str, Any], "an episode's metadata", "copy the dataset again").get("seed")
         except (FileNotFoundError, UserError):
             return None
-        return found if isinstance(found, int) else None
+        return found if isinstance(found, int) and not isinstance(found, bool) else None
 
     def columns(self, episode: int) -> dict[str, pa.Array]:
         """The columns of an episode, those of structures by their paths."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from world_models.tasks.base import last_word
 from world_models.tasks.gym.presets import plain_name
 from world_models.tasks.gym.simulator import Simulator, quiet
 from world_models.tasks.gym.states.keepers import RESET_SEED, mujoco_buffers
@@ -40,7 +40,7 @@ def states_of_rows(
     simulator: Simulator, name: str, columns: Rows, observations: Float[np.ndarray, "n observation"] | None
 ) -> Float[np.ndarray, "n state"] | None:
     """States of rows; None if their columns do not determine them."""
-    if any(_last(key) == "simulator_state" for key in columns):
+    if any(last_word(key) == "simulator_state" for key in columns):
         whole = _column(columns, "simulator_state", len(simulator.reset(RESET_SEED)))
         if whole is not None:
             return whole
@@ -58,14 +58,9 @@ def states_of_rows(
 def _column(columns: Rows, name: str, size: int) -> Float[np.ndarray, "n size"] | None:
     """The column whose name is, or ends in, a word, if it has the right size."""
     for key, values in columns.items():
-        if _last(key) == name and values.reshape(len(values), -1).shape[1] == size:
+        if last_word(key) == name and values.reshape(len(values), -1).shape[1] == size:
             return values.reshape(len(values), -1).astype(np.float64)
     return None
-
-
-def _last(key: str) -> str:
-    """The last part of a column's path."""
-    return re.split(r"[/.]", key)[-1]
 
 
 def _positions(env: Any, columns: Rows) -> Sequence[Float[np.ndarray, "n size"]] | None:

@@ -47,7 +47,7 @@ class CheckedStore(WrapperStore[LocalStore]):
         if isinstance(byte_range, RangeByteRequest) and len(found) < byte_range.end - byte_range.start:
             raise self._short(key, len(found), byte_range.end - byte_range.start)
         if byte_range is None and self._is_blosc(key):
-            header = found.to_bytes()[:BLOSC_HEADER]
+            header = found[:BLOSC_HEADER].to_bytes()
             claimed = int.from_bytes(header[12:16], "little")
             if len(header) < BLOSC_HEADER or len(found) < claimed:
                 raise self._short(key, len(found), max(claimed, BLOSC_HEADER))
