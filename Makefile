@@ -29,11 +29,11 @@ sweep: $(STAMP)  ## plan the default sweep and print its table; run again, it pl
 	@.venv/bin/grasp sweep
 
 # Two processes, each file in one of them; files in their order, so that the long ones (clusters, drivers) do not come last.
-test: $(STAMP)  ## run the tests (about 20 minutes on 2 cores)
+test: $(STAMP)  ## run the tests (20 to 30 minutes on 2 cores)
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Into a folder of its own, which a study that was cut off before does not change. The rehearsal's verdict is the last line.
-test-long: $(STAMP)  ## the long checks: packages of a user's own and of environments, the quick study of planning quality, the rehearsal (25 minutes)
+test-long: $(STAMP)  ## the long checks: packages of a user's own and of environments, the quick study of planning quality, the rehearsal (15 to 25 minutes)
 	@.venv/bin/python -m pytest tests/end_to_end/outside.py tests/end_to_end/own_models.py tests/end_to_end/outside_nodes.py
 	@.venv/bin/python -m pytest --timeout 1800 -rs tests/end_to_end/environments.py
 	@rm -rf outputs/test-long

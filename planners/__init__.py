@@ -8,17 +8,22 @@ is private by convention: it may move or change from one version to the next.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, overload
 
 from planners.base import ModelProblems, OnStep, Planner, PlannerMemoryError, Plans, PlanStatus, Start
+from planners.methods.baselines import BaselineSettings, NullActions, RandomActions, ReferenceActions
 from planners.methods.cem import CEM, CEMSettings
 from planners.methods.gd import GD, GDSettings
 from planners.methods.grasp import GRASP, GraspSettings
 from planners.methods.icem import ICEM, ICEMSettings
 from planners.methods.latco import LatCo, LatCoSettings
 from planners.methods.mppi import MPPI, MPPISettings
+from planners.methods.published.cem import CEMSWM, CEMDino, CEMDinoSettings, CEMSWMSettings
+from planners.methods.published.gd import GDSWM, GDDino, GDDinoSettings, GDSWMSettings
+from planners.methods.published.grasp import GraspAuthor, GraspAuthorSettings
 from planners.methods.random_shooting import RandomShooting, RandomShootingSettings
 from planners.plugin_kinds import PlannerKind, kind_of
 from planners.search.search_planner import SearchPlanner, SearchSettings
@@ -27,7 +32,7 @@ from planners.settings import Scalar, Setting, Settings
 from world_models.errors import require
 from world_models.plugins import PLUGINS, Kind
 
-PLANNERS: Mapping[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
+PLANNERS: dict[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
     "grasp": (GraspSettings, GRASP),
     "gd": (GDSettings, GD),
     "cem": (CEMSettings, CEM),
@@ -35,8 +40,23 @@ PLANNERS: Mapping[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
     "mppi": (MPPISettings, MPPI),
     "latco": (LatCoSettings, LatCo),
     "random_shooting": (RandomShootingSettings, RandomShooting),
+    "cem_swm": (CEMSWMSettings, CEMSWM),
+    "cem_dino": (CEMDinoSettings, CEMDino),
+    "gd_swm": (GDSWMSettings, GDSWM),
+    "gd_dino": (GDDinoSettings, GDDino),
+    "grasp_author": (GraspAuthorSettings, GraspAuthor),
 }
-"""Settings class and planner class of our planners by name."""
+"""Settings class and planner class of the planners that search, by name."""
+
+BASELINES: dict[str, tuple[type[Settings], Callable[[Any], Planner]]] = {
+    "null_actions": (BaselineSettings, NullActions),
+    "random_actions": (BaselineSettings, RandomActions),
+    "reference_actions": (BaselineSettings, ReferenceActions),
+}
+"""Those that search for nothing, which are the floors of a table."""
+
+BUILT_IN: Mapping[str, tuple[type[Settings], Callable[[Any], Planner]]] = ChainMap(PLANNERS, BASELINES)
+"""All planners that are not plug-ins."""
 
 
 def planner_kind(name: str) -> PlannerKind:
@@ -44,14 +64,14 @@ def planner_kind(name: str) -> PlannerKind:
 
     Raises UserError for an unknown name and for a plug-in that is not a planner.
     """
-    if name in PLANNERS:
-        return PLANNERS[name]
-    return kind_of(PLUGINS.demand(Kind.PLANNER, name, PLANNERS))
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    return kind_of(PLUGINS.demand(Kind.PLANNER, name, BUILT_IN))
 
 
 def knows_planner(name: str) -> bool:
     """Whether a planner is one of ours or a plug-in that may be imported here."""
-    return name in PLANNERS or PLUGINS.find(Kind.PLANNER, name) is not None
+    return name in BUILT_IN or PLUGINS.find(Kind.PLANNER, name) is not None
 
 
 def planner_settings(name: str, settings: Mapping[str, Setting] | None = None) -> Settings:
@@ -106,6 +126,8 @@ def stacked_settings(name: str, rows: Sequence[Mapping[str, Setting]]) -> dict[s
 
 
 __all__ = [
+    "BASELINES",
+    "BUILT_IN",
     "CEM",
     "GD",
     "GRASP",

@@ -55,6 +55,11 @@ class ModelProblems:
     An action `[action]` has `classes` values for each environment step of a model step: `high` for the class that is taken and
     `low` for the others. Plans are made of such actions. The bounds are the same finite numbers for all values.
     """
+    reference: Float[Tensor, "batch time action"] | None = None
+    """Actions by which the goals were once reached, for baselines and reports; None if none are known. No planner searches
+    with them."""
+    action_statistics: tuple[Float[Tensor, " axis"], Float[Tensor, " axis"]] | None = None
+    """Mean and standard deviation of recorded actions by axis, for solvers that standardise; None: the model's own."""
 
     @property
     def batch(self) -> int:
@@ -64,13 +69,16 @@ class ModelProblems:
     def rows(self, rows: slice | Int[Tensor, " rows"]) -> ModelProblems:
         """The problems of some rows."""
         context = Context(self.context.states[rows], self.context.actions[rows])
-        return replace(self, context=context, goal=self.goal[rows])
+        reference = None if self.reference is None else self.reference[rows]
+        return replace(self, context=context, goal=self.goal[rows], reference=reference)
 
     def concat(self, others: ModelProblems) -> ModelProblems:
         """These problems followed by `others`, which have the same length, bounds and goal cost."""
         states = torch.cat([self.context.states, others.context.states])
         context = Context(states, torch.cat([self.context.actions, others.context.actions]))
-        return replace(self, context=context, goal=torch.cat([self.goal, others.goal]))
+        both = [each for each in (self.reference, others.reference) if each is not None]
+        reference = torch.cat(both) if len(both) == 2 else None
+        return replace(self, context=context, goal=torch.cat([self.goal, others.goal]), reference=reference)
 
 
 @dataclass(frozen=True)

@@ -117,3 +117,11 @@ def executable(model: WorldModel, problems: ModelProblems, plans: Plans) -> Plan
         states = rollout(model, problems.context, actions)
         cost = problems.goal_cost(states[:, -1], problems.goal)
     return replace(plans, actions=actions, states=states, cost=cost)
+
+
+def null_actions(problems: ModelProblems) -> Float[Tensor, "batch time action"]:
+    """Actions nearest zero, or the first class."""
+    zero = problems.context.actions.new_zeros(problems.batch, problems.steps, problems.low.shape[0])
+    nearest = zero.clamp(problems.low, problems.high)
+    classes = Classes.of(problems)
+    return nearest if classes is None else classes.likeliest(nearest)

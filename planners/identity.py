@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from planners import PLANNERS, planner_kind
+from planners import BUILT_IN, planner_kind
 from planners.settings import Scalar
 
 FROZEN = Path(__file__).with_name("frozen_defaults.json")
@@ -58,7 +58,7 @@ def identity_settings(name: str, version: int, settings: Mapping[str, Scalar]) -
 
 def _declared(name: str) -> Mapping[str, Scalar]:
     """The defaults of a planner's settings class; none for one that is not ours."""
-    return {one.name: cast(Scalar, one.default) for one in fields(PLANNERS[name][0])} if name in PLANNERS else {}
+    return {one.name: cast(Scalar, one.default) for one in fields(BUILT_IN[name][0])} if name in BUILT_IN else {}
 
 
 def _equal(value: Scalar, default: Scalar) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,8 +18,8 @@ from world_models.base import (
     lifted_step,
     rollout,
     step_pullback,
-    windows,
 )
+from world_models.time_windows import Windows
 
 _ROWS_PER_CALL = {"cpu": 2048}
 _ROWS_PER_CALL_ACCELERATOR = 1 << 16
@@ -105,7 +106,8 @@ def lifted_gradients(
     flows through the state input of F, so only the action path needs the model's derivative: the states' gradient comes from
     the targets alone, in closed form.
 
-    All times of a problem go through the model in one call, in blocks of problems that keep the call's memory bounded.
+    All times of a problem go through the model in one call, in blocks of problems that keep the call's memory bounded; the
+    first few of a context that still grows take a call each.
     """
     if isinstance(model, LiftedModel) and isinstance(problems.goal_cost, QuadraticCost):
         weights = problems.goal_cost.feature_weights(problems.goal)
@@ -126,17 +128,17 @@ def _lifted_block(
     actions: Float[Tensor, "batch time action"],
     goal_weight: Float[Tensor, "batch time"],
 ) -> tuple[Float[Tensor, "batch virtual *state"], Float[Tensor, "batch time action"]]:
-    h, shape = model.history, (problems.batch, problems.steps)
-    seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1)
-    taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1)
-    flat, pullback = step_pullback(model, seen, taken)
+    parts = problems.context.along(model, states, actions)
+    steps = [step_pullback(model, part.states.flatten(0, 1), part.actions.flatten(0, 1)) for part in parts]
     # Views, not unflatten, which is Python code: code between two model calls runs with cold caches.
-    predicted = flat.view(*shape, *flat.shape[1:])
-    to_states = torch.sub(states, predicted[:, :-1]).mul_(2 * len(flat) / flat.numel())
-    cotangent = _goal_gradient(problems, predicted).mul_(goal_weight.view(*shape, *[1] * (flat.ndim - 1)))
+    found = [flat.view(*part.actions.shape[:2], *flat.shape[1:]) for part, (flat, _) in zip(parts, steps, strict=True)]
+    predicted = found[0] if len(found) == 1 else torch.cat(found, 1)
+    to_states = torch.sub(states, predicted[:, :-1]).mul_(2 / problems.goal[0].numel())
+    weight = goal_weight.view(*goal_weight.shape, *[1] * (states.ndim - 2))
+    cotangent = _goal_gradient(problems, predicted).mul_(weight)
     cotangent[:, :-1].sub_(to_states)
-    by_window = pullback(cotangent.flatten(0, 1))
-    return to_states, _fold(by_window.view(*shape, *by_window.shape[1:]))
+    by_window = [pullback(cotangent[:, part.times].flatten(0, 1)) for part, (_, pullback) in zip(parts, steps, strict=True)]
+    return to_states, _fold(parts, [each.view(part.actions.shape) for part, each in zip(parts, by_window, strict=True)])
 
 
 def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *state"]) -> Float[Tensor, "batch time *state"]:
@@ -151,15 +153,18 @@ def _goal_gradient(problems: ModelProblems, states: Float[Tensor, "batch time *s
         return torch.autograd.grad(costs.sum(), leaf)[0].view_as(states)
 
 
-def _fold(by_window: Float[Tensor, "batch time h action"]) -> Float[Tensor, "batch time action"]:
-    """Gradients of actions from gradients of windows: an action is in up to h of them; those before the first are fixed."""
-    time, h = by_window.shape[1:3]
-    gradient = by_window[:, :, -1]
-    if h == 1:
-        return gradient
-    gradient = gradient.clone()
-    for back in range(1, min(h, time)):
-        gradient[:, : time - back] += by_window[:, back:, h - 1 - back]
+def _fold(
+    parts: Sequence[Windows], by_window: Sequence[Float[Tensor, "batch _ _ action"]]
+) -> Float[Tensor, "batch time action"]:
+    """Gradients of actions from gradients of windows: an action is in several of them; those before the first are fixed."""
+    newest = [each[:, :, -1] for each in by_window]
+    if parts[-1].seen == 1:
+        return newest[0]
+    gradient = torch.cat(newest, 1)
+    for part, each in zip(parts, by_window, strict=True):
+        for back in range(1, min(part.seen, part.times.stop)):
+            before = max(0, back - part.first)
+            gradient[:, part.first + before - back : part.times.stop - back] += each[:, before:, part.seen - 1 - back]
     return gradient
 
 

@@ -60,6 +60,19 @@ def choice(default: str, *others: str, by_row: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"kind": "choice", "names": (default, *others), "by_row": by_row})
 
 
+def axes(default: str, positive: bool = False) -> Any:
+    """A field for numbers by axis of an environment step's action: a number for all, `0.2 0.1`, `model` for the model's own, or
+    `data` for those of the dataset whose rows are planned; without a dataset, `data` is the model's, and `data 0.2 0.1` these.
+
+    Its value is text: names and numbers have one spelling each, because settings enter the ids of cells.
+    """
+    return dataclasses.field(default=default, metadata={"kind": "axes", "positive": positive, "by_row": False})
+
+
+MODEL, DATA = "model", "data"
+"""Values of a setting by axis: the model's own, and the dataset's."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Base of every planner's settings. Building one with a value out of range raises UserError with its name and value."""
@@ -181,6 +194,8 @@ def _checked(field: dataclasses.Field, value: object) -> object:
     if limits["kind"] == "choice" and not isinstance(value, Tensor):
         require(value in limits["names"], f"{name} {value!r} is unknown: give one of {', '.join(limits['names'])}.")
         return value
+    if limits["kind"] == "axes":
+        return _checked_axes(name, value, bool(limits["positive"]))
     if isinstance(value, Tensor):
         shape = tuple(value.shape)
         require(
@@ -210,6 +225,25 @@ def _checked_number(name: str, value: object, limits: Mapping[str, Any]) -> int 
         return int(value)
     require(value > 0 or not limits["positive"], f"{name} {value:g} is not positive: give a number > 0.")
     return float(value)
+
+
+def _checked_axes(name: str, value: object, positive: bool) -> str:
+    """Numbers by axis in their one spelling, `model`, `data`, or `data` before numbers."""
+    if value in (MODEL, DATA):
+        return str(value)
+    words = str(value).replace(",", " ").split()
+    before = words[:1] if words[:1] == [DATA] else []
+    words = words[len(before) :]
+    advice = f"give one number, one per axis of an action such as '0.2 0.1', {MODEL} or {DATA}."
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        numbers = []
+    require(bool(numbers) and not isinstance(value, bool | Tensor), f"{name} {value!r} is not a list of numbers: {advice}")
+    sound = all(abs(one) <= LARGEST_NUMBER and (one > 0 or not positive) for one in numbers)
+    limit = "above 0" if positive else f"from {-LARGEST_NUMBER:g}"
+    require(sound, f"{name} {value!r} has a number that is not {limit} to {LARGEST_NUMBER:g}: {advice}")
+    return " ".join([*before, *(repr(one) for one in numbers)])
 
 
 def per_row(value: Number, like: Tensor) -> Number:

@@ -1,4 +1,7 @@
-"""Shapes and types of the four packages are checked at run time in every test; torch uses one thread."""
+"""Shapes and types of the four packages are checked at run time in every test, and torch uses one thread.
+
+Hypothesis has no deadline, because a busy machine would miss one by chance.
+"""
 
 import os
 
@@ -9,6 +12,10 @@ from jaxtyping import install_import_hook
 
 install_import_hook(["world_models", "planners", "orchestrator", "sweeps"], "beartype.beartype")
 
+import hypothesis  # noqa: E402
 import torch  # noqa: E402
+
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 torch.set_num_threads(1)

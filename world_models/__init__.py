@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from world_models.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from world_models.adapters.base import Adapter, Found, Given, Imported
     from world_models.base import Context, GoalCost, PixelObservation, SquaredDistance, WorldModel, lifted_step, rollout
     from world_models.checkpoints.store import LoadedModel, load, save, zoo_names
     from world_models.datasets import Episodes, open_dataset
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TASKS",
+    "Adapter",
     "Context",
     "Episodes",
+    "Found",
+    "Given",
     "GoalCost",
+    "Imported",
     "LoadedModel",
     "PixelObservation",
     "Problem",
@@ -46,6 +51,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     "world_models",
     {
+        "adapters.base": ("Adapter", "Found", "Given", "Imported"),
         "base": ("Context", "GoalCost", "PixelObservation", "SquaredDistance", "WorldModel", "lifted_step", "rollout"),
         "checkpoints.store": ("LoadedModel", "load", "save", "zoo_names"),
         "datasets": ("Episodes", "open_dataset"),

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from world_models.time_windows import Windows, windows_along
+
 
 @dataclass(frozen=True)
 class PixelObservation:
@@ -43,7 +45,7 @@ class WorldModel(Protocol):
 
     @property
     def history(self) -> int:
-        """Number of states and actions that a step sees, h >= 1."""
+        """Number of states and actions that a step sees, h >= 1; the most of a `GrowingModel`."""
         ...
 
     @property
@@ -98,9 +100,13 @@ class SquaredDistance:
 
 @dataclass(frozen=True)
 class Context:
-    """The history known when planning starts: the last h states and the h - 1 actions between them."""
+    """The history known when planning starts: the last h states and the h - 1 actions between them.
 
-    states: Float[Tensor, "batch h *state"]
+    Of a `GrowingModel` it may hold fewer, at least the current state: then the window of states that a step sees grows along
+    a rollout, by one state per step, until it holds h.
+    """
+
+    states: Float[Tensor, "batch known *state"]
     actions: Float[Tensor, "batch past action"]
 
     @staticmethod
@@ -113,6 +119,18 @@ class Context:
     def last(self) -> Float[Tensor, "batch *state"]:
         """The current state s_0."""
         return self.states[:, -1]
+
+    @property
+    def known(self) -> int:
+        """Number of states, the current one among them."""
+        return self.states.shape[1]
+
+    def along(
+        self, model: WorldModel, states: Float[Tensor, "batch virtual *state"], actions: Float[Tensor, "batch time action"]
+    ) -> list[Windows]:
+        """The windows of the steps t = 0..T-1 that begin in s_0 and in `states` s_1..s_{T-1}, in the order of time."""
+        path, taken = torch.cat([self.states, states], 1), torch.cat([self.actions, actions], 1)
+        return windows_along(path, taken, self.known, model.history)
 
 
 @runtime_checkable
@@ -137,15 +155,15 @@ def serial_rollout(
     model: WorldModel, context: Context, actions: Float[Tensor, "batch time action"]
 ) -> Float[Tensor, "batch time *state"]:
     """States s_1..s_T that follow from `actions` a_0..a_{T-1}, by one model call per step."""
-    states, past = context.states, context.actions
+    states, past, h = context.states, context.actions, model.history
     result = []
     for t in range(actions.shape[1]):
         window = torch.cat([past, actions[:, t : t + 1]], 1)
         # Keep the dtype of the states even if the model's products are rounded (`world_models.precision`).
         following = model.step(states, window).to(states.dtype)
         result.append(following)
-        states = torch.cat([states[:, 1:], following.unsqueeze(1)], 1)
-        past = window[:, 1:]
+        gone = max(0, states.shape[1] + 1 - h)
+        states, past = torch.cat([states[:, gone:], following.unsqueeze(1)], 1), window[:, gone:]
     return torch.stack(result, 1)
 
 
@@ -244,6 +262,21 @@ class LiftedModel(Protocol):
 
 
 @runtime_checkable
+class GrowingModel(Protocol):
+    """A world model that can also take shorter windows: 1 to h states and as many actions, as at the start of an episode."""
+
+    @property
+    def takes_shorter_windows(self) -> bool:
+        """Whether it does. A model that wraps others may depend on them."""
+        ...
+
+
+def takes_shorter_windows(model: WorldModel) -> bool:
+    """Whether a model's step takes windows of 1 to h states, not of h alone."""
+    return model.history == 1 or (isinstance(model, GrowingModel) and model.takes_shorter_windows)
+
+
+@runtime_checkable
 class CarryingModel(Protocol):
     """A world model whose states carry more than goal costs judge: a recurrent model's memory, an ensemble's disagreement."""
 
@@ -255,6 +288,15 @@ class CarryingModel(Protocol):
 def adapted_goal_cost(model: WorldModel, base: GoalCost) -> GoalCost:
     """A goal cost of a model's states from one of the part that is judged, which for most models is all of a state."""
     return model.adapt_goal_cost(base) if isinstance(model, CarryingModel) else base
+
+
+@runtime_checkable
+class StandardisedModel(Protocol):
+    """A world model that was trained on standardised actions and knows their statistics; `step` takes ours all the same."""
+
+    def action_statistics(self) -> tuple[Float[Tensor, " axis"], Float[Tensor, " axis"]]:
+        """Mean and standard deviation of an environment step's actions in the training data, in our units."""
+        ...
 
 
 @runtime_checkable
@@ -287,26 +329,21 @@ def remembered(
     return torch.stack(found, 1)
 
 
-def windows(sequence: Float[Tensor, "batch length *rest"], h: int) -> Float[Tensor, "batch windows h *rest"]:
-    """All windows of h consecutive entries along time, `length - h + 1` of them."""
-    if h == 1:
-        return sequence.unsqueeze(2)
-    return sequence.unfold(1, h, 1).movedim(-1, 2)
-
-
 def lifted_step(
     model: WorldModel,
     context: Context,
     states: Float[Tensor, "batch virtual *state"],
     actions: Float[Tensor, "batch time action"],
 ) -> Float[Tensor, "batch time *state"]:
-    """F(s_t, a_t) for t = 0..T-1 in one model call; `states` are the virtual states s_1..s_{T-1} (arXiv 2602.00475)."""
-    batch, time = actions.shape[:2]
-    sequence = torch.cat([context.states, states], 1)
-    taken = torch.cat([context.actions, actions], 1)
-    h = context.states.shape[1]
-    flat = model.step(windows(sequence, h).flatten(0, 1), windows(taken, h).flatten(0, 1))
-    return flat.unflatten(0, (batch, time))
+    """F(s_t, a_t) for t = 0..T-1 in one model call; `states` are the virtual states s_1..s_{T-1} (arXiv 2602.00475).
+
+    Steps at which the window still grows take a call each.
+    """
+    batch, parts = len(actions), []
+    for part in context.along(model, states, actions):
+        flat = model.step(part.states.flatten(0, 1), part.actions.flatten(0, 1))
+        parts.append(flat.unflatten(0, (batch, part.states.shape[1])))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 Decode = Callable[[Float[Tensor, "n *state"]], Float[Tensor, "n observation"]]

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from world_models.base import PixelObservation, WorldModel
@@ -15,6 +15,7 @@ from world_models.errors import UnknownNameError, UserError, require
 from world_models.precision import matmul_precision
 from world_models.tasks import Task
 from world_models.tasks.base import Visible
+from world_models.tasks.recorded.pictures import as_pictures
 
 KINDS = ("state", "pixels")
 """Kinds of observation that a model may take."""
@@ -44,31 +45,47 @@ class Sensors:
         require(self.proprioception >= 0, f"sensors proprioception {self.proprioception} is negative: give a number >= 0.")
 
     def observe(
-        self, task: Task, states: Float[np.ndarray, "n simulator_state"], device: torch.device, dtype: torch.dtype
+        self,
+        task: Task,
+        states: Float[np.ndarray, "n simulator_state"],
+        device: torch.device,
+        dtype: torch.dtype,
+        pictures: UInt8[np.ndarray, "n height width 3"] | None = None,
     ) -> Float[Tensor, "n observation"] | PixelObservation:
-        """The model's observations of simulator states."""
+        """The model's observations of simulator states; a pixel model sees recorded `pictures` of them where they are given."""
         if self.kind == "state":
             return torch.as_tensor(task.observe(states), dtype=dtype, device=device)
+        seen = self._drawn(task, states) if pictures is None else as_pictures(pictures, self.size)
+        felt = np.zeros((len(states), 0))
+        if self.proprioception:
+            assert isinstance(task, Visible)
+            felt = task.proprioception(states)[:, : self.proprioception]
+        return PixelObservation(torch.from_numpy(seen).to(device), torch.as_tensor(felt, dtype=dtype, device=device))
+
+    def _drawn(self, task: Task, states: Float[np.ndarray, "n simulator_state"]) -> UInt8[np.ndarray, "n size size 3"]:
         require(isinstance(task, Visible), f"task {task.name!r} renders no images: choose a state model for it.")
         assert isinstance(task, Visible)
-        proprioception = task.proprioception(states)[:, : self.proprioception]
-        return PixelObservation(
-            torch.from_numpy(task.pixels(states, self.size)).to(device),
-            torch.as_tensor(proprioception, dtype=dtype, device=device),
-        )
+        return task.pixels(states, self.size)
 
     def encode(
-        self, model: WorldModel, task: Task, states: Float[np.ndarray, "n simulator_state"]
+        self,
+        model: WorldModel,
+        task: Task,
+        states: Float[np.ndarray, "n simulator_state"],
+        pictures: UInt8[np.ndarray, "n height width 3"] | None = None,
     ) -> Float[Tensor, "n *state"]:
         """Model states of simulator states, without gradients and in full precision, because planners start from them.
 
-        Raises UserError for a model that makes states of another shape or type than it says.
+        A pixel model sees recorded `pictures` of them where they are given. Raises UserError for a model that makes states of
+        another shape or type than it says.
         """
         at_once = len(states) if self.kind == "state" else PICTURES_AT_ONCE
         with torch.no_grad(), matmul_precision("highest", model.device):
             parts = [
-                model.encode(self.observe(task, states[first : first + at_once], model.device, model.dtype))
-                for first in range(0, len(states), max(at_once, 1))
+                model.encode(
+                    self.observe(task, states[part], model.device, model.dtype, None if pictures is None else pictures[part])
+                )
+                for part in (slice(first, first + at_once) for first in range(0, len(states), max(at_once, 1)))
             ]
         encoded, shape = torch.cat(parts), (len(states), *model.state_shape)
         require(
@@ -78,19 +95,26 @@ class Sensors:
         )
         return encoded
 
-    def check(self, task: Task, name: object) -> None:
-        """Raise UserError unless the task has the images and proprioception that the model called `name` takes."""
+    def check(self, task: Task, name: object, recorded: bool = False) -> None:
+        """Raise UserError unless the task has the images and proprioception that the model called `name` takes.
+
+        Images that are `recorded` need no task that renders them.
+        """
         if self.kind == "state":
             return
-        require(
-            isinstance(task, Visible),
-            f"world model {name!r} needs images, and task {task.name!r} renders none: choose a state model.",
+        visible = isinstance(task, Visible)
+        remedy = (
+            "choose a state model" if recorded else "choose a state model, or take recorded ones with problems.pictures=COLUMN"
         )
-        assert isinstance(task, Visible)
         require(
-            self.proprioception in (0, task.proprioception_dim),
-            f"world model {name!r} takes {self.proprioception} proprioception features, and task {task.name!r} has "
-            f"{task.proprioception_dim}: choose the task that it was trained on.",
+            visible or recorded,
+            f"world model {name!r} needs images, and task {task.name!r} renders none: {remedy}.",
+        )
+        felt = task.proprioception_dim if isinstance(task, Visible) else 0
+        require(
+            self.proprioception in (0, felt),
+            f"world model {name!r} takes {self.proprioception} proprioception features, and task {task.name!r} has {felt}: "
+            "choose the task that it was trained on.",
         )
 
     def as_card(self) -> Mapping[str, object]:

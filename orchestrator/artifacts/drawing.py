@@ -8,19 +8,27 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from orchestrator.artifacts import encoding as encode
 from orchestrator.artifacts import frames as artifacts
 from orchestrator.artifacts.frames import Expectation, RolloutView, animation, frame_times
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.artifacts.trajectory import trajectory
-from orchestrator.core.cell import OPEN_LOOP, Point, replan_every
+from orchestrator.core.cell import Point
+from orchestrator.core.modes import OPEN_LOOP, ExecutionMode
 from orchestrator.core.secrets import one_line
-from orchestrator.evaluation.execution import numpy_of, past_of, predicted_states
+from orchestrator.core.success import FINAL, SuccessRule
+from orchestrator.evaluation.contexts import alike, past_of
+from orchestrator.evaluation.execution import decoded_states, judged_rollout, predicted_states
 from world_models.checkpoints.store import LoadedModel
+from world_models.history import REPEAT
 from world_models.tasks import Problem, Rollout, Task, execute
 from world_models.tasks.base import pose_of
+from world_models.tasks.recorded.judging import NoSimulator
 
 _log = logging.getLogger(__name__)
 
@@ -114,8 +122,8 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
         return [], []
     flat = np.array([job.actions for job in drawing.jobs], np.float64)
     actions = flat.reshape(len(flat), drawing.point.horizon, task.action_dim)
-    rollout = execute(task, problems, actions)
-    expected = _expectations(drawing.point, task, loaded, problems, rollout, actions)
+    rollout, expected = _rollouts(drawing.point, task, loaded, problems, actions)
+    succeeded = SuccessRule.of(drawing.point.success).succeeded(rollout.reached, ExecutionMode.of(drawing.point.mode))
     files: list[Artifact] = []
     troubles: list[str] = []
     animations: list[tuple[int, list[Image.Image]]] = []
@@ -125,7 +133,7 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
             task=task,
             states=rollout.states[row],
             distance=rollout.distance[row],
-            success=bool(rollout.success[row]),
+            success=bool(succeeded[row]),
             goal=problems[row].goal,
             expected=None if expected is None else expected[row],
         )
@@ -149,22 +157,60 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
 
 def _words(point: Point) -> str:
     words = [point.task.name, point.planner.name, f"H{point.horizon}", *([] if point.mode == OPEN_LOOP else [point.mode])]
+    words += [] if point.history == REPEAT else [point.history]
+    words += [] if point.success == FINAL else [point.success]
     return " · ".join([*words, *([point.goal_cost] if point.goal_cost else [])])
 
 
-def _expectations(
-    point: Point, task: Task, loaded: LoadedModel, problems: Sequence[Problem], rollout: Rollout, actions: np.ndarray
-) -> list[Expectation] | None:
-    """The model's predictions from the start on; None if its states cannot be decoded."""
-    if loaded.decode is None:
-        return None
-    past = past_of(problems, task.action_block)
-    states = predicted_states(task, loaded, rollout.states, actions, replan_every(point.mode), past)
-    poses = task.pose(numpy_of(loaded.decode(states.flatten(0, 1))).reshape(*states.shape[:2], -1))
+def _rollouts(
+    point: Point,
+    task: Task,
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    actions: Float[np.ndarray, "batch horizon action"],
+) -> tuple[Rollout, list[Expectation] | None]:
+    """The actions' outcome, and what the model expected; None where there is no simulator to differ from it, or no decoder."""
+    rollout = _judged(task, loaded, problems, actions)
+    if loaded.decode is None or isinstance(task, NoSimulator):
+        return rollout, None
+    decoded = decoded_states(loaded, _predicted(point, task, loaded, problems, rollout.states, actions))
+    assert decoded is not None
+    poses = task.pose(decoded)
     goals = pose_of(task, np.stack([problem.goal for problem in problems]))[:, None]
     distance = task.distance(poses, np.broadcast_to(goals, poses.shape))
-    starts = pose_of(task, rollout.states[:, :1])
-    return [
-        Expectation(np.concatenate([starts[row], poses[row]]), np.concatenate([rollout.distance[row, :1], distance[row]]))
+    first = pose_of(task, rollout.states[:, :1])
+    return rollout, [
+        Expectation(np.concatenate([first[row], poses[row]]), np.concatenate([rollout.distance[row, :1], distance[row]]))
         for row in range(len(poses))
     ]
+
+
+def _judged(
+    task: Task, loaded: LoadedModel, problems: Sequence[Problem], actions: Float[np.ndarray, "batch horizon action"]
+) -> Rollout:
+    """The outcome, in batches of problems that know equally many states before their start where the model judges."""
+    if not isinstance(task, NoSimulator):
+        return execute(task, problems, actions)
+    parts: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+    for rows in alike(problems, loaded):
+        found = judged_rollout(task, loaded, [problems[row] for row in rows], actions[rows])
+        parts |= zip(rows, zip(found.states, found.distance, found.reached, strict=True), strict=True)
+    states, distance, reached = (np.stack(each) for each in zip(*(parts[row] for row in sorted(parts)), strict=True))
+    return Rollout(states, distance, reached)
+
+
+def _predicted(
+    point: Point,
+    task: Task,
+    loaded: LoadedModel,
+    problems: Sequence[Problem],
+    states: Float[np.ndarray, "batch time_plus_one simulator_state"],
+    actions: Float[np.ndarray, "batch horizon action"],
+) -> Float[Tensor, "batch model_time *state"]:
+    """The model's states, in batches of problems that know equally many states before their start."""
+    parts: dict[int, Tensor] = {}
+    for rows in alike(problems, loaded):
+        past = past_of([problems[row] for row in rows], task.action_block)
+        found = predicted_states(task, loaded, states[rows], actions[rows], ExecutionMode.of(point.mode), past)
+        parts |= zip(rows, found, strict=True)
+    return torch.stack([parts[row] for row in sorted(parts)])

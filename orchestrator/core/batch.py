@@ -56,6 +56,11 @@ class Batch:
         which += f" with {points} settings" if points > 1 else ""
         return f"{self.point.task.name} {self.point.planner.name} H{self.point.horizon}, {which}"
 
+    def select(self, rows: Iterable[int]) -> Batch:
+        """The batch of some of its cells, by their indices in increasing order."""
+        cells = [(part, seed) for part in self.slices for seed in part.seeds]
+        return Batch(_slices([cells[row] for row in rows]))
+
     def split(self, parts: int) -> list[Batch]:
         """The same cells in at most `parts` batches whose sizes differ by at most one."""
         rows = [(part, seed) for part in self.slices for seed in part.seeds]

@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from orchestrator.core.frozen import frozen, thawed
+from orchestrator.core.modes import OPEN_LOOP
+from orchestrator.core.success import FINAL
 from planners.identity import identity_settings
 from world_models import tasks
 from world_models.datasets.problems.settings import RecordedProblems
-from world_models.errors import UnknownNameError, UserError, require
+from world_models.errors import UserError
+from world_models.history import REPEAT
 
 Scalar = bool | int | float | str | None
-
-OPEN_LOOP = "open_loop"
-"""The execution mode in which a problem is planned once and its plan executed to the end."""
-MPC = "mpc"
-"""With the suffix `:K`, the mode in which a problem is replanned after every K environment steps."""
-
-
-def replan_every(mode: str) -> int | None:
-    """Environment steps between two plans of a mode; None for `open_loop`.
-
-    Raises UserError for anything but `open_loop` and `mpc:K` with a whole number K >= 1.
-    """
-    if mode == OPEN_LOOP:
-        return None
-    name, _, steps = str(mode).partition(":")
-    if name != MPC:
-        raise UnknownNameError("execution mode", mode, (OPEN_LOOP, f"{MPC}:K"))
-    # One spelling per mode, because it belongs to a cell's identity.
-    sentence = f"execution mode {mode!r} does not say after how many environment steps to replan: give {MPC}:K with K >= 1."
-    require(re.fullmatch("[1-9][0-9]{0,5}", steps) is not None, sentence)
-    return int(steps)
-
-
-def check_mode(mode: str, horizon: int, action_block: int) -> None:
-    """Raise UserError unless a mode replans between model steps, at or before the horizon."""
-    every = replan_every(mode)
-    if every is None:
-        return
-    near = max(1, round(every / action_block)) * action_block
-    sentence = (
-        f"execution mode {mode!r} replans inside a model step, which takes {action_block} environment steps: choose {near}."
-    )
-    require(every % action_block == 0, sentence)
-    require(every <= horizon, f"execution mode {mode!r} never replans within horizon {horizon}: choose {horizon} or less.")
 
 
 def canonical(value: object) -> str:
@@ -77,11 +45,6 @@ def _plain(value: object) -> object:
 def digest(value: object, length: int = 16) -> str:
     """Hex digest of a value's canonical form."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
-
-
-def planned_steps(mode: str, horizon: int) -> int:
-    """Environment steps of all plans of a cell together, a relative measure of its planning time."""
-    return sum(range(horizon, 0, -(replan_every(mode) or horizon)))
 
 
 @dataclass(frozen=True)
@@ -121,7 +84,7 @@ class Point:
     """`name` is the planner kind; `settings` are all its settings, with defaults filled in."""
     horizon: int
     mode: str = OPEN_LOOP
-    """`open_loop`, or `mpc:K`: replanned after every K environment steps."""
+    """`open_loop`, `mpc:K` or `mpc:K:H` (`orchestrator.core.modes`)."""
     goal_cost: str | None = None
     """The goal cost to plan with, one of the model's; None: the model's default."""
     disagreement: float = 0.0
@@ -138,6 +101,12 @@ class Point:
     """Version or digest of the code of each plug-in that takes part, by its kind: `task`, `planner` or `goal_cost`."""
     problems: RecordedProblems | None = None
     """The dataset whose rows are the problems; None: those that the task draws."""
+    history: str = REPEAT
+    """How the known past becomes the model's context: a text of `world_models.history.History`, as `within` spells it."""
+    success: str = FINAL
+    """When the task's success test has to hold: a text of `orchestrator.core.success.SuccessRule`."""
+    protocol: str | None = None
+    """How tables call the published protocol that the point follows; None: none was named."""
 
     @cached_property
     def point_id(self) -> str:
@@ -203,13 +172,12 @@ def identity_of(point: Point) -> dict[str, object]:
     Always in it: the task with its settings but those that only make it faster (`world_models.tasks.SPEED`), the model's
     content digest, the planner with the settings that `planners.identity.identity_settings` gives, the horizon and the
     execution mode. In it where it is not the default: the goal cost, the disagreement, the noise seed, the versions of
-    algorithm, task and loader, the code of plug-ins, and the digest and split of recorded problems (`dataset`).
+    algorithm, task and loader, the code of plug-ins, the digest and split of recorded problems (`dataset`), the history mode,
+    whose default is `repeat` whatever a model's card says, and the success rule.
 
-    Never in it, only recorded (`orchestrator.ledger.records`): the model's name, how tables call task and planner, the kernel
-    and precision that were used, versions of simulators and libraries, device, threads, host, revision and config.
-
-    Reserved for what is to come, by the same rule: `protocol` (how problems are posed and plans executed) and `history` (what
-    of the past a model sees).
+    Never in it, only recorded (`orchestrator.ledger.records`): the model's name, how tables call task, planner and protocol,
+    the kernel and precision that were used, versions of simulators and libraries, device, threads, host, revision and config.
+    A protocol takes part by what it fixes: the horizon, the mode, the problems, the history and the success rule.
     """
     settings = identity_settings(point.planner.name, point.algorithm_version, point.planner.as_dict())
     identity: dict[str, object] = {
@@ -222,6 +190,8 @@ def identity_of(point: Point) -> dict[str, object]:
         "mode": point.mode,
     }
     unless_default: dict[str, tuple[object, object]] = {
+        "history": (point.history, REPEAT),
+        "success": (point.success, FINAL),
         "goal_cost": (point.goal_cost, None),
         "disagreement": (point.disagreement, 0.0),
         "noise_seed": (point.noise_seed, None),

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 HIDDEN = "***"
 """Stands where a secret stood."""
 
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,30}://"
-"""URI schemes are short; without a limit, a long line of letters takes minutes to search."""
+_GAP = r"(?:\s|\\[nrt])?"
+_SCHEME = rf"[A-Za-z][A-Za-z0-9+.-]{{0,30}}:{_GAP}/{_GAP}/"
+"""URI schemes are short; without a limit, a long line of letters takes minutes to search. Lines may break at a slash."""
 _START = re.compile(_SCHEME)
 _URI = re.compile(rf"({_SCHEME}\S*)")
 _SPACED = re.compile(rf"{_SCHEME}[^\s/?#@:]*:(?!\d{{1,5}}\b)[^/?#@]{{0,200}}@\S*")

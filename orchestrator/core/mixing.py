@@ -7,18 +7,24 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from orchestrator.core.cell import Point, Scalar, digest
+from orchestrator.core.success import FINAL
 from planners import knows_planner, row_settings, stacked_settings
 from planners.settings import Setting
+from world_models.history import REPEAT
 
 
 @lru_cache(maxsize=100_000)
 def kind_of(point: Point) -> str:
-    """The point's kind: points of one kind have task, world model, horizon, mode and all settings that must agree in common."""
+    """The point's kind.
+
+    Points of one kind have task, world model, horizon, mode, history and all settings that must agree in common.
+    """
     # Nothing is known about the settings of a planner that only the evaluator can make, so all must agree.
     by_row = row_settings(point.planner.name) if knows_planner(point.planner.name) else ()
     # None selects another algorithm, so rows with None and rows with a number do not mix.
     settings = {name: (value is None) if name in by_row else value for name, value in point.planner.settings}
-    execution = [point.mode, point.goal_cost, point.disagreement]
+    execution = [point.mode, point.goal_cost, point.disagreement, *([] if point.history == REPEAT else [point.history])]
+    execution += [] if point.success == FINAL else [point.success]
     task = [point.task.name, point.task.as_dict()]
     task += [] if point.problems is None else [point.problems.identity(point.horizon)]
     return digest([task, point.model_digest, point.horizon, execution, point.planner.name, settings], 12)

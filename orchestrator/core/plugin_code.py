@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from planners import PLANNERS
+from planners import BUILT_IN
 from world_models.errors import require
 from world_models.plugins import PLUGINS, Kind
 from world_models.tasks import TASKS
@@ -20,7 +20,7 @@ def code_of(task: str, planner: str, goal_cost: str | None = None) -> Code:
     """
     names: tuple[tuple[Kind, str | None, Container[str]], ...] = (
         (Kind.TASK, task, TASKS),
-        (Kind.PLANNER, planner, PLANNERS),
+        (Kind.PLANNER, planner, BUILT_IN),
         (Kind.GOAL_COST, goal_cost, ()),
     )
     found = ((kind, PLUGINS.find(kind, name)) for kind, name, ours in names if name is not None and name not in ours)

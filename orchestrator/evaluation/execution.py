@@ -8,21 +8,25 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from orchestrator.core.modes import ONE_PLAN, ExecutionMode
+from orchestrator.evaluation.contexts import Past, context_of, past_of
 from orchestrator.evaluation.curves import cost_curve
 from planners.base import ModelProblems, Planner, Plans, PlanStatus, Start
-from planners.classes import executable
+from planners.classes import executable, null_actions
 from planners.search.initialisers import linear
-from world_models.base import Context, RememberingModel, WorldModel, remembered, rollout
+from world_models.base import WorldModel, rollout
 from world_models.checkpoints.store import LoadedModel
+from world_models.errors import UserError
 from world_models.tasks import Problem, Rollout, Task, execute
-from world_models.tasks.base import classes_of
+from world_models.tasks.base import classes_of, executed_actions
+from world_models.tasks.recorded.judging import NoSimulator, imagined_rollout
 
 _SEVERITY = (PlanStatus.REACHED, PlanStatus.COMPLETED, PlanStatus.OUT_OF_BUDGET, PlanStatus.NON_FINITE)
 """Statuses from best to worst."""
@@ -57,16 +61,16 @@ def plan_and_execute(
     planner: Planner,
     problems: Sequence[Problem],
     seeds: Sequence[int],
-    replan_every: int | None = None,
+    mode: ExecutionMode = ONE_PLAN,
 ) -> Execution:
-    """Plan problems of one horizon and execute the plans, replanning every `replan_every` environment steps (None: never).
+    """Plan problems of one horizon and execute the plans, replanning as `mode` says.
 
-    A replan sees the simulator's states and the rest of the horizon, and starts from the rest of the previous plan.
+    A replan sees the simulator's states, looks as far ahead as the mode says, and starts from the rest of the previous plan.
     """
     horizon, block = problems[0].horizon, task.action_block
-    stride = horizon if replan_every is None else replan_every
+    stride = mode.stride(horizon)
     starts = np.stack([problem.start for problem in problems])
-    goal = loaded.sensors.encode(loaded.model, task, np.stack([problem.goal for problem in problems]))
+    goal = encoded_goals(task, loaded, problems)
     actions, states = np.empty((len(problems), 0, task.action_dim)), starts[:, None]
     past = past_of(problems, block)
     plans, taken, seconds = None, 0, 0.0
@@ -74,8 +78,11 @@ def plan_and_execute(
     for number, done in enumerate(range(0, horizon, stride)):
         if done:
             # Simulated from the start, because a simulator may hold more than its states, such as Push-T's contacts.
-            states = task.simulate(starts, np.clip(actions, -1.0, 1.0))
-        posed = _posed(task, loaded, past, states, actions, goal, (horizon - done) // block)
+            states = task.simulate(starts, executed_actions(task, actions))
+        posed = _posed(task, loaded, past, states, actions, goal, mode.planned(done, horizon) // block)
+        posed = replace(
+            posed, reference=_reference(task, problems, posed, done), action_statistics=_statistics(problems, loaded.model)
+        )
         start = None if plans is None else _left_of(plans, taken, loaded.model, posed)
         began = time.perf_counter()
         plans = planner.plan(loaded.model, posed, [planning_seed(seed, number) for seed in seeds], start=start)
@@ -86,7 +93,45 @@ def plan_and_execute(
         taken = min(stride, horizon - done) // block
         parts.append((plans, taken))
         actions = np.concatenate([actions, planned[:, :taken].reshape(len(problems), -1, task.action_dim)], 1)
-    return _execution(parts, actions, execute(task, problems, actions), seconds)
+    return _execution(parts, actions, judged_rollout(task, loaded, problems, actions), seconds)
+
+
+def judged_rollout(
+    task: Task, loaded: LoadedModel, problems: Sequence[Problem], actions: Float[np.ndarray, "batch horizon action"]
+) -> Rollout:
+    """The actions' rollout in the simulator; where there is none, as the model predicts it, which must be decoded for that.
+
+    Both take actions as `executed_actions` gives them. Raises UserError for a model that cannot be decoded where there is no
+    simulator.
+    """
+    if not isinstance(task, NoSimulator):
+        return execute(task, problems, actions)
+    starts = np.stack([problem.start for problem in problems])[:, None]
+    past = past_of(problems, task.action_block)
+    decoded = decoded_states(loaded, predicted_states(task, loaded, starts, executed_actions(task, actions), past=past))
+    if decoded is None:
+        raise UserError(
+            f"task {task.name} has no simulator, and the states of world model {loaded.name!r} cannot be decoded, so that no "
+            "plan can be judged: give a model with a readout."
+        )
+    return imagined_rollout(task, problems, decoded)
+
+
+def decoded_states(
+    loaded: LoadedModel, states: Float[Tensor, "batch time *state"]
+) -> Float[np.ndarray, "batch time observation"] | None:
+    """Observations that model states stand for; None if the model cannot decode them."""
+    if loaded.decode is None:
+        return None
+    with torch.no_grad():
+        return numpy_of(loaded.decode(states.flatten(0, 1))).reshape(*states.shape[:2], -1)
+
+
+def encoded_goals(task: Task, loaded: LoadedModel, problems: Sequence[Problem]) -> Float[Tensor, "batch *state"]:
+    """Model states of the problems' goals, whose pictures are recorded ones where they have such."""
+    goals = np.stack([problem.goal for problem in problems])
+    recorded = [problem.pictures.goal for problem in problems if problem.pictures is not None]
+    return loaded.sensors.encode(loaded.model, task, goals, np.stack(recorded) if recorded else None)
 
 
 @torch.no_grad()
@@ -95,7 +140,7 @@ def predicted_states(
     loaded: LoadedModel,
     states: Float[np.ndarray, "batch time_plus_one simulator_state"],
     actions: Float[np.ndarray, "batch time action"],
-    replan_every: int | None = None,
+    mode: ExecutionMode = ONE_PLAN,
     past: Past | None = None,
 ) -> Float[Tensor, "batch model_time *state"]:
     """The model's states s_1..s_T for executed actions and the simulator states that they led to, after the problems' `past`.
@@ -104,39 +149,13 @@ def predicted_states(
     the `predicted` of its execution, without planning.
     """
     model, horizon, block = loaded.model, actions.shape[1], task.action_block
-    stride = horizon if replan_every is None else replan_every
+    stride = mode.stride(horizon)
     parts = []
     for done in range(0, horizon, stride):
-        context = _context(loaded, task, past, states[:, : done + 1], actions[:, :done])
+        context = context_of(loaded, task, past, states[:, : done + 1], actions[:, :done])
         taken = actions[:, done : done + stride].reshape(len(actions), -1, block * task.action_dim)
         parts.append(rollout(model, context, torch.as_tensor(taken, dtype=model.dtype, device=model.device)))
     return torch.cat(parts, 1)
-
-
-@dataclass(frozen=True)
-class Past:
-    """The simulator's states before the starts of a batch of problems, and the actions from there to the starts."""
-
-    states: Float[np.ndarray, "batch past simulator_state"]
-    """A model step apart."""
-    actions: Float[np.ndarray, "batch past_steps action"]
-
-
-def past_of(problems: Sequence[Problem], block: int) -> Past | None:
-    """The past of problems, as long as the longest: before the others' nothing moved. None if none has a past."""
-    known = [0 if problem.past_states is None else len(problem.past_states) for problem in problems]
-    longest = max(known)
-    if not longest:
-        return None
-    states, actions = [], []
-    for problem, count in zip(problems, known, strict=True):
-        path, taken = problem.start[None], np.zeros((0, problem.reference_actions.shape[1]))
-        if problem.past_states is not None and problem.past_actions is not None:
-            path, taken = np.concatenate([problem.past_states, path]), problem.past_actions
-        missing = longest - count
-        states.append(np.concatenate([np.repeat(path[:1], missing, 0), path[:-1]]))
-        actions.append(np.concatenate([np.zeros((missing * block, taken.shape[1])), taken]))
-    return Past(np.stack(states), np.stack(actions))
 
 
 def planning_seed(seed: int, number: int) -> int:
@@ -165,7 +184,7 @@ def _posed(
     model = loaded.model
     bound = torch.ones(model.action_dim, dtype=model.dtype, device=model.device)
     return ModelProblems(
-        context=_context(loaded, task, past, states, actions),
+        context=context_of(loaded, task, past, states, actions),
         goal=goal,
         steps=steps,
         low=-bound,
@@ -175,40 +194,44 @@ def _posed(
     )
 
 
-def _context(
-    loaded: LoadedModel,
-    task: Task,
-    past: Past | None,
-    states: Float[np.ndarray, "batch time_plus_one simulator_state"],
-    actions: Float[np.ndarray, "batch time action"],
-) -> Context:
-    """The last `history` states, a model step apart, and the actions between them; before the past everything stood still.
+def _reference(
+    task: Task, problems: Sequence[Problem], posed: ModelProblems, done: int
+) -> Float[Tensor, "batch time action"] | None:
+    """The problems' reference actions from step `done` on, as model steps; null actions beyond their end.
 
-    A model that remembers more than those sees everything since the start.
+    None where a problem has none.
     """
-    model = loaded.model
-    whole = states[:, :: task.action_block]
-    if past is not None:
-        whole, actions = np.concatenate([past.states, whole], 1), np.concatenate([past.actions, actions], 1)
-    seen = whole if isinstance(model, RememberingModel) else whole[:, -model.history :]
-    batch, known = seen.shape[:2]
-    encoded = loaded.sensors.encode(model, task, seen.reshape(batch * known, -1)).unflatten(0, (batch, known))
-    still = Context.at(model, encoded[:, 0])
-    if known == 1:
-        return still
-    recent = actions.reshape(batch, -1, model.action_dim)[:, 1 - known :]
-    taken = torch.as_tensor(recent, dtype=model.dtype, device=model.device)
-    with torch.no_grad():
-        path = remembered(model, encoded, taken)
-    return Context(
-        torch.cat([still.states, path[:, 1:]], 1)[:, -model.history :],
-        torch.cat([still.actions, taken], 1)[:, taken.shape[1] :],
-    )
+    known = [problem.reference_actions for problem in problems]
+    if any(each.ndim != 2 or not len(each) or each.shape[1] != task.action_dim for each in known):
+        return None
+    taken = np.zeros((len(problems), posed.steps * task.action_block, task.action_dim))
+    if posed.classes is not None:
+        taken[...] = -1.0
+        taken[..., 0] = 1.0
+    for row, each in enumerate(known):
+        left = each[done : done + taken.shape[1]]
+        taken[row, : len(left)] = left
+    shape = len(problems), posed.steps, posed.low.shape[0]
+    return torch.as_tensor(taken, dtype=posed.low.dtype, device=posed.low.device).reshape(shape)
 
 
-def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblems) -> Start:
-    """A start from the rest of the plans; a row whose rollout became non-finite starts afresh."""
-    left = plans.after(taken)
+def _statistics(problems: Sequence[Problem], model: WorldModel) -> tuple[Float[Tensor, " axis"], Float[Tensor, " axis"]] | None:
+    """Mean and deviation of the actions of the dataset that the problems are from; None if they are from none."""
+    known = problems[0].action_statistics
+    if known is None:
+        return None
+    mean, std = torch.as_tensor(known, dtype=model.dtype, device=model.device)
+    return mean, std
+
+
+def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblems) -> Start | None:
+    """A start from the rest of the plans, at rest beyond their end; a row whose rollout became non-finite starts afresh.
+
+    None if nothing is left of them.
+    """
+    left = _lengthened(plans.after(taken), problems)
+    if left is None:
+        return None
     sound = torch.isfinite(left.actions).flatten(1).all(1) & torch.isfinite(left.states).flatten(1).all(1)
     fresh = linear(model, problems)
 
@@ -218,8 +241,25 @@ def _left_of(plans: Plans, taken: int, model: WorldModel, problems: ModelProblem
     return Start(sound_or_fresh(left.actions, fresh.actions), sound_or_fresh(left.states, fresh.states))
 
 
+def _lengthened(left: Start, problems: ModelProblems) -> Start | None:
+    """A start as long as the problems, with null actions and the last state behind what is left; None if nothing is."""
+    missing = problems.steps - left.actions.shape[1]
+    if not missing:
+        return left
+    if not left.actions.shape[1]:
+        return None
+    null = null_actions(problems)[:, :missing]
+    # A plan of n steps has n - 1 virtual states, so that the state at which the actions end is still unknown.
+    last = left.states[:, -1:] if left.states.shape[1] else problems.context.last.unsqueeze(1)
+    states = torch.cat([left.states, last.expand(len(last), missing, *last.shape[2:])], 1)
+    return Start(torch.cat([left.actions, null], 1), states)
+
+
 def _execution(
-    parts: Sequence[tuple[Plans, int]], actions: Float[np.ndarray, "batch horizon action"], rollout: Rollout, seconds: float
+    parts: Sequence[tuple[Plans, int]],
+    actions: Float[np.ndarray, "batch horizon action"],
+    rollout: Rollout,
+    seconds: float,
 ) -> Execution:
     """One execution from all plans of a batch, each with the number of its model steps that were executed."""
     last = parts[-1][0]

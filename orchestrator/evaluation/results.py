@@ -12,13 +12,17 @@ from jaxtyping import Bool, Float
 
 from orchestrator.core.batch import Batch
 from orchestrator.core.cell import Cell, canonical
+from orchestrator.core.modes import ExecutionMode
 from orchestrator.core.provenance import Provenance
+from orchestrator.core.success import FINAL, SuccessRule
 from orchestrator.evaluation.curves import finite, sampled
 from orchestrator.evaluation.execution import Execution
 from orchestrator.evaluation.usage import Usage
-from orchestrator.ledger.records import CellResult
+from orchestrator.ledger.records import IN_MODEL, CellResult
+from world_models.history import REPEAT
 from world_models.precision import Arithmetic
 from world_models.tasks import Problem, Task
+from world_models.tasks.recorded.judging import NoSimulator
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance, attempts: int
                 problem_kind="",
                 status="failed",
                 error=error,
+                judged=None,
                 success=False,
                 distance=None,
                 start_distance=None,
@@ -107,6 +112,7 @@ def failed_batch(batch: Batch, error: str, provenance: Provenance, attempts: int
                 model_success=None,
                 model_distance=None,
                 steps_to_success=None,
+                first_success=None,
                 plan_seconds=None,
                 batch_seconds=None,
                 evaluations=None,
@@ -125,9 +131,10 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
     cost, last_cost = execution.cost.tolist(), execution.last_cost.tolist()
     evaluations = execution.evaluations.tolist()
     shares = shares_of(batch, evaluations)
-    steps = rollout.steps_to_success()
+    steps, firsts = rollout.steps_to_success(), rollout.first_success()
     predicted, reached = executed.model_distance, executed.model_reached
     circumstances = _circumstances(batch, provenance, arithmetic=executed.arithmetic)
+    succeeded = SuccessRule.of(batch.point.success).succeeded(rollout.reached, ExecutionMode.of(batch.point.mode))
     return tuple(
         CellResult(
             **_identity(cell),
@@ -135,7 +142,8 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
             problem_kind=executed.problems[row].kind,
             status=execution.status[row].value,
             error=None,
-            success=bool(rollout.success[row]),
+            judged=IN_MODEL if isinstance(executed.task, NoSimulator) else None,
+            success=bool(succeeded[row]),
             distance=_finite(rollout.final_distance[row]),
             start_distance=_finite(rollout.distance[row, 0]),
             predicted_cost=_finite(cost[row]),
@@ -143,6 +151,7 @@ def records_of(batch: Batch, executed: ExecutedBatch, provenance: Provenance) ->
             model_success=None if reached is None else bool(reached[row, -1]),
             model_distance=None if predicted is None else _finite(predicted[row, -1]),
             steps_to_success=steps[row],
+            first_success=firsts[row],
             plan_seconds=execution.seconds * shares[row],
             batch_seconds=execution.seconds,
             evaluations=int(evaluations[row]),
@@ -188,6 +197,9 @@ def _identity(cell: Cell) -> dict:
         "loader_version": point.loader_version,
         "noise_seed": point.noise_seed,
         "code": canonical(dict(point.code)) if point.code else None,
+        "history": None if point.history == REPEAT else point.history,
+        "success_rule": None if point.success == FINAL else point.success,
+        "protocol": point.protocol,
         "problems": None if point.problems is None else canonical(asdict(point.problems)),
         "seed": cell.seed,
     }

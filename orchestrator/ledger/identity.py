@@ -14,14 +14,28 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.core.cell import Named, Point, cell_id_of, recorded_problems
+from orchestrator.core.success import FINAL
 from orchestrator.ledger.seal import DamagedPartError
+from world_models.history import REPEAT
 
 LAST_WITHOUT_VERSIONS = 4
 """The last schema version whose records say nothing of the versions of algorithm, task and loader."""
 
 POINT_COLUMNS = (
     *("task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *("goal_cost", "disagreement", "algorithm_version", "task_version", "loader_version", "noise_seed", "code", "problems"),
+    *(
+        "goal_cost",
+        "disagreement",
+        "algorithm_version",
+        "task_version",
+        "loader_version",
+        "noise_seed",
+        "code",
+        "problems",
+        "history",
+        "success_rule",
+        "protocol",
+    ),
 )
 """Columns that say which point a record is of."""
 
@@ -44,6 +58,9 @@ def point_of(row: Mapping[str, Any]) -> Point:
         noise_seed=row["noise_seed"],
         code=tuple(sorted(json.loads(row["code"]).items())) if row["code"] else (),
         problems=recorded_problems(json.loads(row["problems"])) if row["problems"] else None,
+        history=row["history"] or REPEAT,
+        success=row["success_rule"] or FINAL,
+        protocol=row["protocol"],
     )
 
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from planners.base import PlanStatus
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 9
 """Version of `SCHEMA`; a ledger part of a newer one is refused, columns that an older one lacks are null.
 
 2 added `goal_cost` and `disagreement`, and `model_success` may be null; 3 added `worker_seconds` and `attempts`; 4 added
 `costs` and `distances`; 5 added `algorithm_version`, `task_version`, `loader_version`, `noise_seed`, `kernel` and `precision`;
-6 added `code`; 7 added `problems`.
+6 added `code`; 7 added `problems`; 8 added `history`, `judged` and `first_success`;
+9 added `success_rule` and `protocol`.
 """
 
 ADDED = {
@@ -25,6 +26,8 @@ ADDED = {
     **dict.fromkeys(("algorithm_version", "task_version", "loader_version", "noise_seed", "kernel", "precision"), 5),
     "code": 6,
     "problems": 7,
+    **dict.fromkeys(("history", "judged", "first_success"), 8),
+    **dict.fromkeys(("success_rule", "protocol"), 9),
 }
 """The schema version that added a column; 1 for all others."""
 
@@ -36,6 +39,9 @@ LISTS = ("costs", "distances", "actions")
 
 STATUSES = (*(status.value for status in PlanStatus), "failed")
 """Statuses of a cell: those of planners, and `failed` if planning or execution raised."""
+
+IN_MODEL = "model"
+"""`CellResult.judged` of a cell whose task has no simulator."""
 
 _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("cell_id", pa.string(), False),
@@ -57,9 +63,13 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("noise_seed", pa.int64(), True),
     ("code", pa.string(), True),
     ("problems", pa.string(), True),
+    ("history", pa.string(), True),
+    ("success_rule", pa.string(), True),
+    ("protocol", pa.string(), True),
     ("seed", pa.int64(), False),
     ("status", pa.string(), False),
     ("error", pa.string(), True),
+    ("judged", pa.string(), True),
     ("success", pa.bool_(), False),
     ("distance", pa.float64(), True),
     ("start_distance", pa.float64(), True),
@@ -68,6 +78,7 @@ _COLUMNS: tuple[tuple[str, pa.DataType, bool], ...] = (
     ("model_success", pa.bool_(), True),
     ("model_distance", pa.float64(), True),
     ("steps_to_success", pa.int32(), True),
+    ("first_success", pa.int32(), True),
     ("plan_seconds", pa.float64(), True),
     ("batch_seconds", pa.float64(), True),
     ("batch_size", pa.int32(), False),
@@ -115,7 +126,7 @@ class CellResult:
     horizon: int
     """Environment steps."""
     mode: str
-    """`open_loop`, or `mpc:K`: replanned every K environment steps."""
+    """`open_loop`, or replanned every K environment steps: `mpc:K`, or `mpc:K:H` for H steps each time."""
     goal_cost: str | None
     """The goal cost of the plan, one of the model's; None: the model's default."""
     disagreement: float | None
@@ -132,13 +143,21 @@ class CellResult:
     """Version or digest of the code of each plug-in by its kind, as a JSON object; None: none took part."""
     problems: str | None
     """The dataset whose rows are the problems, as a JSON object; None: the task drew them."""
+    history: str | None
+    """How the known past became the model's context: `grow`, `repeat:K` or `grow:K`; None: `repeat`."""
+    success_rule: str | None
+    """When the task's success test had to hold: `first_hit`, `replans` or `hold:K`; None: at the end."""
+    protocol: str | None
+    """How tables call the published protocol that was followed; None: none was named."""
     seed: int
     status: str
     """One of `STATUSES`."""
     error: str | None
     """One line; None unless the status is `failed`."""
+    judged: str | None
+    """`IN_MODEL` where there is no simulator: success and distances are what the world model predicts; else None."""
     success: bool
-    """Whether the final state in the simulator passes the task's success test."""
+    """Whether the plan succeeds in the simulator: by the task's test, held when `success_rule` says."""
     distance: float | None
     """Final distance to the goal in the simulator, in the task's unit."""
     start_distance: float | None
@@ -158,6 +177,8 @@ class CellResult:
     """Distance to the goal of the model's final state."""
     steps_to_success: int | None
     """First environment step from which on the rollout stays successful."""
+    first_success: int | None
+    """First environment step that is successful, whether or not the rollout stays so."""
     plan_seconds: float | None
     """This row's share of the batch's planning seconds, including replans; by model steps if the batch mixes points."""
     batch_seconds: float | None

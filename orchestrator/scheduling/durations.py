@@ -15,7 +15,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.core.cell import Point, planned_steps
+from orchestrator.core.cell import Point
+from orchestrator.core.modes import planned_steps
 from orchestrator.core.portion import Portion
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger

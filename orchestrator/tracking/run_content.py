@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.core.cell import OPEN_LOOP
+from orchestrator.core.modes import OPEN_LOOP
 from orchestrator.evaluation.wilson_interval import wilson
 
 Row = Mapping[str, Any]
@@ -38,7 +38,17 @@ TABLE_COLUMNS = (
 
 POINT_COLUMNS = (
     *("point_id", "task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *("goal_cost", "disagreement", "noise_seed", "algorithm_version", "problems"),
+    *(
+        "goal_cost",
+        "disagreement",
+        "noise_seed",
+        "algorithm_version",
+        "problems",
+        "history",
+        "success_rule",
+        "protocol",
+        "judged",
+    ),
     *("git_revision", "batch_seconds", "finished_at"),
     *TABLE_COLUMNS,
 )
@@ -128,10 +138,14 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
         "kind": ", ".join(kinds),
         "mode": first["mode"],
     }
+    judged_in_model = any(row["judged"] is not None for row in rows)
+    if judged_in_model:
+        tags["judged"] = "in the world model: there is no simulator"
     params = {"horizon": str(first["horizon"]), "mode": first["mode"], "model_digest": first["model_digest"]}
     params["goal_cost"] = first["goal_cost"] or "the model's own"
     if first["disagreement"]:
         params["disagreement"] = str(first["disagreement"])
+    params |= {name: first[name] for name in ("history", "success_rule", "protocol") if first[name]}
     if first["noise_seed"] is not None:
         params["noise_seed"] = str(first["noise_seed"])
     if first["problems"] is not None:
@@ -144,14 +158,22 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
         params[group] = first[group]
         for key, value in json.loads(first[f"{group}_settings"]).items():
             params[f"{group}.{key}"] = str(value)
-    words = [first["task"], first["planner"], f"H{first['horizon']}", *([] if first["mode"] == OPEN_LOOP else [first["mode"]])]
+    words = [first["task"], first["planner"], f"H{first['horizon']}", *_way(first)]
     words += [first["goal_cost"]] if first["goal_cost"] else []
     words += [] if first["noise_seed"] is None else [f"noise {first['noise_seed']}"]
     words += [] if first["problems"] is None else [f"rows of {Path(json.loads(first['problems'])['path']).name}"]
+    words += ["judged in the model"] if judged_in_model else []
     name = " · ".join(words)
     finished = [[row["seed"], (row["finished_at"] - _EPOCH) // timedelta(microseconds=1)] for row in rows]
     cells_digest = _digest(np.array(finished, np.int64))
     return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), cells_digest, tuple(rows))
+
+
+def _way(first: Row) -> list[str]:
+    """The protocol, or else the mode, history and success rule where they are not the default."""
+    if first["protocol"]:
+        return [first["protocol"]]
+    return [*([] if first["mode"] == OPEN_LOOP else [first["mode"]]), *filter(None, (first["history"], first["success_rule"]))]
 
 
 def ran(rows: Iterable[Row]) -> list[Row]:

@@ -16,7 +16,9 @@ def point_page(name: str, rows: Sequence[Row]) -> str:
     lines = [f"**{name}**: no cell has a result"]
     if "success_rate" in values:
         rate, low, high = (values[key] for key in ("success_rate", "success_low", "success_high"))
-        lines = [f"**{name}**: success **{rate:.2f}** (95 % interval {low:.2f} to {high:.2f}, n = {len(ran(rows))})"]
+        judged_in_model = any(row["judged"] is not None for row in rows)
+        where = " in the world model, for lack of a simulator" if judged_in_model else ""
+        lines = [f"**{name}**: success **{rate:.2f}**{where} (95 % interval {low:.2f} to {high:.2f}, n = {len(ran(rows))})"]
     if table := _table(values):
         lines += ["", *table]
     failed = [row for row in rows if row["status"] == "failed"]

@@ -8,17 +8,17 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from orchestrator.artifacts.drawing import Drawing, Drawn, draw
 from orchestrator.core.batch import Batch
-from orchestrator.core.cell import Named, Point, check_mode, replan_every
+from orchestrator.core.cell import Named, Point
 from orchestrator.core.mixing import planner_settings
+from orchestrator.core.modes import OPEN_LOOP, ExecutionMode, check_mode
 from orchestrator.core.plugin_code import check_code
 from orchestrator.core.provenance import Provenance
-from orchestrator.evaluation.execution import numpy_of, plan_and_execute
+from orchestrator.core.success import check_rule
+from orchestrator.evaluation.contexts import alike
+from orchestrator.evaluation.execution import decoded_states, plan_and_execute
 from orchestrator.evaluation.results import BatchResult, ExecutedBatch, ResourceUse, records_of, shares_of
 from orchestrator.evaluation.usage import UsageMeter
 from orchestrator.ledger.records import CellResult
@@ -31,16 +31,19 @@ from planners.settings import Setting
 from world_models.base import RememberingModel
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.formats import loader_version
+from world_models.checkpoints.histories import history_of
 from world_models.checkpoints.store import LoadedModel
 from world_models.datasets.problems.drawing import RecordedSource
 from world_models.datasets.problems.leakage import check_not_trained_on
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError, require
+from world_models.models.recurrent import HiddenState
 from world_models.precision import Arithmetic, arithmetic_of, matmul_precision
 from world_models.sensors import Sensors
 from world_models.tasks import Problem, Task
 from world_models.tasks import make_task as _make_task
 from world_models.tasks.base import check_horizon, pose_of
+from world_models.tasks.recorded.judging import NoSimulator
 
 LoadModel = Callable[[str, str], LoadedModel]
 """A function from (name or path, device) to the loaded model."""
@@ -65,12 +68,20 @@ def check_point(
     """Raise UserError unless the point can be planned: its task, planner, settings, horizon, mode and model are valid."""
     task = _task_with_problems(make_task, point.task, point.horizon, drawn=point.problems is None)
     check_mode(point.mode, point.horizon, task.action_block)
+    check_rule(point.success, point.horizon)
+    require(
+        point.mode == OPEN_LOOP or not isinstance(task, NoSimulator),
+        f"mode {point.mode} replans from states of a simulator, and task {point.task.name} has none: give mode=open_loop.",
+    )
     make_planner(point.planner.name, point.planner.as_dict())
     card, digest = read_card(point.model)
     _check_versions(point, task, card)
     checkpoints.check_fit(card, task.dynamics, task.action_dim * task.action_block)
     checkpoints.check_goal_cost(card, point.goal_cost, point.disagreement)
-    Sensors.of(card).check(task, card.get("name"))
+    history_of(card, point.history)
+    pictured = point.problems is not None and point.problems.pictures is not None
+    # What a replanning model sees later is drawn by the task.
+    Sensors.of(card).check(task, card.get("name"), recorded=pictured and point.mode == OPEN_LOOP)
     if point.problems is not None:
         check_not_trained_on(card, point.problems)
     require(
@@ -142,7 +153,7 @@ class Evaluator:
         began, loaded = time.perf_counter(), self._loading
         point = drawing.point
         loaded_model = self._model(point)
-        problems = [self._problem(point, job.seed, _seen(loaded_model)) for job in drawing.jobs]
+        problems = [self._problem(point, job.seed, loaded_model) for job in drawing.jobs]
         files, troubles = draw(drawing, self._task(point.task), loaded_model, problems)
         seconds = time.perf_counter() - began - (self._loading - loaded)
         return Drawn(drawing, tuple(files), tuple(troubles), seconds)
@@ -150,10 +161,19 @@ class Evaluator:
     def _evaluated(self, batch: Batch) -> tuple[tuple[CellResult, ...], float, float]:
         """The records, the seconds without loading, and the seconds of loading."""
         began, loaded = time.perf_counter(), self._loading
-        executed = self._executed(batch)
-        results = records_of(batch, executed, Provenance.here(self._device))
+        results: dict[int, CellResult] = {}
+        for rows in self._alike(batch):
+            part = batch.select(rows)
+            results |= zip(rows, records_of(part, self._executed(part), Provenance.here(self._device)), strict=True)
         loading = self._loading - loaded
-        return results, time.perf_counter() - began - loading, loading
+        return tuple(results[row] for row in sorted(results)), time.perf_counter() - began - loading, loading
+
+    def _alike(self, batch: Batch) -> list[list[int]]:
+        """The rows of a batch that are planned together; only rows of a dataset know pasts of different lengths."""
+        if batch.point.problems is None:
+            return [list(range(len(batch.seeds)))]
+        loaded = self._model(batch.point)
+        return alike([self._problem(batch.point, seed, loaded) for seed in batch.seeds], loaded)
 
     def _executed(self, batch: Batch) -> ExecutedBatch:
         point = batch.point
@@ -161,32 +181,34 @@ class Evaluator:
             check_code(each.code, each.task.name, each.planner.name, each.goal_cost)
         task = self._task(point.task)
         loaded = self._model(point)
-        problems = tuple(self._problem(point, seed, _seen(loaded)) for seed in batch.seeds)
+        problems = tuple(self._problem(point, seed, loaded) for seed in batch.seeds)
         planner = self._make_planner(point.planner.name, planner_settings([cell.point for cell in batch.cells]))
-        execution = plan_and_execute(task, loaded, planner, problems, batch.planner_seeds, replan_every(point.mode))
+        execution = plan_and_execute(task, loaded, planner, problems, batch.planner_seeds, ExecutionMode.of(point.mode))
+        decoded = decoded_states(loaded, execution.predicted)
         return ExecutedBatch(
             task=task,
             problems=problems,
             execution=execution,
-            model_poses=_poses(task, loaded, execution.predicted),
+            model_poses=None if decoded is None else task.pose(decoded),
             goal_poses=pose_of(task, np.stack([problem.goal for problem in problems])),
             arithmetic=_arithmetic(point, loaded),
         )
 
-    def _problem(self, point: Point, seed: int, history: int) -> Problem:
+    def _problem(self, point: Point, seed: int, loaded: LoadedModel) -> Problem:
         """The problem of a seed, cached because planners share it and a detour around a wall takes 0.2 s to draw.
 
-        A recorded one has the states before its start that a model with some `history` sees.
+        A recorded one has the states before its start, and the pictures, that the model sees.
         """
         recorded = point.problems
-        key = point.task, point.horizon, seed, recorded, None if recorded is None else history
+        size = loaded.sensors.size if loaded.sensors.kind == "pixels" else None
+        key = point.task, point.horizon, seed, recorded, None if recorded is None else (_seen(loaded), size)
         if key not in self._problems:
             if len(self._problems) >= PROBLEMS:
                 self._problems.clear()
             if recorded is None:
                 self._problems[key] = self._task(point.task).problem(seed, point.horizon)
             else:
-                self._problems[key] = self._source(point, recorded).problem(seed, history - 1)
+                self._problems[key] = self._source(point, recorded).problem(seed, _seen(loaded) - 1, size)
         return self._problems[key]
 
     def _source(self, point: Point, recorded: RecordedProblems) -> RecordedSource:
@@ -217,12 +239,16 @@ class Evaluator:
             self._models[point.model_digest] = loaded
             for oldest in list(self._models)[: -self._keep]:
                 del self._models[oldest]
-        return self._models[point.model_digest].with_goal_cost(point.goal_cost, point.disagreement)
+        loaded = self._models[point.model_digest].with_goal_cost(point.goal_cost, point.disagreement)
+        return loaded.with_history(point.history)
 
 
 def _seen(loaded: LoadedModel) -> int:
-    """States that a model sees at once, the start among them; one that carries a memory along begins it at the start."""
-    return 1 if isinstance(loaded.model, RememberingModel) else loaded.model.history
+    """States that a model sees at a start, that among them: a window, or what warms up the memory that it carries along."""
+    model = loaded.model
+    if isinstance(model, RememberingModel):
+        return 1 + (model.warm_up if isinstance(model, HiddenState) else 0)
+    return loaded.history.seen(model)
 
 
 def _arithmetic(point: Point, loaded: LoadedModel) -> Arithmetic:
@@ -231,14 +257,3 @@ def _arithmetic(point: Point, loaded: LoadedModel) -> Arithmetic:
     settings = full_settings(name, point.planner.as_dict()) if knows_planner(name) else point.planner.as_dict()
     with matmul_precision(str(settings.get("precision", "highest")), model.device):
         return arithmetic_of(model, model.device, model.dtype)
-
-
-def _poses(
-    task: Task, loaded: LoadedModel, states: Float[Tensor, "batch time *state"]
-) -> Float[np.ndarray, "batch time pose"] | None:
-    """Poses of model states; None if the model cannot decode them."""
-    if loaded.decode is None:
-        return None
-    with torch.no_grad():
-        flat = loaded.decode(states.flatten(0, 1))
-    return task.pose(numpy_of(flat).reshape(*states.shape[:2], -1))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import GoalCost, WorldModel, rollout, windows
+from world_models.base import GoalCost, WorldModel, rollout
 
 
 def shooting_condition(
@@ -61,13 +61,18 @@ def _predictions_jacobian(
     """F(s_t, a_t) for all t, and its derivatives with respect to actions, then virtual states, as in `flat_variables`."""
     batch, time, h = problems.batch, problems.steps, model.history
     size, features = model.action_dim, problems.goal[0].numel()
-    seen = windows(torch.cat([problems.context.states, states], 1), h).flatten(0, 1).detach().requires_grad_()
-    taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1).detach().requires_grad_()
-    with torch.enable_grad():
-        predicted = model.step(seen, taken)
-        by_state, by_action = _rows(predicted.flatten(1), [seen, taken])
-    to_states = torch.stack(by_state, 1).unflatten(0, (batch, time)).flatten(4)
-    to_actions = torch.stack(by_action, 1).unflatten(0, (batch, time))
+    to_states = actions.new_zeros(batch, time, features, h, features)
+    to_actions = actions.new_zeros(batch, time, features, h, size)
+    predictions = []
+    for part in problems.context.along(model, states, actions):
+        seen, taken = (each.flatten(0, 1).detach().requires_grad_() for each in (part.states, part.actions))
+        with torch.enable_grad():
+            predicted = model.step(seen, taken)
+            gradients = _rows(predicted.flatten(1), [seen, taken])
+        for whole, rows in zip((to_states, to_actions), gradients, strict=True):
+            by_feature = torch.stack(rows, 1).flatten(3).unflatten(0, (batch, -1))
+            whole[:, part.times, :, h - part.seen :] = by_feature
+        predictions.append(predicted.detach().unflatten(0, (batch, -1)))
     jacobian = actions.new_zeros(batch, time, features, time * size + (time - 1) * features)
     for t in range(time):
         for back in range(h):
@@ -78,7 +83,7 @@ def _predictions_jacobian(
             if virtual >= 0:
                 first = time * size + virtual * features
                 jacobian[:, t, :, first : first + features] = to_states[:, t, :, h - 1 - back]
-    return predicted.detach().unflatten(0, (batch, time)), jacobian
+    return torch.cat(predictions, 1), jacobian
 
 
 def _rows(outputs: Float[Tensor, "n features"], inputs: list[Tensor]) -> list[list[Tensor]]:

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from planners.hosts.contexts import step_by_length
 from planners.hosts.infos import observation_inputs
 
 
@@ -89,13 +88,16 @@ class HostDynamics(HostNetwork, ABC):
     def frames(self, info: Mapping[str, Any]) -> Float[Tensor, "batch seen *state"]:
         """States of all frames of a host's info."""
 
-    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
-        """The next state after each window of h states, of which the first may be absent, and the actions in them."""
-        return step_by_length(states, actions, self.following)
+    @property
+    def takes_shorter_windows(self) -> bool:
+        """True: every host's evaluation starts from one frame."""
+        return True
 
     @abstractmethod
-    def following(self, states: Tensor, actions: Tensor) -> Tensor:
-        """The next state after each window of states that are all there."""
+    def step(
+        self, states: Float[Tensor, "n seen *state"], actions: Float[Tensor, "n seen action"]
+    ) -> Float[Tensor, "n *state"]:
+        """The next state after each window of 1 to h states, and the actions in them."""
 
 
 class EmbeddingDynamics(HostDynamics):
@@ -113,7 +115,9 @@ class EmbeddingDynamics(HostDynamics):
         """Embeddings of all frames."""
         return _embeddings(self.network, info)
 
-    def following(self, states: Tensor, actions: Tensor) -> Tensor:
+    def step(
+        self, states: Float[Tensor, "n seen *state"], actions: Float[Tensor, "n seen action"]
+    ) -> Float[Tensor, "n *state"]:
         """The embedding that follows each window."""
         return self.network.predict(states, self.network.action_encoder(actions))[:, -1]
 
@@ -151,7 +155,9 @@ class PatchDynamics(HostDynamics):
         with torch.no_grad():
             return self.network.encode(observation_inputs(info), emb_keys=names, target="emb")["emb"]
 
-    def following(self, states: Tensor, actions: Tensor) -> Tensor:
+    def step(
+        self, states: Float[Tensor, "n seen *state"], actions: Float[Tensor, "n seen action"]
+    ) -> Float[Tensor, "n *state"]:
         """The embedding that follows each window, without its action."""
         act = self.network.extra_encoders["action"](actions).unsqueeze(2).expand(*states.shape[:3], -1)
         before = self._before_action(states.shape[-1])

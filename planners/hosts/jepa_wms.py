@@ -16,11 +16,11 @@ from torch import Tensor
 
 from planners import make_planner, planner_settings
 from planners.base import ModelProblems
-from planners.hosts.contexts import context_of
 from planners.hosts.dynamics import HostDynamics
 from planners.hosts.goal_costs import in_our_units
 from planners.settings import Setting
 from world_models.errors import UserError, require
+from world_models.history import History
 
 MAX_NORM_DIMS = ((0, 1, 2), (6,))
 """Groups of action entries that `max_norms` bound, unless the configuration has `max_norm_dims`."""
@@ -59,7 +59,9 @@ class LatentDynamics(HostDynamics):
         visual, proprio = self._split(states)
         return visual if proprio is None else type(like)({"visual": visual, "proprio": proprio})
 
-    def following(self, states: Tensor, actions: Tensor) -> Tensor:
+    def step(
+        self, states: Float[Tensor, "n seen feature"], actions: Float[Tensor, "n seen action"]
+    ) -> Float[Tensor, "n feature"]:
         """The state that follows each window."""
         visual, proprio = self._split(states)
         inner = self.network.model
@@ -162,7 +164,7 @@ class HostedPlanner:
             return objective(latents, states.new_zeros(1, len(states), dynamics.action_dim)).flatten()
 
         high = self._bounds(dynamics.action_dim, frames)
-        context = context_of(frames, frames.new_zeros(1, 0, dynamics.action_dim), dynamics.history)
+        context = History(grows=True).context(dynamics, frames)
         return ModelProblems(context, goal, steps, -high, high, in_our_units(score, goal)), dynamics
 
     def _bounds(self, action_dim: int, like: Tensor) -> Float[Tensor, " action"]:

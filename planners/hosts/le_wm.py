@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.hosts.contexts import context_of
 from planners.hosts.dynamics import EmbeddingDynamics, EmbeddingNetwork, HostNetwork
 from planners.hosts.goal_costs import in_our_units
 from planners.hosts.infos import Info, goal_inputs, past_actions, rows_of, with_candidates
 from planners.hosts.solver import HostedPlanner, HostProblems, solvers_of
 from world_models.errors import require
+from world_models.history import History
 
 HISTORY = 3
 """Frames of a window in le-wm's rollout, whatever the predictor could see."""
@@ -50,7 +50,8 @@ class ModelSource(HostNetwork):
         with torch.no_grad():
             goals = self.network.encode(goal_inputs(info))["emb"][:, -1]
         goal_cost = in_our_units(self._score, torch.zeros_like(goals[:1]))
-        context = context_of(frames, past_actions(info, frames.shape[1], len(low), frames).to(frames), model.history)
+        past = past_actions(info, frames.shape[1], len(low), frames).to(frames)
+        context = History(grows=True).context(model, frames, past)
         return HostProblems(model, ModelProblems(context, goals, steps, low, high, goal_cost), goal_cost)
 
     def _score(self, states: Float[Tensor, "n feature"], goals: Float[Tensor, "n feature"]) -> Float[Tensor, " n"]:

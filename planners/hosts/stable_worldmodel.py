@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from planners.hosts.contexts import context_of
 from planners.hosts.dynamics import EmbeddingDynamics, EmbeddingNetwork, HostDynamics, PatchDynamics, PatchNetwork
 from planners.hosts.goal_costs import ActionsSoFar, Costable, Score, in_our_units, plan_cost_problems
 from planners.hosts.infos import Info, past_actions, with_candidates
 from planners.hosts.solver import HostedPlanner, HostProblems, solvers_of
 from world_models.errors import UserError, require
+from world_models.history import History
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class CostSource:
             goals = evaluator.encode_goal(evaluator.network, with_candidates(info))[:, -1]
         goal_cost = in_our_units(_score(model, evaluator.objective), torch.zeros_like(goals[:1]))
         past = past_actions(info, frames.shape[1], model.action_dim, frames)
-        context = context_of(frames, past.to(frames), model.history)
+        context = History(grows=True).context(model, frames, past.to(frames))
         return HostProblems(model, ModelProblems(context, goals, steps, low, high, goal_cost), goal_cost)
 
     def cost_of(self, info: Info, actions: Float[Tensor, "batch time action"]) -> Float[Tensor, " batch"]:

@@ -133,7 +133,7 @@ class GraspSearch:
         self._noise = RowNoise(run.seeds, "states", virtual, self.states)
         self._state_optimizer = make_optimizer(settings.optimizer, self.states, settings.lr_states)
         self._action_optimizer = make_optimizer(settings.optimizer, self.actions, settings.lr_actions)
-        self._sync, self._last_sync = _refiners(settings, run)
+        self._sync, self._last_sync = self.refiners(settings, run)
         steps = settings.sync_steps if settings.sync != "none" else 0
         counts = settings.sync_every, steps, settings.iterations, settings.final_sync_steps
         self._sync_schedule = SyncSchedule(
@@ -147,6 +147,16 @@ class GraspSearch:
         while not (ended := self._advance()):
             pass
         return ended[0]
+
+    def refiners(self, settings: GraspSettings, run: Run) -> tuple[Refiner, Refiner]:
+        """The refiners of the syncs and of the last sync."""
+        newton = settings.sync == "newton" or (settings.sync == "auto" and states_fit(run.model))
+        if newton:
+            return LevenbergMarquardt(run, settings.sync_damping), LevenbergMarquardt(run, settings.sync_damping)
+        last = Descent(run, "adam", settings.final_sync_lr)
+        if settings.sync == "cem":
+            return Resampling(run, settings.sync_samples, settings.sync_elites, settings.sync_std), last
+        return Descent(run, "adam", settings.sync_lr), last
 
     def _advance(self) -> RowSelection:
         """Take the next scheduled step, a lifted update or steps of a sync; returns the rows that finished their iteration."""
@@ -256,17 +266,6 @@ class GraspSearch:
         run.spend(problems.steps, rows)
         self.actions[device_rows] = run.best(rows)
         self._last_sync.begin(rows)
-
-
-def _refiners(settings: GraspSettings, run: Run) -> tuple[Refiner, Refiner]:
-    """The refiners of the syncs and of the last sync."""
-    newton = settings.sync == "newton" or (settings.sync == "auto" and states_fit(run.model))
-    if newton:
-        return LevenbergMarquardt(run, settings.sync_damping), LevenbergMarquardt(run, settings.sync_damping)
-    last = Descent(run, "adam", settings.final_sync_lr)
-    if settings.sync == "cem":
-        return Resampling(run, settings.sync_samples, settings.sync_elites, settings.sync_std), last
-    return Descent(run, "adam", settings.sync_lr), last
 
 
 def _on_device(iteration: Count, like: Tensor) -> Count:

@@ -30,6 +30,9 @@ class Limits:
     """Time of `time.perf_counter`, in seconds, at which all rows end."""
     restarts: int = 1
     """Rows per problem, next to each other."""
+    keep_last: bool = False
+    """Whether the iterate that a row ends with is its plan, in place of the best one. Rows that are not finite, or leave
+    because they reached `finish_cost`, have their best one all the same."""
 
     def concat(self, others: Limits) -> Limits:
         """Limits of these rows followed by those of `others`."""
@@ -156,6 +159,9 @@ class _Loop:
         run.spend(run.problems.steps, rows)
         run.record_rounded(actions, cost, rows)
         last_cost[run.rows[rows].to(last_cost.device)] = cost
+        if self.limits.keep_last:
+            reached = torch.tensor([self._status[row] is PlanStatus.REACHED for row in run.rows[rows].tolist()])
+            run.replace_best(actions, cost, rows, torch.isfinite(cost) & ~reached.to(cost.device))
 
     def _ended(self, problems: Int[Tensor, " problems"]) -> Ended:
         """Results of problems that are no longer searched."""
@@ -188,7 +194,8 @@ class _Loop:
             last_cost=self._last_cost[best_rows],
             status=tuple(ended[row] for row in best_rows.tolist()),
             evaluations=self._evaluations(),
-            trace=trace.unflatten(0, (-1, self.limits.restarts)).amin(1),
+            # Where the last iterate is kept, a better plan that was passed on the way counts no more than that one.
+            trace=torch.maximum(trace, run.best_cost.unsqueeze(1)).unflatten(0, (-1, self.limits.restarts)).amin(1),
             spent=spent.unflatten(0, (-1, self.limits.restarts)).sum(1),
         )
 

@@ -63,10 +63,12 @@ class Tree:
         self.capacity = 1 + settings.rounds * settings.nodes
         self.size = 1
         self.evaluations = 0
-        context = problems.context
-        self.states = like.new_zeros(batch, self.capacity, *context.states.shape[1:])
-        self.past = like.new_zeros(batch, self.capacity, *context.actions.shape[1:])
-        self.states[:, 0], self.past[:, 0] = context.states, context.actions
+        context, h = problems.context, model.history
+        # Nodes whose windows are shorter than h have them in the last slots.
+        self.states = like.new_zeros(batch, self.capacity, h, *context.states.shape[2:])
+        self.past = like.new_zeros(batch, self.capacity, h - 1, model.action_dim)
+        self.states[:, 0, h - context.known :] = context.states
+        self.past[:, 0, h - context.known :] = context.actions
         self.push = like.new_zeros(batch, self.capacity, model.action_dim)
         self.parent = torch.zeros(batch, self.capacity, dtype=torch.long, device=like.device)
         self.depth = torch.zeros_like(self.parent)
@@ -117,16 +119,37 @@ class Tree:
         self, nodes: Int[Tensor, "batch nodes"], action: Float[Tensor, "batch nodes action"], steps: Int[Tensor, "batch nodes"]
     ) -> tuple[Float[Tensor, "batch nodes h *state"], Float[Tensor, "batch nodes past action"]]:
         """Windows of states and actions after `steps` model steps (at most `hold`) with the same action."""
-        shape, held = nodes.shape, action.flatten(0, 1).unsqueeze(1)
+        shape, held, limits = nodes.shape, action.flatten(0, 1).unsqueeze(1), steps.flatten()
         states, past = take(self.states, nodes).flatten(0, 1), take(self.past, nodes).flatten(0, 1)
-        for step in range(self.settings.hold):
-            window = torch.cat([past, held], 1)
-            following = torch.cat([states[:, 1:], self._model.step(states, window).unsqueeze(1)], 1)
-            active = (steps > step).flatten()
-            states = torch.where(_over(active, states), following, states)
-            past = torch.where(_over(active, past), window[:, 1:], past)
+        known, h = self._problems.context.known, self._model.history
         self.evaluations += self.settings.hold * shape[1]
+        if known == h:
+            states, past = self._hold(states, past, held, limits, h)
+        else:
+            # Nodes near the root see fewer states than the others: those that see equally many are stepped together.
+            seen = (known + take(self.depth, nodes)).clamp_max(h).flatten()
+            for count in range(known, h + 1):
+                rows = torch.nonzero(seen == count).flatten()
+                states[rows], past[rows] = self._hold(states[rows], past[rows], held[rows], limits[rows], count)
         return states.unflatten(0, shape), past.unflatten(0, shape)
+
+    def _hold(
+        self,
+        states: Float[Tensor, "n h *state"],
+        past: Float[Tensor, "n past action"],
+        held: Float[Tensor, "n 1 action"],
+        limits: Int[Tensor, " n"],
+        seen: int,
+    ) -> tuple[Float[Tensor, "n h *state"], Float[Tensor, "n past action"]]:
+        """Windows after `limits` steps with the actions `held`; the first step sees the last `seen` states."""
+        h = states.shape[1]
+        for step in range(self.settings.hold if len(states) else 0):
+            window, unseen = torch.cat([past, held], 1), max(0, h - seen - step)
+            following = self._model.step(states[:, unseen:], window[:, unseen:])
+            active = limits > step
+            states = torch.where(_over(active, states), torch.cat([states[:, 1:], following.unsqueeze(1)], 1), states)
+            past = torch.where(_over(active, past), window[:, 1:], past)
+        return states, past
 
     def _update_density(self, new: slice) -> None:
         """Add new nodes to the densities, where a node counts (1 - (distance / radius)^2)^2 for others within the radius."""

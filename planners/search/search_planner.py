@@ -69,6 +69,11 @@ class SearchSettings(Settings):
     explore_greed: float = number(_TREE.greed, by_row=False)
     explore_candidates: int = count(_TREE.candidates)
 
+    @property
+    def keeps_last(self) -> bool:
+        """Whether a plan is the iterate that the search ended with, and not the best one that was rolled out."""
+        return False
+
     def tree(self) -> ExploreSettings:
         """The settings of a tree."""
         names = [field.name for field in fields(ExploreSettings)]
@@ -220,6 +225,7 @@ def _limits(settings: SearchSettings, run: Run, deadline: float | None, spent: I
         evaluations=evaluations,
         deadline=deadline,
         restarts=settings.restarts,
+        keep_last=settings.keeps_last,
     )
 
 

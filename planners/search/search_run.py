@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from planners.base import ModelProblems, Start
 from planners.classes import Classes
 from planners.objectives import final_cost
 from planners.search.initialisers import linear
-from world_models.base import WorldModel
+from world_models.base import WorldModel, takes_shorter_windows
 from world_models.errors import require
 
 Rows = Int[Tensor, " rows"]
@@ -106,6 +106,18 @@ class Run:
         self.spent.append(self.evaluations.clone())
         self.has_new_costs = True
 
+    def replace_best(
+        self,
+        actions: Float[Tensor, "rows time action"],
+        cost: Float[Tensor, " rows"],
+        rows: Rows,
+        taken: Bool[Tensor, " rows"],
+    ) -> None:
+        """Let these plans of some searched rows, where `taken`, stand for their best ones, though they may be worse."""
+        indices = self._device_rows[rows.to(self._device_rows.device)]
+        self.best_cost[indices] = torch.where(taken, cost, self.best_cost[indices])
+        self.best_actions[indices] = torch.where(taken[:, None, None], actions, self.best_actions[indices])
+
     def problems_of(self, rows: Rows | None) -> ModelProblems:
         """The problems of all searched rows, or of some."""
         return self.problems if rows is None else self.problems.rows(rows.to(self._device_rows.device))
@@ -183,11 +195,14 @@ def _keep_freed_memory() -> None:
 
 def check_problems(model: WorldModel, problems: ModelProblems, seeds: Sequence[int], start: Start | None) -> None:
     """Raise UserError unless problems, seeds, start and model fit together."""
-    batch, history = problems.batch, problems.context.states.shape[1]
+    batch, known, history = problems.batch, problems.context.known, model.history
     require(batch >= 1, "no problems to plan: give at least one.")
     require(len(seeds) == batch, f"{len(seeds)} seeds for {batch} problems: give one per problem.")
     require(problems.steps >= 1, f"steps {problems.steps} is not a valid plan length: give a whole number >= 1.")
-    require(history == model.history, f"a context of {history} states for a model with history {model.history}.")
+    least = 1 if takes_shorter_windows(model) else history
+    require(least <= known <= history, f"a context of {known} states for a model with history {history}.")
+    past = problems.context.actions.shape[1]
+    require(past == known - 1, f"a context of {known} states with {past} actions between them: give {known - 1}.")
     bounds = tuple(problems.low.shape), tuple(problems.high.shape)
     sizes = f"action bounds of shapes {bounds[0]} and {bounds[1]} for a model with actions of size {model.action_dim}."
     require(bounds == ((model.action_dim,), (model.action_dim,)), sizes)

@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems
-from world_models.base import Context, SquaredDistance, WorldModel
+from world_models.base import Context, SquaredDistance, WorldModel, takes_shorter_windows
+from world_models.history import History
 from world_models.models.analytic import DoubleIntegrator, LinearQuadratic, Pendulums
 from world_models.models.mlp import MLPConfig, ResidualMLP
+from world_models.models.wrapped import Wrapped
 
 
 @dataclass(frozen=True)
@@ -36,46 +38,6 @@ class Patches:
     def step(self, states: Float[Tensor, "n 1 two three"], actions: Float[Tensor, "n 1 two"]) -> Float[Tensor, "n two three"]:
         """The next states."""
         return 0.9 * states[:, 0] + torch.tanh(actions[:, 0]).unsqueeze(-1)
-
-
-@dataclass(frozen=True)
-class Wrapped:
-    """A world model that stands before another and passes everything on."""
-
-    world: WorldModel
-
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        """That of the other model."""
-        return self.world.state_shape
-
-    @property
-    def action_dim(self) -> int:
-        """That of the other model."""
-        return self.world.action_dim
-
-    @property
-    def history(self) -> int:
-        """That of the other model."""
-        return self.world.history
-
-    @property
-    def device(self) -> torch.device:
-        """That of the other model."""
-        return self.world.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """That of the other model."""
-        return self.world.dtype
-
-    def encode(self, observation: Tensor) -> Tensor:
-        """The other model's states."""
-        return self.world.encode(observation)
-
-    def step(self, states: Float[Tensor, "n h *state"], actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n *state"]:
-        """The other model's next states."""
-        return self.world.step(states, actions)
 
 
 @dataclass(frozen=True)
@@ -169,6 +131,33 @@ class SiteCost:
         return ((states - goals) @ points.to(states)).square().sum(1)
 
 
+@dataclass(frozen=True)
+class Attending:
+    """A world that attends to up to three states, by their positions in its window: it also takes shorter windows."""
+
+    dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    state_shape: tuple[int, ...] = (3,)
+    action_dim: int = 2
+    history: int = 3
+    takes_shorter_windows: bool = True
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """The observation is the state."""
+        return observation.to(self.device, self.dtype)
+
+    def step(self, states: Float[Tensor, "n k 3"], actions: Float[Tensor, "n k 2"]) -> Float[Tensor, "n 3"]:
+        """Next states after windows of 1 to 3 states."""
+        generator = torch.Generator().manual_seed(5)
+        shapes = ((5, 4), (3, 4), (4,), (4, 3))
+        inward, position, key, outward = (
+            torch.randn(shape, generator=generator, dtype=torch.float64).to(states) for shape in shapes
+        )
+        seen = torch.tanh(torch.cat([states, 2 * actions], 2) @ inward + position[: states.shape[1]])
+        weight = (seen @ key).softmax(1).unsqueeze(2)
+        return states[:, -1] + 0.3 * ((weight * seen).sum(1) + seen[:, -1]) @ outward
+
+
 def small_mlp(dtype: torch.dtype, seed: int = 0) -> ResidualMLP:
     """An untrained residual network of four features and two actions."""
     torch.manual_seed(seed)
@@ -183,17 +172,19 @@ WORLDS: dict[str, Callable[[torch.dtype], WorldModel]] = {
     "double_integrator": lambda dtype: DoubleIntegrator.make(dtype=dtype),
     "pendulums": lambda dtype: Pendulums(dtype=dtype),
     "patches": Patches,
+    "attending": Attending,
     "mlp": small_mlp,
 }
 """Makers by name."""
 
 
 def problems_for(model: WorldModel, batch: int = 3, steps: int = 6, bound: float = 0.5, seed: int = 0) -> ModelProblems:
-    """Random starts and goals; actions within [-bound, bound]."""
+    """Random starts and goals; actions within [-bound, bound]. A model that takes shorter windows knows one state."""
     generator = torch.Generator().manual_seed(seed)
     start, goal = torch.randn(2, batch, *model.state_shape, generator=generator, dtype=torch.float64).to(model.dtype)
     high = torch.full((model.action_dim,), bound, dtype=model.dtype)
-    return ModelProblems(Context.at(model, start), goal, steps, -high, high, SquaredDistance())
+    context = History(takes_shorter_windows(model)).context(model, start.unsqueeze(1))
+    return ModelProblems(context, goal, steps, -high, high, SquaredDistance())
 
 
 def take(problems: ModelProblems, rows: list[int]) -> ModelProblems:

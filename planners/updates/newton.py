@@ -16,7 +16,7 @@ from planners.objectives import blocks
 from planners.search.search_run import Rows, Run
 from planners.settings import Number
 from planners.updates.refiner import Refiner
-from world_models.base import QuadraticCost, WorldModel, rollout, step_vjp, windows
+from world_models.base import QuadraticCost, WorldModel, rollout, step_vjp
 from world_models.errors import require
 
 MAX_FEATURES = 64
@@ -59,19 +59,19 @@ def _jacobian_block(
     actions: Float[Tensor, "batch time action"],
     states: Float[Tensor, "batch time *state"],
 ) -> Float[Tensor, "batch features time action"]:
-    batch, time, h = problems.batch, problems.steps, model.history
-    seen = windows(torch.cat([problems.context.states, states[:, :-1]], 1), h).flatten(0, 1).contiguous()
-    taken = windows(torch.cat([problems.context.actions, actions], 1), h).flatten(0, 1).contiguous()
-    predicted, vjp = step_vjp(model, seen, taken)
-    features = predicted[0].numel()
-    to_states = predicted.new_empty(batch, time, features, h, features)
-    to_actions = predicted.new_empty(batch, time, features, h, actions.shape[2])
-    for feature in range(features):
-        cotangent = predicted.new_zeros(len(predicted), features)
-        cotangent[:, feature] = 1
-        gradients = vjp(cotangent.view_as(predicted))
-        to_states[:, :, feature] = gradients[0].reshape(batch, time, h, features)
-        to_actions[:, :, feature] = gradients[1].reshape(batch, time, h, actions.shape[2])
+    batch, time, h, features = problems.batch, problems.steps, model.history, problems.goal[0].numel()
+    # Zero where a window is shorter than h: its last states are those of the last slots.
+    to_states = actions.new_zeros(batch, time, features, h, features)
+    to_actions = actions.new_zeros(batch, time, features, h, actions.shape[2])
+    for part in problems.context.along(model, states[:, :-1], actions):
+        seen, taken = (each.flatten(0, 1).contiguous() for each in (part.states, part.actions))
+        predicted, vjp = step_vjp(model, seen, taken)
+        for feature in range(features):
+            cotangent = predicted.new_zeros(len(predicted), features)
+            cotangent[:, feature] = 1
+            for whole, gradient in zip((to_states, to_actions), vjp(cotangent.view_as(predicted)), strict=True):
+                shape = *part.actions.shape[:3], whole.shape[-1]
+                whole[:, part.times, feature, h - part.seen :] = gradient.reshape(shape)
     return _chained(to_states, to_actions)
 
 

@@ -111,6 +111,40 @@ class Adam:
         return self._steps
 
 
+class AdamW:
+    """AdamW (Loshchilov and Hutter 2019) with torch.optim.AdamW's betas: Adam, after a decay apart from the gradient."""
+
+    def __init__(self, like: Float[Tensor, "batch *rest"], lr: Number, weight_decay: Number) -> None:
+        self._adam = Adam(like, lr)
+        self._kept = per_row(1 - lr * weight_decay, like)
+
+    def update(
+        self, variable: Float[Tensor, "batch *rest"], gradient: Float[Tensor, "rows *rest"], rows: Rows | None = None
+    ) -> None:
+        """Update in place: variable *= 1 - lr * weight_decay, then as Adam does."""
+        if rows is None:
+            variable.mul_(self._kept)
+        else:
+            device_rows = rows.to(variable.device)
+            variable[device_rows] *= self._kept[device_rows] if isinstance(self._kept, Tensor) else self._kept
+        self._adam.update(variable, gradient, rows)
+
+    def reset(self, rows: Rows | None = None) -> None:
+        """Reset the moments of all rows, or of some."""
+        self._adam.reset(rows)
+
+    def keep(self, rows: Rows) -> None:
+        """Keep only these rows."""
+        self._adam.keep(rows)
+        if isinstance(self._kept, Tensor):
+            self._kept = self._kept[rows.to(self._kept.device)]
+
+    def join(self, others: AdamW) -> None:
+        """Append the rows of `others`."""
+        self._adam.join(others._adam)
+        self._kept = _concat_rates(self._kept, others._kept)
+
+
 def _take_step(
     variable: Float[Tensor, "rows *rest"],
     first: Float[Tensor, "rows *rest"],

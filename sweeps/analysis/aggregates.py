@@ -27,10 +27,10 @@ TAUS = np.linspace(0.0, 1.0, 101)
 """Shares of the way to the goal at which profiles are evaluated."""
 
 CAPTION = (
-    "over the settings (task, model, horizon) that all planners have, weighted equally; progress: share of the way to goal, "
-    "interquartile mean over all problems; brackets: 95 % intervals, of success by Price and Bonett's formula, of progress by "
-    "resampling each setting; nearer: mean probability "
-    "to end nearer to the goal than the first planner; settings: on how many its success is better, worse or unclear."
+    "over the settings (task, model, horizon) that all planners have and that a simulator judges, weighted equally; "
+    "progress: share of the way to goal, interquartile mean over all problems; brackets: 95 % intervals, of success by Price "
+    "and Bonett's formula, of progress by resampling each setting; nearer: mean probability to end nearer to the goal than the "
+    "first planner; settings: on how many its success is better, worse or unclear."
 )
 
 
@@ -55,7 +55,11 @@ class Overall:
 
 
 def overall(rows: Sequence[MeasuredPoint]) -> list[Overall]:
-    """One record per planner; empty with fewer than two settings, where the main table says it all."""
+    """One record per planner; empty with fewer than two settings, where the main table says it all.
+
+    Tasks without a simulator are left out: a success that the model alone has judged is not averaged with a simulator's.
+    """
+    rows = [row for row in rows if not row.judged_in_model]
     by_planner: dict[str, dict[Condition, MeasuredPoint]] = {}
     for row in rows:
         if row.success.trials and not np.isnan(row.cells.done.progress).all():

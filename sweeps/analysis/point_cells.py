@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -102,9 +102,10 @@ def by_point(grid: Grid, table: pa.Table) -> tuple[Int64[np.ndarray, " cells"], 
 
 
 Condition = tuple[str, str, int]
-"""Task, world model and horizon, which planners must share to be compared."""
+"""Task, world model and horizon."""
 
 
-def condition_of(entry: Entry) -> Condition:
-    """The condition of a point."""
-    return entry.task, entry.point.model, entry.point.horizon
+def problems_of(entry: Entry) -> tuple[Hashable, ...]:
+    """The problems of a point and how they are judged, which planners must share to be compared seed by seed."""
+    point = entry.point
+    return entry.task, point.task, point.model, point.horizon, point.problems, point.success

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,10 +12,10 @@ from jaxtyping import Float64
 
 from sweeps.analysis.comparison import Comparison, adjust, compare_cells
 from sweeps.analysis.intervals import Rate
-from sweeps.analysis.point_cells import COLUMNS, Condition, PointCells, cells_of, condition_of, records_of
+from sweeps.analysis.point_cells import COLUMNS, Condition, PointCells, cells_of, problems_of, records_of
 from sweeps.config.grid import Entry, Grid
 
-__all__ = ["COLUMNS", "MeasuredPoint", "Row", "records_of", "rows_of", "summarise"]
+__all__ = ["COLUMNS", "MeasuredPoint", "Row", "judge_of", "records_of", "rows_of", "summarise"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,6 +35,8 @@ class MeasuredPoint:
     cells: PointCells
     versus: Comparison | None = None
     """Compared with the reference planner on the same problems; None for the reference itself."""
+    judged_in_model: bool = False
+    """Whether success and distance are what the world model predicts, for lack of a simulator."""
     mixed: tuple[str, ...] = ()
     """Differences in how its cells were computed, in words (`sweeps.analysis.mixtures`)."""
 
@@ -101,6 +103,14 @@ class Row(MeasuredPoint):
     """Cells that the ledger lacks."""
 
 
+def judge_of(rows: Iterable[MeasuredPoint]) -> str:
+    """The judge of some rows' plans, in words."""
+    in_model = {row.judged_in_model for row in rows}
+    if in_model == {True}:
+        return "world model (no simulator)"
+    return "simulator, or in the model where there is none" if True in in_model else "simulator"
+
+
 def summarise(grid: Grid, table: pa.Table) -> list[Row]:
     """A row per point, in the grid's order, from a ledger table with `COLUMNS`; other sweeps' cells are left out.
 
@@ -115,8 +125,8 @@ def rows_of(grid: Grid, cells: Mapping[str, PointCells], reference: str | None =
     Where a task and horizon lack the reference, nothing is compared.
     """
     candidates = [entry for entry in grid.entries if reference in (None, entry.planner)]
-    references = {condition_of(entry): entry for entry in reversed(candidates)}
-    rows = [_row(entry, references.get(condition_of(entry), entry), cells, len(grid.seeds)) for entry in grid.entries]
+    references = {problems_of(entry): entry for entry in reversed(candidates)}
+    rows = [_row(entry, references.get(problems_of(entry), entry), cells, len(grid.seeds)) for entry in grid.entries]
     fair = iter(adjust([row.versus for row in rows if row.versus is not None]))
     return [row if row.versus is None else replace(row, versus=next(fair)) for row in rows]
 
@@ -132,6 +142,7 @@ def _row(entry: Entry, reference: Entry, cells: Mapping[str, PointCells], seeds:
         unit=entry.unit,
         cells=recorded,
         versus=None if reference is entry else compare_cells(recorded, cells[reference.point.point_id]),
+        judged_in_model=entry.judged_in_model,
         entry=entry,
         reference=None if reference is entry else reference.planner,
         missing=seeds - len(recorded),

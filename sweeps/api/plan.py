@@ -26,8 +26,8 @@ def plan(*words: str, conf: str | PathLike[str] | None = None, **keys: object) -
 
     >>> import grasp_orchestrator as grasp
     >>> planned = grasp.plan("artifacts.video=false", task="wall", planner="gd", horizons=[10], seeds=[3])
-    >>> planned
-    wall with gd, horizon 10, seed 3: success, 0.0932 px from the goal
+    >>> planned.success, f"{planned.distance:.1f} {planned.unit} from the goal"
+    (True, '0.1 px from the goal')
     """
     return Planned(plan_cell(read_plan(override_words(words, keys), None if conf is None else Path(conf))))
 
@@ -45,7 +45,7 @@ class Planned:
 
     @property
     def success(self) -> bool:
-        """Whether the final state in the simulator passes the task's test."""
+        """Whether the final state in the simulator passes the task's test; where there is none, that in the model."""
         return self.result.success
 
     @property
@@ -99,7 +99,8 @@ class Planned:
         if self.error is not None:
             return f"{words}: planning failed: {self.error}"
         assert self.distance is not None
-        return f"{words}: {'success' if self.success else 'no success'}, {self.distance:.3g} {self.unit} from the goal"
+        where = "" if self.result.judged is None else " in the model"
+        return f"{words}: {'success' if self.success else 'no success'}{where}, {self.distance:.3g} {self.unit} from the goal"
 
     def _repr_png_(self) -> bytes | None:
         """Picture of the plan's end, for notebooks that show no HTML."""

@@ -114,7 +114,18 @@ def _entry_fault(entry: Entry) -> str | None:
 
 def _values(entry: Entry) -> Iterator[Scalar]:
     point = entry.point
-    yield from (entry.task, entry.planner, entry.unit, point.model, point.model_digest, point.mode, point.goal_cost)
+    yield from (
+        entry.task,
+        entry.planner,
+        entry.unit,
+        point.model,
+        point.model_digest,
+        point.mode,
+        point.history,
+        point.success,
+        point.protocol,
+        point.goal_cost,
+    )
     yield point.disagreement
     for named in (point.task, point.planner):
         yield named.name

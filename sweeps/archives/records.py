@@ -18,7 +18,7 @@ from orchestrator.core.cell import cell_id_of
 from orchestrator.evaluation.curves import COST_SAMPLES, MOST_DISTANCES
 from orchestrator.ledger.identity import POINT_COLUMNS, point_of
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.records import LISTS, SCHEMA, STATUSES
+from orchestrator.ledger.records import IN_MODEL, LISTS, SCHEMA, STATUSES
 from sweeps.archives.members import refused
 from sweeps.config.grid import Grid
 
@@ -29,7 +29,7 @@ _TEXTS = [field.name for field in SCHEMA if pa.types.is_string(field.type)]
 _NUMBERS = [field.name for field in SCHEMA if pa.types.is_floating(field.type)]
 _LEAST = {
     **dict.fromkeys(("distance", "start_distance", "model_distance", "plan_seconds", "batch_seconds", "worker_seconds"), 0),
-    **dict.fromkeys(("disagreement", "seed", "noise_seed", "evaluations", "steps_to_success"), 0),
+    **dict.fromkeys(("disagreement", "seed", "noise_seed", "evaluations", "steps_to_success", "first_success"), 0),
     **dict.fromkeys(("horizon", "batch_size", "attempts", "threads"), 1),
     **dict.fromkeys(("algorithm_version", "task_version", "loader_version"), 1),
 }
@@ -125,8 +125,9 @@ def _number_faults(table: pa.Table) -> Iterator[str]:
         found = pc.min(table[name]).as_py()
         if found is not None and found < least:
             yield f"the {name} of a record is {found:g}"
-    if pc.any(pc.greater(table["steps_to_success"], table["horizon"])).as_py():
-        yield "a record has more steps to success than steps"
+    for name in ("steps_to_success", "first_success"):
+        if pc.any(pc.greater(table[name], table["horizon"])).as_py():
+            yield "a record has more steps to success than steps"
     times = pc.min_max(pc.year(table["finished_at"])).as_py()
     if table.num_rows and not _YEARS[0] <= times["min"] <= times["max"] <= _YEARS[1]:
         yield f"a record was finished in the year {times['min']} or {times['max']}"
@@ -148,6 +149,9 @@ def _list_faults(table: pa.Table) -> Iterator[str]:
 
 
 def _status_faults(table: pa.Table) -> Iterator[str]:
+    judges = set(pc.unique(table["judged"]).to_pylist()) - {None, IN_MODEL}
+    if judges:
+        yield f"a record is judged by {min(judges)[:40]!r}"
     unknown = set(pc.unique(table["status"]).to_pylist()) - set(STATUSES)
     if unknown:
         yield f"the status of a record is {min(unknown)[:40]!r}"
@@ -156,6 +160,8 @@ def _status_faults(table: pa.Table) -> Iterator[str]:
         yield "a failed record has success"
     if pc.any(pc.and_(pc.invert(failed), pc.is_valid(table["error"]))).as_py():
         yield "a record has an error and did not fail"
+    if pc.any(pc.greater(table["first_success"], table["steps_to_success"])).as_py():
+        yield "the first success of a record comes after its last begins"
     if pc.any(pc.xor(table["success"], pc.is_valid(table["steps_to_success"]))).as_py():
         yield "the steps to success of a record do not fit its success"
 

@@ -84,7 +84,7 @@ def _overview() -> str:
         "usage: grasp COMMAND [options] [key=value ...]",
         "",
     ]
-    lines += [f"  {name:8} {verb.summary}" for name, verb in VERBS.items()]
+    lines += [f"  {name:9} {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "grasp COMMAND --help explains a command with examples. A first sweep: grasp sweep sweep=smoke", ""]
     lines += [EXIT_CODES, ""]
     return "\n".join(lines)

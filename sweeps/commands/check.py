@@ -13,9 +13,9 @@ Reads every file of an output folder, compares every part of its ledger with its
 command reads them; a sweep that is run again then plans their cells once more.
 
 With a target, or the name of an installed plug-in, runs the suite of what it is instead: a task, a world model, a goal cost, a
-planner or a reader of datasets, and says which promises hold. Other words are its settings, but for horizon=20 (of a task's
-problems), observation=4 (features that a state model observes), path=FILE (a small dataset to read) and kind=task (where it
-cannot be told).
+planner, a reader of datasets or an adapter of checkpoints, and says which promises hold. Other words are its settings, but for
+horizon=20 (of a task's problems), observation=4 (features that a state model observes), path=FILE (a small dataset or a
+checkpoint to read) and kind=task (where it cannot be told; kind=adapter always says so).
 
 examples
   grasp check
@@ -24,6 +24,7 @@ examples
   grasp check my_pkg.tasks:Glide horizon=40
   grasp check ./my_planner.py:Climbing samples=50
   grasp check ./my_data.py:Mine path=rows.bin
+  grasp check ./my_adapter.py:Mine kind=adapter path=weights.pt task=wall
 """
 
 

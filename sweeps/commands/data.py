@@ -20,6 +20,9 @@ split PATH out=FILE.json writes which episodes are for training and which for va
 convert PATH out=FOLDER writes it in our own form, which is read fastest. After a stop the same command goes on; at the end
 every episode is read back and compared. columns=[action,pixels] takes some columns only.
 
+task PATH conf=FOLDER writes a task without a simulator for it, and a world model that learns it: plans are then judged by what
+the model predicts. name=NAME, observation=[COLUMNS] and action=COLUMN where the dataset leaves a choice.
+
 The kind is found by the content; kind=NAME names it, or a plug-in that reads it. PATH may be an address such as
 s3://bucket/folder for our own form and Parquet. docs/data.md lists the kinds.
 
@@ -30,13 +33,14 @@ examples
   grasp data view pusht_expert.h5 episode=3 out=outputs/view
   grasp data split pusht_expert.h5 validation=0.2 out=outputs/split.json
   grasp data convert pusht_expert.h5 out=pusht
+  grasp data task arm.h5 conf=my_conf
   grasp data inspect logs --plugin ./logs.py:Logs kind=./logs.py:Logs
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `grasp data`."""
-    parser.add_argument("verb", metavar="inspect|stats|view|split|convert", help="what to do with it")
+    parser.add_argument("verb", metavar="inspect|stats|view|split|convert|task", help="what to do with it")
     parser.add_argument("path", metavar="PATH", help="a file, a folder or an address")
     parser.add_argument("words", nargs="*", metavar="key=value", help="kind=NAME, and the verb's own, such as out=FOLDER")
     parser.add_argument("--frames", action="store_true", help="inspect: unpack every picture, not only those of some episodes")

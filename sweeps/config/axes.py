@@ -1,4 +1,4 @@
-"""The axes of a grid, parsed from a config: modes, goal costs, disagreements, noise seeds, seeds.
+"""The axes of a grid, parsed from a config: modes, histories, goal costs, disagreements, noise seeds, seeds.
 
 Every function raises a UserError that names the invalid value.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import cast
 
-from orchestrator.core.cell import replan_every
+from orchestrator.core.modes import ExecutionMode
+from orchestrator.core.success import FINAL, SuccessRule
 from planners.settings import LARGEST_NUMBER
 from world_models.errors import UserError, brief, require
+from world_models.history import History
 from world_models.tasks.base import LONGEST_HORIZON
 
 MAX_SEED = 2**63 - 1
@@ -38,8 +40,22 @@ def modes_of(raw: object) -> tuple[str, ...]:
     modes = [str(mode) for mode in as_list(raw)]
     require(bool(modes), "the grid is empty: it has no execution mode; give at least one, e.g. mode=[open_loop,mpc:10].")
     for mode in modes:
-        replan_every(mode)
+        ExecutionMode.of(mode)
     return tuple(cast("list[str]", unique("mode", list(modes))))
+
+
+def histories_of(raw: object) -> tuple[str | None, ...]:
+    """History modes, from a single one or a list; null is that of the model's card."""
+    histories = [None if history is None else str(History.of(str(history))) for history in as_list(raw)]
+    return tuple(cast("list[str | None]", unique("history", list(histories)))) or (None,)
+
+
+def successes_of(raw: object) -> tuple[str, ...]:
+    """Success rules, from a single one or a list."""
+    rules = [str(rule) for rule in as_list(raw)] or [FINAL]
+    for rule in rules:
+        SuccessRule.of(rule)
+    return tuple(cast("list[str]", unique("success rule", list(rules))))
 
 
 def goal_costs_of(raw: object) -> tuple[str | None, ...]:

@@ -37,7 +37,7 @@ from world_models.errors import UnknownNameError, UserError, require
 
 C = TypeVar("C", bound=Config)
 
-_MAY_BE_NULL = ("space",)
+_MAY_BE_NULL = ("protocol", "space")
 """Groups of which a config need not choose a file."""
 
 
@@ -74,6 +74,17 @@ class Composed(Generic[C]):
     def sources(self) -> Sources:
         """The source of each value. The files are read for it once more, which composing alone does not need."""
         return Sources() if self.origin is None else self.origin.sources(self.values.get("planners"))
+
+    def changed(self, section: str) -> dict[str, list[str]]:
+        """Changes of a section's entries by the command line, by entry, as `key=value` without its place."""
+        found: dict[str, list[str]] = {}
+        for each in () if self.origin is None else self.origin.changes:
+            head, _, rest = each.key.partition(".")
+            label, _, key = rest.partition(".")
+            if head == section and key:
+                value = each.value if isinstance(each.value, str) else override_text(each.value)
+                found.setdefault(label, []).append(f"{key}={value}")
+        return found
 
     @cached_property
     def masked(self) -> dict[str, object]:
@@ -189,10 +200,10 @@ def _check_chosen(values: Mapping[str, Any], changes: Sequence[Assignment], kind
         if each.removed or not isinstance(entries, Mapping):
             continue
         chosen = [name for name, entry in entries.items() if _is_chosen(entry)]
+        which = f"only {', '.join(chosen)}" if chosen else "none"
         require(
             label in chosen,
-            f"{mask_token(each.word)!r} changes {group} {label!r}, but only {', '.join(chosen)} is chosen: "
-            f"add it with {group}=.",
+            f"{mask_token(each.word)!r} changes {group} {label!r}, but {which} is chosen: add it with {group}=.",
         )
 
 
@@ -249,8 +260,8 @@ def _has_rules(entry: Any) -> bool:
 
 
 def _is_chosen(entry: Any) -> bool:
-    """Whether an entry is a task or planner, and not only changes to one that is not chosen."""
-    return isinstance(entry, Mapping) and bool(entry.get("name") or entry.get("target"))
+    """Whether an entry is a task, planner or protocol, and not only changes to one that is not chosen."""
+    return isinstance(entry, Mapping) and any(entry.get(key) for key in ("name", "target", "mode"))
 
 
 def _with_tuned(planners: object, ruled: Collection[str], folders: Sequence[Path]) -> object:

@@ -12,8 +12,9 @@ import yaml
 from orchestrator.core.cell import Scalar
 from orchestrator.core.messages import mask_values, texts_in, visible
 from sweeps.config.compose import Composed
-from sweeps.config.grid import PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.grid import SweepSpec, spec_of
 from sweeps.config.schema.configs import GridConfig
+from sweeps.config.schema.entries import PlannerEntry, TaskEntry
 from sweeps.config.sources import Sources
 
 COLUMN = 56
@@ -39,8 +40,8 @@ def _lines(value: Mapping[str, object], sources: Sources, prefix: str) -> Iterat
         if isinstance(item, Mapping) and item:
             yield f"{indent}{name}:"
             yield from _lines(item, sources, f"{key}.")
-        elif key.startswith("planners.") and name == "overrides" and item:
-            yield _with_source(f"{indent}{name}: [...]", f"{len(item)} rules, see below")  # pyright: ignore[reportArgumentType]
+        elif key.startswith("planners.") and name == "overrides" and isinstance(item, list) and item:
+            yield _with_source(f"{indent}{name}: [...]", f"{len(item)} rules, see below")
         else:
             yield _with_source(f"{indent}{name}: {_flow(item)}", sources.of(key))
 
@@ -48,7 +49,7 @@ def _lines(value: Mapping[str, object], sources: Sources, prefix: str) -> Iterat
 def _effective(spec: SweepSpec, sources: Sources) -> Iterator[str]:
     for planner in spec.planners:
         for task in spec.tasks:
-            for horizon in task.horizons:
+            for horizon in spec.plan_lengths(task):
                 yield ""
                 yield f"# {planner.label} on {task.label} at horizon {horizon} (all other settings: the planner's defaults)"
                 for name, (value, source) in settings_with_sources(planner, task, horizon, sources).items():

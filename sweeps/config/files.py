@@ -12,7 +12,7 @@ from world_models.files.yaml_reading import load_yaml
 CONF = Path(__file__).parent.parent / "conf"
 """The configs that ship with the package."""
 
-SECTIONS = {"planner": "planners", "task": "tasks"}
+SECTIONS = {"planner": "planners", "protocol": "protocols", "task": "tasks"}
 """Groups whose files must say in a header where their values go, with the section that they go to."""
 
 

@@ -3,85 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from orchestrator.core.cell import OPEN_LOOP, Cell, Named, Point, Scalar
+from orchestrator.core.cell import Cell, Named, Point, Scalar
 from orchestrator.core.messages import visible
+from orchestrator.core.modes import OPEN_LOOP, ExecutionMode
 from orchestrator.core.plugin_code import Code
 from orchestrator.core.portion import Portion, merged
+from orchestrator.core.success import FINAL
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.redo import Redo
 from sweeps.config.axes import MOST_CELLS, MOST_POINTS
 from sweeps.config.compose import Composed
 from sweeps.config.files import groups
 from sweeps.config.plugin_names import admitted, name_or_target
-from sweeps.config.schema.configs import GridConfig
+from sweeps.config.schema.configs import GridConfig, SweepConfig
+from sweeps.config.schema.entries import PlannerEntry, Rule, TaskEntry
+from sweeps.config.schema.protocols import ProtocolEntry, protocol_entries
 from sweeps.config.schema.sections import PlannerConfig, TaskConfig
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import file_name
+from world_models.history import REPEAT
 from world_models.plugins import Kind
 
 E = TypeVar("E", TaskConfig, PlannerConfig)
 
-
-@dataclass(frozen=True)
-class TaskEntry:
-    """A task of the grid, with the world models and horizons it is planned with."""
-
-    label: str
-    """Name in tables: the config's name, e.g. `wall_deep`."""
-    task: Named
-    models: tuple[str, ...]
-    horizons: tuple[int, ...]
-    """Environment steps."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Settings for the points that it matches; None matches everything."""
-
-    settings: tuple[tuple[str, Scalar], ...]
-    task: str | None = None
-    """A task's name or label."""
-    horizon: int | None = None
-    file: str | None = None
-    """The task's label only, i.e. its file's name: other files of the task may differ in world model and kind of problem."""
-    source: str | None = None
-    """The tuned file that the rule comes from; None for a rule of the planner's own file."""
-
-    def matches(self, entry: TaskEntry, horizon: int) -> bool:
-        """Whether the rule applies to this task and horizon."""
-        same_task = self.task in (None, entry.label, entry.task.name) and self.file in (None, entry.label)
-        return same_task and self.horizon in (None, horizon)
-
-
-@dataclass(frozen=True)
-class PlannerEntry:
-    """A planner of the grid. Later settings win: its own, then matching rules in order, then the forced ones."""
-
-    label: str
-    planner: Named
-    rules: tuple[Rule, ...] = ()
-    forced: tuple[tuple[str, Scalar], ...] = ()
-    """Settings from the command line."""
-
-    def at(self, entry: TaskEntry, horizon: int) -> Named:
-        """The planner with the settings for a task and horizon; defaults are not filled in."""
-        settings = self.planner.as_dict()
-        for rule in self.rules:
-            if rule.matches(entry, horizon):
-                settings.update(rule.settings)
-        return Named.of(self.planner.name, settings | dict(self.forced))
-
-    def untuned(self) -> PlannerEntry:
-        """The planner without the rules of its tuned files."""
-        return replace(self, rules=tuple(rule for rule in self.rules if rule.source is None))
+FLOOR = "random_actions"
+"""The planner that every sweep under a protocol has, too."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +52,8 @@ class Entry:
     """Number of classes of the task's actions; None if they are a box."""
     trained_on: int = 0
     """Number of the recorded problems' episodes that the world model was trained on."""
+    judged_in_model: bool = False
+    """Whether the task has no simulator, so that success and distance are what the world model predicts."""
 
 
 @dataclass(frozen=True)
@@ -123,21 +80,36 @@ class Lookups:
     """Number of classes of a task's actions; None if they are a box."""
     trained_on: Callable[[str, RecordedProblems], int] = lambda model, problems: 0
     """Number of episodes of recorded problems that a model was trained on."""
+    judged_in_model: Callable[[Named], bool] = lambda task: False
+    """Whether a task has no simulator."""
+    history: Callable[[str, str | None], str] = lambda model, asked: asked or REPEAT
+    """The history mode of a model for one that is asked for; None: its card's."""
 
 
 @dataclass(frozen=True)
 class PlanningVariant:
-    """How the grid's points are planned and executed, whatever the planner."""
+    """How the grid's points are posed, planned, executed and judged, whatever the planner."""
 
+    protocol: ProtocolEntry | None
     mode: str
+    history: str | None
+    success: str
     goal_cost: str | None
     disagreement: float
     noise_seed: int | None
 
+    @property
+    def horizon(self) -> int:
+        """Environment steps that the protocol executes."""
+        assert self.protocol is not None
+        return self.protocol.budget
+
 
 def point_words(point: Point) -> list[str]:
-    """Words that follow the planner in tables where the point's mode, goal cost, disagreement or noise is not the default."""
-    words = [] if point.mode == OPEN_LOOP else [point.mode]
+    """Words that follow the planner in tables: the protocol, or else the mode, history and success rule where they are not
+    the default, and so for goal cost, disagreement and noise."""
+    fixed = [(point.mode, OPEN_LOOP), (point.history, REPEAT), (point.success, FINAL)]
+    words = [point.protocol] if point.protocol else [value for value, default in fixed if value != default]
     words += [] if point.goal_cost is None else [point.goal_cost]
     words += [] if point.disagreement == 0.0 else [f"disagreement {point.disagreement:g}"]
     return words + ([] if point.noise_seed is None else [f"noise {point.noise_seed}"])
@@ -145,7 +117,9 @@ def point_words(point: Point) -> list[str]:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """A sweep: tasks (with models and horizons) x modes x goal costs x disagreements x noise seeds x planners x seeds."""
+    """A sweep, each combination of one value of each axis: tasks (with models and horizons), modes, histories, success rules,
+    goal costs, disagreements, noise seeds, planners and seeds. Protocols take the place of horizons, modes, histories and
+    success rules."""
 
     name: str
     tasks: tuple[TaskEntry, ...]
@@ -160,36 +134,45 @@ class SweepSpec:
     """Seeds of the planners' noise; None is each problem's own seed."""
     problems: RecordedProblems | None = None
     """The dataset whose rows are the problems; None: each task draws its own."""
+    histories: tuple[str | None, ...] = (None,)
+    """History modes; None is that of the model's card."""
+    successes: tuple[str, ...] = (FINAL,)
+    """Success rules."""
+    protocols: tuple[ProtocolEntry, ...] = ()
+    pictures: str | None = None
+    """The dataset's column of pictures, for protocols that show them; None if there is not exactly one."""
 
     def expand(self, lookups: Lookups) -> Grid:
         """The grid's points, task by task.
 
         Raises UserError when two points are the same or there are too many, and whatever `lookups` raises.
         """
-        points = sum(len(task.models) * len(task.horizons) for task in self.tasks) * len(self.planners)
-        points *= len(self.modes) * len(self.goal_costs) * len(self.disagreements) * len(self.noise_seeds)
+        variants = self._variants()
+        points = sum(len(task.models) * (1 if self.protocols else len(task.horizons)) for task in self.tasks)
+        points *= len(self.planners) * len(variants)
         cells = points * len(self.seeds)
         fault = f"the grid has {points} points and {cells} cells"
         require(points <= MOST_POINTS and cells <= MOST_CELLS, f"{fault}: give at most {MOST_POINTS} and {MOST_CELLS}.")
         models = {
             model: (lookups.model_digest(model), lookups.loader_version(model)) for task in self.tasks for model in task.models
         }
-        tasks = {
-            task.label: (lookups.distance_unit(task.task), lookups.task_version(task.task), lookups.classes(task.task))
-            for task in self.tasks
-        }
+        facts = cache(partial(_facts, lookups))
         entries: dict[str, Entry] = {}
-        for task, model, horizon, variant, planner in self._combinations():
-            settings = _full_settings(planner, task, horizon, lookups)
+        for task, model, horizon, variant, planner in self._combinations(variants):
+            # Tuned settings are for plans of a length.
+            settings = _full_settings(planner, task, ExecutionMode.of(variant.mode).planned(0, horizon), lookups)
+            named = task.task if variant.protocol is None else variant.protocol.task(task.task)
+            problems = self.problems if variant.protocol is None else variant.protocol.problems(self.problems, self.pictures)
             goal_cost = None if variant.goal_cost == lookups.own_goal_cost(model) else variant.goal_cost
-            (digest, loader_version), (unit, task_version, classes) = models[model], tasks[task.label]
+            (digest, loader_version), (unit, task_version, classes, in_model) = models[model], facts(named)
             point = Point(
-                task=task.task,
+                task=named,
                 model=model,
                 model_digest=digest,
                 planner=settings,
                 horizon=horizon,
                 mode=variant.mode,
+                history=lookups.history(model, variant.history),
                 goal_cost=goal_cost,
                 disagreement=variant.disagreement,
                 algorithm_version=lookups.algorithm_version(settings.name),
@@ -197,11 +180,13 @@ class SweepSpec:
                 loader_version=loader_version,
                 noise_seed=variant.noise_seed,
                 code=lookups.code(task.task.name, settings.name, goal_cost),
-                problems=self.problems,
+                problems=problems,
+                success=variant.success,
+                protocol=None if variant.protocol is None else variant.protocol.label,
             )
             label = " ".join([planner.label, *point_words(point)])
-            leaked = 0 if self.problems is None else lookups.trained_on(model, self.problems)
-            entry = Entry(task.label, label, unit, point, classes, leaked)
+            leaked = 0 if problems is None else lookups.trained_on(model, problems)
+            entry = Entry(task.label, label, unit, point, classes, leaked, in_model)
             other = entries.setdefault(point.point_id, entry)
             if other is not entry:
                 raise UserError(
@@ -210,14 +195,31 @@ class SweepSpec:
                 )
         return Grid(self.name, tuple(entries.values()), self.seeds)
 
-    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, PlanningVariant, PlannerEntry]]:
-        variants = [
-            PlanningVariant(*each) for each in product(self.modes, self.goal_costs, self.disagreements, self.noise_seeds)
-        ]
+    def plan_lengths(self, task: TaskEntry) -> list[int]:
+        """Environment steps of the first plans of a task."""
+        found = [entry.config.length for entry in self.protocols] or task.horizons
+        return list(dict.fromkeys(found))
+
+    def _variants(self) -> list[PlanningVariant]:
+        ways = [(None, *each) for each in product(self.modes, self.histories, self.successes)]
+        if self.protocols:
+            configs = [(entry, entry.config) for entry in self.protocols]
+            ways = [(entry, config.mode, config.history, config.success) for entry, config in configs]
+        costs = [*product(self.goal_costs, self.disagreements, self.noise_seeds)]
+        return [PlanningVariant(*way, *cost) for way in ways for cost in costs]
+
+    def _combinations(
+        self, variants: Sequence[PlanningVariant]
+    ) -> Iterator[tuple[TaskEntry, str, int, PlanningVariant, PlannerEntry]]:
         for task in self.tasks:
             for model in task.models:
-                for horizon, variant, planner in product(task.horizons, variants, self.planners):
-                    yield task, model, horizon, variant, planner
+                for horizon, variant, planner in product((None,) if self.protocols else task.horizons, variants, self.planners):
+                    yield task, model, horizon or variant.horizon, variant, planner
+
+
+def _facts(lookups: Lookups, task: Named) -> tuple[str, int, int | None, bool]:
+    """A task's unit, version and number of classes, and whether it has no simulator."""
+    return lookups.distance_unit(task), lookups.task_version(task), lookups.classes(task), lookups.judged_in_model(task)
 
 
 def _full_settings(planner: PlannerEntry, task: TaskEntry, horizon: int, lookups: Lookups) -> Named:
@@ -249,8 +251,15 @@ class Grid:
         return [cell for portion in self.portions() for cell in portion.cells()]
 
 
-def spec_of(composed: Composed[Any], extra: Path | None = None, problems: RecordedProblems | None = None) -> SweepSpec:
+def spec_of(
+    composed: Composed[Any],
+    extra: Path | None = None,
+    problems: RecordedProblems | None = None,
+    pictures: str | None = None,
+) -> SweepSpec:
     """The sweep that a composed config of a grid describes, with the recorded problems that were found for it.
+
+    `pictures` is their column of pictures, for protocols that show them. A sweep under a protocol also plans at random.
 
     Raises UserError for an empty grid, duplicate values, and unknown names.
     """
@@ -260,6 +269,10 @@ def spec_of(composed: Composed[Any], extra: Path | None = None, problems: Record
     planners = _selected("planner", config.planners, known["planner"])
     models = tuple(admitted(Kind.WORLD_MODEL, model, extra) for model in config.world_models)
     goal_costs = tuple(cost and admitted(Kind.GOAL_COST, cost, extra) for cost in config.goal_costs)
+    protocols = protocol_entries(config.chosen_protocols, composed.changed("protocols"))
+    _check_free(config, protocols)
+    if protocols and isinstance(config, SweepConfig) and FLOOR not in planners:
+        planners = {**planners, FLOOR: PlannerConfig(name=FLOOR)}
     require(config.name is not None, "the sweep has no name: give one with name=NAME.")
     return SweepSpec(
         str(config.name),
@@ -271,7 +284,21 @@ def spec_of(composed: Composed[Any], extra: Path | None = None, problems: Record
         config.disagreement,
         config.noise_seeds,
         problems,
+        config.history,
+        config.success,
+        protocols,
+        pictures,
     )
+
+
+def _check_free(config: GridConfig, protocols: Sequence[ProtocolEntry]) -> None:
+    """Raise UserError for a key whose value a protocol gives."""
+    given = {"mode": config.mode != (OPEN_LOOP,), "horizons": config.horizons is not None}
+    given |= {"history": config.history != (None,), "success": config.success != (FINAL,)}
+    for key in (key for key, is_given in given.items() if is_given and protocols):
+        name = protocols[0].name
+        theirs = {"horizons": "budget"}.get(key, key)
+        raise UserError(f"{key} has no effect under protocol {name}: give protocols.{name}.{theirs} in its place.")
 
 
 def _selected(kind: str, entries: Mapping[str, E], known: Collection[str]) -> dict[str, E]:

@@ -19,15 +19,18 @@ from planners.identity import algorithm_version
 from sweeps.config.compose import compose, several
 from sweeps.config.grid import Grid, Lookups, spec_of
 from sweeps.config.outputs import Outputs
-from sweeps.config.problems import check_recorded, recorded_problems
+from sweeps.config.problems import check_recorded, pictures_for, recorded_problems
 from sweeps.config.schema.configs import PlanConfig, RunConfig, SweepConfig, TuneConfig
+from sweeps.config.schema.protocols import check_draws
 from sweeps.config.schema.sections import BackendConfig, InlineConfig
 from world_models.checkpoints.formats import loader_version
+from world_models.checkpoints.histories import history_of
 from world_models.checkpoints.store import own_goal_cost, read_card
 from world_models.datasets.problems.leakage import trained_episodes
 from world_models.errors import require
 from world_models.tasks import make_task
 from world_models.tasks.base import classes_of
+from world_models.tasks.recorded.judging import NoSimulator
 
 SHARED = ("backend", "output", "storage", "max_rows", "target_seconds", "even_batches", "grace_seconds", "artifacts")
 """Keys whose values the sweeps of one run must share."""
@@ -54,7 +57,10 @@ SweepJob = Job[SweepConfig] | Job[TuneConfig]
 def read_job(kind: type[C], overrides: Sequence[str], conf: Path | None) -> Job[C]:
     """Compose, expand and check a sweep before anything runs; UserError names what is wrong."""
     composed = compose(kind, overrides, conf)
-    spec = spec_of(composed, conf, recorded_problems(composed.config.problems, conf))
+    protocols = composed.config.chosen_protocols
+    check_draws(protocols, composed.config.problems)
+    problems = recorded_problems(composed.config.problems, conf)
+    spec = spec_of(composed, conf, problems, pictures_for(protocols, problems))
     grid = spec.expand(lookups())
     check_grid(grid)
     return Job(grid, Outputs.of(composed.config), composed.config, composed.text, tuple(texts_in(composed.values)))
@@ -113,8 +119,10 @@ def lookups() -> Lookups:
         algorithm_version=algorithm_version,
         task_version=task_version,
         classes=lambda task: classes_of(make_task(task.name, **task.as_dict())),
+        judged_in_model=lambda task: isinstance(make_task(task.name, **task.as_dict()), NoSimulator),
         loader_version=lambda model: loader_version(card(model)[0]),
         code=code_of,
+        history=lambda model, asked: str(history_of(card(model)[0], asked)),
         trained_on=cache(lambda model, problems: len(trained_episodes(card(model)[0], problems))),
     )
 

@@ -6,8 +6,9 @@ multirun, so that `a,b`, `choice(a,b)` and `range(3)` are lists. Hydra's syntax 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +55,16 @@ def assignments(words: Sequence[str], kind: Any) -> list[Assignment]:
     return [_assignment(word, kind) for word in words]
 
 
-def plain_values(words: Sequence[str]) -> dict[str, object]:
-    """The values of `key=value` words that belong to no config, by their keys. Raises UserError for one that cannot be read."""
+def plain_values(words: Sequence[str], texts: Collection[str] = ()) -> dict[str, object]:
+    """The values of `key=value` words that belong to no config, by their keys; those of `texts` stay as they were typed.
+
+    Raises UserError for one that cannot be read.
+    """
     found: dict[str, object] = {}
     for word in words:
-        key = word.partition("=")[0]
+        key, _, raw = word.partition("=")
         _check_key(word, key, key)
-        found[key] = _value(_parsed(word), key)
+        found[key] = _typed_text(word, raw, optional=True) if key in texts else _value(_parsed(word), key)
     return found
 
 
@@ -176,8 +180,8 @@ def _value(override: Override, key: str) -> object:
     asked = override.value()
     found = []
     try:
-        if isinstance(asked, RangeSweep) and isinstance(numbers := asked.range(), range):
-            require(len(numbers) <= MAX_VALUES, many)  # before Hydra shuffles them
+        if isinstance(asked, RangeSweep):
+            require(_count(asked) <= MAX_VALUES, many)  # before Hydra shuffles them, and before they are gone through
         for item in override.sweep_iterator():
             require(len(found) < MAX_VALUES, many)
             found.append(_plain(item, override, key))
@@ -188,13 +192,25 @@ def _value(override: Override, key: str) -> object:
 
 def _plain(value: object, override: Override, key: str) -> object:
     """The value if it is of plain types all through. Raises UserError for functions within lists and mappings."""
-    word = mask_token(str(override.input_line))
-    given = value is None or isinstance(value, bool | int | float | str | list | dict)
-    require(given, f"{word!r} extends a list, which means nothing here: give the whole list.")
+    if not _is_plain(value):
+        word = mask_token(str(override.input_line))
+        raise UserError(f"{word!r} extends a list, which means nothing here: give the whole list.")
     for item in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
-        require(
-            item is None or isinstance(item, bool | int | float | str | list | dict),
-            f"{word!r} has one of Hydra's functions within a list or mapping: write its values out, such as {key}=[0,1,2].",
-        )
+        if not _is_plain(item):
+            word = mask_token(str(override.input_line))
+            raise UserError(
+                f"{word!r} has one of Hydra's functions within a list or mapping: write its values out, such as {key}=[0,1,2]."
+            )
         _plain(item, override, key)
     return value
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str | list | dict)
+
+
+def _count(numbers: RangeSweep) -> float:
+    """How many numbers a range has, without going through them; 0 for a step of 0, which Hydra refuses."""
+    start, stop, step = (math.nan if each is None else float(each) for each in (numbers.start, numbers.stop, numbers.step))
+    span = (stop - start) / step if step else 0.0
+    return math.inf if math.isnan(span) else max(0.0, span)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from planners import PLANNERS
+from planners import BUILT_IN
+from world_models.adapters.kinds import MODULES
 from world_models.checkpoints.store import zoo_names
 from world_models.datasets.opening import READERS
 from world_models.errors import UserError, require
@@ -14,9 +15,10 @@ from world_models.tasks import TASKS
 
 OURS = {
     Kind.TASK: lambda: TASKS,
-    Kind.PLANNER: lambda: PLANNERS,
+    Kind.PLANNER: lambda: BUILT_IN,
     Kind.WORLD_MODEL: zoo_names,
     Kind.DATASET: lambda: READERS,
+    Kind.ADAPTER: lambda: MODULES,
 }
 """The names of ours by kind."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,18 @@ from orchestrator.core.cell import Named
 from orchestrator.core.messages import mask_uri
 from sweeps.config.grid import Grid
 from sweeps.config.plugin_names import admitted
+from sweeps.config.schema.protocols import ProtocolConfig
 from sweeps.config.schema.sections import DrawConfig, ProblemsConfig
 from world_models.datasets import Episodes, open_dataset
 from world_models.datasets.problems.drawing import RecordedSource
+from world_models.datasets.problems.pictures import only_picture_column, picture_column
 from world_models.datasets.problems.rows import as_csv, read_manifest
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError, require
 from world_models.plugins import Kind
 from world_models.tasks import make_task
 from world_models.tasks.base import pose_of
+from world_models.tasks.recorded.judging import NoSimulator
 
 CHECKED = 1_000
 """Most problems of a task and horizon that are drawn before a sweep begins."""
@@ -64,10 +67,20 @@ def recorded_problems(config: ProblemsConfig, conf: Path | None = None) -> Recor
         history=config.history,
         observation=config.observation,
         action=config.action,
+        pictures=None if config.pictures is None else picture_column(data, config.pictures, "problems.pictures"),
         manifest=manifest,
         manifest_digest=None if manifest is None else read_manifest(manifest, data.lengths).digest,
         trained_on=config.trained_on,
+        calls=config.draw.calls,
+        goal=config.goal,
     )
+
+
+def pictures_for(protocols: Mapping[str, ProtocolConfig], problems: RecordedProblems | None) -> str | None:
+    """The dataset's column of pictures, if one of the protocols shows them and there is exactly one."""
+    if problems is None or not any(each.pictures for each in protocols.values()):
+        return None
+    return only_picture_column(open_dataset(problems.path, problems.kind))
 
 
 @dataclass(frozen=True)
@@ -76,20 +89,28 @@ class RecordedPart:
 
     label: str
     source: RecordedSource
+    protocol: str | None = None
+    """Label of the protocol that draws them."""
+
+    @property
+    def words(self) -> str:
+        """Task and horizon, and the protocol if there is one."""
+        return f"{self.label} H{self.source.horizon}{f' {self.protocol}' if self.protocol else ''}"
 
 
 def recorded_parts(grid: Grid) -> Iterator[RecordedPart]:
     """The tasks and horizons of a grid whose problems are recorded, with their datasets open."""
-    found: dict[tuple[Named, int, RecordedProblems], str] = {}
+    found: dict[tuple[Named, int, RecordedProblems], tuple[str, str | None]] = {}
     for entry in grid.entries:
         if entry.point.problems is not None:
-            found.setdefault((entry.point.task, entry.point.horizon, entry.point.problems), entry.task)
+            names = entry.task, entry.point.protocol
+            found.setdefault((entry.point.task, entry.point.horizon, entry.point.problems), names)
     opened: dict[RecordedProblems, Episodes] = {}
-    for (task, horizon, problems), label in found.items():
+    for (task, horizon, problems), (label, protocol) in found.items():
         made = make_task(task.name, **task.as_dict())
         source = RecordedSource.open(made, problems, horizon, opened.get(problems))
         opened[problems] = source.data
-        yield RecordedPart(label, source)
+        yield RecordedPart(label, source, protocol)
 
 
 def check_recorded(grid: Grid, key: str = "seeds") -> None:
@@ -106,17 +127,24 @@ def check_recorded(grid: Grid, key: str = "seeds") -> None:
 def manifest(part: RecordedPart, seeds: Sequence[int]) -> tuple[str, str]:
     """The name and content of the file that lists the problems of some seeds."""
     rows = ((seed, part.source.problems.at(seed)) for seed in seeds)
-    return f"problems-{part.label}-H{part.source.horizon}.csv", as_csv(rows)
+    # Changes of a protocol, which follow its name, are the same for all parts of a sweep.
+    name = f"-{part.protocol.split(' ')[0]}" if part.protocol else ""
+    return f"problems-{part.label}-H{part.source.horizon}{name}.csv", as_csv(rows)
 
 
 def repeated_words(part: RecordedPart, seeds: Sequence[int]) -> str:
     """How far recorded actions lead the simulator, put into start rows, from the recorded goals; in one sentence."""
     source, chosen = part.source, seeds[:REPLAYED]
+    if isinstance(source.task, NoSimulator):
+        return (
+            f"{part.words}: problems are rows of {source.data.path}; there is no simulator, so plans are "
+            "judged by what the world model predicts"
+        )
     problems = [source.problem(seed) for seed in chosen]
     ends = [source.task.simulate(each.start[None], each.reference_actions[None])[0, -1] for each in problems]
     poses, goals = pose_of(source.task, np.stack(ends)), pose_of(source.task, np.stack([each.goal for each in problems]))
     reached, farthest = int(source.task.reached(poses, goals).sum()), float(source.task.distance(poses, goals).max())
     return (
-        f"{part.label} H{source.horizon}: problems are rows of {source.data.path}; its actions lead the simulator to {reached} "
+        f"{part.words}: problems are rows of {source.data.path}; its actions lead the simulator to {reached} "
         f"of {len(chosen)} recorded goals, and at most {farthest:.3g} {source.task.distance_unit} away from them"
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.core.cell import replan_every
+from orchestrator.core.modes import ExecutionMode
+from orchestrator.core.success import SuccessRule
 from sweeps.config.grid import Entry, Grid
 from world_models.files.reading import Count, read_json
+from world_models.history import History
 from world_models.tasks.base import LONGEST_HORIZON
 
 WHAT = "a sweep saved by this version"
@@ -32,7 +34,9 @@ class SavedSweep:
         for point in (entry.point for entry in self.entries):
             if not 0 < point.horizon <= LONGEST_HORIZON or point.disagreement < 0:
                 raise ValueError(f"horizon {point.horizon} or disagreement {point.disagreement} is out of range")
-            replan_every(point.mode)
+            ExecutionMode.of(point.mode)
+            History.of(point.history)
+            SuccessRule.of(point.success)
             for name, value in point.planner.settings:
                 if isinstance(value, tuple | dict):
                     raise ValueError(f"the planner's setting {name} is not one number or word")

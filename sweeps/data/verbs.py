@@ -17,6 +17,7 @@ from sweeps.console.terminal import emit, say
 from sweeps.data.inspection import as_json, print_inspection
 from sweeps.data.split import write_split
 from sweeps.data.stats import print_statistics, statistics_json
+from sweeps.data.task_files import write_task
 from world_models.datasets import Episodes, open_dataset
 from world_models.datasets.base import named_columns
 from world_models.datasets.conversion import convert
@@ -31,8 +32,11 @@ WORDS = {
     "view": ("episode", "out"),
     "split": ("validation", "seed", "out"),
     "convert": ("out", "columns"),
+    "task": ("name", "conf", "observation", "action"),
 }
 """Words of each verb besides `kind`."""
+TEXTS = ("kind", "out", "name", "conf", "action")
+"""Words whose values are texts, as they are typed."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UnknownNameError("verb of grasp data", arguments.verb, WORDS)
     if stray := names_among(arguments.words):
         raise UserError(f"grasp data {arguments.verb} takes one path, and not {stray[0]!r} as well: give one.")
-    words = plain_values(arguments.words)
+    words = plain_values(arguments.words, TEXTS)
     known = ("kind", *WORDS[arguments.verb])
     for key in words:
         if key not in known:
@@ -52,6 +56,12 @@ def run(arguments: argparse.Namespace) -> int:
     match arguments.verb:
         case "convert":
             return _convert(data, words, console)
+        case "task":
+            action = words.get("action")
+            seen = _listed(words.get("observation"))
+            return write_task(
+                data, words.get("name"), words.get("conf"), seen, None if action is None else str(action), console
+            )
         case "stats":
             return _stats(data, _columns(words), arguments.json, console)
         case "split":
@@ -87,8 +97,11 @@ def _stats(data: Episodes, columns: list[str] | None, json: bool, console: Conso
 
 
 def _columns(words: dict[str, object]) -> list[str] | None:
-    columns = words.get("columns")
-    return None if columns is None else [str(name) for name in (columns if isinstance(columns, list) else [columns])]
+    return _listed(words.get("columns"))
+
+
+def _listed(names: object) -> list[str] | None:
+    return None if names is None else [str(name) for name in (names if isinstance(names, list) else [names])]
 
 
 def _convert(data: Episodes, words: dict[str, object], console: Console) -> int:

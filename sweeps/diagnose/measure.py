@@ -140,7 +140,7 @@ class Subject:
         """The problems at a horizon, in environment steps."""
         bound = torch.ones(self.model.action_dim, dtype=self.model.dtype, device=self.model.device)
         return ModelProblems(
-            context=Context.at(self.model, self.encode(self.starts)),
+            context=self.loaded.history.context(self.model, self.encode(self.starts).unsqueeze(1)),
             goal=self.encode(self._path[:, horizon]),
             steps=horizon // self.task.action_block,
             low=-bound,

@@ -11,10 +11,11 @@ from orchestrator.core.cell import Scalar
 from orchestrator.tracking.tracking_store import TrackingStore
 from planners.diagnostics.gradients import LiftedPhase
 from sweeps.config.compose import compose
-from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.grid import Entry, Grid, SweepSpec, spec_of
 from sweeps.config.jobs import check_grid, lookups
 from sweeps.config.outputs import Outputs
 from sweeps.config.schema.configs import DiagnoseConfig, IteratesConfig
+from sweeps.config.schema.entries import PlannerEntry, TaskEntry
 from sweeps.config.schema.sections import BackendConfig, InlineConfig
 from sweeps.diagnose.measure import Probe
 from sweeps.running.tracking import tracking_store_of

@@ -15,15 +15,19 @@ from rich.table import Table
 from torch import Tensor
 
 from sweeps.config.outputs import outputs_of
+from sweeps.config.plugin_names import admit_for_all
 from sweeps.console.terminal import say, show
 from sweeps.models.train import models
-from world_models.adapters.base import Found, Imported
+from world_models.adapters.base import NOTHING, Found, Given, Imported
 from world_models.adapters.fit_readout import HELD_OUT, STATES, Readout, fit_readout
-from world_models.adapters.kinds import adapter, recognise
+from world_models.adapters.kinds import convert, recognise
+from world_models.adapters.origins import is_same_environment
 from world_models.checkpoints import store as checkpoints
-from world_models.checkpoints.formats import assemble
+from world_models.checkpoints.formats import FORMATS, assemble
+from world_models.checkpoints.histories import history_of, states_seen
 from world_models.errors import UserError, require
 from world_models.files.names import file_name, inside
+from world_models.history import GROW
 from world_models.sensors import Sensors
 from world_models.tasks import COMPLETE, Task, make_task
 from world_models.tasks.base import Visible
@@ -44,10 +48,8 @@ class ImportOptions:
     action_mean: tuple[float, ...] | None = None
     action_std: tuple[float, ...] | None = None
     readout: bool = False
-
-    def any(self) -> bool:
-        """Whether any option was given."""
-        return self != ImportOptions()
+    given: Given = NOTHING
+    """Statements about the file, for `inspect` as well."""
 
 
 def run(arguments: Namespace, console: Console | None = None) -> int:
@@ -56,11 +58,14 @@ def run(arguments: Namespace, console: Console | None = None) -> int:
     command, rest = (
         (arguments.words[0], arguments.words[1:]) if arguments.words[:1] in SUBCOMMANDS else ("list", arguments.words)
     )
+    admit_for_all(arguments.plugin)
+    given = Given(arguments.weights, arguments.trained_on)
     options = ImportOptions(
-        arguments.name, arguments.task, arguments.encoder, arguments.action_mean, arguments.action_std, arguments.readout
+        arguments.name, arguments.task, arguments.encoder, arguments.action_mean, arguments.action_std, arguments.readout, given
     )
     require(
-        command == "import" or not options.any(), f"options are for grasp models import, not for {command}: leave them out."
+        command == "import" or options in (ImportOptions(), ImportOptions(given=given if command == "inspect" else NOTHING)),
+        f"options are for grasp models import, not for {command}: leave them out.",
     )
     if command == "list":
         return models(console, rest)
@@ -72,14 +77,14 @@ def run(arguments: Namespace, console: Console | None = None) -> int:
     if command == "import":
         return import_model(console, Path(paths[0]), options, words)
     require(not words, f"grasp models inspect takes no settings such as {words[0] if words else ''!r}: give only a path.")
-    return inspect(console, Path(paths[0]))
+    return inspect(console, Path(paths[0]), given)
 
 
-def inspect(console: Console, path: Path) -> int:
+def inspect(console: Console, path: Path, given: Given = NOTHING) -> int:
     """Print what a checkpoint is, its sizes, what it needs, and which tasks it fits; UserError if it is not a checkpoint."""
     if (path / "card.json").is_file():
         return _inspect_own(console, path)
-    found = recognise(path)
+    found = recognise(path, given)
     table = Table(title=f"{found.path}: {found.kind}", title_justify="left", pad_edge=False, box=None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column()
@@ -94,7 +99,7 @@ def inspect(console: Console, path: Path) -> int:
         problem, block = misfit(found, make_task(name))
         fits.add_row(name, "yes" if problem is None else "no", f"action_block={block}" if problem is None else problem)
     show(console, fits)
-    for note in filter(None, found.notes):
+    for note in filter(None, (_asked(found), *found.notes)):
         say(console, f"note: {note}")
     return 0
 
@@ -108,9 +113,9 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
     folder = inside(outputs.models, name)
     require(not folder.exists(), f"{folder} exists: choose another --name, or delete it first.")
     require(not (path / "card.json").is_file(), f"{path} is already in this package's format: use it with world_model={path}.")
-    found = recognise(path)
+    found = recognise(path, options.given)
     task = _task(found, options.task, settings)
-    imported = adapter(found.kind).convert(found, task, options.encoder)
+    imported = convert(found, task, options.encoder)
     tensors = _with_action_units(imported, task, options)
     card = _card(found, imported, task)
     parts = assemble({"format": imported.format, "model": imported.config, **card}, dict(tensors))
@@ -141,15 +146,23 @@ def misfit(found: Found, task: Task) -> tuple[str | None, int]:
     block = found.action_block or max(found.action_size // task.action_dim, 1)
     if found.action_size != task.action_dim * block:
         return f"actions of {task.action_dim} numbers do not make up {found.action_size}", block
-    if trained.replace("_", "") != task.name.replace("_", ""):
+    if not is_same_environment(trained, task.name):
         return f"it was trained on {trained}", block
-    if found.observation_dim is not None and found.observation_dim != task.observation_dim:
+    if found.pads_observations and found.observation_dim is not None and found.observation_dim < task.observation_dim:
+        return f"observations of {task.observation_dim} features, at most {found.observation_dim}", block
+    if found.observation_dim is not None and found.observation_dim != task.observation_dim and not found.pads_observations:
         return f"observations of {task.observation_dim} features, not {found.observation_dim}", block
     if found.observation_dim is None and not isinstance(task, Visible):
         return "the task has no pictures", block
     if found.proprioception_dim and isinstance(task, Visible) and found.proprioception_dim != task.proprioception_dim:
         return f"proprioception of {task.proprioception_dim} features, not {found.proprioception_dim}", block
     return None, block
+
+
+def _asked(found: Found) -> str:
+    if not found.asks_environment or "environment" in found.sizes:
+        return ""
+    return "Nothing tells the environment that it was trained on, and sizes do not: an import needs --trained-on."
 
 
 def _inspect_own(console: Console, path: Path) -> int:
@@ -161,6 +174,8 @@ def _inspect_own(console: Console, path: Path) -> int:
     table.add_row("digest", digest)
     table.add_row("observes", "states" if sensors.kind == "state" else f"pictures of {sensors.size} px")
     table.add_row("goal cost", checkpoints.own_goal_cost(card))
+    if states_seen(card) > 1:
+        table.add_row("history", f"{states_seen(card)} states, {history_of(card)}")
     for title, values in (("task", dynamics), ("sizes", config)):
         if isinstance(values, Mapping):
             table.add_row(title, ", ".join(f"{key} {value}" for key, value in values.items()))
@@ -233,7 +248,9 @@ def _with_action_units(imported: Imported, task: Task, options: ImportOptions) -
 def _card(found: Found, imported: Imported, task: Task) -> dict[str, object]:
     with found.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    grows = {"history": GROW} if FORMATS[imported.format].shorter_windows else {}
     return {
+        **grows,
         "dynamics": dict(task.dynamics),
         "sensors": dict(imported.sensors),
         "goal_cost": imported.goal_cost,

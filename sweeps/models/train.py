@@ -34,6 +34,7 @@ from world_models.training.loop import Progress
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.recorded.train import RecordedData, train_recorded
 from world_models.training.recorded.train_pixels import train_recorded_pixels
+from world_models.training.recorded.train_recurrent import RecurrentTrainSettings, train_recurrent
 from world_models.training.train import TrainJob as Job
 from world_models.training.train import TrainSettings, train, train_apart
 from world_models.training.train_pixels import train_pixels
@@ -91,13 +92,17 @@ def train_models(which: str, overrides: Sequence[str], console: Console, conf: P
     return models(console, [str(job.folder) for job in jobs])
 
 
+Settings = TrainSettings | PixelTrainSettings | RecurrentTrainSettings
+"""Settings of a recipe of training."""
+
+
 @dataclass(frozen=True)
 class TrainJob:
     """A model to train, the folder for its checkpoint, and the folder that keeps its data."""
 
     name: str
     task: Task
-    settings: TrainSettings | PixelTrainSettings
+    settings: Settings
     folder: Path
     data: Path
     config: TrainConfig
@@ -122,13 +127,15 @@ def _job(config: TrainConfig, conf: Path | None) -> TrainJob:
     )
 
 
-def _settings(kind: str, values: Mapping[str, object]) -> TrainSettings | PixelTrainSettings:
-    """Training settings of the recipe that `kind` names: `mlp` for a model of states, `jepa` for one of pictures."""
+def _settings(kind: str, values: Mapping[str, object]) -> Settings:
+    """Training settings of the recipe that `kind` names: `mlp` or `recurrent` for a model of states, `jepa` for pictures."""
     if kind == "mlp":
         return TrainSettings.of(values)
     if kind == "jepa":
         return PixelTrainSettings.of(values)
-    raise UnknownNameError("kind of world model", kind, ("jepa", "mlp"))
+    if kind == "recurrent":
+        return RecurrentTrainSettings.of(values)
+    raise UnknownNameError("kind of world model", kind, ("jepa", "mlp", "recurrent"))
 
 
 def _train(job: TrainJob, console: Console) -> None:
@@ -175,13 +182,19 @@ def _recipe(job: TrainJob) -> Callable[..., Path]:
     path, chosen = job.config.data, job.config.recorded
     require(path is not None or chosen == RecordedConfig(), "recorded.* is about a dataset, and none is given: add data=PATH.")
     if path is None:
+        require(
+            not isinstance(job.settings, RecurrentTrainSettings),
+            f"{job.name} is a recurrent model, which is trained from a dataset: add data=PATH.",
+        )
         return train if isinstance(job.settings, TrainSettings) else train_pixels
     recorded = RecordedData(path, **{field.name: getattr(chosen, field.name) for field in fields(chosen)})
-    by_states = isinstance(job.settings, TrainSettings)
+    by_states = not isinstance(job.settings, PixelTrainSettings)
     require(
         not by_states or (chosen.pixels is None and chosen.proprioception is None),
         f"{job.name} is a model of states: leave recorded.pixels and recorded.proprioception out.",
     )
+    if isinstance(job.settings, RecurrentTrainSettings):
+        return partial(train_recurrent, recorded=recorded)
     return partial(train_recorded if by_states else train_recorded_pixels, recorded=recorded)
 
 

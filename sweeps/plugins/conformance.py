@@ -14,6 +14,7 @@ from torch import nn
 from planners import planner_kind
 from planners.settings import Scalar
 from planners.testing import ON_EVERY_WORLD, PLANNER_CHECKS, WORLDS, PlannerCase
+from world_models.adapters.kinds import adapter
 from world_models.base import WorldModel
 from world_models.checkpoints.exported.model import exported_parts, read_exported
 from world_models.checkpoints.foreign_models import moved
@@ -26,6 +27,7 @@ from world_models.parts import Parts
 from world_models.plugins import PLUGINS, Kind, Plugin
 from world_models.tasks import make_task
 from world_models.testing import MODEL_CHECKS, TASK_CHECKS, ModelCase, Observe, TaskCase, pixel_observations, vectors
+from world_models.testing.adapters import ADAPTER_CHECKS, AdapterCase
 from world_models.testing.datasets import DATASET_CHECKS, DatasetCase
 from world_models.testing.goal_costs import GOAL_COST_CHECKS, GoalCostCase
 from world_models.testing.tasks import check_problems_elsewhere
@@ -54,7 +56,7 @@ class Asked:
     observation: int | None = None
     """Number of features that a state model observes; None: as many as its states have."""
     path: str | None = None
-    """A small dataset that a reader of datasets reads."""
+    """A small dataset that a reader of datasets reads, or a checkpoint that an adapter does."""
 
 
 def kind_of_target(plugin: Plugin) -> Kind:
@@ -88,6 +90,7 @@ def verdicts(kind: Kind, name: str, asked: Asked) -> Iterator[Verdict]:
         Kind.WORLD_MODEL: _model_checks,
         Kind.GOAL_COST: _goal_cost_checks,
         Kind.DATASET: _dataset_checks,
+        Kind.ADAPTER: _adapter_checks,
     }
     require(kind in makers, f"there is no suite for a {kind.value}: give a {', a '.join(each.value for each in makers)}.")
     for promise, check in makers[kind](name, asked):
@@ -159,6 +162,16 @@ def _dataset_checks(name: str, asked: Asked) -> Iterator[Check]:
     case = DatasetCase(lambda: open_dataset(path, name))
     require(bool((case.open().lengths > 0).any()), f"{path} has no rows to try dataset {name!r} with: give another path.")
     return ((_promise(check), lambda check=check: check(case)) for check in DATASET_CHECKS)
+
+
+def _adapter_checks(name: str, asked: Asked) -> Iterator[Check]:
+    if asked.path is None:
+        raise UserError(f"the suite of adapter {name!r} reads a checkpoint of its kind: give one with path=PATH.")
+    settings = dict(asked.settings)
+    task = settings.pop("task", None)
+    made = None if task is None else make_task(str(task), **settings)
+    case = AdapterCase(adapter(name), Path(asked.path), made)
+    return ((_promise(check), lambda check=check: check(case)) for check in ADAPTER_CHECKS)
 
 
 def _observe(parts: Parts, asked: Asked) -> Observe:

@@ -46,7 +46,7 @@ def plugins(console: Console, with_suites: bool) -> int:
 
 def _suite_word(kind: Kind, name: str) -> tuple[str, bool]:
     """How a plug-in's suite ended, in a few words, and whether a promise is broken."""
-    if kind in (Kind.SAMPLER, Kind.DATASET):
+    if kind in (Kind.SAMPLER, Kind.DATASET, Kind.ADAPTER):
         return "no suite", False
     try:
         found = list(verdicts(kind, name, Asked({})))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from orchestrator.core.cell import OPEN_LOOP, Point, planned_steps
+from orchestrator.core.cell import Point
+from orchestrator.core.modes import OPEN_LOOP, planned_steps
 from orchestrator.scheduling.durations import DurationModel
 from sweeps.config.grid import missing_of
 from sweeps.console.terminal import duration, say

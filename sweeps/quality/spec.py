@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.cell import OPEN_LOOP, Scalar, replan_every
+from orchestrator.core.cell import Scalar
+from orchestrator.core.modes import OPEN_LOOP, ExecutionMode
 from sweeps.config.axes import as_list, seeds_of
 from sweeps.config.compose import compose
 from sweeps.config.files import groups
@@ -217,7 +218,7 @@ def _test(where: str, raw: Mapping[str, object], tasks: tuple[str, ...]) -> Held
     require(sound, f"{where} has horizons {brief(horizons)}: give a list of whole numbers above 0, e.g. [25, 50].")
     assert isinstance(horizons, list)
     mode, equal = str(raw.get("mode", OPEN_LOOP)), raw.get("equal_seconds", False)
-    replan_every(mode)
+    ExecutionMode.of(mode)
     require(isinstance(equal, bool), f"{where} has equal_seconds {equal!r}: give true or false.")
     require(not equal or mode == OPEN_LOOP, f"{where} has equal_seconds in mode {mode}: it is for open_loop only.")
     return HeldOutTest(text(where, raw, "task", tasks), tuple(horizons), seeds_of(raw.get("seeds")), mode, bool(equal))
@@ -262,7 +263,7 @@ def _targets(config: QualityConfig, tasks: tuple[str, ...], planners: Mapping[st
     targets, faster = [], []
     for where, raw in entries("targets", config.targets, ("task", "horizon", "mode", "at_least")):
         mode = str(raw.get("mode", OPEN_LOOP))
-        replan_every(mode)
+        ExecutionMode.of(mode)
         target = {"task": text(where, raw, "task", tasks), "horizon": positive_integer(where, raw, "horizon"), "mode": mode}
         targets.append({**target, "at_least": positive_number(f"{where}.at_least", raw.get("at_least"))})
     for where, raw in entries("faster", config.faster, ("task", "horizon", "than", "share")):

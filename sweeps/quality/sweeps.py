@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.cell import OPEN_LOOP
+from orchestrator.core.modes import OPEN_LOOP
 from sweeps.config.compose import compose
-from sweeps.config.grid import Grid, Lookups, PlannerEntry, SweepSpec, TaskEntry, spec_of
+from sweeps.config.grid import Grid, Lookups, SweepSpec, spec_of
 from sweeps.config.jobs import lookups
 from sweeps.config.schema.configs import SweepConfig
+from sweeps.config.schema.entries import PlannerEntry, TaskEntry
 from sweeps.quality.spec import GRASP, Condition, HeldOutTest, QualitySpec
 
 OWN, EQUAL, TIME_CAPPED, MPC, ABLATION, SENSITIVITY = "own", "equal", "hurried", "mpc", "ablation", "sensitivity"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.core.cell import OPEN_LOOP
+from orchestrator.core.modes import OPEN_LOOP
 from sweeps.analysis.comparison import Verdict, adjust, compare_cells
 from sweeps.analysis.point_cells import cells_in
 from sweeps.analysis.rows import MeasuredPoint

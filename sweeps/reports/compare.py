@@ -22,6 +22,7 @@ from sweeps.analysis.point_cells import PointCells, cells_of, records_of
 from sweeps.config.grid import Entry, Grid
 from sweeps.config.outputs import Outputs
 from sweeps.console.terminal import say, show
+from sweeps.reports.notes import model_notes
 from world_models.errors import UserError, require
 
 COLUMNS = (*CELL_COLUMNS, "git_revision", "finished_at")
@@ -151,6 +152,7 @@ def _table(rows: list[ComparisonRow], first: Side, second: Side) -> Table:
         f"share of problems on which {second.name} ends nearer to the goal, ties as half; q: McNemar's exact p-value, adjusted "
         f"for all {len(rows)} comparisons (Benjamini and Hochberg); unclear: q above {LEVEL}."
     )
+    caption = "\n".join([caption, *model_notes(row.entry for row in rows)])
     title = f"{first.name} and {second.name}"
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)

@@ -18,7 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from sweeps.analysis.rows import MeasuredPoint
+from sweeps.analysis.rows import MeasuredPoint, judge_of
 from world_models.files.writing import write_file
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -49,6 +49,8 @@ class Layout:
     planners: tuple[str, ...]
     left_out: str
     """Text for the title on what is left out; empty when everything is shown."""
+    judge: str = "simulator"
+    """The judge of plans, in words: the simulator, or the model where there is none."""
 
     @staticmethod
     def of(rows: Sequence[MeasuredPoint]) -> Layout:
@@ -57,7 +59,7 @@ class Layout:
         every_planner = list(dict.fromkeys(row.planner for row in rows))
         panels, planners = every_panel[:PANELS], every_planner[:LINES]
         left_out = _left_out("planners", len(planners), len(every_planner)) + _left_out("tasks", len(panels), len(every_panel))
-        return Layout(tuple(panels), tuple(planners), left_out)
+        return Layout(tuple(panels), tuple(planners), left_out, judge_of(rows))
 
     def title(self, panel: Panel) -> str:
         """The task, and its model where a task has several."""
@@ -83,6 +85,10 @@ class Layout:
         line = "none" if not connected else "--" if again else "-"
         face = "white" if again else colour
         return {"color": colour, "marker": self.marker(planner), "linestyle": line, "markerfacecolor": face}
+
+    def success_figure(self) -> tuple[Figure, list[Axes]]:
+        """An empty figure of success rates."""
+        return self.figure(f"success in the {self.judge}")
 
     def figure(self, y_label: str, share_y: bool = True) -> tuple[Figure, list[Axes]]:
         """An empty figure with titled panels in rows; `legend` completes it."""

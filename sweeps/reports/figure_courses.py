@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from orchestrator.evaluation.curves import distance_times
 from orchestrator.ledger.parts import is_failed
 from sweeps.analysis.point_cells import by_point
-from sweeps.analysis.rows import Row
+from sweeps.analysis.rows import Row, judge_of
 from sweeps.config.grid import Grid
 from sweeps.reports.figure import Layout, count_range, set_title
 
@@ -72,7 +72,7 @@ def distances_figure(rows: Sequence[Row], distances: Curves, title: str) -> Figu
     return _bands(
         rows,
         distances,
-        f"{title}: distance to the goal in the simulator",
+        f"{title}: distance to the goal in the {judge_of(rows)}",
         "environment step",
         "distance relative to the start",
         log=False,

@@ -62,7 +62,7 @@ def count_endings(cells: PointCells) -> dict[CellEnding, int]:
 
 def failures_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     """How the cells of each planner ended, over all horizons together."""
-    rows = [row for row in rows if len(row.cells)]
+    rows = [row for row in rows if len(row.cells) and not row.judged_in_model]
     if not rows:
         return None
     layout = Layout.of(rows)

@@ -30,7 +30,7 @@ def success_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure("success in the simulator")
+    figure, axes = layout.success_figure()
     for axis, panel in zip(axes, layout.panels, strict=True):
         _against_horizon(axis, layout.rows(rows, panel), layout)
     layout.legend(figure, axes)
@@ -44,7 +44,7 @@ def seconds_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure("success in the simulator")
+    figure, axes = layout.success_figure()
     numbers = ""
     for axis, panel in zip(axes, layout.panels, strict=True):
         mine = layout.rows(rows, panel)
@@ -70,11 +70,11 @@ def seconds_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
 
 def model_figure(rows: Sequence[MeasuredPoint], title: str) -> Figure | None:
     """Success in the simulator against success in the model; below the diagonal, plans exploit the model's errors."""
-    rows = [row for row in rows if row.success.trials and row.in_model.trials]
+    rows = [row for row in rows if row.success.trials and row.in_model.trials and not row.judged_in_model]
     if not rows:
         return None
     layout = Layout.of(rows)
-    figure, axes = layout.figure("success in the simulator")
+    figure, axes = layout.success_figure()
     for axis, panel in zip(axes, layout.panels, strict=True):
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
         mine = layout.rows(rows, panel)

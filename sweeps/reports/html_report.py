@@ -20,7 +20,7 @@ from sweeps.reports.figures import NamedFigure
 from sweeps.reports.notes import notes_of
 from sweeps.reports.resource_use import CAPTION as RESOURCE_USE_CAPTION
 from sweeps.reports.resource_use import HEADINGS, TEXTS, resource_use_fields
-from sweeps.reports.tables import CAPTION, fields_of, versus_heading
+from sweeps.reports.tables import caption, fields_of, versus_heading
 from world_models.files.names import inside
 
 SEEDS_SHOWN = 20_000
@@ -42,7 +42,7 @@ def html_report(sweep_summary: SweepSummary, drawn: Sequence[NamedFigure], pictu
             {**fields_of(row), "failed": row.failed, "missing": row.missing, **_numbers(sweep_summary, i)}
             for i, row in enumerate(sweep_summary.rows)
         ],
-        caption=" ".join([CAPTION, *notes_of(sweep_summary.rows)]),
+        caption=" ".join([caption(sweep_summary.rows), *notes_of(sweep_summary.rows)]),
         resource_use=[resource_use_fields(row) for row in sweep_summary.rows],
         resource_use_headings=[(name, name not in TEXTS) for name in HEADINGS],
         resource_use_caption=RESOURCE_USE_CAPTION,

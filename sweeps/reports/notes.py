@@ -2,25 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from orchestrator.core.cell import Point
+from orchestrator.core.success import FINAL, FIRST_HIT, HOLD, REPLANS, SuccessRule
 from planners import PLANNERS
 from planners.search.search_planner import SearchSettings
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Entry
+from world_models.datasets.problems.settings import OURS, REPLAYED
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
     """All notes on a table's rows, a line each."""
     entries = [row.entry for row in rows]
-    return [*mixed_note(rows), *class_notes(entries), *problem_notes(entries)]
+    return [*mixed_note(rows), *success_notes(entries), *model_notes(entries), *class_notes(entries), *problem_notes(entries)]
 
 
 def mixed_note(rows: Iterable[Row]) -> list[str]:
     """A line on what the points marked with a star mix; none if no point is marked."""
     words = list(dict.fromkeys(word for row in rows for word in row.mixed))
     return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
+
+
+def success_notes(entries: Iterable[Entry]) -> list[str]:
+    """A line for each success rule and protocol that is not the default: what counts as success."""
+    notes = []
+    for point in (entry.point for entry in entries):
+        if point.protocol or point.success != FINAL:
+            who = f"protocol {point.protocol}" if point.protocol else f"success {point.success}"
+            when = _RULE_WORDS[SuccessRule.of(point.success).kind](point)
+            notes.append(f"{who}: a plan succeeds if its goal is reached {when}.")
+    return list(dict.fromkeys(notes))
+
+
+_RULE_WORDS: Mapping[str, Callable[[Point], str]] = {
+    FINAL: lambda point: f"at the end of {point.horizon} steps",
+    FIRST_HIT: lambda point: f"at any of {point.horizon} steps",
+    REPLANS: lambda point: f"where one of its plans ends (mode {point.mode})",
+    HOLD: lambda point: f"at {SuccessRule.of(point.success).steps} steps in a row, of {point.horizon}",
+}
+
+
+def model_notes(entries: Iterable[Entry]) -> list[str]:
+    """A line for each task without a simulator."""
+    tasks = dict.fromkeys(entry.task for entry in entries if entry.judged_in_model)
+    return [
+        f"{task}: no simulator, so success and distance are what the world model predicts; reference_actions, planned beside "
+        "the others, shows how far it leads the recorded actions from the recorded goals."
+        for task in tasks
+    ]
 
 
 def problem_notes(entries: Iterable[Entry]) -> list[str]:
@@ -32,6 +64,8 @@ def problem_notes(entries: Iterable[Entry]) -> list[str]:
             continue
         apart = "" if problems.manifest else f" {problems.distance(point.horizon)} steps apart, list {problems.seed},"
         which = "listed in a file" if problems.manifest else f"of {problems.split} episodes"
+        which += "" if problems.calls == OURS else f", drawn by the random calls of {problems.calls}, {problems.rows} of them"
+        which += ", goals replayed" if problems.goal == REPLAYED else ""
         notes.append(f"problems at H{point.horizon}: rows of {Path(problems.path).name} ({problems.digest}),{apart} {which}.")
         if entry.trained_on:
             notes.append(

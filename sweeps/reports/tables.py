@@ -10,18 +10,23 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.core.success import FINAL
 from sweeps.analysis.comparison import LEVEL
-from sweeps.analysis.rows import MeasuredPoint, Row
-from sweeps.reports.notes import notes_of
+from sweeps.analysis.rows import MeasuredPoint, Row, judge_of
+from sweeps.reports.notes import notes_of, success_notes
 
 WIDTH = 132
 """Largest width of the table, in characters."""
-CAPTION = (
-    "success: final state of the plan in the simulator, with Wilson's 95 % interval; in model: success predicted by the world "
-    "model; distance: median at the end; s/plan: planning seconds per problem, all trials; vs: difference on common seeds, "
-    f"called better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is below {LEVEL}."
-)
-"""How to read the table."""
+
+
+def caption(rows: Sequence[MeasuredPoint]) -> str:
+    """How to read the table."""
+    return (
+        f"success: {_when(rows)} in the {judge_of(rows)}, with Wilson's 95 % interval; in model: final state predicted "
+        "by the world model; distance: median at the end; s/plan: planning seconds per problem, all trials; vs: difference on "
+        "common seeds, called better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is "
+        f"below {LEVEL}."
+    )
 
 
 def render_table(rows: Sequence[Row], title: str) -> Table:
@@ -29,8 +34,8 @@ def render_table(rows: Sequence[Row], title: str) -> Table:
     several_models = _several_models(rows)
     references = {row.reference for row in rows if row.reference}
     incomplete = any(row.failed or row.missing for row in rows)
-    caption = "\n".join([CAPTION, *notes_of(rows)])
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
+    below = "\n".join([caption(rows), *notes_of(rows)])
+    table = Table(title=title, title_justify="left", caption=below, caption_justify="left", pad_edge=False, box=SIMPLE_HEAD)
     table.add_column("task", no_wrap=True)
     if several_models:
         table.add_column("model")
@@ -73,7 +78,7 @@ def fields_of(row: MeasuredPoint) -> dict[str, str]:
         "model": row.model,
         "horizon": str(row.horizon),
         "planner": row.planner,
-        "success": row.success.text,
+        "success": f"{row.success.text}{' in model' if row.judged_in_model else ''}",
         "n": f"{row.success.trials}{'*' if row.mixed else ''}",
         "in_model": "-" if row.in_model.value is None else f"{row.in_model.value:.2f}",
         "distance": "-" if row.distance is None else f"{row.distance:.3g} {row.unit}",
@@ -88,7 +93,8 @@ def headline(rows: Sequence[Row]) -> str:
     for row in rows:
         fields, rate = fields_of(row), row.success
         low, high = rate.interval
-        share = "- | -" if rate.value is None else f"{rate.value:.2f} | {low:.2f} to {high:.2f}"
+        where = " in model" if row.judged_in_model else ""
+        share = "- | -" if rate.value is None else f"{rate.value:.2f}{where} | {low:.2f} to {high:.2f}"
         lines.append(
             f"| {fields['task']} | {fields['horizon']} | {fields['planner']} | {share} | {fields['n']} | {fields['seconds']} "
             f"| {fields['versus']} |"
@@ -114,15 +120,23 @@ _LATEX = str.maketrans(
 def _paper_caption(rows: Sequence[Row]) -> str:
     """Caption of a paper's table, which explains its columns."""
     references = {row.reference for row in rows if row.reference}
-    words = "success: final state of the plan in the simulator, with Wilson's 95 % interval; s/plan: mean planning "
+    words = f"success: {_when(rows)} in the {judge_of(rows)}, with Wilson's 95 % interval; s/plan: mean planning "
     words += "seconds per problem over all trials"
+    rules = "".join(f" {note[0].upper()}{note[1:]}" for note in success_notes(row.entry for row in rows))
     if not references:
-        return f"{words}."
+        return f"{words}.{rules}"
     other = references.pop() if len(references) == 1 else "the first planner"
     return (
         f"{words}; difference: success minus that of {other} on the same problems, with Bonett and Price's 95 % interval, "
         f"called better or worse only where McNemar's exact test, adjusted for all comparisons of the table, is below {LEVEL}."
+        + rules
     )
+
+
+def _when(rows: Sequence[MeasuredPoint]) -> str:
+    """The part of a plan that decides on success."""
+    ruled = any(isinstance(row, Row) and row.entry.point.success != FINAL for row in rows)
+    return "by the rule of each row, said below," if ruled else "final state of the plan"
 
 
 def to_latex(rows: Sequence[Row], title: str) -> str:
@@ -205,11 +219,15 @@ def record_of(row: Row) -> dict[str, object]:
         "horizon": point.horizon,
         "planner": row.planner,
         "mode": point.mode,
+        "history": point.history,
+        "success_rule": point.success,
+        "protocol": point.protocol,
         "goal_cost": point.goal_cost,
         "disagreement": point.disagreement,
         "noise_seed": point.noise_seed,
         "algorithm_version": point.algorithm_version,
         "point_id": point.point_id,
+        "judged": "model" if row.judged_in_model else "simulator",
         "n": row.success.trials,
         "success_rate": row.success.value,
         "success_low": low,

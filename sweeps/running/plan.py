@@ -13,7 +13,9 @@ from rich.text import Text
 from orchestrator.artifacts.drawing import Artifact, Drawing, RenderJob, attempt_drawing
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
-from orchestrator.core.cell import Named, Point, replan_every
+from orchestrator.core.cell import Named, Point
+from orchestrator.core.modes import ExecutionMode
+from orchestrator.core.success import FINAL
 from orchestrator.ledger.records import CellResult
 from orchestrator.workers.backend import evaluated
 from orchestrator.workers.evaluator import Evaluator
@@ -26,6 +28,7 @@ from sweeps.reports.notes import class_handling
 from world_models.errors import require
 from world_models.files.names import inside
 from world_models.files.writing import write_file
+from world_models.history import REPEAT
 
 FRAMES = 50
 """Frames of the animation: a single one may cost more than those of a sweep."""
@@ -108,12 +111,15 @@ def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
         ("world model", f"{point.model} ({point.model_digest})"),
         ("planner", f"{entry.planner}: {_words(point.planner)}"),
         *((("actions", f"{entry.classes} classes, {class_handling(point.planner.name)}"),) if entry.classes else ()),
-        ("in the simulator", f"{_verdict(result.success)}{steps}"),
+        *((("in the simulator", f"{_verdict(result.success)}{steps}"),) if result.judged is None else ()),
         (
             "distance",
             f"{_number(result.start_distance)} {entry.unit} at the start, {_number(result.distance)} {entry.unit} at the end",
         ),
-        ("in the model", _prediction(result, entry.unit)),
+        (
+            "in the model" if result.judged is None else "in the model, as there is no simulator",
+            _prediction(result, entry.unit),
+        ),
         ("predicted cost", f"{_number(result.predicted_cost)} (last iterate {_number(result.last_cost)})"),
         ("execution", _mode(point)),
         ("resources", f"{_number(result.plan_seconds)} s, {result.evaluations or 0:,} model steps on {result.device}"),
@@ -146,8 +152,11 @@ def _number(value: float | None) -> str:
 
 
 def _mode(point: Point) -> str:
-    every = replan_every(point.mode)
-    words = "open loop" if every is None else f"MPC, planned anew after every {every} environment steps"
+    mode = ExecutionMode.of(point.mode)
+    words = "open loop" if mode.every is None else f"MPC, planned anew after every {mode.every} environment steps"
+    words += f", {mode.ahead} of them ahead" if mode.ahead else ""
+    words += f", history {point.history}" if point.history != REPEAT else ""
+    words += f", success {point.success}" if point.success != FINAL else ""
     words += f", goal cost {point.goal_cost}" if point.goal_cost else ""
     words += f", disagreement {point.disagreement:g}" if point.disagreement else ""
     return words + (f", noise {point.noise_seed}" if point.noise_seed is not None else "")

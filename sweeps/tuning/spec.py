@@ -19,13 +19,14 @@ from planners import full_settings, make_planner
 from planners.identity import identity_settings
 from sweeps.config.compose import compose
 from sweeps.config.files import CONF, groups
-from sweeps.config.grid import Entry, Grid, PlannerEntry, SweepSpec, spec_of
+from sweeps.config.grid import Entry, Grid, SweepSpec, spec_of
 from sweeps.config.jobs import check_grid, lookups
 from sweeps.config.outputs import Outputs, storage_of
 from sweeps.config.overrides import assignments
 from sweeps.config.plugin_names import admitted
 from sweeps.config.problems import check_recorded, recorded_problems
 from sweeps.config.schema.configs import SamplerConfig, TuneConfig
+from sweeps.config.schema.entries import PlannerEntry
 from world_models.errors import UserError, require
 from world_models.files.names import file_name, inside
 from world_models.files.yaml_reading import load_yaml

@@ -44,6 +44,10 @@ COMPANION_SETTINGS: dict[tuple[str | None, str], dict[str, Scalar]] = {
     ("grasp", "sync_damping"): {"sync": "newton"},
     ("grasp", "sync_std"): {"sync": "cem"},
     ("random_shooting", "std"): {"bound": 40.0},
+    ("gd_dino", "weight_decay"): {"optimizer": "adamw", "lr": 0.1},
+    ("gd_dino", "std"): {"samples": 3},
+    ("grasp_author", "sync_variance_scale"): {"sync": "cem", "sync_samples": 12, "sync_elites": 3},
+    ("grasp_author", "sync_variance_floor"): {"sync": "cem", "sync_samples": 12, "sync_elites": 3},
 }
 """Other settings that a setting (of one planner or of all) needs to have an effect; `bound` is that of the actions."""
 

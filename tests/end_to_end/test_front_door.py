@@ -43,7 +43,8 @@ def test_every_public_name_is_there_and_known_to_type_checkers(name):
     assert set(module.__all__) <= set(dir(module))
     for public in module.__all__:
         assert getattr(module, public) is not None
-    defined = {key for key, value in vars(module).items() if getattr(value, "__module__", None) == name} | {"PLANNERS"}
+    defined = {key for key, value in vars(module).items() if getattr(value, "__module__", None) == name}
+    defined |= {"PLANNERS", "BASELINES", "BUILT_IN"}
     assert set(module.__all__) <= typed_names(name) | defined
     with pytest.raises(AttributeError, match="no attribute 'colour'"):
         _ = module.colour

@@ -15,9 +15,10 @@ from orchestrator.tracking.local_store.moved import follow_folder
 from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.cli.main import main
-from sweeps.config.grid import PlannerEntry, SweepSpec, TaskEntry
+from sweeps.config.grid import SweepSpec
 from sweeps.config.jobs import lookups
 from sweeps.config.outputs import Outputs
+from sweeps.config.schema.entries import PlannerEntry, TaskEntry
 from tests.fuzz.small_files import SMOKE
 
 ROOT = Path(__file__).resolve().parent.parent.parent

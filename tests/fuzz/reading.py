@@ -70,7 +70,7 @@ def _at(value: Any, parts: list[str]) -> Any:
 def _canonical(name: str) -> str:
     if name.startswith(("train.", "task.")):
         return f"world_model.{name}"
-    return {"seed": "seeds", "horizon": "horizons", "world_model": "world_models"}.get(name, name)
+    return {"seed": "seeds", "horizon": "horizons", "world_model": "world_models", "goal_cost": "goal_costs"}.get(name, name)
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from orchestrator.core.cell import Named, Point
-from planners import PLANNERS, full_settings
+from planners import BASELINES, PLANNERS, full_settings
 from planners.identity import FROZEN, algorithm_version
 
 IDENTITIES = Path(__file__).with_name("identities.json")
@@ -30,6 +30,8 @@ def points() -> dict[str, Point]:
     for name in PLANNERS:
         found[name] = _point(name)
         found[f"{name}, iterations 77"] = _point(name, iterations=77)
+    for name in BASELINES:
+        found[name] = _point(name)
     grasp = found["grasp"]
     return found | {
         "point maze": replace(grasp, task=Named.of("point_maze", {"maze": "umaze", "action_block": 1})),
@@ -40,6 +42,10 @@ def points() -> dict[str, Point]:
         "noise": replace(grasp, noise_seed=3),
         "task version": replace(grasp, task_version=2),
         "loader version": replace(grasp, loader_version=2),
+        "mpc of a fixed length": replace(grasp, mode="mpc:25:25"),
+        "success": replace(grasp, success="first_hit"),
+        "history": replace(grasp, history="grow"),
+        "history of one state": replace(grasp, history="grow:1"),
     }
 
 

@@ -1,7 +1,7 @@
 """The adapter contract: recognising a foreign checkpoint file, and converting it into one of ours.
 
-An adapter is a module of this package with two functions (`Recognise` and `Convert`) called `recognise` and `convert`.
-Neither executes anything in a file.
+An adapter has two functions, `recognise` and `convert`: a module of this package has them at its top, a plug-in's class as
+methods. Neither executes anything in a file.
 """
 
 from __future__ import annotations
@@ -9,11 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from world_models.adapters.weights import Choice
 from world_models.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Given:
+    """Statements of the user about a file."""
+
+    weights: Choice | None = None
+    """The weights to take; None: those that the authors' own loader takes."""
+    environment: str | None = None
+    """The environment that it was trained on, for a file that does not tell it."""
+
+
+NOTHING = Given()
+"""No statement."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Found:
     """Description of a file, as far as its content tells."""
 
     kind: str
-    """Name of the adapter: `dino-wm`, `jepa-wms`, `lewm` or `tdmpc2`."""
+    """Name of the adapter, such as `dino-wm` or `lewm`."""
     path: Path
     """The file."""
     sizes: Mapping[str, int | str]
@@ -36,8 +51,17 @@ class Found:
     """Number of proprioception features that the model takes."""
     observation_dim: int | None = None
     """Size of the state observation that the model encodes; None for pixel models."""
+    pads_observations: bool = False
+    """Whether shorter observations are filled up with zeros."""
     notes: tuple[str, ...] = ()
     """Remarks for the user, one sentence each."""
+    given: Given = NOTHING
+    """Statements of the user about the file."""
+    asks_environment: bool = False
+    """Whether an import needs to know the environment of its training, because sizes do not tell it from others.
+
+    It is `sizes["environment"]`, by the name that its authors use.
+    """
 
 
 @dataclass(frozen=True)
@@ -58,20 +82,17 @@ class Imported:
     """Remarks for the card, one sentence each, such as the source of constants or parts left out."""
 
 
-class Recognise(Protocol):
-    """`recognise(path)` of an adapter."""
+@runtime_checkable
+class Adapter(Protocol):
+    """A reader of one kind of checkpoint."""
 
-    def __call__(self, path: Path) -> Found | None:
+    def recognise(self, path: Path, given: Given = NOTHING) -> Found | None:
         """Description of the file; None if it is not of this kind.
 
         Raises UserError for a file of this kind that is damaged, malicious or of an unsupported variant.
         """
         ...
 
-
-class Convert(Protocol):
-    """`convert(found, task, encoder_path)` of an adapter."""
-
-    def __call__(self, found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
+    def convert(self, found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
         """The model in our format, for a task. Raises UserError if sizes do not fit or the encoder's file is missing."""
         ...

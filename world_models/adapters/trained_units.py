@@ -7,7 +7,7 @@ same data (`app/plan_common/datasets/__init__.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,18 +53,24 @@ class TrainedUnits:
 
 def trained_units(task: Task) -> TrainedUnits:
     """Units for a task's settings; raises UserError for a task that DINO-WM's data do not cover."""
-    if task.name == "push_t":
+    if task.name in ("push_t", "push_t_upstream"):
         return _PUSH_T
     if task.name == "wall":
         speed = task.dynamics["speed"]
         assert isinstance(speed, float)
         return _wall(speed)
+    if task.name == "wall_dino":
+        bound = task.dynamics["bound"]
+        assert isinstance(bound, float)
+        return _wall(2.0 * bound)
     if task.name == "point_maze":
         maze = task.dynamics.get("maze")
         if maze != "umaze":
             raise UserError(f"the public models of point_maze know only the maze 'umaze', not {maze!r}: choose maze=umaze.")
         return _POINT_MAZE
-    raise UserError(f"no public model was trained on task {task.name!r}: choose push_t, wall or point_maze.")
+    if task.name == "point_maze_dino":
+        return _POINT_MAZE_DINO
+    raise UserError(f"no public model was trained on task {task.name!r}: choose push_t, wall_dino, wall or point_maze.")
 
 
 def _diagonal(*values: float) -> Matrix:
@@ -119,3 +125,11 @@ _POINT_MAZE = TrainedUnits(
     ),
     quarter_turns=1,
 )
+
+_POINT_MAZE_DINO = replace(
+    _POINT_MAZE,
+    action=replace(_POINT_MAZE.action, matrix=_diagonal(1.0, 1.0)),
+    proprioception=replace(_POINT_MAZE.proprioception, matrix=_diagonal(1.0, 1.0, 1.0, 1.0), offset=(0.0,) * 4),
+    quarter_turns=0,
+)
+"""The same in DINO-WM's own coordinates and with its own pictures."""

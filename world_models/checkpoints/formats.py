@@ -23,15 +23,19 @@ class Format:
     """
     version: int = 1
     """Version of the loader, raised whenever the same file makes a model that computes something else: part of a cell's id."""
+    shorter_windows: bool = False
+    """Whether its models take windows of 1 to h states, and are evaluated so by their authors."""
 
 
 FORMATS: Mapping[str, Format] = {
     f"{PREFIX}residual-mlp/1": Format("world_models.checkpoints.mlp_parts"),
+    f"{PREFIX}recurrent/1": Format("world_models.checkpoints.recurrent_parts"),
     f"{PREFIX}jepa/1": Format("world_models.checkpoints.pixel_parts"),
     f"{PREFIX}tdmpc2/1": Format("world_models.adapters.tdmpc2.files"),
-    f"{PREFIX}lewm/1": Format("world_models.adapters.lewm.files"),
-    f"{PREFIX}dino-wm/1": Format("world_models.adapters.patches.model"),
-    f"{PREFIX}jepa-wms/1": Format("world_models.adapters.patches.model"),
+    f"{PREFIX}lewm/1": Format("world_models.adapters.lewm.files", shorter_windows=True),
+    f"{PREFIX}pldm/1": Format("world_models.adapters.lewm.files", shorter_windows=True),
+    f"{PREFIX}dino-wm/1": Format("world_models.adapters.patches.model", shorter_windows=True),
+    f"{PREFIX}jepa-wms/1": Format("world_models.adapters.patches.model", shorter_windows=True),
     ENSEMBLE: Format("world_models.checkpoints.ensemble_parts"),
 }
 """Formats by their names on cards."""
@@ -70,3 +74,11 @@ def loader_version(card: Card) -> int:
     name = known_format(card)
     own = FORMATS[name].version
     return own + loader_version(model_config(card)["member"]) - 1 if name == ENSEMBLE else own
+
+
+def takes_shorter_windows(card: Card) -> bool:
+    """Whether a card's model takes windows of 1 to h states; raises UnknownNameError for a format that is not known."""
+    if str(card.get("format")) in OUTSIDE:
+        return bool(model_config(card).get("shorter_windows", False))
+    name = known_format(card)
+    return takes_shorter_windows(model_config(card)["member"]) if name == ENSEMBLE else FORMATS[name].shorter_windows

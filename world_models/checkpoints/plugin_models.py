@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save as serialise_tensors
 from torch import nn
 
-from world_models.base import GoalCost, SquaredDistance, WorldModel, adapted_goal_cost
+from world_models.base import GoalCost, SquaredDistance, WorldModel, adapted_goal_cost, takes_shorter_windows
 from world_models.checkpoints.foreign_models import check_weights, first_line
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.models.ensemble import Ensemble
@@ -95,10 +95,11 @@ def plugin_goal_cost(name: str, known: Iterable[str], model: object = None) -> G
 def _described(plugin: Plugin) -> PluginModel:
     parts = make_parts(plugin)
     model = parts.model
+    sizes = {"action_dim": int(model.action_dim), "action_block": 1, "history": int(model.history)}
     card: dict[str, object] = {
         "format": PLUGIN,
         "name": plugin.name,
-        "model": {"action_dim": int(model.action_dim), "action_block": 1},
+        "model": {**sizes, "shorter_windows": takes_shorter_windows(model)},
         "goal_costs": sorted(parts.goal_costs),
         "goal_cost": parts.default_goal_cost,
         "sensors": parts.sensors.as_card(),

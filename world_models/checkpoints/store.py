@@ -20,10 +20,12 @@ from world_models.checkpoints.exported.archive import is_archive
 from world_models.checkpoints.exported.model import exported_parts, read_exported
 from world_models.checkpoints.foreign_models import moved
 from world_models.checkpoints.formats import OUTSIDE, assemble, known_format
+from world_models.checkpoints.histories import history_of
 from world_models.checkpoints.plugin_models import PLUGIN, PluginModel, find_plugin_model, plugin_goal_cost, plugin_parts
 from world_models.errors import UserError
 from world_models.files.reading import read_json
 from world_models.files.writing import write_file
+from world_models.history import AS_REPEATED, History
 from world_models.models.ensemble import check_price, priced
 from world_models.models.mlp import ResidualMLP
 from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Parts
@@ -60,6 +62,14 @@ class LoadedModel:
     sensors: Sensors = STATE
     goal_costs: Mapping[str, GoalCost] = field(default_factory=dict)
     """All goal costs of the model, by name."""
+    history: History = AS_REPEATED
+    """How the known past becomes the context that planning starts from; by default the card's."""
+
+    def with_history(self, text: str) -> LoadedModel:
+        """The same model with another history mode. Raises UserError for one that it cannot take."""
+        history = History.of(text).within(self.model.history)
+        history.check(self.model)
+        return replace(self, history=history)
 
     def with_goal_cost(self, name: str | None, disagreement: float = 0.0) -> LoadedModel:
         """The same model with another of its goal costs (None: its own) or a plug-in's, and a price on disagreement.
@@ -164,7 +174,8 @@ def load(name_or_path: str, device: torch.device | str = "cpu", dtype: torch.dty
 
 def _loaded(name: str, parts: Parts, card: Mapping[str, object], digest: str) -> LoadedModel:
     goal_cost = parts.goal_costs[parts.default_goal_cost]
-    return LoadedModel(name, parts.model, goal_cost, parts.decode, card, digest, parts.sensors, parts.goal_costs)
+    rest = parts.decode, card, digest, parts.sensors, parts.goal_costs
+    return LoadedModel(name, parts.model, goal_cost, *rest, history=history_of(card))
 
 
 def _plugin_of(name: str) -> PluginModel | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -14,6 +15,8 @@ from world_models.datasets.base import DatasetError
 from world_models.datasets.refusals import READ_ERRORS, damaged
 from world_models.errors import UserError
 
+S3_ATTEMPTS, S3_SECONDS = 4, 10.0
+"""How often a request to S3 is tried, and how long connecting and each answer may take. Arrow would try for minutes."""
 SMALL_BYTES = 64 * 2**20
 """The largest file that is read as a whole, such as a JSON file of metadata."""
 
@@ -115,9 +118,23 @@ def _opened(text: str) -> tuple[fs.FileSystem, str]:
     if "://" not in text:
         return fs.LocalFileSystem(), text.rstrip("/") or text
     try:
-        return fs.FileSystem.from_uri(text)
-    except READ_ERRORS as error:
+        return _patient(text) if text.startswith("s3://") else fs.FileSystem.from_uri(text)
+    except (*READ_ERRORS, TypeError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(
             f"{text!r} is not an address that can be read ({reason}): give a path, s3://, gs:// or hdfs://."
         ) from error
+
+
+def _patient(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system of an S3 address, which tries a failed request again, and the path in it."""
+    parts = urlsplit(uri)
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if parts.username is not None:
+        options |= {"access_key": parts.username, "secret_key": parts.password or ""}
+    bucket = parts.netloc.rpartition("@")[2]
+    if not options.keys() & {"region", "endpoint_override"}:
+        options["region"] = fs.resolve_s3_region(bucket)
+    retries = fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
+    store = fs.S3FileSystem(**options, connect_timeout=S3_SECONDS, request_timeout=S3_SECONDS, retry_strategy=retries)
+    return store, f"{bucket}{parts.path}"

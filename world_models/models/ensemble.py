@@ -28,6 +28,7 @@ from world_models.base import (
     serial_rollout,
     step_pullback,
     step_vjp,
+    takes_shorter_windows,
 )
 from world_models.errors import require
 from world_models.precision import Arithmetic, arithmetic_of
@@ -93,6 +94,11 @@ class Ensemble(nn.Module):
     def history(self) -> int:
         """Number of states and actions that a member's step sees."""
         return self.models[0].history
+
+    @property
+    def takes_shorter_windows(self) -> bool:
+        """Whether all members do."""
+        return all(takes_shorter_windows(model) for model in self.models)
 
     @property
     def device(self) -> torch.device:

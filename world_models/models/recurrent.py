@@ -48,6 +48,8 @@ class HiddenState(Placed):
         self.initial = nn.Parameter(torch.zeros(hidden))
 
     history = 1
+    warm_up = 0
+    """Model steps before a start that the model is shown, where they are known."""
 
     @property
     def state_shape(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ class Kind(Enum):
     PLANNER = "planner"
     SAMPLER = "sampler"
     DATASET = "dataset"
+    ADAPTER = "adapter"
 
     @property
     def key(self) -> str:

@@ -25,21 +25,56 @@ def _push_t(**settings: object) -> Task:
     return PushT(**settings)  # pyright: ignore[reportArgumentType]
 
 
+def _push_t_upstream(**settings: object) -> Task:
+    from world_models.tasks.push_t import PushTUpstream
+
+    return PushTUpstream(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def _two_room(**settings: object) -> Task:
+    from world_models.tasks.rooms import TwoRoom
+
+    return TwoRoom(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def _wall_dino(**settings: object) -> Task:
+    from world_models.tasks.rooms import WallDino
+
+    return WallDino(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def _point_maze_dino(**settings: object) -> Task:
+    from world_models.tasks.point_maze_dino import PointMazeDino
+
+    return PointMazeDino(**settings)  # pyright: ignore[reportArgumentType]
+
+
 def _gymnasium(**settings: object) -> Task:
     from world_models.tasks.gym import gym_task
 
     return gym_task(**settings)
 
 
+def _recorded(**settings: object) -> Task:
+    from world_models.tasks.recorded import recorded_task
+
+    return recorded_task(**settings)
+
+
 TASKS: dict[str, Callable[..., Task]] = {
     "wall": _wall,
     "point_maze": _point_maze,
     "push_t": _push_t,
+    "push_t_upstream": _push_t_upstream,
+    "two_room": _two_room,
+    "wall_dino": _wall_dino,
+    "point_maze_dino": _point_maze_dino,
     "gymnasium": _gymnasium,
+    "recorded": _recorded,
 }
 """Constructors of our tasks by name; simulators are imported on first use."""
 
-COMPLETE = tuple(name for name in TASKS if name != "gymnasium")
+COMPLETE = tuple(name for name in TASKS if name not in ("gymnasium", "recorded"))
 """Our tasks that can be made without settings."""
 
 

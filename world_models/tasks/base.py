@@ -21,6 +21,15 @@ BOX, DISCRETE = "box", "discrete"
 
 
 @dataclass(frozen=True)
+class RecordedPictures:
+    """Recorded pictures of a problem's rows."""
+
+    seen: UInt8[np.ndarray, "past_and_start height width 3"]
+    """Pictures of the states before the start, oldest first, and of the start."""
+    goal: UInt8[np.ndarray, "height width 3"]
+
+
+@dataclass(frozen=True)
 class Problem:
     """One planning problem, reachable by construction: `reference_actions` lead from `start` to `goal`.
 
@@ -38,6 +47,10 @@ class Problem:
     """States before the start, a model step apart, the oldest first; None: nothing is known of them, which is like rest."""
     past_actions: Float[np.ndarray, "past_steps action"] | None = None
     """The actions that led from the first of them to the start."""
+    pictures: RecordedPictures | None = None
+    """Those that a pixel model sees, as they were recorded; None: they are drawn by the task."""
+    action_statistics: Float[np.ndarray, "2 action"] | None = None
+    """Mean and standard deviation of the dataset's actions, by which published solvers standardise theirs; None: no dataset."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Rollout:
 
     @property
     def success(self) -> Bool[np.ndarray, " batch"]:
-        """Whether the final state passes the task's success test, which is the success reported in tables."""
+        """Whether the final state passes the task's success test, which tables report unless a success rule says otherwise."""
         return self.reached[:, -1]
 
     @property
@@ -66,6 +79,10 @@ class Rollout:
             first = int(misses[-1]) + 1 if len(misses) else 0
             result.append(first if first < len(row) else None)
         return result
+
+    def first_success(self) -> list[int | None]:
+        """First environment step at which each row is successful; None where it never is."""
+        return [int(row.argmax()) if row.any() else None for row in self.reached]
 
 
 @runtime_checkable
@@ -192,20 +209,6 @@ class ObservedProprioception(Protocol):
 
 
 @runtime_checkable
-class PathDistance(Protocol):
-    """A task that can compute the length of the shortest path between two poses, for assessing goal costs."""
-
-    @property
-    def distance_bands(self) -> tuple[float, ...]:
-        """Lower edges of the distance bands in which goal costs are assessed, starting at 0; the last band is open."""
-        ...
-
-    def path_distance(self, poses: Float[np.ndarray, "n pose"], goals: Float[np.ndarray, "n pose"]) -> Float[np.ndarray, " n"]:
-        """Length of the shortest path, in `distance_unit`."""
-        ...
-
-
-@runtime_checkable
 class Drawable(Protocol):
     """A task that can locate its poses on its images, so that paths can be drawn over them."""
 
@@ -230,6 +233,21 @@ class ActionKind(Protocol):
 def classes_of(task: Task) -> int | None:
     """Number of classes of a task's actions; None if they are a box."""
     return task.action_dim if isinstance(task, ActionKind) and task.action_kind == DISCRETE else None
+
+
+@runtime_checkable
+class UnboundedActions(Protocol):
+    """A task whose simulator takes actions of any size, without clipping them."""
+
+    @property
+    def takes_any_action(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+def executed_actions(task: Task, actions: Float[np.ndarray, "*batch action"]) -> Float[np.ndarray, "*batch action"]:
+    """Actions as they are executed: clipped to `[-1, 1]`, but for a task that takes any."""
+    return actions if isinstance(task, UnboundedActions) and task.takes_any_action else np.clip(actions, -1.0, 1.0)
 
 
 @runtime_checkable
@@ -284,7 +302,7 @@ def pose_of(task: Task, states: Float[np.ndarray, "*batch simulator_state"]) -> 
 
 
 def execute(task: Task, problems: Sequence[Problem], actions: Float[np.ndarray, "batch time action"]) -> Rollout:
-    """Execute one plan per problem in the true simulator: environment actions, clipped to `[-1, 1]`.
+    """Execute one plan per problem in the true simulator: environment actions, as `executed_actions` gives them.
 
     Raises UserError if the number of plans or their length does not fit the problems.
     """
@@ -294,7 +312,7 @@ def execute(task: Task, problems: Sequence[Problem], actions: Float[np.ndarray, 
         raise UserError(f"plans of {actions.shape[1]} environment steps for horizons {sorted(horizons)}: they must agree.")
     starts = np.stack([p.start for p in problems])
     goals = pose_of(task, np.stack([p.goal for p in problems]))[:, None]
-    states = task.simulate(starts, np.clip(actions, -1.0, 1.0))
+    states = task.simulate(starts, executed_actions(task, actions))
     poses = pose_of(task, states)
     goals = np.broadcast_to(goals, poses.shape)
     return Rollout(states, task.distance(poses, goals), task.reached(poses, goals))
@@ -322,8 +340,3 @@ def check_horizon(horizon: int, action_block: int) -> None:
     require(horizon <= LONGEST_HORIZON, f"horizon {brief(horizon)} is too long: give at most {LONGEST_HORIZON} steps.")
     near = max(1, round(horizon / action_block)) * action_block
     require(horizon % action_block == 0, f"horizon {horizon} is not a multiple of action_block {action_block}: choose {near}.")
-
-
-def wrap_angle(angle: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
-    """Angles in radians, wrapped to [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi

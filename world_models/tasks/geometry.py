@@ -1,6 +1,8 @@
-"""Planar geometry of axis-aligned boxes: exact sliding motion and shortest paths, vectorised over points."""
+"""Planar geometry of axis-aligned boxes, vectorised over points: exact sliding motion, shortest paths, and tasks with such."""
 
 from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -106,3 +108,17 @@ def walk(path: Float[np.ndarray, "corners 2"], steps: int, stride: float) -> Flo
     for _ in range(steps - int(counts.sum())):
         counts[np.argmax(lengths / counts)] += 1
     return np.concatenate([np.repeat(leg[None] / n, n, 0) for leg, n in zip(legs, counts, strict=True)])
+
+
+@runtime_checkable
+class PathDistance(Protocol):
+    """A task that can compute the length of the shortest path between two poses, for assessing goal costs."""
+
+    @property
+    def distance_bands(self) -> tuple[float, ...]:
+        """Lower edges of the distance bands in which goal costs are assessed, starting at 0; the last band is open."""
+        ...
+
+    def path_distance(self, poses: Float[np.ndarray, "n pose"], goals: Float[np.ndarray, "n pose"]) -> Float[np.ndarray, " n"]:
+        """Length of the shortest path, in `distance_unit`."""
+        ...

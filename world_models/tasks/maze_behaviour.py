@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from world_models.seeding import smooth_noise
 from world_models.tasks.maze_grid import Grid
-from world_models.tasks.maze_physics import RADIUS, TOP_SPEED, Stepper
+from world_models.tasks.maze_physics import RADIUS, TOP_SPEED
 
 NOISE = 0.25
 """Largest offset of starts and targets from a cell's centre in each coordinate, as in gymnasium-robotics, m."""
@@ -20,6 +22,15 @@ far point, whatever lies between; no force."""
 SHARES = (0.27, 0.2, 0.33, 0.15, 0.05)
 SWITCH = 1.0 / 25.0
 """Probability per step of switching the mode."""
+
+
+@runtime_checkable
+class Advances(Protocol):
+    """Physics of a ball in a maze."""
+
+    def advance(self, states: Float[np.ndarray, "n 4"], actions: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 4"]:
+        """States one action later; `states` are (x, y, velocity x, velocity y)."""
+        ...
 
 
 def near_cells(rng: np.random.Generator, maze: Grid, cells: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 2"]:
@@ -52,7 +63,7 @@ def far_cells(rng: np.random.Generator, maze: Grid, points: Float[np.ndarray, "n
 
 
 def follow(
-    rng: np.random.Generator, maze: Grid, stepper: Stepper, starts: Float[np.ndarray, "n 4"], horizon: int, least: int
+    rng: np.random.Generator, maze: Grid, stepper: Advances, starts: Float[np.ndarray, "n 4"], horizon: int, least: int
 ) -> tuple[Float[np.ndarray, "n time_plus_one 4"], Float[np.ndarray, "n time 2"]]:
     """States and actions of rows that follow shortest paths to one random far point after another without stopping."""
     count = len(starts)
@@ -96,7 +107,7 @@ def sample_starts(rng: np.random.Generator, maze: Grid, count: int) -> Float[np.
 
 
 def sample_behaviour(
-    rng: np.random.Generator, maze: Grid, stepper: Stepper, count: int, length: int
+    rng: np.random.Generator, maze: Grid, stepper: Advances, count: int, length: int
 ) -> tuple[Float[np.ndarray, "count time_plus_one 4"], Float[np.ndarray, "count length 2"]]:
     """States before and after each action, and actions within [-1, 1], drawn only from `rng`."""
     noise = smooth_noise(rng, count, length, 2, memory=0.93)

@@ -17,6 +17,7 @@ from world_models.seeding import stable_rng
 from world_models.tasks.base import Problem, check_block, check_horizon
 from world_models.tasks.drawing import AGENT, PAPER, WALL, Canvas, fractions
 from world_models.tasks.geometry import walk
+from world_models.tasks.points import PointTask
 from world_models.tasks.wall_arena import (
     DOOR_HIGH,
     DOOR_LOW,
@@ -47,7 +48,7 @@ BUDGET = (0.7, 0.95)
 
 
 @dataclass(frozen=True)
-class Wall:
+class Wall(PointTask):
     """A point that moves by `speed` px times its action per step and must pass a door. State = observation = pose = (x, y), px.
 
     Raises UserError for an unknown `kind` (see `KINDS`), a `speed` that is not positive or an `action_block` below 1.
@@ -139,20 +140,6 @@ class Wall:
             result[:, t + 1] = advance(result[:, t], self.speed * actions[:, t])
         return result
 
-    def observe(self, states: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """The position itself."""
-        return states
-
-    def pose(self, observations: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """The position itself."""
-        return observations
-
-    def distance(
-        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
-    ) -> Float[np.ndarray, "*batch"]:
-        """Straight-line distance, px."""
-        return np.linalg.norm(poses - goals, axis=-1)
-
     def reached(self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]) -> Bool[np.ndarray, "*batch"]:
         """Whether the goal is nearer than 4.5 px."""
         return self.distance(poses, goals) < SUCCESS
@@ -166,25 +153,6 @@ class Wall:
         """Length of the shortest path around the wall, px."""
         return geodesics(poses, goals)[1]
 
-    def pose_errors(
-        self, poses: Float[np.ndarray, "*batch 2"], goals: Float[np.ndarray, "*batch 2"]
-    ) -> dict[str, Float[np.ndarray, "*batch"]]:
-        """Position error, px."""
-        return {"position_px": self.distance(poses, goals)}
-
-    @property
-    def proprioception_dim(self) -> int:
-        """2: the position."""
-        return 2
-
-    def proprioception(self, states: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """The position, px."""
-        return states
-
-    def observed_proprioception(self, observations: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch 2"]:
-        """The position, px, which is what is observed."""
-        return observations
-
     def pixels(self, states: Float[np.ndarray, "n 2"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
         """The arena from above, with border, wall and a red dot at the point's position."""
         canvas = Canvas(size, EXTENT, WALL)
@@ -192,10 +160,6 @@ class Wall:
         canvas.box(WALL_LEFT, 0.0, WALL_RIGHT, DOOR_LOW, WALL)
         canvas.box(WALL_LEFT, DOOR_HIGH, WALL_RIGHT, SIZE, WALL)
         return canvas.dots(states, 2.0, AGENT)
-
-    def render(self, state: Float[np.ndarray, " 2"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """The image of one state."""
-        return self.pixels(state[None], size)[0]
 
     def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
         """The point's position on `render`'s image."""

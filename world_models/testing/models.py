@@ -21,6 +21,7 @@ from world_models.base import (
     serial_rollout,
     step_pullback,
     step_vjp,
+    takes_shorter_windows,
 )
 
 DOUBLE, SINGLE = torch.float64, torch.float32
@@ -201,6 +202,26 @@ def rollout_and_lifted_step_agree_with_single_steps(case: ModelCase) -> None:
         _close(lifted, states, "all steps at once differ from the rollout", 1e-9, 1e-10)
 
 
+def windows_grow_until_they_are_whole(case: ModelCase) -> None:
+    """If the model takes shorter windows, a rollout from one state is its single steps, and goes on as from a whole context."""
+    model = case.make(DOUBLE)
+    h = model.history
+    if h == 1 or not takes_shorter_windows(model):
+        return
+    context, actions = case.problem(model, steps=STEPS + h)
+    first = Context(context.states[:, -1:], context.actions[:, :0])
+    with torch.no_grad():
+        states = rollout(model, first, actions)
+        path = torch.cat([first.states, states], 1)
+        seen = [slice(max(0, t + 1 - h), t + 1) for t in range(actions.shape[1])]
+        steps = torch.stack([model.step(path[:, window], actions[:, window]) for window in seen], 1)
+        _close(states, steps, "a rollout from one state differs from single steps with the windows so far", 1e-9, 1e-10)
+        lifted = lifted_step(model, first, states[:, :-1], actions)
+        _close(lifted, states, "all steps at once differ from the rollout from one state", 1e-9, 1e-10)
+        whole = rollout(model, Context(path[:, :h], actions[:, : h - 1]), actions[:, h - 1 :])
+        _close(whole, states[:, h - 1 :], "a window that has grown is not a whole one", 1e-9, 1e-10)
+
+
 def nothing_is_remembered_between_calls(case: ModelCase) -> None:
     """Calls in between change no result, and no call changes its arguments."""
     model = case.make(SINGLE)
@@ -279,6 +300,7 @@ MODEL_CHECKS: tuple[Callable[[ModelCase], None], ...] = (
     every_state_and_action_of_the_window_counts,
     rollouts_see_the_past_they_should_and_no_future,
     rollout_and_lifted_step_agree_with_single_steps,
+    windows_grow_until_they_are_whole,
     nothing_is_remembered_between_calls,
     no_gradient_is_switched_off_or_on_inside,
     float64_is_the_same_model_to_more_digits,

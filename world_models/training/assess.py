@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 
-from world_models.base import Context, Decode, GoalCost, WorldModel, rollout
-from world_models.models.mlp import ResidualMLP
+from world_models.base import Context, Decode, GoalCost, WorldModel, remembered, rollout
 from world_models.tasks import Task
 from world_models.training.data import Dataset
 
@@ -17,22 +18,25 @@ STEPS = (1, 10, 20, 50, 100)
 
 
 def open_loop_errors(
-    model: WorldModel, decode: Decode, task: Task, data: Dataset, steps: tuple[int, ...] = STEPS
+    model: WorldModel, decode: Decode, task: Task, data: Dataset, steps: tuple[int, ...] = STEPS, warm_up: int = 0
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Mean pose errors after n environment steps with the data's actions, `{part: {n: {model, persistence}}}`.
 
     `decode` maps the model's states to observations. Persistence predicts that nothing moves. Lengths that the data or the
-    action block do not allow are left out.
+    action block do not allow are left out. A model that remembers is shown the first `warm_up` model steps.
     """
-    block, length = task.action_block, data.actions.shape[1]
+    block, length = task.action_block, data.actions.shape[1] - warm_up * task.action_block
     count = length // block
-    observations = torch.from_numpy(data.observations[:, : count * block + 1 : block]).to(model.device, model.dtype)
-    actions = torch.from_numpy(data.actions[:, : count * block]).to(model.device, model.dtype)
-    start = model.encode(observations[:, 0])
+    whole = warm_up + count
+    observations = torch.from_numpy(data.observations[:, : whole * block + 1 : block]).to(model.device, model.dtype)
+    actions = torch.from_numpy(data.actions[:, : whole * block]).to(model.device, model.dtype)
+    actions = actions.reshape(len(actions), whole, -1)
     with torch.no_grad():
-        states = rollout(model, Context.at(model, start), actions.reshape(len(actions), count, -1))
+        shown = model.encode(observations[:, : warm_up + 1].flatten(0, 1)).unflatten(0, (-1, warm_up + 1))
+        start = remembered(model, shown, actions[:, :warm_up])[:, -1]
+        states = rollout(model, Context.at(model, start), actions[:, warm_up:])
         predicted = task.pose(decode(states.flatten(0, 1)).unflatten(0, states.shape[:2]).double().cpu().numpy())
-    true = task.pose(observations.double().cpu().numpy())
+    true = task.pose(observations[:, warm_up:].double().cpu().numpy())
     result: dict[str, dict[str, dict[str, float]]] = {}
     for n in steps:
         if n % block or n > length:
@@ -61,7 +65,17 @@ def goal_cost_rank_correlation(
     return round(float(np.corrcoef(rankdata(costs), rankdata(distances))[0, 1]), 4)
 
 
-def goal_weights(task: Task, model: ResidualMLP) -> torch.Tensor:
+@runtime_checkable
+class Normalised(Protocol):
+    """A model of states that knows the deviations of its observations."""
+
+    @property
+    def observation_std(self) -> torch.Tensor:
+        """Standard deviations, `[observation]`."""
+        ...
+
+
+def goal_weights(task: Task, model: Normalised) -> torch.Tensor:
     """Weights of the goal cost `[observation]`, with mean 1, from the task's tolerances.
 
     An error as large as the tolerance costs the same in every feature; features that do not matter at the goal have weight 0.

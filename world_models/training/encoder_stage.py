@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from world_models.base import windows
 from world_models.errors import UnknownNameError, require
 from world_models.models.jepa import JEPA
+from world_models.time_windows import windows
 from world_models.training.frames import PictureData
 from world_models.training.loop import LoopSettings, Stage
 from world_models.training.regularisers import REGULARISERS

@@ -15,7 +15,7 @@ from torch import Tensor
 from world_models.base import Context, Decode, GoalCost, PixelObservation, WorldModel, rollout
 from world_models.parts import Parts
 from world_models.tasks import Task
-from world_models.tasks.base import PathDistance
+from world_models.tasks.geometry import PathDistance
 from world_models.training.assess import STEPS
 from world_models.training.encoder_stage import about_labels
 from world_models.training.frames import PictureData

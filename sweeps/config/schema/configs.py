@@ -10,10 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from orchestrator.core.cell import OPEN_LOOP
+from orchestrator.core.modes import OPEN_LOOP
+from orchestrator.core.success import FINAL
 from orchestrator.tuning.objectives import JOINS
-from sweeps.config.axes import disagreements_of, goal_costs_of, horizons_of, modes_of, noise_seeds_of, seeds_of
+from sweeps.config.axes import (
+    disagreements_of,
+    goal_costs_of,
+    histories_of,
+    horizons_of,
+    modes_of,
+    noise_seeds_of,
+    seeds_of,
+    successes_of,
+)
 from sweeps.config.schema.kinds import axis, flag, folder, folder_name, location, number, one_of, seconds, text, texts, whole
+from sweeps.config.schema.protocols import ProtocolConfig
 from sweeps.config.schema.sections import (
     STRICT,
     ArtifactsConfig,
@@ -50,12 +61,19 @@ class GridConfig:
     world_models: Annotated[tuple[str, ...], texts("world model", null=True)] = ()
     """Zoo names or checkpoint folders for every task; none: each task's own."""
     mode: Annotated[tuple[str, ...], axis(modes_of, text=True)] = (OPEN_LOOP,)
+    history: Annotated[tuple[str | None, ...], axis(histories_of, text=True)] = (None,)
+    success: Annotated[tuple[str, ...], axis(successes_of, text=True)] = (FINAL,)
     goal_costs: Annotated[tuple[str | None, ...], axis(goal_costs_of, text=True)] = (None,)
     disagreement: Annotated[tuple[float, ...], axis(disagreements_of)] = (0.0,)
     noise_seeds: Annotated[tuple[int | None, ...], axis(noise_seeds_of)] = (None,)
     seeds: Annotated[tuple[int, ...], axis(seeds_of)] = ()
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
     planners: dict[str, PlannerConfig] = field(default_factory=dict)
+
+    @property
+    def chosen_protocols(self) -> dict[str, ProtocolConfig]:
+        """The protocols of a config that may have some."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +96,13 @@ class SweepConfig(RunConfig):
     """The config of `grasp sweep`."""
 
     FILE = "config"
-    GROUPS = ("task", "planner", "backend", "sweep")
+    GROUPS = ("task", "planner", "protocol", "backend", "sweep")
+    protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
+
+    @property
+    def chosen_protocols(self) -> dict[str, ProtocolConfig]:
+        """Those of the group `protocol`."""
+        return self.protocols
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +110,16 @@ class PlanConfig(GridConfig):
     """The config of `grasp plan`."""
 
     FILE = "plan"
+    GROUPS = ("task", "planner", "protocol")
+    protocols: dict[str, ProtocolConfig] = field(default_factory=dict)
     problems: ProblemsConfig = field(default_factory=ProblemsConfig)
     device: Annotated[str, text("device", "cpu")] = "cpu"
     artifacts: VideoConfig = field(default_factory=VideoConfig)
+
+    @property
+    def chosen_protocols(self) -> dict[str, ProtocolConfig]:
+        """Those of the group `protocol`."""
+        return self.protocols
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from orchestrator.artifacts.selection import REASONS, ArtifactSelection
 from orchestrator.core.cell import Scalar
 from sweeps.config.axes import horizons_of
 from sweeps.config.schema.kinds import amount, axis, flag, folder_name, number, one_of, plain, scalar, text, texts, whole
-from world_models.datasets.problems.settings import SPLITS, VALIDATION
+from world_models.datasets.problems.settings import CALLS, GOALS, OURS, RECORDED, SPLITS, VALIDATION
 from world_models.tasks.base import LONGEST_HORIZON
 
 STRICT = ConfigDict(extra="forbid")
@@ -156,6 +156,8 @@ class DrawConfig:
     rows: Annotated[int | None, whole(1, example=50, null=True)] = None
     """Length of the list; none: as many as there are."""
     seed: Annotated[int, whole(0, example=42)] = 42
+    calls: Annotated[str, one_of("way to draw problems", CALLS)] = OURS
+    """Whose random calls draw them."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,10 @@ class ProblemsConfig:
     history: Annotated[bool, flag()] = True
     observation: Annotated[tuple[str, ...], texts("column", null=True)] = ()
     action: Annotated[str | None, text("column", "action", null=True)] = None
+    pictures: Annotated[str | None, text("column", "pixels", null=True)] = None
+    """Recorded pictures for pixel models; none: the task draws them."""
+    goal: Annotated[str, one_of("goal", GOALS)] = RECORDED
+    """The recorded row, or where the recorded actions lead the simulator."""
     trained_on: Annotated[bool, flag()] = False
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.cell import Cell, Named, Point, canonical, check_mode, planned_steps, replan_every
+from orchestrator.core.cell import Cell, Named, Point, canonical
+from orchestrator.core.modes import ExecutionMode, check_mode, planned_steps
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError
 
@@ -60,6 +61,8 @@ def test_id_changes_with_every_field_that_determines_the_result() -> None:
         replace(POINT, disagreement=0.1),
         replace(POINT, disagreement=1.0),
         replace(POINT, noise_seed=0),
+        replace(POINT, history="grow"),
+        replace(POINT, history="grow:1"),
         replace(POINT, noise_seed=1),
         replace(POINT, algorithm_version=2),
         replace(POINT, task_version=2),
@@ -105,9 +108,17 @@ def test_whole_floats_are_integers_but_booleans_are_not() -> None:
 
 
 def test_modes_say_when_to_replan() -> None:
-    assert [replan_every(mode) for mode in ("open_loop", "mpc:1", "mpc:10")] == [None, 1, 10]
+    assert [ExecutionMode.of(mode).every for mode in ("open_loop", "mpc:1", "mpc:10", "mpc:5:25")] == [None, 1, 10, 5]
     assert [planned_steps(mode, 10) for mode in ("open_loop", "mpc:10", "mpc:4", "mpc:1")] == [10, 10, 10 + 6 + 2, 55]
-    for mode, horizon, block in (("open_loop", 7, 7), ("mpc:10", 10, 5), ("mpc:5", 20, 5), ("mpc:3", 4, 1)):
+    assert [planned_steps(mode, 50) for mode in ("mpc:25:25", "mpc:20:30", "mpc:25:50")] == [50, 90, 100]
+    assert [ExecutionMode.of(mode).ends(10) for mode in ("open_loop", "mpc:5", "mpc:4:8")] == [[10], [5, 10], [4, 8, 10]]
+    for mode, horizon, block in (
+        ("open_loop", 7, 7),
+        ("mpc:10", 10, 5),
+        ("mpc:5", 20, 5),
+        ("mpc:3", 4, 1),
+        ("mpc:5:25", 10, 5),
+    ):
         check_mode(mode, horizon, block)
 
 
@@ -121,6 +132,14 @@ def test_modes_say_when_to_replan() -> None:
         ("mpc:-5", "'mpc:-5' does not say"),
         ("mpc:2.5", "'mpc:2.5' does not say"),
         ("mpc:05", "'mpc:05' does not say"),
+        ("mpc:5:", "'mpc:5:' does not say"),
+        ("mpc:5:5:5", "'mpc:5:5:5' does not say"),
+        ("mpc:10:5", "'mpc:10:5' plans 5 steps and executes 10 of them: plan as many or more, up to 10000"),
+        ("mpc:5:99999", "'mpc:5:99999' plans 99999 steps"),
+        (
+            "mpc:5:12",
+            "'mpc:5:12' plans to the middle of a model step, which takes 5 environment steps: choose 10 in place of 12",
+        ),
         ("mpc:7", "'mpc:7' replans inside a model step, which takes 5 environment steps: choose 5"),
         ("mpc:2", "'mpc:2' replans inside a model step, which takes 5 environment steps: choose 5"),
         ("mpc:25", "'mpc:25' never replans within horizon 20: choose 20 or less"),

@@ -79,7 +79,7 @@ def test_another_algorithm_version_changes_the_planners_ids_and_nobody_elses(mon
     monkeypatch.setitem(PLANNERS, "grasp", (Bumped, GRASP))
     now = {name: of(name, full_settings(name)) for name in PLANNERS}
     assert [name for name in PLANNERS if now[name] != others[name]] == ["grasp"]
-    assert all(cell != GOLDEN[label] for label, cell in ids().items() if "grasp" in label)
+    assert all(cell != GOLDEN[label] for label, cell in ids().items() if label.split(",")[0] == "grasp")
 
 
 def test_a_new_setting_of_a_bumped_planner_changes_no_id_either(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,6 +134,12 @@ def test_a_point_saved_before_there_were_versions_is_of_version_one() -> None:
     old = {name: raw[name] for name in ("task", "model", "model_digest", "planner", "horizon", "mode")}
     assert Point.of_plain(old) == point
     assert Point.of_plain(old).point_id == point.point_id
+
+
+def test_the_history_mode_counts_unless_it_repeats() -> None:
+    point = points()["grasp"]
+    assert replace(point, history="repeat").point_id == point.point_id, "as before there were modes"
+    assert len({replace(point, history=text).point_id for text in ("repeat", "repeat:1", "grow", "grow:1", "grow:2")}) == 5
 
 
 def test_each_noise_of_a_problem_has_a_seed_of_its_own() -> None:

@@ -37,6 +37,8 @@ def test_points_of_one_kind_differ_in_what_rows_may_differ_in():
         replace(A, mode="mpc:2"),
         replace(A, disagreement=0.1),
         replace(A, goal_cost="probe"),
+        replace(A, history="grow"),
+        replace(A, history="grow:1"),
     ]
     digests = [replace(other, model_digest="f" * 16) if other.model == "plane_2" else other for other in others]
     assert len({kind_of(point) for point in [A, *digests]}) == len(others) + 1

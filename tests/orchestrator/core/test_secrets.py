@@ -46,6 +46,13 @@ def test_a_password_of_any_characters_is_masked_in_a_token_and_where_it_is_quote
                     assert LATTER not in secrets.scrub(f"cannot use {quoted}: (server said {password} is wrong)")
 
 
+@pytest.mark.parametrize("scheme", ["http:/\n/", "http: //", "postgresql:\t/ /"])
+def test_a_line_may_break_among_the_slashes_of_an_address(scheme: str) -> None:
+    for token in (f"name={scheme}me:a {LATTER}@host", f"name={scheme}me:{LATTER}@host/db"):
+        assert LATTER not in mask_token(token)
+        assert LATTER not in mask_text(f"cannot read {token!r} or {token}")
+
+
 @given(st.text(min_size=3))
 @example("***")
 def test_a_known_password_is_nowhere_in_a_message(password: str) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.core.modes import ExecutionMode
 from orchestrator.evaluation.execution import plan_and_execute, predicted_states
 from planners import Plans, make_planner
 from planners.testing import SHORT
@@ -42,10 +43,10 @@ PLANNERS = {"cem": make_planner("cem", SHORT["cem"]), "grasp": make_planner("gra
 @pytest.mark.parametrize("every", [None, 6])
 @pytest.mark.parametrize("name", sorted(PLANNERS))
 def test_executed_actions_are_classes_and_the_model_saw_them(name: str, every: int | None) -> None:
-    done = plan_and_execute(TASK, MODEL, PLANNERS[name], PROBLEMS, range(3), every)
+    done = plan_and_execute(TASK, MODEL, PLANNERS[name], PROBLEMS, range(3), ExecutionMode(every))
     assert (np.sort(done.actions, -1) == [-1.0, 1.0]).all()
     assert np.array_equal(execute(TASK, PROBLEMS, done.actions).states, done.rollout.states)
-    again = predicted_states(TASK, MODEL, done.rollout.states, done.actions, every)
+    again = predicted_states(TASK, MODEL, done.rollout.states, done.actions, ExecutionMode(every))
     torch.testing.assert_close(again, done.predicted, rtol=1e-4, atol=1e-5)
     goals = MODEL.sensors.encode(MODEL.model, TASK, np.stack([problem.goal for problem in PROBLEMS]))
     torch.testing.assert_close(MODEL.goal_cost(done.predicted[:, -1], goals), done.cost, rtol=1e-4, atol=1e-5)

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.evaluation.execution import Execution, past_of, plan_and_execute, planning_seed, predicted_states
+from orchestrator.core.modes import ExecutionMode
+from orchestrator.evaluation.contexts import past_of
+from orchestrator.evaluation.execution import Execution, plan_and_execute, planning_seed, predicted_states
 from orchestrator.testing import DIGEST, Plane, PlaneModel, load_plane
 from planners import ModelProblems, Plans, PlanStatus, Start, make_planner
 from planners.base import Planner
@@ -78,8 +80,11 @@ def drawn(task: Task, count: int = 4, horizon: int = 12) -> list[Problem]:
     return [task.problem(seed, horizon) for seed in range(10000, 10000 + count)]
 
 
-def run(task: Task, loaded: LoadedModel, planner: Planner, problems: Sequence[Problem], every: int | None) -> Execution:
-    return plan_and_execute(task, loaded, planner, problems, [problem.seed for problem in problems], every)
+def run(
+    task: Task, loaded: LoadedModel, planner: Planner, problems: Sequence[Problem], every: int | None, ahead: int | None = None
+) -> Execution:
+    seeds = [problem.seed for problem in problems]
+    return plan_and_execute(task, loaded, planner, problems, seeds, ExecutionMode(every, ahead))
 
 
 def same(a: Execution, b: Execution) -> bool:
@@ -229,7 +234,7 @@ def test_a_plan_sees_the_rows_before_its_start_and_rest_before_those(history: in
     assert torch.equal(context.states, torch.as_tensor(np.stack([states for states, _ in whole])).float())
     assert torch.equal(context.actions, torch.as_tensor(np.stack([actions for _, actions in whole])).float())
     past = past_of(problems, 2)
-    again = predicted_states(task, loaded, done.rollout.states, done.actions, 4, past)
+    again = predicted_states(task, loaded, done.rollout.states, done.actions, ExecutionMode(4), past)
     assert torch.equal(again, done.predicted)
 
 

@@ -16,7 +16,8 @@ from orchestrator.artifacts.drawing import Drawing, RenderJob
 from orchestrator.artifacts.frames import RolloutView, animation
 from orchestrator.artifacts.selection import SelectedCell
 from orchestrator.core.batch import Batch
-from orchestrator.core.cell import Named, Point, replan_every
+from orchestrator.core.cell import Named, Point
+from orchestrator.core.modes import ExecutionMode
 from orchestrator.core.portion import by_point
 from orchestrator.driver.run_cells import run_cells
 from orchestrator.evaluation.execution import Execution, plan_and_execute, predicted_states
@@ -128,7 +129,7 @@ def test_what_the_model_predicted_is_found_again_from_the_record(monkeypatch: py
             execution = executions.pop()
             actions = np.array([record.actions for record in records]).reshape(2, 12, 2)
             again = predicted_states(
-                Plane(**task), load_plane(model, "cpu"), execution.rollout.states, actions, replan_every(mode)
+                Plane(**task), load_plane(model, "cpu"), execution.rollout.states, actions, ExecutionMode.of(mode)
             )
             assert torch.allclose(again, execution.predicted, atol=1e-5)
 

@@ -102,5 +102,5 @@ def test_a_record_says_its_point() -> None:
     (row, *_) = pq.read_table(GOLDEN / "ledger-5.parquet").to_pylist()
     for point in points().values():
         settings = {f"{kind}_settings": json.dumps(dict(getattr(point, kind).settings)) for kind in ("task", "planner")}
-        plain = {**vars(point), "task": point.task.name, "planner": point.planner.name}
+        plain = {**vars(point), "task": point.task.name, "planner": point.planner.name, "success_rule": point.success}
         assert point_of({**row, **plain, **settings}) == point

@@ -10,7 +10,6 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from planners.hosts import stable_worldmodel as swm
-from planners.hosts.contexts import context_of
 from tests.planners.hosts.stand_ins import (
     ACTIONS,
     F64,
@@ -23,6 +22,7 @@ from tests.planners.hosts.stand_ins import (
     seeded,
 )
 from world_models.base import rollout
+from world_models.history import History
 
 PATCHES, PIXELS, BODY, ACT = 2, 3, 2, 4
 
@@ -134,7 +134,7 @@ def test_rollouts_are_the_hosts(order: tuple[str, ...], frames: int) -> None:
     actions = torch.randn(3, 5, ACTIONS, generator=seeded(0), dtype=F64)
     model, states = swm.PatchDynamics.of(network, ACTIONS, info, None)
     assert model.state_shape == (PATCHES, PIXELS + BODY)
-    ours = model.parts(rollout(model, context_of(states, info["action_history"], 3), actions))
+    ours = model.parts(rollout(model, History(grows=True).context(model, states, info["action_history"]), actions))
     theirs = network.rollout({key: value[:, None] for key, value in info.items()}, actions[:, None])
     for name in ("pixels", "proprio"):
         expected = theirs[f"predicted_{name}_emb"][:, 0, frames:]

@@ -9,9 +9,8 @@ import torch
 from gymnasium.spaces import Box, MultiDiscrete
 from torch import Tensor
 
-from planners import PLANNERS, ModelProblems, make_planner
+from planners import ModelProblems, make_planner
 from planners.hosts import stable_worldmodel as swm
-from planners.hosts.contexts import context_of
 from planners.hosts.goal_costs import ObjectiveCost
 from tests.planners.hosts.stand_ins import (
     ACTIONS,
@@ -32,6 +31,7 @@ from tests.planners.hosts.stand_ins import (
 )
 from world_models.base import Context, SquaredDistance, rollout
 from world_models.errors import UserError
+from world_models.history import History
 
 SHORT = {"iterations": 8, "sync_every": 4, "sync_steps": 2, "init_noise": 0.1}
 SOLVERS = {
@@ -72,7 +72,7 @@ def test_rollouts_are_the_hosts_with_windows_that_grow_like_its_own(frames: int)
     network, info = Embedding(), info_of(frames=frames)
     actions = torch.randn(3, 6, ACTIONS, generator=seeded(0), dtype=F64, requires_grad=True)
     model, states = swm.EmbeddingDynamics.of(network, ACTIONS, info, None)
-    ours = rollout(model, context_of(states, info["action_history"], model.history), actions)
+    ours = rollout(model, History(grows=True).context(model, states, info["action_history"]), actions)
     candidates = {key: value[:, None] for key, value in info.items()}
     theirs = network.rollout(candidates, actions[:, None])["predicted_emb"][:, 0, frames:]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
@@ -80,7 +80,7 @@ def test_rollouts_are_the_hosts_with_windows_that_grow_like_its_own(frames: int)
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(PLANNERS))
+@pytest.mark.parametrize("name", sorted(SOLVERS))
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_every_planner_solves_in_the_hosts_units(name: str, reduction: str) -> None:
     cost, info = Evaluator(Embedding(), GoalMSE(reduction=reduction)), info_of()

@@ -15,9 +15,10 @@ from planners.objectives import lifted_gradients
 from planners.search.noise import RowNoise
 from planners.search.search_run import begin
 from tests.support.planning import WORLDS, Wrapped, problems_for, small_mlp
-from world_models.base import Context, SquaredDistance, WorldModel, rollout, windows
+from world_models.base import Context, SquaredDistance, WorldModel, rollout
 from world_models.models.analytic import LinearQuadratic
 from world_models.models.mlp import StateGoalCost
+from world_models.time_windows import windows
 
 F64 = torch.float64
 
@@ -40,7 +41,9 @@ def reference_loss(model: WorldModel, problems: ModelProblems, states: Tensor, a
         sequence = torch.cat([problems.context.states[b], states[b]])
         taken = torch.cat([problems.context.actions[b], actions[b]])
         for t in range(problems.steps):
-            predicted = model.step(sequence[t : t + h].detach()[None], taken[t : t + h][None])
+            known = problems.context.known + t
+            seen = slice(max(0, known - h), known)
+            predicted = model.step(sequence[seen].detach()[None], taken[seen][None])
             loss = loss + weights[b, t] * problems.goal_cost(predicted, goal)[0]
             if t + 1 < problems.steps:
                 loss = loss + (predicted[0] - states[b, t]).square().mean()

@@ -27,7 +27,9 @@ def lagrangian(model: WorldModel, problems: ModelProblems, states: Tensor, actio
         sequence = torch.cat([problems.context.states[b], states[b]])
         taken = torch.cat([problems.context.actions[b], actions[b]])
         for t in range(problems.steps):
-            predicted = model.step(sequence[t : t + h][None], taken[t : t + h][None])
+            known = problems.context.known + t
+            seen = slice(max(0, known - h), known)
+            predicted = model.step(sequence[seen][None], taken[seen][None])
             loss = loss + goal[b, t] * problems.goal_cost(predicted, problems.goal[b : b + 1])[0]
             if t + 1 < problems.steps:
                 loss = loss + dynamics[b, t] * (predicted[0] - states[b, t]).square().mean()

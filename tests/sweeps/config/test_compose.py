@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from planners import PLANNERS, full_settings
+from planners import PLANNERS, full_settings, setting_kinds
 from sweeps.config.compose import compose
 from sweeps.config.files import groups
 from sweeps.config.grid import spec_of
@@ -39,7 +39,7 @@ def test_every_shipped_planner_and_each_of_its_rules_holds_valid_settings():
         for task in spec.tasks:
             for horizon in task.horizons:
                 named = spec.planners[0].at(task, horizon)
-                assert full_settings(named.name, named.as_dict())
+                assert set(full_settings(named.name, named.as_dict())) == set(setting_kinds(named.name))
 
 
 def test_every_rule_of_a_planner_is_for_a_task_that_exists():

@@ -143,6 +143,9 @@ def test_settings_may_be_given_together_and_taken_out() -> None:
         (["seeds=2000000000"], "is not a number of seeds, at most 1000000"),
         (["seeds=range(1000000000000)"], "has more than 1000000 values"),
         (["seeds=shuffle(range(1000000000000))"], "has more than 1000000 values"),
+        (["planners.grasp.settings.lr_states=range(1e9)"], "has more than 1000000 values"),
+        (["planners.grasp.settings.lr_states=range(1e400)"], "has more than 1000000 values"),
+        (["seeds=range(1,2,0)"], "is not a list of values"),
         (["horizons=100000000"], "is not a positive number of steps up to 10000"),
         (["max_rows=1e23"], "max_rows 1e+23 is not a whole number from 1 to"),
         ([f"target_seconds={10**400}"], "is not a number of seconds"),
@@ -288,3 +291,8 @@ def test_a_sweep_without_seeds_is_refused(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "sweep" / "mine.yaml").write_text(body, encoding="utf-8")
     assert main(["sweep", "--dry-run", "--conf", str(tmp_path), "sweep=mine", "tracking.enabled=false"]) == 2
     assert "sweep mine has no seeds: give seeds=16" in capsys.readouterr().err
+
+
+def test_a_planner_of_the_study_whose_rules_are_no_list_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "quality", "planning_quality=quick", "planners.cem.overrides=1"]) == 0
+    assert "overrides: 1" in capsys.readouterr().out

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from orchestrator.core.cell import Named
 from sweeps.config.compose import Composed
-from sweeps.config.grid import Grid, Lookups, PlannerEntry, Rule, SweepSpec, TaskEntry, spec_of
+from sweeps.config.grid import Grid, Lookups, SweepSpec, spec_of
 from sweeps.config.saved_sweep import SavedSweep
 from sweeps.config.schema.check import typed
 from sweeps.config.schema.configs import SweepConfig
+from sweeps.config.schema.entries import PlannerEntry, Rule, TaskEntry
 from world_models.errors import UserError
 from world_models.files.reading import parse_json, to_json
 
@@ -105,6 +106,34 @@ def test_goal_costs_are_an_axis_and_a_models_own_needs_no_naming():
     said = {entry.planner for entry in named.entries if entry.planner.startswith("gd")}
     assert said == {"gd", "gd disagreement 0.5", "gd probe", "gd probe disagreement 0.5"}
     assert saved_and_read(named) == named
+
+
+def test_histories_are_an_axis_and_a_models_own_needs_no_naming():
+    own = replace(LOOKUPS, history=lambda model, asked: asked or "grow")
+    plain = spec().expand(own)
+    assert {entry.point.history for entry in plain.entries} == {"grow"}
+    several = replace(spec(), histories=(None, "repeat", "grow:1")).expand(own)
+    assert len(several.entries) == 3 * len(plain.entries)
+    assert {entry.planner for entry in several.entries if entry.planner.startswith("gd")} == {"gd", "gd grow", "gd grow:1"}
+    assert {entry.point.point_id for entry in spec().expand(LOOKUPS).entries} == {
+        entry.point.point_id for entry in several.entries if entry.point.history == "repeat"
+    }, "what repeats has the ids from before there were modes"
+    assert saved_and_read(several) == several
+    with pytest.raises(UserError, match="is the same as"):
+        replace(spec(), histories=(None, "grow")).expand(own)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"), [(None, (None,)), ("grow", ("grow",)), (["grow:1", None], ("grow:1", None)), ([], (None,))]
+)
+def test_a_history_or_a_list_of_histories(given, found):
+    assert spec_of(config(history=given)).histories == found
+
+
+@pytest.mark.parametrize("value", ["growing", "grow:0", "repeat:", 3, ["grow", "grow"]])
+def test_histories_that_are_none_are_refused(value):
+    with pytest.raises(UserError, match="history"):
+        spec_of(config(history=value))
 
 
 def test_noises_are_an_axis_of_points_over_the_same_problems():

@@ -48,7 +48,8 @@ def agent(tmp_path):
 
 @pytest.fixture
 def lewm(tmp_path):
-    path = tmp_path / "lewm.pt"
+    path = tmp_path / "pusht" / "lewm.pt"
+    path.parent.mkdir()
     torch.save(lewm_state(SMALL), path)
     return path
 
@@ -113,6 +114,22 @@ def test_lewm_plans_from_pictures(lewm, tmp_path, capsys):
     assert main(["models", "import", str(lewm), "--name", "eyes", "--task", "push_t", f"output={tmp_path}"]) == 0
     assert "Mean and deviation of actions: of the published training data" in capsys.readouterr().out
     assert quick_plan(tmp_path / "models" / "eyes", tmp_path) == 0
+
+
+def test_the_environment_is_asked_for_and_the_average_is_a_choice(tmp_path, capsys):
+    state = lewm_state(SMALL)
+    average = {f"ema.{key}": value + 1 if value.is_floating_point() else value for key, value in state.items()}
+    torch.save({**{f"model.{key}": value for key, value in state.items()}, **average}, tmp_path / "lewm.pt")
+    words = ["import", str(tmp_path / "lewm.pt"), "--name", "a", "--task", "push_t", f"output={tmp_path}"]
+    assert "give --trained-on, such as --trained-on push_t" in refused(capsys, *words)
+    assert "was trained on reacher, not on push_t" in refused(capsys, *words, "--trained-on", "reacher")
+    assert main(["models", "inspect", str(tmp_path / "lewm.pt")]) == 0
+    assert "an import needs --trained-on" in " ".join(capsys.readouterr().out.split())
+    assert main(["models", *words, "--trained-on", "push_t", "--weights", "averaged"]) == 0
+    assert "Its averaged weights were taken" in capsys.readouterr().out
+    key = "predictor.pos_embedding"
+    torch.testing.assert_close(checkpoints.read_tensors(str(tmp_path / "models" / "a"))[key], state[key] + 1)
+    assert checkpoints.load(str(tmp_path / "models" / "a")).card["imported"]["sizes"]["environment"] == "pusht"
 
 
 def test_dino_wm_is_imported_with_its_encoder_and_plans(classes, tmp_path, capsys):
@@ -180,7 +197,7 @@ def test_commands_that_do_not_make_sense_are_refused(agent, tmp_path, capsys):
     path = str(agent)
     assert "needs a name: give --name" in refused(capsys, "import", path, "--task", "wall")
     assert "is not a file name" in refused(capsys, "import", path, "--name", "../x", "--task", "wall")
-    assert "give --task (wall)" in refused(capsys, "import", path, "--name", "x", output)
+    assert "give --task (wall or two_room or wall_dino)" in refused(capsys, "import", path, "--name", "x", output)
     assert "did you mean 'wall'" in refused(capsys, "import", path, "--name", "x", "--task", "wal", output)
     assert "set action_block" in refused(capsys, "import", path, "--name", "x", "--task", "wall", "action_block=2", output)
     assert "--action-std does not apply to this kind" in refused(
@@ -282,8 +299,8 @@ def test_hostile_files_are_refused_in_a_sentence_and_nothing_is_run(hostile, ver
 def test_shapes_that_do_not_fit_are_refused(tmp_path, capsys):
     state = lewm_state(SMALL)
     state["pred_proj.net.3.bias"] = torch.zeros(25)
-    torch.save(state, tmp_path / "lewm.pt")
-    words = ["import", str(tmp_path / "lewm.pt"), "--name", "x", "--task", "push_t", f"output={tmp_path}"]
+    torch.save(state, tmp_path / "lewm_pusht.pt")
+    words = ["import", str(tmp_path / "lewm_pusht.pt"), "--name", "x", "--task", "push_t", f"output={tmp_path}"]
     assert "pred_proj.net.3.bias has shape [25], expected [24]" in refused(capsys, *words)
     assert not (tmp_path / "models").exists()
 

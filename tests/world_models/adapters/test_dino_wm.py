@@ -21,7 +21,7 @@ from world_models.adapters.patches.dinov2 import DinoConfig, DinoV2
 from world_models.adapters.patches.importing import RENDERING
 from world_models.adapters.patches.model import PatchConfig, PatchGoalCost, PatchModel
 from world_models.adapters.trained_units import trained_units
-from world_models.base import Context, PixelObservation, QuadraticCost, WorldModel, rollout
+from world_models.base import Context, PixelObservation, QuadraticCost, StandardisedModel, WorldModel, rollout
 from world_models.checkpoints import store as checkpoints
 from world_models.tasks import Task, make_task
 
@@ -175,6 +175,23 @@ def test_no_frame_sees_the_future_and_all_see_the_past(predictor: str) -> None:
     assert (by_action.abs().amax((0, 2)) > 1e-6).all()
 
 
+@pytest.mark.parametrize("name", ["push_t", "wall", "point_maze"])
+def test_the_statistics_of_actions_are_those_of_the_training_data_in_our_units(name: str) -> None:
+    """Point maze's axes are swapped and one is turned round."""
+    model, task = small(), make_task(name, action_block=2)
+    weight, bias = trained_units(task).action.tensors(normalised=True)
+    model.action_units.weight.copy_(weight)
+    model.action_units.bias.copy_(bias)
+    assert isinstance(model, StandardisedModel)
+    mean, deviation = model.action_statistics()
+    torch.testing.assert_close(model.action_units(mean), torch.zeros(2).double(), atol=1e-6, rtol=0)
+    for axis in torch.eye(2, dtype=torch.float64):
+        moved = model.action_units(mean + axis * deviation)
+        torch.testing.assert_close(moved.abs().sort().values, torch.tensor([0.0, 1.0]).double(), atol=1e-6, rtol=0)
+    if name == "push_t":
+        torch.testing.assert_close(torch.stack([mean, deviation]).float(), torch.tensor(ACTION))
+
+
 @pytest.mark.parametrize("name", sorted(PLANNERS))
 @pytest.mark.parametrize("predictor", ["causal-vit", "modulated-vit"])
 def test_every_planner_plans(name: str, predictor: str) -> None:
@@ -224,6 +241,17 @@ def test_wall_units_are_positions_in_px_and_half_displacements() -> None:
     torch.testing.assert_close(
         weight @ torch.tensor([31.8945 + 17.6635, 31.8140]) + bias, torch.tensor([1.0, 0.0]), atol=1e-4, rtol=0
     )
+
+
+def test_units_of_the_wall_as_dino_wm_has_it_are_its_own_actions() -> None:
+    """An action of 1 is 1.8 of theirs, or what the setting says."""
+    for bound in (1.8, 1.0):
+        weight, bias = trained_units(make_task("wall_dino", bound=bound)).action.tensors(normalised=False)
+        torch.testing.assert_close(weight, bound * torch.eye(2))
+        assert not bias.any()
+    maze = trained_units(make_task("point_maze_dino"))
+    torch.testing.assert_close(maze.proprioception.tensors(normalised=False), (torch.eye(4), torch.zeros(4)))
+    assert maze.quarter_turns == 0
 
 
 def test_point_maze_units_turn_our_maze_onto_theirs() -> None:

@@ -12,6 +12,7 @@ from tests.support.planning import plan as plan_with
 from tests.world_models.adapters.foreign import SMALL, LeWMSizes, lewm_state, problems, save_whole_module, stored
 from world_models.adapters.lewm import files as lewm
 from world_models.adapters.lewm.model import LeWM
+from world_models.adapters.lewm.reading import own_name
 from world_models.base import PixelObservation
 from world_models.errors import UserError
 from world_models.tasks import make_task
@@ -164,7 +165,7 @@ def test_the_past_matters_and_the_last_action_too(small):
 def test_both_namings_of_the_vit_and_every_wrapping_are_the_same_model(tmp_path, small):
     old, new = lewm_state(SMALL), lewm_state(SMALL, old_names=False)
     for key, value in old.items():
-        new[lewm._own_name(key)].copy_(value)
+        new[own_name(key)].copy_(value)
     save_whole_module(tmp_path / "lewm_object.ckpt", old)
     torch.save({"state_dict": {f"model.{key}": value for key, value in old.items()}, "epoch": 3}, tmp_path / "lightning.ckpt")
     torch.save(new, tmp_path / "new.pt")
@@ -174,6 +175,12 @@ def test_both_namings_of_the_vit_and_every_wrapping_are_the_same_model(tmp_path,
         assert found is not None
         loaded = stored(lewm.convert(found, task), task, tmp_path / "imported")
         assert loaded.digest == small[1].digest
+
+
+def test_the_statistics_of_actions_are_those_of_the_training_data(small):
+    mean, deviation = small[1].model.action_statistics()
+    torch.testing.assert_close(mean, torch.tensor([-0.0087, 0.0068]))
+    torch.testing.assert_close(deviation, torch.tensor([0.2019, 0.2002]))
 
 
 @pytest.mark.parametrize("name", sorted(PLANNERS))

@@ -111,7 +111,7 @@ def test_other_sizes_are_read_off_the_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"_task_emb.weight": torch.zeros(30, 96)}, "30 tasks"),
+        ({"_task_emb.weight": torch.zeros(31, 96)}, "31 tasks, a set without known names"),
         ({"_encoder.rgb.2.weight": torch.zeros(32, 9, 7, 7)}, "stacked images"),
         ({"_dynamics.1.weight": None}, "not complete"),
         ({"_dynamics.2.weight": torch.zeros(512, 9)}, r"_dynamics\.2\.weight|dynamics\.2\.weight.*shape"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orchestrator.evaluation.execution import _context
+from orchestrator.evaluation.contexts import context_of
 from planners import make_planner
 from planners.base import ModelProblems
 from tests.support.plugins import own_model
@@ -62,11 +62,11 @@ def test_a_replan_has_the_hidden_state_of_what_was_observed(monkeypatch: pytest.
         actions = rng.uniform(-1, 1, (3, 12, 2))
         start = np.concatenate([rng.uniform(-1, 1, (3, 2)), rng.normal(0, 0.1, (3, 2))], 1)
         states = task.simulate(start, actions)
-        found = _context(loaded, task, None, states, actions)
+        found = context_of(loaded, task, None, states, actions)
         torch.testing.assert_close(found.last, torch.tensor(states[:, -1], dtype=torch.float32), rtol=1e-4, atol=1e-5)
         assert found.states.shape == (3, 1, 4)
         assert found.actions.shape == (3, 0, 2)
-        first = _context(loaded, task, None, states[:, :1], actions[:, :0]).last
+        first = context_of(loaded, task, None, states[:, :1], actions[:, :0]).last
         torch.testing.assert_close(first, torch.tensor(start, dtype=torch.float32))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from world_models.tasks import Task, make_task
 from world_models.tasks.base import Drawable, Visible, pose_of
-from world_models.tasks.push_t_shapes import AGENT, AGENT_RADIUS, BLOCK, BORDER, PAPER
+from world_models.tasks.push_t.shapes import AGENT, AGENT_RADIUS, BLOCK, BORDER, PAPER
 
 TASKS = ["wall", "point_maze", "push_t"]
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.core.modes import ExecutionMode
 from orchestrator.evaluation.execution import plan_and_execute
 from planners import make_planner
 from world_models.base import Context, PixelObservation, rollout
@@ -234,6 +235,6 @@ def test_the_recipe_runs_on_other_tasks_with_other_encoders_and_with_propriocept
     assert all(map(math.isfinite, curve))
     problem = task.problem(10_000, 40)
     planner = make_planner("gd", {"iterations": 3})
-    done = plan_and_execute(task, loaded, planner, [problem], [0], replan_every=20)
+    done = plan_and_execute(task, loaded, planner, [problem], [0], mode=ExecutionMode(20))
     assert done.rollout.states.shape[1] == 41
     assert torch.isfinite(done.cost).all()

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.core.modes import ExecutionMode
 from orchestrator.evaluation.execution import plan_and_execute
 from planners import make_planner
 from world_models.checkpoints import store as checkpoints
 from world_models.datasets import Episodes, from_arrays, open_dataset, split_episodes
 from world_models.datasets.problems.columns import columns_for
+from world_models.datasets.problems.pictures import picture_column
 from world_models.errors import UserError
 from world_models.tasks import make_task
 from world_models.tasks.base import ObservedProprioception, Visible
+from world_models.tasks.recorded.pictures import as_pictures
 from world_models.training.frames import Frames, collect_frames
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.recorded.frames import PictureColumns, RecordedFrames, cut, proprioception_for, recorded_frames
-from world_models.training.recorded.pictures import as_pictures, picture_column
 from world_models.training.recorded.train import RecordedData
 from world_models.training.recorded.train_pixels import train_recorded_pixels
 from world_models.training.train_pixels import PixelTrainer
@@ -181,7 +183,7 @@ def test_a_model_is_learned_without_a_simulator_and_plans(wall: tuple[Path, Fram
     assert set(errors["5"]) == {"model", "persistence", "readout"}
     assert not list(trained.glob("resume-*"))
     problem = WALL.problem(10_000, 40)
-    done = plan_and_execute(WALL, loaded, make_planner("gd", {"iterations": 3}), [problem], [0], replan_every=20)
+    done = plan_and_execute(WALL, loaded, make_planner("gd", {"iterations": 3}), [problem], [0], mode=ExecutionMode(20))
     assert torch.isfinite(done.cost).all()
 
 

@@ -230,6 +230,10 @@ class LeWM(Network[LeWMConfig]):
     """Mean of the environment actions that the model was trained on, in our units."""
     action_std: Tensor
 
+    def action_statistics(self) -> tuple[Float[Tensor, " axis"], Float[Tensor, " axis"]]:
+        """Mean and deviation of the environment actions that the model was trained on, in our units."""
+        return self.action_mean, self.action_std
+
     @property
     def state_shape(self) -> tuple[int, ...]:
         """`(latent_dim,)`."""
@@ -237,8 +241,11 @@ class LeWM(Network[LeWMConfig]):
 
     @property
     def history(self) -> int:
-        """Number of states and actions that a step sees."""
+        """Number of states and actions that a step sees at most."""
         return self.config.history
+
+    takes_shorter_windows = True
+    """The states of a window of k have the first k positions, as in its authors' rollouts."""
 
     def encode(self, observation: PixelObservation) -> Float[Tensor, "batch latent"]:
         """Projected class tokens of images; proprioception is ignored.

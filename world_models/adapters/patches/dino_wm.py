@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from world_models.adapters.base import Found, Imported
+from world_models.adapters.base import NOTHING, Found, Given, Imported
 from world_models.adapters.patches.dinov2 import NAMES, DinoConfig, check_dinov2
 from world_models.adapters.patches.importing import (
     WEIGHTS,
@@ -26,6 +26,7 @@ from world_models.adapters.patches.importing import (
 )
 from world_models.adapters.patches.model import PatchConfig
 from world_models.adapters.pickles.unpickle import OPTIMISERS, ClassNames, ModuleRecord, describe, names_in, read_modules
+from world_models.adapters.weights import trained_only, unwrapped
 from world_models.errors import UserError, require
 from world_models.files.yaml_reading import load_yaml
 from world_models.parts import PREFIX as FORMAT_PREFIX
@@ -34,8 +35,8 @@ from world_models.tasks.base import Task
 KIND = "dino-wm"
 FORMAT = f"{FORMAT_PREFIX}dino-wm/1"
 
-CLASSES = ClassNames(("models.*", "dinov2.*", "functools.partial", *OPTIMISERS))
-"""Names in these files: the project's own classes, the encoder's if it was trained, and optimisers."""
+CLASSES = ClassNames(("models.*", "dinov2.*", "functools.partial", "torch.nn.parallel.*", *OPTIMISERS))
+"""Names in these files: the project's own classes, the encoder's if it was trained, wrappers and optimisers."""
 
 PREDICTOR = "models.vit.ViTPredictor"
 PROPRIOCEPTION_WEIGHT = 1.0
@@ -60,13 +61,14 @@ class _Layout:
     """Settings in hydra.yaml; empty without one."""
 
 
-def recognise(path: Path) -> Found | None:
+def recognise(path: Path, given: Given = NOTHING) -> Found | None:
     """Description of a DINO-WM checkpoint; None for other files.
 
     Raises UserError if it is damaged, names other classes, or was trained in a way that is not supported.
     """
     if path.is_dir() or PREDICTOR not in names_in(path):
         return None
+    trained_only(given.weights, "DINO-WM")
     layout = _read(path)
     depth = _depth(layout.predictor)
     sizes: dict[str, int | str] = {
@@ -90,6 +92,7 @@ def recognise(path: Path) -> Found | None:
         action_block=block if isinstance(block, int) else None,
         proprioception_dim=layout.proprioception[0].shape[1] if layout.proprioception else 0,
         notes=("The decoder is left out.",),
+        given=given,
     )
 
 
@@ -160,7 +163,7 @@ def _read(path: Path) -> _Layout:
         rest == 0 and frames > 0,
         f"{path}: {positions} positions do not divide into frames of {patches} patches: the file is damaged.",
     )
-    encoder = parts.get("encoder")
+    encoder = unwrapped(parts.get("encoder"))
     held = None
     if isinstance(encoder, ModuleRecord):
         tensors = {name.removeprefix("base_model."): value for name, value in encoder.state_dict().items()}
@@ -169,7 +172,7 @@ def _read(path: Path) -> _Layout:
 
 
 def _module(parts: dict[str, object], name: str, path: Path) -> ModuleRecord:
-    part = parts.get(name)
+    part = unwrapped(parts.get(name))
     if not isinstance(part, ModuleRecord):
         held = "no" if part is None else f"a {describe(part)} as"
         raise UserError(

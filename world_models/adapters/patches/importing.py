@@ -13,6 +13,7 @@ from world_models.adapters.base import Found, Imported
 from world_models.adapters.patches.dinov2 import PREFIX, PUBLISHED, DinoConfig, read_dinov2
 from world_models.adapters.patches.model import PatchConfig, check_tensors
 from world_models.adapters.trained_units import TrainedUnits, trained_units
+from world_models.adapters.weights import in_single_precision
 from world_models.errors import UserError, require
 from world_models.tasks.base import Task
 
@@ -104,7 +105,7 @@ def assemble(
     if config.proprioception:
         full["body_units.weight"], full["body_units.bias"] = units.proprioception.tensors(normalised)
     sensors = {"kind": "pixels", "size": config.picture, "proprioception": config.proprioception}
-    kept = check_tensors(config, full, str(found.path))
+    kept = in_single_precision(check_tensors(config, full, str(found.path)))
     return Imported(form, config.as_card(), kept, sensors, "latent", (*found.notes, RENDERING))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from world_models.adapters.base import Found, Imported
+from world_models.adapters.base import NOTHING, Found, Given, Imported
 from world_models.adapters.patches.dinov2 import NAMES
 from world_models.adapters.patches.importing import (
     WEIGHTS,
@@ -26,6 +26,7 @@ from world_models.adapters.patches.importing import (
 )
 from world_models.adapters.patches.model import PatchConfig
 from world_models.adapters.pickles.unpickle import ClassNames, names_in, read_modules
+from world_models.adapters.weights import plain_name, plain_names, trained_only
 from world_models.errors import UserError, require
 from world_models.parts import PREFIX as FORMAT_PREFIX
 from world_models.tasks.base import Task
@@ -64,7 +65,7 @@ class _Layout:
     depth: int
 
 
-def recognise(path: Path) -> Found | None:
+def recognise(path: Path, given: Given = NOTHING) -> Found | None:
     """Description of a jepa-wms checkpoint; None for other files.
 
     Raises UserError if it is damaged, or its encoder or predictor is not supported.
@@ -74,6 +75,7 @@ def recognise(path: Path) -> Found | None:
     parts = read_modules(path, PLAIN)
     if not _looks_right(parts):
         return None
+    trained_only(given.weights, "jepa-wms")
     layout = _layout(parts, path)
     own = layout.kind == "modulated-vit"
     return Found(
@@ -91,6 +93,7 @@ def recognise(path: Path) -> Found | None:
         action_size=layout.action[0].shape[1],
         proprioception_dim=layout.proprioception[0].shape[1] if layout.proprioception else 0,
         notes=("Heads, history and the goal cost's proprioception weight are those of the published configurations.",),
+        given=given,
     )
 
 
@@ -139,7 +142,7 @@ def _looks_right(parts: Mapping[str, object]) -> bool:
     predictor = parts.get("predictor")
     if not isinstance(predictor, dict):
         return False
-    names = {_plain(str(name)) for name in predictor}
+    names = {plain_name(str(name)) for name in predictor}
     return any(name.startswith(("predictor_blocks.", "transformer.layers.")) for name in names)
 
 
@@ -154,7 +157,8 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
         _check_modulated(predictor, proprioception, path)
     elif "pos_embedding" not in predictor:
         raise UserError(
-            f"{path} holds the predictor of V-JEPA 2-AC, which is not supported: only jepa-wm and dino-wm models are."
+            f"{path} holds the predictor of V-JEPA 2-AC, which is not supported: it would take that predictor and the V-JEPA 2 "
+            "encoder here; only jepa-wm and dino-wm models can be read."
         )
     if "action_encoder.weight" in predictor and "action_encoder.bias" in predictor:
         shape_of(predictor, "action_encoder.weight", 2, path)
@@ -171,8 +175,8 @@ def _layout(parts: Mapping[str, object], path: Path) -> _Layout:
     )
     require(
         width == ENCODER_WIDTH,
-        f"{path} takes tokens of width {width}, as of DINOv3 or V-JEPA 2: only models on DINOv2 ViT-S/14 "
-        f"(width {ENCODER_WIDTH}) are supported.",
+        f"{path} takes tokens of width {width}, as of DINOv3 or V-JEPA 2: it would take that encoder's architecture here and "
+        f"its weights file; only models on DINOv2 ViT-S/14 (width {ENCODER_WIDTH}) are supported.",
     )
     pattern = re.compile(r"predictor_blocks\.(\d+)\." if own else r"transformer\.layers\.(\d+)\.")
     depth = len({found[1] for name in predictor if (found := pattern.match(name))})
@@ -206,13 +210,9 @@ def _check_modulated(predictor: Mapping[str, Tensor], proprioception: tuple[Tens
 
 
 def _state(parts: Mapping[str, object], name: str) -> dict[str, Tensor]:
-    """A state dict without `module.` prefixes and masks; empty if the file has none."""
+    """A state dict without the prefixes of wrappers and without masks; empty if the file has none."""
     held = parts.get(name)
     if not isinstance(held, dict):
         return {}
-    found = {_plain(str(key)): value for key, value in held.items() if isinstance(value, Tensor)}
+    found = plain_names({str(key): value for key, value in held.items() if isinstance(value, Tensor)})
     return {key: value for key, value in found.items() if not re.fullmatch(r"transformer\.layers\.\d+\.0\.bias", key)}
-
-
-def _plain(name: str) -> str:
-    return name.replace("module.", "")

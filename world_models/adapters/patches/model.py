@@ -170,8 +170,11 @@ class PatchModel(Network[PatchConfig]):
 
     @property
     def history(self) -> int:
-        """Number of frames that a step sees."""
+        """Number of frames that a step sees at most."""
         return self.config.history
+
+    takes_shorter_windows = True
+    """The frames of a window of k have the first k positions, as in its authors' rollouts."""
 
     def encode(self, observation: PixelObservation) -> Float[Tensor, "batch patches state"]:
         """Patch tokens of images of any size, each followed by the embedded proprioception.
@@ -189,6 +192,12 @@ class PatchModel(Network[PatchConfig]):
         proprioception = self.body_encoder(self.body_units(observation.proprioception.to(self.dtype)))
         proprioception = proprioception.repeat(1, self.config.body_repeats).unsqueeze(1).expand(-1, tokens.shape[1], -1)
         return torch.cat([tokens, proprioception], -1)
+
+    def action_statistics(self) -> tuple[Float[Tensor, " axis"], Float[Tensor, " axis"]]:
+        """Mean and deviation of the environment actions that the model was trained on, in our units."""
+        weight, bias = self.action_units.weight.double(), self.action_units.bias.double()
+        # Axes may be swapped and turned round, but not mixed: each of ours is scaled by one of theirs.
+        return torch.linalg.solve(weight, -bias).to(self.dtype), 1 / weight.abs().sum(0).to(self.dtype)
 
     def step(
         self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]

@@ -27,6 +27,7 @@ ALWAYS = (
     *(f"torch.{name}" for name in ("Size", "device", "float32", "float64", "float16", "bfloat16", "int64")),
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_parameter_with_state",
     "torch.nn.modules.*",
     "torch.nn.parameter.Parameter",
     "torch._C._nn.gelu",
@@ -180,7 +181,7 @@ def _construct(target: object, arguments: tuple[object, ...]) -> object:
         return arguments[0] if len(arguments) == 1 and isinstance(arguments[0], tuple) else ModuleRecord(target.name, arguments)
     if target.name == "torch._utils._rebuild_tensor_v2":
         return rebuilt(arguments)
-    if target.name == "torch._utils._rebuild_parameter":
+    if target.name in ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"):
         if not arguments or not isinstance(arguments[0], Tensor):
             raise DamagedPickleError("it has a parameter without a tensor")
         return arguments[0]

@@ -1,5 +1,7 @@
 """Reading of TD-MPC2's checkpoints: `{"model": state_dict}` without a config, so that all sizes are inferred from the shapes.
 
+An agent of many tasks becomes one of the task that the user names (`multitask`).
+
 Layout after github.com/nicklashansen/tdmpc2: `_encoder.state.N.*` and `_dynamics.N.*`, each layer with `weight`, `bias`,
 `ln.weight` and `ln.bias`. The value functions' keys are left out in both variants (before and after torch.compile support).
 """
@@ -14,10 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from world_models.adapters.base import Found, Imported
-from world_models.adapters.files import fitted, nested, read_content, tensors_in
+from world_models.adapters.base import NOTHING, Found, Given, Imported
+from world_models.adapters.files import fitted, read_content
 from world_models.adapters.readout import take_readout
 from world_models.adapters.tdmpc2.model import SIMNORM_GROUP, TDMPC2, TDMPC2Config
+from world_models.adapters.tdmpc2.multitask import EMBEDDINGS, action_count, check_tasks, is_multitask, single_task
+from world_models.adapters.weights import Choice, Weights, find_weights, in_single_precision
 from world_models.base import SquaredDistance
 from world_models.errors import UserError, require
 from world_models.parts import Card, Parts, Tensors, model_config
@@ -29,43 +33,62 @@ FORMAT = "grasp-orchestrator/tdmpc2/1"
 ENCODER, DYNAMICS = "_encoder.state.", "_dynamics."
 """Prefixes of the two networks."""
 
+_PLANNED_WITH = {"encoder", "dynamics", "task_emb", "action_masks"}
 
-def recognise(path: Path) -> Found | None:
+
+def recognise(path: Path, given: Given = NOTHING) -> Found | None:
     """Description of a TD-MPC2 file; None for another kind.
 
-    Raises UserError for a model of several tasks or of images, or with missing layers.
+    Raises UserError for a model of images, for a task that is not in its set, or for missing layers.
     """
-    tensors = _tensors(path)
-    if tensors is None:
+    agent = _agent(path, given.weights)
+    if agent is None:
         return None
+    tensors = agent.tensors
     config = _sizes(path, tensors)
-    heads = sorted({key.split(".")[0].lstrip("_") for key in tensors} - {"encoder", "dynamics"})
+    heads = sorted({key.split(".")[0].lstrip("_") for key in tensors} - _PLANNED_WITH)
+    sizes: dict[str, int | str] = {
+        "state observation": config.observation_dim,
+        "latent": config.latent_dim,
+        "encoder layers": len(config.encoder_widths) + 1,
+        "dynamics width": config.dynamics_widths[0],
+        "history": 1,
+    }
+    several, size = is_multitask(tensors), config.action_dim
+    if several:
+        sizes["tasks"] = len(tensors[EMBEDDINGS])
+        size = action_count(path, tensors, given.environment) if given.environment is not None else size
     return Found(
         kind=KIND,
         path=path,
-        sizes={
-            "state observation": config.observation_dim,
-            "latent": config.latent_dim,
-            "encoder layers": len(config.encoder_widths) + 1,
-            "dynamics width": config.dynamics_widths[0],
-            "history": 1,
-        },
-        action_size=config.action_dim,
+        sizes=sizes,
+        action_size=size,
         observation_dim=config.observation_dim,
+        pads_observations=several,
         notes=(
+            *agent.notes,
             "Observations enter as the task gives them: the model fits a task only if it was trained on the same features.",
             f"Not used for planning: {', '.join(heads)}." if heads else "",
+            "Planning is towards a goal in its latent space: planning for its reward, with its value and policy, would take a "
+            "task without a goal and a cost of each step's action.",
         ),
+        given=given,
+        asks_environment=several,
     )
 
 
 def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Imported:
     """The model in our format, for a task. Raises UserError if sizes do not fit or an encoder file is given."""
     require(encoder_path is None, f"a TD-MPC2 checkpoint holds its encoder: leave {encoder_path} out.")
-    tensors = _tensors(found.path)
-    require(tensors is not None, f"{found.path} is no longer a TD-MPC2 checkpoint: it changed while it was read.")
-    assert tensors is not None
+    agent = _agent(found.path, found.given.weights)
+    require(agent is not None, f"{found.path} is no longer a TD-MPC2 checkpoint: it changed while it was read.")
+    assert agent is not None
+    tensors = agent.tensors
     sizes = _sizes(found.path, tensors)
+    if is_multitask(tensors):
+        name = str(found.sizes.get("environment"))
+        tensors = single_task(found.path, tensors, name, task.observation_dim, sizes.latent_dim)
+        sizes = _sizes(found.path, tensors)
     require(
         sizes.observation_dim == task.observation_dim,
         f"{found.path} takes observations of size {sizes.observation_dim}, and task {task.name!r} gives "
@@ -86,7 +109,10 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         tensors=fitted(found.path, _renamed(tensors), wanted),
         sensors={"kind": "state"},
         goal_cost="latent",
-        notes=(f"SimNorm groups of {SIMNORM_GROUP}, as in every published model: the file does not tell.",),
+        notes=(
+            f"SimNorm groups of {SIMNORM_GROUP}, as in every published model: the file does not tell.",
+            *agent.notes,
+        ),
     )
 
 
@@ -99,30 +125,34 @@ def parts(card: Card, tensors: Tensors) -> Parts:
     return Parts(model, {"latent": SquaredDistance()}, "latent", decode)
 
 
-def _tensors(path: Path) -> dict[str, Tensor] | None:
+def _agent(path: Path, choice: Choice | None) -> Weights | None:
     """The state dict of a TD-MPC2 checkpoint; None for a file of another kind."""
-    tensors = tensors_in(nested(read_content(path), "model"))
-    ours = any(key.startswith("_encoder.") for key in tensors) and any(key.startswith(DYNAMICS) for key in tensors)
-    return tensors if ours else None
+    found = find_weights(read_content(path), (f"{DYNAMICS}0.weight",), choice)
+    ours = found is not None and any(key.startswith("_encoder.") for key in found.tensors)
+    return found if ours else None
 
 
 def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> TDMPC2Config:
     """Sizes inferred from the shapes, where `action_dim` is the size of a whole model step's action."""
-    if "_task_emb.weight" in tensors:
+    pictures = tensors.get("_encoder.rgb.2.weight")
+    if pictures is not None or any(key.startswith("_encoder.rgb.") for key in tensors):
+        frames = f"{pictures.shape[1] // 3} " if pictures is not None and pictures.ndim == 4 else ""
         raise UserError(
-            f"{path} is a TD-MPC2 model of {len(tensors['_task_emb.weight'])} tasks: only single-task models can be read."
+            f"{path} is a TD-MPC2 model of {frames}stacked images of 64 px: it would take a sensor that stacks frames, and its "
+            "convolutional encoder here; only models of state observations can be read."
         )
-    if any(key.startswith("_encoder.rgb.") for key in tensors):
-        raise UserError(f"{path} is a TD-MPC2 model of stacked images: only models of state observations can be read.")
+    if is_multitask(tensors):
+        check_tasks(path, tensors)
+    task = tensors[EMBEDDINGS].shape[1] if is_multitask(tensors) else 0
     encoder, dynamics = _layers(path, tensors, ENCODER), _layers(path, tensors, DYNAMICS)
     latent = encoder[-1][0]
     require(
-        dynamics[-1][0] == latent and dynamics[0][1] > latent and latent % SIMNORM_GROUP == 0,
+        dynamics[-1][0] == latent and dynamics[0][1] > latent + task and encoder[0][1] > task and latent % SIMNORM_GROUP == 0,
         f"{path}: dynamics from {dynamics[0][1]} to {dynamics[-1][0]} features do not fit a latent of {latent}.",
     )
     return TDMPC2Config(
-        observation_dim=encoder[0][1],
-        action_dim=dynamics[0][1] - latent,
+        observation_dim=encoder[0][1] - task,
+        action_dim=dynamics[0][1] - latent - task,
         latent_dim=latent,
         encoder_widths=tuple(rows for rows, _ in encoder[:-1]),
         dynamics_widths=tuple(rows for rows, _ in dynamics[:-1]),
@@ -142,11 +172,13 @@ def _layers(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> list[tupl
 
 
 def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Encoder and dynamics under our names."""
+    """Encoder and dynamics under our names, in float32."""
     names = {ENCODER: "encoder.", DYNAMICS: "dynamics."}
-    return {
-        ours + key.removeprefix(theirs): value.detach().float().clone()
-        for theirs, ours in names.items()
-        for key, value in tensors.items()
-        if key.startswith(theirs)
-    }
+    return in_single_precision(
+        {
+            ours + key.removeprefix(theirs): value
+            for theirs, ours in names.items()
+            for key, value in tensors.items()
+            if key.startswith(theirs)
+        }
+    )

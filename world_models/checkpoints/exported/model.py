@@ -78,7 +78,7 @@ class ExportedFiles:
         return {
             "format": EXPORTED,
             "name": self.path.stem,
-            "model": {"action_dim": self.signature.action, "action_block": 1},
+            "model": {"action_dim": self.signature.action, "action_block": 1, "history": self.signature.history},
             "goal_costs": ["state"],
             "goal_cost": "state",
             "sensors": self.signature.sensors.as_card(),

@@ -12,6 +12,7 @@ from world_models.datasets import Episodes, Role, columns_with
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.tasks import Task
 from world_models.tasks.base import classes_of, normalised_actions
+from world_models.tasks.recorded.protocols import NamedActionUnits
 
 SLACK = 1e-3
 """How far beyond the bounds a recorded action may be, which rounding explains."""
@@ -23,6 +24,8 @@ class ActionColumn:
 
     task: Task
     name: str
+    unit: str = ""
+    """Unit of the recorded values, as far as the dataset says."""
 
     def values(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
         """The task's actions, float32, of recorded ones with `lead` axes before those of one row.
@@ -30,6 +33,9 @@ class ActionColumn:
         Raises UserError for actions outside of the task's bounds.
         """
         rows = recorded.reshape(-1, *recorded.shape[lead:])
+        units = self.task.action_units if isinstance(self.task, NamedActionUnits) else {}
+        if self.unit in units:
+            rows = rows / units[self.unit]
         try:
             flat = normalised_actions(self.task, rows).reshape(len(rows), self.task.action_dim)
         except (ValueError, UserError) as error:
@@ -54,6 +60,8 @@ class Columns:
     observation: tuple[str, ...]
     """Joined in this order."""
     action: str
+    action_unit: str = ""
+    """Unit of recorded actions, as far as the dataset says."""
 
     @property
     def names(self) -> list[str]:
@@ -71,7 +79,7 @@ class Columns:
 
     def actions(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
         """The task's actions. Raises what `ActionColumn.values` raises."""
-        return ActionColumn(self.task, self.action).values(recorded, lead)
+        return ActionColumn(self.task, self.action, self.action_unit).values(recorded, lead)
 
 
 def columns_for(
@@ -95,14 +103,16 @@ def columns_for(
             f"{data.path} has no columns for the {task.observation_dim} observed features of task {task.name}: it has "
             f"{_described(data)}; name them with {section}.observation=[...]."
         )
-    return Columns(task, seen, action_column(task, data, action, section).name)
+    acted = action_column(task, data, action, section)
+    return Columns(task, seen, acted.name, acted.unit)
 
 
 def action_column(task: Task, data: Episodes, name: str | None, section: str) -> ActionColumn:
     """The column that is named, else the only one that fits. Raises UserError as `columns_for` does."""
     if name is not None and name not in data.columns:
         raise UnknownNameError(f"column of {data.path}", name, data.columns)
-    return ActionColumn(task, name or _acted(task, data, section))
+    chosen = name or _acted(task, data, section)
+    return ActionColumn(task, chosen, data.columns[chosen].unit)
 
 
 def observed(task: Task, data: Episodes) -> tuple[str, ...]:

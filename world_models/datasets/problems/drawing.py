@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
 
 from world_models.datasets.base import DatasetError, Episodes, Role, SeededEpisodes
+from world_models.datasets.blocks import blocks
 from world_models.datasets.opening import open_dataset
 from world_models.datasets.problems.columns import ActionColumn, Columns, action_column, columns_for, observed
+from world_models.datasets.problems.pictures import picture_column
 from world_models.datasets.problems.rows import ProblemList, ProblemRows, problem_list
+from world_models.datasets.problems.settings import REPLAYED as REPLAYED_GOAL
 from world_models.datasets.problems.settings import RecordedProblems
+from world_models.datasets.statistics import Moments, used_rows
 from world_models.errors import require
-from world_models.tasks.base import Problem, ResetSeeds, RestoresRows, Task
+from world_models.tasks.base import Problem, RecordedPictures, ResetSeeds, RestoresRows, Task, classes_of
+from world_models.tasks.recorded.pictures import as_pictures
+from world_models.tasks.recorded.protocols import SettlesStarts
 
 SECTION = "problems"
 """Section of the config in which columns are named."""
@@ -66,16 +72,22 @@ class RecordedSource:
             return None
         return columns_for(self.task, self.data, settings.observation, self.action.name, SECTION)
 
-    def problem(self, seed: int, past: int = 0) -> Problem:
+    def problem(self, seed: int, past: int = 0, size: int | None = None) -> Problem:
         """Problem number `seed`, with up to `past` states before its start, a model step apart.
 
+        Its recorded pictures, if the settings name a column, are of `size` px; None: they are left out.
         Raises UserError beyond the end of the list, and for rows into whose states the task cannot be put.
         """
         rows, block = self.problems.at(seed), self.task.action_block
         known = min(past, rows.start // block) if self.settings.history else 0
         first = rows.start - known * block
         actions = self._actions(rows.episode, first, rows.goal)
-        states = self._states(rows, np.array([*range(first, rows.start + 1, block), rows.goal]))
+        seen = [*range(first, rows.start + 1, block), rows.goal]
+        states = self._states(rows, np.array(seen))
+        if self.settings.goal == REPLAYED_GOAL:
+            states[-1] = self.task.simulate(states[known : known + 1], actions[None, known * block :])[0, -1]
+        if isinstance(self.task, SettlesStarts):
+            states[known] = self.task.first_observed(states[known : known + 1])[0]
         return Problem(
             seed,
             self.horizon,
@@ -85,7 +97,36 @@ class RecordedSource:
             reference_actions=actions[known * block :],
             past_states=states[:known],
             past_actions=actions[: known * block],
+            pictures=None if size is None else self._pictures(rows.episode, seen, size),
+            action_statistics=self._action_statistics,
         )
+
+    @cached_property
+    def _action_statistics(self) -> Float[np.ndarray, "2 action"] | None:
+        """Mean and deviation of all recorded actions that are numbers, in the task's units; None for classes."""
+        if classes_of(self.task) is not None:
+            return None
+        column = self.data.columns[self.action.name]
+        moments = Moments(replace(column, shape=(self.task.action_dim,)))
+        for block in blocks(self.data, [column.name]):
+            recorded = used_rows(self.data, column, block)
+            finite = np.isfinite(recorded.reshape(len(recorded), -1)).all(1)
+            moments.add(self.action.values(recorded[finite], 1))
+        found = moments.result()
+        return np.stack([found.mean, np.where(found.std > 0, found.std, 1.0)])
+
+    @cached_property
+    def pixels(self) -> str | None:
+        """The column of the pictures that a pixel model sees; None if the task draws them."""
+        name = self.settings.pictures
+        return None if name is None else picture_column(self.data, name, f"{SECTION}.pictures")
+
+    def _pictures(self, episode: int, rows: list[int], size: int) -> RecordedPictures | None:
+        if self.pixels is None:
+            return None
+        values = self.data.windows(np.full(len(rows), episode), np.array(rows), 1, [self.pixels])[self.pixels][:, 0]
+        found = as_pictures(values, size)
+        return RecordedPictures(found[:-1], found[-1])
 
     def _actions(self, episode: int, first: int, end: int) -> Float[np.ndarray, "time action"]:
         name = self.action.name

@@ -16,10 +16,12 @@ import numpy as np
 from jaxtyping import Int
 
 from world_models.datasets.base import Episodes
-from world_models.datasets.problems.settings import ALL, SPLITS, TRAINING, RecordedProblems
+from world_models.datasets.problems.clear_manifests import ClearManifest
+from world_models.datasets.problems.published_draws import DinoWmStarts, SwmStarts, published_starts
+from world_models.datasets.problems.settings import ALL, CALLS, OURS, SPLITS, TRAINING, RecordedProblems
 from world_models.datasets.windows import Windows, split_episodes
 from world_models.errors import UnknownNameError, UserError, brief, require
-from world_models.files.reading import read_json, read_text
+from world_models.files.reading import parse_json, read_text
 
 FIELDS = ("episode", "start", "goal")
 WHAT, REMEDY = "a list of problems", f"give lines, or JSON objects, with {', '.join(FIELDS)}"
@@ -71,6 +73,32 @@ class DrawnList:
             )
         episodes, starts = self.windows.at(np.array([number]))
         return ProblemRows(int(episodes[0]), int(starts[0]), int(starts[0]) + self.windows.rows - 1)
+
+
+@dataclass(frozen=True)
+class PublishedList:
+    """Problems that the random calls of a published evaluation draw."""
+
+    starts: SwmStarts | DinoWmStarts
+    span: int
+    """Rows from start to goal, both included."""
+    what: str
+    """The dataset and its split, for a refusal."""
+
+    @property
+    def count(self) -> int:
+        """Length of the list."""
+        return self.starts.rows
+
+    def at(self, number: int) -> ProblemRows:
+        """The problem with a number."""
+        if number >= self.count:
+            raise UserError(
+                f"seed {number} asks for problem {number} of {self.what}, of which {self.count} are drawn: give seeds below "
+                f"{self.count}; a larger problems.draw.rows may draw others."
+            )
+        episode, start = self.starts.start(number)
+        return ProblemRows(episode, start, start + self.span - 1)
 
 
 @dataclass(frozen=True)
@@ -138,7 +166,12 @@ def problem_list(data: Episodes, settings: RecordedProblems, horizon: int) -> Pr
         longest > offset,
         f"{what} has no problem: its longest episode has {longest} rows; give a shorter problems.offset or horizon.",
     )
-    return DrawnList(Windows(data.lengths, offset + 1, settings.seed, episodes), settings.rows, what)
+    windows = Windows(data.lengths, offset + 1, settings.seed, episodes)
+    if settings.calls == OURS:
+        return DrawnList(windows, settings.rows, what)
+    if settings.calls not in CALLS:
+        raise UnknownNameError("way to draw problems", settings.calls, CALLS)
+    return PublishedList(published_starts(settings.calls, windows, episodes, settings.rows, settings.seed), offset + 1, what)
 
 
 def episodes_of(settings: RecordedProblems, count: int) -> Int[np.ndarray, " chosen"]:
@@ -152,15 +185,13 @@ def episodes_of(settings: RecordedProblems, count: int) -> Int[np.ndarray, " cho
 
 
 def read_manifest(path: str | Path, lengths: Int[np.ndarray, " episodes"]) -> ListedRows:
-    """The problems of a JSON or CSV file with the fields `episode`, `start` and `goal`.
+    """The problems of a JSON or CSV file with the fields `episode`, `start` and `goal`, or of a manifest of CLEAR-LeWM.
 
     Raises UserError, naming the problem, for what is missing, not a number, or not in the dataset.
     """
     file = Path(path)
     try:
-        found: Sequence[_Listed] = (
-            read_json(file, list[_Listed], WHAT, REMEDY) if file.suffix.lower() == ".json" else _lines(file)
-        )
+        found: Sequence[_Listed] = _objects(file) if file.suffix.lower() == ".json" else _lines(file)
     except FileNotFoundError as error:
         raise UserError(f"the list of problems {file} does not exist: give the path of a CSV or JSON file.") from error
     require(bool(found), f"{file} lists no problems: {REMEDY}.")
@@ -174,6 +205,14 @@ def read_manifest(path: str | Path, lengths: Int[np.ndarray, " episodes"]) -> Li
     rows = {number if each.seed is None else each.seed: each.rows for number, each in enumerate(found)}
     require(len(rows) == len(found), f"{file} lists a seed twice: give each one line.")
     return ListedRows(rows, str(file))
+
+
+def _objects(file: Path) -> list[_Listed]:
+    text = read_text(file, WHAT, REMEDY)
+    if not text.lstrip().startswith("{"):
+        return parse_json(text, list[_Listed], WHAT, REMEDY, str(file))
+    manifest = parse_json(text, ClearManifest, "a manifest of CLEAR-LeWM", REMEDY, str(file))
+    return [_Listed(pair.episode_id, pair.start_step, pair.goal_step, pair.pair_id) for pair in manifest.pairs]
 
 
 def _lines(file: Path) -> list[_Listed]:

@@ -51,10 +51,15 @@ def open_dino_wm(place: Place) -> Recording:
         if array.ndim < 2 or array.shape[0] != count or (len(index.lengths) and array.shape[1] < index.lengths.max()):
             raise DatasetError(f"{path}/{name}.pth is {array.shape}, and {count} episodes of {longest} rows are expected.")
         role = Role.STATE if name in OTHERS else Role.ACTION if name == next(n for n in ACTIONS if n in arrays) else Role.OTHER
-        columns[name] = column_of(name, array.shape[2:], array.dtype, role=role, transition=name in ACTIONS)
+        unit = "px" if name == "rel_actions" else ""  # Push-T alone has them
+        columns[name] = column_of(name, array.shape[2:], array.dtype, role=role, transition=name in ACTIONS, unit=unit)
         readers[name] = EpisodeReader(PerProcess(partial(tensor_of, inside(path, f"{name}.pth"))), columns[name])
     _add_pictures(path, index.lengths, columns, readers)
-    notes = ("Actions are as they are stored; DINO-WM divides those of Push-T by 100.",) if "rel_actions" in arrays else ()
+    notes = (
+        ("Actions are as they are stored; DINO-WM divides those of Push-T by 100, as problems and training do.",)
+        if "rel_actions" in arrays
+        else ()
+    )
     return Recording("dino-wm", place.text, index, columns, readers, FileDigest(place), {}, notes)
 
 

@@ -6,10 +6,11 @@ import importlib.util
 import io
 import json
 import os
+import tempfile
 import traceback
 import warnings
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from typing import Any
 
@@ -34,8 +35,9 @@ def make_env(name: str, kwargs: str) -> Any:
             if "render_mode" not in given:
                 modes = _modes(gymnasium, name)
                 given |= {"render_mode": "rgb_array"} if "rgb_array" in modes else {}
-            env = import_module("world_models.tasks.gym.mending").Driven(gymnasium.make(name, **given))
-            env.reset(seed=0)
+            with _temporary_files_removed():
+                env = import_module("world_models.tasks.gym.mending").Driven(gymnasium.make(name, **given))
+                env.reset(seed=0)
             return env
         except UserError:
             raise
@@ -44,6 +46,18 @@ def make_env(name: str, kwargs: str) -> Any:
                 f"environment {name!r} with kwargs {brief(kwargs)} cannot be made ({reason(error)}): "
                 f"{_hint(gymnasium, name, error)}."
             ) from error
+
+
+@contextmanager
+def _temporary_files_removed() -> Iterator[None]:
+    """Put temporary files into a folder that is removed: mazes of gymnasium-robotics leave theirs behind."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
 
 
 def reason(error: Exception) -> str:

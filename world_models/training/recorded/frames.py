@@ -21,8 +21,8 @@ from world_models.errors import UnknownNameError, UserError, require
 from world_models.files.names import inside
 from world_models.tasks import Task
 from world_models.tasks.base import ObservedProprioception, Visible
+from world_models.tasks.recorded.pictures import as_pictures
 from world_models.training.frames import PictureData
-from world_models.training.recorded.pictures import as_pictures
 
 
 @dataclass(frozen=True)

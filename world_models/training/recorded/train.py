@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int
 
+from world_models.base import Decode, GoalCost, WorldModel
 from world_models.checkpoints import store as checkpoints
 from world_models.datasets import Episodes, open_dataset, split_episodes
-from world_models.datasets.problems.columns import columns_for
+from world_models.datasets.problems.columns import Columns, columns_for
 from world_models.errors import require
 from world_models.models.mlp import MLPConfig, StateGoalCost
 from world_models.tasks import Task
@@ -71,9 +73,7 @@ def train_recorded(
     require(settings.ensemble == 1, f"an ensemble of {settings.ensemble} is not trained from data: set train.ensemble=1.")
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    data = open_dataset(recorded.path, recorded.kind)
-    columns = columns_for(task, data, recorded.observation, recorded.action)
-    training, validation = split_episodes(len(data.lengths), recorded.validation, recorded.seed)
+    data, columns, training, validation = opened(task, recorded)
     source, digest = Source.of(data, columns, training, task.action_block), data.digest()
     fit, config = (
         settings.fit,
@@ -91,23 +91,53 @@ def train_recorded(
     model = fit_batches(model, make, fit, torch.device(device), resume, progress, about=about, prefetch=True)
     weights = goal_weights(task, model)
     judged = held_out_windows(Source.of(data, columns, validation, task.action_block))
-    card = {
-        "dynamics": dict(task.dynamics),
+    entry = described(data, digest, columns.names, recorded, len(training), len(validation))
+    card = card_of(task, model, StateGoalCost(weights).to(model.device), model.decode, judged) | {
         "training": asdict(settings),
-        "data": described(data, digest, columns.names, recorded, len(training), len(validation)),
+        "data": entry,
         "seconds": {"all": round(time.monotonic() - started, 1)},
-        "open_loop_error": open_loop_errors(model, model.decode, task, judged, STEPS),
-        "goal_cost_rank_correlation": goal_cost_rank_correlation(model, StateGoalCost(weights).to(model.device), task, judged),
     }
     path = checkpoints.save(out, name, model, weights, card)
     resume.unlink(missing_ok=True)
     return path
 
 
-def held_out_windows(source: Source) -> Dataset:
-    """Windows of validation episodes, as long as the longest of `STEPS` or as most of the episodes allow."""
+def opened(
+    task: Task, recorded: RecordedData
+) -> tuple[Episodes, Columns, Int[np.ndarray, " training"], Int[np.ndarray, " validation"]]:
+    """The dataset, the columns of the task, and the episodes to learn from and to report on.
+
+    Raises UserError for a dataset that does not fit.
+    """
+    data = open_dataset(recorded.path, recorded.kind)
+    columns = columns_for(task, data, recorded.observation, recorded.action)
+    return data, columns, *split_episodes(len(data.lengths), recorded.validation, recorded.seed)
+
+
+def card_of(
+    task: Task, model: WorldModel, cost: GoalCost, decode: Decode, judged: Dataset, warm_up: int = 0
+) -> dict[str, object]:
+    """The entries of a state model's card that say what it learned and how well, on windows that begin with a warm-up."""
+    return {
+        "dynamics": dict(task.dynamics),
+        "open_loop_error": open_loop_errors(model, decode, task, judged, STEPS, warm_up),
+        "goal_cost_rank_correlation": goal_cost_rank_correlation(model, cost, task, judged),
+    }
+
+
+def held_out_windows(source: Source, warm_up: int = 0) -> Dataset:
+    """Windows of validation episodes, as long as the longest of `STEPS` or as most of the episodes allow.
+
+    `warm_up` model steps come before those. Raises UserError where most episodes are shorter.
+    """
     longest = int(np.median(source.data.lengths[source.episodes])) - 1
-    steps = max(1, min(longest, max(STEPS)) // source.block)
+    shown = warm_up * source.block
+    require(
+        longest >= shown + source.block or not warm_up,
+        f"most validation episodes of {source.data.path} have {longest} steps or fewer, and train.warm_up {warm_up} needs more "
+        f"than {shown}: give a shorter one.",
+    )
+    steps = max(1, min(longest, max(STEPS) + shown) // source.block)
     windows = source.windows(steps, seed=0)
     observations, actions = source.read(*windows.at(np.arange(min(JUDGED, windows.count))), steps)
     return Dataset(observations, actions)

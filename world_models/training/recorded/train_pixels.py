@@ -11,6 +11,7 @@ import torch
 
 from world_models.datasets import open_dataset, split_episodes
 from world_models.datasets.problems.columns import columns_for
+from world_models.datasets.problems.pictures import picture_column
 from world_models.parts import Parts
 from world_models.tasks import Task
 from world_models.training.loop import Progress
@@ -18,7 +19,6 @@ from world_models.training.machine.pools import Pool
 from world_models.training.pixel_card import pixel_card
 from world_models.training.pixel_settings import PixelTrainSettings
 from world_models.training.recorded.frames import PictureColumns, RecordedFrames, cut, proprioception_for, recorded_frames
-from world_models.training.recorded.pictures import picture_column
 from world_models.training.recorded.train import STEPS, RecordedData, described
 from world_models.training.train_pixels import HELD_OUT, PixelTrainer, train_and_save
 

@@ -14,6 +14,7 @@ from world_models.datasets.problems.drawing import RecordedSource
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError
 from world_models.tasks import Task, execute, make_task
+from world_models.tasks.push_t.resets import asked, settled, upstream_rows
 
 HORIZON = 20
 
@@ -36,6 +37,7 @@ def in_units(actions: np.ndarray, task: Task) -> np.ndarray:
         ("wall", {"action_block": 5}),
         ("point_maze", {}),
         ("push_t", {}),
+        ("two_room", {}),
         ("gymnasium", {"id": "Pendulum-v1"}),
         ("gymnasium", {"id": "Acrobot-v1", "tolerance": 0.1}),
         ("gymnasium", {"id": "CartPole-v1"}),
@@ -94,6 +96,50 @@ def test_push_t_is_put_into_the_state_column_of_upstream(tmp_path: Path) -> None
             turned = problems.problem(seed).start - true
             np.testing.assert_allclose(turned[:6], 0, atol=1e-9)
             np.testing.assert_allclose(np.sin(turned[6]), 0, atol=1e-9)
+
+
+def test_push_t_upstream_is_put_into_rows_of_both_layouts(tmp_path: Path) -> None:
+    import torch
+
+    task, other = make_task("push_t_upstream"), make_task("push_t_upstream", settling="swm")
+    states, actions = behaved(task, 4, 60)
+    theirs = upstream_rows(states).astype(np.float32)
+    folder = tmp_path / "dino"
+    folder.mkdir()
+    held = {"states": theirs[..., :5], "velocities": theirs[..., 5:], "rel_actions": 100 * actions.astype(np.float32)}
+    for name, values in held.items():
+        torch.save(torch.from_numpy(values), folder / f"{name}.pth")
+    torch.save(torch.full((4,), 61), folder / "seq_lengths.pth")
+    swm = write_swm(tmp_path / "swm.h5", {"state": theirs, "action": actions})
+    ours = source(task, write_swm(tmp_path / "ours.h5", {"simulator_state": states, "action": actions}))
+    for seed in range(6):
+        rows = ours.problems.at(seed)
+        start, goal = (asked(theirs[rows.episode, row].astype(float)) for row in (rows.start, rows.goal))
+        for made, begun in ((source(task, folder), settled(start[None])[0]), (source(other, swm), start)):
+            problem = made.problem(seed)
+            assert np.array_equal(problem.start, begun), "DINO-WM observes the settled row, stable-worldmodel shows it as it is"
+            assert np.array_equal(problem.goal, goal)
+            taken = actions[rows.episode, rows.start : rows.goal]
+            np.testing.assert_allclose(problem.reference_actions, taken, atol=1e-6)
+        assert np.array_equal(ours.problem(seed).goal, states[rows.episode, rows.goal])
+
+
+def test_rooms_are_put_into_rows_of_their_projects_layouts(tmp_path: Path) -> None:
+    import torch
+
+    room, wall = make_task("two_room"), make_task("wall_dino")
+    states, actions = behaved(room, 4, 60)
+    columns = {"pos_agent": states, "goal_pos_agent": states[:, ::-1].copy(), "action": actions}
+    problem = source(room, write_swm(tmp_path / "swm.h5", columns)).problem(0)
+    assert np.array_equal(execute(room, [problem], problem.reference_actions[None]).states[0, -1], problem.goal)
+    states, actions = behaved(wall, 4, 60)
+    folder = tmp_path / "dino"
+    folder.mkdir()
+    for name, values in {"states": states, "actions": 1.8 * np.nan_to_num(actions)}.items():
+        torch.save(torch.from_numpy(values.astype(np.float32)), folder / f"{name}.pth")
+    problem = source(wall, folder).problem(0)
+    ended = execute(wall, [problem], problem.reference_actions[None])
+    assert ended.final_distance[0] < 1e-3, "the recorded actions, in float32, lead to the recorded goal"
 
 
 def test_mujoco_is_put_into_positions_and_velocities(tmp_path: Path) -> None:

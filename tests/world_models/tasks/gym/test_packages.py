@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from world_models.checkpoints.store import read_card
 from world_models.errors import UserError
 from world_models.tasks import make_task
 from world_models.tasks.gym import mending
+from world_models.tasks.gym.making import make_env
 from world_models.tasks.wall import Wall
 
 register()
@@ -98,3 +100,10 @@ def test_every_shipped_task_of_an_id_is_short_and_has_its_own_model() -> None:
             model = yaml.safe_load((CONF / "world_model" / file.name).read_text(encoding="utf-8"))
             assert model["task"] == {"name": task["name"], "settings": task["settings"]}
             assert model["zoo"] is False
+
+
+def test_mazes_leave_no_temporary_files_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    make_env("PointMaze_UMaze-v3", "{}")
+    assert not list(tmp_path.iterdir())
+    assert tempfile.tempdir == str(tmp_path)

@@ -34,14 +34,18 @@ def block_centre(states: Float[np.ndarray, "*batch simulator_state"]) -> Float[n
 
 
 def states_of_rows(
-    columns: Mapping[str, Shaped[np.ndarray, "n *shape"]], observations: Float[np.ndarray, "n 10"] | None
-) -> Float[np.ndarray, "n simulator_state"] | None:
+    columns: Mapping[str, Shaped[np.ndarray, "n *shape"]],
+    observations: Float[np.ndarray, "n 10"] | None,
+    by_origin: bool = False,
+) -> Float[np.ndarray, "n 10"] | None:
     """States of recorded rows: whole, or of agent x, y, block x, y, angle (gym-pusht), or those with vx, vy of the agent.
 
-    Velocities that neither such a column nor the observations have are 0. Where only observations are recorded, the block is
-    put where its centre and angle say.
+    The agent's velocities may be a column of their own (DINO-WM); those that no column and no observations have are 0. Where
+    only observations are recorded, the block is put where they say: its body's origin, or else its centre of gravity.
     """
     rest = np.zeros((len(next(iter(columns.values()))), 2)) if columns else np.zeros((0, 2))
+    speeds = [value for name, value in columns.items() if last_word(name) == "velocities" and value.shape[1:] == (2,)]
+    rest = speeds[0] if speeds else rest
     for name, values in columns.items():
         last, size = last_word(name), values.reshape(len(values), -1).shape[1]
         if last == "simulator_state" and size == 10:
@@ -52,8 +56,10 @@ def states_of_rows(
     if observations is None:
         return None
     angle = np.arctan2(observations[:, 7], observations[:, 6])
-    offset = block_centre(_at_rest(observations[:, :2], observations[:, 2:4], np.zeros((len(angle), 2)), angle))
-    return _at_rest(observations[:, :2], observations[:, 2:4], observations[:, 4:6] - offset, angle)
+    origin = observations[:, 4:6]
+    if not by_origin:
+        origin = origin - block_centre(_at_rest(observations[:, :2], observations[:, 2:4], np.zeros((len(angle), 2)), angle))
+    return _at_rest(observations[:, :2], observations[:, 2:4], origin, angle)
 
 
 def _at_rest(agent: np.ndarray, velocity: np.ndarray, block: np.ndarray, angle: np.ndarray) -> np.ndarray:
@@ -71,3 +77,8 @@ def pictures(states: Float[np.ndarray, "n simulator_state"], size: int) -> UInt8
     block = Shape(block_centre(states) * scale, REACH * scale, rotated_boxes(states[:, 6], boxes), BLOCK)
     agent = Shape(states[:, :2] * scale, AGENT_RADIUS * scale, disc(AGENT_RADIUS * scale), AGENT)
     return draw(canvas.array(), [block, agent])
+
+
+def wrap_angle(angle: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Angles in radians, wrapped to [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi

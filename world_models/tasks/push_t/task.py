@@ -3,12 +3,13 @@
 Simulator state: agent x, y, vx, vy; block x, y, angle, vx, vy, angular velocity (px, px/s, rad, rad/s).
 Observation: agent x, y, vx, vy; block centre of gravity x, y; cos and sin of its angle; the agent in the block's frame x, y
 (redundant, and worth a third of the model's error: contact depends on it alone).
+
+Success is judged by the block's centre of gravity. DINO-WM and stable-worldmodel judge by its body's origin, at the T's bar,
+with the same tolerances: another test, mostly a stricter one, which `push_t_upstream` has.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,20 +17,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 
 from world_models.errors import UserError
-from world_models.tasks.base import Problem, check_block, check_horizon, wrap_angle
-from world_models.tasks.push_t_behaviour import Pusher, random_actions
-from world_models.tasks.push_t_shapes import ARENA, CENTRE, block_centre, pictures, states_of_rows
+from world_models.tasks.base import Problem, check_block, check_horizon
+from world_models.tasks.push_t.behaviour import Pusher, random_actions
+from world_models.tasks.push_t.scene import ACTION_PX, Scene
+from world_models.tasks.push_t.shapes import ARENA, CENTRE, block_centre, pictures, states_of_rows, wrap_angle
 
-os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-
-ACTION_PX = 100.0
-"""Distance in px to the target of a relative action of 1 (DINO-WM's scale)."""
-SUBSTEPS, DT = 10, 0.01
-STIFFNESS, FRICTION = 100.0, 20.0
-"""gym-pusht's PD controller of the agent: acceleration per px of error and per px/s of speed."""
 POSITION_TOLERANCE, ANGLE_TOLERANCE = 20.0, np.pi / 9
-"""DINO-WM's success test: |(agent, block) - goal| in px, and the block's angle in radians."""
+"""DINO-WM's tolerances: |(agent, block) - goal| in px, and the block's angle in radians."""
 WALL_MARGIN = 60.0
 """Distance in px that problems keep between the block's centre and the arena's sides, where a kinematic agent can jam it."""
 HUMAN_PACE = 0.2
@@ -40,57 +34,12 @@ DRAWN_STEPS = 100_000
 """About how many steps those draws may have together: the pusher leaves the arena sooner or later."""
 
 
-class Scene:
-    """One pymunk space with gym-pusht's walls, agent and block, restored in full from a simulator state."""
-
-    def __init__(self, state: Float[np.ndarray, " simulator_state"]) -> None:
-        import pymunk
-        from gym_pusht.envs.pusht import PushTEnv
-
-        self.space = pymunk.Space()
-        self.space.damping = 0.0
-        corners = [(5, 506), (5, 5), (506, 5), (506, 506), (5, 506)]
-        for start, end in itertools.pairwise(corners):
-            self.space.add(PushTEnv.add_segment(self.space, start, end, 2))
-        self.agent = PushTEnv.add_circle(self.space, (0, 0), 15)
-        self.block, _ = PushTEnv.add_tee(self.space, (0, 0), 0)
-        self.x, self.y, self.vx, self.vy = (float(v) for v in state[:4])
-        self.agent.position, self.agent.velocity = (self.x, self.y), (self.vx, self.vy)
-        # Setting the angle rotates the body about its centre of gravity, so it must be set before the position (gym-pusht's
-        # own reset uses the opposite order and displaces the block).
-        self.block.angle = float(state[6])
-        self.block.position = (float(state[4]), float(state[5]))
-        self.block.velocity = (float(state[7]), float(state[8]))
-        self.block.angular_velocity = float(state[9])
-        self.space.reindex_shapes_for_body(self.agent)
-        self.space.reindex_shapes_for_body(self.block)
-
-    def state(self) -> Float[np.ndarray, " simulator_state"]:
-        """The current simulator state."""
-        block = self.block
-        position, velocity = block.position, block.velocity
-        row = [self.x, self.y, self.vx, self.vy, position.x, position.y, block.angle, velocity.x, velocity.y]
-        return np.array([*row, block.angular_velocity])
-
-    def step(self, action: Float[np.ndarray, " action"]) -> None:
-        """Take one environment step (0.1 s): the agent moves towards a target `ACTION_PX * action` away, inside the arena."""
-        target_x = min(max(self.x + ACTION_PX * float(action[0]), 0.0), ARENA)
-        target_y = min(max(self.y + ACTION_PX * float(action[1]), 0.0), ARENA)
-        agent, space = self.agent, self.space
-        x, y, vx, vy = self.x, self.y, self.vx, self.vy
-        for _ in range(SUBSTEPS):
-            vx += (STIFFNESS * (target_x - x) - FRICTION * vx) * DT
-            vy += (STIFFNESS * (target_y - y) - FRICTION * vy) * DT
-            agent.velocity = (vx, vy)
-            space.step(DT)
-            x += vx * DT
-            y += vy * DT
-        self.x, self.y, self.vx, self.vy = x, y, vx, vy
-
-
 @dataclass(frozen=True)
 class PushT:
-    """Push-T with relative actions in `[-1, 1]^2 x 100 px`; one environment step is 0.1 s."""
+    """Push-T with relative actions in `[-1, 1]^2 x 100 px`; one environment step is 0.1 s.
+
+    Methods with a leading underscore are where `PushTUpstream` differs.
+    """
 
     action_block: int = 1
 
@@ -122,23 +71,23 @@ class PushT:
         check_horizon(horizon, self.action_block)
         for draw in range(min(DRAWS, 10 + DRAWN_STEPS // horizon)):
             rng = np.random.default_rng([seed, horizon, draw, 0x9057])
-            start = _start(rng, near=True)
-            states, actions = _behave(start, Pusher(rng, HUMAN_PACE), horizon)
+            start = self._begin(rng, near=True)
+            states, actions = self._behave(start, Pusher(rng, HUMAN_PACE), horizon)
             moved = np.linalg.norm(block_centre(states[-1]) - block_centre(start))
             turned = abs(wrap_angle(states[-1, 6:7] - start[6:7])[0])
             inside = np.abs(block_centre(states) - ARENA / 2).max() < ARENA / 2 - WALL_MARGIN
             if inside and (moved > 1.5 * POSITION_TOLERANCE or turned > 1.5 * ANGLE_TOLERANCE):
                 return Problem(seed, horizon, "push", start, states[-1], actions)
         fault = "too short to reach and move the block" if horizon < 100 else "too long to stay inside the arena"
-        raise UserError(f"push_t: horizon {horizon} is {fault}: choose one from 10 to 1000.")
+        raise UserError(f"{self.name}: horizon {horizon} is {fault}: choose one from 10 to 1000.")
 
     def simulate(
         self, states: Float[np.ndarray, "batch simulator_state"], actions: Float[np.ndarray, "batch time action"]
     ) -> Float[np.ndarray, "batch time_plus_one simulator_state"]:
         """States before and after each action, row by row in fresh pymunk spaces: contact caches never leak between rows."""
-        result = np.empty((len(states), actions.shape[1] + 1, 10))
+        result = np.empty((len(states), actions.shape[1] + 1, states.shape[1]))
         for row, (state, plan) in enumerate(zip(states, actions, strict=True)):
-            scene = Scene(state)
+            scene = self._scene(state)
             result[row, 0] = state
             for t, action in enumerate(plan):
                 scene.step(action)
@@ -147,11 +96,16 @@ class PushT:
 
     def observe(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch observation"]:
         """Agent position and velocity, block centre, cos and sin of the block's angle, agent in the block's frame."""
-        centre = block_centre(states)
+        place = self._block_place(states)
         cos, sin = np.cos(states[..., 6]), np.sin(states[..., 6])
-        right, down = states[..., 0] - centre[..., 0], states[..., 1] - centre[..., 1]
+        right, down = states[..., 0] - place[..., 0], states[..., 1] - place[..., 1]
         derived = np.stack([cos, sin, cos * right + sin * down, cos * down - sin * right], -1)
-        return np.concatenate([states[..., :4], centre, derived], -1)
+        return np.concatenate([states[..., :4], place, derived], -1)
+
+    @property
+    def action_units(self) -> dict[str, float]:
+        """DINO-WM records relative actions in px."""
+        return {"px": ACTION_PX}
 
     @property
     def restored_from(self) -> str:
@@ -180,7 +134,7 @@ class PushT:
     def reached(
         self, poses: Float[np.ndarray, "*batch pose"], goals: Float[np.ndarray, "*batch pose"]
     ) -> Bool[np.ndarray, "*batch"]:
-        """Whether the pose is within 20 px and pi/9 of the goal (DINO-WM)."""
+        """Whether the pose is within 20 px and pi/9 of the goal."""
         turned = np.abs(wrap_angle(poses[..., 4] - goals[..., 4]))
         return (self.distance(poses, goals) < POSITION_TOLERANCE) & (turned < ANGLE_TOLERANCE)
 
@@ -225,17 +179,42 @@ class PushT:
         """Scripted pushes with noise, and a third of smooth random actions near the block."""
         runs = []
         for row in range(count):
-            start = _start(rng, near=row % 2 == 0)
+            start = self._begin(rng, near=row % 2 == 0)
             if row % 3 == 0:
                 actions = random_actions(rng, length)
                 runs.append((self.simulate(start[None], actions[None])[0], actions))
             else:
                 pusher = Pusher(rng, pace=rng.uniform(0.1, 0.7), noise=0.3 * rng.random())
-                runs.append(_behave(start, pusher, length))
+                runs.append(self._behave(start, pusher, length))
         return np.stack([states for states, _ in runs]), np.stack([actions for _, actions in runs])
 
+    def _scene(self, state: Float[np.ndarray, " simulator_state"]) -> Scene:
+        """The physics in a state."""
+        return Scene(state)
 
-def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " simulator_state"]:
+    def _begin(self, rng: np.random.Generator, near: bool) -> Float[np.ndarray, " simulator_state"]:
+        """A start of training behaviour and of problems."""
+        return start_at_rest(rng, near)
+
+    def _block_place(self, states: Float[np.ndarray, "*batch simulator_state"]) -> Float[np.ndarray, "*batch 2"]:
+        """The point of the block by which it is observed and judged."""
+        return block_centre(states)
+
+    def _behave(
+        self, start: Float[np.ndarray, " simulator_state"], pusher: Pusher, length: int
+    ) -> tuple[Float[np.ndarray, "time simulator_state"], Float[np.ndarray, "length action"]]:
+        """Run the scripted pusher: states before and after each action, and the actions."""
+        scene = self._scene(start)
+        states, actions = [start], []
+        for _ in range(length):
+            action = pusher.act(states[-1][:2], block_centre(states[-1]))
+            scene.step(action)
+            states.append(scene.state())
+            actions.append(action)
+        return np.stack(states), np.stack(actions)
+
+
+def start_at_rest(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " simulator_state"]:
     """A start with agent and block at rest and apart; `near` puts the agent next to the block, as midway in a demonstration."""
     centre, angle = rng.uniform(130, 382, 2), rng.uniform(-np.pi, np.pi)
     while True:
@@ -246,17 +225,3 @@ def _start(rng: np.random.Generator, near: bool = False) -> Float[np.ndarray, " 
             break
     origin = centre - CENTRE[1] * np.array([-np.sin(angle), np.cos(angle)])
     return np.array([*agent, 0.0, 0.0, *origin, angle, 0.0, 0.0, 0.0])
-
-
-def _behave(
-    start: Float[np.ndarray, " simulator_state"], pusher: Pusher, length: int
-) -> tuple[Float[np.ndarray, "time simulator_state"], Float[np.ndarray, "length action"]]:
-    """Run the scripted pusher: states before and after each action, and the actions."""
-    scene = Scene(start)
-    states, actions = [start], []
-    for _ in range(length):
-        action = pusher.act(states[-1][:2], block_centre(states[-1]))
-        scene.step(action)
-        states.append(scene.state())
-        actions.append(action)
-    return np.stack(states), np.stack(actions)

@@ -1,0 +1,103 @@
+"""Plans that nothing searched for: null actions, random ones, and those that were recorded. Tables show them as floors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from planners.base import ModelProblems, OnStep, Plans, PlanStatus, Start
+from planners.classes import Classes, null_actions
+from planners.methods.random_shooting import spread
+from planners.search.noise import RowNoise
+from planners.search.search_run import check_problems
+from planners.settings import Settings
+from world_models.base import WorldModel, rollout
+from world_models.errors import require
+
+
+@dataclass(frozen=True)
+class BaselineSettings(Settings):
+    """A plan that nothing searches for has no settings."""
+
+
+@dataclass(frozen=True)
+class Baseline(ABC):
+    """A planner whose actions nothing searches for; subclasses say what they are."""
+
+    settings: BaselineSettings = BaselineSettings()
+
+    @abstractmethod
+    def actions(self, problems: ModelProblems, seeds: Sequence[int]) -> Float[Tensor, "batch time action"]:
+        """The actions of each problem."""
+
+    def plan(
+        self,
+        model: WorldModel,
+        problems: ModelProblems,
+        seeds: Sequence[int],
+        on_step: OnStep | None = None,
+        start: Start | None = None,
+    ) -> Plans:
+        """The actions, rolled out once in the model. Raises UserError for problems that do not fit, or lack what is needed."""
+        check_problems(model, problems, seeds, start)
+        return _unsearched(model, problems, self.actions(problems, seeds))
+
+
+class NullActions(Baseline):
+    """The planner that does nothing: zero actions, or the first class; zero is moved into the bounds where it lies outside."""
+
+    def actions(self, problems: ModelProblems, seeds: Sequence[int]) -> Float[Tensor, "batch time action"]:
+        """Null actions."""
+        return null_actions(problems)
+
+
+class RandomActions(Baseline):
+    """The planner that acts at random: uniformly within bounds or over classes, else from a standard normal distribution."""
+
+    def actions(self, problems: ModelProblems, seeds: Sequence[int]) -> Float[Tensor, "batch time action"]:
+        """One draw per problem."""
+        centre, classes = null_actions(problems), Classes.of(problems)
+        noise = RowNoise(seeds, "random actions", (1, *centre.shape[1:]), centre).at(0)
+        if classes is not None:
+            return classes.drawn(centre, noise, 1.0)[:, 0]
+        return spread(noise, centre, problems.low, problems.high, 1.0)[:, 0]
+
+
+class ReferenceActions(Baseline):
+    """The planner that repeats the actions by which a problem's goal was once reached: those recorded, or the task's own.
+
+    In the model it shows the open-loop prediction error: how far from the goal the model believes that these actions lead.
+    """
+
+    def actions(self, problems: ModelProblems, seeds: Sequence[int]) -> Float[Tensor, "batch time action"]:
+        """The reference actions. Raises UserError for problems without any."""
+        require(
+            problems.reference is not None,
+            "the problems have no reference actions to repeat: give them (ModelProblems.reference), or take another planner.",
+        )
+        assert problems.reference is not None
+        return problems.reference
+
+
+def _unsearched(model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]) -> Plans:
+    """The plans of some actions, of one rollout each."""
+    with torch.no_grad():
+        states = rollout(model, problems.context, actions)
+        cost = problems.goal_cost(states[:, -1], problems.goal)
+    steps = torch.full((problems.batch,), problems.steps, dtype=torch.int64)
+    sound = (torch.isfinite(cost) & torch.isfinite(actions).flatten(1).all(1)).tolist()
+    return Plans(
+        actions=actions,
+        states=states,
+        cost=cost,
+        last_cost=cost,
+        status=tuple(PlanStatus.COMPLETED if row else PlanStatus.NON_FINITE for row in sound),
+        evaluations=steps,
+        trace=cost[:, None],
+        spent=steps[:, None],
+    )

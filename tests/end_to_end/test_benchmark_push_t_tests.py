@@ -1,0 +1,22 @@
+"""The benchmark that judges recorded Push-T plans by both success tests."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.push_t_tests import main as judge
+from sweeps.cli.main import main
+
+
+def test_recorded_plans_are_judged_by_both_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["task=push_t", "planner=reference_actions,random_actions", "horizons=[25]", "seeds=4", "backend=inline"]
+    assert main(["sweep", *words, f"output={tmp_path}", "tracking.enabled=false", "artifacts.cells=[]"]) == 0
+    capsys.readouterr()
+    judge([str(tmp_path)])
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last) == {"cells": 8, "verdicts_that_differ": 0, "repeated": 1.0}
+    by_planner = {row.split()[0]: row.split() for row in rows[1:]}
+    assert by_planner["reference_actions"][1:3] == ["25", "open_loop"]
+    assert by_planner["reference_actions"][4] == by_planner["reference_actions"][7] == "1.00"
+    assert by_planner["random_actions"][4] == "0.00"
