@@ -34,7 +34,15 @@ def perform(name: str, rehearse: Callable[[Path], Mapping[str, object]]) -> int:
     finally:
         end_descendants()
         if code:
+            for log in sorted(folder.glob("*.log")):
+                sys.stderr.write(f"{name}: the end of {log.name}:\n{end_of(log)}\n")
             sys.stderr.write(f"{name}: all processes are ended; their logs are in {folder}\n")
         else:
             shutil.rmtree(folder)
     return code
+
+
+def end_of(log: Path, lines: int = 6) -> str:
+    """The last lines of a log, without empty ones."""
+    words = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join([f"    {line}" for line in words if line.strip()][-lines:])

@@ -61,6 +61,9 @@ class PlanningActor:
         node_id = ray.get_runtime_context().get_node_id()
         return Hello(node_id, os.getpid(), file, device_memory(self._device, self._share))
 
+    def heed(self) -> None:
+        """Do nothing: that the call can be sent tells the driver that the connection stands."""
+
     def evaluate(self, batch: Batch) -> BatchResult | BatchFailure:
         """Return one record per cell, or a failure. Ends the actor if it has lost its GPU, so that it is replaced."""
         answer = attempt(self._evaluator, batch)
@@ -121,9 +124,18 @@ class Worker:
     drawing: tuple[ray.ObjectRef, Drawing] | None = None
     """The drawing that it works on; it gets one when it has nothing to plan."""
     models: tuple[str, ...] = ()
+    calls: set[ray.ObjectRef] = field(default_factory=set)
+    """Unanswered calls of `heed`."""
+    heard: float = field(default_factory=time.monotonic)
+    """When it last answered, or was last called."""
     since: float = field(default_factory=time.monotonic)
     cells: int = 0
     deaths: int = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether it owes an answer."""
+        return bool(self.sent) or self.drawing is not None or self.greeting is not None
 
     def view(self, device: str) -> WorkerView | None:
         """The worker's state for observers; None while it starts."""

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 
 import ray
@@ -46,6 +46,9 @@ IN_FLIGHT = 2
 """Most unfinished batches of an actor."""
 LOOK = 2.0
 """Seconds between two checks of the cluster's nodes."""
+CALL = 15.0
+"""Seconds without an answer after which a busy actor is called. An answer that was sent while the network was cut is lost with
+its connection, of which only a driver that sends something hears: Ray itself sends nothing for five minutes."""
 STARTS = 3
 """Actors per wanted worker that may fail to start in a row."""
 _log = logging.getLogger(__name__)
@@ -90,11 +93,13 @@ class RayBackend:
             while not scheduler.over:
                 self._look()
                 self._hand_out(scheduler)
+                self._call()
                 yield from self._collect(scheduler)
         finally:
             # A caller that stops early must not find these results in its next run.
             for worker in self._pool:
                 worker.sent.clear()
+                worker.calls.clear()
                 worker.drawing = None
 
     def workers(self) -> tuple[WorkerView, ...]:
@@ -184,11 +189,20 @@ class RayBackend:
                 if drawing is not None:
                     worker.drawing = worker.handle.draw.remote(drawing), drawing
 
+    def _call(self) -> None:
+        """Call busy actors that have not answered for a while."""
+        now = time.monotonic()
+        for worker in self._pool:
+            if worker.busy and now - worker.heard > CALL:
+                worker.heard = now
+                worker.calls.add(worker.handle.heed.remote())
+
     def _collect(self, scheduler: Scheduler) -> Iterator[BatchResult]:
         """Wait briefly for answers, and yield the results that have arrived."""
         waiting = {ref: worker for worker in self._pool for ref in worker.sent}
         waiting |= {worker.drawing[0]: worker for worker in self._pool if worker.drawing is not None}
         waiting |= {worker.greeting: worker for worker in self._pool if worker.greeting is not None}
+        waiting |= {ref: worker for worker in self._pool for ref in worker.calls}
         if not waiting:
             time.sleep(0.1)
             return
@@ -199,7 +213,10 @@ class RayBackend:
             worker = waiting[ref]
             if worker not in self._pool:
                 continue  # it died, and this answer was handled then
-            if ref is worker.greeting:
+            worker.heard = time.monotonic()
+            if ref in worker.calls:
+                yield from self._heeded(worker, ref, scheduler)
+            elif ref is worker.greeting:
                 self._greet(worker, ref)
             elif worker.drawing is not None and ref is worker.drawing[0]:
                 yield from self._drawn(worker, scheduler)
@@ -254,6 +271,15 @@ class RayBackend:
         worker.drawing = None
         scheduler.drawn(drawing, made)
 
+    def _heeded(self, worker: Worker, ref: ray.ObjectRef, scheduler: Scheduler) -> Iterator[BatchResult]:
+        """Take the answer to a call, or handle an actor's batches if it has died."""
+        worker.calls.remove(ref)
+        try:
+            ray.get(ref)
+        except ray.exceptions.RayError as error:
+            if worker.greeting is None:
+                yield from self._bury(worker, error, scheduler)
+
     def _settle(
         self, worker: Worker, ref: ray.ObjectRef, answer: BatchResult | BatchFailure, scheduler: Scheduler
     ) -> Iterator[BatchResult]:
@@ -284,6 +310,9 @@ class RayBackend:
                 lost.append(worker.sent.pop(ref))
             else:
                 yield from self._settle(worker, ref, answer, scheduler)
+        for ref in worker.calls:  # otherwise Ray prints their errors
+            with suppress(ray.exceptions.RayError):
+                ray.get(ref, timeout=SETTLE)
         gone = isinstance(error, ray.exceptions.ActorUnavailableError)
         if gone:
             ray.kill(worker.handle)  # it may come back, and must not plan what others plan by then
