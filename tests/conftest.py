@@ -8,14 +8,21 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-from jaxtyping import install_import_hook
+from tests.support.type_checks import CALLS, check_types
 
-install_import_hook(["world_models", "planners", "orchestrator", "sweeps"], "beartype.beartype")
+check_types(["world_models", "planners", "orchestrator", "sweeps"])
 
 import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def calls_are_checked_anew() -> None:
+    """Begin each test with checks of what it calls first."""
+    CALLS.counts.clear()
