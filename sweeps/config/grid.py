@@ -162,7 +162,9 @@ class SweepSpec:
             # Tuned settings are for plans of a length.
             settings = _full_settings(planner, task, ExecutionMode.of(variant.mode).planned(0, horizon), lookups)
             named = task.task if variant.protocol is None else variant.protocol.task(task.task)
-            problems = self.problems if variant.protocol is None else variant.protocol.problems(self.problems, self.pictures)
+            problems = self.problems
+            if variant.protocol is not None:
+                problems = variant.protocol.problems(self.problems, self.pictures, named.name)
             goal_cost = None if variant.goal_cost == lookups.own_goal_cost(model) else variant.goal_cost
             (digest, loader_version), (unit, task_version, classes, in_model) = models[model], facts(named)
             point = Point(

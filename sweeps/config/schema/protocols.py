@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated
 
 from orchestrator.core.cell import Named
@@ -11,8 +12,9 @@ from orchestrator.core.modes import OPEN_LOOP, ExecutionMode
 from orchestrator.core.success import FINAL, SuccessRule
 from sweeps.config.schema.kinds import flag, number, one_of, text, whole
 from sweeps.config.schema.sections import STRICT, DrawConfig, ProblemsConfig, TaskSettings
+from world_models.datasets.problems.clear_manifests import TERMS, check_terms
 from world_models.datasets.problems.settings import ALL, GOALS, RECORDED, SPLITS, RecordedProblems
-from world_models.errors import UserError, require
+from world_models.errors import UnknownNameError, UserError, require
 from world_models.history import History
 from world_models.tasks.base import LONGEST_HORIZON
 
@@ -34,6 +36,8 @@ class ProtocolConfig:
     """Whether problems are rows of a dataset, and not drawn by the task."""
     manifest: Annotated[bool, flag()] = False
     """Whether a file lists the rows."""
+    clear: Annotated[str | None, text("terms of CLEAR-LeWM", "strict", null=True)] = None
+    """The terms that a manifest of CLEAR-LeWM has to be of."""
     split: Annotated[str, one_of("split of a dataset", SPLITS)] = ALL
     validation: Annotated[float, number(0, 0.9, example="0.1", what="share of the episodes")] = 0.1
     split_seed: Annotated[int, whole(0)] = 0
@@ -70,10 +74,10 @@ class ProtocolEntry:
         """A task with the settings that the protocol gives to it."""
         return Named.of(task.name, task.as_dict() | self.config.tasks.get(task.name, {}))
 
-    def problems(self, found: RecordedProblems | None, pictures: str | None) -> RecordedProblems | None:
+    def problems(self, found: RecordedProblems | None, pictures: str | None, task: str) -> RecordedProblems | None:
         """The recorded problems as the protocol draws them; `pictures` is the dataset's column of them.
 
-        Raises UserError where it needs a dataset or a list that is not given.
+        Raises UserError where it needs a dataset or a list that is not given, and for a list of another protocol or task.
         """
         config = self.config
         if not config.rows:
@@ -85,6 +89,8 @@ class ProtocolEntry:
         if config.manifest:
             listed = found.manifest is not None
             require(listed, f"protocol {self.label} plans the pairs of a manifest: give problems.manifest=FILE.json.")
+            if config.clear is not None and found.manifest is not None:
+                check_terms(Path(found.manifest), config.clear, task)
             return kept
         return replace(
             kept,
@@ -110,6 +116,8 @@ def protocol_entries(configs: Mapping[str, ProtocolConfig], changes: Mapping[str
         require(config.budget is not None, f"protocol {label!r} has no budget: give protocols.{label}.budget=50.")
         ExecutionMode.of(config.mode)
         SuccessRule.of(config.success)
+        if config.clear is not None and config.clear not in TERMS:
+            raise UnknownNameError("terms of CLEAR-LeWM", config.clear, TERMS)
         if config.history is not None:
             config = replace(config, history=str(History.of(config.history)))
         entries.append(ProtocolEntry(label, " ".join([label, *changes.get(label, ())]), config))

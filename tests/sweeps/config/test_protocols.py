@@ -1,6 +1,8 @@
 """Protocols of a grid: what they fix, what they give to tasks, and what they refuse; ours are all complete."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from sweeps.config.files import groups
 from sweeps.config.grid import spec_of
 from sweeps.config.schema.configs import SweepConfig
 from sweeps.config.schema.entries import PlannerEntry, Rule
-from sweeps.config.schema.protocols import ProtocolConfig, ProtocolEntry, check_draws
+from sweeps.config.schema.protocols import ProtocolConfig, ProtocolEntry, check_draws, protocol_entries
 from sweeps.config.schema.sections import DrawConfig, ProblemsConfig
 from tests.sweeps.config.test_grid import LOOKUPS, config, ids, saved_and_read, spec
 from world_models.datasets.problems.settings import RecordedProblems
@@ -123,13 +125,27 @@ def test_keys_of_problems_that_no_protocol_uses_are_refused(protocols, problems,
         check_draws(configs, ProblemsConfig(data="rows.h5", **problems))
 
 
-def test_protocols_that_draw_and_protocols_that_list_go_together():
+def test_protocols_that_draw_and_protocols_that_list_go_together(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text('[{"episode": 0, "start": 0, "goal": 25}]', encoding="utf-8")
     configs = compose(SweepConfig, ["protocol=[lewm,clear_strict,dino_wm_random]"]).config.protocols
-    check_draws(configs, ProblemsConfig(data="rows.h5", manifest="pairs.json"))
+    check_draws(configs, ProblemsConfig(data="rows.h5", manifest=str(pairs)))
     entries = tuple(ProtocolEntry(name, name, each) for name, each in configs.items())
-    listed = replace(ROWS, manifest="pairs.json", manifest_digest="m")
+    listed = replace(ROWS, manifest=str(pairs), manifest_digest="m")
     grid = replace(spec(planners=("gd",)), protocols=entries, problems=listed).expand(LOOKUPS)
     found = {entry.point.protocol: entry.point.problems for entry in grid.entries}
     assert (found["lewm"].manifest, found["lewm"].calls) == (None, "swm")
-    assert found["clear_strict"].manifest == "pairs.json"
+    assert found["clear_strict"].manifest == str(pairs)
     assert found["dino_wm_random"] is None
+
+
+def test_a_manifest_of_another_protocol_is_refused(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.json"
+    pairs.write_text(json.dumps({"pairs": [], "protocol": {"name": "moderate"}}), encoding="utf-8")
+    configs = compose(SweepConfig, ["protocol=clear_strict"]).config.protocols
+    entries = protocol_entries(configs, {})
+    listed = replace(ROWS, manifest=str(pairs), manifest_digest="m")
+    with pytest.raises(UserError, match=r"pairs\.json is of CLEAR-LeWM's protocol moderate, .* give protocol=clear_moderate"):
+        replace(spec(planners=("gd",)), protocols=entries, problems=listed).expand(LOOKUPS)
+    with pytest.raises(UserError, match="unknown terms of CLEAR-LeWM 'severe'"):
+        protocol_entries({"own": replace(configs["clear_strict"], clear="severe")}, {})

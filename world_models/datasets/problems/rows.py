@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from world_models.datasets.base import Episodes
-from world_models.datasets.problems.clear_manifests import ClearManifest
+from world_models.datasets.problems.clear_manifests import read_clear
 from world_models.datasets.problems.published_draws import DinoWmStarts, SwmStarts, published_starts
 from world_models.datasets.problems.settings import ALL, CALLS, OURS, SPLITS, TRAINING, RecordedProblems
 from world_models.datasets.windows import Windows, split_episodes
@@ -211,8 +211,8 @@ def _objects(file: Path) -> list[_Listed]:
     text = read_text(file, WHAT, REMEDY)
     if not text.lstrip().startswith("{"):
         return parse_json(text, list[_Listed], WHAT, REMEDY, str(file))
-    manifest = parse_json(text, ClearManifest, "a manifest of CLEAR-LeWM", REMEDY, str(file))
-    return [_Listed(pair.episode_id, pair.start_step, pair.goal_step, pair.pair_id) for pair in manifest.pairs]
+    pairs = read_clear(file, text).pairs
+    return [_Listed(pair.episode_id, pair.start_step, pair.goal_step, pair.pair_id) for pair in pairs]
 
 
 def _lines(file: Path) -> list[_Listed]:

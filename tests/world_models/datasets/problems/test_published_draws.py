@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.golden.record_draws import COUNT, DRAWS, LENGTHS, OFFSET
 from world_models.datasets import from_arrays
+from world_models.datasets.problems.clear_manifests import check_terms
 from world_models.datasets.problems.rows import ProblemRows, problem_list, read_manifest
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError
@@ -77,3 +79,42 @@ def test_a_manifest_that_is_none_is_refused(content: dict[str, object], said: st
     file.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UserError, match=said):
         read_manifest(file, np.array(LENGTHS))
+
+
+STRICT = {"name": "strict", "pusht_position_threshold": 10, "pusht_angle_threshold_deg": 10, "pusht_block_only": True}
+STRICT |= {"pusht_sustained_steps": 3, "sustained_steps": 1, "cube_position_threshold_m": 0.03}
+EARLIER = STRICT | {"pusht_position_threshold": 15.0, "pusht_angle_threshold_deg": 15.0, "pusht_block_only": False}
+
+
+@pytest.mark.parametrize(
+    ("terms", "protocol", "task", "said"),
+    [
+        ("strict", STRICT, "pusht", None),
+        ("official", {"name": "official-compat"}, "pusht", None),
+        ("moderate", {"name": "moderate", "pusht_angle_threshold_deg": 20}, None, None),
+        ("strict", None, None, None),
+        ("official", STRICT, "pusht", "protocol strict, and these plans are judged by official: give protocol=clear_strict"),
+        ("strict", {"name": "clear-hard"}, "pusht", "protocol clear-hard, and these plans are judged by strict"),
+        ("strict", STRICT, "reacher", "task reacher, and task push_t_upstream is another"),
+        (
+            "strict",
+            EARLIER,
+            "pusht",
+            "agent and block within 15 px and 15 degrees, held for 3 steps; that of v0.5 asks for the block",
+        ),
+        ("moderate", {"name": "moderate", "sustained_steps": 3}, "pusht", "held for 3 steps; that of v0.5 .* at any step"),
+    ],
+)
+def test_a_manifest_is_judged_by_its_own_terms(
+    terms: str, protocol: object, task: object, said: str | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "manifest.json"
+    file.write_text(json.dumps({"pairs": [pair(0, 4, 3)], "task": task, "protocol": protocol}), encoding="utf-8")
+    with nullcontext() if said is None else pytest.raises(UserError, match=said):
+        check_terms(file, terms, "push_t_upstream")
+
+
+def test_lists_of_ones_own_have_no_terms(tmp_path: Path) -> None:
+    file = tmp_path / "problems.csv"
+    file.write_text("episode,start,goal\n4,3,28\n", encoding="utf-8")
+    check_terms(file, "strict", "push_t_upstream")
