@@ -18,6 +18,7 @@ from world_models.adapters.lewm.vit import Vit, VitSizes
 from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, require
 from world_models.models.network import Network
+from world_models.models.rows import Linear, SiLU, linear
 
 ADALN_EPS = 1e-6
 """Epsilon of the two norms that the actions modulate; the predictor's other norms use torch's default."""
@@ -105,7 +106,7 @@ class Projector(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, outputs: int, norm: str) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(inputs, hidden), NORMS[norm](hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        self.net = nn.Sequential(Linear(inputs, hidden), NORMS[norm](hidden), nn.GELU(), Linear(hidden, outputs))
 
     def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
         """Projections."""
@@ -118,11 +119,11 @@ class ActionEncoder(nn.Module):
     def __init__(self, inputs: int, channels: int, hidden: int, outputs: int) -> None:
         super().__init__()
         self.patch_embed = nn.Conv1d(inputs, channels, kernel_size=1)
-        self.embed = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+        self.embed = nn.Sequential(Linear(channels, hidden), SiLU(), Linear(hidden, outputs))
 
     def forward(self, actions: Float[Tensor, "n h action"]) -> Float[Tensor, "n h latent"]:
         """Embeddings of blocks."""
-        return self.embed(nn.functional.linear(actions, self.patch_embed.weight[..., 0], self.patch_embed.bias))
+        return self.embed(linear(actions, self.patch_embed.weight[..., 0], self.patch_embed.bias))
 
 
 class CausalAttention(nn.Module):
@@ -132,11 +133,14 @@ class CausalAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
-        self.to_qkv = nn.Linear(width, 3 * heads * head_dim, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(heads * head_dim, width))
+        self.to_qkv = Linear(width, 3 * heads * head_dim, bias=False)
+        self.to_out = nn.Sequential(Linear(heads * head_dim, width))
 
     def forward(self, x: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
         """Frames after attention."""
+        if len(x) == 1 and x.device.type == "cpu":
+            # The products of a single row are laid out otherwise, and rounded otherwise.
+            return self(x.expand(2, -1, -1))[:1]
         query, key, value = self.to_qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         # With a handful of frames, explicit attention is as fast as the fused kernel and can be differentiated twice.
         scores = query @ key.mT * query.shape[-1] ** -0.5
@@ -151,9 +155,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         # Index 3 is dropout in the published models, which makes the second linear layer number 4.
-        self.net = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
-        )
+        self.net = nn.Sequential(nn.LayerNorm(width), Linear(width, hidden), nn.GELU(), nn.Identity(), Linear(hidden, width))
 
     def forward(self, x: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
         """Frames after the MLP."""
@@ -169,7 +171,7 @@ class Block(nn.Module):
         self.attn = CausalAttention(width, config.heads, config.head_dim)
         self.mlp = FeedForward(width, config.mlp)
         self.norm = nn.LayerNorm(width, eps=ADALN_EPS, elementwise_affine=False)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.adaLN_modulation = nn.Sequential(SiLU(), Linear(width, 6 * width))
 
     def forward(self, x: Float[Tensor, "n h width"], condition: Float[Tensor, "n h width"]) -> Float[Tensor, "n h width"]:
         """Frames after attention and MLP."""
@@ -185,11 +187,11 @@ class Transformer(nn.Module):
         super().__init__()
         latent, width = config.latent_dim, config.width
         same = latent == width
-        self.input_proj = nn.Identity() if same else nn.Linear(latent, width)
-        self.cond_proj = nn.Identity() if same else nn.Linear(latent, width)
+        self.input_proj = nn.Identity() if same else Linear(latent, width)
+        self.cond_proj = nn.Identity() if same else Linear(latent, width)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(width)
-        self.output_proj = nn.Identity() if same else nn.Linear(width, latent)
+        self.output_proj = nn.Identity() if same else Linear(width, latent)
 
     def forward(self, x: Float[Tensor, "n h latent"], condition: Float[Tensor, "n h latent"]) -> Float[Tensor, "n latent"]:
         """The frame that follows the last one."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from world_models.errors import require
+from world_models.models.rows import Linear
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of images in [0, 1], by channel."""
@@ -97,7 +98,7 @@ class _Layer(nn.Module):
         self.layernorm_before = nn.LayerNorm(width, eps=EPS)
         self.attention = _Attention(width, sizes.heads)
         self.layernorm_after = nn.LayerNorm(width, eps=EPS)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, sizes.mlp), "fc2": nn.Linear(sizes.mlp, width)})
+        self.mlp = nn.ModuleDict({"fc1": Linear(width, sizes.mlp), "fc2": Linear(sizes.mlp, width)})
 
     def forward(self, tokens: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n tokens width"]:
         tokens = tokens + self.attention(self.layernorm_before(tokens))
@@ -109,7 +110,7 @@ class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (nn.Linear(width, width) for _ in range(4))
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (Linear(width, width) for _ in range(4))
 
     def forward(self, tokens: Float[Tensor, "n tokens width"]) -> Float[Tensor, "n tokens width"]:
         query, key, value = (

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from world_models.adapters.pickles.unpickle import read_tensors
 from world_models.errors import UserError, require
+from world_models.models.rows import Linear
 
 HEAD_DIM = 64
 """Width of an attention head in every published DINOv2."""
@@ -97,10 +98,10 @@ class _Block(nn.Module):
         width = config.width
         self.heads = config.heads
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
+        self.attn = nn.ModuleDict({"qkv": Linear(width, 3 * width), "proj": Linear(width, width)})
         self.ls1 = nn.ParameterDict({"gamma": nn.Parameter(torch.ones(width))})
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, config.hidden), "fc2": nn.Linear(config.hidden, width)})
+        self.mlp = nn.ModuleDict({"fc1": Linear(width, config.hidden), "fc2": Linear(config.hidden, width)})
         self.ls2 = nn.ParameterDict({"gamma": nn.Parameter(torch.ones(width))})
 
     def forward(self, tokens: Float[Tensor, "n t width"]) -> Float[Tensor, "n t width"]:

@@ -21,6 +21,7 @@ from world_models.adapters.readout import take_readout
 from world_models.base import PixelObservation
 from world_models.errors import UnknownNameError, UserError, require
 from world_models.models.network import Network
+from world_models.models.rows import Linear, linear
 from world_models.parts import Card, Parts, Tensors, model_config
 from world_models.sensors import Sensors
 
@@ -141,7 +142,7 @@ class Units(nn.Module):
 
     def forward(self, values: Float[Tensor, "*batch feature"]) -> Float[Tensor, "*batch feature"]:
         """Values in the model's units."""
-        return values @ self.weight.T + self.bias
+        return linear(values, self.weight, self.bias)
 
 
 class PatchModel(Network[PatchConfig]):
@@ -159,9 +160,9 @@ class PatchModel(Network[PatchConfig]):
             size = (config.depth, config.heads, config.hidden, config.side)
             self.predictor = ModulatedViT(visual, config.width, config.proprioception_width, *size)
         self.action_units = Units(config.action_dim)
-        self.action_encoder = nn.Linear(config.action_dim * config.action_block, config.action_embedding)
+        self.action_encoder = Linear(config.action_dim * config.action_block, config.action_embedding)
         self.body_units = Units(config.proprioception) if config.proprioception else None
-        self.body_encoder = nn.Linear(config.proprioception, config.body_embedding) if config.proprioception else None
+        self.body_encoder = Linear(config.proprioception, config.body_embedding) if config.proprioception else None
 
     @property
     def state_shape(self) -> tuple[int, ...]:

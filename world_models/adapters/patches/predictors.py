@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from world_models.models.rows import Linear, SiLU
+
 ROPE_BASE = 10000.0
 """Ratio of the slowest to the fastest rotation of positions."""
 
@@ -63,8 +65,8 @@ class _Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(width)
-        self.to_qkv = nn.Linear(width, 3 * heads * head_dim, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(heads * head_dim, width))
+        self.to_qkv = Linear(width, 3 * heads * head_dim, bias=False)
+        self.to_out = nn.Sequential(Linear(heads * head_dim, width))
 
     def forward(self, tokens: Float[Tensor, "n t width"], seen: Bool[Tensor, "q t"]) -> Float[Tensor, "n q width"]:
         """Attention output of the last q tokens."""
@@ -78,9 +80,7 @@ class _FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         # The published networks have dropout between these, which counts in the parameter names.
-        self.net = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Identity(), nn.Linear(hidden, width)
-        )
+        self.net = nn.Sequential(nn.LayerNorm(width), Linear(width, hidden), nn.GELU(), nn.Identity(), Linear(hidden, width))
 
     def forward(self, tokens: Float[Tensor, "n t width"]) -> Float[Tensor, "n t width"]:
         return self.net(tokens)
@@ -94,12 +94,12 @@ class ModulatedViT(nn.Module):
     ) -> None:
         super().__init__()
         self.proprioception_width, self.side = proprioception_width, side
-        self.predictor_embed = nn.Linear(visual, width)
+        self.predictor_embed = Linear(visual, width)
         self.predictor_blocks = nn.ModuleList(
             _ModulatedBlock(width + proprioception_width, heads, hidden) for _ in range(depth)
         )
         self.predictor_norm = nn.LayerNorm(width + proprioception_width, eps=1e-6)
-        self.predictor_proj = nn.Linear(width, visual)
+        self.predictor_proj = Linear(width, visual)
 
     def forward(
         self, states: Float[Tensor, "n h patches state"], actions: Float[Tensor, "n h action"]
@@ -126,10 +126,10 @@ class _ModulatedBlock(nn.Module):
         super().__init__()
         self.heads, self.head_dim = heads, width // heads
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
+        self.attn = nn.ModuleDict({"qkv": Linear(width, 3 * width), "proj": Linear(width, width)})
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, hidden), "fc2": nn.Linear(hidden, width)})
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.mlp = nn.ModuleDict({"fc1": Linear(width, hidden), "fc2": Linear(hidden, width)})
+        self.adaLN_modulation = nn.Sequential(SiLU(), Linear(width, 6 * width))
 
     def forward(
         self,
