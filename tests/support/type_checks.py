@@ -51,8 +51,10 @@ def sampled(jaxtyped: Callable[..., Any]) -> Callable[..., Any]:
             return functools.partial(decorator, typechecker=typechecker)
         if not isinstance(function, FunctionType):
             return jaxtyped(function, typechecker=typechecker)
-        # Made when it is needed, because a function within a function is decorated at each call of the outer one.
         made = functools.cache(lambda: jaxtyped(function, typechecker=typechecker))
+        if "<locals>" not in function.__qualname__:
+            # Now, because tests replace the names in its annotations. Not for one that each call of another makes anew.
+            made()
         code = function.__code__
 
         @functools.wraps(function)
