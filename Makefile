@@ -9,7 +9,7 @@ REHEARSAL := .venv/bin/python -m benchmarks.network.cuts && .venv/bin/python -m 
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep test test-long check docs rehearsal train bench quality report ui clean
+.PHONY: help install sweep test test-fast test-long check docs rehearsal train bench quality report ui clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ sweep: $(STAMP)  ## plan the default sweep and print its table; run again, it pl
 # Two processes, each file in one of them; files in their order, so that the long ones (clusters, drivers) do not come last.
 test: $(STAMP)  ## run the tests (20 to 30 minutes on 2 cores)
 	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(STAMP)  ## run the tests that need no server, cluster or training (under 3 minutes on 2 idle cores)
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Into a folder of its own, which a study that was cut off before does not change. The rehearsal's verdict is the last line.
 test-long: $(STAMP)  ## the long checks: packages of a user's own and of environments, the quick study of planning quality, the rehearsal (15 to 25 minutes)
