@@ -30,7 +30,7 @@ from planners.methods.grasp import GraspSearch
 from planners.search.search_run import begin
 from world_models.base import Context
 from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
-from world_models.native.mlp import TILES, mlp_library, processor
+from world_models.native.mlp import mlp_kernel
 from world_models.precision import matmul_precision
 
 BATCH = 64
@@ -219,9 +219,9 @@ def row(timing: Timing, flops: float, tile_flops: float) -> dict[str, float]:
 def main() -> None:
     """Print a table and, as the last line, JSON."""
     torch.set_num_threads(1)
-    model, library = make_model(), mlp_library()
-    tiled = not isinstance(library, str) and processor().issuperset(TILES)
-    kernel = f"no kernel: {library}" if isinstance(library, str) else f"kernel in C on {'AMX tiles' if tiled else 'AVX-512'}"
+    model, found = make_model(), mlp_kernel()
+    tiled = not isinstance(found, str) and found.unit.name == "amx"
+    kernel = f"no kernel: {found}" if isinstance(found, str) else f"kernel in C on {found.unit.words}"
     parameters = sum(p.numel() for p in model.parameters())
     print(f"GRASP, lifted, MLP with {parameters:,} parameters, {platform.machine()}, torch {torch.__version__}, {kernel}")
     print("   T  serial ms   ours ms   ratio   fp32 ms   ratio  GFLOP/s    GEMM  share   (ms per iteration and problem)")

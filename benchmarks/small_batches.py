@@ -20,7 +20,7 @@ from orchestrator.core.cell import Point
 from orchestrator.workers.evaluator import Evaluator
 from sweeps.config.jobs import read_job
 from sweeps.config.schema.configs import SweepConfig
-from world_models.native.mlp import mlp_library
+from world_models.native.mlp import mlp_kernel
 
 HORIZON = 50
 EVALUATIONS = 30_000
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--problems", type=int, default=64, help="problems planned at each size")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    if isinstance(library := mlp_library(), str):
-        print(f"no kernel: {library}")
+    if isinstance(kernel := mlp_kernel(), str):
+        print(f"no kernel: {kernel}")
     seconds: dict[tuple[str, str, int], float] = {}
     for task in args.tasks:
         for size in args.sizes:

@@ -17,8 +17,8 @@ import torch
 from world_models.errors import UnknownNameError
 
 PRECISIONS = ("highest", "high", "medium")
-"""`highest`: full float32. `high`: TF32 on CUDA; on a CPU that supports our kernel, values with 16 bits (AMX) or in full
-(AVX-512) and gradients with 8. `medium`: bfloat16."""
+"""`highest`: torch's float32. `high`: TF32 on CUDA; on a CPU that supports our kernel, values with 16 bits (AMX) or in full and
+gradients with 8 bits (AMX, AVX-512 with bfloat16) or in full. `medium`: bfloat16 where the device has it."""
 
 
 @dataclass(frozen=True)

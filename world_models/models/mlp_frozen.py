@@ -3,8 +3,8 @@
 Planning differentiates the model with respect to actions and states, never to weights. So the forward pass works in place and
 keeps only what the backward pass reads, and a rollout of T steps is one autograd node instead of a chain of them.
 
-There are two implementations: torch operations, in any floating-point type on any device; and, where rounding is allowed
-(`world_models.precision`) and the processor has AMX or AVX-512 with bfloat16, a kernel in C (`world_models.native`).
+There are two implementations: torch operations, in any floating-point type on any device; and, where the precision allows it
+(`world_models.precision`) and the processor has a unit that it supports, a kernel in C (`world_models.native`).
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class FrozenWeights:
 
     @cached_property
     def high(self) -> NativeMLP | None:
-        """The kernel that keeps 16 bits of values and 8 of gradients; None if unavailable."""
+        """The kernel that keeps at least 16 bits of values and 8 of gradients; None if unavailable."""
         return self._native(3)
 
     @cached_property
     def medium(self) -> NativeMLP | None:
-        """The kernel that keeps 8 bits; None if unavailable."""
+        """The kernel that keeps at least 8 bits; None if unavailable."""
         return self._native(1)
 
     @property

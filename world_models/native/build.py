@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -43,6 +44,11 @@ def load_library(source: str, flags: tuple[str, ...]) -> ctypes.CDLL:
         return _load_for_this_process(compiler, flags, HERE / source)
 
 
+def shared_flags(system: str) -> tuple[str, ...]:
+    """Flags for a shared library on a system, as `platform.system()` names it."""
+    return ("-dynamiclib",) if system == "Darwin" else ("-shared", "-fPIC")
+
+
 def _load_for_this_process(compiler: str, flags: tuple[str, ...], source: Path) -> ctypes.CDLL:
     """Compile into a temporary folder: used if the cache folder is not writable, trusted and executable."""
     try:
@@ -73,7 +79,7 @@ def _private(folder: Path) -> Path:
 def _compile(compiler: str, flags: tuple[str, ...], source: Path, target: Path) -> None:
     """Compile to a unique name, then rename: processes that compile at the same time don't interfere."""
     part = target.with_suffix(f".{os.getpid()}")
-    command = [compiler, *flags, "-shared", "-fPIC", "-o", str(part), str(source), "-lm"]
+    command = [compiler, *flags, *shared_flags(platform.system()), "-o", str(part), str(source), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:

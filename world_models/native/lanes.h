@@ -83,7 +83,7 @@ INLINE void product(const bf16 *left_hi, const bf16 *left_lo, int64_t count, con
 INLINE void put(bf16 *hi, bf16 *lo, int64_t at, __m512 x, int terms) {
     (void)lo;
     if (terms == 3) _mm512_storeu_ps((float *)hi + at, x);
-    else store(hi + at, rounded(x));
+    else store_part(hi + at, rounded(x));
 }
 
 #endif

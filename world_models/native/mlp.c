@@ -1,17 +1,20 @@
-/* The residual MLP's rollout and its derivative for frozen weights, on x86 cores with AMX tiles or AVX-512 lanes
- * (bfloat16 or float32 products, float32 sums).
+/* The residual MLP's rollout and its derivative for frozen weights: with bfloat16 on x86 cores with AMX tiles or AVX-512 lanes,
+ * and in float32 on any processor.
  *
  * Rows go through all layers and all time steps in blocks of ROWS, so that only data for the derivative leaves the core's
- * caches. A forward product has `terms` terms. 1: both sides are rounded to bfloat16. 3: on tiles, each number is the sum of
+ * caches. In float32 (floats.h) every product is float32, and so is the derivative. With bfloat16, sums are float32, and a
+ * forward product has `terms` terms. 1: both sides are rounded to bfloat16. 3: on tiles, each number is the sum of
  * two bfloat16 numbers (about 16 bits) and the product of the two low parts is left out; on lanes, products are float32,
  * because three passes would take longer. A backward product has one term: 8 bits are enough for a derivative. Everything
  * between the products is float32.
  * A row's arithmetic never depends on the other rows. NaN and infinity propagate, as in float32.
  */
-#ifdef __AMX_BF16__
+#if defined __AMX_BF16__
 #include "tiles.h"
-#else
+#elif defined __AVX512BF16__
 #include "lanes.h"
+#else
+#include "floats.h"
 #endif
 
 enum { MOST_LANES = 1024 / LANES };
@@ -25,36 +28,28 @@ typedef struct {
 
 typedef struct {
     float *hidden, *out; /* [ROWS, outputs of a product] */
-    bf16 *hi, *lo;       /* [ROWS, inputs of the next product] */
+    part *hi, *lo;       /* [ROWS, inputs of the next product] */
     float *line, *carry; /* [ROWS, padded observation and action] */
     int64_t rows;        /* number of rows computed: those of the block, rounded up to the smallest number that a product takes */
 } Scratch;
 
-/* Data of one time step for a block's backward pass: slopes of the activations (one bit per unit for relu), the normalised
+/* Data of one time step for a block's backward pass: slopes of the activations, the normalised
  * inputs of the blocks, and the reciprocal standard deviations. */
 typedef struct {
     char *slopes;
-    bf16 *normed;
+    part *normed;
     float *rstd;
 } Kept;
 
 /* Request the registers that the products need from the operating system; 0 if it refuses. */
 int mlp_init(void) { return granted(); }
 
-/* Whether products are computed on tiles. */
-int mlp_on_tiles(void) {
-#ifdef __AMX_BF16__
-    return 1;
-#else
-    return 0;
-#endif
-}
-
-INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 2 * width : width / 8; }
+/* Inputs and outputs of matrices are padded to a multiple of this, which is also the number of outputs in a panel. */
+int mlp_panel(void) { return PANEL; }
 
 /* Bytes that a block of ROWS rows keeps per time step. */
 int64_t mlp_kept_bytes(const Model *m) {
-    return ROWS * (m->depth * slope_bytes(m->width, m->silu) + (m->depth - 1) * (2 * m->width + 4));
+    return ROWS * (m->depth * slope_bytes(m->width, m->silu) + (m->depth - 1) * ((int64_t)sizeof(part) * m->width + 4));
 }
 
 INLINE int64_t line_floats(const Model *m) {
@@ -70,7 +65,7 @@ int64_t mlp_scratch_bytes(const Model *m) {
 
 INLINE Scratch scratch_in(const Model *m, float *memory) {
     const int64_t line = line_floats(m), wide = ROWS * m->width, size = wide > line ? wide : line;
-    bf16 *hi = (bf16 *)(memory + 2 * size);
+    part *hi = (part *)(memory + 2 * size);
     float *lines = memory + 3 * size;
     return (Scratch){memory, memory + size, hi, hi + size, lines, lines + line, ROWS};
 }
@@ -79,7 +74,7 @@ INLINE int64_t computed(int64_t rows) { return (rows + TOGETHER - 1) / TOGETHER 
 
 INLINE Kept kept_in(const Model *m, char *memory, int64_t width, int silu) {
     char *normed = memory + ROWS * m->depth * slope_bytes(width, silu);
-    return (Kept){memory, (bf16 *)normed, (float *)(normed + ROWS * (m->depth - 1) * width * 2)};
+    return (Kept){memory, (part *)normed, (float *)(normed + ROWS * (m->depth - 1) * width * (int64_t)sizeof(part))};
 }
 
 INLINE Kept kept_row(Kept k, int64_t layer, int64_t row, int64_t width, int silu) {
@@ -92,23 +87,24 @@ INLINE void forward_row(const Scratch *s, int64_t at, const float *bias, const K
                         int64_t width, int silu, int terms) {
     float *hidden = s->hidden + at;
     const float *out = s->out + at;
-    __m512 v[MOST_LANES];
+    vec v[MOST_LANES];
     UNROLL for (int64_t i = 0; i < width; i += LANES) {
-        const __m512 pre = _mm512_add_ps(_mm512_loadu_ps(out + i), _mm512_loadu_ps(bias + i));
-        const __m512 active = activate(pre, silu, kept ? kept->slopes : 0, i);
-        v[i / LANES] = first ? active : _mm512_add_ps(active, _mm512_loadu_ps(hidden + i));
-        if (!last) _mm512_storeu_ps(hidden + i, v[i / LANES]);
+        const vec pre = load(out + i) + load(bias + i);
+        const vec active = activate(pre, silu, kept ? kept->slopes : 0, i);
+        v[i / LANES] = active;
+        if (!first) v[i / LANES] += load(hidden + i);
+        if (!last) store(hidden + i, v[i / LANES]);
     }
     if (norm && !last) {
-        const __m512 mean = _mm512_set1_ps(dot(v, 0, width) / width);
-        UNROLL for (int64_t i = 0; i < width / LANES; i++) v[i] = _mm512_sub_ps(v[i], mean);
+        const vec mean = splat(dot(v, 0, width) / width);
+        UNROLL for (int64_t i = 0; i < width / LANES; i++) v[i] -= mean;
         const float rstd = 1 / sqrtf(dot(v, v, width) / width + 1e-5f);
-        UNROLL for (int64_t i = 0; i < width / LANES; i++) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(rstd));
+        UNROLL for (int64_t i = 0; i < width / LANES; i++) v[i] *= splat(rstd);
         if (kept) *kept->rstd = rstd;
     }
     UNROLL for (int64_t i = 0; i < width; i += LANES) {
         put(s->hi, s->lo, at + i, v[i / LANES], terms);
-        if (kept && !last) store(kept->normed + i, rounded(v[i / LANES]));
+        if (kept && !last) put(kept->normed, 0, i, v[i / LANES], 1);
     }
 }
 
@@ -127,21 +123,21 @@ INLINE void forward_block(const Model *m, const Scratch *s, char *memory, int64_
 }
 
 /* g += the cotangent of a block's input through its LayerNorm; g times the preceding slopes is the next product's operand. */
-INLINE void backward_row(float *g, const float *inner, const Kept *kept, bf16 *hi, int norm, int64_t width, int silu) {
-    __m512 v[MOST_LANES], x[MOST_LANES];
-    UNROLL for (int64_t i = 0; i < width; i += LANES) v[i / LANES] = _mm512_loadu_ps(inner + i);
+INLINE void backward_row(float *g, const float *inner, const Kept *kept, part *hi, int norm, int64_t width, int silu) {
+    vec v[MOST_LANES], x[MOST_LANES];
+    UNROLL for (int64_t i = 0; i < width; i += LANES) v[i / LANES] = load(inner + i);
     if (norm) {
-        UNROLL for (int64_t i = 0; i < width; i += LANES) x[i / LANES] = load(kept->normed + i);
-        const __m512 mean = _mm512_set1_ps(dot(v, 0, width) / width), along = _mm512_set1_ps(dot(v, x, width) / width);
+        UNROLL for (int64_t i = 0; i < width; i += LANES) x[i / LANES] = load_part(kept->normed + i);
+        const vec mean = splat(dot(v, 0, width) / width), along = splat(dot(v, x, width) / width);
         UNROLL for (int64_t i = 0; i < width / LANES; i++) {
-            v[i] = _mm512_fnmadd_ps(x[i], along, _mm512_sub_ps(v[i], mean));
-            v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(*kept->rstd));
+            v[i] = v[i] - mean - x[i] * along;
+            v[i] *= splat(*kept->rstd);
         }
     }
     UNROLL for (int64_t i = 0; i < width; i += LANES) {
-        const __m512 sum = _mm512_add_ps(v[i / LANES], _mm512_loadu_ps(g + i));
-        _mm512_storeu_ps(g + i, sum);
-        store(hi + i, rounded(times_slope(sum, silu, kept->slopes, i)));
+        const vec sum = v[i / LANES] + load(g + i);
+        store(g + i, sum);
+        put(hi, 0, i, times_slope(sum, silu, kept->slopes, i), 1);
     }
 }
 
@@ -153,7 +149,7 @@ INLINE void backward_block(const Model *m, const Scratch *s, char *memory, int64
         const Kept row = kept_row(all, m->depth - 1, r, width, silu);
         const int64_t at = r * width;
         UNROLL for (int64_t i = 0; i < width; i += LANES) {
-            const __m512 g = _mm512_loadu_ps(s->hidden + at + i);
+            const vec g = load(s->hidden + at + i);
             put(s->hi, s->lo, at + i, times_slope(g, silu, row.slopes, i), 1);
         }
     }
@@ -182,7 +178,7 @@ static void backward_step(const Model *m, const Scratch *s, char *memory) {
 }
 
 static void put_lines(const Scratch *s, const float *x, int64_t floats, int terms) {
-    for (int64_t i = 0; i < floats; i += LANES) put(s->hi, s->lo, i, _mm512_loadu_ps(x + i), terms);
+    for (int64_t i = 0; i < floats; i += LANES) put(s->hi, s->lo, i, load(x + i), terms);
 }
 
 /* States [n, time, observation] that follow from start [n, observation] and actions [n, time, action]; data for the backward

@@ -1,4 +1,4 @@
-"""The residual MLP's rollout on cores with AMX or AVX-512: tensor functions around `mlp.c`."""
+"""The residual MLP's rollout by a kernel in C: tensor functions around `mlp.c`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from world_models.native.build import NativeUnavailableError, load_library
+from world_models.native.units import Unit, usable_units
 from world_models.precision import Arithmetic
 
-LANES = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "fma")
-"""Processor extensions that the kernel needs, by their names in Linux."""
-TILES = ("amx_tile", "amx_bf16")
-"""Extensions that it uses if available; they at least halve the time of products."""
 _ROWS = 32
 _TILE = 32
 _MOST_WIDTH = 1024
@@ -34,6 +30,7 @@ class _Matrix(ctypes.Structure):
         ("full", ctypes.c_void_p),
         ("inputs", ctypes.c_int64),
         ("outputs", ctypes.c_int64),
+        ("used", ctypes.c_int64),
     )
 
 
@@ -59,22 +56,31 @@ class Layers:
     activation: str
 
 
+@dataclass(frozen=True)
+class Kernel:
+    """The compiled kernel, and the unit that it runs on."""
+
+    unit: Unit
+    library: ctypes.CDLL
+
+
 @cache
-def mlp_library() -> ctypes.CDLL | str:
-    """The compiled kernel, or a sentence that says why it is unavailable on this machine."""
-    has = processor()
-    lacking = [name for name in LANES if name not in has]
-    if lacking:
-        return f"the processor lacks {', '.join(lacking)}, or the system is not Linux."
-    tiles = compiled((*LANES, *TILES)) if has.issuperset(TILES) else ""
-    return compiled(LANES) if isinstance(tiles, str) else tiles
+def mlp_kernel() -> Kernel | str:
+    """The fastest kernel that this machine can compile and run, or a sentence that says why there is none.
+
+    Raises UnknownNameError if `GRASP_KERNEL` names no unit.
+    """
+    units = usable_units()
+    if isinstance(units, str):
+        return units
+    kernels = (compiled(unit) for unit in units)
+    return next((kernel for kernel in kernels if isinstance(kernel, Kernel)), None) or str(compiled(units[-1]))
 
 
-def compiled(extensions: Sequence[str]) -> ctypes.CDLL | str:
-    """The kernel for a processor with these extensions, or a sentence that says why it is unavailable."""
-    flags = [f"-m{name.replace('avx512_', 'avx512').replace('_', '-')}" for name in extensions]
+def compiled(unit: Unit) -> Kernel | str:
+    """The kernel for a unit, or a sentence that says why it is unavailable."""
     try:
-        library = load_library("mlp.c", ("-O3", "-std=gnu11", *flags))
+        library = load_library("mlp.c", unit.flags)
     except NativeUnavailableError as error:
         return str(error)
     pointer, count = ctypes.c_void_p, ctypes.c_int64
@@ -85,7 +91,7 @@ def compiled(extensions: Sequence[str]) -> ctypes.CDLL | str:
     library.mlp_lifted.argtypes = (pointer, count, count, count, *[pointer] * 9)
     library.mlp_lifted.restype = None
     library.mlp_forward.restype = library.mlp_backward.restype = None
-    return library if library.mlp_init() else "the operating system does not grant AMX tile registers."
+    return Kernel(unit, library) if library.mlp_init() else "the operating system does not grant AMX tile registers."
 
 
 def fits(layers: Layers) -> bool:
@@ -98,16 +104,17 @@ def fits(layers: Layers) -> bool:
 class NativeMLP:
     """A model laid out for the kernel; raises NativeUnavailableError if the kernel is unavailable.
 
-    `terms` is the number of terms of a forward product: 3 keeps at least 16 bits of every number, 1 keeps 8. Backward products
-    always keep 8.
+    `terms` is the number of terms of a forward product with bfloat16: 3 keeps at least 16 bits of every number, 1 keeps 8;
+    backward products keep 8. On other units everything is float32.
     """
 
     def __init__(self, layers: Layers, terms: int) -> None:
-        library = mlp_library()
-        if isinstance(library, str):
-            raise NativeUnavailableError(library)
-        self._library = library
-        self._terms = terms
+        kernel = mlp_kernel()
+        if isinstance(kernel, str):
+            raise NativeUnavailableError(kernel)
+        library = kernel.library
+        self._unit, self._library = kernel.unit, library
+        self._terms, self._panel = terms, library.mlp_panel()
         first, last = layers.weights[0], layers.weights[-1]
         self._features, self._actions = last.shape[0], first.shape[1] - last.shape[0]
         self._held: list[object] = []
@@ -128,23 +135,25 @@ class NativeMLP:
     @property
     def arithmetic(self) -> Arithmetic:
         """The processor's part that computes it, and how precisely."""
-        tiles = bool(self._library.mlp_on_tiles())
-        exact = "bfloat16x3" if tiles else "float32"
-        precision = "bfloat16" if self._terms == 1 else f"{exact}, gradients bfloat16"
-        return Arithmetic("c AMX" if tiles else "c AVX-512", precision)
+        kernel = f"c {self._unit.words}"
+        if not self._unit.bfloat16:
+            return Arithmetic(kernel, "float32")
+        exact = "bfloat16x3" if self._unit.name == "amx" else "float32"
+        return Arithmetic(kernel, "bfloat16" if self._terms == 1 else f"{exact}, gradients bfloat16")
 
     def _matrices(self, matrices: Sequence[Tensor]) -> ctypes.Array[_Matrix]:
         return (_Matrix * len(matrices))(*[self._matrix(x) for x in matrices])
 
     def _matrix(self, matrix: Float[Tensor, "inputs outputs"]) -> _Matrix:
-        inputs, outputs = (_padded(size) for size in matrix.shape)
+        inputs, outputs = (-(-size // self._panel) * self._panel for size in matrix.shape)
         full = matrix.new_zeros(inputs, outputs)
         full[: matrix.shape[0], : matrix.shape[1]] = matrix.detach()
+        panels = full.view(inputs, outputs // self._panel, self._panel).transpose(0, 1).contiguous()
         high = full.bfloat16()
-        panels = full.view(inputs, outputs // _TILE, _TILE).transpose(0, 1).contiguous()
-        parts = [_tiled(high), _tiled((full - high).bfloat16()), panels]
-        self._held += parts
-        return _Matrix(*(part.data_ptr() for part in parts), inputs, outputs)
+        parts = [_tiled(high), _tiled((full - high).bfloat16())] if self._unit.bfloat16 else []
+        self._held += [*parts, panels]
+        addresses = [part.data_ptr() for part in parts] or [None, None]
+        return _Matrix(*addresses, panels.data_ptr(), inputs, outputs, matrix.shape[0])
 
     def forward(
         self, start: Float[Tensor, "n observation"], actions: Float[Tensor, "n time action"], keep: bool
@@ -210,19 +219,6 @@ class NativeMLP:
 
     def _kept_at(self, kept: Tensor, first: int, time: int) -> int:
         return kept.data_ptr() + first // _ROWS * time * self._kept_bytes
-
-
-def processor() -> frozenset[str]:
-    """The processor's extensions; empty if the system is not Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
-
-
-def _padded(size: int) -> int:
-    return -(-size // _TILE) * _TILE
 
 
 def _blocks(rows: int) -> int:

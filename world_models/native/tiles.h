@@ -82,8 +82,8 @@ static __attribute__((noinline)) void product(const bf16 *left_hi, const bf16 *l
 /* Store the number at `at` of a product's left operand: a high part and, for 3 terms, a low part. */
 INLINE void put(bf16 *hi, bf16 *lo, int64_t at, __m512 x, int terms) {
     const __m256i top = rounded(x);
-    store(hi + at, top);
-    if (terms == 3) store(lo + at, rounded(_mm512_sub_ps(x, widened(top))));
+    store_part(hi + at, top);
+    if (terms == 3) store_part(lo + at, rounded(_mm512_sub_ps(x, widened(top))));
 }
 
 INLINE void begin(void) { _tile_loadconfig(&TILES); }

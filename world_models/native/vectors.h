@@ -1,31 +1,22 @@
-/* Functions that all kernels share: bfloat16 parts, fixed point, activations. */
+/* Arithmetic on AVX-512 for the kernels with bfloat16: parts of numbers, activations, sums. */
 #ifndef VECTORS_H
 #define VECTORS_H
 
 #include <immintrin.h>
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+#include "matrix.h"
 
-enum { ROWS = 32, TILE = 512, LANES = 16 };
-typedef uint16_t bf16;
+enum { TILE = 512, LANES = 16, PANEL = 32 };
+typedef __m512 vec;
+typedef bf16 part; /* the numbers that a product reads, and those that are kept for the derivative */
 
-/* A matrix [inputs, outputs]; both sizes are padded with zeros to multiples of 32.
- * hi, lo: high and low parts, cut into tiles of 16 pairs of inputs x 16 outputs, inputs innermost.
- * full: panels [outputs / 32, inputs, 32] of float32; null with tile registers. */
-typedef struct {
-    const bf16 *hi, *lo;
-    const float *full;
-    int64_t inputs, outputs;
-} Matrix;
-
+INLINE vec splat(float x) { return _mm512_set1_ps(x); }
+INLINE vec load(const float *from) { return _mm512_loadu_ps(from); }
+INLINE void store(float *to, vec x) { _mm512_storeu_ps(to, x); }
 INLINE __m256i rounded(__m512 x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 INLINE __m512 widened(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
-INLINE void store(bf16 *to, __m256i x) { _mm256_storeu_si256((void *)to, x); }
-INLINE __m512 load(const bf16 *from) { return widened(_mm256_loadu_si256((const void *)from)); }
+INLINE void store_part(bf16 *to, __m256i x) { _mm256_storeu_si256((void *)to, x); }
+INLINE __m512 load_part(const bf16 *from) { return widened(_mm256_loadu_si256((const void *)from)); }
 
 /* e^x: 2^n times a polynomial on [-ln 2 / 2, ln 2 / 2]. The constant comes first in min and max so that NaN propagates. */
 INLINE __m512 exponential(__m512 x) {
@@ -39,6 +30,9 @@ INLINE __m512 exponential(__m512 x) {
     return _mm512_scalef_ps(p, n);
 }
 
+/* Slopes of a relu take one bit per unit. */
+INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 2 * width : width / 8; }
+
 /* The activation; its slopes are stored if a destination is given. */
 INLINE __m512 activate(__m512 x, int silu, char *slopes, int64_t i) {
     const __m512 one = _mm512_set1_ps(1), zero = _mm512_setzero_ps();
@@ -48,13 +42,13 @@ INLINE __m512 activate(__m512 x, int silu, char *slopes, int64_t i) {
         return _mm512_maskz_mov_ps(on, x);
     }
     const __m512 gate = _mm512_div_ps(one, _mm512_add_ps(one, exponential(_mm512_sub_ps(zero, x)))), y = _mm512_mul_ps(x, gate);
-    if (slopes) store((bf16 *)slopes + i, rounded(_mm512_fmadd_ps(y, _mm512_sub_ps(one, gate), gate)));
+    if (slopes) store_part((bf16 *)slopes + i, rounded(_mm512_fmadd_ps(y, _mm512_sub_ps(one, gate), gate)));
     return y;
 }
 
 INLINE __m512 times_slope(__m512 g, int silu, const char *slopes, int64_t i) {
     if (!silu) return _mm512_maskz_mov_ps(((const uint16_t *)slopes)[i / LANES], g);
-    return _mm512_mul_ps(g, load((const bf16 *)slopes + i));
+    return _mm512_mul_ps(g, load_part((const bf16 *)slopes + i));
 }
 
 /* sum_i x_i y_i, or sum_i x_i without y; four sums at a time hide the adder's latency. */
