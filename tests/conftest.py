@@ -8,7 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
-from tests.support.slow_tests import is_slow
+from tests.slow_tests import is_slow
 from tests.support.type_checks import CALLS, check_types
 
 check_types(["world_models", "planners", "orchestrator", "sweeps"])

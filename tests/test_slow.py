@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.slow_tests import SLOW, is_slow
+from tests.slow_tests import SLOW, is_slow
 
 ROOT = Path(__file__).resolve().parents[1]
 
