@@ -231,6 +231,11 @@ def test_config_json_gives_the_number_of_heads(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(UserError, match="patches must tile the image"):
         lewm.recognise(tmp_path / "weights.pt")
+    config["encoder"] |= {"num_attention_heads": 2}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = lewm.recognise(tmp_path / "weights.pt")
+    assert found is not None
+    assert found.sizes["encoder"].endswith("2 heads")
     del config["encoder"]
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     found = lewm.recognise(tmp_path / "weights.pt")

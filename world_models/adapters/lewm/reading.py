@@ -155,6 +155,9 @@ def _norm(tensors: Mapping[str, Tensor]) -> str:
 
 def _encoder_heads(path: Path, width: int, entry: Settings) -> int:
     names = {"tiny": 3, "small": 6, "base": 12, "large": 16, "huge": 16}
+    given = entry.get("num_attention_heads")  # an encoder's own setting, which stands above its size's
+    if isinstance(given, int) and given > 0:
+        return given
     named = entry.get("size")
     if named in names:
         return names[str(named)]
