@@ -88,6 +88,8 @@ class Status:
     quarantined: tuple[str, ...] = ()
     """Cells that kept killing their workers, with the workers' last output."""
     workers: tuple[WorkerStatus, ...] = ()
+    kernel: str = ""
+    """The kernel of the driver's machine, in words; empty if an earlier version wrote it."""
     tracking: str = ""
     """A description of the records that wait to be tracked."""
     process: ProcessIdentity | None = None

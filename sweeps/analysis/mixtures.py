@@ -1,4 +1,4 @@
-"""Points whose cells were computed with different kernels, precisions or simulator versions."""
+"""Kernels and precisions that computed points, and points whose cells differ in them or in simulator versions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from orchestrator.ledger.parts import coded, is_failed
 from sweeps.analysis.point_cells import by_point
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Grid
+from world_models.precision import Arithmetic
 
 SIMULATORS = ("pymunk", "mujoco", "gymnasium-robotics", "gym-pusht")
 """Python distributions whose versions determine a simulator's behaviour."""
@@ -23,9 +24,23 @@ COLUMNS = ("point_id", "seed", "status", "kernel", "precision", "versions")
 
 
 def mark_mixed(rows: Sequence[Row], grid: Grid, table: pa.Table) -> list[Row]:
-    """The rows, each with the differences between its cells, from a ledger table with `COLUMNS`."""
-    found = mixtures_of(grid, table)
-    return [replace(row, mixed=found[row.entry.point.point_id]) for row in rows]
+    """The rows, each with what computed it and the differences between its cells, from a ledger table with `COLUMNS`."""
+    found, kernels = mixtures_of(grid, table), kernels_of(grid, table)
+    ids = [row.entry.point.point_id for row in rows]
+    return [replace(row, mixed=found[id_], computed=kernels[id_]) for row, id_ in zip(rows, ids, strict=True)]
+
+
+def kernels_of(grid: Grid, table: pa.Table) -> Mapping[str, tuple[Arithmetic, ...]]:
+    """Kernels and precisions that computed a point's cells, by point id; none where the ledger does not say."""
+    order, bounds = by_point(grid, table)
+    (kernels, names), (precisions, words) = _texts(table, "kernel"), _texts(table, "precision")
+    pairs = (kernels * len(words) + precisions)[order]
+    spans = zip(grid.entries, bounds[:-1], bounds[1:], strict=True)
+    found = {entry.point.point_id: [divmod(int(pair), len(words)) for pair in np.unique(pairs[a:b])] for entry, a, b in spans}
+    return {
+        point_id: tuple(Arithmetic(names[kernel], words[precision]) for kernel, precision in each if names[kernel])
+        for point_id, each in found.items()
+    }
 
 
 def mixtures_of(grid: Grid, table: pa.Table) -> Mapping[str, tuple[str, ...]]:

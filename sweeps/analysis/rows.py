@@ -14,6 +14,7 @@ from sweeps.analysis.comparison import Comparison, adjust, compare_cells
 from sweeps.analysis.intervals import Rate
 from sweeps.analysis.point_cells import COLUMNS, Condition, PointCells, cells_of, problems_of, records_of
 from sweeps.config.grid import Entry, Grid
+from world_models.precision import Arithmetic
 
 __all__ = ["COLUMNS", "MeasuredPoint", "Row", "judge_of", "records_of", "rows_of", "summarise"]
 
@@ -101,6 +102,8 @@ class Row(MeasuredPoint):
     """Label of the planner that `versus` compares with; None for the reference itself."""
     missing: int
     """Cells that the ledger lacks."""
+    computed: tuple[Arithmetic, ...] = ()
+    """Kernels and precisions that computed its cells."""
 
 
 def judge_of(rows: Iterable[MeasuredPoint]) -> str:

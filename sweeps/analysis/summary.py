@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 from sweeps.analysis.aggregates import Overall, overall
 from sweeps.analysis.mixtures import mark_mixed
 from sweeps.analysis.point_cells import COLUMNS as CELL_COLUMNS
-from sweeps.analysis.point_cells import PointCells, cells_of
+from sweeps.analysis.point_cells import cells_of
 from sweeps.analysis.rows import Row, rows_of
 from sweeps.config.grid import Grid
 from sweeps.console.terminal import duration
@@ -60,14 +60,17 @@ class SweepSummary:
 def summary_of(grid: Grid, table: pa.Table) -> SweepSummary:
     """The summary of a grid, from a ledger table with `COLUMNS`."""
     cells = cells_of(grid, table)
-    rows, facts = mark_mixed(rows_of(grid, cells), grid, table), _facts(grid, table, cells)
+    rows = mark_mixed(rows_of(grid, cells), grid, table)
+    facts = _facts(grid, table, rows)
     # In a large sweep, the texts that all cells share make up most of the table.
     return SweepSummary(grid, table.drop_columns([*_FACTS, *_CIRCUMSTANCES]), facts, rows, overall(rows))
 
 
-def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Facts:
-    """Facts about the sweep: number of cells, planning time, models, code and devices."""
+def _facts(grid: Grid, table: pa.Table, rows: Sequence[Row]) -> Facts:
+    """Facts about the sweep: number of cells, planning time, models, code, devices and kernels."""
+    cells = {row.entry.point.point_id: row.cells for row in rows}
     seconds = float(sum(np.nansum(each.seconds) for each in cells.values()))
+    kernels = {f"{each.kernel} ({each.precision})" for row in rows for each in row.computed}
     models = {f"{entry.point.model} {entry.point.model_digest[:8]}" for entry in grid.entries}
     revisions, versions, devices = (sorted(filter(None, table[column].unique().to_pylist())) for column in _FACTS)
     return [
@@ -77,6 +80,7 @@ def _facts(grid: Grid, table: pa.Table, cells: Mapping[str, PointCells]) -> Fact
         ("code", _several(revision[:12] for revision in revisions)),
         ("torch", _several(versions)),
         ("device", _several(devices)),
+        ("kernel", _several(sorted(kernels))),
     ]
 
 

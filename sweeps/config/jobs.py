@@ -143,6 +143,11 @@ def make_backend(config: BackendConfig) -> Backend:
     return RayBackend(RayConfig(**settings))
 
 
+def is_here(config: BackendConfig) -> bool:
+    """Whether plans are computed by this machine's processor, unless it has a GPU that Ray hands out."""
+    return config.device == "cpu" if isinstance(config, InlineConfig) else config.address is None and not config.gpus_per_worker
+
+
 def backend_words(config: BackendConfig) -> str:
     """The backend in words: `ray`, or `inline with 2 threads`."""
     return f"inline with {inline_threads(config.threads)} threads" if isinstance(config, InlineConfig) else config.name

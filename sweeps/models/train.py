@@ -28,6 +28,7 @@ from sweeps.models.machine import Machine, machine_of
 from world_models.checkpoints.store import read_card, zoo_names
 from world_models.errors import UnknownNameError, require
 from world_models.files.names import inside
+from world_models.native.mlp import kernel_words
 from world_models.plugins import Kind
 from world_models.tasks import Task, make_task
 from world_models.training.loop import Progress
@@ -71,6 +72,7 @@ def models(console: Console, paths: Sequence[str] = ()) -> int:
     show(console, table)
     for name in dict.fromkeys(unclear):
         say(console, f"{UNCLEAR}: the card of {name} has errors that are not pairs of numbers; train it or copy it again.")
+    say(console, kernel_words())
     return 0
 
 

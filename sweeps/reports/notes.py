@@ -12,18 +12,41 @@ from planners.search.search_planner import SearchSettings
 from sweeps.analysis.rows import Row
 from sweeps.config.grid import Entry
 from world_models.datasets.problems.settings import OURS, REPLAYED
+from world_models.precision import Arithmetic
+
+FULL = Arithmetic("torch", "float32")
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
     """All notes on a table's rows, a line each."""
     entries = [row.entry for row in rows]
-    return [*mixed_note(rows), *success_notes(entries), *model_notes(entries), *class_notes(entries), *problem_notes(entries)]
+    return [
+        *mixed_note(rows),
+        *kernel_note(rows),
+        *success_notes(entries),
+        *model_notes(entries),
+        *class_notes(entries),
+        *problem_notes(entries),
+    ]
 
 
 def mixed_note(rows: Iterable[Row]) -> list[str]:
     """A line on what the points marked with a star mix; none if no point is marked."""
     words = list(dict.fromkeys(word for row in rows for word in row.mixed))
     return [f"*: not all cells of the point were computed with the same {'; '.join(words)}."] if words else []
+
+
+def kernel_note(rows: Iterable[Row]) -> list[str]:
+    """A line on models that torch computed in float32 although their planners allow rounding; none if there are none."""
+    models = dict.fromkeys(row.model for row in rows if _allows_rounding(row.entry.point) and FULL in row.computed)
+    if not models:
+        return []
+    names = ", ".join(Path(model).name for model in models)
+    return [f"precision: no kernel was available for {names}, which torch computed in float32 although planners allow less."]
+
+
+def _allows_rounding(point: Point) -> bool:
+    return point.planner.as_dict().get("precision", "highest") != "highest"
 
 
 def success_notes(entries: Iterable[Entry]) -> list[str]:

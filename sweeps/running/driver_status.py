@@ -16,6 +16,7 @@ from sweeps.config.outputs import Outputs
 from sweeps.running.observer import RunObserver
 from sweeps.running.progress import Tally
 from sweeps.running.tracking import SweepTracking
+from world_models.native.mlp import kernel_words
 
 SHOWN = 20
 """Number of quarantined batches whose last messages are shown; all are in the ledger."""
@@ -96,6 +97,7 @@ class DriverStatus(RunObserver):
             retries=tally.retries,
             quarantined=_last_words(tally.quarantined),
             workers=tuple(WorkerStatus.of(worker, self._models) for worker in self._backend.workers()),
+            kernel=kernel_words(),
             tracking="; ".join(filter(None, (tracker.waiting for tracker in self._trackers))),
             process=process,
         )

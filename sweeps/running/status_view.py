@@ -153,6 +153,7 @@ def _lines(driver_status: Status) -> list[str]:
         lines.append(
             "success so far: " + "  ".join(f"{name} {won}/{ran}" for name, (won, ran) in driver_status.successes.items())
         )
+    lines += [driver_status.kernel] if driver_status.kernel else []
     lines += [f"quarantined: {words}" for words in driver_status.quarantined]
     return lines + ([driver_status.tracking] if driver_status.tracking else [])
 

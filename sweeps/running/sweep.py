@@ -22,7 +22,7 @@ from orchestrator.storage.locks import HeldError
 from orchestrator.storage.opening import open_storage
 from sweeps.config.axes import seeds_text
 from sweeps.config.grid import missing_of
-from sweeps.config.jobs import SweepJob, backend_words, read_jobs
+from sweeps.config.jobs import SweepJob, backend_words, is_here, read_jobs
 from sweeps.config.problems import manifest, recorded_parts, repeated_words
 from sweeps.console.display import View
 from sweeps.console.log_file import log_to
@@ -37,6 +37,7 @@ from sweeps.running.tracking import SweepTracking
 from world_models.errors import UserError, require
 from world_models.files.names import inside
 from world_models.files.writing import write_file
+from world_models.native.mlp import kernel_words, mlp_kernel
 
 _log = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ def _plan(driver: Driver, portions: Sequence[Portion], missing: Sequence[Portion
             f"{names}: {count(portions)} cells, {count(missing)} to plan on {backend}; "
             "Ctrl-C stops, the same command goes on; grasp status shows more",
         )
+        if isinstance(mlp_kernel(), str) and is_here(driver.jobs[0].config.backend):
+            say(driver.console, kernel_words())
     return driver.run(portions, missing)
 
 

@@ -77,6 +77,21 @@ def mlp_kernel() -> Kernel | str:
     return next((kernel for kernel in kernels if isinstance(kernel, Kernel)), None) or str(compiled(units[-1]))
 
 
+def kernel_words() -> str:
+    """The kernel that precision `high` gets on this machine, or why there is none, in a line."""
+    kernel = mlp_kernel()
+    if isinstance(kernel, str):
+        return f"no kernel, so models are computed by torch in float32: {kernel}"
+    return f"kernel: {_precision(kernel.unit, 3)}, {kernel.unit.words}"
+
+
+def _precision(unit: Unit, terms: int) -> str:
+    if not unit.bfloat16:
+        return "float32"
+    exact = "bfloat16x3" if unit.name == "amx" else "float32"
+    return "bfloat16" if terms == 1 else f"{exact}, gradients bfloat16"
+
+
 def compiled(unit: Unit) -> Kernel | str:
     """The kernel for a unit, or a sentence that says why it is unavailable."""
     try:
@@ -135,11 +150,7 @@ class NativeMLP:
     @property
     def arithmetic(self) -> Arithmetic:
         """The processor's part that computes it, and how precisely."""
-        kernel = f"c {self._unit.words}"
-        if not self._unit.bfloat16:
-            return Arithmetic(kernel, "float32")
-        exact = "bfloat16x3" if self._unit.name == "amx" else "float32"
-        return Arithmetic(kernel, "bfloat16" if self._terms == 1 else f"{exact}, gradients bfloat16")
+        return Arithmetic(f"c {self._unit.words}", _precision(self._unit, self._terms))
 
     def _matrices(self, matrices: Sequence[Tensor]) -> ctypes.Array[_Matrix]:
         return (_Matrix * len(matrices))(*[self._matrix(x) for x in matrices])

@@ -16,6 +16,7 @@ from sweeps.reports.html_report import html_report
 from sweeps.reports.notes import mixed_note
 from sweeps.reports.tables import headline, to_csv, to_latex, to_text
 from tests.support.made_up_review import grid_of
+from world_models.precision import Arithmetic
 
 GRID = grid_of(2, {"wall": (50,)})
 MIXED = ("kernel (c AMX and torch)", "precision (bfloat16 and float32)", "pymunk (6 and 7)")
@@ -46,6 +47,13 @@ def table():
 def test_a_point_mixes_what_differs_between_the_cells_that_ran() -> None:
     found = mixtures_of(GRID, table())
     assert list(found.values()) == [(), MIXED, ()]
+
+
+def test_rows_and_facts_say_what_computed_the_cells() -> None:
+    summary = summary_of(GRID, table())
+    torch, tiles = Arithmetic("torch", "float32"), Arithmetic("c AMX", "bfloat16")
+    assert [set(row.computed) for row in summary.rows] == [{torch}, {torch, tiles}, {torch}]
+    assert dict(summary.facts)["kernel"] == "c AMX (bfloat16), torch (float32)"
 
 
 def test_cells_recorded_before_the_kernel_was_do_not_count_as_another_one() -> None:
