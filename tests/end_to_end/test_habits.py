@@ -16,10 +16,11 @@ def recipe(target: str) -> list[str]:
     return [line.strip().removeprefix("@") for line in body.splitlines()]
 
 
-def test_pre_commit_runs_what_make_check_runs():
+def test_pre_commit_runs_what_make_check_runs_and_fast_tests_before_a_push():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
-    assert [hook["entry"] for hook in hooks] == recipe("check")
+    assert [hook["entry"] for hook in hooks if "stages" not in hook] == recipe("check")
+    assert [hook["entry"] for hook in hooks if hook.get("stages") == ["pre-push"]] == ["make test-fast"]
     assert all(hook["language"] == "system" and hook["pass_filenames"] is False for hook in hooks)
 
 
