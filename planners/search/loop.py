@@ -206,21 +206,25 @@ def _leaving(run: Run, limits: Limits, candidates: Rows | None, status: list[Pla
     Only `candidates` (None: all rows), whose iteration is over, are looked at: how far the others are in theirs depends on the
     rest of the batch.
     """
-    eligible = torch.full((len(run.rows),), candidates is None)
-    if candidates is not None:
-        eligible[candidates] = True
-    done = eligible & (limits.iterations[run.rows] <= run.clock)
+    done = limits.iterations[run.rows] <= run.clock
     spent = torch.zeros_like(done)
     if limits.evaluations is not None:
-        spent |= eligible & (run.evaluations[run.rows] >= limits.evaluations[run.rows])
+        spent = run.evaluations[run.rows] >= limits.evaluations[run.rows]
+    eligible = torch.ones_like(done) if candidates is None else torch.zeros_like(done).index_fill_(0, candidates, True)
+    if candidates is not None:
+        done, spent = done & eligible, spent & eligible
     if limits.deadline is not None and time.perf_counter() >= limits.deadline:
         spent |= True
-    reached = torch.zeros_like(done)
-    if run.has_new_costs and eligible.any():
+    leaving = done | spent
+    reached = None
+    if run.has_new_costs and (candidates is None or len(candidates)):
         run.has_new_costs = False
         by_problem = (run.best_cost <= limits.finish_cost).view(-1, limits.restarts).any(1)
         reached = eligible & by_problem.repeat_interleave(limits.restarts).cpu()[run.rows]
-    for rows, reason in ((spent & ~done, PlanStatus.OUT_OF_BUDGET), (reached, PlanStatus.REACHED)):
-        for row in run.rows[rows].tolist():
-            status[row] = reason
-    return done | spent | reached
+        leaving |= reached
+    if leaving.any():
+        reasons = ((spent & ~done, PlanStatus.OUT_OF_BUDGET), (reached, PlanStatus.REACHED))
+        for rows, reason in reasons:
+            for row in [] if rows is None else run.rows[rows].tolist():
+                status[row] = reason
+    return leaving

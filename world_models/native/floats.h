@@ -24,7 +24,6 @@ enum { PANEL = 16, TOGETHER = 1, VECS = PANEL / LANES, ALONE = 8 / VECS, FEW = 3
 
 typedef float vec __attribute__((vector_size(4 * LANES)));
 typedef int32_t bits __attribute__((vector_size(4 * LANES)));
-typedef int8_t bytes __attribute__((vector_size(LANES)));
 typedef float part; /* the numbers that a product reads, and those that are kept for the derivative */
 
 /* No registers to request from the operating system. */
@@ -61,16 +60,24 @@ INLINE vec exponential(vec x) {
     return p * (vec)(((bits)sum - (bits)whole + 127) << 23);
 }
 
-/* Slopes of a relu take one byte per unit. */
-INLINE int64_t slope_bytes(int64_t width, int silu) { return silu ? 4 * width : width; }
+/* Slopes of a relu take a bit per unit: those of 32 vectors share a vector of words. */
+INLINE int64_t slope_bytes(int64_t width, int silu) {
+    return 4 * (silu ? width : (width + 32 * LANES - 1) / (32 * LANES) * LANES);
+}
+INLINE char *words_of(const char *slopes, int64_t i) { return (char *)slopes + i / (32 * LANES) * (4 * LANES); }
 
 /* The activation; its slopes are stored if a destination is given. */
 INLINE vec activate(vec x, int silu, char *slopes, int64_t i) {
     const vec one = splat(1);
     if (!silu) {
         const bits off = x <= splat(0); /* a NaN is let through */
-        const bytes kept = __builtin_convertvector(~off, bytes);
-        if (slopes) memcpy(slopes + i, &kept, sizeof kept);
+        if (slopes) {
+            const int at = i / LANES % 32;
+            bits words = {0};
+            if (at) memcpy(&words, words_of(slopes, i), sizeof words);
+            words |= ~off & (int32_t)(1u << at);
+            memcpy(words_of(slopes, i), &words, sizeof words);
+        }
         return (vec)((bits)x & ~off);
     }
     const vec gate = one / (one + exponential(-x)), y = x * gate;
@@ -80,9 +87,9 @@ INLINE vec activate(vec x, int silu, char *slopes, int64_t i) {
 
 INLINE vec times_slope(vec g, int silu, const char *slopes, int64_t i) {
     if (silu) return g * load((const float *)slopes + i);
-    bytes kept;
-    memcpy(&kept, slopes + i, sizeof kept);
-    return (vec)((bits)g & __builtin_convertvector(kept, bits));
+    bits words;
+    memcpy(&words, words_of(slopes, i), sizeof words);
+    return (vec)((bits)g & (words << (int32_t)(31 - i / LANES % 32)) >> 31);
 }
 
 /* sum_i x_i y_i, or sum_i x_i without y: as 64 sums, which are then added by halves. */
