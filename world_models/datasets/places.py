@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -131,10 +131,10 @@ def _patient(uri: str) -> tuple[fs.FileSystem, str]:
     parts = urlsplit(uri)
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     if parts.username is not None:
-        options |= {"access_key": parts.username, "secret_key": parts.password or ""}
+        options |= {"access_key": unquote(parts.username), "secret_key": unquote(parts.password or "")}
     bucket = parts.netloc.rpartition("@")[2]
     if not options.keys() & {"region", "endpoint_override"}:
         options["region"] = fs.resolve_s3_region(bucket)
     retries = fs.AwsStandardS3RetryStrategy(max_attempts=S3_ATTEMPTS)
     store = fs.S3FileSystem(**options, connect_timeout=S3_SECONDS, request_timeout=S3_SECONDS, retry_strategy=retries)
-    return store, f"{bucket}{parts.path}"
+    return store, f"{bucket}{unquote(parts.path)}"

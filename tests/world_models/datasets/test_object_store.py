@@ -10,7 +10,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from tests.support.cut_relay import CutRelay
-from world_models.datasets import Windows, batches, open_dataset
+from world_models.datasets import Windows, batches, open_dataset, places
 from world_models.datasets.arrow_writing import write_arrow
 from world_models.datasets.base import DatasetError
 from world_models.errors import UserError
@@ -70,3 +70,12 @@ def test_a_store_that_never_answers_whole_is_named_in_a_sentence(store: tuple[Pa
         open_dataset(uri(relay))
     assert "s3://data/made" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_keys_and_paths_are_decoded_as_arrow_decodes_them() -> None:
+    address = "s3://KEY:se%2Fcr%2Bet@data/two%20words?region=us-east-1&endpoint_override=127.0.0.1:9"
+    found, path = places._opened(address)
+    options = {"region": "us-east-1", "endpoint_override": "127.0.0.1:9"}
+    patience = {"connect_timeout": places.S3_SECONDS, "request_timeout": places.S3_SECONDS}
+    assert found.equals(pafs.S3FileSystem(access_key="KEY", secret_key="se/cr+et", **options, **patience))
+    assert path == pafs.FileSystem.from_uri(address)[1] == "data/two words"
