@@ -27,6 +27,7 @@ from world_models.files.reading import read_json
 from world_models.files.writing import write_file
 from world_models.history import AS_REPEATED, History
 from world_models.models.ensemble import check_price, priced
+from world_models.models.gru import RecurrentModel
 from world_models.models.mlp import ResidualMLP
 from world_models.parts import ENSEMBLE, GOAL_WEIGHTS, PREFIX, Parts
 from world_models.plugins import PLUGINS, Kind, is_target
@@ -191,11 +192,16 @@ def read_tensors(name_or_path: str) -> dict[str, Tensor]:
 
 
 def save(
-    folder: Path, name: str, model: ResidualMLP, goal_weights: Float[Tensor, " observation"], card: Mapping[str, object]
+    folder: Path,
+    name: str,
+    model: ResidualMLP | RecurrentModel,
+    goal_weights: Float[Tensor, " observation"],
+    card: Mapping[str, object],
 ) -> Path:
     """Write a state model's checkpoint folder."""
     tensors = {**model.state_dict(), GOAL_WEIGHTS: goal_weights}
-    return write(folder, f"{PREFIX}residual-mlp/1", name, asdict(model.config), tensors, card)
+    kind = "recurrent" if isinstance(model, RecurrentModel) else "residual-mlp"
+    return write(folder, f"{PREFIX}{kind}/1", name, asdict(model.config), tensors, card)
 
 
 def write(

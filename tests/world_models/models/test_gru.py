@@ -18,12 +18,16 @@ from tests.support.recorded_episodes import write_swm
 from world_models.base import remembered
 from world_models.checkpoints.store import load
 from world_models.datasets import open_dataset
+from world_models.datasets.arrow_writing import write_arrow
 from world_models.datasets.problems.drawing import RecordedSource
 from world_models.datasets.problems.settings import RecordedProblems
 from world_models.errors import UserError
 from world_models.models.gru import RecurrentConfig, RecurrentModel, recurrent_loss
 from world_models.tasks import make_task
 from world_models.testing import check_world_model, vectors
+from world_models.training.fit_states import FitSettings
+from world_models.training.recorded.train import RecordedData
+from world_models.training.recorded.train_recurrent import RecurrentTrainSettings, train_recurrent
 
 SIZES = RecurrentConfig(2, 1, 2, width=8, hidden=4, warm_up=3)
 FIT = [
@@ -154,3 +158,19 @@ def test_what_cannot_be_learned_is_refused_in_a_sentence(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_held_out_episodes_that_are_shorter_than_the_warm_up_are_refused_before_training(tmp_path: Path) -> None:
+    rng, rows = np.random.default_rng(0), [60] * 2 + [8] * 20
+    episodes = [{"observation": rng.normal(size=(count, 1)), "action": rng.uniform(-1, 1, (count, 1))} for count in rows]
+    write_arrow(tmp_path / "made", episodes)
+    settings = RecurrentTrainSettings(warm_up=10, fit=FitSettings(unrolls=(1,), steps=(3,), batch_size=4))
+    taken: list[str] = []
+
+    def progress(stage: str, done: int, total: int, loss: float) -> None:
+        taken.append(stage)
+
+    task, data = make_task("recorded", **ARM), RecordedData(str(tmp_path / "made"), validation=0.5)
+    with pytest.raises(UserError, match=r"most validation episodes of .* have 7 steps or fewer"):
+        train_recurrent("made", task, settings, tmp_path / "out", progress, recorded=data)
+    assert not taken

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
-from world_models.base import Decode, GoalCost, WorldModel
+from world_models.base import adapted_goal_cost
 from world_models.checkpoints import store as checkpoints
 from world_models.datasets import Episodes, open_dataset, split_episodes
-from world_models.datasets.problems.columns import Columns, columns_for
+from world_models.datasets.problems.columns import columns_for
 from world_models.errors import require
-from world_models.models.mlp import MLPConfig, StateGoalCost
+from world_models.models.gru import RecurrentModel
+from world_models.models.mlp import MLPConfig, ResidualMLP, StateGoalCost
 from world_models.tasks import Task
 from world_models.training.assess import goal_cost_rank_correlation, goal_weights, open_loop_errors
 from world_models.training.data import Dataset
@@ -28,6 +29,8 @@ from world_models.training.train import TrainSettings
 
 STEPS = (1, 5, 10, 25, 50)
 """Open-loop lengths on the card of a model trained from data, in environment steps."""
+RESUME = "resume.pt"
+"""The file in the checkpoint's folder from which an interrupted run resumes."""
 JUDGED = 200
 """Most windows of validation episodes that the card reports on."""
 
@@ -72,9 +75,8 @@ def train_recorded(
     """
     require(settings.ensemble == 1, f"an ensemble of {settings.ensemble} is not trained from data: set train.ensemble=1.")
     out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    data, columns, training, validation = opened(task, recorded)
-    source, digest = Source.of(data, columns, training, task.action_block), data.digest()
+    run = RecordedRun.open(task, recorded)
+    source, judged = run.source, run.held_out()
     fit, config = (
         settings.fit,
         MLPConfig(
@@ -86,43 +88,67 @@ def train_recorded(
     def make(step: int) -> WindowBatch:
         return source.draw(step, fit.batch_size, fit.unroll_at(step), fit.seed, fit.abrupt_share)
 
-    resume, about = out / "resume.pt", repr((digest, columns.names, recorded.validation, recorded.seed))
     model = scaled_model(config, fit.seed, *scale)
-    model = fit_batches(model, make, fit, torch.device(device), resume, progress, about=about, prefetch=True)
-    weights = goal_weights(task, model)
-    judged = held_out_windows(Source.of(data, columns, validation, task.action_block))
-    entry = described(data, digest, columns.names, recorded, len(training), len(validation))
-    card = card_of(task, model, StateGoalCost(weights).to(model.device), model.decode, judged) | {
-        "training": asdict(settings),
-        "data": entry,
-        "seconds": {"all": round(time.monotonic() - started, 1)},
-    }
-    path = checkpoints.save(out, name, model, weights, card)
-    resume.unlink(missing_ok=True)
-    return path
+    resume = out / RESUME
+    model = fit_batches(model, make, fit, torch.device(device), resume, progress, about=run.about, prefetch=True)
+    return run.save(out, name, model, judged, asdict(settings))
 
 
-def opened(
-    task: Task, recorded: RecordedData
-) -> tuple[Episodes, Columns, Int[np.ndarray, " training"], Int[np.ndarray, " validation"]]:
-    """The dataset, the columns of the task, and the episodes to learn from and to report on.
+@dataclass(frozen=True)
+class RecordedRun:
+    """The beginning and the end of every training of a state model from a dataset."""
 
-    Raises UserError for a dataset that does not fit.
-    """
-    data = open_dataset(recorded.path, recorded.kind)
-    columns = columns_for(task, data, recorded.observation, recorded.action)
-    return data, columns, *split_episodes(len(data.lengths), recorded.validation, recorded.seed)
+    task: Task
+    source: Source
+    """The episodes to learn from."""
+    validation: Int[np.ndarray, " episodes"]
+    """Those to report on."""
+    about: str
+    """A text that differs for another dataset, other columns and another split: what an interrupted run must agree with."""
+    entry: Mapping[str, object]
+    """The card's entry on the data."""
+    started: float
+    """Reading of `time.monotonic`."""
 
+    @staticmethod
+    def open(task: Task, recorded: RecordedData) -> RecordedRun:
+        """The run of a task on a dataset. Raises UserError for a dataset that does not fit."""
+        started = time.monotonic()
+        data = open_dataset(recorded.path, recorded.kind)
+        columns = columns_for(task, data, recorded.observation, recorded.action)
+        training, validation = split_episodes(len(data.lengths), recorded.validation, recorded.seed)
+        source, digest = Source.of(data, columns, training, task.action_block), data.digest()
+        about = repr((digest, columns.names, recorded.validation, recorded.seed))
+        entry = described(data, digest, columns.names, recorded, len(training), len(validation))
+        return RecordedRun(task, source, validation, about, entry, started)
 
-def card_of(
-    task: Task, model: WorldModel, cost: GoalCost, decode: Decode, judged: Dataset, warm_up: int = 0
-) -> dict[str, object]:
-    """The entries of a state model's card that say what it learned and how well, on windows that begin with a warm-up."""
-    return {
-        "dynamics": dict(task.dynamics),
-        "open_loop_error": open_loop_errors(model, decode, task, judged, STEPS, warm_up),
-        "goal_cost_rank_correlation": goal_cost_rank_correlation(model, cost, task, judged),
-    }
+    def held_out(self, warm_up: int = 0) -> Dataset:
+        """Windows of validation episodes that begin with `warm_up` model steps. Raises what `held_out_windows` raises."""
+        return held_out_windows(replace(self.source, episodes=self.validation), warm_up)
+
+    def save(
+        self,
+        out: Path,
+        name: str,
+        model: ResidualMLP | RecurrentModel,
+        judged: Dataset,
+        settings: Mapping[str, object],
+        warm_up: int = 0,
+    ) -> Path:
+        """Write the checkpoint, whose card says how well the model predicts the `judged` windows, and end the run."""
+        weights = goal_weights(self.task, model)
+        cost = adapted_goal_cost(model, StateGoalCost(weights).to(model.device))
+        card = {
+            "dynamics": dict(self.task.dynamics),
+            "open_loop_error": open_loop_errors(model, model.decode, self.task, judged, STEPS, warm_up),
+            "goal_cost_rank_correlation": goal_cost_rank_correlation(model, cost, self.task, judged),
+            "training": settings,
+            "data": self.entry,
+            "seconds": {"all": round(time.monotonic() - self.started, 1)},
+        }
+        path = checkpoints.save(out, name, model, weights, card)
+        (out / RESUME).unlink(missing_ok=True)
+        return path
 
 
 def held_out_windows(source: Source, warm_up: int = 0) -> Dataset:

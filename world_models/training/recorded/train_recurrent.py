@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,19 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from world_models.checkpoints import store as checkpoints
 from world_models.errors import require
 from world_models.models.gru import RecurrentConfig, RecurrentModel, recurrent_loss
-from world_models.models.mlp import StateGoalCost
-from world_models.parts import GOAL_WEIGHTS, PREFIX
 from world_models.seeding import step_seed
 from world_models.tasks import Task
-from world_models.training.assess import goal_weights
 from world_models.training.fit_states import FitSettings
 from world_models.training.loop import LoopSettings, Progress, Stage, run_stage
 from world_models.training.machine.pools import Pool
 from world_models.training.recorded.source import Source
-from world_models.training.recorded.train import RecordedData, card_of, described, held_out_windows, opened
+from world_models.training.recorded.train import RESUME, RecordedData, RecordedRun
 from world_models.training.settings_of import settings_of
 
 Batch = tuple[Float[Tensor, "batch time_plus_one observation"], Float[Tensor, "batch time action"], int]
@@ -70,31 +65,19 @@ def train_recurrent(
     used. Raises UserError for a dataset that does not fit.
     """
     out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    data, columns, training, validation = opened(task, recorded)
-    source, digest = Source.of(data, columns, training, task.action_block), data.digest()
+    run = RecordedRun.open(task, recorded)
+    scale = run.source.scale
     sizes = (settings.width, settings.hidden, settings.warm_up, settings.activation)
     config = RecurrentConfig(task.observation_dim, task.action_dim, task.action_block, *sizes)
     torch.manual_seed(settings.fit.seed)
     model = RecurrentModel(config)
-    model.set_normalisation(*(torch.from_numpy(each) for each in (source.scale.mean, source.scale.std, source.scale.change)))
-    about, resume = repr((digest, columns.names, recorded.validation, recorded.seed)), out / "resume.pt"
+    model.set_normalisation(*(torch.from_numpy(each) for each in (scale.mean, scale.std, scale.change)))
     model = model.to(device)
-    run_stage(_stage(model, source, settings, about), resume, progress)
+    stage = _stage(model, run.source, settings, run.about)
+    judged = run.held_out(settings.warm_up)
+    run_stage(stage, out / RESUME, progress)
     model.requires_grad_(False)
-    judged = held_out_windows(Source.of(data, columns, validation, task.action_block), settings.warm_up)
-    weights = goal_weights(task, model)
-    cost = model.adapt_goal_cost(StateGoalCost(weights).to(model.device))
-    entry = described(data, digest, columns.names, recorded, len(training), len(validation))
-    card = card_of(task, model, cost, model.decode, judged, settings.warm_up) | {
-        "training": asdict(settings),
-        "data": entry,
-        "seconds": {"all": round(time.monotonic() - started, 1)},
-    }
-    tensors = {**model.state_dict(), GOAL_WEIGHTS: weights}
-    path = checkpoints.write(out, f"{PREFIX}recurrent/1", name, asdict(config), tensors, card)
-    resume.unlink(missing_ok=True)
-    return path
+    return run.save(out, name, model, judged, asdict(settings), settings.warm_up)
 
 
 def _stage(model: RecurrentModel, source: Source, settings: RecurrentTrainSettings, about: str) -> Stage:
