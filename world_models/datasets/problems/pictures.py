@@ -23,7 +23,7 @@ def picture_column(data: Episodes, name: str | None = None, key: str = "recorded
                 f"width, channels] or [channels, height, width], are expected: name another with {key}=NAME."
             )
         return name
-    found = [each for each in columns_with(data, Role.PIXELS) if _holds_pictures(data.columns[each])]
+    found = _picture_columns(data)
     if len(found) != 1:
         words = f"{len(found)} columns of pictures ({', '.join(found)})" if found else "no column of pictures"
         listed = ", ".join(f"{each} {list(column.shape)}" for each, column in data.columns.items()) or "none"
@@ -34,8 +34,12 @@ def picture_column(data: Episodes, name: str | None = None, key: str = "recorded
 
 def only_picture_column(data: Episodes) -> str | None:
     """The dataset's column of pictures; None if it has none or several."""
-    found = [each for each in columns_with(data, Role.PIXELS) if _holds_pictures(data.columns[each])]
+    found = _picture_columns(data)
     return found[0] if len(found) == 1 else None
+
+
+def _picture_columns(data: Episodes) -> list[str]:
+    return [each for each in columns_with(data, Role.PIXELS) if _holds_pictures(data.columns[each])]
 
 
 def _holds_pictures(column: Column) -> bool:
