@@ -102,13 +102,10 @@ class Sensors:
         """
         if self.kind == "state":
             return
-        visible = isinstance(task, Visible)
-        remedy = (
-            "choose a state model" if recorded else "choose a state model, or take recorded ones with problems.pictures=COLUMN"
-        )
         require(
-            visible or recorded,
-            f"world model {name!r} needs images, and task {task.name!r} renders none: {remedy}.",
+            recorded or isinstance(task, Visible),
+            f"world model {name!r} needs images, and task {task.name!r} renders none: choose a state model, or take recorded "
+            "ones with problems.pictures=COLUMN.",
         )
         felt = task.proprioception_dim if isinstance(task, Visible) else 0
         require(
