@@ -70,11 +70,16 @@ def mlp_kernel() -> Kernel | str:
 
     Raises UnknownNameError if `GRASP_KERNEL` names no unit.
     """
-    units = usable_units()
-    if isinstance(units, str):
-        return units
-    kernels = (compiled(unit) for unit in units)
-    return next((kernel for kernel in kernels if isinstance(kernel, Kernel)), None) or str(compiled(units[-1]))
+    found = usable_units()
+    if isinstance(found, str):
+        return found
+    reason = ""
+    for unit in found:
+        kernel = compiled(unit)
+        if isinstance(kernel, Kernel):
+            return kernel
+        reason = kernel
+    return reason
 
 
 def kernel_words() -> str:
