@@ -19,7 +19,7 @@ SUBSTEPS, DT = 10, 0.01
 STIFFNESS, FRICTION = 100.0, 20.0
 """gym-pusht's PD controller of the agent: acceleration per px of error and per px/s of speed."""
 
-Wall = tuple[tuple[float, float], tuple[float, float]]
+Wall = tuple[tuple[int, int], tuple[int, int]]
 
 _CORNERS = ((5, 506), (5, 5), (506, 5), (506, 506), (5, 506))
 
@@ -48,6 +48,9 @@ class Scene:
         self.block, self.boxes = PushTEnv.add_tee(self.space, self.start[1], 0)
 
     def _restore(self, state: Float[np.ndarray, " simulator_state"]) -> None:
+        self.put_bodies(state)
+
+    def put_bodies(self, state: Float[np.ndarray, " simulator_state"]) -> None:
         """Put both bodies where a simulator state has them, without a step."""
         self.x, self.y, self.vx, self.vy = (float(v) for v in state[:4])
         self.agent.position, self.agent.velocity = (self.x, self.y), (self.vx, self.vy)

@@ -27,7 +27,6 @@ TARGET = (256.0, 256.0, np.pi / 4)
 """Position and angle of the T that is always drawn, wherever the goal is."""
 BOXES = (((-60.0, 0.0), (60.0, 0.0), (60.0, 30.0), (-60.0, 30.0)), ((-15.0, 30.0), (15.0, 30.0), (15.0, 120.0), (-15.0, 120.0)))
 """Corners of the T's bar and stem in its own frame, in the order of pymunk, by which lines between them are drawn."""
-BORDER = (((5, 506), (5, 5)), ((5, 5), (506, 5)), ((506, 5), (506, 506)), ((5, 506), (506, 506)))
 THICKNESS = 2.0
 """Half the width of the border and of the block's outline."""
 PAPER: Colour = (255, 255, 255)
@@ -81,7 +80,7 @@ class Painter:
                 _thick(self._surface, OUTLINE_COLOUR, tuple(begin), tuple(end))
         pygame.draw.circle(self._surface, AGENT_COLOUR, agent, round(AGENT_RADIUS))
         pygame.draw.circle(self._surface, AGENT_CENTRE_COLOUR, agent, round(AGENT_RADIUS) - RING)
-        for begin, end in BORDER:
+        for begin, end in UpstreamScene.walls:
             _thick(self._surface, BORDER_COLOUR, begin, end)
         for begin, end in contacts:
             pygame.draw.aalines(self._surface, CONTACT_COLOUR, False, [begin, end])
@@ -94,11 +93,7 @@ class Painter:
         if not (at_agent or at_border):
             return []
         scene = self._scene
-        scene.agent.position = (float(state[0]), float(state[1]))
-        scene.block.angle = float(state[6])
-        scene.block.position = (float(state[4]), float(state[5]))
-        scene.space.reindex_shapes_for_body(scene.agent)
-        scene.space.reindex_shapes_for_body(scene.block)
+        scene.put_bodies(state)
         others = [*scene.agent.shapes] * at_agent + scene.sides * at_border
         return [line for other in others for box in scene.boxes for line in _lines(other, box)]
 
