@@ -25,6 +25,13 @@ def step_seed(seed: int, step: int) -> int:
     return seed * 1_000_003 + step
 
 
+def member_seeds(seed: int, names: str) -> dict[str, int]:
+    """The seeds that a Gymnasium `Dict` space of these members, sorted names in one text, gives to each."""
+    members = names.split()
+    seeds = np.random.default_rng(seed).integers(np.iinfo(np.int32).max, size=len(members))
+    return {name: int(each) for name, each in zip(members, seeds, strict=True)}
+
+
 def smooth_noise(
     rng: np.random.Generator, count: int, length: int, size: int, memory: float = 0.9
 ) -> Float[np.ndarray, "count length size"]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from world_models.seeding import member_seeds
 from world_models.tasks.push_t.scene import ACTION_PX, DT, Scene
 
 PLAIN, VISITS = 10, 10
@@ -35,7 +36,7 @@ class UpstreamScene(Scene):
 
     def _restore(self, state: Float[np.ndarray, " simulator_state"]) -> None:
         if not state[VISITS]:
-            super()._restore(state)
+            self.put_bodies(state)
             return
         if state[VISITS] > 1:
             self._visit(state[BEFORE])
@@ -103,11 +104,9 @@ def swm_states(seed: int) -> tuple[Float[np.ndarray, " 7"], Float[np.ndarray, " 
     Its space of variations is a mapping of mappings; each is seeded with a number that the generator of the mapping around it
     draws, in the order of their names (Gymnasium's `Dict.seed`).
     """
-    groups = dict(zip(("agent", "background", "block", "goal", "rendering"), subseeds(seed, 5), strict=True))
-    agent = dict(
-        zip(("angle", "color", "scale", "shape", "start_position", "velocity"), subseeds(groups["agent"], 6), strict=True)
-    )
-    block = dict(zip(("angle", "color", "scale", "shape", "start_position"), subseeds(groups["block"], 5), strict=True))
+    groups = member_seeds(seed, "agent background block goal rendering")
+    agent = member_seeds(groups["agent"], "angle color scale shape start_position velocity")
+    block = member_seeds(groups["block"], "angle color scale shape start_position")
     draw_agent, draw_block, draw_angle = (
         np.random.default_rng(each) for each in (agent["start_position"], block["start_position"], block["angle"])
     )
@@ -117,8 +116,3 @@ def swm_states(seed: int) -> tuple[Float[np.ndarray, " 7"], Float[np.ndarray, " 
         return np.array([*draw_agent.uniform(50, 450, 2), *draw_block.uniform(100, 400, 2), angle, 0.0, 0.0])
 
     return drawn(), drawn()
-
-
-def subseeds(seed: int, count: int) -> list[int]:
-    """The seeds that a mapping of spaces gives to its `count` members."""
-    return [int(value) for value in np.random.default_rng(seed).integers(np.iinfo(np.int32).max, size=count)]

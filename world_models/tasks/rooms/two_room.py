@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from world_models.tasks.push_t.resets import subseeds
+from world_models.seeding import member_seeds
 from world_models.tasks.rooms.pictures import two_room_pictures
 from world_models.tasks.rooms.room import Room
 from world_models.tasks.rooms.walks import Plan
@@ -75,11 +75,9 @@ class TwoRoom(Room):
 
         The generators are seeded through the mappings of the space of variations (Gymnasium's `Dict.seed`), by name.
         """
-        groups = dict(
-            zip(("agent", "background", "door", "rendering", "target", "task", "wall"), subseeds(seed, 7), strict=True)
-        )
-        agent = dict(zip(("color", "position", "radius", "speed"), subseeds(groups["agent"], 4), strict=True))
-        target = dict(zip(("color", "position", "radius"), subseeds(groups["target"], 3), strict=True))
+        groups = member_seeds(seed, "agent background door rendering target task wall")
+        agent = member_seeds(groups["agent"], "color position radius speed")
+        target = member_seeds(groups["target"], "color position radius")
         starts, targets = (np.random.default_rng(each["position"]) for each in (agent, target))
 
         def drawn(rng: np.random.Generator) -> Float[np.ndarray, " 2"]:

@@ -72,7 +72,7 @@ class WallDino(Room):
         """The floor plan by which walks find the door."""
         out = WALL_HALF + CLEARANCE
         low, high = BORDER + 1.0, FAR_BORDER - 1.0
-        return Plan(low, high, (self.wall - out, self.wall + out), float(self.door), DOOR_HALF - 1.0, SPEED * float(self.bound))
+        return Plan(low, high, (self.wall - out, self.wall + out), float(self.door), DOOR_HALF - 1.0, SPEED * self.bound)
 
     @property
     def takes_any_action(self) -> bool:
