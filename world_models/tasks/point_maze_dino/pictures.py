@@ -27,6 +27,8 @@ WALL, FADE = np.array([226.9, 165.65, 104.3]), (1.0, 0.0295)
 """Colour of the walls' tops below the camera, and how it fades with the distance's second and fourth power (a fit)."""
 SIDE = np.array([71.0, 51.0, 31.0])
 GREEN, GLOSS = np.array([0.3, 0.6, 0.3]) * 255.0, 12.0
+WALLS = np.array([[mark == "#" for mark in row] for row in ROWS])
+"""Which cells are walls."""
 SAMPLES = 4
 """Samples in each direction of a pixel."""
 
@@ -34,7 +36,7 @@ SAMPLES = 4
 def pictures(positions: Float[np.ndarray, "n 2"], size: int) -> UInt8[np.ndarray, "n size size 3"]:
     """Images of balls at positions."""
     background = _background(size)
-    result = np.repeat(np.rint(background)[None], len(positions), 0).astype(np.uint8)
+    result = np.repeat(np.rint(background).astype(np.uint8)[None], len(positions), 0)
     for image, position in zip(result, positions, strict=True):
         _draw_ball(image, background, position + OFFSET)
     return result
@@ -74,11 +76,10 @@ def _scene(x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "h w"]) -> Float[np
 
 def _in_wall(points: Float[np.ndarray, "*batch 2"]) -> np.ndarray:
     """Whether points of the world are in a wall's cell."""
-    walls = np.array([[mark == "#" for mark in row] for row in ROWS])
     cells = np.floor(points - 0.5).astype(int)
     inside = ((cells >= 0) & (cells < len(ROWS))).all(-1)
     kept = np.clip(cells, 0, len(ROWS) - 1)
-    return inside & walls[kept[..., 0], kept[..., 1]]
+    return inside & WALLS[kept[..., 0], kept[..., 1]]
 
 
 def _draw_ball(image: UInt8[np.ndarray, "size size 3"], background: np.ndarray, centre: Float[np.ndarray, " 2"]) -> None:

@@ -132,10 +132,6 @@ class PointMazeDino(PointMaze):
         """The maze from above, with a green ball: x points right and y down."""
         return pictures(states[:, :2], size)
 
-    def render(self, state: Float[np.ndarray, " 6"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
-        """The image of one state."""
-        return self.pixels(state[None], size)[0]
-
     def on_picture(self, poses: Float[np.ndarray, "*batch 2"]) -> Float[np.ndarray, "*batch points 2"]:
         """The ball's position on `render`'s image."""
         return on_image(poses)[..., None, :]
