@@ -77,8 +77,8 @@ def converted(found: Found, task: Task, encoder_path: Path | None, name: str, fo
     """The model of either kind in our format; raises UserError as `convert` does."""
     require(encoder_path is None, f"a {name} checkpoint holds its encoder: leave {encoder_path} out.")
     contents = read(found.path, found.given.weights)
-    require(contents is not None, f"{found.path} is no longer a {name} checkpoint: it changed while it was read.")
-    assert contents is not None
+    if contents is None:
+        raise UserError(f"{found.path} is no longer a {name} checkpoint: it changed while it was read.")
     sizes = contents.sizes
     size = task.action_dim * task.action_block
     if sizes.action_dim != size:

@@ -116,8 +116,8 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
         f"only: it cannot be imported for {task.name}.",
     )
     layout = _read(found.path, found.given.weights)
-    require(layout is not None, f"{found.path} is no longer a PreJEPA checkpoint: it changed while it was read.")
-    assert layout is not None
+    if layout is None:
+        raise UserError(f"{found.path} is no longer a PreJEPA checkpoint: it changed while it was read.")
     encoder, encoder_weights = layout.encoder
     config = PatchConfig(
         action_dim=task.action_dim,

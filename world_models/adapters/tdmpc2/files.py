@@ -81,8 +81,8 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
     """The model in our format, for a task. Raises UserError if sizes do not fit or an encoder file is given."""
     require(encoder_path is None, f"a TD-MPC2 checkpoint holds its encoder: leave {encoder_path} out.")
     agent = _agent(found.path, found.given.weights)
-    require(agent is not None, f"{found.path} is no longer a TD-MPC2 checkpoint: it changed while it was read.")
-    assert agent is not None
+    if agent is None:
+        raise UserError(f"{found.path} is no longer a TD-MPC2 checkpoint: it changed while it was read.")
     tensors = agent.tensors
     sizes = _sizes(found.path, tensors)
     if is_multitask(tensors):
