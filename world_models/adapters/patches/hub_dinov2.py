@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from world_models.adapters.patches.dinov2 import DinoConfig, check_dinov2
-from world_models.errors import UserError, require
+from world_models.errors import require
 
 MARKS = ("embeddings.cls_token", "embeddings.patch_embeddings.projection.weight", "encoder.layer.0.layer_scale1.lambda1")
 """Tensors that identify such an encoder."""
@@ -68,10 +68,12 @@ def _layer(layer: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     names = next((each for each in _PARTS if f"{each[0]}.weight" in layer), _PARTS[0])
     renamed: dict[str, Tensor] = {}
     for kind in ("weight", "bias"):
-        parts = [layer.get(f"{name}.{kind}") for name in names]
-        if any(part is None or part.shape != parts[0].shape for part in parts if parts[0] is not None) or parts[0] is None:
-            raise UserError(f"{source} lacks queries, keys or values of a layer: it is truncated or of another variant.")
-        renamed[f"attn.qkv.{kind}"] = torch.cat([part for part in parts if part is not None])
+        parts = [layer[f"{name}.{kind}"] for name in names if f"{name}.{kind}" in layer]
+        require(
+            len(parts) == len(names) and len({part.shape for part in parts}) == 1 and parts[0].ndim > 0,
+            f"{source} lacks queries, keys or values of a layer: it is truncated or of another variant.",
+        )
+        renamed[f"attn.qkv.{kind}"] = torch.cat(parts)
     for name, value in layer.items():
         if not name.startswith(names):
             own = next((name.replace(theirs, ours) for theirs, ours in _INSIDE.items() if name.startswith(theirs)), name)
