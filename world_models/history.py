@@ -55,8 +55,8 @@ class History:
 
     def check(self, model: WorldModel) -> None:
         """Raise UserError for a model that cannot take the windows."""
-        sentence = f"history {str(self)!r} needs windows of 1 to {model.history} states, and the model takes {model.history}."
-        require(not self.grows or takes_shorter_windows(model), f"{sentence[:-1]}: choose {REPEAT}.")
+        sentence = f"history {str(self)!r} needs windows of 1 to {model.history} states, and the model takes {model.history}"
+        require(not self.grows or takes_shorter_windows(model), f"{sentence}: choose {REPEAT}.")
 
     def context(
         self,
