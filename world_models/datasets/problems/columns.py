@@ -32,6 +32,20 @@ class ActionColumn:
 
         Raises UserError for actions outside of the task's bounds.
         """
+        found = self._in_task_units(recorded, lead)
+        worst = float(np.abs(found).max()) if found.size else 0.0
+        require(
+            worst <= 1.0 + SLACK,
+            f"column {self.name!r} has actions {worst:.4g} times as large as task {self.task.name} takes: give data whose "
+            "actions are in the environment's units and bounds.",
+        )
+        return np.clip(found, -1.0, 1.0).astype(np.float32)
+
+    def clipped(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
+        """The same with actions outside of the bounds put onto them, for rows that nothing is executed from."""
+        return np.clip(self._in_task_units(recorded, lead), -1.0, 1.0).astype(np.float32)
+
+    def _in_task_units(self, recorded: np.ndarray, lead: int) -> Float[np.ndarray, "*rows action"]:
         rows = recorded.reshape(-1, *recorded.shape[lead:])
         units = self.task.action_units if isinstance(self.task, NamedActionUnits) else {}
         if self.unit in units:
@@ -43,13 +57,7 @@ class ActionColumn:
                 f"column {self.name!r} has actions {list(rows.shape[1:])} that are none of task {self.task.name}, which takes "
                 f"{self.task.action_dim} values or classes ({error}): name another column."
             ) from error
-        worst = float(np.abs(flat).max()) if flat.size else 0.0
-        require(
-            worst <= 1.0 + SLACK,
-            f"column {self.name!r} has actions {worst:.4g} times as large as task {self.task.name} takes: give data whose "
-            "actions are in the environment's units and bounds.",
-        )
-        return np.clip(flat, -1.0, 1.0).astype(np.float32).reshape(*recorded.shape[:lead], self.task.action_dim)
+        return flat.reshape(*recorded.shape[:lead], self.task.action_dim)
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ class RecordedSource:
         for block in blocks(self.data, [column.name]):
             recorded = used_rows(self.data, column, block)
             finite = np.isfinite(recorded.reshape(len(recorded), -1)).all(1)
-            moments.add(self.action.values(recorded[finite], 1))
+            moments.add(self.action.clipped(recorded[finite], 1))
         found = moments.result()
         return np.stack([found.mean, np.where(found.std > 0, found.std, 1.0)])
 

@@ -188,6 +188,21 @@ def test_the_rows_before_the_start_are_left_out_on_request(tmp_path: Path) -> No
     assert len(past) == 0
 
 
+def test_actions_beyond_the_bounds_are_refused_only_in_the_rows_of_a_problem(tmp_path: Path) -> None:
+    task = make_task("wall")
+    states, actions = behaved(task, 4, 60)
+    wild = actions.copy()
+    wild[3] *= 9.0
+    made = source(task, write_swm(tmp_path / "wild.h5", {"observation": states, "action": wild}))
+    drawn = {made.problems.at(seed).episode: seed for seed in range(40)}
+    bounded = made.problem(drawn[0])
+    assert bounded.action_statistics is not None
+    seen = np.clip(wild[:, :-1], -1.0, 1.0).reshape(-1, 2)
+    np.testing.assert_allclose(bounded.action_statistics, [seen.mean(0), seen.std(0)], atol=1e-6)
+    with pytest.raises(UserError, match="times as large as task wall takes"):
+        made.problem(drawn[3])
+
+
 def test_a_changed_dataset_a_missing_column_and_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     task = make_task("wall")
     states, actions = behaved(task, 3, 40)
