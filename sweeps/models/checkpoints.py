@@ -21,7 +21,7 @@ from sweeps.models.train import models
 from world_models.adapters.base import NOTHING, Found, Given, Imported
 from world_models.adapters.fit_readout import HELD_OUT, STATES, Readout, fit_readout
 from world_models.adapters.kinds import convert, recognise
-from world_models.adapters.origins import is_same_environment
+from world_models.adapters.origins import is_same_environment, task_environment
 from world_models.checkpoints import store as checkpoints
 from world_models.checkpoints.formats import FORMATS, assemble
 from world_models.checkpoints.histories import history_of, states_seen
@@ -142,11 +142,12 @@ def import_model(console: Console, path: Path, options: ImportOptions, words: Se
 
 def misfit(found: Found, task: Task) -> tuple[str | None, int]:
     """Reason why a checkpoint does not fit a task (None if it fits), and the action_block that its sizes imply."""
-    trained = str(found.sizes.get("environment", task.name))
+    environment = task_environment(task)
+    trained = str(found.sizes.get("environment", environment))
     block = found.action_block or max(found.action_size // task.action_dim, 1)
     if found.action_size != task.action_dim * block:
         return f"actions of {task.action_dim} numbers do not make up {found.action_size}", block
-    if not is_same_environment(trained, task.name):
+    if not is_same_environment(trained, environment):
         return f"it was trained on {trained}", block
     if found.pads_observations and found.observation_dim is not None and found.observation_dim < task.observation_dim:
         return f"observations of {task.observation_dim} features, at most {found.observation_dim}", block

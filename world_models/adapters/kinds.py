@@ -10,7 +10,7 @@ from typing import cast
 
 from world_models.adapters.base import NOTHING, Adapter, Found, Given, Imported
 from world_models.adapters.files import passed_over, read_content, weight_file
-from world_models.adapters.origins import check_environment, known_name
+from world_models.adapters.origins import check_environment, known_name, task_environment
 from world_models.adapters.others import told_apart
 from world_models.adapters.pickles.unpickle import describe
 from world_models.errors import UnknownNameError, UserError
@@ -76,7 +76,7 @@ def convert(found: Found, task: Task, encoder_path: Path | None = None) -> Impor
     """
     trained = found.sizes.get("environment")
     if trained is not None or found.asks_environment:
-        check_environment(found.path, None if trained is None else str(trained), task.name)
+        check_environment(found.path, None if trained is None else str(trained), task_environment(task))
     return adapter(found.kind).convert(found, task, encoder_path)
 
 

@@ -13,6 +13,8 @@ from world_models.adapters.files import sibling_config
 from world_models.adapters.pickles.records import ModuleRecord
 from world_models.errors import UserError, require
 from world_models.files.yaml_reading import load_yaml
+from world_models.tasks.base import Task
+from world_models.tasks.gym.task import GymTask
 
 Settings = Mapping[str, object]
 
@@ -125,6 +127,11 @@ def is_same_environment(trained: str, task: str) -> bool:
     return _canonical(trained) == _canonical(task)
 
 
+def task_environment(task: Task) -> str:
+    """The name of a task's environment: the task's own, or the id of an environment of Gymnasium."""
+    return task.id if isinstance(task, GymTask) else task.name
+
+
 def known_name(environment: str) -> str:
     """The name of an environment here, for any spelling of it; an unknown one's own."""
     own = _canonical(environment)
@@ -194,7 +201,8 @@ def _named_in(text: str) -> Iterator[str]:
 
 
 def _canonical(name: str) -> str:
-    own = _joined(re.sub(r"_(upstream|dino)$", "", name))  # what our tasks add to the names of theirs
+    # What our tasks add to the names of theirs, and what ids of Gymnasium have around theirs: `dm_control/reacher-easy-v0`.
+    own = _joined(re.sub(r"_(upstream|dino)$|-v\d+$", "", name.rpartition("/")[2]))
     return next((known for known, spellings in ENVIRONMENTS.items() if own in spellings), own)
 
 

@@ -13,7 +13,14 @@ from tests.world_models.adapters.foreign import SMALL, lewm_state
 from world_models.adapters import kinds
 from world_models.adapters.base import Given
 from world_models.adapters.files import passed_over, weight_file
-from world_models.adapters.origins import environment_of, is_same_environment, known_name, settings_around, targets_in
+from world_models.adapters.origins import (
+    environment_of,
+    is_same_environment,
+    known_name,
+    settings_around,
+    targets_in,
+    task_environment,
+)
 from world_models.adapters.pickles.records import ModuleRecord
 from world_models.errors import UserError
 from world_models.tasks import make_task
@@ -79,6 +86,17 @@ def test_names_of_environments_are_compared_by_what_they_mean() -> None:
     assert not is_same_environment("two_room", "wall")
     assert is_same_environment("my-robot-2", "my_robot_2")
     assert not is_same_environment("my-robot-2", "my_robot_1")
+
+
+def test_an_environment_of_gymnasium_goes_by_its_id(tmp_path: Path) -> None:
+    task = make_task("gymnasium", id="Reacher-v5", action_block=5)
+    assert task_environment(task) == "Reacher-v5"
+    assert is_same_environment("reacher", "Reacher-v5")
+    assert is_same_environment("reacher-easy", "dm_control/reacher-easy-v0")
+    assert not is_same_environment("reacher-easy", "Reacher-v5")
+    assert kinds.convert(kinds.recognise(saved(tmp_path / "lewm-reacher")), task).format.endswith("lewm/1")
+    with pytest.raises(UserError, match="was trained on pusht, not on Reacher-v5"):
+        kinds.convert(kinds.recognise(saved(tmp_path / "lewm-pusht")), task)
 
 
 def saved(folder: Path, config: dict[str, object] | None = None) -> Path:
