@@ -274,7 +274,7 @@ def spec_of(
     goal_costs = tuple(cost and admitted(Kind.GOAL_COST, cost, extra) for cost in config.goal_costs)
     protocols = protocol_entries(config.chosen_protocols, composed.changed("protocols"))
     _check_free(config, protocols)
-    if protocols and isinstance(config, SweepConfig) and FLOOR not in planners:
+    if protocols and isinstance(config, SweepConfig) and FLOOR not in {each.name for each in planners.values()}:
         planners = {**planners, FLOOR: PlannerConfig(name=FLOOR)}
     require(config.name is not None, "the sweep has no name: give one with name=NAME.")
     return SweepSpec(
