@@ -66,8 +66,8 @@ def sweeps_of(rows: Sequence[Row], output: Path) -> Iterator[list[str]]:
 
 def compared(rows: Sequence[Row], ledger: Ledger) -> dict[str, int]:
     """Numbers of cells by where they succeed."""
-    table = ledger.table(columns=["planner_settings", "planner", "horizon", "mode", "seed", "success"])
-    here = {_key(row): row["success"] for row in table.to_pylist()}
+    table = ledger.table(columns=["task", "planner_settings", "horizon", "mode", "seed", "success"])
+    here = {_key(row): row["success"] for row in table.to_pylist() if row["task"] == "push_t"}
     pairs = [(bool(row["success"]), here[_key(row)]) for row in rows if _key(row) in here]
     both, neither = pairs.count((True, True)), pairs.count((False, False))
     page, only_here = pairs.count((True, False)), pairs.count((False, True))

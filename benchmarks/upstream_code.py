@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -17,11 +18,10 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 def dino_wm_push_t(checkout: Path) -> Any:
     """DINO-WM's class `PushTWrapper`."""
     _stand_in("gym", "gymnasium")
-    for top, inner in (("einops", None), ("skimage", "transform"), ("matplotlib", "cm")):
-        if top not in sys.modules and importlib.util.find_spec(top) is None:
-            _empty(top, inner)
-    sys.modules.setdefault("utils", ModuleType("utils")).__dict__.setdefault("aggregate_dct", None)
-    _package("env", checkout / "env")
+    for top, inner in (("einops", ()), ("skimage", ("transform",)), ("matplotlib", ("cm",))):
+        if importlib.util.find_spec(top) is None:
+            hollow(top, **{name: hollow(f"{top}.{name}") for name in inner})
+    _dino_wm_environments(checkout)
     return importlib.import_module("env.pusht.pusht_wrapper").PushTWrapper
 
 
@@ -29,7 +29,7 @@ def swm_push_t(checkout: Path) -> Any:
     """stable-worldmodel's class `PushT`. Its contact counter, which moves nothing, needs pymunk 7 and is left out before."""
     import pymunk
 
-    if not hasattr(pymunk.Space, "on_collision"):
+    if int(pymunk.version.partition(".")[0]) < 7:
         setattr(pymunk.Space, "on_collision", lambda *_, **__: None)  # noqa: B010 - it has no such attribute to assign
     return _swm_environment(checkout, "pusht").PushT
 
@@ -38,9 +38,9 @@ def dino_wm_wall(checkout: Path) -> Any:
     """DINO-WM's class `WallEnvWrapper`."""
     _stand_in("gym", "gymnasium")
     if importlib.util.find_spec("torchvision") is None:
-        _resize_of_torch()
-    sys.modules.setdefault("utils", ModuleType("utils")).__dict__.setdefault("aggregate_dct", None)
-    _package("env", checkout / "env")
+        # Its `Resize` calls the same filter of torch for tensors.
+        hollow("torchvision", transforms=hollow("torchvision.transforms", Resize=_resize))
+    _dino_wm_environments(checkout)
     return importlib.import_module("env.wall.wall_env_wrapper").WallEnvWrapper
 
 
@@ -55,22 +55,19 @@ def _swm_environment(checkout: Path, name: str) -> ModuleType:
     package = _package("stable_worldmodel", root)
     _package("stable_worldmodel.envs", root / "envs")
     _package(f"stable_worldmodel.envs.{name}", root / "envs" / name)
-    utils = ModuleType("stable_worldmodel.utils")
-    utils.get_in = _get_in  # pyright: ignore[reportAttributeAccessIssue]
-    sys.modules[utils.__name__] = package.utils = utils  # pyright: ignore[reportAttributeAccessIssue]
-    package.spaces = importlib.import_module("stable_worldmodel.spaces")  # pyright: ignore[reportAttributeAccessIssue]
+    package.utils = hollow("stable_worldmodel.utils", get_in=_get_in)
+    package.spaces = importlib.import_module("stable_worldmodel.spaces")
     return importlib.import_module(f"stable_worldmodel.envs.{name}.env")
 
 
 def dino_wm_point_maze(checkout: Path) -> tuple[Any, str]:
     """DINO-WM's class `PointMazeWrapper` and its U maze, on today's MuJoCo; its packages (mujoco-py, d4rl) need MuJoCo 2.1."""
-    gym, envs, behind = (_hollow(name) for name in ("gym", "gym.envs", "gym.envs.mujoco"))
-    gym.spaces, gym.envs, envs.mujoco = importlib.import_module("gymnasium.spaces"), envs, behind
-    gym.utils = _hollow("gym.utils", EzPickle=type("EzPickle", (_Bare,), {}))
-    behind.mujoco_env = _hollow("gym.envs.mujoco.mujoco_env", MujocoEnv=_MujocoEnv)
-    _hollow("d4rl").offline_env = _hollow("d4rl.offline_env", OfflineEnv=type("OfflineEnv", (_Bare,), {}))
-    sys.modules.setdefault("utils", ModuleType("utils")).__dict__.setdefault("aggregate_dct", None)
-    _package("env", checkout / "env")
+    behind = hollow("gym.envs.mujoco", mujoco_env=hollow("gym.envs.mujoco.mujoco_env", MujocoEnv=_MujocoEnv))
+    utils = hollow("gym.utils", EzPickle=type("EzPickle", (_Bare,), {}))
+    spaces = importlib.import_module("gymnasium.spaces")
+    hollow("gym", spaces=spaces, envs=hollow("gym.envs", mujoco=behind), utils=utils)
+    hollow("d4rl", offline_env=hollow("d4rl.offline_env", OfflineEnv=type("OfflineEnv", (_Bare,), {})))
+    _dino_wm_environments(checkout)
     _package("env.pointmaze", checkout / "env" / "pointmaze")
     found = importlib.import_module("env.pointmaze.maze_model")
     found.MazeEnv.set_marker = lambda _: None  # moves a mark that is drawn, by a function that MuJoCo's bindings lack
@@ -111,23 +108,25 @@ class _MujocoEnv:
             self._mujoco.mj_step(self.model, self.data)
 
 
-def _hollow(name: str, **content: object) -> Any:
-    """A package made of what is given."""
+def hollow(name: str, **content: object) -> Any:
+    """A package made of what is given, for imports of what is not installed."""
     package = sys.modules[name] = ModuleType(name)
     package.__path__ = []
+    package.__spec__ = importlib.machinery.ModuleSpec(name, None)
     package.__dict__.update(content)
     return package
 
 
-def _resize_of_torch() -> None:
-    """Stand in for torchvision's `Resize`, which calls the same filter of torch for tensors."""
+def _resize(size: tuple[int, int]) -> Any:
     from torch.nn.functional import interpolate
 
-    def resize(size: tuple[int, int]) -> Any:
-        return lambda image: interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
+    return lambda image: interpolate(image[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
 
-    _empty("torchvision", "transforms")
-    setattr(sys.modules["torchvision.transforms"], "Resize", resize)  # noqa: B010 - a module made here
+
+def _dino_wm_environments(checkout: Path) -> None:
+    """DINO-WM's package of environments, and the name that they take from its `utils`."""
+    sys.modules.setdefault("utils", ModuleType("utils")).__dict__.setdefault("aggregate_dct", None)
+    _package("env", checkout / "env")
 
 
 def _get_in(mapping: Any, path: list[str]) -> Any:
@@ -136,7 +135,7 @@ def _get_in(mapping: Any, path: list[str]) -> Any:
     return mapping
 
 
-def _package(name: str, folder: Path) -> ModuleType:
+def _package(name: str, folder: Path) -> Any:
     """A package whose own start-up is left out."""
     if not folder.is_dir():
         raise SystemExit(f"{folder} is not a folder: give the path of a checkout.")
@@ -150,12 +149,3 @@ def _stand_in(name: str, other: str) -> None:
     """Import another module under a name that is not installed."""
     if importlib.util.find_spec(name) is None:
         sys.modules[name] = importlib.import_module(other)
-
-
-def _empty(name: str, inner: str | None) -> None:
-    """A package without content, and a module in it, for imports of what is not used."""
-    package = sys.modules[name] = ModuleType(name)
-    package.__path__ = []
-    if inner is not None:
-        module = sys.modules[f"{name}.{inner}"] = ModuleType(f"{name}.{inner}")
-        setattr(package, inner, module)

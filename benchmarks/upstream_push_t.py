@@ -90,7 +90,6 @@ def compare_motion(upstream: Upstream, count: int) -> float:
     upstream.env._render_frame = draw
     what = f"{count} restored states x {STEPS} random actions, {touched} of which move the block"
     print(f"{upstream.name}: {what}: largest difference {worst:.3g}")
-
     return worst
 
 

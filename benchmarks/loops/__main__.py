@@ -10,6 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +27,7 @@ from world_models.tasks import make_task
 LATENT, STEPS = 32, 80
 SAMPLES, ITERATIONS, ELITES = 64, 8, 6
 BATCHES = (1, 16, 64)
+MODELS = ("random", "trained")
 OFFSETS = {"lewm": (25, 50), "grasp_75": (75, 75)}
 """Environment steps to the goal, which a plan covers, and of the budget."""
 
@@ -55,6 +59,22 @@ def _random(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+@dataclass(frozen=True)
+class OurNoise:
+    """The numbers that our CEM draws for a problem, as upstream's solver takes them (`upstream_swm.Noise`)."""
+
+    seed: int
+    shape: tuple[int, int, int]
+    """Samples, model steps, and numbers of an action."""
+    plans: dict[int, RowNoise] = field(default_factory=dict)
+
+    def __call__(self, plan: int, iteration: int) -> torch.Tensor:
+        """The numbers of an iteration of a plan."""
+        if plan not in self.plans:
+            self.plans[plan] = RowNoise([planning_seed(self.seed, plan)], "samples", self.shape, torch.empty(0))
+        return self.plans[plan].at(iteration)
+
+
 def compare(folder: Path, protocol: str, kind: str, problems: int, batches: tuple[int, ...]) -> dict[str, object]:
     """One protocol and model by both loops, and ours in other batches."""
     offset, budget = OFFSETS[protocol]
@@ -75,17 +95,7 @@ def compare(folder: Path, protocol: str, kind: str, problems: int, batches: tupl
     seconds, began = time.perf_counter() - began, time.perf_counter()
     task, seeds = make_task("two_room", action_block=5), range(problems)
     rows = rows_of(task, drawn, budget, seeds)
-    shape = (SAMPLES, offset // 5, 10)
-
-    def noise(seed: int) -> upstream_swm.Noise:
-        drawn: dict[int, RowNoise] = {}
-
-        def at(plan: int, iteration: int) -> torch.Tensor:
-            like = torch.empty(0)
-            return drawn.setdefault(plan, RowNoise([planning_seed(seed, plan)], "samples", shape, like)).at(iteration)
-
-        return at
-
+    noise = partial(OurNoise, shape=(SAMPLES, offset // 5, 10))
     evaluation = upstream_swm.Evaluation(data, "swm/TwoRoom-v1", offset, budget, offset // 5)
     solver = upstream_swm.cem(upstream_swm.loaded(folder, path.name), SAMPLES, ITERATIONS, ELITES)
     theirs = upstream_swm.evaluate(evaluation, solver, rows, noise)
@@ -120,12 +130,20 @@ def compare(folder: Path, protocol: str, kind: str, problems: int, batches: tupl
     }
 
 
+def names_of(known: Collection[str], text: str) -> list[str]:
+    """The names in a text such as `lewm,grasp_75`, all of which must be known."""
+    names = text.split(",")
+    if unknown := set(names) - set(known):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is unknown: give some of {','.join(known)}.")
+    return names
+
+
 def main() -> None:
     """Compare what was asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--protocols", default="lewm,grasp_75")
-    parser.add_argument("--models", default="random,trained")
+    parser.add_argument("--protocols", type=partial(names_of, OFFSETS), default=list(OFFSETS))
+    parser.add_argument("--models", type=partial(names_of, MODELS), default=MODELS)
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--batches", default=",".join(map(str, BATCHES)))
     options = parser.parse_args()
@@ -136,9 +154,7 @@ def main() -> None:
         small_lewm.write_dataset(folder / "rooms.h5")
     batches = tuple(int(batch) for batch in options.batches.split(","))
     found = [
-        compare(folder, protocol, kind, options.problems, batches)
-        for protocol in options.protocols.split(",")
-        for kind in options.models.split(",")
+        compare(folder, protocol, kind, options.problems, batches) for protocol in options.protocols for kind in options.models
     ]
     print(json.dumps(found))
 

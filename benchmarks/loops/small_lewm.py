@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from world_models.adapters.lewm.vit import IMAGENET_MEAN, IMAGENET_STD
 from world_models.tasks import make_task
 
 EPISODES, ROWS, SIDE, BLOCK = 60, 101, 224, 5
@@ -87,7 +88,7 @@ def train(model: Any, path: Path, steps: int, seed: int = 0) -> nn.Module:
 
 def _embedded(model: Any, pixels: np.ndarray) -> Tensor:
     scaled = torch.from_numpy(pixels).float() / 255
-    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     return model.encode({"pixels": ((scaled - mean) / std).permute(0, 3, 1, 2)[:, None]})["emb"][:, 0]
 
 

@@ -8,44 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.machinery
 import importlib.util
 import io
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from benchmarks.upstream_code import hollow
+from world_models.adapters.lewm.vit import IMAGENET_MEAN, IMAGENET_STD
 
 Config = dict[str, Any]
 
 
-def _hollow(name: str, **content: object) -> ModuleType:
-    """A package made of what is given."""
-    package = sys.modules[name] = ModuleType(name)
-    package.__path__ = []
-    package.__spec__ = importlib.machinery.ModuleSpec(name, None)
-    package.__dict__.update(content)
-    return package
-
-
 def imported() -> Any:
     """The package, with stand-ins for what of torchvision and stable-pretraining it names."""
-    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
+    if importlib.util.find_spec("torchvision") is None:
         importlib.import_module("transformers.models.vit.modeling_vit")  # which would take the stand-in for torchvision itself
-        transforms = _hollow("torchvision.transforms", v2=_hollow("torchvision.transforms.v2"))
-        images = _hollow("torchvision.tv_tensors", Image=lambda values: values)
-        _hollow("torchvision", tv_tensors=images, transforms=transforms)
-    if "stable_pretraining" not in sys.modules and importlib.util.find_spec("stable_pretraining") is None:
-        utils = _hollow("stable_pretraining.backbone.utils", vit_hf=_vit)
-        _hollow("stable_pretraining", backbone=_hollow("stable_pretraining.backbone", utils=utils))
+        transforms = hollow("torchvision.transforms", v2=hollow("torchvision.transforms.v2"))
+        images = hollow("torchvision.tv_tensors", Image=lambda values: values)
+        hollow("torchvision", tv_tensors=images, transforms=transforms)
+    if importlib.util.find_spec("stable_pretraining") is None:
+        utils = hollow("stable_pretraining.backbone.utils", vit_hf=_vit)
+        hollow("stable_pretraining", backbone=hollow("stable_pretraining.backbone", utils=utils))
     return importlib.import_module("stable_worldmodel")
 
 
@@ -192,7 +181,7 @@ def evaluate(
     dataset = importlib.import_module("stable_worldmodel.data.formats.hdf5").HDF5Dataset(path=evaluation.dataset)
     recorded = dataset.get_col_data("action")
     scaler = StandardScaler().fit(recorded[~np.isnan(recorded).any(axis=1)])
-    mean, deviation = (torch.tensor(each)[:, None, None] for each in IMAGENET)
+    mean, deviation = (torch.tensor(each)[:, None, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
 
     def prepared(picture: np.ndarray) -> Tensor:
         return (torch.as_tensor(picture).float() / 255 - mean) / deviation

@@ -22,7 +22,7 @@ from orchestrator.core.cell import Point
 from orchestrator.core.modes import OPEN_LOOP, ExecutionMode
 from orchestrator.core.secrets import one_line
 from orchestrator.core.success import FINAL, SuccessRule
-from orchestrator.evaluation.contexts import alike, past_of
+from orchestrator.evaluation.contexts import alike, order_of, past_of
 from orchestrator.evaluation.execution import decoded_states, judged_rollout, predicted_states
 from world_models.checkpoints.store import LoadedModel
 from world_models.history import REPEAT
@@ -191,12 +191,14 @@ def _judged(
     """The outcome, in batches of problems that know equally many states before their start where the model judges."""
     if not isinstance(task, NoSimulator):
         return execute(task, problems, actions)
-    parts: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    for rows in alike(problems, loaded):
-        found = judged_rollout(task, loaded, [problems[row] for row in rows], actions[rows])
-        parts |= zip(rows, zip(found.states, found.distance, found.reached, strict=True), strict=True)
-    states, distance, reached = (np.stack(each) for each in zip(*(parts[row] for row in sorted(parts)), strict=True))
-    return Rollout(states, distance, reached)
+    groups = alike(problems, loaded)
+    found = [judged_rollout(task, loaded, [problems[row] for row in rows], actions[rows]) for rows in groups]
+    order = order_of(groups)
+    return Rollout(
+        np.concatenate([part.states for part in found])[order],
+        np.concatenate([part.distance for part in found])[order],
+        np.concatenate([part.reached for part in found])[order],
+    )
 
 
 def _predicted(
@@ -208,9 +210,10 @@ def _predicted(
     actions: Float[np.ndarray, "batch horizon action"],
 ) -> Float[Tensor, "batch model_time *state"]:
     """The model's states, in batches of problems that know equally many states before their start."""
-    parts: dict[int, Tensor] = {}
-    for rows in alike(problems, loaded):
-        past = past_of([problems[row] for row in rows], task.action_block)
-        found = predicted_states(task, loaded, states[rows], actions[rows], ExecutionMode.of(point.mode), past)
-        parts |= zip(rows, found, strict=True)
-    return torch.stack([parts[row] for row in sorted(parts)])
+    groups, mode = alike(problems, loaded), ExecutionMode.of(point.mode)
+    pasts = [past_of([problems[row] for row in rows], task.action_block) for rows in groups]
+    found = [
+        predicted_states(task, loaded, states[rows], actions[rows], mode, past)
+        for rows, past in zip(groups, pasts, strict=True)
+    ]
+    return torch.cat(found)[order_of(groups)]

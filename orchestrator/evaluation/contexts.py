@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from world_models.base import Context, RememberingModel, remembered
@@ -31,7 +31,7 @@ def past_of(problems: Sequence[Problem], block: int) -> Past | None:
 
     None if none has a past, nor a picture of its start.
     """
-    known = [0 if problem.past_states is None else len(problem.past_states) for problem in problems]
+    known = _past_lengths(problems)
     longest = max(known)
     if not longest and problems[0].pictures is None:
         return None
@@ -57,9 +57,14 @@ def alike(problems: Sequence[Problem], loaded: LoadedModel) -> list[list[int]]:
     remembers = isinstance(loaded.model, RememberingModel)
     if not loaded.history.grows and not remembers:
         return [list(range(len(problems)))]
-    past = [0 if problem.past_states is None else len(problem.past_states) for problem in problems]
+    past = _past_lengths(problems)
     known = past if remembers else [min(loaded.history.seen(loaded.model) - 1, count) for count in past]
     return [[row for row, count in enumerate(known) if count == length] for length in sorted(set(known))]
+
+
+def order_of(groups: Sequence[Sequence[int]]) -> Int[np.ndarray, " rows"]:
+    """Where each row is found once the rows of all groups stand one after another."""
+    return np.argsort(np.concatenate(groups))
 
 
 def context_of(
@@ -87,6 +92,11 @@ def context_of(
     with torch.no_grad():
         path = remembered(model, encoded, taken)
     return loaded.history.context(model, path, taken)
+
+
+def _past_lengths(problems: Sequence[Problem]) -> list[int]:
+    """States that each problem knows before its start."""
+    return [0 if problem.past_states is None else len(problem.past_states) for problem in problems]
 
 
 def _pictured(past: Past | None, first: int) -> UInt8[np.ndarray, "batch pictured height width 3"] | None:

@@ -72,7 +72,7 @@ def plan_and_execute(
     starts = np.stack([problem.start for problem in problems])
     goal = encoded_goals(task, loaded, problems)
     actions, states = np.empty((len(problems), 0, task.action_dim)), starts[:, None]
-    past = past_of(problems, block)
+    past, statistics = past_of(problems, block), _statistics(problems, loaded.model)
     plans, taken, seconds = None, 0, 0.0
     parts: list[tuple[Plans, int]] = []
     for number, done in enumerate(range(0, horizon, stride)):
@@ -80,9 +80,7 @@ def plan_and_execute(
             # Simulated from the start, because a simulator may hold more than its states, such as Push-T's contacts.
             states = task.simulate(starts, executed_actions(task, actions))
         posed = _posed(task, loaded, past, states, actions, goal, mode.planned(done, horizon) // block)
-        posed = replace(
-            posed, reference=_reference(task, problems, posed, done), action_statistics=_statistics(problems, loaded.model)
-        )
+        posed = replace(posed, reference=_reference(task, problems, posed, done), action_statistics=statistics)
         start = None if plans is None else _left_of(plans, taken, loaded.model, posed)
         began = time.perf_counter()
         plans = planner.plan(loaded.model, posed, [planning_seed(seed, number) for seed in seeds], start=start)
@@ -256,10 +254,7 @@ def _lengthened(left: Start, problems: ModelProblems) -> Start | None:
 
 
 def _execution(
-    parts: Sequence[tuple[Plans, int]],
-    actions: Float[np.ndarray, "batch horizon action"],
-    rollout: Rollout,
-    seconds: float,
+    parts: Sequence[tuple[Plans, int]], actions: Float[np.ndarray, "batch horizon action"], rollout: Rollout, seconds: float
 ) -> Execution:
     """One execution from all plans of a batch, each with the number of its model steps that were executed."""
     last = parts[-1][0]

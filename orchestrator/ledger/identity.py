@@ -23,19 +23,8 @@ LAST_WITHOUT_VERSIONS = 4
 
 POINT_COLUMNS = (
     *("task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *(
-        "goal_cost",
-        "disagreement",
-        "algorithm_version",
-        "task_version",
-        "loader_version",
-        "noise_seed",
-        "code",
-        "problems",
-        "history",
-        "success_rule",
-        "protocol",
-    ),
+    *("goal_cost", "disagreement", "algorithm_version", "task_version", "loader_version", "noise_seed", "code", "problems"),
+    *("history", "success_rule", "protocol"),
 )
 """Columns that say which point a record is of."""
 

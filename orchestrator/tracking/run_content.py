@@ -38,17 +38,8 @@ TABLE_COLUMNS = (
 
 POINT_COLUMNS = (
     *("point_id", "task", "task_settings", "model", "model_digest", "planner", "planner_settings", "horizon", "mode"),
-    *(
-        "goal_cost",
-        "disagreement",
-        "noise_seed",
-        "algorithm_version",
-        "problems",
-        "history",
-        "success_rule",
-        "protocol",
-        "judged",
-    ),
+    *("goal_cost", "disagreement", "noise_seed", "algorithm_version", "problems"),
+    *("history", "success_rule", "protocol", "judged"),
     *("git_revision", "batch_seconds", "finished_at"),
     *TABLE_COLUMNS,
 )

@@ -17,7 +17,7 @@ from orchestrator.core.modes import OPEN_LOOP, ExecutionMode, check_mode
 from orchestrator.core.plugin_code import check_code
 from orchestrator.core.provenance import Provenance
 from orchestrator.core.success import check_rule
-from orchestrator.evaluation.contexts import alike
+from orchestrator.evaluation.contexts import alike, order_of
 from orchestrator.evaluation.execution import decoded_states, plan_and_execute
 from orchestrator.evaluation.results import BatchResult, ExecutedBatch, ResourceUse, records_of, shares_of
 from orchestrator.evaluation.usage import UsageMeter
@@ -161,12 +161,13 @@ class Evaluator:
     def _evaluated(self, batch: Batch) -> tuple[tuple[CellResult, ...], float, float]:
         """The records, the seconds without loading, and the seconds of loading."""
         began, loaded = time.perf_counter(), self._loading
-        results: dict[int, CellResult] = {}
-        for rows in self._alike(batch):
-            part = batch.select(rows)
-            results |= zip(rows, records_of(part, self._executed(part), Provenance.here(self._device)), strict=True)
+        groups = self._alike(batch)
+        results = [result for rows in groups for result in self._results(batch.select(rows))]
         loading = self._loading - loaded
-        return tuple(results[row] for row in sorted(results)), time.perf_counter() - began - loading, loading
+        return tuple(results[row] for row in order_of(groups)), time.perf_counter() - began - loading, loading
+
+    def _results(self, batch: Batch) -> tuple[CellResult, ...]:
+        return records_of(batch, self._executed(batch), Provenance.here(self._device))
 
     def _alike(self, batch: Batch) -> list[list[int]]:
         """The rows of a batch that are planned together; only rows of a dataset know pasts of different lengths."""

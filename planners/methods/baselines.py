@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from planners.base import ModelProblems, OnStep, Plans, PlanStatus, Start
-from planners.classes import Classes, null_actions
-from planners.methods.random_shooting import spread
+from planners.classes import null_actions
+from planners.methods.random_shooting import drawn_plans
 from planners.search.noise import RowNoise
 from planners.search.search_run import check_problems
 from planners.settings import Settings
 from world_models.base import WorldModel, rollout
-from world_models.errors import require
+from world_models.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,22 @@ class Baseline(ABC):
     ) -> Plans:
         """The actions, rolled out once in the model. Raises UserError for problems that do not fit, or lack what is needed."""
         check_problems(model, problems, seeds, start)
-        return _unsearched(model, problems, self.actions(problems, seeds))
+        actions = self.actions(problems, seeds)
+        with torch.no_grad():
+            states = rollout(model, problems.context, actions)
+            cost = problems.goal_cost(states[:, -1], problems.goal)
+        steps = torch.full((problems.batch,), problems.steps, dtype=torch.int64)
+        sound = (torch.isfinite(cost) & torch.isfinite(actions).flatten(1).all(1)).tolist()
+        return Plans(
+            actions=actions,
+            states=states,
+            cost=cost,
+            last_cost=cost,
+            status=tuple(PlanStatus.COMPLETED if row else PlanStatus.NON_FINITE for row in sound),
+            evaluations=steps,
+            trace=cost[:, None],
+            spent=steps[:, None],
+        )
 
 
 class NullActions(Baseline):
@@ -61,11 +76,9 @@ class RandomActions(Baseline):
 
     def actions(self, problems: ModelProblems, seeds: Sequence[int]) -> Float[Tensor, "batch time action"]:
         """One draw per problem."""
-        centre, classes = null_actions(problems), Classes.of(problems)
+        centre = null_actions(problems)
         noise = RowNoise(seeds, "random actions", (1, *centre.shape[1:]), centre).at(0)
-        if classes is not None:
-            return classes.drawn(centre, noise, 1.0)[:, 0]
-        return spread(noise, centre, problems.low, problems.high, 1.0)[:, 0]
+        return drawn_plans(problems, noise, centre, 1.0)[:, 0]
 
 
 class ReferenceActions(Baseline):
@@ -76,28 +89,9 @@ class ReferenceActions(Baseline):
 
     def actions(self, problems: ModelProblems, seeds: Sequence[int]) -> Float[Tensor, "batch time action"]:
         """The reference actions. Raises UserError for problems without any."""
-        require(
-            problems.reference is not None,
-            "the problems have no reference actions to repeat: give them (ModelProblems.reference), or take another planner.",
-        )
-        assert problems.reference is not None
+        if problems.reference is None:
+            raise UserError(
+                "the problems have no reference actions to repeat: give them (ModelProblems.reference), or take another "
+                "planner."
+            )
         return problems.reference
-
-
-def _unsearched(model: WorldModel, problems: ModelProblems, actions: Float[Tensor, "batch time action"]) -> Plans:
-    """The plans of some actions, of one rollout each."""
-    with torch.no_grad():
-        states = rollout(model, problems.context, actions)
-        cost = problems.goal_cost(states[:, -1], problems.goal)
-    steps = torch.full((problems.batch,), problems.steps, dtype=torch.int64)
-    sound = (torch.isfinite(cost) & torch.isfinite(actions).flatten(1).all(1)).tolist()
-    return Plans(
-        actions=actions,
-        states=states,
-        cost=cost,
-        last_cost=cost,
-        status=tuple(PlanStatus.COMPLETED if row else PlanStatus.NON_FINITE for row in sound),
-        evaluations=steps,
-        trace=cost[:, None],
-        spent=steps[:, None],
-    )

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from planners.base import ModelProblems
+from planners.classes import Classes
 from planners.search.noise import RowNoise
 from planners.search.search_planner import SearchPlanner, SearchSettings
 from planners.search.search_run import Rows, Run
@@ -50,18 +52,26 @@ class RandomShootingSearch:
     def step(self, iteration: int) -> None:
         """Draw plans and roll them out; the run keeps the best."""
         run, noise = self._run, self._noise.at(iteration)
-        problems = run.problems
-        if run.classes is not None:
-            plans = run.classes.drawn(self._centre, noise, 1.0)
-        else:
-            plans = spread(noise, self._centre, problems.low, problems.high, self._settings.std)
-        evaluate_plans(run, plans)
+        evaluate_plans(run, drawn_plans(run.problems, noise, self._centre, self._settings.std))
 
     def keep(self, rows: Rows) -> None:
         """Keep only these rows."""
         self._centre = self._centre[rows.to(self._centre.device)]
         self._noise.keep(rows)
         self._settings = self._settings.rows(rows)
+
+
+def drawn_plans(
+    problems: ModelProblems,
+    noise: Float[Tensor, "batch samples time action"],
+    centre: Float[Tensor, "batch time action"],
+    std: Number,
+) -> Float[Tensor, "batch samples time action"]:
+    """Random plans from standard normal noise: uniform over classes, or as `spread` draws them."""
+    classes = Classes.of(problems)
+    if classes is not None:
+        return classes.drawn(centre, noise, 1.0)
+    return spread(noise, centre, problems.low, problems.high, std)
 
 
 def spread(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,12 +99,6 @@ class PlanningVariant:
     disagreement: float
     noise_seed: int | None
 
-    @property
-    def horizon(self) -> int:
-        """Environment steps that the protocol executes."""
-        assert self.protocol is not None
-        return self.protocol.budget
-
 
 def point_words(point: Point) -> list[str]:
     """Words that follow the planner in tables: the protocol, or else the mode, history and success rule where they are not
@@ -147,9 +142,7 @@ class SweepSpec:
 
         Raises UserError when two points are the same or there are too many, and whatever `lookups` raises.
         """
-        variants = self._variants()
-        points = sum(len(task.models) * (1 if self.protocols else len(task.horizons)) for task in self.tasks)
-        points *= len(self.planners) * len(variants)
+        points = self._count()
         cells = points * len(self.seeds)
         fault = f"the grid has {points} points and {cells} cells"
         require(points <= MOST_POINTS and cells <= MOST_CELLS, f"{fault}: give at most {MOST_POINTS} and {MOST_CELLS}.")
@@ -158,7 +151,7 @@ class SweepSpec:
         }
         facts = cache(partial(_facts, lookups))
         entries: dict[str, Entry] = {}
-        for task, model, horizon, variant, planner in self._combinations(variants):
+        for task, model, horizon, variant, planner in self._combinations():
             # Tuned settings are for plans of a length.
             settings = _full_settings(planner, task, ExecutionMode.of(variant.mode).planned(0, horizon), lookups)
             named = task.task if variant.protocol is None else variant.protocol.task(task.task)
@@ -202,6 +195,13 @@ class SweepSpec:
         found = [entry.config.length for entry in self.protocols] or task.horizons
         return list(dict.fromkeys(found))
 
+    def _count(self) -> int:
+        """The number of points, without making them: too long axes are refused before their combinations fill the memory."""
+        conditions = sum(len(task.models) * (1 if self.protocols else len(task.horizons)) for task in self.tasks)
+        ways = (self.protocols,) if self.protocols else (self.modes, self.histories, self.successes)
+        axes = (*ways, self.goal_costs, self.disagreements, self.noise_seeds, self.planners)
+        return conditions * prod(len(axis) for axis in axes)
+
     def _variants(self) -> list[PlanningVariant]:
         ways = [(None, *each) for each in product(self.modes, self.histories, self.successes)]
         if self.protocols:
@@ -210,13 +210,14 @@ class SweepSpec:
         costs = [*product(self.goal_costs, self.disagreements, self.noise_seeds)]
         return [PlanningVariant(*way, *cost) for way in ways for cost in costs]
 
-    def _combinations(
-        self, variants: Sequence[PlanningVariant]
-    ) -> Iterator[tuple[TaskEntry, str, int, PlanningVariant, PlannerEntry]]:
+    def _combinations(self) -> Iterator[tuple[TaskEntry, str, int, PlanningVariant, PlannerEntry]]:
+        """Task, model, horizon, variant and planner of each point; a protocol's budget is the horizon."""
+        variants = self._variants()
+        fixed = [(variant.protocol.budget, variant) for variant in variants if variant.protocol is not None]
         for task in self.tasks:
-            for model in task.models:
-                for horizon, variant, planner in product((None,) if self.protocols else task.horizons, variants, self.planners):
-                    yield task, model, horizon or variant.horizon, variant, planner
+            ways = fixed or [*product(task.horizons, variants)]
+            for model, (horizon, variant), planner in product(task.models, ways, self.planners):
+                yield task, model, horizon, variant, planner
 
 
 def _facts(lookups: Lookups, task: Named) -> tuple[str, int, int | None, bool]:
@@ -273,7 +274,7 @@ def spec_of(
     goal_costs = tuple(cost and admitted(Kind.GOAL_COST, cost, extra) for cost in config.goal_costs)
     protocols = protocol_entries(config.chosen_protocols, composed.changed("protocols"))
     _check_free(config, protocols)
-    if protocols and isinstance(config, SweepConfig) and FLOOR not in planners:
+    if protocols and isinstance(config, SweepConfig) and FLOOR not in {each.name for each in planners.values()}:
         planners = {**planners, FLOOR: PlannerConfig(name=FLOOR)}
     require(config.name is not None, "the sweep has no name: give one with name=NAME.")
     return SweepSpec(
@@ -297,10 +298,11 @@ def _check_free(config: GridConfig, protocols: Sequence[ProtocolEntry]) -> None:
     """Raise UserError for a key whose value a protocol gives."""
     given = {"mode": config.mode != (OPEN_LOOP,), "horizons": config.horizons is not None}
     given |= {"history": config.history != (None,), "success": config.success != (FINAL,)}
-    for key in (key for key, is_given in given.items() if is_given and protocols):
-        name = protocols[0].name
-        theirs = {"horizons": "budget"}.get(key, key)
-        raise UserError(f"{key} has no effect under protocol {name}: give protocols.{name}.{theirs} in its place.")
+    key = next((key for key, is_given in given.items() if is_given), None)
+    if not protocols or key is None:
+        return
+    name, theirs = protocols[0].name, "budget" if key == "horizons" else key
+    raise UserError(f"{key} has no effect under protocol {name}: give protocols.{name}.{theirs} in its place.")
 
 
 def _selected(kind: str, entries: Mapping[str, E], known: Collection[str]) -> dict[str, E]:

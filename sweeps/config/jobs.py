@@ -144,7 +144,7 @@ def make_backend(config: BackendConfig) -> Backend:
 
 
 def is_here(config: BackendConfig) -> bool:
-    """Whether plans are computed by this machine's processor, unless it has a GPU that Ray hands out."""
+    """Whether this machine's processor plans: inline on the CPU, or in a Ray that starts here, unless that finds a GPU."""
     return config.device == "cpu" if isinstance(config, InlineConfig) else config.address is None and not config.gpus_per_worker
 
 

@@ -246,9 +246,13 @@ def _with_action_units(imported: Imported, task: Task, options: ImportOptions) -
     return tensors
 
 
-def _card(found: Found, imported: Imported, task: Task) -> dict[str, object]:
+def content_digest(found: Found) -> str:
+    """SHA-256 of a checkpoint's file, in hexadecimal."""
     with found.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _card(found: Found, imported: Imported, task: Task) -> dict[str, object]:
     grows = {"history": GROW} if FORMATS[imported.format].shorter_windows else {}
     return {
         **grows,
@@ -258,7 +262,7 @@ def _card(found: Found, imported: Imported, task: Task) -> dict[str, object]:
         "imported": {
             "kind": found.kind,
             "file": found.path.name,
-            "sha256": digest,
+            "sha256": content_digest(found),
             "sizes": dict(found.sizes),
             "notes": [note for note in imported.notes if note],
         },

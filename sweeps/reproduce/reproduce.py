@@ -18,10 +18,11 @@ from sweeps.analysis.summary import COLUMNS
 from sweeps.config.compose import compose
 from sweeps.config.jobs import Job, read_job
 from sweeps.config.outputs import Outputs, outputs_of
+from sweeps.config.overrides import override_text
 from sweeps.config.schema.configs import SweepConfig
 from sweeps.console.resuming import resume_command
 from sweeps.console.terminal import say, show
-from sweeps.models.checkpoints import ImportOptions, import_model, misfit
+from sweeps.models.checkpoints import ImportOptions, content_digest, import_model, misfit
 from sweeps.reproduce.comparison import Reproduced, render
 from sweeps.reproduce.published import FIGURES, Figure, figures_of
 from sweeps.running.sweep import SweepOptions, run_sweeps
@@ -121,9 +122,7 @@ def _task(request: Request, found: Found) -> str:
 
 def _model(request: Request, found: Found, task: str, outputs: Outputs, console: Console) -> Path:
     """The folder of the checkpoint in our form, imported unless it was before."""
-    with found.path.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    told = hashlib.sha256(f"{content} {request.encoder} {request.given}".encode()).hexdigest()
+    told = hashlib.sha256(f"{content_digest(found)} {request.encoder} {request.given}".encode()).hexdigest()
     name = f"{found.kind}-{task}-{told[:8]}"
     folder = inside(outputs.models, file_name("model", name))
     if folder.exists():
@@ -140,22 +139,18 @@ def _words(request: Request, found: Found, task: str, figures: Sequence[Figure],
     protocol = compose(SweepConfig, [f"protocol={request.protocol}"]).config.protocols[request.protocol]
     solvers = dict.fromkeys(figure.planner for figure in figures if figure.kind)
     _, block = misfit(found, make_task(task))
-    data = [] if request.data is None else [f"problems.data={_quoted(request.data)}"]
+    data = [] if request.data is None else [f"problems.data={override_text(request.data)}"]
     return [
         f"task=[{task}]",
         f"planner=[{','.join([*solvers, *OURS])}]",
         f"protocol={request.protocol}",
-        f"world_models=[{_quoted(str(model))}]",
+        f"world_models=[{override_text(str(model))}]",
         f"tasks.{task}.settings.action_block={block}",
         f"seeds={protocol.draw.rows or CLEAR_PAIRS}",
         f"name=reproduce-{request.protocol}-{task}",
         *data,
         *request.overrides,
     ]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _changed(request: Request, figures: Sequence[Figure]) -> str:
@@ -168,7 +163,7 @@ def _changed(request: Request, figures: Sequence[Figure]) -> str:
 def _announce(job: Job[SweepConfig], figures: Sequence[Figure], changed: str, console: Console) -> None:
     """Say what will be compared, and how wide its interval will be."""
     count = len(job.grid.seeds)
-    points = 98 / count**0.5
+    points = 98 / count**0.5  # 1.96 standard errors of a rate of one half, in percentage points
     for figure in figures:
         low, high = figure.interval
         say(

@@ -105,7 +105,8 @@ def plan_cell(job: Job[PlanConfig]) -> PlannedCell:
 def _table(grid: Grid, entry: Entry, result: CellResult) -> Table:
     point = entry.point
     table = Table(show_header=False, box=None, pad_edge=False)
-    steps = "" if result.steps_to_success is None else f", from step {result.steps_to_success} on"
+    lasts = result.success and result.steps_to_success is not None
+    steps = f", from step {result.steps_to_success} on" if lasts else ""
     rows = (
         ("task", f"{entry.task} ({result.problem_kind}), seed {grid.seeds[0]}, horizon {point.horizon} environment steps"),
         ("world model", f"{point.model} ({point.model_digest})"),

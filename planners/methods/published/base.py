@@ -70,6 +70,7 @@ class PublishedPlanner(SearchPlanner[S], ABC):
             low=units.standard(problems.low) if within else torch.full_like(problems.low, -torch.inf),
             high=units.standard(problems.high) if within else torch.full_like(problems.high, torch.inf),
             classes=None,
+            reference=None,
         )
         begin = None if start is None else Start(units.standard(start.actions), start.states)
         plans = super().plan(StandardActions(model, units), standard, seeds, on_step, begin)

@@ -55,15 +55,13 @@ class ActionUnits:
 def _by_action(
     model: WorldModel, name: str, text: str, own: Float[Tensor, " axis"], data: Float[Tensor, " axis"] | None
 ) -> Float[Tensor, " action"]:
-    source, *numbers = text.split()
-    if source == DATA and data is not None:
+    numbers = [float(word) for word in text.split() if word not in (MODEL, DATA)]
+    if text.startswith(DATA) and data is not None:
         by_axis = data
-    elif source == MODEL or (source == DATA and not numbers):
+    elif not numbers:
         by_axis = own
     else:
-        by_axis = torch.tensor(
-            [float(word) for word in (numbers if source == DATA else [source, *numbers])], dtype=torch.float64
-        )
+        by_axis = torch.tensor(numbers, dtype=torch.float64)
     size, axes = model.action_dim, len(by_axis)
     require(size % axes == 0, f"{name} {text!r} has {axes} numbers for actions of size {size}: give one per axis.")
     return by_axis.to(device=model.device, dtype=model.dtype).repeat(size // axes)

@@ -35,6 +35,17 @@ def test_it_reads_elsewhere_as_it_was(home: Outputs, archive: Path, tmp_path: Pa
     assert reports[0] == reports[1]
 
 
+def test_a_success_that_did_not_last_reads_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["name=hit", "task=wall", "planner=random_actions", "horizons=[10]", "seeds=[67,80]", "success=first_hit"]
+    words += ["mode=mpc:5:5", "backend=inline", "artifacts.cells=[]", "tracking.enabled=false", f"output={tmp_path / 'here'}"]
+    assert sweep(words, QUIET) == 0
+    cells = Ledger(tmp_path / "here" / "ledger").table().to_pylist()
+    assert any(cell["success"] and cell["steps_to_success"] is None for cell in cells)
+    assert export("hit", Outputs(tmp_path / "here"), tmp_path / "hit.zip", QUIET) == 0
+    assert main(["import", str(tmp_path / "hit.zip"), f"output={tmp_path / 'there'}"]) == 0
+    assert "2 of 2 cells are new here" in capsys.readouterr().out
+
+
 def test_a_second_time_adds_nothing(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["import", str(archive), f"output={tmp_path}"]) == 0
     assert main(["import", str(archive), f"output={tmp_path}", "--name", "twice"]) == 0

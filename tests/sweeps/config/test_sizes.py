@@ -46,6 +46,11 @@ def test_the_product_of_the_axes_is_bounded(tmp_path: Path, capsys: pytest.Captu
     assert "the grid has 20000 points and 100000000 cells: give at most" in capsys.readouterr().err
 
 
+def test_points_are_counted_before_they_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*BASE, f"output={tmp_path}", "seeds=1", "noise_seeds=20000", "disagreement=range(0,20000)"]) == 2
+    assert "the grid has 400000000 points and 400000000 cells: give at most" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", [10**400, -(10**400), 10**6000, float("inf"), float("nan"), 1e23], ids=range(6))
 def test_no_number_is_too_large_for_a_sentence(value: float) -> None:
     with pytest.raises(UserError, match="iterations"):
