@@ -38,6 +38,8 @@ OURS = ("grasp", "cem")
 """Planners of ours that plan the same problems beside the published solvers."""
 CLEAR_PAIRS = 100
 """Pairs of a manifest of CLEAR-LeWM."""
+SHARED = ("tasks.", "goal_cost", "disagreement", "history", "problems.history", "noise_seeds")
+"""Beginnings of overrides that change what every planner of an evaluation sees or is told."""
 WIDTH = 160
 """Largest width of the table of published figures, in characters."""
 
@@ -155,8 +157,8 @@ def _words(request: Request, found: Found, task: str, figures: Sequence[Figure],
 
 def _changed(request: Request, figures: Sequence[Figure]) -> str:
     """A sentence on what the user's overrides change of the published evaluation; empty if nothing."""
-    fixed = (f"protocols.{request.protocol}.", *(f"planners.{figure.planner}." for figure in figures))
-    changes = [word for word in request.overrides if word.lstrip("+~").startswith(fixed)]
+    ours = (f"protocols.{request.protocol}.", *(f"planners.{figure.planner}." for figure in figures))
+    changes = [word for word in request.overrides if word.lstrip("+~").startswith((*ours, *SHARED))]
     return f"not as published: {', '.join(changes)}" if changes else ""
 
 

@@ -43,6 +43,8 @@ def test_a_checkpoint_is_imported_planned_and_compared(files: tuple[Path, Path],
     assert "4 points x 2 seeds from 0 = 8 cells" in said
     assert "time unknown" in said
     assert not Path("outputs/ledger").exists()
+    assert main([*words, "noise_seeds=2", "--dry-run"]) == 0
+    assert ", noise_seeds=2" in " ".join(capsys.readouterr().out.split()), "what changes all planners is said too"
     assert main(words) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "the checkpoint was imported before" in said
