@@ -36,7 +36,9 @@ class History:
         mode, colon, most = str(text).partition(":")
         if mode not in (REPEAT, GROW):
             raise UnknownNameError("history", text, (REPEAT, GROW, f"{REPEAT}:K", f"{GROW}:K"))
-        sentence = f"history {text!r} does not say how many observed states are seen at most: give {mode}:K with K >= 1."
+        sentence = (
+            f"history {text!r} does not say how many observed states are seen at most: give {mode}:K with K from 1 to 9999."
+        )
         require(not colon or re.fullmatch("[1-9][0-9]{0,3}", most) is not None, sentence)
         return History(mode == GROW, int(most) if colon else None)
 

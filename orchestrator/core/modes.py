@@ -36,8 +36,8 @@ class ExecutionMode:
         sound = len(numbers) in (1, 2) and all(re.fullmatch("[1-9][0-9]{0,5}", number) for number in numbers)
         require(
             sound,
-            f"execution mode {text!r} does not say after how many environment steps to replan: give {MPC}:K with K >= 1, or "
-            f"{MPC}:K:H to plan H steps each time.",
+            f"execution mode {text!r} does not say after how many environment steps to replan: give {MPC}:K with K from 1 "
+            f"to 999999, or {MPC}:K:H to plan H steps each time.",
         )
         mode = ExecutionMode(*(int(number) for number in numbers))
         if mode.ahead is not None and mode.every is not None:

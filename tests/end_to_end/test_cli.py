@@ -201,7 +201,7 @@ def test_models_lists_cards(model, capsys):
         ("sweep planner=gd,gd", "given twice"),
         ("sweep mode=mcp:5", "unknown execution mode 'mcp:5': did you mean 'mpc:K'?"),
         ("sweep mode=[]", "the grid is empty: it has no execution mode"),
-        ("sweep mode=mpc:0", "give mpc:K with K >= 1"),
+        ("sweep mode=mpc:0", "give mpc:K with K from 1 to 999999"),
         ("sweep mode=open_loop,mpc:20 {model}", "'mpc:20' never replans within horizon 10: choose 10 or less"),
         ("sweep tasks.wall.settings.action_block=5 mode=mpc:3 {model}", "replans inside a model step"),
         ("sweep max_rows=0 {model}", "max_rows 0 is not a whole number"),

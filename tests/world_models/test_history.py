@@ -22,7 +22,13 @@ def test_a_text_is_one_mode(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("growing", "unknown history"), ("grow:", "K >= 1"), ("grow:0", "K >= 1"), ("repeat:01", "K >= 1")]
+    ("text", "words"),
+    [
+        ("growing", "unknown history"),
+        ("grow:", "K from 1 to 9999"),
+        ("grow:0", "K from 1 to 9999"),
+        ("repeat:01", "K from 1 to 9999"),
+    ],
 )
 def test_other_texts_are_refused(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -127,7 +127,7 @@ def test_modes_say_when_to_replan() -> None:
     [
         ("mcp:10", "unknown execution mode 'mcp:10': did you mean 'mpc:K'?"),
         ("openloop", "unknown execution mode 'openloop': did you mean 'open_loop'?"),
-        ("mpc", "'mpc' does not say after how many environment steps to replan: give mpc:K with K >= 1"),
+        ("mpc", "'mpc' does not say after how many environment steps to replan: give mpc:K with K from 1 to 999999"),
         ("mpc:0", "'mpc:0' does not say"),
         ("mpc:-5", "'mpc:-5' does not say"),
         ("mpc:2.5", "'mpc:2.5' does not say"),

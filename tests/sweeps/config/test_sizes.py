@@ -21,7 +21,7 @@ CASES = {
     "planners.gd.settings.max_evaluations=1e30": r"max_evaluations 1e\+30 is above",
     "max_rows=1000000000000": "max_rows 1000000000000 is not a whole number from 1 to 1000000",
     "target_seconds=1e300": r"target_seconds 1e\+300 is not a number of seconds",
-    "mode=mpc:99999999999999999999": "mpc:K with K >= 1",
+    "mode=mpc:99999999999999999999": "mpc:K with K from 1 to 999999",
     "tasks.wall.settings.action_block=100000000": "not a whole number of steps from 1 to 1000",
     "tasks.wall.settings.speed=1e30": "not a number above 0",
 }
