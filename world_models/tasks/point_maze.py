@@ -147,7 +147,7 @@ class PointMaze:
             canvas.box(x - 0.5, y + 0.5, x + 0.5, y - 0.5, PAPER)
         return canvas.dots(states[:, :2], 0.2, AGENT)
 
-    def render(self, state: Float[np.ndarray, " 4"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
+    def render(self, state: Float[np.ndarray, " state"], size: int = 64) -> UInt8[np.ndarray, "size size 3"]:
         """The image of one state."""
         return self.pixels(state[None], size)[0]
 
