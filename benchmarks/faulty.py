@@ -24,9 +24,9 @@ from orchestrator.scheduling.memory_limits import MemoryLimits
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.content.sweep_info import SweepInfo
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import BatchEvaluator

@@ -18,14 +18,15 @@ from orchestrator.core.provenance import Provenance
 from orchestrator.evaluation.results import failed_batch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult
+from orchestrator.tracking.content.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.outbox import Outbox, PointsRecord, SweepRecord
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.grid import Grid
 from sweeps.config.jobs import read_job
 from sweeps.config.schema.configs import SweepConfig
+from sweeps.running.tracking import labels_of
 
 PLANNERS = ("grasp", "cem", "gd", "icem", "mppi")
 _SKILL = {"grasp": 1.0, "icem": 0.6, "cem": 0.3, "mppi": 0.1, "gd": -0.4}
@@ -102,7 +103,7 @@ def made_up(point: Point, seeds: Sequence[int], number: int = 0) -> list[CellRes
 
 def sweep_info(grid: Grid, config_text: str, description: str) -> SweepInfo:
     """The description of a sweep that was not planned."""
-    return SweepInfo(grid.name, config_text, f"grasp sweep name={grid.name}", description)
+    return SweepInfo(grid.name, config_text, f"grasp sweep name={grid.name}", description, labels=labels_of(grid))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import CellResult, from_table
-from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.content.sweep_info import SweepInfo
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.ray_backend import RayBackend, RayConfig
 from sweeps.config.jobs import read_job

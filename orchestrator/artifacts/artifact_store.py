@@ -161,6 +161,7 @@ class ArtifactStore:
     def lacking(self, portions: Iterable[Portion], ledger: Ledger, selection: ArtifactSelection) -> Iterator[Drawing]:
         """The missing drawings of points, selected from all of their cells in the ledger; read lazily."""
         points = {portion.point.point_id: portion.point for portion in portions}
+        names = {portion.point.point_id: portion.name for portion in portions}
         if not points or not selection.reasons:
             return
         counts: dict[str, int] = {}
@@ -170,7 +171,7 @@ class ArtifactStore:
         with ThreadPoolExecutor(max(1, self._storage.readers)) as readers:
             found = list(readers.map(lambda point: self._missing_jobs(point, wanted[point], selection.video), wanted))
         drawings = {
-            point: Drawing(points[point], wanted[point], jobs, selection.video)
+            point: Drawing(points[point], wanted[point], jobs, selection.video, name=names[point])
             for point, jobs in zip(wanted, found, strict=True)
             if jobs is not None
         }

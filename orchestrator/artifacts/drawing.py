@@ -74,6 +74,8 @@ class Drawing:
     video: bool = True
     frames: int = artifacts.FRAMES
     """Most frames in an animation."""
+    name: str = ""
+    """The point's name in titles; empty: made of what was run."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -129,7 +131,7 @@ def draw(drawing: Drawing, task: Task, loaded: LoadedModel, problems: Sequence[P
     animations: list[tuple[int, list[Image.Image]]] = []
     for row, job in enumerate(drawing.jobs):
         view = RolloutView(
-            title=f"{_words(drawing.point)} · seed {job.seed}",
+            title=f"{drawing.name or _words(drawing.point)} · seed {job.seed}",
             task=task,
             states=rollout.states[row],
             distance=rollout.distance[row],

@@ -19,6 +19,8 @@ class Portion:
     seeds: Int64[np.ndarray, " cells"]
     rank: int = 0
     """Portions of a lower rank are planned first, whatever their duration."""
+    name: str = ""
+    """The point's name for people, made of its sweep's labels; empty if nobody named it."""
 
     @staticmethod
     def of(point: Point, seeds: Iterable[int], rank: int = 0) -> Portion:

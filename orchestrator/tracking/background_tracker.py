@@ -16,16 +16,19 @@ from orchestrator.core.portion import Portion
 from orchestrator.core.process import ProcessIdentity
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.records import CellResult
-from orchestrator.tracking.mlflow_store import RefusedError
+from orchestrator.tracking.content.sweep_info import CellSet, SweepInfo
+from orchestrator.tracking.failures import RefusedError
 from orchestrator.tracking.outbox import PointsRecord, Record, SweepRecord
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from world_models.files.writing import WriteError
 
 _log = logging.getLogger(__name__)
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 """First and longest pause, in seconds, between attempts to reach a failing store."""
+
+_CURVE_EVERY = 10.0
+"""Least seconds between two additions to the curves of the running sweep."""
 
 _GATHER = 2.0
 """Least seconds between two reads of the ledger: points that finish in between are delivered together."""
@@ -75,6 +78,8 @@ class BackgroundTracker:
         """Whether nothing waits, so that there is nothing to do until news arrive."""
         self._not_before = 0.0
         """Earliest time of the next delivery (monotonic seconds)."""
+        self._curve_due = 0.0
+        """Earliest time of the next addition to the sweep's curves (monotonic seconds)."""
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self.busy_seconds = 0.0
         """Seconds that the thread has worked, including waits for answers."""
@@ -135,6 +140,9 @@ class BackgroundTracker:
                     lock = lock if lock is not None else self._outbox.claim()
                     began = time.perf_counter()
                     delivered = lock is not None and self._deliver()
+                    if delivered and not self._finishing and time.monotonic() > self._curve_due:
+                        self._relay.log_curve(self._sweep.name, self._cells)
+                        self._curve_due = time.monotonic() + max(_CURVE_EVERY, 50 * self._relay.read_seconds)
                     self.busy_seconds += time.perf_counter() - began
                     self._trouble, self._pause = None, 0.0
                     self._idle = lock is not None and not delivered
@@ -181,13 +189,19 @@ class BackgroundTracker:
                 if isinstance(item, tuple):
                     points += self._completed(item)
                 elif item is not None:
-                    records += [PointsRecord(self._sweep.name, self._cells.restricted_to(points))] if points else []
+                    records += self._points(points)
                     records.append(item)
                     points = []
                 item = self._news.get_nowait()
         except queue.Empty:
             pass
-        return records + ([PointsRecord(self._sweep.name, self._cells.restricted_to(points))] if points else [])
+        return records + self._points(points)
+
+    def _points(self, points: Sequence[str]) -> list[Record]:
+        """The record of these points; none without points."""
+        if not points:
+            return []
+        return [PointsRecord(self._sweep.name, self._cells.restricted_to(points), self._sweep.labels_of(points))]
 
     def _completed(self, results: tuple[CellResult, ...]) -> list[str]:
         """Ids of the points that these cells complete."""

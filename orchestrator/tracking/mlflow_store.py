@@ -1,24 +1,30 @@
 """Imports MLflow (late, because it takes seconds; only `local_store` does so too): requests, and what their failures mean.
 
 MLflow's own retries are off: callers decide about retries, because a request whose answer was lost may have been done. Each
-failure is one of three: waiting may fix it, nothing is taken until someone fixes it, or this content is refused.
+failure is one of three (`failures`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from orchestrator.core.secrets import one_line
+from orchestrator.tracking.content.inputs import RunInput
+from orchestrator.tracking.content.model_files import CHECKPOINT, ModelFiles
+from orchestrator.tracking.content.points import Metric
+from orchestrator.tracking.failures import RefusedError, TrackingError, UnavailableError, kind_of
 from orchestrator.tracking.local_store.opening import opened
 from orchestrator.tracking.mlflow_headers import SWITCH
-from orchestrator.tracking.model_inputs import RunInput
-from orchestrator.tracking.run_content import Metric
 from orchestrator.tracking.tracking_store import TrackingStore
 from world_models.errors import UserError
 
@@ -45,28 +51,6 @@ _CONTEXT, _VIEW = "mlflow.data.context", "mlflow.sharedViewState."
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Without this tag the UI may take runs for evaluations of a language model."""
-
-_SHUT = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED", "ENDPOINT_NOT_FOUND"}
-_BAD_CONTENT = {
-    *("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "RESOURCE_ALREADY_EXISTS"),
-    *("ALREADY_EXISTS", "INVALID_STATE"),
-}
-
-
-class TrackingError(UserError):
-    """Writing to MLflow failed; the ledger has everything, so it can be written later."""
-
-
-class UnavailableError(TrackingError):
-    """A failure that waiting may fix: the server is down or slow, the disk is full, or the database is unavailable."""
-
-
-class RefusedError(TrackingError):
-    """The store takes nothing until someone fixes it: a wrong address, wrong credentials or a deleted experiment."""
-
-
-class RejectedError(TrackingError):
-    """The store works but refuses this content."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +133,17 @@ class MlflowStore:
                 str(file), folder
             )
 
+    def upload_contents(self, run: StoredRun, files: Mapping[str, bytes | pa.Table], folder: str | None = None) -> None:
+        """Upload contents as files of the given names, tables as Parquet."""
+        with _temporary_folder() as temporary:
+            for name, content in files.items():
+                file = temporary / name
+                if isinstance(content, bytes):
+                    file.write_bytes(content)
+                else:
+                    pq.write_table(content, file)
+                self.upload(run, file, folder)
+
     def remove(self, run: StoredRun, folder: str) -> None:
         """Delete a folder of artifacts from a run."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
@@ -166,6 +161,30 @@ class MlflowStore:
         ]
         with self._request():
             self._store[0].log_inputs(run_id, given)
+
+    def log_model(self, run_id: str, model: ModelFiles) -> None:
+        """Keep a world model's files as an MLflow model, unless the experiment has it, and name it as an input of the run."""
+        from mlflow.entities import LoggedModelInput, LoggedModelParameter, LoggedModelStatus
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        with self._request():
+            store, experiment = self._store
+            known = _given(store.search_logged_models([experiment], f"params.`content_digest` = '{model.digest}'"))
+            kept = next((each for each in known if each.status == LoggedModelStatus.READY), None)
+            if kept is None:
+                params = [LoggedModelParameter(key, value) for key, value in model.params.items()]
+                # One that an interrupted upload left behind is completed.
+                kept = next(iter(known), None) or _given(
+                    store.create_logged_model(experiment, model.name, run_id, [], params, "world model")
+                )
+                place = get_artifact_repository(kept.artifact_location, tracking_uri=self.tracking_store.mlflow_uri)
+                for file in model.files:
+                    place.log_artifact(str(file), CHECKPOINT)
+                with _temporary_folder() as folder:
+                    (folder / "MLmodel").write_text(model.description(kept.model_id), encoding="utf-8")
+                    place.log_artifact(str(folder / "MLmodel"))
+                store.finalize_logged_model(kept.model_id, LoggedModelStatus.READY)
+            store.log_inputs(run_id, [], [LoggedModelInput(kept.model_id)])
 
     def share_view(self, key: str, state: str) -> None:
         """Save a view of the experiment's runs, which the UI opens with `viewStateShareKey=KEY`."""
@@ -213,7 +232,7 @@ class MlflowStore:
             raise
         # MLflow raises its own errors, SQLAlchemy's, requests' and the system's; none of them may stop a sweep.
         except Exception as error:
-            kind = _kind(error)
+            kind = kind_of(error)
             reason = self.tracking_store.scrub(one_line(error))[:300]
             raise kind(f"MLflow at {self.tracking_store.masked_uri} could not be written ({reason})") from error
 
@@ -258,6 +277,15 @@ class MlflowStore:
         return store, found.experiment_id
 
 
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise UnavailableError(f"the temporary folder cannot be written ({error.strerror or error})") from error
+
+
 def _given(value: Any) -> Any:
     """The value itself, untyped: MLflow's abstract store declares that it returns nothing."""
     return value
@@ -276,22 +304,3 @@ def _reachable(tracking_store: TrackingStore) -> None:
         raise RefusedError(str(error)) from error
     if problem:
         raise UnavailableError(problem)
-
-
-def _kind(error: Exception) -> type[TrackingError]:
-    """The kind of a failure. MLflow has its own names for HTTP codes; artifacts fail with plain HTTP errors."""
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import HTTPError
-
-    if isinstance(error, HTTPError) and error.response is not None:
-        status = error.response.status_code
-        if status in (401, 403):
-            return RefusedError
-        return RejectedError if status < 500 and status not in (408, 425, 429) else UnavailableError
-    if not isinstance(error, MlflowException):
-        return UnavailableError
-    if error.error_code in _SHUT:
-        return RefusedError
-    # A server reports errors of its database as bad requests.
-    ours = error.error_code in _BAD_CONTENT and not any(word in str(error) for word in ("sqlalche.me", "psycopg"))
-    return RejectedError if ours else UnavailableError

@@ -15,12 +15,12 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.core.process import NOBODY, Life, ProcessIdentity, host
-from orchestrator.tracking.sweep_info import CellSet, SavedGroup, SweepInfo
+from orchestrator.tracking.content.sweep_info import CellSet, Labels, PointLabels, SavedGroup, SweepInfo
 from world_models.files.names import inside
 from world_models.files.reading import Count, SpoiltFileError, read_json, set_aside, to_json
 from world_models.files.writing import TEMPORARY, WriteError, write_error, write_file
@@ -39,6 +39,7 @@ class PointsRecord:
 
     sweep: str
     cells: CellSet
+    labels: Labels = field(default_factory=dict[str, PointLabels])
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class _SavedRecord:
     cells: tuple[SavedGroup, ...]
     sweep: str = ""
     """The name of the sweep of a `points` record."""
+    labels: dict[str, PointLabels] = field(default_factory=dict[str, PointLabels])
+    """Those of a `points` record; a `sweep` record has them in `info`."""
     info: SweepInfo | None = None
     ended: bool = False
     figures: tuple[str, ...] = ()
@@ -135,11 +138,11 @@ class Outbox:
     def _saved(self, record: Record) -> _SavedRecord:
         cells = record.cells.saved()
         if isinstance(record, PointsRecord):
-            return _SavedRecord("points", cells, record.sweep)
+            return _SavedRecord("points", cells, record.sweep, dict(record.labels))
         info = replace(record.info, files=tuple(map(self._below, record.info.files)), usage=self._below(record.info.usage))
         figures = tuple(map(self._below, record.figures))
         driver = record.driver
-        return _SavedRecord("sweep", cells, record.sweep, info, record.ended, figures, driver.host, driver.pid, driver)
+        return _SavedRecord("sweep", cells, record.sweep, {}, info, record.ended, figures, driver.host, driver.pid, driver)
 
     def load(self, name: str) -> Record:
         """The record of a name. Raises FileNotFoundError if it is gone, and SpoiltFileError."""
@@ -147,7 +150,7 @@ class Outbox:
         saved = read_json(self.root / name, _SavedRecord, "a record for MLflow", remedy)
         cells = CellSet.of_saved(saved.cells)
         if saved.info is None:
-            return PointsRecord(saved.sweep, cells)
+            return PointsRecord(saved.sweep, cells, saved.labels)
         info = replace(saved.info, files=tuple(map(self._whole, saved.info.files)), usage=self._whole(saved.info.usage))
         driver = saved.driver or ProcessIdentity(saved.host, saved.pid)
         return SweepRecord(info, cells, saved.ended, tuple(map(self._whole, saved.figures)), driver)

@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import LISTS, SCHEMA, CellResult
+from orchestrator.tracking.content.overview import OVERVIEW_COLUMNS, curve, overview, points_table
+from orchestrator.tracking.content.points import POINT_COLUMNS, Row, contents
+from orchestrator.tracking.content.sweep_info import CellSet, Labels, PointLabels
 from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
-from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, POINT_COLUMNS, Row, contents, overview
-from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import LISTED_CELLS, Tracker
 
 AT_ONCE = 10_000
@@ -86,6 +87,7 @@ class OutboxRelay:
         waiting = ((name, record) for name in names if (record := self.outbox.read(name)) is not None)
         taken: list[str] = []
         cells: list[CellSet] = []
+        labels: dict[str, PointLabels] = {}
         sweep = ""
         for name, record in waiting:
             if not isinstance(record, PointsRecord):
@@ -97,10 +99,11 @@ class OutboxRelay:
                 break
             taken.append(name)
             cells.append(record.cells)
+            labels |= record.labels
             sweep = record.sweep
         if not taken:
             return False
-        self.deliver(PointsRecord(sweep, CellSet.merged(cells)))
+        self.deliver(PointsRecord(sweep, CellSet.merged(cells), labels))
         self.outbox.discard(taken)
         return True
 
@@ -108,7 +111,7 @@ class OutboxRelay:
         """Write a record's data to the tracker; `adopted` treats the sweep as ended."""
         self.read_seconds = 0.0
         if isinstance(record, PointsRecord):
-            self._points(record.sweep, record.cells)
+            self._points(record.sweep, record.cells, record.labels)
         elif record.ended or adopted:
             self._end(record)
         else:
@@ -134,8 +137,9 @@ class OutboxRelay:
     def _end(self, record: SweepRecord) -> None:
         """Write everything that the ledger has of a sweep, and its page."""
         table = self._read(record.cells, OVERVIEW_COLUMNS)
-        sweep_overview = overview(table)
-        self._points(record.sweep, record.cells.restricted_to(self.tracker.stale(record.sweep, sweep_overview)))
+        labels = record.info.labels
+        sweep_overview = overview(table, labels)
+        self._points(record.sweep, record.cells.restricted_to(self.tracker.stale(record.sweep, sweep_overview)), labels)
         # Not with the points, because artifacts are drawn once everything is planned, or by a later run.
         seeds = {point: group.seeds for group in record.cells.groups for point in group.points}
         self.refused += self.tracker.log_pictures(record.sweep, seeds, self._artifacts)
@@ -143,15 +147,23 @@ class OutboxRelay:
         if sweep_overview.cells <= LISTED_CELLS:
             cells = self._read(record.cells, [name for name in SCHEMA.names if name not in LISTS])
         figures = [Path(figure) for figure in record.figures if Path(figure).exists()]
-        self.tracker.end(record.info, sweep_overview, cells, figures, complete=sweep_overview.cells == len(record.cells))
+        complete = sweep_overview.cells == len(record.cells)
+        self.tracker.end(record.info, sweep_overview, cells, figures, complete, points_table(table, labels))
 
-    def _points(self, sweep: str, cells: CellSet) -> None:
+    def log_curve(self, sweep: str, cells: CellSet) -> None:
+        """Add to a running sweep's curves what the ledger has of its cells."""
+        self.read_seconds = 0.0
+        table = self._read(cells, OVERVIEW_COLUMNS)
+        if table.num_rows:
+            self.tracker.log_curve(sweep, curve(table, len(cells)))
+
+    def _points(self, sweep: str, cells: CellSet, labels: Labels) -> None:
         for part in cells.split(AT_ONCE):
             rows, unknown = self.recent.rows(part)
             if unknown.groups:
                 rows += self._read(unknown, POINT_COLUMNS).to_pylist()
             order = {point: index for index, point in enumerate(part.points)}
-            points = sorted(contents(rows), key=lambda point: order[point.point_id])
+            points = sorted(contents(rows, labels), key=lambda point: order[point.point_id])
             self.refused += self.tracker.log_points(sweep, points)
             self.recent.drop(part.points)
 

@@ -17,8 +17,9 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.core.cell import digest
-from orchestrator.tracking.mlflow_store import MlflowStore, StoredRun, TrackingError
-from orchestrator.tracking.run_content import TAG_LIMIT, Metric, clipped
+from orchestrator.tracking.content.points import TAG_LIMIT, Metric, clipped
+from orchestrator.tracking.failures import TrackingError
+from orchestrator.tracking.mlflow_store import MlflowStore, StoredRun
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import Objective
 from orchestrator.tuning.trials import State, TrialView

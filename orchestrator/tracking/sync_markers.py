@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.core.cell import digest
-from orchestrator.tracking.mlflow_store import UnavailableError
-from orchestrator.tracking.run_content import Overview
-from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.content.overview import Overview
+from orchestrator.tracking.content.sweep_info import SweepInfo
+from orchestrator.tracking.failures import UnavailableError
 from orchestrator.tracking.tracking_store import TrackingStore
 from world_models.files.names import inside
 

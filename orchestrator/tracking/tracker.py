@@ -7,40 +7,30 @@ created, a metric logged twice stays one metric, and a point is complete once it
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Int64
 
 from orchestrator.artifacts.artifact_store import ArtifactStore
 from orchestrator.core.cell import digest
 from orchestrator.ledger.records import LISTS
 from orchestrator.storage.opening import open_storage
-from orchestrator.tracking.mlflow_store import MlflowStore, RejectedError, StoredRun, TrackingError, UnavailableError
-from orchestrator.tracking.model_inputs import inputs_of
-from orchestrator.tracking.run_content import (
-    POINT_COLUMNS,
-    TAG_LIMIT,
-    Metric,
-    Overview,
-    PointContent,
-    clipped,
-    contents,
-    overview,
-    seeds_of,
-    table_json,
-)
-from orchestrator.tracking.run_images import FOLDER, IMAGES, TAGS, run_files, shown_of
-from orchestrator.tracking.run_pages import point_page, points_view, sweep_tags, view_key
-from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.content.images import FOLDER, IMAGES, TAGS, run_files, shown_of
+from orchestrator.tracking.content.inputs import inputs_of
+from orchestrator.tracking.content.model_files import model_files
+from orchestrator.tracking.content.overview import Overview, overview, points_table, seeds_of
+from orchestrator.tracking.content.pages import ORDER, order_of, point_page, points_view, sweep_tags, view_key
+from orchestrator.tracking.content.points import POINT_COLUMNS, TAG_LIMIT, Metric, PointContent, clipped, contents, table_json
+from orchestrator.tracking.content.sweep_info import SweepInfo
+from orchestrator.tracking.failures import RejectedError, TrackingError
+from orchestrator.tracking.mlflow_store import MlflowStore, StoredRun
 from orchestrator.tracking.sync_markers import mark, marker_of
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import samples, system_metrics
@@ -50,6 +40,9 @@ SHOWN_CELLS = 1000
 
 LISTED_CELLS = 100_000
 """Most cells for which a sweep's page has a table of all cells; the ledger has them anyway."""
+
+POINTS_FILE = "points.json"
+"""The table of points in a sweep's run."""
 
 _PICTURES = "grasp.pictures"
 """Tag of a point's run: a digest of the cells that it shows."""
@@ -65,6 +58,10 @@ class Tracker:
         self._parents: dict[str, StoredRun] = {}
         self._children: dict[str, dict[str, StoredRun]] = {}
         self._doubtful = False
+        self._models: set[tuple[str, str]] = set()
+        """Runs and digests of models that were written."""
+        self._curves: dict[str, int] = {}
+        """The last step that was logged of each sweep's curves."""
         self._sent: dict[tuple[str, str], set[str]] = {}
         """Names of uploaded image files by run and digest, so that an interrupted upload continues where it stopped."""
         self.points = self.sweeps = self.pictures = 0
@@ -100,7 +97,7 @@ class Tracker:
         if parent.finished:
             self._store.set_status(parent.run_id, "RUNNING")
             self._parents[info.name] = replace(parent, finished=False)
-        self._store.log(parent.run_id, [], {}, sweep_tags(info, ""))
+        self._store.log(parent.run_id, [], {}, sweep_tags(info))
 
     def log_points(self, sweep: str, points: Iterable[PointContent]) -> list[str]:
         """Bring runs of points up to date, except for their images.
@@ -119,6 +116,13 @@ class Tracker:
                 except RejectedError as error:
                     refused.append(str(error))
         return refused
+
+    def log_curve(self, sweep: str, curve: Sequence[Metric]) -> None:
+        """Add what is new of a running sweep's curves."""
+        last = self._curves.get(sweep, 0)
+        if news := [metric for metric in curve if metric.step > last]:
+            self._store.log(self._parent(sweep).run_id, news, {}, {})
+            self._curves[sweep] = news[-1].step
 
     def log_pictures(self, sweep: str, seeds: Mapping[str, Int64[np.ndarray, " seeds"]], artifacts: Path | str) -> list[str]:
         """Bring the images of finished points (by id, with their seeds) up to date; `artifacts` holds a folder per point.
@@ -140,7 +144,7 @@ class Tracker:
                 for file in run_files(artifact_store, point_id, shown, run.began):
                     if f"{file.folder}/{file.name}" in sent:
                         continue
-                    self._upload(run, {file.name: file.data}, file.folder)
+                    self._store.upload_contents(run, {file.name: file.data}, file.folder)
                     sent.add(f"{file.folder}/{file.name}")
                     self.files += 1
                 self._store.log(run.run_id, [], {}, {**TAGS, _PICTURES: shown.digest})
@@ -168,21 +172,25 @@ class Tracker:
         table: pa.Table | None,
         figures: Sequence[Path] = (),
         complete: bool = True,
+        points: str = "",
     ) -> None:
-        """Write the sweep's page; `table` holds all cells, if they are few enough."""
+        """Write the sweep's page; `table` holds all cells, if they are few enough, `points` the table of points for the UI."""
         parent = self._parent(info.name)
         self._describe(parent, info)
         if table is not None:
-            self._upload(parent, {"cells.parquet": table})
+            self._store.upload_contents(parent, {"cells.parquet": table})
         for figure in figures:
             self._store.upload(parent, figure, "figures" if figure.suffix == ".png" else None)
         metrics = [
             Metric(key, value, sweep_overview.cells, sweep_overview.ended) for key, value in sweep_overview.metrics.items()
         ]
+        metrics += sweep_overview.curve
         metrics += system_metrics(samples(Path(info.usage))) if info.usage else ()
-        self._store.log(
-            parent.run_id, metrics, {}, sweep_tags(info, sweep_overview.revisions) | {"grasp.cells": sweep_overview.digest}
-        )
+        tags = sweep_tags(info, sweep_overview) | {"grasp.cells": sweep_overview.digest}
+        if points:
+            self._store.upload_contents(parent, {POINTS_FILE: points.encode()})
+            tags["mlflow.loggedArtifacts"] = json.dumps([{"path": POINTS_FILE, "type": "table"}])
+        self._store.log(parent.run_id, metrics, {}, tags)
         self._store.set_status(
             parent.run_id, "FINISHED" if complete else "KILLED", max(sweep_overview.ended, parent.began) or None
         )
@@ -200,14 +208,15 @@ class Tracker:
 
     def sync(self, info: SweepInfo, table: pa.Table, artifacts: Path | str, figures: Sequence[Path] = ()) -> list[str]:
         """Write stale points and the page of a sweep, given all its rows. Returns sentences about refused points."""
-        sweep_overview = overview(table)
+        sweep_overview = overview(table, info.labels)
         stale = self.stale(info.name, sweep_overview)
         stale_rows = table.filter(pc.field("point_id").isin(pa.array(stale, pa.string())))
-        points = contents(stale_rows.select(list(POINT_COLUMNS)).to_pylist())
+        points = contents(stale_rows.select(list(POINT_COLUMNS)).to_pylist(), info.labels)
         refused = self.log_points(info.name, points)
         refused += self.log_pictures(info.name, seeds_of(table), artifacts)
         listed = table.select([name for name in table.column_names if name not in LISTS])
-        self.end(info, sweep_overview, listed if sweep_overview.cells <= LISTED_CELLS else None, figures)
+        points_json = points_table(table, info.labels)
+        self.end(info, sweep_overview, listed if sweep_overview.cells <= LISTED_CELLS else None, figures, points=points_json)
         return refused
 
     def tracked(self, info: SweepInfo, sweep_overview: Overview) -> bool:
@@ -232,11 +241,16 @@ class Tracker:
 
     def _describe(self, parent: StoredRun, info: SweepInfo) -> None:
         """Write what is known about a sweep from its beginning; writing it again changes nothing."""
-        self._upload(parent, {"config.yaml": info.config_text.encode()})
+        self._store.upload_contents(parent, {"config.yaml": info.config_text.encode()})
         for file in filter(Path.is_file, map(Path, info.files)):
             self._store.upload(parent, file, "environment")
         if inputs := inputs_of(info.models):
             self._store.log_inputs(parent.run_id, inputs)
+        for model in model_files(info.models):
+            if (parent.run_id, model.digest) not in self._models:
+                with suppress(RejectedError):  # a server of before MLflow 3 has no models of this kind
+                    self._store.log_model(parent.run_id, model)
+                self._models.add((parent.run_id, model.digest))
         self._store.share_view(view_key(info.name), points_view(parent.run_id))
 
     def _parent(self, sweep: str, began: int = 0) -> StoredRun:
@@ -290,7 +304,7 @@ class Tracker:
             return
         metrics = point.seed_metrics()
         tags = {"grasp.cells": point.digest, "mlflow.loggedArtifacts": json.dumps([{"path": "cells.json", "type": "table"}])}
-        tags |= {"mlflow.note.content": point_page(point.name, point.rows)[:TAG_LIMIT]}
+        tags |= {"mlflow.note.content": point_page(point)[:TAG_LIMIT], ORDER: order_of(point)}
         if run is None:
             run = self._create(
                 point.name, point.began, {**point.tags, "grasp.sweep": sweep, "mlflow.parentRunId": parent.run_id}
@@ -303,37 +317,20 @@ class Tracker:
             known = self._store.logged(run.run_id, "seed/success")
             metrics = [metric for metric in metrics if (metric.step, metric.timestamp) not in known]
         children[point.point_id] = replace(run, finished=False)
+        if point.inputs:
+            self._store.log_inputs(run.run_id, point.inputs)
         params = {key: value for key, value in point.params.items() if key not in run.params}
-        self._store.log(run.run_id, [*metrics, *point.summary_metrics()], params, tags)
+        # The point's own values come first, for MLflow shows metrics in this order and compares runs by the first.
+        self._store.log(run.run_id, [*point.summary_metrics(), *metrics], params, tags)
         files: dict[str, bytes | pa.Table] = {"cells.json": table_json(point.rows[:SHOWN_CELLS]).encode()}
         if len(point.rows) > SHOWN_CELLS:
             files["cells.parquet"] = pa.Table.from_pylist([dict(row) for row in point.rows])
-        self._upload(run, files)
+        self._store.upload_contents(run, files)
         self._store.set_status(run.run_id, "FINISHED", point.ended)
         self.points += 1
         # Only a little is kept, because there may be thousands of points; params that are logged again stay the same.
         kept = {"grasp.cells": point.digest} | {key: run.tags[key] for key in (_PICTURES,) if key in run.tags}
         children[point.point_id] = replace(run, finished=True, tags=kept, params=frozenset())
-
-    def _upload(self, run: StoredRun, files: Mapping[str, bytes | pa.Table], within: str | None = None) -> None:
-        """Upload contents as files of the given names."""
-        with _temporary_folder() as folder:
-            for name, content in files.items():
-                file = folder / name
-                if isinstance(content, bytes):
-                    file.write_bytes(content)
-                else:
-                    pq.write_table(content, file)
-                self._store.upload(run, file, within)
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise UnavailableError(f"the temporary folder cannot be written ({error.strerror or error})") from error
 
 
 def _complete(run: StoredRun | None, cells: str) -> bool:

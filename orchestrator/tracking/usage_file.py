@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.evaluation.usage import Usage
-from orchestrator.tracking.run_content import Metric
+from orchestrator.tracking.content.points import Metric
 from world_models.files.reading import SpoiltFileError, parse_json, to_json
 
 SHOWN = 400

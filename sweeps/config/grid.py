@@ -56,6 +56,16 @@ class Entry:
     judged_in_model: bool = False
     """Whether the task has no simulator, so that success and distance are what the world model predicts."""
 
+    @property
+    def planner_label(self) -> str:
+        """The planner's label, without the words that follow it."""
+        return self.planner.removesuffix("".join(f" {word}" for word in point_words(self.point)))
+
+    @property
+    def name(self) -> str:
+        """The point's name for people: labels, horizon, and words that tell it from others."""
+        return " · ".join([self.task, self.planner_label, f"H{self.point.horizon}", *point_words(self.point)])
+
 
 @dataclass(frozen=True)
 class Lookups:
@@ -101,8 +111,7 @@ class PlanningVariant:
 
 
 def point_words(point: Point) -> list[str]:
-    """Words that follow the planner in tables: the protocol, or else the mode, history and success rule where they are not
-    the default, and so for goal cost, disagreement and noise."""
+    """Words that follow the planner in tables: the protocol, or else mode, history and the like that are not the default."""
     fixed = [(point.mode, OPEN_LOOP), (point.history, REPEAT), (point.success, FINAL)]
     words = [point.protocol] if point.protocol else [value for value, default in fixed if value != default]
     words += [] if point.goal_cost is None else [point.goal_cost]
@@ -246,8 +255,7 @@ class Grid:
 
     def portions(self) -> list[Portion]:
         """All cells, as one portion per point."""
-        seeds = np.array(self.seeds, np.int64)
-        return [Portion(entry.point, seeds) for entry in self.entries]
+        return [Portion(entry.point, np.array(self.seeds, np.int64), name=entry.name) for entry in self.entries]
 
     def cells(self) -> list[Cell]:
         """All cells, point by point."""

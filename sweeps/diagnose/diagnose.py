@@ -21,8 +21,8 @@ from orchestrator.driver.run_cells import Hooks, run_cells
 from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.durations import DurationModel
-from orchestrator.tracking.mlflow_store import TrackingError
-from orchestrator.tracking.sweep_info import SweepInfo
+from orchestrator.tracking.content.sweep_info import SweepInfo
+from orchestrator.tracking.failures import TrackingError
 from orchestrator.tracking.tracker import Tracker
 from planners.diagnostics.gradients import normalised
 from sweeps.analysis.rows import COLUMNS, Row, records_of, summarise

@@ -97,6 +97,7 @@ def plan_cell(job: Job[PlanConfig]) -> PlannedCell:
         (RenderJob(seed, result.actions),),
         job.config.artifacts.video,
         frames=FRAMES,
+        name=entry.name,
     )
     drawn = attempt_drawing(evaluator, drawing)
     return PlannedCell(entry, seed, result, drawn.artifacts, drawn.troubles)

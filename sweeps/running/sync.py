@@ -9,11 +9,11 @@ from rich.console import Console
 from orchestrator.core.messages import mask_uri
 from orchestrator.core.process import Life, host
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tracking.mlflow_store import TrackingError
+from orchestrator.tracking.content.overview import OVERVIEW_COLUMNS
+from orchestrator.tracking.content.sweep_info import CellSet
+from orchestrator.tracking.failures import TrackingError
 from orchestrator.tracking.outbox import SweepRecord
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.run_content import OVERVIEW_COLUMNS
-from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.analysis.rows import COLUMNS, summarise
 from sweeps.config.compose import compose

@@ -14,15 +14,15 @@ from orchestrator.evaluation.results import BatchResult
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.scheduling.scheduler import Scheduler
 from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.content.overview import OVERVIEW_COLUMNS, overview
+from orchestrator.tracking.content.sweep_info import CellSet, PointLabels, SweepInfo
 from orchestrator.tracking.environment import write_environment
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.run_content import OVERVIEW_COLUMNS, overview
-from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tracking.usage_file import UsageFile
-from sweeps.config.grid import Grid
+from sweeps.config.grid import Grid, point_words
 from sweeps.config.jobs import SweepJob
 from sweeps.config.outputs import Outputs
 from sweeps.config.schema.check import typed
@@ -105,7 +105,22 @@ class SweepDescription:
         files = tuple(str(file.resolve()) for file in sorted(self.environment.glob("*")))
         models = tuple(sorted({entry.point.model for entry in self.grid.entries}))
         usage = str(self.usage.resolve())
-        return SweepInfo(self.grid.name, self.config_text, self.command, description, files, models, usage)
+        labels = labels_of(self.grid)
+        return SweepInfo(self.grid.name, self.config_text, self.command, description, files, models, usage, labels)
+
+
+def labels_of(grid: Grid) -> dict[str, PointLabels]:
+    """The labels of a grid's points, which differ: where a task has several world models, they are named."""
+    models: dict[str, set[str]] = {}
+    for entry in grid.entries:
+        models.setdefault(entry.task, set()).add(entry.point.model)
+    labels = {}
+    for entry in grid.entries:
+        words = [*point_words(entry.point), *([entry.point.model] if len(models[entry.task]) > 1 else [])]
+        labels[entry.point.point_id] = PointLabels(
+            entry.task, entry.planner_label, entry.point.horizon, tuple(words), entry.unit
+        )
+    return labels
 
 
 class SweepTracking(RunObserver):

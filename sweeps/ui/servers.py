@@ -18,8 +18,8 @@ from rich.console import Console
 
 from orchestrator.core.surroundings import environment_of_children
 from orchestrator.storage.uris import http_uri
+from orchestrator.tracking.content.pages import view_key
 from orchestrator.tracking.local_store.moved import follow_folder
-from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.config.compose import compose
 from sweeps.config.outputs import Outputs, check_used
@@ -33,6 +33,8 @@ from world_models.errors import UserError, require
 HOST = "127.0.0.1"
 PLACEHOLDER_SPACE = "grasp"
 """Search space for composing a study's config, which needs one; the server does not use it."""
+WORKFLOW = "workflowType=machine_learning"
+"""The part of an address that makes MLflow open its pages for training."""
 START_TIMEOUT = 120.0
 """Seconds that the server may take to answer."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -161,8 +163,10 @@ def where_to_click(port: int, experiment: str = "grasp", sweep: str | None = Non
     """A text that says where the sweeps are in the UI, with a link to the points of one as a table."""
     address = http_uri(HOST, port)
     found = _experiment(address, experiment)
-    page = f"{address}/#/experiments/{found}/runs" if found else address
-    points = f"points of {sweep}, the best first: {page}?viewStateShareKey={view_key(sweep)}\n" if found and sweep else ""
+    # Otherwise MLflow shows its pages for language models to whoever has not chosen before.
+    page = f"{address}/#/experiments/{found}/runs?{WORKFLOW}" if found else f"{address}/#/?{WORKFLOW}"
+    view = f"{page}&viewStateShareKey={view_key(sweep)}" if found and sweep else ""
+    points = f"points of {sweep}, the best of each task first: {view}\n" if view else ""
     return (
         f"MLflow is at {page}\n{points}"
         "Each sweep is a run; the + next to it shows its points (task, planner, horizon). Open one for its metrics by seed, "

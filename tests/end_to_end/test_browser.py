@@ -33,8 +33,8 @@ from benchmarks.filled import filled, made_up, many_points, sweep_info, track
 from benchmarks.services import free_port
 from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.tracking.content.pages import view_key
 from orchestrator.tracking.mlflow_store import MlflowStore
-from orchestrator.tracking.run_pages import view_key
 from orchestrator.tracking.study_tracker import StudyInfo, StudyTracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.tuning.objectives import objective
@@ -45,6 +45,7 @@ from sweeps.config.outputs import Outputs
 from sweeps.config.schema.configs import SweepConfig
 from sweeps.reports.files import report_files
 from sweeps.running.report import report
+from sweeps.ui.servers import WORKFLOW
 
 POINTS = int(os.environ.get("GRASP_BROWSER_POINTS", "400"))
 SEEDS, TRIALS = 4, 60
@@ -56,6 +57,8 @@ FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--window-size=1500,900"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
+AXES = "return [...document.querySelectorAll('g.axis-title text, .axis-title')].map(each => each.textContent)"
+"""The names of the axes of a plot of parallel coordinates."""
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 pytestmark = [pytest.mark.timeout(900)]
@@ -190,7 +193,9 @@ class Page:
 
     def open(self, path: str) -> None:
         self.driver.get("about:blank")  # otherwise only the part after the # changes, and the page stays
-        self.driver.get(f"{self.site.address}/#/experiments/{self.site.experiment}/{path}")
+        self.driver.get(
+            f"{self.site.address}/#/experiments/{self.site.experiment}/{path}{'&' if '?' in path else '?'}{WORKFLOW}"
+        )
 
     def load(self, path: str, shown: Callable[[], object]) -> float:
         """Seconds until a page shows what it should."""
@@ -251,6 +256,8 @@ def test_the_sweeps_points_are_there_at_once(page: Page) -> None:
         seconds.append(page.load(f"runs?viewStateShareKey={view_key('review')}", lambda: len(page.names()) > 9))
     note(f"the page of {POINTS} points took {', '.join(f'{each:.1f}' for each in seconds)} s, an empty one {min(empty):.1f} s")
     page.says("success_rate", "plan_seconds_mean")
+    listed = [name.split(" · ")[0] for name in page.names()]
+    assert listed == sorted(listed), "the view lists points task by task"
     assert any("grasp" in name for name in page.names())
     page.shot("sweep")
 
@@ -274,7 +281,9 @@ def test_points_are_filtered_by_planner_and_compared(page: Page) -> None:
     for index in range(2):
         page.until(lambda _, place=index: page.all("[role=gridcell] .ag-selection-checkbox")[place].click() is None)
     page.click("//button[@data-testid='runs-compare-button']")
-    page.says("Comparing 2 Runs", "success")
+    page.says("Comparing 2 Runs", "success_rate")
+    axes = page.until(lambda driver: driver.execute_script(AXES))
+    assert axes[-1] == "success_rate", f"the plot compares by {axes[-1]}"
     page.shot("compare")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.secrets import Secrets
-from orchestrator.tracking.mlflow_store import MlflowStore, UnavailableError
+from orchestrator.tracking.failures import UnavailableError
+from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.tracking_store import TrackingStore
 from sweeps.console.log_file import LogFile, log_to
 from tests.fuzz.small_files import OFF, SMOKE, Ended, run

@@ -20,8 +20,8 @@ from pathlib import Path
 from random import Random
 
 from orchestrator.evaluation.usage import Usage
+from orchestrator.tracking.content.sweep_info import CellSet
 from orchestrator.tracking.outbox import Outbox, SweepRecord
-from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.usage_file import UsageFile
 from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs

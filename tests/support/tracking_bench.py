@@ -11,10 +11,10 @@ from orchestrator.driver.run_cells import run_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import plane_evaluator, plane_point
 from orchestrator.tracking.background_tracker import BackgroundTracker
+from orchestrator.tracking.content.overview import overview
+from orchestrator.tracking.content.sweep_info import SweepInfo
 from orchestrator.tracking.outbox import Outbox
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.run_content import overview
-from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from orchestrator.workers.backend import InlineBackend

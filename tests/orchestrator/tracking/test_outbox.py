@@ -22,11 +22,12 @@ from orchestrator.core.portion import Portion
 from orchestrator.core.process import ProcessIdentity, host
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.testing import plane_point, quick_result
-from orchestrator.tracking.mlflow_store import UnavailableError
+from orchestrator.tracking.content.overview import Overview
+from orchestrator.tracking.content.points import PointContent
+from orchestrator.tracking.content.sweep_info import CellSet, SweepInfo
+from orchestrator.tracking.failures import UnavailableError
 from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
 from orchestrator.tracking.relay import OutboxRelay
-from orchestrator.tracking.run_content import Overview, PointContent
-from orchestrator.tracking.sweep_info import CellSet, SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from world_models.files.writing import WriteError
 
@@ -94,7 +95,7 @@ class FakeTracker(Tracker):
     def stale(self, sweep: str, overview: Overview) -> list[str]:
         return [name for name in NAMES if name in overview.digests and (sweep, name) not in self.store.logged]
 
-    def end(self, info: SweepInfo, overview: Overview, table: object, figures: object = (), complete: bool = True) -> None:
+    def end(self, info: SweepInfo, overview: Overview, table: object, figures: object, complete: bool, points: str) -> None:
         self.store.do(lambda: self.store.pages.append((info.name, complete)))
 
 

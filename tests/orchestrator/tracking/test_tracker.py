@@ -24,11 +24,12 @@ from orchestrator.ledger.redo import Redo
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.storage.local import LocalStorage
 from orchestrator.testing import RAISING, Faulty, plane_point
-from orchestrator.tracking.mlflow_store import MlflowStore, TrackingError, UnavailableError
+from orchestrator.tracking.content.images import STEPS
+from orchestrator.tracking.content.points import contents
+from orchestrator.tracking.content.sweep_info import CellSet
+from orchestrator.tracking.failures import TrackingError, UnavailableError
+from orchestrator.tracking.mlflow_store import MlflowStore
 from orchestrator.tracking.outbox import SweepRecord
-from orchestrator.tracking.run_content import contents
-from orchestrator.tracking.run_images import STEPS
-from orchestrator.tracking.sweep_info import CellSet
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from tests.support.tracking_bench import INFO, Bench, cells_of
@@ -56,7 +57,7 @@ def test_a_sweep_is_a_parent_with_one_child_per_point(bench: Bench, tmp_path: Pa
     (parent,) = bench.runs("sweep")
     assert parent.info.run_name == INFO.name
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["mlflow.note.content"] == INFO.description
+    assert parent.data.tags["mlflow.note.content"].endswith(f"\n\n{INFO.description}")
     assert parent.data.metrics["success_rate/gd"] == 1.0
     assert bench.files(parent) == ["cells.parquet", "config.yaml", "figures"]
     assert bench.files(parent, "figures") == ["figures/success.png"]
@@ -70,7 +71,7 @@ def test_a_sweep_is_a_parent_with_one_child_per_point(bench: Bench, tmp_path: Pa
     rows = {row["seed"]: row for row in bench.ledger.table().to_pylist() if row["horizon"] == 8}
     assert bench.history(child, "seed/distance") == {seed: row["distance"] for seed, row in rows.items()}
     assert bench.history(child, "seed/steps_to_success") == {seed: row["steps_to_success"] for seed, row in rows.items()}
-    assert child.data.metrics["success_low"] == pytest.approx(wilson(3, 3)[0])
+    assert child.data.metrics["success_rate_lower"] == pytest.approx(wilson(3, 3)[0])
 
 
 def test_a_child_has_a_table_the_ui_shows(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +215,7 @@ def test_the_background_tracker_writes_points_as_they_finish(bench: Bench) -> No
     assert tracker.finish(replace(INFO, description="# the end")) is None
     (parent,) = bench.runs("sweep")
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["mlflow.note.content"] == "# the end"
+    assert parent.data.tags["mlflow.note.content"].endswith("\n\n# the end")
     assert {run.data.metrics["cells"] for run in bench.runs("point")} == {4.0}
     assert bench.tracked(replace(INFO, description="# the end"))
     assert bench.outbox.names() == []

@@ -18,7 +18,7 @@ from orchestrator.driver.run_cells import Hooks
 from orchestrator.scheduling.scheduler import Limits
 from orchestrator.tracking import background_tracker as module
 from orchestrator.tracking.background_tracker import BackgroundTracker
-from orchestrator.tracking.mlflow_store import UnavailableError
+from orchestrator.tracking.failures import UnavailableError
 from tests.support.proxy import FaultyProxy
 from tests.support.tracking_bench import Bench, cells_of
 from world_models.files.writing import write_error

@@ -17,8 +17,8 @@ import yaml
 from benchmarks.services import PostgreSQL, postgresql_programs
 from orchestrator.core.process import ProcessIdentity, host
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.tracking.content.sweep_info import CellSet
 from orchestrator.tracking.outbox import Outbox, SweepRecord
-from orchestrator.tracking.sweep_info import CellSet
 from sweeps.cli.main import main
 from sweeps.config.outputs import Outputs
 from sweeps.running.tracking import saved_description

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from orchestrator.ledger.records import to_table
 from orchestrator.testing import plane_point, quick_result
-from orchestrator.tracking.run_content import contents, overview, summary
+from orchestrator.tracking.content.overview import overview
+from orchestrator.tracking.content.points import contents, summary
 
 seconds = st.none() | st.floats(0, 100)
 
@@ -50,3 +51,6 @@ def test_a_sweep_in_columns_is_the_sweep_in_rows(rows) -> None:
     assert whole.cells == len(rows)
     assert whole.began == pytest.approx(min(point.began for point in points), abs=1)
     assert whole.ended == max(point.ended for point in points)
+    for curve_step in whole.curve:
+        if curve_step.step == whole.cells and curve_step.key in whole.metrics:
+            assert curve_step.value == pytest.approx(whole.metrics[curve_step.key])

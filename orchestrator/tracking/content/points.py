@@ -1,8 +1,7 @@
-"""Contents of the MLflow runs of points and sweeps: plain values made from ledger rows, without MLflow."""
+"""Contents of the MLflow runs of points: plain values made from ledger rows, without MLflow."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import defaultdict
@@ -14,11 +13,12 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from orchestrator.core.modes import OPEN_LOOP
 from orchestrator.evaluation.wilson_interval import wilson
+from orchestrator.tracking.content.cell_digests import cells_digest
+from orchestrator.tracking.content.inputs import RunInput, problems_input
+from orchestrator.tracking.content.sweep_info import Labels, PointLabels
 
 Row = Mapping[str, Any]
 """A ledger row."""
@@ -44,12 +44,6 @@ POINT_COLUMNS = (
     *TABLE_COLUMNS,
 )
 """Ledger columns that `contents` reads."""
-
-OVERVIEW_COLUMNS = (
-    *("point_id", "seed", "planner", "status", "success", "model_success", "plan_seconds", "batch_seconds"),
-    *("git_revision", "finished_at"),
-)
-"""Ledger columns that `overview` reads."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,6 +74,9 @@ class PointContent:
     """A digest of the cells: which, and when they were finished."""
     rows: tuple[Row, ...]
     """The point's rows, sorted by seed."""
+    labels: PointLabels
+    inputs: tuple[RunInput, ...] = ()
+    """The dataset whose rows are its problems, if there is one."""
 
     @property
     def began(self) -> int:
@@ -106,26 +103,32 @@ class PointContent:
         return [Metric(key, value, len(self.rows), self.ended) for key, value in values.items()]
 
 
-def contents(rows: Iterable[Row]) -> list[PointContent]:
-    """The points of ledger rows (with `POINT_COLUMNS`), sorted by name."""
+def contents(rows: Iterable[Row], labels: Labels | None = None) -> list[PointContent]:
+    """The points of ledger rows (with `POINT_COLUMNS`), sorted by name; a point without labels is named by what was run."""
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         groups[row["point_id"]].append(row)
-    points = [_content(point_id, sorted(rows, key=lambda row: row["seed"])) for point_id, rows in groups.items()]
+    points = [
+        _content(point_id, sorted(rows, key=lambda row: row["seed"]), (labels or {}).get(point_id))
+        for point_id, rows in groups.items()
+    ]
     return sorted(points, key=lambda point: (point.name, point.point_id))
 
 
-def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
+def _content(point_id: str, rows: Sequence[Row], labels: PointLabels | None) -> PointContent:
     first = rows[0]
+    labels = labels or _labels(first)
     kinds = sorted({row["problem_kind"] for row in rows if row["problem_kind"]})
     tags = {
         "grasp.kind": "point",
         "grasp.point_id": point_id,
         "grasp.git_revision": first["git_revision"],
-        "task": first["task"],
-        "planner": first["planner"],
+        "task": labels.task,
+        "planner": labels.planner,
         "horizon": str(first["horizon"]),
         "model": first["model"],
+        "simulator": first["task"],
+        "algorithm": first["planner"],
         "kind": ", ".join(kinds),
         "mode": first["mode"],
     }
@@ -145,19 +148,32 @@ def _content(point_id: str, rows: Sequence[Row]) -> PointContent:
         }
     if (first["algorithm_version"] or 1) != 1:
         params["algorithm_version"] = str(first["algorithm_version"])
+    params |= {"task": labels.task, "planner": labels.planner}
     for group in ("task", "planner"):
-        params[group] = first[group]
         for key, value in json.loads(first[f"{group}_settings"]).items():
             params[f"{group}.{key}"] = str(value)
-    words = [first["task"], first["planner"], f"H{first['horizon']}", *_way(first)]
-    words += [first["goal_cost"]] if first["goal_cost"] else []
-    words += [] if first["noise_seed"] is None else [f"noise {first['noise_seed']}"]
+    words = [*labels.words]
     words += [] if first["problems"] is None else [f"rows of {Path(json.loads(first['problems'])['path']).name}"]
     words += ["judged in the model"] if judged_in_model else []
-    name = " · ".join(words)
+    name = " · ".join([labels.task, labels.planner, f"H{first['horizon']}", *words])
     finished = [[row["seed"], (row["finished_at"] - _EPOCH) // timedelta(microseconds=1)] for row in rows]
-    cells_digest = _digest(np.array(finished, np.int64))
-    return PointContent(point_id, name, clipped(tags, TAG_LIMIT), clipped(params, PARAM_LIMIT), cells_digest, tuple(rows))
+    return PointContent(
+        point_id,
+        name,
+        clipped(tags, TAG_LIMIT),
+        clipped(params, PARAM_LIMIT),
+        cells_digest(np.array(finished, np.int64)),
+        tuple(rows),
+        labels,
+        () if first["problems"] is None else (problems_input(json.loads(first["problems"])),),
+    )
+
+
+def _labels(first: Row) -> PointLabels:
+    """Labels of a point that nobody named: those of its record."""
+    words = _way(first) + ([first["goal_cost"]] if first["goal_cost"] else [])
+    words += [] if first["noise_seed"] is None else [f"noise {first['noise_seed']}"]
+    return PointLabels(first["task"], first["planner"], first["horizon"], tuple(words))
 
 
 def _way(first: Row) -> list[str]:
@@ -175,7 +191,7 @@ def ran(rows: Iterable[Row]) -> list[Row]:
 def summary(rows: Sequence[Row]) -> dict[str, float]:
     """Rates with Wilson intervals, counts and seconds of some cells; no rates if all have failed."""
     total, rows = len(rows), ran(rows)
-    values = _rate(sum(row["success"] for row in rows), len(rows))
+    values = rate(sum(row["success"] for row in rows), len(rows))
     values |= {
         "cells": float(total),
         "failed": float(total - len(rows)),
@@ -192,90 +208,10 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     return values
 
 
-def _rate(successes: int, n: int) -> dict[str, float]:
+def rate(successes: int, n: int) -> dict[str, float]:
+    """Success rate and its Wilson interval, by name; empty without trials."""
     low, high = wilson(successes, n)
-    return {"success_rate": successes / n, "success_low": low, "success_high": high} if n else {}
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The numbers on a sweep's own page, and the digests that tell whether its points are up to date."""
-
-    digests: Mapping[str, str]
-    """Digests of each point's cells, by point id."""
-    metrics: Mapping[str, float]
-    """Rates with Wilson intervals, counts and seconds of all cells, and the success rate of each planner."""
-    cells: int
-    began: int
-    """When the first batch began, roughly, in Unix milliseconds; 0 without cells."""
-    ended: int
-    """When the last cell was finished, in Unix milliseconds; 0 without cells."""
-    revisions: str
-    """Git revisions, separated by commas."""
-
-    @property
-    def digest(self) -> str:
-        """A digest of all cells."""
-        return hashlib.sha256("".join(f"{k}{self.digests[k]}" for k in sorted(self.digests)).encode()).hexdigest()[:16]
-
-
-def overview(table: pa.Table) -> Overview:
-    """The overview of a ledger table (with `OVERVIEW_COLUMNS`); a million cells take a second or two."""
-    n = table.num_rows
-    if n == 0:
-        return Overview({}, {}, 0, 0, 0, "")
-    done = table.filter(pc.field("status") != "failed")
-    success, seconds = (_numbers(done, key) for key in ("success", "plan_seconds"))
-    ended = _microseconds(table) / 1e6
-    began = ended - np.nan_to_num(_numbers(table, "batch_seconds"))
-    values = {**_rate(int(success.sum()), done.num_rows), "cells": float(n)}
-    statuses = table.group_by("status").aggregate([([], "count_all")]).to_pylist()
-    counts = {row["status"]: row["count_all"] for row in statuses}
-    values |= {key: float(counts.get(key, 0)) for key in ("failed", "non_finite")}
-    predicted = _numbers(done, "model_success")
-    if not np.isnan(predicted).all():
-        values["model_success_rate"] = float(np.nanmean(predicted))
-    values["planning_seconds"] = float(np.nansum(seconds))
-    hits = done.select(["planner"]).append_column("hit", pa.array(success))
-    for row in hits.group_by("planner").aggregate([("hit", "mean")]).to_pylist():
-        values[f"success_rate/{row['planner']}"] = row["hit_mean"]
-    revisions = ", ".join(sorted(table["git_revision"].unique().to_pylist()))
-    return Overview(point_digests(table), values, n, round(1000 * began.min()), round(1000 * ended.max()), revisions)
-
-
-def point_digests(table: pa.Table) -> dict[str, str]:
-    """Digests of each point's cells, by point id: which seeds, when each was finished (a rerun counts as another)."""
-    if table.num_rows == 0:
-        return {}
-    cells = table.select(["point_id", "seed", "finished_at"])
-    ordered = cells.sort_by([("point_id", "ascending"), ("seed", "ascending")])
-    numbers = np.stack([ordered["seed"].to_numpy(), _microseconds(ordered)], axis=1)
-    points = ordered["point_id"].combine_chunks().dictionary_encode()
-    starts = np.flatnonzero(np.diff(points.indices.to_numpy(), prepend=-1))
-    slices = np.split(numbers, starts[1:])
-    names = points.dictionary.to_pylist()
-    return {name: _digest(part) for name, part in zip(names, slices, strict=True)}
-
-
-def seeds_of(table: pa.Table) -> dict[str, np.ndarray]:
-    """Seeds in a table of cells, by point id."""
-    found = table.select(["point_id", "seed"]).group_by("point_id").aggregate([("seed", "list")]).to_pylist()
-    return {row["point_id"]: np.array(row["seed_list"], np.int64) for row in found}
-
-
-def _digest(finished: np.ndarray) -> str:
-    """A digest of rows, one per seed, of a point's seeds and the times (microseconds) when they were finished."""
-    return hashlib.sha256(np.ascontiguousarray(finished).tobytes()).hexdigest()[:16]
-
-
-def _numbers(table: pa.Table, column: str) -> np.ndarray:
-    """A column as floats, NaN for null."""
-    return pc.cast(table[column], pa.float64()).to_numpy()
-
-
-def _microseconds(table: pa.Table) -> np.ndarray:
-    """When each cell was finished, in microseconds since the epoch."""
-    return pc.cast(table["finished_at"], pa.int64()).to_numpy()
+    return {"success_rate": successes / n, "success_rate_lower": low, "success_rate_upper": high} if n else {}
 
 
 def table_json(rows: Sequence[Row]) -> str:

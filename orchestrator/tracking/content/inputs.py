@@ -1,4 +1,4 @@
-"""The world models of a sweep as inputs of its run: each model's card and its training data."""
+"""Inputs of runs: each world model's card and training data, and the dataset that problems are taken from."""
 
 from __future__ import annotations
 
@@ -41,6 +41,15 @@ def inputs_of(models: Iterable[str]) -> list[RunInput]:
             source = json.dumps({"dynamics": card.get("dynamics"), "model": name})
             found.append(RunInput(f"{name} training data", str(data["digest"]), "training", source, json.dumps(dict(data))))
     return found
+
+
+def problems_input(problems: Mapping[str, Any]) -> RunInput:
+    """The dataset whose rows are a point's problems, from what the ledger has of it."""
+    path = str(problems["path"])
+    name = path.rstrip("/").rpartition("/")[2] or path
+    source = json.dumps({"path": path, "kind": problems.get("kind")})
+    drawn = {key: value for key, value in problems.items() if key not in ("path", "digest") and value not in (None, [])}
+    return RunInput(name, str(problems["digest"]), "problems", source, json.dumps(drawn))
 
 
 def _card_profile(card: Mapping[str, object]) -> dict[str, object]:

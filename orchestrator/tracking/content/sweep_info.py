@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -17,6 +17,28 @@ from world_models.files.names import file_name
 
 MOST_SEEDS = 10_000_000
 """Most seeds of a group in a record: they are written out in memory."""
+
+
+@dataclass(frozen=True)
+class PointLabels:
+    """The words for a point in its sweep's tables. They come from the config: another sweep may have others for it."""
+
+    task: str
+    planner: str
+    horizon: int
+    words: tuple[str, ...] = ()
+    """Execution mode, goal cost and the like, where they are not the defaults; the world model, where a task has several."""
+    unit: str = ""
+    """Unit of the task's distance; empty if unknown."""
+
+    @property
+    def full_planner(self) -> str:
+        """The planner, followed by the words."""
+        return " ".join([self.planner, *self.words])
+
+
+Labels = Mapping[str, PointLabels]
+"""Labels by point id."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,11 @@ class SweepInfo:
     """Its world models, by zoo name or path."""
     usage: str = ""
     """Path of the file with samples of its workers' usage; empty if there is none."""
+    labels: Labels = field(default_factory=dict[str, PointLabels])
+
+    def labels_of(self, points: Iterable[str]) -> Labels:
+        """The labels of some points."""
+        return {point: self.labels[point] for point in points if point in self.labels}
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,26 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
+import numpy as np
 import pytest
+import torch
 
 from orchestrator.core.repositories import DIFF_LIMIT, repositories
 from orchestrator.ledger.records import to_table
 from orchestrator.testing import plane_point, quick_result
+from orchestrator.tracking.content.inputs import inputs_of
+from orchestrator.tracking.content.overview import overview
+from orchestrator.tracking.content.pages import COLUMNS, point_page, sweep_tags, view_key
+from orchestrator.tracking.content.points import contents
+from orchestrator.tracking.content.sweep_info import PointLabels, SweepInfo
 from orchestrator.tracking.environment import describe, git_diff, write_environment
-from orchestrator.tracking.model_inputs import inputs_of
-from orchestrator.tracking.run_pages import COLUMNS, point_page, view_key
-from orchestrator.tracking.sweep_info import SweepInfo
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.tracking_store import TrackingStore
 from tests.support.plugins import CLIMBING, clean_plugins
 from tests.support.tracking_bench import INFO, Bench, cells_of
+from world_models.base import Context, rollout
+from world_models.checkpoints.store import load
 from world_models.files.reading import parse_json
 from world_models.plugins import PLUGINS, Kind
 
@@ -29,26 +36,34 @@ def rows(**changes: object) -> list[dict]:
     return to_table([replace(results[0], **changes), *results[1:]]).to_pylist()
 
 
+def page_of(cells: list[dict]) -> str:
+    (point,) = contents(cells)
+    return point_page(point)
+
+
 def test_a_points_page_has_its_headline_and_says_how_to_look_at_what_failed() -> None:
     lost = rows(success=False)
-    said = point_page("plane · gd · H4", lost)
-    assert said.startswith("**plane · gd · H4**: success **0.75** (95 % interval 0.30 to 0.95, n = 4)")
-    assert f"seed 0: `grasp rerun {lost[0]['cell_id']}`" in said
-    assert "rerun" not in point_page("plane", [{**row, "success": True} for row in lost])
+    said = page_of(lost).splitlines()
+    assert said[0] == "**plane · gd · H4**: success **0.75** (95 % interval 0.30 to 0.95, n = 4)"
+    assert f"seed 0: `grasp rerun {lost[0]['cell_id']}`" in said[2]
+    assert "All succeeded; the first is seed 0: `grasp rerun" in page_of([{**row, "success": True} for row in lost])
 
 
 def test_what_could_not_be_planned_comes_before_what_missed() -> None:
     broken = rows(success=False)
     broken[2] |= {"success": False, "status": "failed", "error": "it `broke`"}
-    said = point_page("plane", broken)
+    said = page_of(broken)
     assert "success **0.67** (95 % interval 0.21 to 0.94, n = 3)" in said
     assert "1 cells could not be planned; the first error: `it 'broke'`" in said
     assert broken[2]["cell_id"] in said
 
 
 def test_where_everything_failed_no_rate_is_shown() -> None:
-    said = point_page("plane", [{**row, "success": False, "status": "failed", "error": "no"} for row in rows()])
-    assert said.startswith("**plane**: no cell has a result\n\n4 cells could not be planned")
+    said = page_of([{**row, "success": False, "status": "failed", "error": "no"} for row in rows()])
+    assert said.startswith(
+        "**plane · gd · H4**: no cell has a result\n\nIts first cell without success is seed 0: `grasp rerun "
+    )
+    assert "4 cells could not be planned" in said
 
 
 def test_a_model_is_an_input_by_its_card_and_by_its_data() -> None:
@@ -105,7 +120,39 @@ def test_the_repository_of_a_users_own_code_is_recorded_beside_ours(tmp_path: Pa
 
 def test_records_of_earlier_versions_are_read() -> None:
     old = '{"name": "a", "config_text": "", "command": "", "description": ""}'
-    assert parse_json(old, SweepInfo, "an info", "write it again", "a test").files == ()
+    info = parse_json(old, SweepInfo, "an info", "write it again", "a test")
+    assert (info.files, info.labels) == ((), {})
+
+
+def test_a_point_is_named_by_the_labels_of_its_sweep() -> None:
+    own = rows()
+    labels = {own[0]["point_id"]: PointLabels("plane_far", "gd_quick", 4, ("mpc:2",), "m")}
+    (named,), (plain,) = contents(own, labels), contents(own)
+    assert (named.name, plain.name) == ("plane_far · gd_quick · H4 · mpc:2", "plane · gd · H4")
+    assert (named.params["task"], named.params["planner"]) == ("plane_far", "gd_quick")
+    assert (named.tags["simulator"], named.tags["algorithm"]) == ("plane", "gd")
+    far = [{**row, "distance": 0.25} for row in own]
+    assert "| distance at the end, median | 0.25 m |" in point_page(contents(far, labels)[0])
+    assert {key: value for key, value in named.params.items() if "." in key} == {
+        key: value for key, value in plain.params.items() if "." in key
+    }
+
+
+def test_the_recorded_problems_of_a_point_are_its_input() -> None:
+    problems = json.dumps({"path": "/data/pusht.h5", "digest": "abc", "kind": None, "offset": 25, "observation": []})
+    (point,) = contents([{**row, "problems": problems} for row in rows()])
+    (found,) = point.inputs
+    assert (found.name, found.digest, found.context) == ("pusht.h5", "abc", "problems")
+    assert json.loads(found.profile) == {"offset": 25}
+    assert contents(rows())[0].inputs == ()
+
+
+def test_the_first_lines_of_a_sweeps_page_are_its_headline_and_its_command() -> None:
+    table = to_table([replace(done, status="completed", success=True) for done in quick_result(plane_point(4), (0, 1)).results])
+    said = sweep_tags(INFO, overview(table))["mlflow.note.content"].splitlines()
+    assert said[0] == "**it's a sweep**: 2 cells of 1 points; success over all of them: gd 1.00"
+    assert said[2] == "Run it again with `grasp sweep`"
+    assert sweep_tags(INFO)["mlflow.note.content"].startswith("**it's a sweep**: being planned")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +180,27 @@ def test_the_sweeps_run_has_its_environment_and_its_models(bench: Bench) -> None
     assert parent.info.end_time >= parent.info.start_time
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")  # MLflow's own, when pyfunc is imported
+def test_its_models_are_loaded_back_from_mlflow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = bench.client.get_experiment_by_name("pages")
+    assert experiment is not None
+    found = {model.name: model for model in bench.client.search_logged_models([experiment.experiment_id])}
+    assert set(found) == {"push_t", "wall"}
+    assert all(model.status == "READY" for model in found.values())
+    assert len(bench.client.search_logged_models([experiment.experiment_id])) == 2
+    (parent,) = bench.runs("sweep")
+    inputs = bench.client.get_run(parent.info.run_id).inputs.model_inputs
+    assert {each.model_id for each in inputs} == {model.model_id for model in found.values()}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", bench.tracking_store.uri)
+    back = mlflow.pyfunc.load_model(found["wall"].model_uri)
+    own = load("wall")
+    observation, actions = np.full((2, 2), 30.0), np.full((2, 3, 2), 0.5)
+    start = own.model.encode(torch.as_tensor(observation, dtype=torch.float32))
+    expected = rollout(own.model, Context.at(own.model, start), torch.as_tensor(actions, dtype=torch.float32))
+    assert np.array_equal(back.predict({"observation": observation, "actions": actions}), expected.numpy())
+    assert back.get_raw_model().digest == own.digest
+
+
 def test_points_name_their_sweep_and_have_a_page(bench: Bench) -> None:
     child = bench.child(8)
     assert child.data.tags["grasp.sweep"] == INFO.name
@@ -144,7 +212,7 @@ def test_the_view_of_the_points_finds_them_with_columns_that_they_have(bench: Be
     assert experiment is not None
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     view = json.loads(experiment.tags[f"mlflow.sharedViewState.{view_key(INFO.name)}"])
-    found = bench.client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"])
-    assert len(found) == 2
+    found = bench.client.search_runs([experiment.experiment_id], view["searchFilter"], order_by=[f"{view['orderByKey']} ASC"])
+    assert [run.data.params["horizon"] for run in found] == ["4", "8"]
     known = {f"params.`{key}`" for key in found[0].data.params} | {f"metrics.`{key}`" for key in found[0].data.metrics}
     assert set(COLUMNS) <= known

@@ -1,0 +1,55 @@
+"""World models as MLflow has them: the files of a checkpoint, and a description by which `mlflow.pyfunc` loads them back."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from world_models.checkpoints.store import read_card, resolve
+from world_models.errors import UserError
+
+MOST_BYTES = 2**28
+"""Files of larger models are not uploaded: their cards are inputs of the sweep nevertheless."""
+
+CHECKPOINT = "checkpoint"
+"""Folder of the checkpoint's files in the MLflow model."""
+
+LOADER = "orchestrator.tracking.loaded_model"
+"""Module by which `mlflow.pyfunc` loads a model."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A checkpoint's files, to be kept in MLflow."""
+
+    name: str
+    digest: str
+    params: dict[str, str]
+    files: tuple[Path, ...]
+
+    def description(self, model_id: str) -> str:
+        """The text of the file `MLmodel`, in the YAML that is JSON."""
+        flavour = {"loader_module": LOADER, "data": CHECKPOINT, "python_version": platform.python_version()}
+        return json.dumps({"flavors": {"python_function": flavour}, "model_id": model_id, "model_uuid": self.digest}, indent=1)
+
+
+def model_files(models: Iterable[str]) -> list[ModelFiles]:
+    """The checkpoints among models given by zoo name or path; not plug-ins, archives, unreadable and large ones."""
+    found = []
+    for model in models:
+        try:
+            folder = resolve(model)
+            card, digest = read_card(model)
+        except UserError:
+            continue
+        files = (folder / "card.json", folder / "model.safetensors")
+        if sum(file.stat().st_size for file in files) > MOST_BYTES:
+            continue
+        params = {"content_digest": digest, "format": str(card.get("format"))}
+        dynamics = card.get("dynamics")
+        params |= {f"dynamics.{key}": str(value) for key, value in dynamics.items()} if isinstance(dynamics, dict) else {}
+        found.append(ModelFiles(str(card.get("name") or folder.name), digest, params, files))
+    return found
