@@ -131,7 +131,9 @@ def track(
         pass
     for number, (portion, records) in enumerate(zip(filled.portions, filled.records, strict=True), 1):
         relay.recent.add(records)
-        relay.outbox.add(PointsRecord(info.name, everything.restricted_to([portion.point.point_id])))
+        point_id = portion.point.point_id
+        record = PointsRecord(info.name, everything.restricted_to([point_id]), info.labels_of([point_id]))
+        relay.outbox.add(record)
         relay.deliver_next(lambda record: False)
         if number % 100 == 0:
             print(f"tracked {number} points in {tracking_store.kind} in {time.perf_counter() - busy:.1f} s", flush=True)

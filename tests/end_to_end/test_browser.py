@@ -258,6 +258,7 @@ def test_the_sweeps_points_are_there_at_once(page: Page) -> None:
     page.says("success_rate", "plan_seconds_mean")
     listed = [name.split(" · ")[0] for name in page.names()]
     assert listed == sorted(listed), "the view lists points task by task"
+    assert listed[0] == "point_maze_umaze", "points have the config's names for tasks"
     assert any("grasp" in name for name in page.names())
     page.shot("sweep")
 
