@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.records import LISTS, SCHEMA, CellResult
-from orchestrator.tracking.content.overview import OVERVIEW_COLUMNS, curve, overview, points_table
+from orchestrator.tracking.content.overview import CURVE_COLUMNS, OVERVIEW_COLUMNS, curve, overview, points_table
 from orchestrator.tracking.content.points import POINT_COLUMNS, Row, contents
 from orchestrator.tracking.content.sweep_info import CellSet, Labels, PointLabels
 from orchestrator.tracking.outbox import Outbox, PointsRecord, Record, SweepRecord
@@ -153,7 +153,7 @@ class OutboxRelay:
     def log_curve(self, sweep: str, cells: CellSet) -> None:
         """Add to a running sweep's curves what the ledger has of its cells."""
         self.read_seconds = 0.0
-        table = self._read(cells, OVERVIEW_COLUMNS)
+        table = self._read(cells, CURVE_COLUMNS)
         if table.num_rows:
             self.tracker.log_curve(sweep, curve(table, len(cells)))
 

@@ -23,7 +23,7 @@ from orchestrator.core.cell import digest
 from orchestrator.ledger.records import LISTS
 from orchestrator.storage.opening import open_storage
 from orchestrator.tracking.content.images import FOLDER, IMAGES, TAGS, run_files, shown_of
-from orchestrator.tracking.content.inputs import inputs_of
+from orchestrator.tracking.content.inputs import inputs_of, read_models
 from orchestrator.tracking.content.model_files import model_files
 from orchestrator.tracking.content.overview import Overview, overview, points_table, seeds_of
 from orchestrator.tracking.content.pages import ORDER, order_of, point_page, points_view, sweep_tags, view_key
@@ -244,9 +244,10 @@ class Tracker:
         self._store.upload_contents(parent, {"config.yaml": info.config_text.encode()})
         for file in filter(Path.is_file, map(Path, info.files)):
             self._store.upload(parent, file, "environment")
-        if inputs := inputs_of(info.models):
+        models = read_models(info.models)
+        if inputs := inputs_of(models):
             self._store.log_inputs(parent.run_id, inputs)
-        for model in model_files(info.models):
+        for model in model_files(models):
             if (parent.run_id, model.digest) not in self._models:
                 with suppress(RejectedError):  # a server of before MLflow 3 has no models of this kind
                     self._store.log_model(parent.run_id, model)

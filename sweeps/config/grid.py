@@ -201,8 +201,7 @@ class SweepSpec:
 
     def plan_lengths(self, task: TaskEntry) -> list[int]:
         """Environment steps of the first plans of a task."""
-        found = [entry.config.length for entry in self.protocols] or task.horizons
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([entry.config.length for entry in self.protocols] or task.horizons))
 
     def _count(self) -> int:
         """The number of points, without making them: too long axes are refused before their combinations fill the memory."""
@@ -255,7 +254,8 @@ class Grid:
 
     def portions(self) -> list[Portion]:
         """All cells, as one portion per point."""
-        return [Portion(entry.point, np.array(self.seeds, np.int64), name=entry.name) for entry in self.entries]
+        seeds = np.array(self.seeds, np.int64)
+        return [Portion(entry.point, seeds, name=entry.name) for entry in self.entries]
 
     def cells(self) -> list[Cell]:
         """All cells, point by point."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,21 +26,41 @@ class RunInput:
     """Its description, as a JSON object."""
 
 
-def inputs_of(models: Iterable[str]) -> list[RunInput]:
-    """The card and training data of each model, given by zoo name or path; unreadable models are skipped."""
+@dataclass(frozen=True)
+class ReadModel:
+    """A world model of a sweep, as its card says."""
+
+    model: str
+    """Its zoo name or path."""
+    card: Mapping[str, object]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        """Its name for people."""
+        return str(self.card.get("name") or self.model)
+
+
+def read_models(models: Iterable[str]) -> list[ReadModel]:
+    """The models, given by zoo name or path, that can be read."""
     found = []
     for model in models:
-        try:
-            card, digest = read_card(model)
-        except UserError:
-            continue
-        name = str(card.get("name") or model)
-        source = json.dumps({"model": model, "format": card.get("format")})
-        found.append(RunInput(name, digest, "world model", source, json.dumps(_card_profile(card))))
-        data: Any = card.get("data")
+        with suppress(UserError):
+            found.append(ReadModel(model, *read_card(model)))
+    return found
+
+
+def inputs_of(models: Iterable[ReadModel]) -> list[RunInput]:
+    """The card and training data of each model."""
+    found = []
+    for model in models:
+        source = json.dumps({"model": model.model, "format": model.card.get("format")})
+        found.append(RunInput(model.name, model.digest, "world model", source, json.dumps(_card_profile(model.card))))
+        data: Any = model.card.get("data")
         if isinstance(data, Mapping) and data.get("digest"):
-            source = json.dumps({"dynamics": card.get("dynamics"), "model": name})
-            found.append(RunInput(f"{name} training data", str(data["digest"]), "training", source, json.dumps(dict(data))))
+            source = json.dumps({"dynamics": model.card.get("dynamics"), "model": model.name})
+            profile = json.dumps(dict(data))
+            found.append(RunInput(f"{model.name} training data", str(data["digest"]), "training", source, profile))
     return found
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from world_models.checkpoints.store import read_card, resolve
+from orchestrator.tracking.content.inputs import ReadModel
+from world_models.checkpoints.store import resolve
 from world_models.errors import UserError
 
 MOST_BYTES = 2**28
@@ -36,20 +37,20 @@ class ModelFiles:
         return json.dumps({"flavors": {"python_function": flavour}, "model_id": model_id, "model_uuid": self.digest}, indent=1)
 
 
-def model_files(models: Iterable[str]) -> list[ModelFiles]:
-    """The checkpoints among models given by zoo name or path; not plug-ins, archives, unreadable and large ones."""
+def model_files(models: Iterable[ReadModel]) -> list[ModelFiles]:
+    """The checkpoints among models, except for large ones; plug-ins and archives are none."""
     found = []
     for model in models:
         try:
-            folder = resolve(model)
-            card, digest = read_card(model)
-        except UserError:
+            folder = resolve(model.model)
+            files = (folder / "card.json", folder / "model.safetensors")
+            size = sum(file.stat().st_size for file in files)
+        except (UserError, OSError):
             continue
-        files = (folder / "card.json", folder / "model.safetensors")
-        if sum(file.stat().st_size for file in files) > MOST_BYTES:
+        if size > MOST_BYTES:
             continue
-        params = {"content_digest": digest, "format": str(card.get("format"))}
-        dynamics = card.get("dynamics")
+        params = {"content_digest": model.digest, "format": str(model.card.get("format"))}
+        dynamics = model.card.get("dynamics")
         params |= {f"dynamics.{key}": str(value) for key, value in dynamics.items()} if isinstance(dynamics, dict) else {}
-        found.append(ModelFiles(str(card.get("name") or folder.name), digest, params, files))
+        found.append(ModelFiles(model.name, model.digest, params, files))
     return found

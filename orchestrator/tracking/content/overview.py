@@ -21,6 +21,9 @@ OVERVIEW_COLUMNS = (
 )
 """Ledger columns that `overview` reads."""
 
+CURVE_COLUMNS = ("point_id", "seed", "status", "success", "finished_at")
+"""Ledger columns for `curve`, and to know a sweep's cells by."""
+
 CURVE_STEPS = 100
 """Most steps of a sweep's curves."""
 

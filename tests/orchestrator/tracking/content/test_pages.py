@@ -14,7 +14,7 @@ import torch
 from orchestrator.core.repositories import DIFF_LIMIT, repositories
 from orchestrator.ledger.records import to_table
 from orchestrator.testing import plane_point, quick_result
-from orchestrator.tracking.content.inputs import inputs_of
+from orchestrator.tracking.content.inputs import inputs_of, read_models
 from orchestrator.tracking.content.overview import overview
 from orchestrator.tracking.content.pages import COLUMNS, point_page, sweep_tags, view_key
 from orchestrator.tracking.content.points import contents
@@ -67,7 +67,7 @@ def test_where_everything_failed_no_rate_is_shown() -> None:
 
 
 def test_a_model_is_an_input_by_its_card_and_by_its_data() -> None:
-    model, data = inputs_of(["push_t", "gone"])
+    model, data = inputs_of(read_models(["push_t", "gone"]))
     assert (model.name, model.context) == ("push_t", "world model")
     assert (data.name, data.context) == ("push_t training data", "training")
     assert json.loads(data.profile)["trajectories"] == 6000
