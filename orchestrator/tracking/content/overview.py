@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ POINTS_HEADINGS = (
     *("task", "planner", "horizon", "success", "interval low", "interval high", "n", "distance, median", "s/plan", "point_id"),
 )
 """Headings of the table of points."""
+
+
+_NOT_IN_KEYS = re.compile(r"[^\w.\- ]")
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def _rates_of_planners(done: pa.Table, success: np.ndarray, labels: Labels) -> d
         total = sums.setdefault(name, [0.0, 0.0])
         total[0] += row["hit_sum"]
         total[1] += row["hit_count"]
-    return {f"success_rate/{name}": hit / count for name, (hit, count) in sorted(sums.items())}
+    # Labels of foreign sweeps may hold anything, names of metrics may not.
+    return {f"success_rate/{_NOT_IN_KEYS.sub('_', name)}": hit / count for name, (hit, count) in sorted(sums.items())}
 
 
 def curve(table: pa.Table, expected: int) -> tuple[Metric, ...]:

@@ -62,4 +62,6 @@ def test_the_table_of_points_has_the_best_of_each_task_first() -> None:
     ]
     assert (rows[0]["interval low"], rows[0]["interval high"], rows[0]["n"]) == (0.3, 0.95, 4)
     assert rows[0]["distance, median"].endswith(" m")
+    odd = {point: replace(label, planner=f"[{label.planner}]=$") for point, label in labels.items()}
+    assert "success_rate/_p8___" in overview(table, odd).metrics
     assert {key for key in overview(table, labels).metrics if "/" in key} == {f"success_rate/p{n}" for n in (4, 8, 12)}
